@@ -1,0 +1,54 @@
+"""Decoded media: plain arrays between the decoders and the processors.
+
+Knows neither files nor models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+SAMPLE_RATE = 16_000
+"""Samples per second of every decoded audio clip; the rate that every Gemma 4 takes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Image:
+    """Upright RGB pixels, uint8 ``[H, W, 3]``."""
+
+    pixels: npt.NDArray[np.uint8]
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class AudioClip:
+    """Mono samples in [-1, 1] at ``SAMPLE_RATE``, float32 ``[N]``."""
+
+    samples: npt.NDArray[np.float32]
+    name: str
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / SAMPLE_RATE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class VideoFrame:
+    """One frame, uint8 ``[H, W, 3]``, upright, with its time in seconds from the clip's start."""
+
+    pixels: npt.NDArray[np.uint8]
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class VideoClip:
+    """Sampled frames in order of time, and the clip's sound where it was asked for and exists."""
+
+    frames: tuple[VideoFrame, ...]
+    sound: AudioClip | None
+    name: str
+
+
+Decoded = Image | AudioClip | VideoClip

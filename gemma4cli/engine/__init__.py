@@ -1,0 +1,1 @@
+"""Loading, prefill and decoding. Knows no terminal and opens no media."""

@@ -1,0 +1,93 @@
+"""What happens during a run, as data: one stream carries progress and text.
+
+A renderer is one ``match event``. Closing the generator that yields events cancels the run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+FinishReason = Literal["stop", "length", "context", "repetition"]
+"""stop: the model ended its turn; length: max_tokens; context: the model's context is full;
+repetition: the answer had begun to repeat itself endlessly."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadProgress:
+    """A stage of loading has begun: "config", "tokenizer" or "weights"."""
+
+    stage: str
+    model: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecodeProgress:
+    """A media file is about to be decoded."""
+
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodeProgress:
+    """``done`` of ``total`` media items (a video frame counts as one) have become soft tokens."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrefillProgress:
+    """``done`` of ``total`` prompt tokens are in the cache."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ThoughtDelta:
+    """A piece of the model's reasoning, never part of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextDelta:
+    """A piece of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Usage:
+    """Token counts; ``soft_tokens`` are those of ``prompt_tokens`` that stand for media."""
+
+    prompt_tokens: int
+    soft_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timings:
+    """Seconds spent in the towers, in prefill (to the first token) and in decoding."""
+
+    encode: float
+    prefill: float
+    decode: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """The answer is complete. ``token_ids`` are all generated ids but the stop id."""
+
+    reason: FinishReason
+    text: str
+    thoughts: str
+    token_ids: tuple[int, ...]
+    usage: Usage
+    timings: Timings
+
+
+Event = (
+    DecodeProgress | EncodeProgress | PrefillProgress | ThoughtDelta | TextDelta | Finished
+)

@@ -1,0 +1,90 @@
+"""What was asked: messages and their parts, with media named but not opened.
+
+Knows no model, no prompt format and no decoded media.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """Where one media item comes from.
+
+    ``name`` is what the user gave and what errors show. ``path`` is the file, or None when
+    ``data`` holds the bytes (standard input, a clipboard, a recording).
+    """
+
+    name: str
+    path: Path | None = None
+    data: bytes | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, value: Source | str | Path | bytes, name: str | None = None) -> Source:
+        """A source from a path or from bytes; a ready source is returned as it is."""
+        if isinstance(value, Source):
+            return value
+        if isinstance(value, bytes):
+            return cls(name=name or "<bytes>", data=value)
+        return cls(name=name or str(value), path=Path(value))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextPart:
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImagePart:
+    source: Source
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AudioPart:
+    source: Source
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoPart:
+    """A clip, or frames that were sampled already, with their times in seconds."""
+
+    source: Source | None = None
+    frames: tuple[Source, ...] = ()
+    timestamps: tuple[float, ...] = ()
+
+
+Part = TextPart | ImagePart | AudioPart | VideoPart
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToolCall:
+    """One function call that the model made; ``arguments`` is a mapping, never a JSON string."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """One turn. ``thoughts`` are an assistant's reasoning, kept apart from its answer."""
+
+    role: Role
+    content: str | tuple[Part, ...]
+    thoughts: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The content as parts."""
+        if isinstance(self.content, str):
+            return (TextPart(text=self.content),)
+        return self.content

@@ -1,0 +1,27 @@
+"""The prompts that g4 sends when the user gives none, in the model card's wording and order.
+
+Source: the Gemma 4 model card (speech recognition and translation) and the Gemma cookbook's audio
+guide (language unknown). Knows nothing else.
+"""
+
+from __future__ import annotations
+
+DESCRIBE_IMAGE = "Describe this image."
+DESCRIBE_IMAGES = "Describe these images."
+DESCRIBE_VIDEO = "Describe this video."
+
+_FORMAT = (
+    "Follow these specific instructions for formatting the answer:\n"
+    "* Only output the transcription, with no newlines.\n"
+    "* When transcribing numbers, write the digits, i.e. write 1.7 and not one point seven, "
+    "and write 3 instead of three."
+)
+
+
+def transcription(language: str | None = None) -> str:
+    """The speech recognition prompt; ``language`` is an English name such as "French"."""
+    if language is None:
+        return f"Transcribe the following speech segment in its original language. {_FORMAT}"
+    return (
+        f"Transcribe the following speech segment in {language} into {language} text.\n{_FORMAT}"
+    )
