@@ -29,6 +29,13 @@ class DecodeProgress:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Notice:
+    """One line that a person should know: what was done to the input, or why."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EncodeProgress:
     """``done`` of ``total`` media items (a video frame counts as one) have become soft tokens."""
 
@@ -89,5 +96,5 @@ class Finished:
 
 
 Event = (
-    DecodeProgress | EncodeProgress | PrefillProgress | ThoughtDelta | TextDelta | Finished
+    DecodeProgress | Notice | EncodeProgress | PrefillProgress | ThoughtDelta | TextDelta | Finished
 )

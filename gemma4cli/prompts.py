@@ -22,6 +22,4 @@ def transcription(language: str | None = None) -> str:
     """The speech recognition prompt; ``language`` is an English name such as "French"."""
     if language is None:
         return f"Transcribe the following speech segment in its original language. {_FORMAT}"
-    return (
-        f"Transcribe the following speech segment in {language} into {language} text.\n{_FORMAT}"
-    )
+    return f"Transcribe the following speech segment in {language} into {language} text.\n{_FORMAT}"

@@ -1,0 +1,60 @@
+"""g4: Gemma 4 on the command line, and from Python.
+
+Names are resolved when they are first used, so importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import generate, list_models, load, model_info, model_path, stream_generate
+    from .errors import Gemma4Error
+    from .events import Finished, TextDelta, ThoughtDelta
+    from .options import GenerateOptions, LoadOptions, MediaOptions
+    from .session import Chat
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Chat": "session",
+    "Finished": "events",
+    "Gemma4Error": "errors",
+    "GenerateOptions": "options",
+    "LoadOptions": "options",
+    "MediaOptions": "options",
+    "TextDelta": "events",
+    "ThoughtDelta": "events",
+    "generate": "api",
+    "list_models": "api",
+    "load": "api",
+    "model_info": "api",
+    "model_path": "api",
+    "stream_generate": "api",
+}
+
+__all__ = [
+    "Chat",
+    "Finished",
+    "Gemma4Error",
+    "GenerateOptions",
+    "LoadOptions",
+    "MediaOptions",
+    "TextDelta",
+    "ThoughtDelta",
+    "__version__",
+    "generate",
+    "list_models",
+    "load",
+    "model_info",
+    "model_path",
+    "stream_generate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{home}", __name__), name)

@@ -1,0 +1,259 @@
+"""The conversation file: JSON to messages. Names media, opens none of them.
+
+    {"messages": [{"role": "user", "content": [{"type": "image", "path": "a.png"},
+                                               {"type": "text", "text": "What is this?"}]}],
+     "enable_thinking": false, "max_soft_tokens": 280, "video_max_frames": 32, "tools": []}
+
+Paths are relative to the file. Assistant messages may carry ``reasoning`` and ``tool_calls``,
+tool messages ``tool_call_id`` and ``name``, as OpenAI's chat format has them. Other keys are
+ignored, unless they look like a slip of the pen. Knows no model and no prompt format.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gemma4cli.errors import ConversationError
+from gemma4cli.messages import (
+    AudioPart,
+    ImagePart,
+    Message,
+    Part,
+    Role,
+    Source,
+    TextPart,
+    ToolCall,
+    VideoPart,
+)
+
+_ROLES: Mapping[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+}
+_KEYS = ("messages", "enable_thinking", "max_soft_tokens", "video_max_frames", "tools")
+_LONGEST_VIDEO = 1e7
+"""Seconds; later timestamps are mistakes, NaN and infinity among them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conversation:
+    """A conversation and what its file asks of the processing; None where it says nothing."""
+
+    messages: tuple[Message, ...]
+    think: bool = False
+    max_soft_tokens: int | None = None
+    video_max_frames: int | None = None
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+
+def read_conversation(path: Path | str) -> Conversation:
+    """Read a conversation file; ``ConversationError`` names the file and the place in it."""
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as exc:
+        raise ConversationError(f"{path}: no such file") from exc
+    except OSError as exc:
+        raise ConversationError(f"{path}: cannot be read ({exc.strerror or exc})") from exc
+    try:
+        data = json.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as exc:
+        raise ConversationError(f"{path}: is no UTF-8 text") from exc
+    except json.JSONDecodeError as exc:
+        problem = f"line {exc.lineno} column {exc.colno}: {exc.msg}"
+        raise ConversationError(f"{path}: is no valid JSON: {problem}") from exc
+    except (ValueError, RecursionError) as exc:
+        raise ConversationError(f"{path}: is no valid JSON: {exc}") from exc
+    return parse_conversation(data, folder=path.parent, name=str(path))
+
+
+def parse_conversation(data: object, *, folder: Path, name: str) -> Conversation:
+    """The conversation in JSON data; ``folder`` is where relative paths start from."""
+    return _Parser(folder=folder, name=name).conversation(data)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Parser:
+    """Each method takes a value and its place in the file, ``messages[0].content[1]``."""
+
+    folder: Path
+    name: str
+
+    def fail(self, place: str, problem: str) -> ConversationError:
+        where = f"{self.name}: {place}" if place else self.name
+        return ConversationError(f"{where}: {problem}")
+
+    def conversation(self, data: object) -> Conversation:
+        if not isinstance(data, dict) or "messages" not in data:
+            raise self.fail("", 'must be an object with "messages"')
+        for key in data.keys() - set(_KEYS):
+            if meant := difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.8):
+                raise self.fail("", f"unknown key {key!r}: write {meant[0]!r}")
+        messages = self.items(data["messages"], "messages")
+        if not messages:
+            raise self.fail("messages", "is empty: give at least one message")
+        think = data.get("enable_thinking", False)
+        if not isinstance(think, bool):
+            raise self.fail("enable_thinking", "must be true or false")
+        return Conversation(
+            messages=tuple(
+                self.message(message, f"messages[{index}]")
+                for index, message in enumerate(messages)
+            ),
+            think=think,
+            max_soft_tokens=self.count(data, "max_soft_tokens"),
+            video_max_frames=self.count(data, "video_max_frames"),
+            tools=tuple(
+                self.tool(tool, f"tools[{index}]")
+                for index, tool in enumerate(self.optional_items(data, "tools", ""))
+            ),
+        )
+
+    def message(self, data: object, place: str) -> Message:
+        message = self.mapping(data, place)
+        role = self.text(message, "role", place)
+        if role not in _ROLES:
+            raise self.fail(
+                f"{place}.role", f"unknown role {role!r}: use one of {', '.join(_ROLES)}"
+            )
+        calls = self.optional_items(message, "tool_calls", f"{place}.")
+        tool_calls = tuple(
+            self.tool_call(call, f"{place}.tool_calls[{index}]") for index, call in enumerate(calls)
+        )
+        thoughts_key = "reasoning" if message.get("reasoning") else "reasoning_content"
+        thoughts = self.optional_text(message, thoughts_key, place)
+        if role != "assistant" and (tool_calls or thoughts):
+            raise self.fail(place, "only an assistant message may hold tool_calls or reasoning")
+        return Message(
+            role=_ROLES[role],
+            content=self.content(message, place, may_lack=bool(tool_calls or thoughts)),
+            thoughts=thoughts,
+            tool_calls=tool_calls,
+            tool_call_id=self.optional_text(message, "tool_call_id", place),
+            name=self.optional_text(message, "name", place),
+        )
+
+    def content(
+        self, message: Mapping[str, Any], place: str, *, may_lack: bool
+    ) -> str | tuple[Part, ...]:
+        content = message.get("content")
+        if content is None and may_lack:
+            return ""
+        if isinstance(content, str):
+            return content
+        if not isinstance(content, list):
+            raise self.fail(f"{place}.content", "must be a string or a list of parts")
+        return tuple(
+            self.part(part, f"{place}.content[{index}]") for index, part in enumerate(content)
+        )
+
+    def part(self, data: object, place: str) -> Part:
+        part = self.mapping(data, place)
+        match self.text(part, "type", place):
+            case "text":
+                return TextPart(text=self.text(part, "text", place))
+            case "image":
+                return ImagePart(source=self.source(part, place))
+            case "audio":
+                return AudioPart(source=self.source(part, place))
+            case "video" if "frames" in part or "timestamps" in part:
+                return self.frames(part, place)
+            case "video":
+                return VideoPart(source=self.source(part, place))
+            case other:
+                raise self.fail(
+                    f"{place}.type", f"unknown type {other!r}: use text, image, audio or video"
+                )
+
+    def frames(self, part: Mapping[str, Any], place: str) -> VideoPart:
+        """A video as frames that were sampled already."""
+        if "path" in part:
+            raise self.fail(place, "give a video either a path or frames, not both")
+        frames = self.items(part.get("frames"), f"{place}.frames")
+        times = self.items(part.get("timestamps"), f"{place}.timestamps")
+        if not frames:
+            raise self.fail(f"{place}.frames", "is empty: give at least one frame")
+        if len(frames) != len(times):
+            raise self.fail(place, f"has {len(frames)} frames but {len(times)} timestamps")
+        for index, seconds in enumerate(times):
+            number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+            if not number or not 0 <= seconds <= _LONGEST_VIDEO:
+                raise self.fail(f"{place}.timestamps[{index}]", "must be seconds, 0 or more")
+        return VideoPart(
+            frames=tuple(
+                self.named(frame, f"{place}.frames[{index}]") for index, frame in enumerate(frames)
+            ),
+            timestamps=tuple(float(seconds) for seconds in times),
+        )
+
+    def source(self, part: Mapping[str, Any], place: str) -> Source:
+        return self.named(self.text(part, "path", place), f"{place}.path")
+
+    def named(self, value: object, place: str) -> Source:
+        """A media file; errors will call it what the conversation file calls it."""
+        if not isinstance(value, str) or not value:
+            raise self.fail(place, "must be the path of a file")
+        return Source(name=value, path=self.folder / value)
+
+    def tool_call(self, data: object, place: str) -> ToolCall:
+        """A call in OpenAI's form; its arguments are an object, or that object as a JSON string."""
+        call = self.mapping(data, place)
+        function = self.mapping(call.get("function"), f"{place}.function")
+        arguments = function.get("arguments")
+        if isinstance(arguments, str):
+            try:
+                arguments = json.loads(arguments)
+            except (ValueError, RecursionError) as exc:
+                raise self.fail(f"{place}.function.arguments", "is no valid JSON") from exc
+        if arguments is None:
+            arguments = {}
+        return ToolCall(
+            name=self.text(function, "name", f"{place}.function"),
+            arguments=self.mapping(arguments, f"{place}.function.arguments"),
+            id=self.optional_text(call, "id", place),
+        )
+
+    def tool(self, data: object, place: str) -> Mapping[str, Any]:
+        tool = self.mapping(data, place)
+        function = self.mapping(tool.get("function"), f"{place}.function")
+        self.text(function, "name", f"{place}.function")
+        return tool
+
+    def count(self, data: Mapping[str, Any], key: str) -> int | None:
+        value = data.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise self.fail(key, "must be a whole number, 1 or more")
+        return value
+
+    def mapping(self, value: object, place: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise self.fail(place, "must be an object")
+        return value
+
+    def items(self, value: object, place: str) -> list[Any]:
+        if not isinstance(value, list):
+            raise self.fail(place, "must be a list")
+        return value
+
+    def optional_items(self, data: Mapping[str, Any], key: str, prefix: str) -> list[Any]:
+        return [] if data.get(key) is None else self.items(data[key], f"{prefix}{key}")
+
+    def text(self, data: Mapping[str, Any], key: str, place: str) -> str:
+        if key not in data:
+            raise self.fail(place, f"lacks {key!r}")
+        if not isinstance(data[key], str):
+            raise self.fail(f"{place}.{key}", "must be a string")
+        return str(data[key])
+
+    def optional_text(self, data: Mapping[str, Any], key: str, place: str) -> str | None:
+        return None if data.get(key) is None else self.text(data, key, place)

@@ -1,0 +1,66 @@
+"""Aliases and the repositories behind them. Facts of public manifests; nothing is looked up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+BUILTIN = {"tiny": Path(__file__).parent.parent / "builtin" / "tiny"}
+"""Models that ship inside the package."""
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogEntry:
+    """A published MLX conversion; ``gigabytes`` (10**9) of weights to download."""
+
+    repo: str
+    gigabytes: float
+
+
+def _community(size: str, sizes: dict[str, float]) -> dict[str, CatalogEntry]:
+    return {
+        quant: CatalogEntry(f"mlx-community/gemma-4-{size}-{quant}", gigabytes)
+        for quant, gigabytes in sizes.items()
+    }
+
+
+CATALOG: dict[str, dict[str, CatalogEntry]] = {
+    "e2b": _community(
+        "e2b-it",
+        {"4bit": 3.55, "5bit": 4.16, "6bit": 4.74, "8bit": 5.87}
+        | {"mxfp4": 4.26, "mxfp8": 5.75, "bf16": 10.25},
+    ),
+    "e4b": _community(
+        "e4b-it",
+        {"4bit": 5.15, "5bit": 6.19, "6bit": 7.12, "8bit": 8.88}
+        | {"mxfp4": 6.77, "mxfp8": 8.76, "bf16": 16.02},
+    ),
+    "12b": _community("12B-it", {"4bit": 6.74, "qat-4bit": 11.02}),
+    "26b": _community(
+        "26b-a4b-it", {"4bit": 15.34, "8bit": 27.99, "mxfp4": 14.7, "nvfp4": 16.0, "bf16": 51.64}
+    ),
+    "31b": _community(
+        "31b-it",
+        {"4bit": 18.41, "5bit": 22.28, "6bit": 26.12, "8bit": 33.8}
+        | {"mxfp4": 17.48, "mxfp8": 32.84, "bf16": 62.58},
+    ),
+}
+"""Alias to quantisation to repository; an alias alone means its first entry."""
+
+
+def entry_of(name: str) -> CatalogEntry | None:
+    """The entry of an alias such as "e2b" or "e2b:8bit"; None for any other name."""
+    alias, _, quant = name.lower().partition(":")
+    entries = CATALOG.get(alias)
+    if entries is None:
+        return None
+    return entries.get(quant) if quant else next(iter(entries.values()))
+
+
+def alias_of(repo: str) -> str | None:
+    """The shortest alias that means ``repo``."""
+    for alias, entries in CATALOG.items():
+        for i, (quant, entry) in enumerate(entries.items()):
+            if entry.repo == repo:
+                return f"{alias}:{quant}" if i else alias
+    return None

@@ -1,0 +1,110 @@
+"""The files of a checkpoint folder, read with errors that name them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from ..errors import CheckpointError, ModelNotFoundError
+
+logger = logging.getLogger(__name__)
+
+_HEADER_LIMIT = 100 * 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """One folder with config.json, tokenizer.json and safetensors files."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        if not (self.folder / "config.json").is_file():
+            raise ModelNotFoundError(
+                str(self.folder), "the folder has no config.json; name a folder with a checkpoint"
+            )
+
+    def json(self, name: str) -> dict[str, Any]:
+        """A JSON object from the folder; CheckpointError where it is missing or broken."""
+        try:
+            value = json.loads((self.folder / name).read_bytes())
+        except OSError as exc:
+            raise CheckpointError(name, exc.strerror or str(exc)) from exc
+        except ValueError as exc:
+            raise CheckpointError(name, f"is no valid JSON ({exc})") from exc
+        if not isinstance(value, dict):
+            raise CheckpointError(name, "must hold a JSON object")
+        return value
+
+    def optional_json(self, *names: str) -> dict[str, Any] | None:
+        """The first of ``names`` that is there, or None."""
+        for name in names:
+            if (self.folder / name).is_file():
+                return self.json(name)
+        return None
+
+    def chat_template(self) -> str | None:
+        """The checkpoint's own template, from its own file or from tokenizer_config.json."""
+        path = self.folder / "chat_template.jinja"
+        if path.is_file():
+            return path.read_text("utf-8")
+        for section in (self.optional_json("chat_template.json", "tokenizer_config.json"),):
+            template = (section or {}).get("chat_template")
+            if isinstance(template, str):
+                return template
+        return None
+
+    def weight_files(self) -> list[Path]:
+        """Every safetensors file: those of the index, or all ``model*.safetensors``."""
+        index = self.optional_json("model.safetensors.index.json")
+        if index is None:
+            files = sorted(self.folder.glob("model*.safetensors"))
+        else:
+            weight_map = index.get("weight_map")
+            if not isinstance(weight_map, dict):
+                raise CheckpointError("model.safetensors.index.json", "has no 'weight_map'")
+            files = [self.folder / name for name in sorted(set(weight_map.values()))]
+        if not files:
+            raise CheckpointError("model.safetensors", f"no such file in {self.folder}")
+        for path in files:
+            if not path.is_file():
+                raise CheckpointError(path.name, "no such file; fetch the checkpoint again")
+        return files
+
+    def weights(self) -> dict[str, mx.array]:
+        """All tensors, lazy: none is read before it is computed with."""
+        result: dict[str, mx.array] = {}
+        for path in self.weight_files():
+            _check_safetensors(path)
+            try:
+                result.update(mx.load(str(path)))
+            except (RuntimeError, ValueError) as exc:
+                raise CheckpointError(path.name, f"cannot be read ({exc})") from exc
+        return result
+
+
+def _check_safetensors(path: Path) -> None:
+    """Compare the file's length with what its header promises.
+
+    The tensors are read late; a download that broke off must be found before that.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > min(size - 8, _HEADER_LIMIT):
+            raise CheckpointError(path.name, "is no safetensors file, or was cut short")
+        try:
+            header = json.loads(file.read(length))
+            ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
+        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+            raise CheckpointError(path.name, "has a broken header; fetch it again") from exc
+    promised = 8 + length + max(ends, default=0)
+    if size < promised:
+        raise CheckpointError(
+            path.name, f"was cut short: {size} bytes of {promised}; fetch the checkpoint again"
+        )

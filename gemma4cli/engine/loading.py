@@ -1,0 +1,103 @@
+"""A folder to a LoadedModel. Weights stay on disk until they are computed with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import mlx.core as mx
+
+from ..errors import CheckpointError
+from ..events import LoadProgress
+from ..models.config import Gemma4Config
+from ..models.gemma4 import Gemma4
+from ..models.weights import canonical_name, fit_config, load_weights, quantize_layers, sanitize
+from ..options import LoadOptions
+from ..processing.config import ProcessorConfig
+from ..processing.processor import Processor
+from ..processing.prompt import PromptFlavour
+from ..processing.tokenizer import Tokenizer
+from .backend import prepare_backend, weights_dtype
+from .checkpoint import Checkpoint
+from .model import GenerationConfig, LoadedModel
+
+logger = logging.getLogger(__name__)
+
+OnProgress = Callable[[LoadProgress], None]
+
+
+def load_folder(
+    name: str, folder: Path, options: LoadOptions, on_progress: OnProgress | None = None
+) -> LoadedModel:
+    """Load the checkpoint in ``folder``; ``name`` is what to call it.
+
+    Raises LoadError for anything that keeps the checkpoint from running.
+    """
+
+    def report(stage: str) -> None:
+        if on_progress is not None:
+            on_progress(LoadProgress(stage=stage, model=name))
+
+    report("config")
+    prepare_backend()
+    checkpoint = Checkpoint(folder=folder)
+    raw = checkpoint.json("config.json")
+    config = Gemma4Config.from_dict(raw)
+    report("tokenizer")
+    tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
+    report("weights")
+    weights = checkpoint.weights()
+    config = fit_config(config, {canonical_name(key) for key in weights})
+    weights = sanitize(weights, config)
+    network = Gemma4(config)
+    kinds = quantize_layers(network, weights, raw)
+    dtype_name = weights_dtype(options.dtype)
+    load_weights(network, weights, getattr(mx, dtype_name) if dtype_name else None)
+    return LoadedModel(
+        name=name,
+        folder=folder,
+        options=options,
+        network=network,
+        processor=_processor(name, checkpoint, config, tokenizer),
+        generation=GenerationConfig.from_dict(
+            checkpoint.optional_json("generation_config.json"), raw
+        ),
+        quantization=frozenset(kinds),
+    )
+
+
+def _processor(
+    name: str, checkpoint: Checkpoint, config: Gemma4Config, tokenizer: Tokenizer
+) -> Processor:
+    raw = checkpoint.optional_json("processor_config.json")
+    processor_config = ProcessorConfig.from_dict(raw, unified=config.unified)
+    if processor_config.assumed and (config.vision or config.audio):
+        logger.warning(
+            "%s: processor_config.json lacks %s; taking the values of the published checkpoints",
+            name,
+            ", ".join(processor_config.assumed),
+        )
+    places = config.placeholders
+    if places is not None:
+        for token, expected in (
+            ("<|image|>", places.image),
+            ("<|audio|>", places.audio),
+            ("<|video|>", places.video),
+        ):
+            if tokenizer.has_control(token) and tokenizer.control_id(token) != expected:
+                raise CheckpointError(
+                    "tokenizer.json",
+                    f"gives {token} the id {tokenizer.control_id(token)}, config.json {expected}",
+                )
+    # Without a template: the models without per-layer embeddings open an empty thought.
+    flavour = PromptFlavour.detect(checkpoint.chat_template(), default=not config.text.ple_size)
+    return Processor(
+        model=name,
+        tokenizer=tokenizer,
+        flavour=flavour,
+        config=processor_config,
+        unified=config.unified,
+        sees=config.vision is not None and places is not None,
+        hears=config.audio is not None and places is not None,
+    )

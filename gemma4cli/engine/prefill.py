@@ -1,0 +1,98 @@
+"""The prompt into the cache, in chunks that never split an image block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from ..events import PrefillProgress
+from ..models.gemma4 import Gemma4, SoftTokens
+from ..models.language import Cache
+from ..models.masks import Masks, make_masks
+from ..processing.prompt import MediaSpan
+
+
+def chunk_ends(length: int, step: int, spans: Sequence[MediaSpan]) -> list[int]:
+    """Where chunks of about ``step`` tokens end; the last end is ``length``.
+
+    The last token is a chunk of its own, since only its logits are read. A chunk that would end
+    inside an image ends before it, or, where the image is the whole chunk, behind it.
+
+        length 10, step 4, image [2, 7)   ->   [2, 7, 9, 10]
+    """
+    images = [span for span in spans if span.kind != "audio"]
+    ends: list[int] = []
+    start = 0
+    while start < length:
+        end = min(start + step, length if start >= length - 1 else length - 1)
+        for span in images:
+            if span.start < end < span.end:
+                end = span.start if span.start > start else span.end
+        ends.append(end)
+        start = end
+    return ends
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Prefill:
+    """A prompt and its soft tokens, on their way through one network.
+
+    ``open_full_layers``: see ``make_masks``.
+    """
+
+    network: Gemma4
+    ids: Sequence[int]
+    spans: Sequence[MediaSpan]
+    soft_tokens: Sequence[SoftTokens]
+    step: int
+    open_full_layers: bool = False
+
+    def run(self, cache: Sequence[Cache]) -> Iterator[PrefillProgress | mx.array]:
+        """Fill ``cache``; yield progress, at last the logits ``[V]`` of the last position."""
+        start = 0
+        for end in chunk_ends(len(self.ids), self.step, self.spans):
+            yield PrefillProgress(done=start, total=len(self.ids))
+            inputs = self.network.embed(self.ids[start:end], self.soft_tokens, start)
+            masks = self._masks(start, end)
+            if end < len(self.ids):
+                self.network.fill(*inputs, cache, masks)
+                mx.eval([layer.state for layer in cache])
+            else:
+                logits = self.network(*inputs, cache, masks)[0, -1]
+            start = end
+        yield PrefillProgress(done=start, total=len(self.ids))
+        yield logits
+
+    def all_logits(self, cache: Sequence[Cache]) -> mx.array:
+        """Fill ``cache`` and return the logits ``[S, V]`` of every position."""
+        rows: list[mx.array] = []
+        start = 0
+        for end in chunk_ends(len(self.ids), self.step, self.spans):
+            inputs = self.network.embed(self.ids[start:end], self.soft_tokens, start)
+            rows.append(self.network(*inputs, cache, self._masks(start, end))[0])
+            mx.eval(rows[-1])
+            start = end
+        return mx.concatenate(rows)
+
+    def _masks(self, start: int, end: int) -> Masks:
+        text = self.network.config.text
+        return make_masks(
+            length=end - start,
+            offset=start,
+            window=text.sliding_window,
+            blocks=self._blocks(start, end) if text.vision_blocks else None,
+            open_full_layers=self.open_full_layers,
+        )
+
+    def _blocks(self, start: int, end: int) -> list[int]:
+        """The image block of every position in [start, end), or -1.
+
+        Each image and each video frame is a block: markers stand between any two.
+        """
+        blocks = [-1] * (end - start)
+        for number, span in enumerate(self.spans):
+            if span.kind != "audio" and start <= span.start < end:
+                blocks[span.start - start : span.end - start] = [number] * (span.end - span.start)
+        return blocks

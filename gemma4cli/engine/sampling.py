@@ -1,0 +1,71 @@
+"""Logits to the next token."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+
+import mlx.core as mx
+
+Sampler = Callable[[mx.array], mx.array]
+"""Logits ``[V]`` to a token id, a scalar."""
+
+
+def suppress(vocab_size: int, ids: Sequence[int]) -> mx.array | None:
+    """What to add to logits ``[V]`` so that none of ``ids`` is chosen; None for no ids."""
+    kept = [i for i in ids if 0 <= i < vocab_size]
+    if not kept:
+        return None
+    bias = mx.zeros((vocab_size,), mx.float32)
+    bias[mx.array(kept)] = -mx.inf
+    return bias
+
+
+def make_sampler(
+    *, temperature: float, top_p: float, top_k: int, key: mx.array | None = None
+) -> Sampler:
+    """A sampler; ``temperature`` 0 takes the most likely token.
+
+    Top-k comes first, so that top-p sorts a few candidates and not the whole vocabulary. ``key``
+    makes the draws repeatable.
+    """
+    if temperature == 0:
+        return lambda logits: mx.argmax(logits, axis=-1)
+    keys = _Keys(key if key is not None else mx.random.key(secrets.randbits(63)))
+
+    def sample(logits: mx.array) -> mx.array:
+        logits = logits / temperature
+        count = min(top_k, logits.shape[-1]) if top_k else logits.shape[-1]
+        if count < logits.shape[-1]:
+            ids = mx.argpartition(-logits, kth=count - 1, axis=-1)[:count]
+            logits = logits[ids]
+        else:
+            ids = mx.arange(count)
+        if top_p < 1:
+            logits = _nucleus(logits, top_p)
+        return ids[mx.random.categorical(logits, key=keys.next())]
+
+    return sample
+
+
+def _nucleus(logits: mx.array, top_p: float) -> mx.array:
+    """Close all but the likeliest candidates whose probabilities add up to ``top_p``.
+
+    The likeliest stays in any case: what stands before it adds up to nothing.
+    """
+    order = mx.argsort(-logits)
+    probabilities = mx.softmax(logits[order])
+    before = mx.cumsum(probabilities) - probabilities
+    closed = mx.where(before < top_p, logits[order], -mx.inf)
+    return mx.put_along_axis(logits, order, closed, axis=-1)
+
+
+class _Keys:
+    """One fresh random key for every draw."""
+
+    def __init__(self, key: mx.array) -> None:
+        self._key = key
+
+    def next(self) -> mx.array:
+        self._key, drawn = mx.random.split(self._key)
+        return drawn

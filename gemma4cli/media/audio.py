@@ -1,0 +1,218 @@
+"""Sound of any container to mono samples at 16 kHz, whole or in blocks.
+
+Knows no models: nothing is padded, split at pauses or turned into features here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+import numpy as np
+import numpy.typing as npt
+import soxr  # type: ignore[import-untyped]
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+
+from ..decoded import SAMPLE_RATE, AudioClip
+from ..errors import MediaDecodeError, NoAudioTrackError
+from ..messages import Source
+from .containers import open_container, reason
+
+log = logging.getLogger(__name__)
+
+Samples = npt.NDArray[np.float32]
+
+BLOCK_SECONDS = 1
+"""Sound that is resampled at a time; memory stays bounded by it for any length of file."""
+
+GAP_SECONDS = Fraction(1, 10)
+"""A pause in the track's time stamps from which silence is put in, so that times stay true."""
+
+LONGEST_GAP_SECONDS = 3600
+"""A longer pause is no pause: the clock of the recording jumped, and nothing is put in."""
+
+_FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "flt": 1.0, "dbl": 1.0}
+
+
+def load_audio(source: Source) -> AudioClip:
+    """The file's sound, mono float32 ``[N]`` in [-1, 1] at 16 kHz.
+
+    Channels are averaged. Where a file has several audio tracks, libav's best one is taken.
+    Raises NoAudioTrackError for a file without sound, MediaDecodeError for one that cannot be
+    decoded at all, and what ``open_source`` raises. Damaged packets are left out with a warning
+    in the log; silence takes their place.
+    """
+    return AudioClip(samples=_joined(iter_audio(source)), name=source.name)
+
+
+def load_span(
+    source: Source, start: float, end: float | None, origin: float | None = None
+) -> AudioClip:
+    """As ``load_audio``, but the sound of one span only; see ``iter_audio``."""
+    return AudioClip(samples=_joined(iter_audio(source, start, end, origin)), name=source.name)
+
+
+def iter_audio(
+    source: Source, start: float = 0.0, end: float | None = None, origin: float | None = None
+) -> Iterator[Samples]:
+    """The sound from ``start`` to ``end`` seconds in blocks: mono float32 ``[n]`` at 16 kHz.
+
+    The blocks of a span are exactly that slice of the whole. Second 0 is the track's first
+    sample or, where ``origin`` is given, that second of the container's own clock; a track that
+    begins after it starts with silence. Raises as ``load_audio``.
+    """
+    first = round(start * SAMPLE_RATE)
+    last = None if end is None else round(end * SAMPLE_RATE)
+    with open_container(source) as container:
+        stream = _audio_stream(container, source)
+        frames = _frames(container, stream, source)
+        head = next(frames)
+        if origin is not None and head.pts is not None and head.time_base is not None:
+            shift = round((head.pts * head.time_base - Fraction(origin)) * SAMPLE_RATE)
+            first, last = first - shift, None if last is None else last - shift
+        yield from _cut(_resampled(_runs(head, frames)), first, last)
+
+
+def has_sound(container: InputContainer) -> bool:
+    """Whether the container has an audio track that can be decoded."""
+    return any(stream.codec_context is not None for stream in container.streams.audio)
+
+
+def _joined(blocks: Iterator[Samples]) -> Samples:
+    return np.concatenate([np.zeros(0, np.float32), *blocks])
+
+
+def _audio_stream(container: InputContainer, source: Source) -> AudioStream:
+    if not container.streams.audio:
+        raise NoAudioTrackError(source.name, "has no audio track")
+    if not has_sound(container):
+        raise MediaDecodeError(source.name, "its audio track has an unknown codec")
+    best = container.streams.best("audio")
+    return best if isinstance(best, AudioStream) else container.streams.audio[0]
+
+
+def _frames(container: InputContainer, stream: AudioStream, source: Source) -> Iterator[AudioFrame]:
+    """Every frame that libav can decode, at least one; broken packets are passed over."""
+    failure: av.FFmpegError | None = None
+    failures = decoded = 0
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+            frames = packet.decode() if packet is not None else None
+        except av.FFmpegError as exc:
+            failure, failures = exc, failures + 1
+            continue
+        if frames is None:
+            break
+        for frame in frames:
+            if frame.samples:
+                decoded += 1
+                yield _checked(frame, source)
+    if not decoded and failure is not None:
+        raise MediaDecodeError(
+            source.name, f"none of its sound can be decoded ({reason(failure)})"
+        ) from failure
+    if not decoded:
+        raise NoAudioTrackError(source.name, "its audio track has no samples")
+    if failures:
+        log.warning("%s: %d damaged audio packets were left out", source.name, failures)
+
+
+def _checked(frame: AudioFrame, source: Source) -> AudioFrame:
+    if frame.format.name.removesuffix("p") not in _FULL_SCALE:
+        raise MediaDecodeError(
+            source.name, f"has a sample format that g4 does not read ({frame.format.name})"
+        )
+    return frame
+
+
+def _mono(frame: AudioFrame) -> Samples:
+    """One frame as float32 ``[n]``: scaled to [-1, 1], channels averaged."""
+    kind = frame.format.name.removesuffix("p")
+    values = frame.to_ndarray()
+    if not frame.format.is_planar:  # [1, n * channels], channels interleaved
+        values = values.reshape(frame.samples, -1).T
+    samples: Samples = values.astype(np.float32)
+    if kind == "u8":
+        samples -= 128.0
+    samples /= _FULL_SCALE[kind]
+    if len(samples) > 1:
+        samples = samples.mean(axis=0, keepdims=True, dtype=np.float32)
+    return samples.reshape(-1)
+
+
+def _runs(head: AudioFrame, rest: Iterator[AudioFrame]) -> Iterator[tuple[int, Samples]]:
+    """Pairs of rate in Hz and samples ``[n]`` of about a block, gaps filled with silence.
+
+    ``due`` is the second at which the next frame should begin by the samples so far.
+    """
+    rate, waiting, held = head.sample_rate, [_mono(head)], head.samples
+    due = _begin(head, Fraction(0)) + Fraction(head.samples, rate)
+    for frame in rest:
+        begin = _begin(frame, due)
+        gap = begin - due
+        if frame.sample_rate != rate or held >= rate * BLOCK_SECONDS:
+            yield rate, np.concatenate(waiting)
+            rate, waiting, held = frame.sample_rate, [], 0
+        if GAP_SECONDS < gap < LONGEST_GAP_SECONDS:
+            for silence in _silence(round(gap * rate), rate * BLOCK_SECONDS):
+                yield rate, np.concatenate([*waiting, silence])
+                waiting, held = [], 0
+        waiting.append(_mono(frame))
+        held += frame.samples
+        due = (begin if abs(gap) > GAP_SECONDS else due) + Fraction(frame.samples, rate)
+    yield rate, np.concatenate(waiting)
+
+
+def _begin(frame: AudioFrame, default: Fraction) -> Fraction:
+    """The frame's time in seconds on the container's clock."""
+    if frame.pts is None or frame.time_base is None:
+        return default
+    return frame.pts * frame.time_base
+
+
+def _silence(count: int, most: int) -> Iterator[Samples]:
+    """``count`` zeros in blocks of ``most``."""
+    for at in range(0, count, most):
+        yield np.zeros(min(most, count - at), np.float32)
+
+
+def _resampled(runs: Iterator[tuple[int, Samples]]) -> Iterator[Samples]:
+    """The samples at 16 kHz, within [-1, 1]; sound that has that rate already is not touched."""
+    rate, resampler = SAMPLE_RATE, None
+    for new_rate, samples in runs:
+        if new_rate != rate:
+            if resampler is not None:
+                yield _bounded(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+            rate, resampler = new_rate, None
+            if rate != SAMPLE_RATE:
+                resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, "float32", "HQ")
+        yield _bounded(samples if resampler is None else resampler.resample_chunk(samples))
+    if resampler is not None:
+        yield _bounded(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+
+
+def _bounded(samples: Samples) -> Samples:
+    """Float files may hold anything, and resampling overshoots: NaN to 0, the rest clipped."""
+    bounded: Samples = np.clip(np.nan_to_num(samples, nan=0.0), -1.0, 1.0)
+    return bounded
+
+
+def _cut(blocks: Iterator[Samples], first: int, last: int | None) -> Iterator[Samples]:
+    """The samples with numbers ``first <= i < last``; those below 0 are silence."""
+    if first < 0:
+        yield from _silence((0 if last is None else min(last, 0)) - first, SAMPLE_RATE)
+    at = 0
+    for block in blocks:
+        stop = len(block) if last is None else min(last - at, len(block))
+        wanted = block[max(first - at, 0) : max(stop, 0)]
+        if len(wanted):
+            yield wanted
+        at += len(block)
+        if last is not None and at >= last:
+            return

@@ -1,0 +1,77 @@
+"""libav containers over sources: opening them, and their errors in this project's words.
+
+Knows neither what is decoded nor why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import av
+from av.container import InputContainer
+
+from ..errors import MediaDecodeError
+from ..messages import Source
+from .kinds import HEAD_BYTES, FileKind, sniff
+from .sources import open_source
+
+_NO_OTHER_FILES = {"protocol_whitelist": "none"}
+"""Playlists and the like may name other files and addresses; none of them is ever opened."""
+
+_STILLS_IN_MP4 = ("AVIF", "HEIC")
+"""Pictures that libav takes for clips, since they come in the container of MP4."""
+
+
+class _Nameless:
+    """A stream without its name, so that libav judges the content and not the suffix."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.read = stream.read
+        self.seek = stream.seek
+        self.tell = stream.tell
+
+
+@contextmanager
+def open_container(source: Source) -> Iterator[InputContainer]:
+    """The source as a libav container, closed on leaving.
+
+    Raises MediaDecodeError when the content is no audio or video file, or is a still image.
+    """
+    with open_source(source) as stream:
+        kind = sniff(stream.read(HEAD_BYTES))
+        stream.seek(0)
+        if kind is not None and kind.name in _STILLS_IN_MP4:
+            raise still_image(source, kind.name)
+        try:
+            container = av.open(
+                _Nameless(stream), mode="r", options=_NO_OTHER_FILES, metadata_errors="replace"
+            )
+        except av.FFmpegError as exc:
+            if kind is not None and kind.kind == "image":
+                raise still_image(source, kind.name) from exc
+            raise MediaDecodeError(source.name, _unreadable(kind)) from exc
+        with container:
+            demuxer = container.format.name
+            if demuxer.endswith("_pipe") or demuxer == "image2":
+                raise still_image(source, kind.name if kind else demuxer.removesuffix("_pipe"))
+            yield container
+
+
+def still_image(source: Source, format_name: str) -> MediaDecodeError:
+    """The error for a picture where sound or moving pictures were asked for."""
+    return MediaDecodeError(source.name, f"is an image ({format_name}): use g4 describe for it")
+
+
+def reason(exc: av.FFmpegError) -> str:
+    """What libav says, in lower case and without its error number and file name."""
+    return (exc.strerror or "unknown error").rstrip(".").lower()
+
+
+def _unreadable(kind: FileKind | None) -> str:
+    if kind is None:
+        return "not an audio or video file"
+    if kind.kind == "other":
+        return f"not an audio or video file but {kind.name}"
+    return f"is damaged or truncated: its start says {kind.name}, the rest cannot be read"

@@ -1,0 +1,258 @@
+"""The frames of a clip at given times, by jumping to keyframes where that saves decoding.
+
+Jumping never changes which frames come back: where a file cannot be searched reliably, it is
+decoded from its beginning instead. Knows neither models nor why these times are wanted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame as AvFrame
+from av.video.stream import VideoStream
+
+from ..decoded import VideoFrame
+from ..errors import MediaDecodeError, NoVideoTrackError
+from ..messages import Source
+from .containers import open_container, reason
+from .limits import check_size
+
+MOST_TOLERANCE = Fraction(1, 2000)
+"""Seconds by which a frame may begin after the wanted time; half a tick where that is less."""
+
+DEFAULT_FPS = Fraction(25)
+"""Taken where a file tells no frame rate at all."""
+
+SHORT_GAP = Fraction(1, 4)
+"""Seconds of decoding below which looking for a nearer keyframe is not worth its while."""
+
+_STEPS_BACK = (0, Fraction(1, 2), 2, 8, 32)
+"""Seconds before the wanted time at which a keyframe is looked for, one after the other."""
+
+
+class _SearchError(Exception):
+    """A jump did not land where the packets said; only plain decoding is to be trusted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Shot:
+    """A decoded frame, not converted yet, with its time in ticks of the track."""
+
+    frame: AvFrame
+    pts: int
+
+    @property
+    def turns(self) -> int:
+        """Quarter turns counter-clockwise that bring the frame upright."""
+        return round(self.frame.rotation / 90) % 4
+
+
+class Track:
+    """One video track, decoded forward from wherever it is."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream, source: Source) -> None:
+        self.container = container
+        self.stream = stream
+        self.source = source
+        self.timed = True
+        self._jumped = False
+        self._last: int | None = None
+        self._failure: av.FFmpegError | None = None
+        self._shots = self._decode()
+        if stream.time_base is None:
+            raise MediaDecodeError(source.name, "its video track has no clock")
+        self.tick = stream.time_base
+        stream.thread_type = "AUTO"
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames per second: the average of a track with times, else what the codec says."""
+        average, nominal = self.stream.average_rate, self.stream.guessed_rate
+        return (average or nominal if self.timed else nominal or average) or DEFAULT_FPS
+
+    @property
+    def frame_ticks(self) -> int:
+        """The length of an average frame."""
+        return max(1, round(1 / self.rate / self.tick))
+
+    def first(self) -> Shot:
+        """The first frame. Raises MediaDecodeError where not one can be decoded."""
+        shot = self.next()
+        if shot is None and self._failure is not None:
+            raise MediaDecodeError(
+                self.source.name, f"no frame of it can be decoded ({reason(self._failure)})"
+            ) from self._failure
+        if shot is None:
+            raise MediaDecodeError(self.source.name, "its video track has no frames")
+        return shot
+
+    def next(self) -> Shot | None:
+        """The next frame in order of display, None after the last."""
+        return next(self._shots, None)
+
+    def jump(self, seek_to: int, keyframe: int) -> Shot:
+        """Moves to a keyframe and gives it; both are times in ticks.
+
+        Raises _SearchError unless exactly that frame comes out, undamaged.
+        """
+        self._jumped = True
+        try:
+            self.container.seek(seek_to, stream=self.stream)
+        except av.FFmpegError as exc:
+            raise _SearchError from exc
+        self._last = None
+        self._shots = self._decode()
+        shot = self.next()
+        while shot is not None and shot.pts < keyframe:  # may lean on frames before the jump
+            shot = self.next()
+        if shot is None or shot.pts != keyframe or shot.frame.is_corrupt:
+            raise _SearchError
+        return shot
+
+    def _decode(self) -> Iterator[Shot]:
+        packets = self.container.demux(self.stream)
+        while True:
+            try:
+                packet = next(packets, None)
+                frames = packet.decode() if packet is not None else None
+            except av.FFmpegError as exc:
+                if self._jumped:
+                    raise _SearchError from exc
+                self._failure = exc
+                continue
+            if frames is None:
+                return
+            for frame in frames:
+                if self._jumped and frame.is_corrupt and frame.pts is not None:
+                    raise _SearchError
+                yield Shot(frame=frame, pts=self._time_of(frame))
+
+    def _time_of(self, frame: AvFrame) -> int:
+        """The frame's time in ticks; a track without times is counted at its frame rate."""
+        pts = frame.pts
+        if pts is None:
+            self.timed = False
+            pts = 0 if self._last is None else self._last + self.frame_ticks
+        self._last = pts
+        return pts
+
+
+def video_stream(container: InputContainer, source: Source) -> VideoStream:
+    """The container's video track; cover art and stills are none."""
+    tracks = [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & Disposition.attached_pic
+    ]
+    if not tracks:
+        raise NoVideoTrackError(source.name, "has no video track")
+    best = container.streams.best("video")
+    stream = best if isinstance(best, VideoStream) and best in tracks else tracks[0]
+    if stream.codec_context is None:
+        raise MediaDecodeError(source.name, "its video track has an unknown codec")
+    check_size(source, stream.width, stream.height)
+    return stream
+
+
+def load_frames(source: Source, timestamps: Sequence[float]) -> tuple[VideoFrame, ...]:
+    """The frames on screen at ``timestamps``, all in memory; see ``iter_frames``."""
+    return tuple(iter_frames(source, timestamps))
+
+
+def iter_frames(source: Source, timestamps: Sequence[float]) -> Iterator[VideoFrame]:
+    """The frame on screen at each time, in order, each with its own true time.
+
+    ``timestamps`` are seconds from the clip's first frame, ascending and not negative. A frame
+    that is on screen at several of them comes once; times after the end give the last frame.
+    Raises ValueError for times out of order, otherwise as ``probe_video``.
+    """
+    if any(not math.isfinite(time) or time < 0 for time in timestamps) or any(
+        later < earlier for earlier, later in pairwise(timestamps)
+    ):
+        raise ValueError("timestamps must be ascending and not negative")
+    given: int | None = None
+    try:
+        for shot, origin, tick in _pick(source, timestamps, search=True):
+            given = shot.pts
+            yield _converted(shot, origin, tick)
+        return
+    except _SearchError:
+        pass
+    for shot, origin, tick in _pick(source, timestamps, search=False):
+        if given is None or shot.pts > given:
+            yield _converted(shot, origin, tick)
+
+
+def _pick(
+    source: Source, timestamps: Sequence[float], *, search: bool
+) -> Iterator[tuple[Shot, int, Fraction]]:
+    """The wanted frames, each once, with the first frame's ticks and the tick in seconds.
+
+    A second handle looks for keyframes, so that the decoder moves only when a jump pays.
+    """
+    with open_container(source) as container, open_container(source) as scout:
+        track = Track(container, video_stream(container, source), source)
+        scout_stream = video_stream(scout, source)
+        shown = track.first()
+        origin, given = shown.pts, None
+        ahead = track.next()
+        slack = min(track.tick / 2, MOST_TOLERANCE)
+        for time in timestamps:
+            target = origin + math.floor((Fraction(time) + slack) / track.tick)
+            gap = 0 if ahead is None else (target - ahead.pts) * track.tick
+            if search and track.timed and ahead is not None and gap > SHORT_GAP:
+                place = _keyframe(scout, scout_stream, target)
+                if place is not None and place[1] > ahead.pts:
+                    shown = track.jump(*place)
+                    ahead = track.next()
+            while ahead is not None and ahead.pts <= target:
+                shown, ahead = ahead, track.next()
+            if shown.pts != given:
+                given = shown.pts
+                yield shown, origin, track.tick
+
+
+def _keyframe(scout: InputContainer, stream: VideoStream, target: int) -> tuple[int, int] | None:
+    """Where to seek, and the time of the keyframe it leads to, at or before ``target``; ticks.
+
+    None where no such keyframe is found. A search may land after the last keyframe before the
+    target (transport streams have no index; others are searched by decoding time, which runs
+    ahead of display time) and is then repeated further and further back.
+    """
+    tick = stream.time_base or Fraction(1)
+    for back in _STEPS_BACK:
+        seek_to = target - math.floor(back / tick)
+        try:
+            scout.seek(seek_to, stream=stream)
+            keyframe = _next_keyframe(scout, stream, target)
+        except av.FFmpegError:
+            return None
+        if keyframe is not None:
+            return seek_to, keyframe
+    return None
+
+
+def _next_keyframe(scout: InputContainer, stream: VideoStream, target: int) -> int | None:
+    """The time of the next keyframe if that is at or before ``target``."""
+    for packet in scout.demux(stream):
+        if packet.pts is None or (packet.dts is not None and packet.dts > target):
+            return None
+        if packet.is_keyframe and packet.pts <= target:
+            return packet.pts
+    return None
+
+
+def _converted(shot: Shot, origin: int, tick: Fraction) -> VideoFrame:
+    """The frame as upright RGB with its seconds since ``origin``, the first frame's ticks."""
+    pixels = np.asarray(shot.frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+    if shot.turns:
+        pixels = np.ascontiguousarray(np.rot90(pixels, shot.turns))
+    return VideoFrame(pixels=pixels, seconds=float((shot.pts - origin) * tick))

@@ -1,0 +1,179 @@
+"""Pictures to upright RGB pixels.
+
+Knows no models: nothing is resized or normalised here. Colour profiles are not applied.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as Pillow
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.IcoImagePlugin import IcoImageFile
+from PIL.ImageFile import ImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
+from PIL.PsdImagePlugin import PsdImageFile
+from PIL.QoiImagePlugin import QoiImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from ..decoded import Image
+from ..errors import MediaDecodeError
+from ..messages import Source
+from .kinds import HEAD_BYTES, FileKind, sniff
+from .limits import check_size
+from .sources import open_source
+
+# The readers are called one by one, by content. Image.open would try formats that start other
+# programs (EPS), and it warns through the process-wide warning filters about large pictures.
+_READERS: dict[str, Callable[[BinaryIO], ImageFile]] = {
+    "AVIF": AvifImageFile,
+    "BMP": BmpImageFile,
+    "GIF": GifImageFile,
+    "ICO": IcoImageFile,
+    "JPEG": JpegImageFile,
+    "JPEG 2000": Jpeg2KImageFile,
+    "PNG": PngImageFile,
+    "PNM": PpmImageFile,
+    "PSD": PsdImageFile,
+    "QOI": QoiImageFile,
+    "TIFF": TiffImageFile,
+    "WebP": WebPImageFile,
+}
+_PILLOW_ERRORS = (
+    OSError,  # includes UnidentifiedImageError and truncation
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Pillow.DecompressionBombError,
+    Pillow.DecompressionBombWarning,
+)
+"""What Pillow's readers raise on damaged files; they have no common base."""
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Pillow.Transpose.FLIP_LEFT_RIGHT,
+    3: Pillow.Transpose.ROTATE_180,
+    4: Pillow.Transpose.FLIP_TOP_BOTTOM,
+    5: Pillow.Transpose.TRANSPOSE,
+    6: Pillow.Transpose.ROTATE_270,
+    7: Pillow.Transpose.TRANSVERSE,
+    8: Pillow.Transpose.ROTATE_90,
+}
+
+
+def load_image(source: Source) -> Image:
+    """The picture as upright RGB, uint8 ``[H, W, 3]``; of an animation the first frame.
+
+    Transparent parts lie on white, deep grey is scaled to 8 bits. Raises MediaDecodeError for
+    anything that is no readable picture or has more than ``limits.MAX_PIXELS``, and what
+    ``open_source`` raises.
+    """
+    with open_source(source) as stream:
+        kind = sniff(stream.read(HEAD_BYTES))
+        stream.seek(0)
+        if kind is None or kind.name not in _READERS:
+            raise MediaDecodeError(source.name, _not_an_image(kind))
+        try:
+            opened = _READERS[kind.name](stream)
+        except _PILLOW_ERRORS as exc:
+            raise MediaDecodeError(source.name, _damage(kind.name, exc)) from exc
+        with opened:
+            check_size(source, *opened.size)
+            try:
+                opened.load()
+                check_size(source, *opened.size)  # icons tell their true size only now
+                rgb = _to_rgb(opened)
+            except _PILLOW_ERRORS as exc:
+                raise MediaDecodeError(source.name, _damage(kind.name, exc)) from exc
+            turn = _UPRIGHT.get(_orientation(opened))
+    return Image(pixels=np.asarray(rgb if turn is None else rgb.transpose(turn)), name=source.name)
+
+
+def _not_an_image(kind: FileKind | None) -> str:
+    if kind is None:
+        return "not an image, or in a format that g4 does not read"
+    if kind.name == "HEIC":
+        return "HEIC needs the pillow-heif package; convert it to JPEG or PNG"
+    if kind.kind == "other":
+        return f"not an image but {kind.name}; convert it to JPEG or PNG"
+    command = "g4 video" if kind.kind == "video" else "g4 transcribe"
+    return f"not an image but {kind.name}: use {command} for it"
+
+
+def _damage(format_name: str, exc: Exception) -> str:
+    """One line about a damaged picture; Pillow says "truncated" in several ways."""
+    text = " ".join(str(exc).split()).lower()
+    cut = isinstance(exc, EOFError) or "truncated" in text or "end of file" in text
+    return f"is a {'truncated' if cut else 'damaged'} {format_name} image"
+
+
+def _orientation(image: ImageFile) -> int:
+    """The EXIF orientation, 1 (upright) where there is none or the EXIF block is damaged."""
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except _PILLOW_ERRORS:
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _to_rgb(image: Pillow.Image) -> Pillow.Image:
+    """The image in mode RGB, transparent parts on white."""
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _deep_grey_to_8_bit(image)
+    key = image.info.get("transparency")
+    if image.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:
+        # a 16-bit PNG: Pillow keeps the high bytes of the pixels but the whole key
+        image.info["transparency"] = tuple(value >> 8 for value in key)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Pillow.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Pillow.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _deep_grey_to_8_bit(image: Pillow.Image) -> Pillow.Image:
+    """16-bit, 32-bit and float grey to mode L, or LA where one level is transparent.
+
+    Integers count to 65535, floats to 1; where values lie outside, the next usual scale (255,
+    65535) that holds them, else their own range is stretched. All of it keeps the order.
+    """
+    values = np.asarray(image)
+    if values.dtype.kind == "f":
+        values = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0)
+    grey = Pillow.fromarray(_scaled(values))
+    key = image.info.get("transparency")
+    if not isinstance(key, int):
+        return grey
+    alpha = np.where(values == key, np.uint8(0), np.uint8(255))
+    return Pillow.merge("LA", (grey, Pillow.fromarray(alpha)))
+
+
+def _scaled(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+    """Grey values ``[H, W]`` of any number type to 0..255."""
+    low, high = float(values.min()), float(values.max())
+    scales = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (65535.0,)
+    top = next((scale for scale in scales if low >= 0 and high <= scale), None)
+    if top is None:
+        top = (high - low) or 1.0
+    else:
+        low = 0.0
+    scaled = (values.astype(np.float64) - low) * (255.0 / top)
+    return np.floor(scaled + 0.5).astype(np.uint8)

@@ -1,0 +1,101 @@
+"""A ``Source`` to a seekable stream of bytes: a file, a pipe, standard input or memory.
+
+Knows no formats.
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import MediaDecodeError, MediaError, MediaNotFoundError
+from ..messages import Source
+
+STDIN_NAME = "-"
+
+
+def settle(source: Source) -> Source:
+    """The same source in a form that can be opened any number of times.
+
+    Standard input (named "-", with neither path nor data) and pipes are read whole, once;
+    regular files and bytes come back as they are. Raises MediaError as ``open_source`` does.
+    """
+    if source.data is not None:
+        return source
+    if source.path is None:
+        return Source(name=source.name, data=_read_stdin(source))
+    mode = _mode(source, source.path)
+    if stat.S_ISREG(mode):
+        return source
+    if stat.S_ISDIR(mode):
+        raise MediaDecodeError(source.name, "is a folder")
+    if stat.S_ISFIFO(mode):
+        with _open_path(source, source.path) as pipe:
+            return Source(name=source.name, data=pipe.read())
+    raise MediaDecodeError(source.name, "is a device, not a file")
+
+
+def open_source(source: Source) -> BinaryIO:
+    """A seekable binary stream at the source's first byte; the caller closes it.
+
+    Raises MediaNotFoundError for a missing file, MediaDecodeError for a folder, a device or an
+    empty file, MediaError where reading is not allowed or standard input is a terminal.
+    """
+    settled = settle(source)
+    stream: BinaryIO
+    if settled.data is not None:
+        stream, size = io.BytesIO(settled.data), len(settled.data)
+    else:
+        assert settled.path is not None  # settle() gives a path or data
+        stream = _open_path(settled, settled.path)
+        size = settled.path.stat().st_size
+    if size == 0:
+        stream.close()
+        raise MediaDecodeError(source.name, "is empty")
+    return stream
+
+
+def _mode(source: Source, path: Path) -> int:
+    """The file's mode bits, links followed."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        raise MediaNotFoundError(source.name) from exc
+    except OSError as exc:
+        raise MediaError(source.name, _reason(exc)) from exc
+    except ValueError as exc:  # a NUL in the name
+        raise MediaNotFoundError(source.name) from exc
+
+
+def _open_path(source: Source, path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except FileNotFoundError as exc:
+        raise MediaNotFoundError(source.name) from exc
+    except OSError as exc:
+        raise MediaError(source.name, _reason(exc)) from exc
+
+
+def _reason(exc: OSError) -> str:
+    if isinstance(exc, PermissionError):
+        return "cannot be read: permission denied"
+    return f"cannot be read: {exc.strerror or exc}"
+
+
+def _read_stdin(source: Source) -> bytes:
+    """All bytes of standard input; a second reading finds none and fails."""
+    if source.name != STDIN_NAME:
+        raise MediaNotFoundError(source.name)
+    if sys.stdin is None or sys.stdin.closed:
+        raise MediaError(source.name, "standard input is closed")
+    if sys.stdin.isatty():
+        raise MediaError(
+            source.name, "standard input is a terminal: pipe a file into g4, or name the file"
+        )
+    data = sys.stdin.buffer.read()
+    if not data:
+        raise MediaDecodeError(source.name, "standard input is empty, or was read already")
+    return data

@@ -1,0 +1,135 @@
+"""Clips: their measures, and the sound that belongs to a span.
+
+Frames are taken by ``frames.py``. Knows no models and not which frames are wanted. Pixel
+aspect ratios other than 1 are ignored: pixels come as they are stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from ..decoded import AudioClip
+from ..errors import NoAudioTrackError
+from ..messages import Source
+from .audio import has_sound, load_span
+from .containers import open_container
+from .frames import Track, iter_frames, load_frames, video_stream
+
+__all__ = ["VideoInfo", "iter_frames", "load_frames", "load_sound", "probe_video"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoInfo:
+    """A clip's measures.
+
+    ``duration`` is in seconds, from the first frame to the end of the last; ``width`` and
+    ``height`` are pixels as displayed, rotation applied; ``frames`` is an estimate, ``fps`` an
+    average; ``start`` is the first frame's second on the container's own clock.
+    """
+
+    duration: float
+    width: int
+    height: int
+    frames: int
+    fps: float
+    has_sound: bool
+    start: float
+
+
+def probe_video(source: Source) -> VideoInfo:
+    """The clip's measures; decodes one frame and reads packets near the end.
+
+    Raises NoVideoTrackError for a file with nothing to see (cover art does not count),
+    MediaDecodeError for a damaged file or a still image, and what ``open_source`` raises.
+    """
+    with open_container(source) as container:
+        stream = video_stream(container, source)
+        sound = has_sound(container)
+        track = Track(container, stream, source)
+        head = track.first()
+        rate, tick, frame_ticks = track.rate, track.tick, track.frame_ticks
+    width, height = head.frame.width, head.frame.height
+    if head.turns % 2:
+        width, height = height, width
+    duration = max(_end(source, frame_ticks) - head.pts, frame_ticks) * tick
+    return VideoInfo(
+        duration=float(duration),
+        width=width,
+        height=height,
+        frames=max(1, round(duration * rate)),
+        fps=float(rate),
+        has_sound=sound,
+        start=float(head.pts * tick),
+    )
+
+
+def load_sound(source: Source, start: float = 0.0, end: float | None = None) -> AudioClip | None:
+    """The clip's sound from ``start`` to ``end`` seconds, or None where it has no audio track.
+
+    Seconds count from the clip's first frame, as those of the frames do: sound that begins
+    later is preceded by silence. Raises as ``load_audio``, but for the missing track.
+    """
+    with open_container(source) as container:
+        stream = video_stream(container, source)
+        if not container.streams.audio:
+            return None
+        track = Track(container, stream, source)
+        origin = float(track.first().pts * track.tick)
+    try:
+        return load_span(source, start, end, origin)
+    except NoAudioTrackError:
+        return None
+
+
+def _end(source: Source, frame_ticks: int) -> int:
+    """The end of the last frame in ticks of the track.
+
+    Read from the packets near the end; from all of them where the file cannot be searched.
+    """
+    with open_container(source) as container:
+        stream = video_stream(container, source)
+        if _go_to_end(container):
+            end, _ = _last_end(container, stream, frame_ticks)
+            if end is not None:
+                return end
+    with open_container(source) as container:
+        end, untimed = _last_end(container, video_stream(container, source), frame_ticks)
+    return untimed * frame_ticks if end is None else end
+
+
+def _go_to_end(container: InputContainer) -> bool:
+    """Moves to the last keyframe by the duration that the file claims; false where it cannot."""
+    if container.duration is None:
+        return False
+    try:
+        container.seek((container.start_time or 0) + container.duration)
+    except av.FFmpegError:
+        return False
+    return True
+
+
+def _last_end(
+    container: InputContainer, stream: VideoStream, frame_ticks: int
+) -> tuple[int | None, int]:
+    """The greatest end among the packets from here on, and how many carry no time.
+
+    Reading stops at the first damage.
+    """
+    end, untimed = None, 0
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError:
+            return end, untimed
+        if packet is None:
+            return end, untimed
+        if packet.pts is None:
+            untimed += packet.size > 0
+        elif not packet.is_discard:
+            here = packet.pts + (packet.duration or frame_ticks)
+            end = here if end is None else max(end, here)

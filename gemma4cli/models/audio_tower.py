@@ -1,0 +1,235 @@
+"""The audio tower of E2B and E4B: log-mel frames of one clip to features, 40 ms each.
+
+Two strided convolutions, then Conformer layers with chunked local attention. Source:
+Gemma4AudioModel in transformers. A clip is encoded alone and by its own length, so that only the
+last chunk is padded. Attribute names equal the checkpoint's keys.
+"""
+
+from __future__ import annotations
+
+import math
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from .config import AudioConfig
+from .layers import ClippedLinear
+
+_NORM_EPS = 1e-6
+"""Of the norms to which the reference does not pass the config's epsilon."""
+
+
+def _limit(x: mx.array, bound: float) -> mx.array:
+    """Clip to +-bound, or to what the dtype holds."""
+    bound = min(bound, mx.finfo(x.dtype).max)
+    return mx.clip(x, -bound, bound)
+
+
+class SubsampleLayer(nn.Module):
+    """A stride-2 convolution over time and frequency, channels last."""
+
+    def __init__(self, in_channels: int, out_channels: int, eps: float) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1, bias=False)
+        self.norm = nn.LayerNorm(out_channels, eps=eps, bias=False)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return nn.relu(self.norm(self.conv(x)))
+
+
+class SubsampleProjection(nn.Module):
+    """Log-mel ``[1, T, F]`` to ``[1, ceil(ceil(T/2)/2), D]``."""
+
+    def __init__(self, config: AudioConfig) -> None:
+        super().__init__()
+        first, second = config.conv_channels
+        self.layer0 = SubsampleLayer(1, first, config.rms_norm_eps)
+        self.layer1 = SubsampleLayer(first, second, config.rms_norm_eps)
+        # The reference sizes this input by the first layer's channels: 128, as many as mel bins.
+        self.input_proj_linear = nn.Linear((first // 4) * second, config.hidden_size, bias=False)
+
+    def __call__(self, features: mx.array) -> mx.array:
+        x = self.layer0(features.astype(self.input_proj_linear.weight.dtype)[..., None])
+        x = self.layer1(x)
+        return self.input_proj_linear(x.reshape(*x.shape[:2], -1))
+
+
+class AudioFeedForward(nn.Module):
+    def __init__(self, config: AudioConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, clipped = config.hidden_size, config.clipped_linears
+        self.ffw_layer_1 = ClippedLinear(width, 4 * width, clipped=clipped)
+        self.ffw_layer_2 = ClippedLinear(4 * width, width, clipped=clipped)
+        self.pre_layer_norm = nn.RMSNorm(width, eps=_NORM_EPS)
+        self.post_layer_norm = nn.RMSNorm(width, eps=_NORM_EPS)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        bound = self.config.gradient_clipping
+        inner = nn.silu(self.ffw_layer_1(self.pre_layer_norm(_limit(x, bound))))
+        out = self.post_layer_norm(_limit(self.ffw_layer_2(inner), bound))
+        return x + out * self.config.residual_weight
+
+
+class AudioAttention(nn.Module):
+    """Chunked local attention with a relative-position term.
+
+    A chunk of queries sees one window of keys. The projections hold scales of their own:
+    queries by a learned factor per dimension, keys by a constant.
+    """
+
+    def __init__(self, config: AudioConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, clipped = config.hidden_size, config.clipped_linears
+        self.head_dim = width // config.num_heads
+        self.q_proj = ClippedLinear(width, width, clipped=clipped)
+        self.k_proj = ClippedLinear(width, width, clipped=clipped)
+        self.v_proj = ClippedLinear(width, width, clipped=clipped)
+        self.post = ClippedLinear(width, width, clipped=clipped)
+        self.relative_k_proj = nn.Linear(width, width, bias=False)
+        self.per_dim_scale = mx.zeros((self.head_dim,))
+
+    def __call__(self, x: mx.array, positions: mx.array, mask: mx.array) -> mx.array:
+        """``x`` ``[1, T, D]``; ``positions`` ``[R, D]``; ``mask`` ``[blocks, chunk, context]``."""
+        config, length = self.config, x.shape[1]
+        shape = (length, config.num_heads, self.head_dim)
+        q, k, v = (
+            p(x).astype(mx.float32).reshape(shape) for p in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        scale = self.head_dim**-0.5 / math.log(2)
+        q = q * (scale * nn.softplus(self.per_dim_scale.astype(mx.float32)))
+        k = k * (math.log(1 + math.e) / math.log(2))
+
+        # [heads, blocks, chunk or context, head_dim]
+        q = self._chunks(q).transpose(2, 0, 1, 3)
+        k, v = (self._contexts(a, q.shape[1]).transpose(2, 0, 1, 3) for a in (k, v))
+        relative = self.relative_k_proj(positions).astype(mx.float32)
+        relative = relative.reshape(-1, *shape[1:]).transpose(1, 2, 0)[:, None]
+
+        logits = q @ k.swapaxes(-1, -2) + _shift(q @ relative, k.shape[2])
+        logits = mx.tanh(logits / config.logit_cap) * config.logit_cap
+        logits = mx.where(mask, logits, config.invalid_logit)
+        out = mx.softmax(logits, axis=-1) @ v
+        out = out.transpose(1, 2, 0, 3).reshape(1, -1, config.hidden_size)[:, :length]
+        return self.post(out.astype(x.dtype))
+
+    def _chunks(self, x: mx.array) -> mx.array:
+        """``[T, H, d]`` to ``[blocks, chunk, H, d]``, zeros behind the last token."""
+        size = self.config.chunk_size
+        x = mx.pad(x, [(0, -x.shape[0] % size), (0, 0), (0, 0)])
+        return x.reshape(-1, size, *x.shape[1:])
+
+    def _contexts(self, x: mx.array, blocks: int) -> mx.array:
+        """``[T, H, d]`` to the keys that each chunk may see, ``[blocks, context, H, d]``."""
+        config = self.config
+        before = config.context_left - 1
+        context = _context_size(config)
+        behind = (blocks - 1) * config.chunk_size + context - before - x.shape[0]
+        x = mx.pad(x, [(before, behind), (0, 0), (0, 0)])
+        starts = mx.arange(blocks)[:, None] * config.chunk_size
+        return x[starts + mx.arange(context)[None]]
+
+
+def _context_size(config: AudioConfig) -> int:
+    return config.chunk_size + config.context_left - 1 + config.context_right
+
+
+def _shift(x: mx.array, context: int) -> mx.array:
+    """Move relative-position logits ``[H, blocks, chunk, R]`` under their keys.
+
+    Source: appendix B of Transformer-XL (arXiv 1901.02860).
+    """
+    heads, blocks, chunk, count = x.shape
+    x = mx.pad(x, [(0, 0), (0, 0), (0, 0), (0, context + 1 - count)])
+    x = x.reshape(heads, blocks, -1)[..., : chunk * context]
+    return x.reshape(heads, blocks, chunk, context)
+
+
+class AudioLightConv(nn.Module):
+    """Gated causal depthwise convolution over time."""
+
+    def __init__(self, config: AudioConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, clipped = config.hidden_size, config.clipped_linears
+        self.linear_start = ClippedLinear(width, 2 * width, clipped=clipped)
+        self.linear_end = ClippedLinear(width, width, clipped=clipped)
+        self.depthwise_conv1d = nn.Conv1d(
+            width, width, config.conv_kernel_size, groups=width, bias=False
+        )
+        self.pre_layer_norm = nn.RMSNorm(width, eps=config.rms_norm_eps)
+        self.conv_norm = nn.RMSNorm(width, eps=config.rms_norm_eps)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        gated = nn.glu(self.linear_start(self.pre_layer_norm(x)), axis=-1)
+        past = self.config.conv_kernel_size - 1
+        out = self.depthwise_conv1d(mx.pad(gated, [(0, 0), (past, 0), (0, 0)]))
+        out = self.conv_norm(_limit(out, self.config.gradient_clipping))
+        return x + self.linear_end(nn.silu(out))
+
+
+class AudioLayer(nn.Module):
+    def __init__(self, config: AudioConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.feed_forward1 = AudioFeedForward(config)
+        self.feed_forward2 = AudioFeedForward(config)
+        self.self_attn = AudioAttention(config)
+        self.lconv1d = AudioLightConv(config)
+        self.norm_pre_attn = nn.RMSNorm(config.hidden_size, eps=_NORM_EPS)
+        self.norm_post_attn = nn.RMSNorm(config.hidden_size, eps=_NORM_EPS)
+        self.norm_out = nn.RMSNorm(config.hidden_size, eps=_NORM_EPS)
+
+    def __call__(self, x: mx.array, positions: mx.array, mask: mx.array) -> mx.array:
+        bound = self.config.gradient_clipping
+        x = self.feed_forward1(x)
+        attended = self.self_attn(self.norm_pre_attn(_limit(x, bound)), positions, mask)
+        x = x + self.norm_post_attn(_limit(attended, bound))
+        x = self.feed_forward2(self.lconv1d(x))
+        return self.norm_out(_limit(x, bound))
+
+
+class AudioTower(nn.Module):
+    def __init__(self, config: AudioConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.subsample_conv_projection = SubsampleProjection(config)
+        self.layers = [AudioLayer(config) for _ in range(config.num_layers)]
+        self.output_proj = nn.Linear(config.hidden_size, config.output_dims)
+
+    def __call__(self, features: mx.array) -> mx.array:
+        """Log-mel frames ``[1, T, F]`` of one clip to ``[1, n, output_dims]``."""
+        hidden = self.subsample_conv_projection(features)
+        positions = relative_positions(self.config).astype(hidden.dtype)
+        mask = local_mask(self.config, hidden.shape[1])
+        for layer in self.layers:
+            hidden = layer(hidden, positions, mask)
+        return self.output_proj(hidden)
+
+
+def relative_positions(config: AudioConfig) -> mx.array:
+    """Sinusoids ``[context/2 + 1, D]`` of the distances context/2 ... 0, sines first."""
+    half = config.hidden_size // 2
+    step = math.log(10_000.0) / max(half - 1, 1)
+    timescales = mx.exp(mx.arange(half, dtype=mx.float32) * -step)
+    distances = mx.arange(_context_size(config) // 2, -1, -1, dtype=mx.float32)
+    turns = distances[:, None] * timescales
+    return mx.concatenate([mx.sin(turns), mx.cos(turns)], axis=-1)
+
+
+def local_mask(config: AudioConfig, length: int) -> mx.array:
+    """Which keys each query sees, ``[blocks, chunk, context]``.
+
+    The past reaches ``context_left - 1`` tokens, the token itself among them.
+    """
+    blocks = -(-length // config.chunk_size)
+    before = config.context_left - 1
+    starts = mx.arange(blocks)[:, None, None] * config.chunk_size
+    queries = starts + mx.arange(config.chunk_size)[None, :, None]
+    keys = starts + mx.arange(_context_size(config))[None, None] - before
+    distance = queries - keys
+    seen = ((distance >= 0) & (distance < before)) | (
+        (distance < 0) & (-distance < config.context_right)
+    )
+    return seen & (keys >= 0) & (keys < length)

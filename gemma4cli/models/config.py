@@ -1,0 +1,394 @@
+"""config.json as frozen dataclasses, read strictly.
+
+Unknown keys are dropped. A key that changes a result has no default: where it is missing, reading
+fails and names it. Knows no weights and no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..errors import CheckpointError, UnsupportedModelError
+
+Json = Mapping[str, Any]
+LayerType = Literal["sliding_attention", "full_attention"]
+
+_FILE = "config.json"
+_FAMILIES = {
+    "gemma4": "gemma4",
+    "gemma4_text": "gemma4",
+    "gemma4_unified": "gemma4_unified",
+    "gemma4_unified_text": "gemma4_unified",
+}
+
+
+def need(section: Json, key: str, kind: type | tuple[type, ...], where: str) -> Any:
+    """``section[key]``, which must be there and of ``kind``; ``where`` names the section."""
+    if key not in section:
+        raise CheckpointError(_FILE, f"{where} lacks {key!r}, which changes the model's answers")
+    value = section[key]
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if float in kinds:
+        kinds += (int,)
+    a_number_was_asked = bool not in kinds and object not in kinds
+    if not isinstance(value, kinds) or (isinstance(value, bool) and a_number_was_asked):
+        raise CheckpointError(_FILE, f"{where}: {key!r} must not be {value!r}")
+    return value
+
+
+def _require_value(section: Json, key: str, expected: object, where: str) -> None:
+    value = need(section, key, object, where)
+    if value != expected:
+        raise UnsupportedModelError(
+            f"a checkpoint whose {where} has {key} = {value!r}", f"every Gemma 4 has {expected!r}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rope:
+    """Rotary embedding of one layer type; ``partial_factor`` 1.0 rotates the whole head."""
+
+    theta: float
+    partial_factor: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MoeConfig:
+    """Mixture of experts beside the dense MLP of every layer (26B-A4B)."""
+
+    num_experts: int
+    top_k: int
+    intermediate_size: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextConfig:
+    """The language model. ``vision_blocks``: image tokens see their whole image block."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    num_global_kv_heads: int | None
+    head_dim: int
+    global_head_dim: int
+    layer_types: tuple[LayerType, ...]
+    sliding_window: int
+    rope_sliding: Rope
+    rope_full: Rope
+    rms_norm_eps: float
+    vocab_size: int
+    pad_token_id: int
+    max_positions: int
+    k_eq_v: bool
+    num_kv_shared_layers: int
+    double_wide_mlp: bool
+    ple_size: int
+    ple_vocab_size: int
+    moe: MoeConfig | None
+    tied_embeddings: bool
+    logit_softcap: float | None
+    vision_blocks: bool
+
+    @property
+    def num_stored_layers(self) -> int:
+        """Layers with keys and values of their own; the others reuse theirs."""
+        return self.num_layers - self.num_kv_shared_layers
+
+    @classmethod
+    def from_dict(cls, raw: Json) -> TextConfig:
+        where = "text_config"
+        _require_value(raw, "attention_bias", False, where)
+        _require_value(raw, "hidden_activation", "gelu_pytorch_tanh", where)
+        layer_types = tuple(need(raw, "layer_types", list, where))
+        num_layers = need(raw, "num_hidden_layers", int, where)
+        if len(layer_types) != num_layers or not set(layer_types) <= {
+            "sliding_attention",
+            "full_attention",
+        }:
+            raise CheckpointError(_FILE, f"{where}: 'layer_types' does not fit the layers")
+        bidirectional = need(raw, "use_bidirectional_attention", (str, type(None)), where)
+        if bidirectional not in (None, "vision"):
+            raise UnsupportedModelError(
+                f"attention that is bidirectional over {bidirectional!r}", "g4 only generates text"
+            )
+        global_head_dim, global_kv_heads = _global_heads(raw, layer_types)
+        ple_size = need(raw, "hidden_size_per_layer_input", int, where)
+        return cls(
+            hidden_size=need(raw, "hidden_size", int, where),
+            intermediate_size=need(raw, "intermediate_size", int, where),
+            num_layers=num_layers,
+            num_heads=need(raw, "num_attention_heads", int, where),
+            num_kv_heads=need(raw, "num_key_value_heads", int, where),
+            num_global_kv_heads=global_kv_heads,
+            head_dim=need(raw, "head_dim", int, where),
+            global_head_dim=global_head_dim,
+            layer_types=layer_types,
+            sliding_window=need(raw, "sliding_window", int, where),
+            rope_sliding=_rope(raw, "sliding_attention", "default"),
+            rope_full=_rope(raw, "full_attention", "proportional"),
+            rms_norm_eps=need(raw, "rms_norm_eps", float, where),
+            vocab_size=need(raw, "vocab_size", int, where),
+            pad_token_id=need(raw, "pad_token_id", int, where),
+            max_positions=need(raw, "max_position_embeddings", int, where),
+            k_eq_v=need(raw, "attention_k_eq_v", bool, where),
+            num_kv_shared_layers=need(raw, "num_kv_shared_layers", int, where),
+            double_wide_mlp=need(raw, "use_double_wide_mlp", bool, where),
+            ple_size=ple_size,
+            ple_vocab_size=(need(raw, "vocab_size_per_layer_input", int, where) if ple_size else 0),
+            moe=_moe(raw),
+            tied_embeddings=need(raw, "tie_word_embeddings", bool, where),
+            logit_softcap=need(raw, "final_logit_softcapping", (float, type(None)), where),
+            vision_blocks=bidirectional == "vision",
+        )
+
+
+def _global_heads(raw: Json, layer_types: tuple[str, ...]) -> tuple[int, int | None]:
+    """Head size and key/value heads of the full-attention layers.
+
+    Released files name them; files saved again by transformers 5.2x list overrides per layer.
+    """
+    if "global_head_dim" in raw or "per_layer_config" not in raw:
+        return (
+            need(raw, "global_head_dim", int, "text_config"),
+            need(raw, "num_global_key_value_heads", (int, type(None)), "text_config"),
+        )
+    per_layer = need(raw, "per_layer_config", Mapping, "text_config")
+    overrides = [
+        per_layer[key]
+        for i, kind in enumerate(layer_types)
+        if kind == "full_attention"
+        for key in (str(i), kind)
+        if key in per_layer
+    ]
+    if not overrides or any(o != overrides[0] for o in overrides):
+        raise CheckpointError(
+            _FILE, "text_config: 'per_layer_config' does not describe the full-attention layers"
+        )
+    where = "text_config.per_layer_config"
+    return need(overrides[0], "head_dim", int, where), overrides[0].get("num_key_value_heads")
+
+
+def _rope(raw: Json, layer_type: str, rope_type: str) -> Rope:
+    where = f"text_config.rope_parameters.{layer_type}"
+    section = need(
+        need(raw, "rope_parameters", Mapping, "text_config"),
+        layer_type,
+        Mapping,
+        "text_config.rope_parameters",
+    )
+    _require_value(section, "rope_type", rope_type, where)
+    partial = (
+        1.0 if rope_type == "default" else need(section, "partial_rotary_factor", float, where)
+    )
+    return Rope(theta=float(need(section, "rope_theta", float, where)), partial_factor=partial)
+
+
+def _moe(raw: Json) -> MoeConfig | None:
+    where = "text_config"
+    if not need(raw, "enable_moe_block", bool, where):
+        return None
+    return MoeConfig(
+        num_experts=need(raw, "num_experts", int, where),
+        top_k=need(raw, "top_k_experts", int, where),
+        intermediate_size=need(raw, "moe_intermediate_size", int, where),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VisionConfig:
+    """The vision tower of every model but the 12B."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    patch_size: int
+    pooling: int
+    position_table_size: int
+    rope_theta: float
+    rms_norm_eps: float
+    standardize: bool
+    clipped_linears: bool
+
+    @classmethod
+    def from_dict(cls, raw: Json) -> VisionConfig:
+        where = "vision_config"
+        _require_value(raw, "attention_bias", False, where)
+        _require_value(raw, "hidden_activation", "gelu_pytorch_tanh", where)
+        rope = need(raw, "rope_parameters", Mapping, where)
+        return cls(
+            hidden_size=need(raw, "hidden_size", int, where),
+            intermediate_size=need(raw, "intermediate_size", int, where),
+            num_layers=need(raw, "num_hidden_layers", int, where),
+            num_heads=need(raw, "num_attention_heads", int, where),
+            num_kv_heads=need(raw, "num_key_value_heads", int, where),
+            head_dim=need(raw, "head_dim", int, where),
+            patch_size=need(raw, "patch_size", int, where),
+            pooling=need(raw, "pooling_kernel_size", int, where),
+            position_table_size=need(raw, "position_embedding_size", int, where),
+            rope_theta=float(need(rope, "rope_theta", float, f"{where}.rope_parameters")),
+            rms_norm_eps=need(raw, "rms_norm_eps", float, where),
+            standardize=need(raw, "standardize", bool, where),
+            clipped_linears=need(raw, "use_clipped_linears", bool, where),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AudioConfig:
+    """The Conformer audio tower of E2B and E4B."""
+
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    chunk_size: int
+    context_left: int
+    context_right: int
+    logit_cap: float
+    invalid_logit: float
+    conv_kernel_size: int
+    conv_channels: tuple[int, int]
+    output_dims: int
+    residual_weight: float
+    gradient_clipping: float
+    rms_norm_eps: float
+    clipped_linears: bool
+
+    @classmethod
+    def from_dict(cls, raw: Json) -> AudioConfig:
+        where = "audio_config"
+        _require_value(raw, "hidden_act", "silu", where)
+        channels = need(raw, "subsampling_conv_channels", list, where)
+        if len(channels) != 2:
+            raise CheckpointError(
+                _FILE, f"{where}: 'subsampling_conv_channels' must be two numbers"
+            )
+        return cls(
+            hidden_size=need(raw, "hidden_size", int, where),
+            num_layers=need(raw, "num_hidden_layers", int, where),
+            num_heads=need(raw, "num_attention_heads", int, where),
+            chunk_size=need(raw, "attention_chunk_size", int, where),
+            context_left=need(raw, "attention_context_left", int, where),
+            context_right=need(raw, "attention_context_right", int, where),
+            logit_cap=need(raw, "attention_logit_cap", float, where),
+            invalid_logit=need(raw, "attention_invalid_logits_value", float, where),
+            conv_kernel_size=need(raw, "conv_kernel_size", int, where),
+            conv_channels=(channels[0], channels[1]),
+            output_dims=need(raw, "output_proj_dims", int, where),
+            residual_weight=need(raw, "residual_weight", float, where),
+            gradient_clipping=need(raw, "gradient_clipping", float, where),
+            rms_norm_eps=need(raw, "rms_norm_eps", float, where),
+            clipped_linears=need(raw, "use_clipped_linears", bool, where),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnifiedVisionConfig:
+    """The 12B's patch embedder: ``patch_size`` is the merged, 48-pixel patch."""
+
+    embed_dim: int
+    patch_size: int
+    position_table_size: int
+    output_dims: int
+    rms_norm_eps: float
+
+    @classmethod
+    def from_dict(cls, raw: Json) -> UnifiedVisionConfig:
+        where = "vision_config"
+        return cls(
+            embed_dim=need(raw, "mm_embed_dim", int, where),
+            patch_size=need(raw, "model_patch_size", int, where),
+            position_table_size=need(raw, "mm_posemb_size", int, where),
+            output_dims=need(raw, "output_proj_dims", int, where),
+            rms_norm_eps=need(raw, "rms_norm_eps", float, where),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnifiedAudioConfig:
+    """The 12B's raw audio frames: ``embed_dim`` samples become one soft token."""
+
+    embed_dim: int
+    rms_norm_eps: float
+
+    @classmethod
+    def from_dict(cls, raw: Json) -> UnifiedAudioConfig:
+        where = "audio_config"
+        return cls(
+            embed_dim=need(raw, "audio_embed_dim", int, where),
+            rms_norm_eps=need(raw, "rms_norm_eps", float, where),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlaceholderIds:
+    """The ids that soft tokens stand in for."""
+
+    image: int
+    audio: int
+    video: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gemma4Config:
+    """One checkpoint. A medium whose config is None is one that the model was not made for."""
+
+    unified: bool
+    text: TextConfig
+    vision: VisionConfig | UnifiedVisionConfig | None
+    audio: AudioConfig | UnifiedAudioConfig | None
+    placeholders: PlaceholderIds | None
+
+    @classmethod
+    def from_dict(cls, raw: Json) -> Gemma4Config:
+        """Read config.json.
+
+        Raises UnsupportedModelError for what is no Gemma 4 or is packed for another runtime,
+        CheckpointError for a missing or odd value.
+        """
+        model_type = raw.get("model_type")
+        if model_type not in _FAMILIES:
+            raise UnsupportedModelError(
+                f"a checkpoint of type {model_type!r}", "g4 runs Gemma 4 only"
+            )
+        _refuse_foreign_quantization(raw)
+        unified = _FAMILIES[model_type] == "gemma4_unified"
+        if model_type.endswith("_text"):
+            return cls(
+                unified=unified,
+                text=TextConfig.from_dict(raw),
+                vision=None,
+                audio=None,
+                placeholders=None,
+            )
+        vision, audio = raw.get("vision_config"), raw.get("audio_config")
+        vision_class = UnifiedVisionConfig if unified else VisionConfig
+        audio_class = UnifiedAudioConfig if unified else AudioConfig
+        return cls(
+            unified=unified,
+            text=TextConfig.from_dict(need(raw, "text_config", Mapping, _FILE)),
+            vision=vision_class.from_dict(vision) if vision else None,
+            audio=audio_class.from_dict(audio) if audio else None,
+            placeholders=PlaceholderIds(
+                image=need(raw, "image_token_id", int, _FILE),
+                audio=need(raw, "audio_token_id", int, _FILE),
+                video=need(raw, "video_token_id", int, _FILE),
+            ),
+        )
+
+
+def _refuse_foreign_quantization(raw: Json) -> None:
+    section = raw.get("quantization_config")
+    if "quantization" in raw or not section:
+        return
+    method = section.get("quant_method") if isinstance(section, Mapping) else None
+    if method is not None:
+        raise UnsupportedModelError(
+            f"weights packed as {method}",
+            "MLX has no kernels for them; use an MLX conversion such as those of mlx-community",
+        )

@@ -1,0 +1,117 @@
+"""One Gemma 4: language model, towers and projections, as its checkpoint has them.
+
+Turns media into soft tokens, and ids with soft tokens into the language model's inputs.
+Attribute names equal the checkpoint's keys in MLX's layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from .audio_tower import AudioTower
+from .config import AudioConfig, Gemma4Config, UnifiedVisionConfig, VisionConfig
+from .language import Cache, LanguageModel
+from .layers import MultimodalEmbedder
+from .masks import Masks
+from .unified_vision import UnifiedVisionEmbedder
+from .vision_tower import VisionTower
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class SoftTokens:
+    """Soft tokens ``[n, D]`` and the position of the first in the sequence."""
+
+    start: int
+    values: mx.array
+
+    @property
+    def end(self) -> int:
+        return self.start + self.values.shape[0]
+
+
+class Gemma4(nn.Module):
+    """Build with random weights of the config's shapes; none is computed until it is read."""
+
+    def __init__(self, config: Gemma4Config) -> None:
+        super().__init__()
+        self.config = config
+        text, vision, audio = config.text, config.vision, config.audio
+        self.language_model = LanguageModel(text)
+        if isinstance(vision, VisionConfig):
+            self.vision_tower = VisionTower(vision)
+            self.embed_vision = MultimodalEmbedder(
+                vision.hidden_size, text.hidden_size, vision.rms_norm_eps
+            )
+        elif isinstance(vision, UnifiedVisionConfig):
+            self.vision_embedder = UnifiedVisionEmbedder(vision)
+            self.embed_vision = MultimodalEmbedder(
+                vision.output_dims, text.hidden_size, vision.rms_norm_eps
+            )
+        if isinstance(audio, AudioConfig):
+            self.audio_tower = AudioTower(audio)
+        if audio is not None:
+            width = audio.output_dims if isinstance(audio, AudioConfig) else audio.embed_dim
+            self.embed_audio = MultimodalEmbedder(width, text.hidden_size, audio.rms_norm_eps)
+
+    def encode_images(self, patches: mx.array, grid: tuple[int, int]) -> mx.array:
+        """Soft tokens ``[B, n, D]`` of images that share one grid.
+
+        ``patches`` ``[B, rows*columns, P*P*3]`` in [0, 1], raster order; ``grid`` (rows, columns).
+        """
+        encoder = self.vision_embedder if self.config.unified else self.vision_tower
+        return self.embed_vision(encoder(patches, grid))
+
+    def encode_audio(self, features: mx.array) -> mx.array:
+        """Soft tokens ``[n, D]`` of one clip: log-mel ``[T, F]``, or raw frames ``[n, 640]``."""
+        if self.config.unified:
+            dtype = self.language_model.model.norm.weight.dtype
+            return self.embed_audio(features.astype(dtype))
+        return self.embed_audio(self.audio_tower(features[None]))[0]
+
+    def embed(
+        self, ids: Sequence[int] | mx.array, soft_tokens: Sequence[SoftTokens] = (), start: int = 0
+    ) -> tuple[mx.array, mx.array | None]:
+        """Embeddings ``[1, L, D]`` and per-layer inputs of the tokens from position ``start`` on.
+
+        Soft tokens replace the embeddings of their positions. A placeholder counts as the pad
+        token wherever ids are looked up, in decoding as well as in prefill.
+        """
+        text = self.language_model.model
+        tokens = (ids if isinstance(ids, mx.array) else mx.array(ids)).reshape(1, -1)
+        places = self.config.placeholders
+        if places is not None:
+            held = (tokens == places.image) | (tokens == places.audio) | (tokens == places.video)
+            tokens = mx.where(held, self.config.text.pad_token_id, tokens)
+        embeddings = text.embed(tokens)
+        length = tokens.shape[1]
+        for item in soft_tokens:
+            first, last = max(item.start, start), min(item.end, start + length)
+            if first < last:
+                values = item.values[first - item.start : last - item.start]
+                embeddings[:, first - start : last - start] = values.astype(embeddings.dtype)
+        return embeddings, text.per_layer_inputs(tokens, embeddings)
+
+    def __call__(
+        self,
+        embeddings: mx.array,
+        per_layer_inputs: mx.array | None,
+        cache: Sequence[Cache],
+        masks: Masks,
+    ) -> mx.array:
+        """Logits ``[1, L, V]``, float32, of new tokens; ``cache`` is extended."""
+        hidden = self.language_model.model(embeddings, per_layer_inputs, cache, masks)
+        return self.language_model.logits(hidden)
+
+    def fill(
+        self,
+        embeddings: mx.array,
+        per_layer_inputs: mx.array | None,
+        cache: Sequence[Cache],
+        masks: Masks,
+    ) -> None:
+        """Extend ``cache`` by new tokens, and compute nothing else."""
+        self.language_model.model(embeddings, per_layer_inputs, cache, masks, fill_only=True)

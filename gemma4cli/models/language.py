@@ -1,0 +1,163 @@
+"""The language model: per-layer embeddings, shared keys and values, prefill without waste.
+
+The layers themselves, and their caches, are mlx-lm's. Knows nothing of images and sound beyond
+embeddings and masks that it is given. Attribute names equal the checkpoint's keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from .config import Rope, TextConfig
+from .masks import Masks
+from .mlx_lm_parts import DecoderLayer, KVCache, ModelArgs, RotatingKVCache
+
+Cache = KVCache | RotatingKVCache
+
+
+def _layer_args(config: TextConfig) -> ModelArgs:
+    """mlx-lm's arguments, every one given: its defaults are those of one checkpoint."""
+
+    def rope(value: Rope, kind: str) -> dict[str, object]:
+        return {
+            "rope_type": kind,
+            "rope_theta": value.theta,
+            "partial_rotary_factor": value.partial_factor,
+        }
+
+    moe = config.moe
+    return ModelArgs(
+        hidden_size=config.hidden_size,
+        num_hidden_layers=config.num_layers,
+        intermediate_size=config.intermediate_size,
+        num_attention_heads=config.num_heads,
+        head_dim=config.head_dim,
+        global_head_dim=config.global_head_dim,
+        global_partial_rotary_factor=config.rope_full.partial_factor,
+        rms_norm_eps=config.rms_norm_eps,
+        vocab_size=config.vocab_size,
+        vocab_size_per_layer_input=config.ple_vocab_size,
+        num_key_value_heads=config.num_kv_heads,
+        num_global_key_value_heads=config.num_global_kv_heads,
+        num_kv_shared_layers=config.num_kv_shared_layers,
+        pad_token_id=config.pad_token_id,
+        hidden_size_per_layer_input=config.ple_size,
+        rope_traditional=False,
+        rope_parameters={
+            "sliding_attention": rope(config.rope_sliding, "default"),
+            "full_attention": rope(config.rope_full, "proportional"),
+        },
+        sliding_window=config.sliding_window,
+        max_position_embeddings=config.max_positions,
+        attention_k_eq_v=config.k_eq_v,
+        final_logit_softcapping=config.logit_softcap,
+        use_double_wide_mlp=config.double_wide_mlp,
+        enable_moe_block=moe is not None,
+        num_experts=moe.num_experts if moe else None,
+        top_k_experts=moe.top_k if moe else None,
+        moe_intermediate_size=moe.intermediate_size if moe else None,
+        layer_types=list(config.layer_types),
+        tie_word_embeddings=config.tied_embeddings,
+    )
+
+
+class TextModel(nn.Module):
+    """Embeddings, decoder layers and the last norm."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.config = config
+        args = _layer_args(config)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = [DecoderLayer(args, layer_idx=i) for i in range(config.num_layers)]
+        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        if config.ple_size:
+            width = config.num_layers * config.ple_size
+            self.embed_tokens_per_layer = nn.Embedding(config.ple_vocab_size, width)
+            self.per_layer_model_projection = nn.Linear(config.hidden_size, width, bias=False)
+            self.per_layer_projection_norm = nn.RMSNorm(config.ple_size, eps=config.rms_norm_eps)
+
+    def embed(self, ids: mx.array) -> mx.array:
+        """Scaled embeddings ``[B, L, D]`` of ``ids`` ``[B, L]``; the scale has their dtype."""
+        return self.embed_tokens(ids) * self.config.hidden_size**0.5
+
+    def per_layer_inputs(self, ids: mx.array, embeddings: mx.array) -> mx.array | None:
+        """Per-layer embeddings ``[B, L, layers, P]``, or None in models without them.
+
+        ``ids`` hold the pad id where ``embeddings`` hold soft tokens; the projection sees the
+        soft tokens. Source: project_per_layer_inputs in transformers.
+        """
+        config = self.config
+        if not config.ple_size:
+            return None
+        shape = (*ids.shape, config.num_layers, config.ple_size)
+        rows = (self.embed_tokens_per_layer(ids) * config.ple_size**0.5).reshape(shape)
+        projected = self.per_layer_model_projection(embeddings) * config.hidden_size**-0.5
+        return (self.per_layer_projection_norm(projected.reshape(shape)) + rows) * 2.0**-0.5
+
+    def __call__(
+        self,
+        embeddings: mx.array,
+        per_layer_inputs: mx.array | None,
+        cache: Sequence[Cache],
+        masks: Masks,
+        *,
+        fill_only: bool = False,
+    ) -> mx.array | None:
+        """Run new tokens ``[B, L, D]`` through the layers, extending ``cache``.
+
+        Returns the normed hidden states ``[B, L, D]``. ``fill_only`` stops behind the last layer
+        that has keys and values of its own and returns None: for prompt tokens whose logits
+        nobody reads, the layers above leave nothing behind.
+        """
+        config = self.config
+        hidden = embeddings
+        newest: dict[str, tuple[tuple[mx.array, mx.array], mx.array]] = {}
+        for i, layer in enumerate(self.layers):
+            stored = i < config.num_stored_layers
+            if fill_only and not stored:
+                return None
+            kind = config.layer_types[i]
+            shared_kv, offset = (None, None) if stored else newest[kind]
+            hidden, keys_values, offset = layer(
+                hidden,
+                masks.of(kind),
+                cache[i] if stored else None,
+                per_layer_input=None if per_layer_inputs is None else per_layer_inputs[:, :, i],
+                shared_kv=shared_kv,
+                offset=offset,
+            )
+            if stored:
+                newest[kind] = (keys_values, offset)
+        return None if fill_only else self.norm(hidden)
+
+
+class LanguageModel(nn.Module):
+    """The text model and its vocabulary projection."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = TextModel(config)
+        if not config.tied_embeddings:
+            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+    def logits(self, hidden: mx.array) -> mx.array:
+        """Soft-capped float32 logits ``[B, L, V]`` of normed hidden states ``[B, L, D]``."""
+        config = self.config
+        head = self.model.embed_tokens.as_linear if config.tied_embeddings else self.lm_head
+        logits = head(hidden).astype(mx.float32)
+        if config.logit_softcap is None:
+            return logits
+        return mx.tanh(logits / config.logit_softcap) * config.logit_softcap
+
+    def make_cache(self) -> list[Cache]:
+        """An empty cache for every layer that has keys and values of its own."""
+        config = self.config
+        return [
+            KVCache() if kind == "full_attention" else RotatingKVCache(config.sliding_window)
+            for kind in config.layer_types[: config.num_stored_layers]
+        ]

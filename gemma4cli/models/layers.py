@@ -1,0 +1,48 @@
+"""Layers that the towers share."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import mlx.nn as nn
+
+
+def rms_norm_unscaled(x: mx.array, eps: float) -> mx.array:
+    """RMSNorm without a weight, over the last axis."""
+    return mx.fast.rms_norm(x, None, eps)
+
+
+class ClippedLinear(nn.Module):
+    """A bias-free linear layer that clips its input and its output.
+
+    The bounds are scalars of the checkpoint, one set per layer; ``clipped`` False has none.
+    Source: Gemma4ClippableLinear in transformers.
+    """
+
+    def __init__(self, input_dims: int, output_dims: int, *, clipped: bool) -> None:
+        super().__init__()
+        self.linear = nn.Linear(input_dims, output_dims, bias=False)
+        self.clipped = clipped
+        if clipped:
+            self.input_min = mx.array(-mx.inf)
+            self.input_max = mx.array(mx.inf)
+            self.output_min = mx.array(-mx.inf)
+            self.output_max = mx.array(mx.inf)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        if not self.clipped:
+            return self.linear(x)
+        dtype = x.dtype
+        x = self.linear(mx.clip(x, self.input_min, self.input_max).astype(dtype))
+        return mx.clip(x, self.output_min, self.output_max).astype(dtype)
+
+
+class MultimodalEmbedder(nn.Module):
+    """Features ``[..., D]`` to soft tokens ``[..., hidden]``: unscaled RMSNorm, then linear."""
+
+    def __init__(self, input_dims: int, hidden_size: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.embedding_projection = nn.Linear(input_dims, hidden_size, bias=False)
+
+    def __call__(self, features: mx.array) -> mx.array:
+        return self.embedding_projection(rms_norm_unscaled(features, self.eps))

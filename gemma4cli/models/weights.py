@@ -1,0 +1,178 @@
+"""Checkpoint tensors to a Gemma4: names, layouts, quantised layers, dtype.
+
+One layout comes out, whatever goes in: Google's, mlx-vlm's, mlx-lm's text-only, with or without
+the keys and values of layers that share theirs. Running it twice changes nothing. Nothing is
+read: every array stays lazy. Knows no files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
+
+from ..errors import CheckpointError, WeightsMismatchError
+from .config import Gemma4Config, Json
+from .gemma4 import Gemma4
+
+Weights = dict[str, mx.array]
+
+_MODES = ("affine", "mxfp4", "mxfp8", "nvfp4")
+_TOWERS = ("vision_tower", "audio_tower", "vision_embedder", "embed_vision", "embed_audio")
+_LAYER = re.compile(r"^language_model\.model\.layers\.(\d+)\.")
+_SHARED_PARTS = ("self_attn.k_proj", "self_attn.v_proj", "self_attn.k_norm", "self_attn.v_norm")
+_LEFTOVERS = ("rotary_emb.inv_freq",)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quantization:
+    """Settings of one quantised layer."""
+
+    group_size: int
+    bits: int
+    mode: str
+
+    def __str__(self) -> str:
+        return f"{self.bits}-bit {self.mode}, groups of {self.group_size}"
+
+
+def canonical_name(name: str) -> str:
+    """A tensor's or module's name in MLX's layout.
+
+    "model.language_model.layers.0.…" (Google), "model.layers.0.…" (mlx-lm's text-only) and
+    "language_model.model.layers.0.…" (mlx-vlm) all become the last.
+    """
+    if name.startswith("language_model."):
+        return name
+    bare = name.removeprefix("model.")
+    if bare.startswith("language_model."):
+        rest = bare.removeprefix("language_model.")
+        return bare if rest.startswith("model.") else f"language_model.model.{rest}"
+    if bare.startswith(_TOWERS):
+        return bare
+    return f"language_model.{name}"
+
+
+def fit_config(config: Gemma4Config, names: set[str]) -> Gemma4Config:
+    """``config`` without the media for which the checkpoint holds no tensor at all."""
+
+    def present(*prefixes: str) -> bool:
+        return any(name.startswith(prefixes) for name in names)
+
+    return replace(
+        config,
+        vision=config.vision
+        if present("vision_tower.", "vision_embedder.", "embed_vision.")
+        else None,
+        audio=config.audio if present("audio_tower.", "embed_audio.") else None,
+    )
+
+
+def sanitize(weights: Mapping[str, mx.array], config: Gemma4Config) -> Weights:
+    """Rename to MLX's layout, split fused experts, drop what no layer reads.
+
+    Tensors of a medium that the config does not have are kept, so that they are reported.
+    """
+    result: Weights = {}
+    for raw_name, value in weights.items():
+        name = canonical_name(raw_name)
+        if name.endswith(_LEFTOVERS) or _is_shared_kv(name, config):
+            continue
+        if name == "language_model.lm_head.weight" and config.text.tied_embeddings:
+            continue
+        if name.endswith(".experts.gate_up_proj"):
+            base = name.removesuffix("gate_up_proj")
+            gate, up = mx.split(value, 2, axis=-2)
+            result[f"{base}switch_glu.gate_proj.weight"] = gate
+            result[f"{base}switch_glu.up_proj.weight"] = up
+        elif name.endswith(".experts.down_proj"):
+            base = name.removesuffix("down_proj")
+            result[f"{base}switch_glu.down_proj.weight"] = value
+        else:
+            result[name] = value
+    return result
+
+
+def _is_shared_kv(name: str, config: Gemma4Config) -> bool:
+    match = _LAYER.match(name)
+    if match is None or int(match.group(1)) < config.text.num_stored_layers:
+        return False
+    return name[match.end() :].startswith(_SHARED_PARTS)
+
+
+def quantize_layers(network: Gemma4, weights: Weights, raw_config: Json) -> set[Quantization]:
+    """Make a quantised layer wherever ``weights`` hold scales, and say which kinds there are.
+
+    Bits and group size follow from the tensors' shapes, so overrides per layer need no names; the
+    mode is affine where there are biases, else the config's.
+    """
+    section = raw_config.get("quantization") or raw_config.get("quantization_config") or {}
+    modes = {
+        canonical_name(key): value.get("mode")
+        for key, value in section.items()
+        if isinstance(value, Mapping)
+    }
+    kinds: set[Quantization] = set()
+
+    def settings(path: str, module: nn.Module) -> bool | dict[str, object]:
+        scales = weights.get(f"{path}.scales")
+        packed = weights.get(f"{path}.weight")
+        if scales is None or packed is None or not hasattr(module, "to_quantized"):
+            return False
+        affine = f"{path}.biases" in weights
+        mode = "affine" if affine else modes.get(path) or section.get("mode")
+        width = module.weight.shape[-1]
+        kind = _kind_of(path, mode, width, packed.shape[-1], scales.shape[-1])
+        kinds.add(kind)
+        return {"group_size": kind.group_size, "bits": kind.bits, "mode": kind.mode}
+
+    nn.quantize(network, class_predicate=settings)
+    return kinds
+
+
+def _kind_of(path: str, mode: str | None, width: int, packed: int, groups: int) -> Quantization:
+    if mode not in _MODES:
+        raise CheckpointError(
+            "config.json", f"quantization of {path} has mode {mode!r}; known: {', '.join(_MODES)}"
+        )
+    bits, odd_bits = divmod(packed * 32, width)
+    group_size, odd_groups = divmod(width, groups)
+    if odd_bits or odd_groups:
+        raise WeightsMismatchError([], [], [f"{path}.weight"])
+    return Quantization(group_size=group_size, bits=bits, mode=mode)
+
+
+def load_weights(network: Gemma4, weights: Weights, dtype: mx.Dtype | None) -> None:
+    """Put ``weights`` into ``network``, floating point ones as ``dtype`` (None: as they are).
+
+    Raises WeightsMismatchError for missing, unexpected or misshapen tensors.
+    """
+    expected = dict(tree_flatten(network.parameters()))
+    missing = sorted(expected.keys() - weights.keys())
+    unexpected = sorted(weights.keys() - expected.keys())
+    fitted = {
+        name: _channels_last(weights[name], expected[name].shape)
+        for name in expected.keys() & weights.keys()
+    }
+    misshapen = sorted(n for n, value in fitted.items() if value.shape != expected[n].shape)
+    if missing or unexpected or misshapen:
+        raise WeightsMismatchError(missing, unexpected, misshapen)
+    if dtype is not None:
+        fitted = {
+            name: value.astype(dtype) if mx.issubdtype(value.dtype, mx.floating) else value
+            for name, value in fitted.items()
+        }
+    network.load_weights(list(fitted.items()), strict=True)
+    network.eval()
+
+
+def _channels_last(value: mx.array, shape: tuple[int, ...]) -> mx.array:
+    """Convolution weights in MLX's order, where they come in torch's (channels second)."""
+    if value.ndim not in (3, 4) or value.shape == shape:
+        return value
+    moved = mx.moveaxis(value, 1, -1)
+    return moved if moved.shape == shape else value

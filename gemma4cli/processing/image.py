@@ -1,0 +1,56 @@
+"""RGB pixels to patches. Source: image_processing_gemma4 and its unified twin in transformers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as PillowImage
+
+from .config import VisionProcessorConfig
+from .inputs import ImageFeatures, digest_of
+
+
+def fitted_size(
+    height: int, width: int, budget: int, config: VisionProcessorConfig
+) -> tuple[int, int]:
+    """The size in pixels (height, width) at which an image takes at most ``budget`` soft tokens.
+
+    The aspect ratio is kept and both sides are multiples of one soft token's side, rounded down.
+    A side that comes to nothing gets one soft token, the other as many as the ratio and the
+    budget allow. Small images are scaled up.
+    """
+    unit = config.patch_size * config.pooling
+    scale = math.sqrt(budget * unit**2 / (height * width))
+    rows, columns = (math.floor(scale * side / unit) for side in (height, width))
+    if rows == 0:
+        rows, columns = 1, min(width // height, budget)
+    elif columns == 0:
+        rows, columns = min(height // width, budget), 1
+    return rows * unit, columns * unit
+
+
+def image_features(
+    pixels: npt.NDArray[np.uint8], budget: int, config: VisionProcessorConfig, *, unified: bool
+) -> ImageFeatures:
+    """Patches of an RGB image uint8 ``[H, W, 3]``.
+
+    Towers take patches of ``patch_size`` and pool them; the 12B takes the pooled squares whole.
+    """
+    height, width = fitted_size(*pixels.shape[:2], budget, config)
+    if (height, width) != pixels.shape[:2]:
+        image = PillowImage.fromarray(pixels)
+        resized = image.resize((width, height), PillowImage.Resampling.BICUBIC)
+        pixels = np.asarray(resized)
+    side = config.patch_size * config.pooling if unified else config.patch_size
+    rows, columns = height // side, width // side
+    squares = pixels.reshape(rows, side, columns, side, 3).swapaxes(1, 2)
+    levels = (np.arange(256) * config.rescale_factor).astype(np.float32)
+    soft_tokens = rows * columns if unified else rows * columns // config.pooling**2
+    return ImageFeatures(
+        patches=levels[squares.reshape(rows * columns, -1)],
+        grid=(rows, columns),
+        soft_tokens=soft_tokens,
+        digest=digest_of(pixels, side),
+    )

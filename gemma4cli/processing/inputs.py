@@ -1,0 +1,68 @@
+"""What the models take: features of single media items, and a prompt with its features."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .prompt import MediaSpan
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ImageFeatures:
+    """Patches ``[rows*columns, P*P*3]`` in [0, 1], raster order, of one image or frame.
+
+    ``grid`` is (rows, columns) of patches as the encoder sees them.
+    """
+
+    patches: FloatArray
+    grid: tuple[int, int]
+    soft_tokens: int
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class AudioFeatures:
+    """Log-mel frames ``[T, bins]``, or raw frames ``[n, samples]`` for the 12B.
+
+    ``heard_seconds`` is how much of the clip they cover; towers hear 30 s.
+    """
+
+    frames: FloatArray
+    soft_tokens: int
+    digest: str
+    heard_seconds: float
+
+
+MediaFeatures = ImageFeatures | AudioFeatures
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ModelInputs:
+    """A prompt ready to run. ``features[i]`` fills the placeholders of ``spans[i]``.
+
+    ``notices`` tell a person what was done to the media, one line each.
+    """
+
+    ids: tuple[int, ...]
+    spans: tuple[MediaSpan, ...]
+    features: tuple[MediaFeatures, ...]
+    text: str
+    notices: tuple[str, ...]
+
+    @property
+    def num_soft_tokens(self) -> int:
+        return sum(span.end - span.start for span in self.spans)
+
+
+def digest_of(array: npt.NDArray[np.generic], *settings: object) -> str:
+    """A key for an array's content together with the settings it was made with."""
+    state = hashlib.blake2b(digest_size=16)
+    state.update(repr((array.shape, array.dtype.str, settings)).encode())
+    state.update(np.ascontiguousarray(array).data)
+    return state.hexdigest()

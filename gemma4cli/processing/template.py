@@ -1,0 +1,279 @@
+"""Gemma 4's chat template: a conversation as text, control tokens and places for media.
+
+The rules are those of the template that Google published in July 2026. Knows no tokenizer, no
+token ids and no sizes of media.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from gemma4cli.errors import ConversationError
+from gemma4cli.messages import AudioPart, ImagePart, Message, Part, Role, TextPart, VideoPart
+from gemma4cli.processing import tools as tool_syntax
+from gemma4cli.processing.pieces import Control, Media, MediaKind, Piece, Text
+
+MediaPart = ImagePart | AudioPart | VideoPart
+
+_THOUGHT_BEGIN, _THOUGHT_END = "<|channel>", "<channel|>"
+
+
+def media_parts(messages: Sequence[Message]) -> list[MediaPart]:
+    """Every media part in order of appearance; the place in this list is the item number."""
+    return [
+        part for message in messages for part in message.parts if not isinstance(part, TextPart)
+    ]
+
+
+def kind_of(part: MediaPart) -> MediaKind:
+    """Which kind of placeholder a media part stands for."""
+    match part:
+        case ImagePart():
+            return "image"
+        case VideoPart():
+            return "video"
+        case AudioPart():
+            return "audio"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TemplateOptions:
+    """What shapes the prompt besides the messages.
+
+    ``empty_thought``: with thinking off, the model's turn is opened with an empty thought.
+    """
+
+    think: bool = False
+    empty_thought: bool = False
+    add_generation_prompt: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Entry:
+    """A message with the item number of its first media part."""
+
+    message: Message
+    first_item: int
+
+    def media(self) -> list[Piece]:
+        """The message's media, without its texts."""
+        return [piece for piece in self.content() if isinstance(piece, Media)]
+
+    def content(self) -> list[Piece]:
+        """Texts trimmed and media in their places, with nothing in between.
+
+            "  Compare " image image  ->  Compare <|image|> <|image|>
+
+        An assistant's texts lose the thoughts that stand in them.
+        """
+        item = self.first_item
+        pieces: list[Piece] = []
+        for part in self.message.parts:
+            if not isinstance(part, TextPart):
+                pieces.append(Media(kind_of(part), item))
+                item += 1
+            elif self.message.role == "assistant":
+                pieces.append(Text(without_thoughts(part.text)))
+            else:
+                pieces.append(Text(part.text.strip()))
+        return pieces
+
+
+_Left = Literal["call", "result"] | None
+"""A call that wants its result, a result to go on from, or neither."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Turn:
+    """A message that is no tool result, with the results of its own calls."""
+
+    entry: _Entry
+    results: tuple[_Entry, ...]
+    continues: bool
+    """The model's turn was left open by the assistant message before."""
+    shows_thoughts: bool
+    """No user message follows."""
+    next_role: Role | None
+    """Role of the next message that is no tool result."""
+
+    @property
+    def left(self) -> _Left:
+        """What the turn leaves the model with."""
+        if not self.entry.message.tool_calls:
+            return None
+        return "result" if self.results else "call"
+
+
+def render(
+    messages: Sequence[Message],
+    *,
+    tools: Sequence[Mapping[str, Any]] = (),
+    options: TemplateOptions,
+) -> Iterator[Piece]:
+    """The conversation as pieces.
+
+    user "Hi"  ->  <bos> <|turn> user\\nHi <turn|> \\n <|turn> model\\n
+    """
+    entries = _entries(messages)
+    system = entries[0] if entries[0].message.role == "system" else None
+    yield Control("<bos>")
+    if options.think or tools or system is not None:
+        yield from _system_turn(system, tools, think=options.think)
+    left: _Left = None
+    for turn in _turns(entries[1:] if system is not None else entries):
+        yield from _turn(turn)
+        left = turn.left
+    if options.add_generation_prompt:
+        yield from _generation_prompt(left, options)
+
+
+def without_thoughts(text: str) -> str:
+    """An answer as the next prompt repeats it: without what was thought before it.
+
+    "<|channel>thought\\nhm<channel|>Hello"  ->  "Hello"
+    """
+    kept = [stretch.split(_THOUGHT_BEGIN)[0] for stretch in text.split(_THOUGHT_END)]
+    return "".join(kept).strip()
+
+
+def _entries(messages: Sequence[Message]) -> list[_Entry]:
+    if not messages:
+        raise ConversationError("the conversation has no messages: give at least one of the user")
+    entries = []
+    first_item = 0
+    for index, message in enumerate(messages):
+        if message.role not in get_args(Role):
+            raise ConversationError(
+                f"message {index + 1} has the unknown role {message.role!r}: "
+                f"use one of {', '.join(get_args(Role))}"
+            )
+        entries.append(_Entry(message=message, first_item=first_item))
+        first_item += len(media_parts([message]))
+    return entries
+
+
+def _system_turn(
+    system: _Entry | None, tools: Sequence[Mapping[str, Any]], *, think: bool
+) -> Iterator[Piece]:
+    """``<|turn> system\\n <|think|> \\nBe brief. <|tool> ... <tool|> <turn|> \\n``."""
+    yield Control("<|turn>")
+    yield Text("system\n")
+    if think:
+        yield Control("<|think|>")
+        yield Text("\n")
+    if system is not None:
+        if system.media():
+            raise ConversationError("the system message holds media: put them into a user message")
+        content = system.message.content
+        if isinstance(content, str):
+            yield Text(content.strip())
+        else:
+            yield Text("".join(f"{_text_of(part).strip()} " for part in content))
+    for tool in tools:
+        yield from tool_syntax.declaration(tool)
+    yield from _end_of_turn()
+
+
+def _turns(entries: Sequence[_Entry]) -> Iterator[_Turn]:
+    """Messages with the tool results that follow their calls.
+
+    A result without a call before it is left out, as the template does; one with media is refused.
+    """
+    last_user = max(
+        (index for index, entry in enumerate(entries) if entry.message.role == "user"), default=-1
+    )
+    heads = [index for index, entry in enumerate(entries) if entry.message.role != "tool"]
+    _refuse_lost_media(entries[: heads[0] if heads else len(entries)])
+    previous: Role | None = None
+    for head, following in zip(heads, [*heads, None][1:], strict=True):
+        entry = entries[head]
+        results = tuple(entries[head + 1 : following])
+        if not entry.message.tool_calls:
+            _refuse_lost_media(results)
+            results = ()
+        yield _Turn(
+            entry=entry,
+            results=results,
+            continues=entry.message.role == "assistant" == previous,
+            shows_thoughts=head > last_user,
+            next_role=None if following is None else entries[following].message.role,
+        )
+        previous = entry.message.role
+
+
+def _refuse_lost_media(results: Sequence[_Entry]) -> None:
+    if any(entry.media() for entry in results):
+        raise ConversationError("a tool result holds media but answers no call of the assistant")
+
+
+def _turn(turn: _Turn) -> Iterator[Piece]:
+    """One message, from its opening to its closing as far as it has them.
+
+        <|turn> model\\n <|tool_call> ... <tool_call|> <|tool_response> ... <tool_response|>
+
+    Calls, results and the answer after them share one turn of the model, so a turn that ends in a
+    result stays open, and one that ends in a call ends in the request for its result.
+    """
+    message = turn.entry.message
+    if not turn.continues:
+        yield Control("<|turn>")
+        yield Text("model\n" if message.role == "assistant" else f"{message.role}\n")
+    if message.thoughts and turn.shows_thoughts:
+        yield Control(_THOUGHT_BEGIN)
+        yield Text(f"thought\n{message.thoughts}\n")
+        yield Control(_THOUGHT_END)
+    for call in message.tool_calls:
+        yield from tool_syntax.call(call.name, call.arguments)
+    for result in turn.results:
+        yield from _result(result, message)
+    content = turn.entry.content()
+    yield from content
+
+    has_content = any(not isinstance(piece, Text) or piece.text.strip() for piece in content)
+    goes_on = message.role == "assistant" == turn.next_role
+    if turn.left == "call":
+        yield Control("<|tool_response>")
+    elif not goes_on and (turn.left is None or has_content or turn.next_role is not None):
+        yield from _end_of_turn()
+
+
+def _result(result: _Entry, caller: Message) -> Iterator[Piece]:
+    """A tool's texts, untrimmed, as one result; then its media."""
+    name = result.message.name or "unknown"
+    for call in caller.tool_calls:
+        if call.id == result.message.tool_call_id:
+            name = call.name
+    text = "".join(_text_of(part) for part in result.message.parts)
+    yield from tool_syntax.result(name, text)
+    yield from result.media()
+
+
+def _generation_prompt(left: _Left, options: TemplateOptions) -> Iterator[Piece]:
+    """What makes the model speak next.
+
+        <|turn> model\\n
+        <|turn> model\\n <|channel> thought\\n <channel|>     thinking off, larger checkpoints
+        <|channel> thought\\n                                thinking on, after a tool's result
+
+    After a call the model's turn is still open, so nothing is added.
+    """
+    if left is None:
+        yield Control("<|turn>")
+        yield Text("model\n")
+        if options.empty_thought and not options.think:
+            yield Control(_THOUGHT_BEGIN)
+            yield Text("thought\n")
+            yield Control(_THOUGHT_END)
+    elif left == "result" and options.think:
+        yield Control(_THOUGHT_BEGIN)
+        yield Text("thought\n")
+
+
+def _end_of_turn() -> tuple[Piece, ...]:
+    return (Control("<turn|>"), Text("\n"))
+
+
+def _text_of(part: Part) -> str:
+    return part.text if isinstance(part, TextPart) else ""

@@ -1,0 +1,146 @@
+"""Text to token ids and back; control tokens only by name, never from text.
+
+Knows no prompt format: which control token stands where is the prompt builder's business.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import tokenizers
+
+from gemma4cli.errors import CheckpointError
+
+
+def well_formed(text: str) -> str:
+    """``text`` without lone surrogates, which no tokenizer and no terminal can encode.
+
+    They come from broken file names and from JSON escapes: "\\ud83d\\ude00" becomes one emoji,
+    a lone half becomes U+FFFD.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+class Tokenizer:
+    """One checkpoint's tokenizer. ``source`` is what errors call it, usually its file."""
+
+    def __init__(self, backend: tokenizers.Tokenizer, source: str) -> None:
+        # The library then reads "<turn|>" in a text as seven characters, not as the control token.
+        backend.encode_special_tokens = True
+        backend.no_truncation()
+        backend.no_padding()
+        self._backend = backend
+        self.source = source
+        self._controls = {
+            token.content: token_id
+            for token_id, token in backend.get_added_tokens_decoder().items()
+            if token.special
+        }
+        self.control_ids = frozenset(self._controls.values())
+
+    @classmethod
+    def from_file(cls, path: Path | str) -> Tokenizer:
+        """Read a ``tokenizer.json``; ``CheckpointError`` when it is missing or broken."""
+        try:
+            data = Path(path).read_bytes()
+        except FileNotFoundError as exc:
+            raise CheckpointError(str(path), "no such file") from exc
+        except OSError as exc:
+            problem = f"cannot be read ({exc.strerror or exc})"
+            raise CheckpointError(str(path), problem) from exc
+        return cls.from_bytes(data, str(path))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, source: str) -> Tokenizer:
+        """The tokenizer from the content of a ``tokenizer.json``."""
+        try:
+            backend = tokenizers.Tokenizer.from_buffer(data)
+        except ValueError as exc:
+            raise CheckpointError(source, f"is no valid tokenizer.json ({exc})") from exc
+        return cls(backend, source)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, the control tokens among them."""
+        return self._backend.get_vocab_size(with_added_tokens=True)
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of plain text; no control id ever stands among them.
+
+            "Hi<turn|>"  ->  [Hi] [<] [turn] [|>]
+
+        Text between two control tokens must be encoded as one piece: "ab" is not "a" and "b".
+        """
+        return self._backend.encode(well_formed(text), add_special_tokens=False).ids
+
+    def has_control(self, name: str) -> bool:
+        """Whether the vocabulary has this control token."""
+        return name in self._controls
+
+    def control_id(self, name: str) -> int:
+        """The id of a control token, "<|turn>" for example."""
+        try:
+            return self._controls[name]
+        except KeyError:
+            problem = f"the vocabulary has no control token {name}"
+            raise CheckpointError(self.source, problem) from None
+
+    def decode(self, ids: Sequence[int], *, skip_control: bool = True) -> str:
+        """The text of ids; control tokens are left out, or written by name."""
+        return self._backend.decode(ids, skip_special_tokens=skip_control)
+
+    def stream_decoder(self) -> StreamDecoder:
+        """A fresh decoder for ids that arrive one by one."""
+        return StreamDecoder(self)
+
+    @cached_property
+    def byte_values(self) -> dict[int, int]:
+        """Token id to byte for the tokens "<0x00>" to "<0xFF>" that spell rare characters."""
+        values = {}
+        for byte in range(256):
+            token_id = self._backend.token_to_id(f"<0x{byte:02X}>")
+            if token_id is not None:
+                values[token_id] = byte
+        return values
+
+
+class StreamDecoder:
+    """Ids in, text out, one id at a time and never half a character.
+
+        push([hi])    -> "hi"
+        push(<0xF0>)  -> ""      a four-byte character begins
+        push(<0x9F>)  -> ""
+        push(<0x98>)  -> ""
+        push(<0x80>)  -> "😀"
+        push(<turn|>) -> ""      control tokens have no text
+        flush()       -> ""      or U+FFFD where a character was left unfinished
+
+    The library's own DecodeStream is not used: it raises when a valid character is followed by a
+    broken byte, and a model may write any bytes. Here a broken byte becomes U+FFFD.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._bytes = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def push(self, token_id: int) -> str:
+        """The text that this id completes."""
+        byte = self._tokenizer.byte_values.get(token_id)
+        if byte is not None:
+            return self._bytes.decode(bytes([byte]))
+        if token_id in self._tokenizer.control_ids:
+            return ""
+        return self.flush() + self._tokenizer.decode([token_id])
+
+    def flush(self) -> str:
+        """What an unfinished character leaves behind; the decoder is then as new."""
+        rest = self._bytes.decode(b"", final=True)
+        self._bytes.reset()
+        return rest

@@ -1,0 +1,243 @@
+"""Gemma 4's syntax for functions: their declaration, a call, a result; as pieces.
+
+    declaration:get_weather{description:<|"|>...<|"|>,parameters:{properties:{...},type:...}}
+    call:get_weather{city:<|"|>Paris<|"|>,days:3}
+    response:get_weather{value:<|"|>21 degrees<|"|>}
+
+Strings stand between two ``<|"|>`` control tokens, so a string may hold any character. Keys are
+sorted without regard to case. Where a schema lacks something, the output is what the published
+chat template gives, also where that looks odd. Knows no conversation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from gemma4cli.errors import ConversationError
+from gemma4cli.processing.pieces import Control, Piece, Text
+
+_QUOTE = Control('<|"|>')
+_STANDARD_KEYS = frozenset({"description", "type", "properties", "required", "nullable"})
+
+
+def declaration(tool: Mapping[str, Any]) -> Iterator[Piece]:
+    """One function that the model may call, in the OpenAI form with a JSON schema.
+
+    {"type": "function", "function": {"name": "now", "description": "The time"}}
+    ->  <|tool> declaration:now{description: <|"|> The time <|"|> } <tool|>
+    """
+    function = tool.get("function")
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise ConversationError('a tool must be {"type": "function", "function": {"name": ...}}')
+    yield Control("<|tool>")
+    yield Text(f"declaration:{function['name']}{{description:")
+    yield from _quoted(function.get("description", ""))
+    parameters = function.get("parameters")
+    if parameters:
+        yield Text(",parameters:{")
+        yield from _parameters(_mapping(parameters, "parameters"))
+    if "response" in function:
+        yield Text(",response:{")
+        yield from _response(_mapping(function["response"], "response"))
+    yield Text("}")
+    yield Control("<tool|>")
+
+
+def call(name: str, arguments: Mapping[str, Any]) -> Iterator[Piece]:
+    """A call that the model made.
+
+    ("get_weather", {"city": "Paris", "days": 3})
+    ->  <|tool_call> call:get_weather{city: <|"|> Paris <|"|> ,days:3} <tool_call|>
+    """
+    yield Control("<|tool_call>")
+    yield Text(f"call:{name}{{")
+    yield from _entries(arguments, quote_keys=False)
+    yield Text("}")
+    yield Control("<tool_call|>")
+
+
+def result(name: str, text: str) -> Iterator[Piece]:
+    """What a call gave.
+
+    ("get_weather", "21 degrees")
+    ->  <|tool_response> response:get_weather{value: <|"|> 21 degrees <|"|> } <tool_response|>
+    """
+    yield Control("<|tool_response>")
+    yield Text(f"response:{name}{{value:")
+    yield from _quoted(text)
+    yield Text("}")
+    yield Control("<tool_response|>")
+
+
+def _parameters(schema: Mapping[str, Any]) -> Iterator[Piece]:
+    """The schema of all parameters, after its opening brace.
+
+    The closing brace belongs to the type: a schema without a type stays open, as in the template.
+    """
+    required = schema.get("required")
+    if properties := schema.get("properties"):
+        yield Text("properties:{")
+        yield from _properties(_mapping(properties, "properties"))
+        yield Text("},")
+    if required:
+        yield from _required(required)
+        yield Text(",")
+    if schema.get("type"):
+        yield Text("type:")
+        yield from _quoted(_upper(schema))
+        yield Text("}")
+
+
+def _response(schema: Mapping[str, Any]) -> Iterator[Piece]:
+    """The schema of a function's result, after its opening brace; closed by its type alone."""
+    if schema.get("description"):
+        yield Text("description:")
+        yield from _quoted(schema["description"])
+        yield Text(",")
+    if _upper(schema) == "OBJECT":
+        yield Text("type:")
+        yield from _quoted("OBJECT")
+        yield Text("}")
+
+
+def _properties(properties: Mapping[str, Any]) -> Iterator[Piece]:
+    """Named schemas, separated by commas: ``city:{description:...,type:...},days:{...}``."""
+    first = True
+    for key, value in _sorted(properties):
+        if not first:
+            yield Text(",")
+        first = False
+        yield Text(f"{key}:{{")
+        # A schema may be a bare true or false; it has no fields then.
+        yield from _property(value if isinstance(value, Mapping) else {})
+
+
+def _property(schema: Mapping[str, Any]) -> Iterator[Piece]:
+    """One schema after its opening brace; every field ends in a comma, then comes the type."""
+    kind = _upper(schema)
+    if schema.get("description"):
+        yield Text("description:")
+        yield from _quoted(schema["description"])
+        yield Text(",")
+    if kind == "STRING" and schema.get("enum"):
+        yield Text("enum:")
+        yield from _value(schema["enum"])
+        yield Text(",")
+    items = schema.get("items")
+    if kind == "ARRAY" and isinstance(items, Mapping) and items:
+        yield Text("items:{")
+        yield from _items(items)
+        yield Text("},")
+    if schema.get("nullable"):
+        yield Text("nullable:true,")
+    if kind == "OBJECT":
+        yield from _object(schema)
+    yield Text("type:")
+    yield from _quoted(kind)
+    yield Text("}")
+
+
+def _object(schema: Mapping[str, Any]) -> Iterator[Piece]:
+    """The inner properties of an object; its unknown keys where it declares none."""
+    inner = schema.get("properties")
+    if not isinstance(inner, Mapping):
+        inner = {key: value for key, value in schema.items() if key not in _STANDARD_KEYS}
+    yield Text("properties:{")
+    yield from _properties(inner)
+    yield Text("},")
+    if schema.get("required"):
+        yield from _required(schema["required"])
+        yield Text(",")
+
+
+def _items(items: Mapping[str, Any]) -> Iterator[Piece]:
+    """The schema of an array's items: its keys as they are, sorted, null values left out."""
+    first = True
+    for key, value in _sorted(items):
+        if value is None:
+            continue
+        if not first:
+            yield Text(",")
+        first = False
+        if key == "properties":
+            yield Text("properties:{")
+            yield from _properties(value if isinstance(value, Mapping) else {})
+            yield Text("}")
+        elif key == "required":
+            yield from _required(value)
+        elif key == "type":
+            yield Text("type:")
+            kinds = [str(kind).upper() for kind in value] if isinstance(value, list) else None
+            yield from _value(str(value).upper() if kinds is None else kinds)
+        else:
+            yield Text(f"{key}:")
+            yield from _value(value)
+
+
+def _required(names: Any) -> Iterator[Piece]:
+    """``required:[<|"|>city<|"|>,<|"|>days<|"|>]``."""
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise ConversationError("a tool's required must be a list of names")
+    yield Text("required:[")
+    for index, name in enumerate(names):
+        if index:
+            yield Text(",")
+        yield from _quoted(name)
+    yield Text("]")
+
+
+def _value(value: Any, *, quote_keys: bool = True) -> Iterator[Piece]:
+    """A JSON value: strings and, in declarations, keys between quote tokens."""
+    if value is None:
+        yield Text("null")
+    elif isinstance(value, str):
+        yield from _quoted(value)
+    elif isinstance(value, bool):
+        yield Text("true" if value else "false")
+    elif isinstance(value, Mapping):
+        yield Text("{")
+        yield from _entries(value, quote_keys=quote_keys)
+        yield Text("}")
+    elif isinstance(value, Sequence):
+        yield Text("[")
+        for index, item in enumerate(value):
+            if index:
+                yield Text(",")
+            yield from _value(item, quote_keys=quote_keys)
+        yield Text("]")
+    else:
+        yield Text(str(value))
+
+
+def _entries(mapping: Mapping[str, Any], *, quote_keys: bool) -> Iterator[Piece]:
+    """``key:value,key:value``, without the braces."""
+    first = True
+    for key, value in _sorted(mapping):
+        if not first:
+            yield Text(",")
+        first = False
+        if quote_keys:
+            yield from _quoted(key)
+        else:
+            yield Text(str(key))
+        yield Text(":")
+        yield from _value(value, quote_keys=quote_keys)
+
+
+def _quoted(value: Any) -> tuple[Piece, ...]:
+    return (_QUOTE, Text(str(value)), _QUOTE)
+
+
+def _sorted(mapping: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return sorted(mapping.items(), key=lambda entry: str(entry[0]).lower())
+
+
+def _upper(schema: Mapping[str, Any]) -> str:
+    return str(schema.get("type", "")).upper()
+
+
+def _mapping(value: Any, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConversationError(f"a tool's {what} must be a JSON object")
+    return value

@@ -1,0 +1,226 @@
+"""Conversations: media are opened once, stay with the turn that brought them, and are answered.
+
+The one path from messages to events; ``api`` and the command line stand on it. Knows no terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .decoded import SAMPLE_RATE, AudioClip, Decoded, VideoClip, VideoFrame
+from .errors import ConversationError
+from .events import DecodeProgress, Event, Finished, TextDelta, ThoughtDelta
+from .messages import AudioPart, ImagePart, Message, Part, TextPart, VideoPart
+from .options import GenerateOptions, MediaOptions
+from .processing.inputs import ModelInputs
+from .processing.video import frame_times
+
+if TYPE_CHECKING:
+    from .engine.model import LoadedModel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class OpenedMessage:
+    """A message whose media are decoded, one item for each media part, in order.
+
+    The sound of a clip stands as audio parts behind the message's other parts.
+    """
+
+    message: Message
+    media: tuple[Decoded, ...]
+
+
+def open_message(
+    model: LoadedModel, message: Message, options: MediaOptions
+) -> Iterator[DecodeProgress | OpenedMessage]:
+    """Decode a message's media: progress for each, at last the opened message.
+
+    Raises MediaError, and UnsupportedModalityError before a file is opened.
+    """
+    media: list[Decoded] = []
+    sounds: list[AudioClip] = []
+    sound_parts: list[Part] = []
+    parts = [part for part in message.parts if not isinstance(part, TextPart)]
+    for part in parts:
+        model.processor.check_modality(part)
+    for part in parts:
+        yield DecodeProgress(source=_name_of(part))
+        item = _open_part(model, part, options)
+        media.append(item)
+        if isinstance(part, VideoPart) and part.source and isinstance(item, VideoClip):
+            pieces = _heard_pieces(model, item.sound)
+            sounds += pieces
+            sound_parts += [AudioPart(source=part.source)] * len(pieces)
+    if sound_parts:
+        message = replace(message, content=(*message.parts, *sound_parts))
+    yield OpenedMessage(message=message, media=(*media, *sounds))
+
+
+def _name_of(part: ImagePart | AudioPart | VideoPart) -> str:
+    if isinstance(part, VideoPart):
+        source = part.source or part.frames[0]
+        return source.name
+    return part.source.name
+
+
+def _open_part(
+    model: LoadedModel, part: ImagePart | AudioPart | VideoPart, options: MediaOptions
+) -> Decoded:
+    from .media.audio import load_audio
+    from .media.images import load_image
+
+    if isinstance(part, ImagePart):
+        return load_image(part.source)
+    if isinstance(part, AudioPart):
+        return load_audio(part.source)
+    if part.source is None:
+        frames = tuple(
+            VideoFrame(pixels=load_image(source).pixels, seconds=seconds)
+            for source, seconds in zip(part.frames, part.timestamps, strict=True)
+        )
+        return VideoClip(frames=frames, sound=None, name=_name_of(part))
+    return _open_clip(model, part, options)
+
+
+def _open_clip(model: LoadedModel, part: VideoPart, options: MediaOptions) -> VideoClip:
+    from .media.sources import settle
+    from .media.video import load_frames, load_sound, probe_video
+
+    assert part.source is not None
+    source = settle(part.source)
+    info = probe_video(source)
+    start, end = options.video_start, options.video_end
+    if start >= info.duration > 0:
+        raise ConversationError(
+            f"{source.name}: ends at {info.duration:.1f} s, before the start at {start:.1f} s"
+        )
+    times = frame_times(
+        duration=info.duration,
+        frame_count=info.frames,
+        max_frames=options.video_max_frames or model.processor.config.vision.video_frames,
+        fps=options.video_fps,
+        start=start,
+        end=end,
+    )
+    sound = None
+    if info.has_sound and options.video_sound and model.processor.hears:
+        sound = load_sound(source, start, end)
+    return VideoClip(frames=load_frames(source, times), sound=sound, name=source.name)
+
+
+def _heard_pieces(model: LoadedModel, sound: AudioClip | None) -> list[AudioClip]:
+    """The sound of a clip in pieces no longer than the model hears."""
+    if sound is None:
+        return []
+    longest = model.processor.longest_clip
+    size = len(sound.samples) if longest is None else int(longest * SAMPLE_RATE)
+    pieces = [sound.samples[i : i + size] for i in range(0, len(sound.samples), size)]
+    # A rest too short for one soft token says nothing.
+    heard = [piece for piece in pieces if len(piece) >= SAMPLE_RATE // 50]
+    return [AudioClip(samples=np.ascontiguousarray(p), name=sound.name) for p in heard]
+
+
+def prepare(
+    model: LoadedModel,
+    opened: Sequence[OpenedMessage],
+    media: MediaOptions,
+    *,
+    think: bool = False,
+    tools: Sequence[Mapping[str, Any]] = (),
+) -> ModelInputs:
+    """Model inputs of a conversation."""
+    return model.processor.prepare(
+        [item.message for item in opened],
+        [decoded for item in opened for decoded in item.media],
+        budget=media.budget,
+        video_budget=media.video_budget,
+        think=think,
+        tools=tools,
+    )
+
+
+class Chat:
+    """A conversation with one model.
+
+    ``history`` holds what was asked and answered, thoughts apart. A turn that was cancelled keeps
+    what had been said; one that failed, or was cancelled before a word, leaves nothing behind.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        *,
+        system: str | None = None,
+        media: MediaOptions | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        self.model = model
+        self.media = media or MediaOptions()
+        self.tools = tuple(tools)
+        self._opened: list[OpenedMessage] = []
+        if system:
+            self._keep(Message(role="system", content=system))
+
+    @property
+    def history(self) -> tuple[Message, ...]:
+        return tuple(item.message for item in self._opened)
+
+    def _keep(self, message: Message) -> None:
+        self._opened.append(OpenedMessage(message=message, media=()))
+
+    def load(self, messages: Sequence[Message]) -> Iterator[Event]:
+        """Take over messages that were said elsewhere, opening their media."""
+        for message in messages:
+            for step in open_message(self.model, message, self.media):
+                if isinstance(step, OpenedMessage):
+                    self._opened.append(step)
+                else:
+                    yield step
+
+    def send(
+        self, content: str | tuple[Part, ...], options: GenerateOptions | None = None
+    ) -> Iterator[Event]:
+        """Say something and stream the answer; close the stream to cancel it."""
+        before = len(self._opened)
+        answered = False
+        try:
+            yield from self.load([Message(role="user", content=content)])
+            for event in self.reply(options):
+                answered = answered or isinstance(event, TextDelta | Finished)
+                yield event
+        finally:
+            if not answered:
+                del self._opened[before:]
+
+    def reply(self, options: GenerateOptions | None = None) -> Iterator[Event]:
+        """Stream the answer to the conversation as it stands."""
+        from .engine.generate import generate
+
+        options = options or GenerateOptions()
+        if not self._opened or self._opened[-1].message.role not in ("user", "tool"):
+            raise ConversationError("the conversation does not end with something to answer")
+        inputs = prepare(
+            self.model, self._opened, self.media, think=options.think, tools=self.tools
+        )
+        said: list[str] = []
+        thought: list[str] = []
+        try:
+            for event in generate(self.model, inputs, options):
+                if isinstance(event, TextDelta):
+                    said.append(event.text)
+                elif isinstance(event, ThoughtDelta):
+                    thought.append(event.text)
+                yield event
+        finally:
+            if said:
+                self._keep(
+                    Message(
+                        role="assistant",
+                        content="".join(said),
+                        thoughts="".join(thought) or None,
+                    )
+                )
