@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gemma4cli.errors import ConversationError
-from gemma4cli.messages import (
+from .errors import ConversationError
+from .messages import (
     AudioPart,
     ImagePart,
     Message,

@@ -4,6 +4,7 @@
     ├─ LoadError
     │  ├─ BackendMissingError        mlx is installed without a backend for this machine
     │  ├─ ModelNotFoundError         no such folder, alias or cached repository
+    │  ├─ NoModelError               none was named, and none is in the local cache
     │  ├─ UnsupportedModelError      not a Gemma 4 checkpoint, or a format MLX cannot run
     │  ├─ CheckpointError            a file of the checkpoint is broken, or lacks a value
     │  └─ WeightsMismatchError       tensors missing, unexpected or of another shape
@@ -55,6 +56,17 @@ class ModelNotFoundError(LoadError):
     def __init__(self, name: str, hint: str) -> None:
         self.name = name
         super().__init__(f"model {name!r} not found: {hint}")
+
+
+class NoModelError(LoadError):
+    """Neither the user nor the settings name a model, and none is cached."""
+
+    def __init__(self, fetch: str) -> None:
+        self.fetch = fetch
+        super().__init__(
+            f"no model was named and none is in the local cache: fetch one with: {fetch}, "
+            "or try the built-in toy with: -m tiny"
+        )
 
 
 class UnsupportedModelError(LoadError):

@@ -29,6 +29,23 @@ class DecodeProgress:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class VideoSampled:
+    """A clip was opened: the true times of its frames, and how much of its sound is heard."""
+
+    source: str
+    timestamps: tuple[float, ...]
+    sound_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AudioDecoded:
+    """A clip was decoded and lasts so many seconds."""
+
+    source: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Notice:
     """One line that a person should know: what was done to the input, or why."""
 
@@ -96,5 +113,13 @@ class Finished:
 
 
 Event = (
-    DecodeProgress | Notice | EncodeProgress | PrefillProgress | ThoughtDelta | TextDelta | Finished
+    DecodeProgress
+    | AudioDecoded
+    | VideoSampled
+    | Notice
+    | EncodeProgress
+    | PrefillProgress
+    | ThoughtDelta
+    | TextDelta
+    | Finished
 )

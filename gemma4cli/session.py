@@ -13,7 +13,15 @@ import numpy as np
 
 from .decoded import SAMPLE_RATE, AudioClip, Decoded, VideoClip, VideoFrame
 from .errors import ConversationError
-from .events import DecodeProgress, Event, Finished, TextDelta, ThoughtDelta
+from .events import (
+    AudioDecoded,
+    DecodeProgress,
+    Event,
+    Finished,
+    TextDelta,
+    ThoughtDelta,
+    VideoSampled,
+)
 from .messages import AudioPart, ImagePart, Message, Part, TextPart, VideoPart
 from .options import GenerateOptions, MediaOptions
 from .processing.inputs import ModelInputs
@@ -36,7 +44,7 @@ class OpenedMessage:
 
 def open_message(
     model: LoadedModel, message: Message, options: MediaOptions
-) -> Iterator[DecodeProgress | OpenedMessage]:
+) -> Iterator[DecodeProgress | AudioDecoded | VideoSampled | OpenedMessage]:
     """Decode a message's media: progress for each, at last the opened message.
 
     Raises MediaError, and UnsupportedModalityError before a file is opened.
@@ -51,8 +59,15 @@ def open_message(
         yield DecodeProgress(source=_name_of(part))
         item = _open_part(model, part, options)
         media.append(item)
+        if isinstance(item, AudioClip):
+            yield AudioDecoded(source=item.name, seconds=item.seconds)
         if isinstance(part, VideoPart) and part.source and isinstance(item, VideoClip):
             pieces = _heard_pieces(model, item.sound)
+            yield VideoSampled(
+                source=item.name,
+                timestamps=tuple(frame.seconds for frame in item.frames),
+                sound_seconds=sum(piece.seconds for piece in pieces),
+            )
             sounds += pieces
             sound_parts += [AudioPart(source=part.source)] * len(pieces)
     if sound_parts:
@@ -171,6 +186,10 @@ class Chat:
 
     def _keep(self, message: Message) -> None:
         self._opened.append(OpenedMessage(message=message, media=()))
+
+    def clear(self) -> None:
+        """Forget everything but the system prompt."""
+        self._opened = [item for item in self._opened if item.message.role == "system"]
 
     def load(self, messages: Sequence[Message]) -> Iterator[Event]:
         """Take over messages that were said elsewhere, opening their media."""

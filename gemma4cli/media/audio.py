@@ -77,22 +77,19 @@ def iter_audio(
         yield from _cut(_resampled(_runs(head, frames)), first, last)
 
 
-def has_sound(container: InputContainer) -> bool:
-    """Whether the container has an audio track that can be decoded."""
-    return any(stream.codec_context is not None for stream in container.streams.audio)
-
-
 def _joined(blocks: Iterator[Samples]) -> Samples:
     return np.concatenate([np.zeros(0, np.float32), *blocks])
 
 
 def _audio_stream(container: InputContainer, source: Source) -> AudioStream:
+    """The best audio track that can be decoded; some cameras add one that cannot."""
     if not container.streams.audio:
         raise NoAudioTrackError(source.name, "has no audio track")
-    if not has_sound(container):
+    known = [track for track in container.streams.audio if track.codec_context is not None]
+    if not known:
         raise MediaDecodeError(source.name, "its audio track has an unknown codec")
     best = container.streams.best("audio")
-    return best if isinstance(best, AudioStream) else container.streams.audio[0]
+    return next((track for track in known if track is best), known[0])
 
 
 def _frames(container: InputContainer, stream: AudioStream, source: Source) -> Iterator[AudioFrame]:

@@ -74,4 +74,4 @@ def _unreadable(kind: FileKind | None) -> str:
         return "not an audio or video file"
     if kind.kind == "other":
         return f"not an audio or video file but {kind.name}"
-    return f"is damaged or truncated: its start says {kind.name}, the rest cannot be read"
+    return f"is a damaged or truncated {kind.name} file: fetch or save it again"

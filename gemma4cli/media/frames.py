@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import av
 import numpy as np
@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 from ..decoded import VideoFrame
 from ..errors import MediaDecodeError, NoVideoTrackError
 from ..messages import Source
-from .containers import open_container, reason
+from .containers import open_container, reason, still_image
 from .limits import check_size
 
 MOST_TOLERANCE = Fraction(1, 2000)
@@ -66,7 +66,7 @@ class Track:
         self._jumped = False
         self._last: int | None = None
         self._failure: av.FFmpegError | None = None
-        self._shots = self._decode()
+        self._shots: Iterator[Shot] = self._decode()
         if stream.time_base is None:
             raise MediaDecodeError(source.name, "its video track has no clock")
         self.tick = stream.time_base
@@ -84,7 +84,9 @@ class Track:
         return max(1, round(1 / self.rate / self.tick))
 
     def first(self) -> Shot:
-        """The first frame. Raises MediaDecodeError where not one can be decoded."""
+        """The first frame. Raises MediaDecodeError where not one can be decoded,
+        or where the track is a picture that does not move.
+        """
         shot = self.next()
         if shot is None and self._failure is not None:
             raise MediaDecodeError(
@@ -92,6 +94,11 @@ class Track:
             ) from self._failure
         if shot is None:
             raise MediaDecodeError(self.source.name, "its video track has no frames")
+        if self.container.format.name == "gif":
+            second = self.next()
+            if second is None:
+                raise still_image(self.source, "GIF")
+            self._shots = chain((second,), self._shots)
         return shot
 
     def next(self) -> Shot | None:
@@ -154,10 +161,11 @@ def video_stream(container: InputContainer, source: Source) -> VideoStream:
     ]
     if not tracks:
         raise NoVideoTrackError(source.name, "has no video track")
-    best = container.streams.best("video")
-    stream = best if isinstance(best, VideoStream) and best in tracks else tracks[0]
-    if stream.codec_context is None:
+    known = [track for track in tracks if track.codec_context is not None]
+    if not known:
         raise MediaDecodeError(source.name, "its video track has an unknown codec")
+    best = container.streams.best("video")
+    stream = next((track for track in known if track is best), known[0])
     check_size(source, stream.width, stream.height)
     return stream
 

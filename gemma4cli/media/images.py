@@ -16,13 +16,11 @@ from PIL import Image as Pillow
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
-from PIL.IcoImagePlugin import IcoImageFile
 from PIL.ImageFile import ImageFile
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
-from PIL.PsdImagePlugin import PsdImageFile
 from PIL.QoiImagePlugin import QoiImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
@@ -40,12 +38,10 @@ _READERS: dict[str, Callable[[BinaryIO], ImageFile]] = {
     "AVIF": AvifImageFile,
     "BMP": BmpImageFile,
     "GIF": GifImageFile,
-    "ICO": IcoImageFile,
     "JPEG": JpegImageFile,
     "JPEG 2000": Jpeg2KImageFile,
     "PNG": PngImageFile,
     "PNM": PpmImageFile,
-    "PSD": PsdImageFile,
     "QOI": QoiImageFile,
     "TIFF": TiffImageFile,
     "WebP": WebPImageFile,
@@ -99,7 +95,6 @@ def load_image(source: Source) -> Image:
             check_size(source, *opened.size)
             try:
                 opened.load()
-                check_size(source, *opened.size)  # icons tell their true size only now
                 rgb = _to_rgb(opened)
             except _PILLOW_ERRORS as exc:
                 raise MediaDecodeError(source.name, _damage(kind.name, exc)) from exc
@@ -112,6 +107,8 @@ def _not_an_image(kind: FileKind | None) -> str:
         return "not an image, or in a format that g4 does not read"
     if kind.name == "HEIC":
         return "HEIC needs the pillow-heif package; convert it to JPEG or PNG"
+    if kind.kind == "image":
+        return f"{kind.name} images are not read; convert it to JPEG or PNG"
     if kind.kind == "other":
         return f"not an image but {kind.name}; convert it to JPEG or PNG"
     command = "g4 video" if kind.kind == "video" else "g4 transcribe"
@@ -122,7 +119,8 @@ def _damage(format_name: str, exc: Exception) -> str:
     """One line about a damaged picture; Pillow says "truncated" in several ways."""
     text = " ".join(str(exc).split()).lower()
     cut = isinstance(exc, EOFError) or "truncated" in text or "end of file" in text
-    return f"is a {'truncated' if cut else 'damaged'} {format_name} image"
+    state = "truncated" if cut else "damaged"
+    return f"is a {state} {format_name} image: fetch or save it again"
 
 
 def _orientation(image: ImageFile) -> int:

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from ..decoded import AudioClip
 from ..errors import NoAudioTrackError
 from ..messages import Source
-from .audio import has_sound, load_span
+from .audio import load_span
 from .containers import open_container
 from .frames import Track, iter_frames, load_frames, video_stream
 
@@ -48,7 +48,7 @@ def probe_video(source: Source) -> VideoInfo:
     """
     with open_container(source) as container:
         stream = video_stream(container, source)
-        sound = has_sound(container)
+        sound = bool(container.streams.audio)
         track = Track(container, stream, source)
         head = track.first()
         rate, tick, frame_ticks = track.rate, track.tick, track.frame_ticks
@@ -115,21 +115,26 @@ def _go_to_end(container: InputContainer) -> bool:
 def _last_end(
     container: InputContainer, stream: VideoStream, frame_ticks: int
 ) -> tuple[int | None, int]:
-    """The greatest end among the packets from here on, and how many carry no time.
+    """The end of the last frame from here on, and how many packets carry no time.
 
+    The length of a packet is the distance to the next one in the file, which with reordered
+    frames is not the time on screen: it counts only up to the end that the track claims.
     Reading stops at the first damage.
     """
-    end, untimed = None, 0
+    last, untimed = None, 0
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)
         except av.FFmpegError:
-            return end, untimed
+            break
         if packet is None:
-            return end, untimed
+            break
         if packet.pts is None:
             untimed += packet.size > 0
-        elif not packet.is_discard:
-            here = packet.pts + (packet.duration or frame_ticks)
-            end = here if end is None else max(end, here)
+        elif not packet.is_discard and (last is None or packet.pts > last[0]):
+            last = (packet.pts, packet.pts + (packet.duration or frame_ticks))
+    if last is None:
+        return None, untimed
+    claimed = (stream.start_time or 0) + (stream.duration or 0)
+    return min(last[1], claimed) if claimed > last[0] else last[1], untimed

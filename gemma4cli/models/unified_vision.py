@@ -14,9 +14,11 @@ _EPS = 1e-5
 
 
 class ExactLayerNorm(nn.Module):
-    """LayerNorm with the mean taken out before the variance is formed, in float32.
+    """LayerNorm whose mean and variance keep their digits, in float32.
 
-    Pixels have a mean far from zero; a one-pass variance over thousands of them loses digits.
+    A plain patch has no variance, so what is left of its mean is all that the norm sees, and
+    enlarges some 300 times. MLX's CPU backend adds thousands of pixels one by one and is off in
+    the fifth digit; taking the mean out twice mends that, and costs nothing elsewhere.
     """
 
     def __init__(self, dims: int) -> None:
@@ -26,7 +28,8 @@ class ExactLayerNorm(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         centred = x.astype(mx.float32)
-        centred = centred - centred.mean(axis=-1, keepdims=True)
+        for _ in range(2):
+            centred = centred - centred.mean(axis=-1, keepdims=True)
         variance = mx.square(centred).mean(axis=-1, keepdims=True)
         return (centred * mx.rsqrt(variance + _EPS)).astype(x.dtype) * self.weight + self.bias
 

@@ -123,9 +123,16 @@ def _with_video(base: VisionProcessorConfig, section: Mapping[str, Any]) -> Visi
 
 def _mel(section: Mapping[str, Any]) -> MelConfig:
     where = "feature_extractor"
-    plain = {"dither": 0.0, "preemphasis": 0.0, "input_scale_factor": 1.0, "fft_overdrive": False}
-    bare = {"per_bin_mean": None, "per_bin_stddev": None, "sampling_rate": SAMPLE_RATE}
-    _refuse_unless(section, where, plain | bare)
+    plain: Mapping[str, object] = {
+        "dither": 0.0,
+        "preemphasis": 0.0,
+        "input_scale_factor": 1.0,
+        "fft_overdrive": False,
+        "per_bin_mean": None,
+        "per_bin_stddev": None,
+        "sampling_rate": SAMPLE_RATE,
+    }
+    _refuse_unless(section, where, plain)
     return MelConfig(
         bins=_get(section, "feature_size", where),
         frame_length=_get(section, "frame_length", where),

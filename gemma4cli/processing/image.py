@@ -38,8 +38,9 @@ def image_features(
 
     Towers take patches of ``patch_size`` and pool them; the 12B takes the pooled squares whole.
     """
-    height, width = fitted_size(*pixels.shape[:2], budget, config)
-    if (height, width) != pixels.shape[:2]:
+    given = pixels.shape[0], pixels.shape[1]
+    height, width = fitted_size(*given, budget, config)
+    if (height, width) != given:
         image = PillowImage.fromarray(pixels)
         resized = image.resize((width, height), PillowImage.Resampling.BICUBIC)
         pixels = np.asarray(resized)

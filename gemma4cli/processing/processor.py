@@ -13,6 +13,7 @@ from .audio import audio_features
 from .config import MelConfig, ProcessorConfig
 from .image import image_features
 from .inputs import AudioFeatures, ImageFeatures, MediaFeatures, ModelInputs
+from .pieces import MediaKind
 from .prompt import (
     AudioSlot,
     ImageSlot,
@@ -101,7 +102,7 @@ class Processor:
             think=think,
             tools=tools,
         )
-        counts: dict[str, list[int]] = {}
+        counts: dict[MediaKind, list[int]] = {}
         for span, feature in zip(prompt.spans, features, strict=True):
             counts.setdefault(span.kind, []).append(feature.soft_tokens)
         check_placeholders(prompt, counts)

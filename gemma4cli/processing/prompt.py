@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-from gemma4cli.errors import (
+from ..errors import (
     ConversationError,
     PlaceholderMismatchError,
     UnsupportedModalityError,
 )
-from gemma4cli.messages import Message
-from gemma4cli.processing.pieces import (
+from ..messages import Message
+from .pieces import (
     Control,
     Expanded,
     Media,
@@ -27,13 +27,13 @@ from gemma4cli.processing.pieces import (
     Text,
     merged,
 )
-from gemma4cli.processing.template import (
+from .template import (
     TemplateOptions,
     kind_of,
     media_parts,
     render,
 )
-from gemma4cli.processing.tokenizer import Tokenizer, well_formed
+from .tokenizer import Tokenizer, well_formed
 
 __all__ = [
     "PLACEHOLDER",

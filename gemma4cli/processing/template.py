@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from gemma4cli.errors import ConversationError
-from gemma4cli.messages import AudioPart, ImagePart, Message, Part, Role, TextPart, VideoPart
-from gemma4cli.processing import tools as tool_syntax
-from gemma4cli.processing.pieces import Control, Media, MediaKind, Piece, Text
+from ..errors import ConversationError
+from ..messages import AudioPart, ImagePart, Message, Part, Role, TextPart, VideoPart
+from ..processing import tools as tool_syntax
+from .pieces import Control, Media, MediaKind, Piece, Text
 
 MediaPart = ImagePart | AudioPart | VideoPart
 

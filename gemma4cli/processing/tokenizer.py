@@ -12,7 +12,7 @@ from pathlib import Path
 
 import tokenizers
 
-from gemma4cli.errors import CheckpointError
+from ..errors import CheckpointError
 
 
 def well_formed(text: str) -> str:

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from gemma4cli.errors import ConversationError
-from gemma4cli.processing.pieces import Control, Piece, Text
+from ..errors import ConversationError
+from .pieces import Control, Piece, Text
 
 _QUOTE = Control('<|"|>')
 _STANDARD_KEYS = frozenset({"description", "type", "properties", "required", "nullable"})

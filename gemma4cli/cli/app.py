@@ -1,0 +1,86 @@
+"""The program ``g4``: its commands, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from .. import __version__
+from ..errors import Gemma4Error
+from . import models
+from .chat import ChatCommand, chat
+from .describe import describe
+from .exit_codes import ExitCode, exit_code_of
+from .terminal import say
+from .trace import trace
+from .transcribe import transcribe
+from .video import video
+
+
+class Commands(TyperGroup):
+    """Turns every error of g4's own into one line and an exit code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta["debug"] = "--debug" in args
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except Gemma4Error as error:
+            if ctx.meta["debug"]:
+                raise
+            say(f"g4: {error}")
+            raise typer.Exit(exit_code_of(error)) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+        except BrokenPipeError:
+            # The reader has left, which is its right. Python must not find the pipe again when
+            # it flushes at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(ExitCode.DONE) from None
+
+
+app = typer.Typer(
+    name="g4",
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Gemma 4 on your own machine: images, speech, video and chat.",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"g4 {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def g4(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Gemma 4 on your own machine: images, speech, video and chat."""
+
+
+app.command()(describe)
+app.command()(transcribe)
+app.command()(video)
+app.command(cls=ChatCommand)(chat)
+app.add_typer(models.app, name="models")
+app.command()(trace)
+
+
+def main() -> None:
+    """Run the program."""
+    app()

@@ -1,0 +1,149 @@
+"""``g4 chat``: a conversation, or one answer in a pipeline."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from ..conversation import read_conversation
+from ..errors import OptionError
+from ..events import Event
+from ..messages import AudioPart, ImagePart, Part, Source, TextPart, VideoPart
+from ..options import MediaOptions
+from .run_options import RunOptions, runs_a_model
+from .runner import load_model, run_each, source_of
+from .terminal import is_terminal
+
+if TYPE_CHECKING:
+    from ..engine.model import LoadedModel
+
+MEDIA_PARTS: Mapping[str, Callable[[Source], Part]] = {
+    "image": lambda source: ImagePart(source=source),
+    "audio": lambda source: AudioPart(source=source),
+    "video": lambda source: VideoPart(source=source),
+}
+"""What a flag (``--image``), or a command of the conversation (``/image``), attaches."""
+
+
+class ChatCommand(TyperCommand):
+    """Keeps the arguments as typed: options of different names lose their order otherwise."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta["typed"] = tuple(args)
+        return super().parse_args(ctx, args)
+
+
+def attachments(typed: Sequence[str]) -> list[Part]:
+    """The media that a command line names, in its order."""
+    parts: list[Part] = []
+    tokens = iter(typed)
+    for token in tokens:
+        flag, equals, value = token.partition("=")
+        if token == "--":
+            break
+        if flag.startswith("--") and flag[2:] in MEDIA_PARTS:
+            parts.append(MEDIA_PARTS[flag[2:]](source_of(value if equals else next(tokens))))
+    return parts
+
+
+def in_card_order(text: str, media: Sequence[Part]) -> tuple[Part, ...]:
+    """Images and videos before the text, audio behind it, as the model card wants them."""
+    heard = [part for part in media if isinstance(part, AudioPart)]
+    seen = [part for part in media if not isinstance(part, AudioPart)]
+    return (*seen, TextPart(text=text), *heard)
+
+
+@runs_a_model
+def chat(
+    context: typer.Context,
+    run: RunOptions,
+    prompt: Annotated[
+        str | None,
+        typer.Option("-p", "--prompt", metavar="TEXT", help="Ask this, answer and end."),
+    ] = None,
+    image: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Show an image; may be given again."),
+    ] = None,
+    audio: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Play a clip; may be given again."),
+    ] = None,
+    video: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Show a video; may be given again."),
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Instructions for the whole conversation.")
+    ] = None,
+    messages: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Answer the conversation in a JSON file and end."),
+    ] = None,
+) -> None:
+    """Talk with the model, or put one question to it.
+
+    Without -p, and with a terminal to type at, a conversation begins. With -p or with text from a
+    pipe there is one answer; given both, -p is the instruction and the pipe its material.
+    """
+    media = attachments(context.meta["typed"])
+    if messages is not None:
+        if prompt or system or media:
+            raise OptionError("--messages brings the whole conversation: give it alone")
+        _answer_file(run, messages)
+        return
+    if prompt is None and is_terminal(sys.stdin):
+        if run.json or run.output is not None:
+            raise OptionError("--json and --output need a question: give -p")
+        from ..session import Chat
+        from .repl import converse
+
+        converse(Chat(load_model(run), system=system), media, run)
+        return
+    text = _asked(prompt, media)
+
+    def answer(model: LoadedModel, given: str) -> Iterator[Event]:
+        from ..session import Chat
+
+        return Chat(model, system=system).send(in_card_order(text, media), run.generate_options())
+
+    run_each(run, [text], answer)
+
+
+def _asked(prompt: str | None, media: Sequence[Part]) -> str:
+    """The question: -p, and what a pipe brings unless a medium takes it."""
+    media_from_stdin = any(
+        not isinstance(part, TextPart) and part.source is not None and part.source.name == "-"
+        for part in media
+    )
+    material = ""
+    if not media_from_stdin and sys.stdin is not None and not is_terminal(sys.stdin):
+        material = sys.stdin.read().strip()
+    asked = "\n\n".join(text for text in (prompt, material) if text)
+    if not asked:
+        raise OptionError("nothing was asked: give -p TEXT, or text on standard input")
+    return asked
+
+
+def _answer_file(run: RunOptions, path: Path) -> None:
+    conversation = read_conversation(path)
+    options = run.generate_options()
+    options = replace(options, think=options.think or conversation.think)
+    media = MediaOptions(
+        budget=conversation.max_soft_tokens, video_max_frames=conversation.video_max_frames
+    )
+
+    def answer(model: LoadedModel, given: str) -> Iterator[Event]:
+        from ..session import Chat
+
+        loaded = Chat(model, media=media, tools=conversation.tools)
+        yield from loaded.load(conversation.messages)
+        yield from loaded.reply(options)
+
+    run_each(run, [str(path)], answer)

@@ -1,0 +1,163 @@
+"""Events to a terminal or a pipe: the answer to its stream, all else to stderr.
+
+The only module that knows Rich, and it imports it only where a terminal shows the progress.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TextIO
+
+from ..events import (
+    DecodeProgress,
+    EncodeProgress,
+    Event,
+    Finished,
+    LoadProgress,
+    Notice,
+    PrefillProgress,
+    TextDelta,
+    ThoughtDelta,
+    VideoSampled,
+)
+from .terminal import has_colour, is_animated, printable, say
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+_CUT = {
+    "length": "the answer was cut at --max-tokens",
+    "context": "the answer was cut: the model's context is full",
+    "repetition": "the answer was cut: it had begun to repeat itself",
+}
+_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
+
+
+class Renderer:
+    """Shows one run. ``answer`` is where text goes as it comes, or None to keep it back."""
+
+    def __init__(self, answer: TextIO | None, *, quiet: bool) -> None:
+        self._answer = answer
+        self._quiet = quiet
+        self._status: Status | None = None
+        self._animated = is_animated(sys.stderr) and not quiet
+        self._thinking = False
+        self._last = "\n"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.end_line()
+        self._stop_status()
+
+    def show(self, event: Event | LoadProgress) -> None:
+        """Show one event."""
+        match event:
+            case LoadProgress(model=model):
+                self._progress(f"loading {model}")
+            case DecodeProgress(source=source):
+                self._progress(f"reading {source}")
+            case EncodeProgress(done=done, total=total):
+                self._progress(f"looking and listening {done}/{total}")
+            case PrefillProgress(done=done, total=total):
+                self._progress(f"reading the prompt {done}/{total}")
+            case VideoSampled():
+                self._notice(_plan(event))
+            case Notice(text=text):
+                self._notice(text)
+            case ThoughtDelta(text=text):
+                self._thought(text)
+            case TextDelta(text=text):
+                self._text(text)
+            case Finished():
+                self._finished(event)
+
+    def end_line(self) -> None:
+        """Close a line that the answer or a thought left open."""
+        self._end_thought()
+        if self._answer is not None and self._last != "\n":
+            self._answer.write("\n")
+            self._answer.flush()
+        self._last = "\n"
+
+    def _progress(self, text: str) -> None:
+        if not self._animated:
+            return
+        if self._status is None:
+            from rich.console import Console
+
+            self._status = Console(stderr=True, highlight=False, markup=False).status("")
+            self._status.start()
+        from rich.text import Text
+
+        self._status.update(Text(printable(text, sys.stderr)))
+
+    def _stop_status(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+    def _notice(self, text: str) -> None:
+        if not self._quiet:
+            self._stop_status()
+            say(text)
+
+    def _text(self, text: str) -> None:
+        self._end_thought()
+        if self._answer is None:
+            return
+        self._stop_status()
+        self._answer.write(printable(text, self._answer))
+        self._answer.flush()
+        self._last = text[-1]
+
+    def _thought(self, text: str) -> None:
+        if self._quiet:
+            return
+        self._stop_status()
+        text = printable(text, sys.stderr)
+        sys.stderr.write(f"{_DIM}{text}{_PLAIN}" if has_colour(sys.stderr) else text)
+        sys.stderr.flush()
+        self._thinking = True
+
+    def _end_thought(self) -> None:
+        if self._thinking:
+            sys.stderr.write("\n")
+            sys.stderr.flush()
+            self._thinking = False
+
+    def _finished(self, event: Finished) -> None:
+        self._stop_status()
+        self.end_line()
+        if event.reason in _CUT:
+            self._notice(_CUT[event.reason])
+        if self._animated:
+            self._notice(_statistics(event))
+
+
+def _plan(event: VideoSampled) -> str:
+    count = len(event.timestamps)
+    spacing = ""
+    if count > 1:
+        gap = (event.timestamps[-1] - event.timestamps[0]) / (count - 1)
+        spacing = f", one every {gap:.2f} s"
+    sound = f", {event.sound_seconds:.1f} s of sound" if event.sound_seconds else ""
+    return f"{event.source}: {count} frame{'s' if count > 1 else ''}{spacing}{sound}"
+
+
+def _statistics(event: Finished) -> str:
+    usage, timings = event.usage, event.timings
+    soft = f" ({usage.soft_tokens} soft)" if usage.soft_tokens else ""
+    speed = usage.completion_tokens / timings.decode if timings.decode else 0.0
+    first = timings.encode + timings.prefill
+    return (
+        f"{usage.prompt_tokens} prompt tokens{soft}, first answer after {first:.2f} s, "
+        f"{usage.completion_tokens} tokens at {speed:.1f}/s"
+    )

@@ -1,0 +1,96 @@
+"""Answers to a stream or a file, as text or as JSON lines. Pure but for the writing."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkstemp
+from typing import Any, TextIO
+
+from ..errors import Gemma4Error, OptionError
+from ..events import Finished
+from .exit_codes import exit_code_of
+
+
+def record(given: str, model: str, finished: Finished) -> dict[str, Any]:
+    """One answer as a JSON object; ``given`` is the input as the user named it."""
+    usage, timings = finished.usage, finished.timings
+    result: dict[str, Any] = {
+        "input": given,
+        "text": finished.text,
+        "model": model,
+        "finish_reason": finished.reason,
+        "usage": {
+            "prompt_tokens": usage.prompt_tokens,
+            "soft_tokens": usage.soft_tokens,
+            "completion_tokens": usage.completion_tokens,
+        },
+        "timings": {
+            "encode": round(timings.encode, 4),
+            "prefill": round(timings.prefill, 4),
+            "decode": round(timings.decode, 4),
+        },
+    }
+    if finished.thoughts:
+        result["thoughts"] = finished.thoughts
+    return result
+
+
+def failure(given: str, error: Gemma4Error) -> dict[str, Any]:
+    """One failed input as a JSON object."""
+    return {
+        "input": given,
+        "error": {"code": int(exit_code_of(error)), "message": str(error)},
+    }
+
+
+def write_json(stream: TextIO, value: Mapping[str, Any]) -> None:
+    """One object on one line."""
+    stream.write(json.dumps(value, ensure_ascii=False) + "\n")
+    stream.flush()
+
+
+@contextmanager
+def opened_output(path: Path | None) -> Iterator[TextIO]:
+    """Standard output, or a file that appears whole under its name, or not at all.
+
+    An interrupt counts as an end: what was written by then is kept.
+    """
+    if path is None or str(path) == "-":
+        yield sys.stdout
+        return
+    if path.is_dir():
+        raise OptionError(f"{path}: is a folder; name a file")
+    try:
+        handle, written = mkstemp(dir=path.parent, prefix=f".{path.name}.", text=True)
+    except OSError as exc:
+        raise OptionError(f"{path}: cannot be written ({exc.strerror})") from exc
+    keep = False
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            try:
+                yield file
+                keep = True
+            except KeyboardInterrupt:
+                keep = file.tell() > 0
+                raise
+            finally:
+                file.flush()
+                os.fsync(file.fileno())
+    finally:
+        if keep:
+            _publish(Path(written), path)
+        else:
+            os.unlink(written)
+
+
+def _publish(written: Path, path: Path) -> None:
+    """Give a finished file its name, and the rights that a new file has here."""
+    umask = os.umask(0)
+    os.umask(umask)
+    written.chmod(0o666 & ~umask)
+    written.replace(path)

@@ -1,0 +1,167 @@
+"""The options that every command shares which runs a model, declared once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from ..options import DType, GenerateOptions, LoadOptions
+
+_MODEL = "Model"
+_SAMPLING = "Sampling"
+_OUTPUT = "Output"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """Which model, how it generates, where the answer goes."""
+
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "-m",
+            "--model",
+            envvar="G4_MODEL",
+            metavar="NAME",
+            help="Alias (tiny, e2b, e4b, 12b, 26b, 31b, e2b:8bit …), folder or hub id.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
+    dtype: Annotated[
+        DType,
+        typer.Option(
+            envvar="G4_DTYPE",
+            help="What to compute in; auto is float32 on a CPU, else the checkpoint's own.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = "auto"
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", help="Never use the network.", rich_help_panel=_MODEL),
+    ] = False
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Longest answer, thoughts included. (default: 2048; trace: 24)",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="T",
+            help="0 is greedy. (default: the model's)",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None
+    top_p: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P",
+            help="Nucleus, above 0 and at most 1. (default: the model's)",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="K",
+            help="Candidates; 0 is all. (default: the model's)",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="N", help="Makes sampling repeatable.", rich_help_panel=_SAMPLING
+        ),
+    ] = None
+    think: Annotated[
+        bool,
+        typer.Option(
+            "--think/--no-think",
+            help="Let the model reason first; thoughts go to stderr.",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = False
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Write the answer to a file; - is standard output.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None
+    json: Annotated[
+        bool,
+        typer.Option("--json", help="One JSON object per input.", rich_help_panel=_OUTPUT),
+    ] = False
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "-q", "--quiet", help="Nothing on stderr but errors.", rich_help_panel=_OUTPUT
+        ),
+    ] = False
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Show tracebacks and log lines.", rich_help_panel=_OUTPUT),
+    ] = False
+
+    @property
+    def load_options(self) -> LoadOptions:
+        return LoadOptions(dtype=self.dtype)
+
+    def generate_options(self, *, default_temperature: float | None = None) -> GenerateOptions:
+        """``default_temperature`` is what the command wants where the user says nothing."""
+        temperature = default_temperature if self.temperature is None else self.temperature
+        defaults = GenerateOptions()
+        return GenerateOptions(
+            max_tokens=self.max_tokens or defaults.max_tokens,
+            temperature=temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            seed=self.seed,
+            think=self.think,
+        )
+
+
+def runs_a_model(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of ``RunOptions``; it receives them as its parameter ``run``."""
+    hints = get_type_hints(RunOptions, include_extras=True)
+    names = [field.name for field in fields(RunOptions)]
+    shared = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(RunOptions)
+    ]
+    own_hints = get_type_hints(command, include_extras=True)
+    own = [
+        parameter.replace(annotation=own_hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(command).parameters.items()
+        if name != "run"
+    ]
+
+    @wraps(command)
+    def wrapper(**values: Any) -> None:
+        run = RunOptions(**{name: values.pop(name) for name in names})
+        command(run=run, **values)
+
+    wrapper.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in [*own, *shared]}
+    return wrapper

@@ -1,0 +1,140 @@
+"""Many inputs through one model: load once, answer each, go on after a bad one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+import typer
+
+from .. import api
+from ..errors import Gemma4Error, LoadError, NoModelError
+from ..events import Event, Finished, TextDelta, VideoSampled
+from ..messages import Source
+from .exit_codes import ExitCode, exit_code_of
+from .render import Renderer
+from .results import failure, opened_output, record, write_json
+from .run_options import RunOptions
+from .settings import configured_model
+from .terminal import is_terminal, printable, say
+
+if TYPE_CHECKING:
+    from ..engine.model import LoadedModel
+
+Answer = Callable[["LoadedModel", str], Iterator[Event]]
+"""A model and an input's name to the events of its answer."""
+
+Finish = Callable[[str, Finished, dict[str, Any]], str]
+"""An input's name, its answer and its JSON record, which may be added to, to the text to print."""
+
+
+_FETCH = "hf download mlx-community/gemma-4-e2b-it-4bit"
+
+
+def source_of(argument: str) -> Source:
+    """A media argument; "-" is standard input."""
+    return Source(name="-") if argument == "-" else Source.of(argument)
+
+
+def load_model(run: RunOptions) -> LoadedModel:
+    """Load the model that the options, or else the settings, name."""
+    logging.basicConfig(
+        level=logging.DEBUG if run.debug else logging.ERROR if run.quiet else logging.WARNING,
+        format="%(message)s" if not run.debug else "%(name)s: %(message)s",
+    )
+    if run.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    name = run.model or configured_model() or api.default_model() or _no_model()
+    with Renderer(None, quiet=run.quiet) as renderer:
+        return api.load(name, options=run.load_options, on_progress=renderer.show)
+
+
+def _no_model() -> str:
+    """Nothing was named and nothing is cached: ask a person, tell a program."""
+    if is_terminal(sys.stdin) and is_terminal(sys.stderr):
+        say(f"No Gemma 4 is in the local cache. To fetch one (3.6 GB): {_FETCH}")
+        question = "Go on with the built-in tiny model, a toy that knows shapes and short speech?"
+        if typer.confirm(question, err=True):
+            return "tiny"
+    raise NoModelError(_FETCH)
+
+
+def run_each(
+    run: RunOptions, inputs: Sequence[str], answer: Answer, finish: Finish | None = None
+) -> None:
+    """Answer every input and write the results; exits with 5 if some of several failed.
+
+    A single answer streams as it comes; of several, each is printed whole, behind its name.
+    """
+    model = load_model(run)
+    codes: list[ExitCode] = []
+    with opened_output(run.output) as stream:
+        for given in inputs:
+            try:
+                _run_one(run, model, given, stream, answer, finish, several=len(inputs) > 1)
+            except LoadError:
+                raise
+            except Gemma4Error as error:
+                if len(inputs) == 1 and not run.json:
+                    raise
+                codes.append(exit_code_of(error))
+                if run.debug:
+                    raise
+                say(f"g4: {error}")
+                if run.json:
+                    write_json(stream, failure(given, error))
+    if codes:
+        raise typer.Exit(ExitCode.SOME_FAILED if len(inputs) > 1 else codes[0])
+
+
+def _run_one(
+    run: RunOptions,
+    model: LoadedModel,
+    given: str,
+    stream: TextIO,
+    answer: Answer,
+    finish: Finish | None,
+    *,
+    several: bool,
+) -> None:
+    streams = not (run.json or several or finish)
+    finished: Finished | None = None
+    frames: tuple[float, ...] | None = None
+    said: list[str] = []
+    try:
+        with Renderer(stream if streams else None, quiet=run.quiet) as renderer:
+            for event in answer(model, given):
+                renderer.show(event)
+                if isinstance(event, TextDelta):
+                    said.append(event.text)
+                elif isinstance(event, VideoSampled):
+                    frames = event.timestamps
+                elif isinstance(event, Finished):
+                    finished = event
+    except KeyboardInterrupt:
+        if said and not streams and not run.json:
+            _write_text(stream, _labelled(given, "".join(said), several=several))
+        raise
+    assert finished is not None, "a run ends with Finished"
+    result = record(given, model.name, finished)
+    if frames is not None:
+        result["frames"] = [round(seconds, 3) for seconds in frames]
+    text = finish(given, finished, result) if finish else finished.text
+    if run.json:
+        write_json(stream, result)
+    elif not streams:
+        _write_text(stream, _labelled(given, text, several=several))
+
+
+def _labelled(given: str, text: str, *, several: bool) -> str:
+    return f"{given}: {text}" if several else text
+
+
+def _write_text(stream: TextIO, text: str) -> None:
+    stream.write(printable(text, stream))
+    if not text.endswith("\n"):
+        stream.write("\n")
+    stream.flush()

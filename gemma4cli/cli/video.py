@@ -1,0 +1,74 @@
+"""``g4 video``: questions about clips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .. import api
+from ..events import Event
+from ..options import MediaOptions
+from ..prompts import DESCRIBE_VIDEO
+from .run_options import RunOptions, runs_a_model
+from .runner import run_each, source_of
+
+if TYPE_CHECKING:
+    from ..engine.model import LoadedModel
+
+
+@runs_a_model
+def video(
+    clips: Annotated[
+        list[str], typer.Argument(metavar="CLIP", help="Video files; - is standard input.")
+    ],
+    run: RunOptions,
+    prompt: Annotated[
+        str | None,
+        typer.Option("-p", "--prompt", metavar="TEXT", help="What to ask about the video."),
+    ] = None,
+    video_max_frames: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Most frames to look at. (default: the model's, 32)"),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(metavar="F", help="Frames per second, as far as the most frames allow."),
+    ] = None,
+    start: Annotated[float, typer.Option("--from", metavar="SECONDS", help="Where to begin.")] = 0,
+    end: Annotated[
+        float | None, typer.Option("--to", metavar="SECONDS", help="Where to end.")
+    ] = None,
+    budget: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Soft tokens per frame: 70, 140, 280, 560 or 1120. (default: the model's, 70)",
+        ),
+    ] = None,
+    audio: Annotated[
+        bool, typer.Option("--audio/--no-audio", help="Listen to the clip's sound.")
+    ] = True,
+) -> None:
+    """Describe videos, or answer a question about them.
+
+    Frames are shown to the model with their times, and the sound where the model hears.
+    """
+    media = MediaOptions(
+        video_budget=budget,
+        video_max_frames=video_max_frames,
+        video_fps=fps,
+        video_start=start,
+        video_end=end,
+        video_sound=audio,
+    )
+    options = run.generate_options()
+
+    def answer(model: LoadedModel, given: str) -> Iterator[Event]:
+        asked = prompt or DESCRIBE_VIDEO
+        return api.stream_generate(
+            model, asked, videos=[source_of(given)], options=options, media=media
+        )
+
+    run_each(run, clips, answer)
