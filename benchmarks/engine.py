@@ -1,0 +1,121 @@
+"""How fast one model loads, reads, looks, listens and writes, and how much memory it takes.
+
+    python benchmarks/engine.py -m tiny
+    python benchmarks/engine.py -m /tmp/e2b-random --prompt 64 --decode 4 --budget 70 --seconds 5
+
+A table for people, and as the last line of stdout one JSON document. Every figure is the median of
+``--repeat`` runs but for loading, which happens once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from itertools import islice
+
+import mlx.core as mx
+import numpy as np
+
+from gemma4cli.api import load
+from gemma4cli.engine.backend import on_cpu
+from gemma4cli.engine.decode import decode_tokens
+from gemma4cli.engine.model import LoadedModel
+from gemma4cli.engine.prefill import Prefill
+from gemma4cli.engine.sampling import make_sampler
+from gemma4cli.options import LoadOptions
+from gemma4cli.processing.audio import audio_features
+from gemma4cli.processing.image import image_features
+
+
+def seconds(work: Callable[[], object], repeat: int) -> float:
+    times = []
+    for _ in range(repeat):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def peak_megabytes() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def prefill(model: LoadedModel, tokens: int, step: int) -> None:
+    """Read a prompt of ordinary tokens up to its last logits."""
+    ids = [2] + [1000 % model.network.config.text.vocab_size] * (tokens - 1)
+    run = Prefill(network=model.network, ids=ids, spans=(), soft_tokens=(), step=step)
+    *_, logits = run.run(model.network.language_model.make_cache())
+    mx.eval(logits)
+
+
+def decode(model: LoadedModel, tokens: int) -> None:
+    cache = model.network.language_model.make_cache()
+    run = Prefill(network=model.network, ids=[2, 5], spans=(), soft_tokens=(), step=8)
+    *_, logits = run.run(cache)
+    greedy = make_sampler(temperature=0, top_p=1, top_k=0)
+    list(
+        islice(decode_tokens(model.network, cache, logits, greedy, lookahead=not on_cpu()), tokens)
+    )
+
+
+def look(model: LoadedModel, budget: int) -> int:
+    pixels = np.random.default_rng(0).integers(0, 256, (768, 1024, 3), np.uint8)
+    config = model.processor.config.vision
+    features = image_features(pixels, budget, config, unified=model.processor.unified)
+    mx.eval(model.network.encode_images(mx.array(features.patches)[None], features.grid))
+    return features.soft_tokens
+
+
+def listen(model: LoadedModel, length: float) -> int:
+    samples = np.random.default_rng(0).standard_normal(int(length * 16000)).astype(np.float32) / 10
+    features = audio_features(samples, model.processor.config.audio)
+    mx.eval(model.network.encode_audio(mx.array(features.frames)))
+    return features.soft_tokens
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-m", "--model", required=True)
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--prompt", type=int, default=512, help="tokens to prefill")
+    parser.add_argument("--step", type=int, default=512, help="prefill chunk")
+    parser.add_argument("--decode", type=int, default=64, help="tokens to decode")
+    parser.add_argument("--budget", type=int, default=280, help="soft tokens of the image")
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of the clip")
+    parser.add_argument("--repeat", type=int, default=3)
+    arguments = parser.parse_args()
+
+    started = time.perf_counter()
+    model = load(arguments.model, options=LoadOptions(dtype=arguments.dtype))
+    rows: dict[str, float] = {"load, s": time.perf_counter() - started}
+    rows["memory after loading, MB"] = peak_megabytes()
+    took = seconds(lambda: decode(model, arguments.decode), arguments.repeat)
+    rows[f"decode of {arguments.decode}, tokens/s"] = arguments.decode / took
+    took = seconds(lambda: prefill(model, arguments.prompt, arguments.step), arguments.repeat)
+    rows[f"prefill of {arguments.prompt}, tokens/s"] = arguments.prompt / took
+    rows["memory after text, MB"] = peak_megabytes()
+    if model.processor.sees:
+        soft = look(model, arguments.budget)
+        rows[f"image of {soft} soft tokens, s"] = seconds(
+            lambda: look(model, arguments.budget), arguments.repeat
+        )
+    if model.processor.hears:
+        rows[f"clip of {arguments.seconds:g} s, s"] = seconds(
+            lambda: listen(model, arguments.seconds), arguments.repeat
+        )
+    rows["memory at most, MB"] = peak_megabytes()
+    for label, value in rows.items():
+        print(f"{label:<34} {value:10.2f}")
+    about = {"model": arguments.model, "device": str(mx.default_device()), "mlx": mx.__version__}
+    print(json.dumps(about | {"machine": platform.machine(), **rows}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Write a checkpoint of a published size with random weights, to measure speed and memory with.
+
+    python benchmarks/random_checkpoint.py E2B.mlx-community-4bit /tmp/e2b-random
+
+Names, shapes and dtypes are those of the published file (fixtures/gemma4); what it answers is
+noise. Needs numpy only, and as much disk as the real checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import lzma
+import shutil
+from collections.abc import Iterator
+from math import prod, sqrt
+from pathlib import Path
+
+import numpy as np
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+CONFIGS = {
+    "E2B.mlx-community-4bit": ("mlx-community__gemma-4-e2b-it-4bit", "google__gemma-4-E2B-it"),
+    "E4B.mlx-community-4bit": ("mlx-community__gemma-4-e4b-it-4bit", "google__gemma-4-E4B-it"),
+    "12B.mlx-community-4bit": ("mlx-community__gemma-4-12B-it-4bit", "google__gemma-4-12B-it"),
+    "E2B.google-hf-bf16": ("google__gemma-4-E2B-it", "google__gemma-4-E2B-it"),
+}
+BYTES = {"BF16": 2, "U32": 4}
+BLOCK = 1 << 24
+
+
+def bf16(value: float) -> int:
+    """The upper half of a float32."""
+    return int(np.float32(value).view(np.uint32) >> 16)
+
+
+def constant(name: str, columns: int) -> float | None:
+    """What a tensor is filled with, or None for noise; ``columns`` is its last dimension."""
+    if name.endswith(("input_min", "output_min")):
+        return -np.inf
+    if name.endswith(("input_max", "output_max")):
+        return np.inf
+    # 4-bit values 0..15 times the scale, less eight of it: about 1/sqrt(width) wide.
+    scale = 1 / (4.6 * sqrt(columns * 64))
+    if name.endswith(".scales"):
+        return scale
+    if name.endswith(".biases"):
+        return -8 * scale
+    if "norm" in name or name.endswith(("layer_scalar", "per_dim_scale")):
+        return 1.0
+    return None
+
+
+def payload(name: str, dtype: str, shape: list[int], rng: np.random.Generator) -> Iterator[bytes]:
+    """The bytes of one tensor, in blocks."""
+    count = prod(shape)
+    columns = shape[-1] if shape else 1
+    value = constant(name, columns) if dtype == "BF16" else None
+    for start in range(0, count, BLOCK):
+        size = min(BLOCK, count - start)
+        if value is not None:
+            yield np.full(size, bf16(value), np.uint16).tobytes()
+        elif dtype == "U32":
+            yield rng.bytes(4 * size)
+        else:
+            noise = rng.standard_normal(size, np.float32) / np.float32(sqrt(columns))
+            yield (noise.view(np.uint32) >> 16).astype(np.uint16).tobytes()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tensors", choices=CONFIGS)
+    parser.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    lists = json.loads(lzma.decompress((FIXTURES / "gemma4" / "tensors.json.xz").read_bytes()))
+    tensors = lists[arguments.tensors]
+
+    folder: Path = arguments.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    config, rest = (FIXTURES / "gemma4" / "configs" / name for name in CONFIGS[arguments.tensors])
+    shutil.copy(config / "config.json", folder)
+    for name in ("generation_config.json", "processor_config.json"):
+        shutil.copy(rest / name, folder)
+    packed = (FIXTURES / "tokenizer" / "gemma4.tokenizer.json.xz").read_bytes()
+    (folder / "tokenizer.json").write_bytes(lzma.decompress(packed))
+
+    header, offset = {}, 0
+    for name, (dtype, shape) in tensors.items():
+        end = offset + prod(shape) * BYTES[dtype]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, end]}
+        offset = end
+    head = json.dumps(header).encode()
+    rng = np.random.default_rng(0)
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(len(head).to_bytes(8, "little") + head)
+        for name, (dtype, shape) in tensors.items():
+            for block in payload(name, dtype, shape, rng):
+                file.write(block)
+    print(f"{folder}: {len(tensors)} tensors, {offset / 1e9:.2f} GB")
+
+
+if __name__ == "__main__":
+    main()

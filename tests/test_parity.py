@@ -1,0 +1,92 @@
+"""g4 against Hugging Face transformers 5.23, on tiny checkpoints of all five architectures.
+
+The goldens were recorded by fixtures/parity/record.py; its README says what they hold. Tolerances
+are shares of the standard deviation of the recorded logits: float32 against float64 of the
+reference itself moves them by up to 1e-4 of it, the mistakes that these cases were made for
+by 1e-2 and more.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from gemma4cli.api import load
+from gemma4cli.options import LoadOptions
+from gemma4cli.trace import trace
+
+PARITY = Path(__file__).parents[1] / "fixtures" / "parity"
+ARCHS = ("e2b", "e4b", "12b", "26b", "31b")
+LOGIT_TOLERANCE = 1e-3
+SOFT_TOKEN_TOLERANCE = 1e-3
+STEPS = 24
+
+
+@cache
+def goldens(arch: str) -> dict[str, npt.NDArray[np.generic]]:
+    with np.load(PARITY / "golden" / f"{arch}.npz") as arrays:
+        return dict(arrays)
+
+
+def case_names(arch: str, marker: str) -> list[str]:
+    return [key.split("/")[0] for key in goldens(arch) if key.endswith(f"/{marker}")]
+
+
+CASES = [(arch, name) for arch in ARCHS for name in case_names(arch, "logits")]
+UNCLAMPED = case_names("12b", "logits_unclamped")
+
+
+@pytest.fixture(scope="module")
+def model_of():
+    """Loads a checkpoint once per module."""
+
+    @cache
+    def load_tiny(arch: str, full_attention_blocks: bool = False):
+        options = LoadOptions(dtype="float32", unified_full_attention_blocks=full_attention_blocks)
+        return load(str(PARITY / "checkpoints" / arch), options=options)
+
+    return load_tiny
+
+
+def check_logits(result, arch: str, name: str, mask: str = "") -> None:
+    """Every kept logit of the prefill, then the greedy continuation as far as it is decided."""
+    golden = {
+        key.split("/")[1]: value
+        for key, value in goldens(arch).items()
+        if key.startswith(f"{name}/")
+    }
+    allowed = LOGIT_TOLERANCE * golden[f"spread{mask}"][1]
+    error = np.abs(result.logits[:, golden["columns"]] - golden[f"logits{mask}"])
+    assert error.max() <= allowed, (
+        f"position {error.max(axis=1).argmax()} is off by {error.max():.2g}, allowed {allowed:.2g}"
+    )
+    assert np.abs(result.logits[-1] - golden[f"last{mask}"]).max() <= allowed
+
+    undecided = np.flatnonzero(golden[f"margins{mask}"] <= 2 * allowed)
+    decided = undecided[0] if len(undecided) else STEPS
+    assert result.greedy[:decided].tolist() == golden[f"greedy{mask}"][:decided].tolist()
+
+
+@pytest.mark.parametrize(("arch", "name"), CASES)
+def test_case_matches_the_reference(arch: str, name: str, model_of) -> None:
+    golden = goldens(arch)
+    result = trace(model_of(arch), PARITY / "cases" / f"{name}.json", max_tokens=STEPS)
+
+    assert result.input_ids.tolist() == golden[f"{name}/input_ids"].tolist()
+    assert len(result.soft_tokens) == golden[f"{name}/soft_token_count"]
+    soft_tokens = result.soft_tokens[golden[f"{name}/soft_token_rows"]]
+    np.testing.assert_allclose(
+        soft_tokens, golden[f"{name}/soft_tokens"], rtol=0, atol=SOFT_TOKEN_TOLERANCE
+    )
+    check_logits(result, arch, name)
+
+
+@pytest.mark.parametrize("name", UNCLAMPED)
+def test_12b_with_blocks_open_on_full_layers(name: str, model_of) -> None:
+    model = model_of("12b", full_attention_blocks=True)
+    result = trace(model, PARITY / "cases" / f"{name}.json", max_tokens=STEPS)
+    check_logits(result, "12b", name, "_unclamped")
