@@ -19,11 +19,16 @@ import time
 from collections.abc import Callable
 from itertools import islice
 
-import mlx.core as mx
 import numpy as np
 
+from gemma4cli.engine.backend import on_cpu, require_backend
+
+require_backend()  # as the program does it: before anything imports mlx
+
+# ruff: noqa: E402
+import mlx.core as mx
+
 from gemma4cli.api import load
-from gemma4cli.engine.backend import on_cpu
 from gemma4cli.engine.decode import decode_tokens
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.engine.prefill import Prefill

@@ -227,15 +227,17 @@ class Chat:
         )
         said: list[str] = []
         thought: list[str] = []
+        finished = False
         try:
             for event in generate(self.model, inputs, options):
                 if isinstance(event, TextDelta):
                     said.append(event.text)
                 elif isinstance(event, ThoughtDelta):
                     thought.append(event.text)
+                finished = isinstance(event, Finished)
                 yield event
         finally:
-            if said:
+            if said or finished:
                 self._keep(
                     Message(
                         role="assistant",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from typing import Annotated, Any
@@ -15,7 +17,7 @@ from . import models
 from .chat import ChatCommand, chat
 from .describe import describe
 from .exit_codes import ExitCode, exit_code_of
-from .terminal import say
+from .terminal import say_error
 from .trace import trace
 from .transcribe import transcribe
 from .video import video
@@ -36,15 +38,25 @@ class Commands(TyperGroup):
         except Gemma4Error as error:
             if ctx.meta["debug"]:
                 raise
-            say(f"g4: {error}")
+            say_error(error)
             raise typer.Exit(exit_code_of(error)) from None
         except KeyboardInterrupt:
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         except BrokenPipeError:
-            # The reader has left, which is its right. Python must not find the pipe again when
-            # it flushes at the end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # The reader has left, which is its right.
+            _drop_output()
             raise typer.Exit(ExitCode.DONE) from None
+        except OSError as error:
+            if ctx.meta["debug"] or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            _drop_output()
+            say_error(f"the answer cannot be written: {error.strerror}")
+            raise typer.Exit(ExitCode.FAILED) from None
+
+
+def _drop_output() -> None:
+    """Python must not find a stream that failed again when it flushes at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 app = typer.Typer(
@@ -83,4 +95,20 @@ app.command()(trace)
 
 def main() -> None:
     """Run the program."""
+    _settle_streams()
     app()
+
+
+def _settle_streams() -> None:
+    """The three streams as the program counts on them, however it was started.
+
+    A closed one is opened on nothing, or the next file would take its number, and MLX takes 0
+    for a failure. File names and letters that the output's encoding lacks are escaped.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="strict")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from ..conversation import read_conversation
-from ..errors import OptionError
+from ..errors import ConversationError, OptionError
 from ..events import Event
 from ..messages import AudioPart, ImagePart, Part, Source, TextPart, VideoPart
 from ..options import MediaOptions
@@ -32,24 +32,18 @@ MEDIA_PARTS: Mapping[str, Callable[[Source], Part]] = {
 
 
 class ChatCommand(TyperCommand):
-    """Keeps the arguments as typed: options of different names lose their order otherwise."""
+    """Keeps the order in which options were typed; those of different names lose it otherwise."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        ctx.meta["typed"] = tuple(args)
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        ctx.meta["order"] = [parameter.name for parameter in order]
         return super().parse_args(ctx, args)
 
 
-def attachments(typed: Sequence[str]) -> list[Part]:
-    """The media that a command line names, in its order."""
-    parts: list[Part] = []
-    tokens = iter(typed)
-    for token in tokens:
-        flag, equals, value = token.partition("=")
-        if token == "--":
-            break
-        if flag.startswith("--") and flag[2:] in MEDIA_PARTS:
-            parts.append(MEDIA_PARTS[flag[2:]](source_of(value if equals else next(tokens))))
-    return parts
+def attachments(order: Sequence[str], files: Mapping[str, Sequence[str]]) -> list[Part]:
+    """The media that a command line names, in its order; ``files`` are those of each kind."""
+    waiting = {kind: iter(named) for kind, named in files.items()}
+    return [MEDIA_PARTS[kind](source_of(next(waiting[kind]))) for kind in order if kind in waiting]
 
 
 def in_card_order(text: str, media: Sequence[Part]) -> tuple[Part, ...]:
@@ -92,7 +86,9 @@ def chat(
     Without -p, and with a terminal to type at, a conversation begins. With -p or with text from a
     pipe there is one answer; given both, -p is the instruction and the pipe its material.
     """
-    media = attachments(context.meta["typed"])
+    media = attachments(
+        context.meta["order"], {"image": image or [], "audio": audio or [], "video": video or []}
+    )
     if messages is not None:
         if prompt or system or media:
             raise OptionError("--messages brings the whole conversation: give it alone")
@@ -124,11 +120,20 @@ def _asked(prompt: str | None, media: Sequence[Part]) -> str:
     )
     material = ""
     if not media_from_stdin and sys.stdin is not None and not is_terminal(sys.stdin):
-        material = sys.stdin.read().strip()
+        material = _piped_text()
     asked = "\n\n".join(text for text in (prompt, material) if text)
     if not asked:
         raise OptionError("nothing was asked: give -p TEXT, or text on standard input")
     return asked
+
+
+def _piped_text() -> str:
+    try:
+        return sys.stdin.read().strip()
+    except UnicodeDecodeError as exc:
+        raise ConversationError(
+            "standard input is no text: a picture or a sound goes in with --image - or --audio -"
+        ) from exc
 
 
 def _answer_file(run: RunOptions, path: Path) -> None:

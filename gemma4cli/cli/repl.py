@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.history import InMemoryHistory
+from prompt_toolkit.output import create_output
 
 from ..errors import Gemma4Error
 from ..messages import Part
@@ -16,7 +17,7 @@ from .chat import MEDIA_PARTS, in_card_order
 from .render import Renderer
 from .run_options import RunOptions
 from .runner import source_of
-from .terminal import say
+from .terminal import say, say_error
 
 HELP = """\
 /image FILE   show an image with the next question
@@ -33,7 +34,10 @@ def converse(chat: Chat, media: Sequence[Part], run: RunOptions) -> None:
 
     ``media`` come with the first question. What an answer brought up stays with its turn.
     """
-    session: PromptSession[str] = PromptSession(history=InMemoryHistory())
+    # Where the answers go to a file, the prompt goes to stderr.
+    session: PromptSession[str] = PromptSession(
+        history=InMemoryHistory(), output=create_output(always_prefer_tty=True)
+    )
     waiting = list(media)
     if not run.quiet:
         say(f"{chat.model.name}: type a question, /help for commands, Ctrl-D to leave")
@@ -85,4 +89,4 @@ def _turn(chat: Chat, content: tuple[Part, ...], run: RunOptions) -> None:
     except Gemma4Error as error:
         if run.debug:
             raise
-        say(f"g4: {error}")
+        say_error(error)

@@ -50,7 +50,8 @@ def failure(given: str, error: Gemma4Error) -> dict[str, Any]:
 
 def write_json(stream: TextIO, value: Mapping[str, Any]) -> None:
     """One object on one line."""
-    stream.write(json.dumps(value, ensure_ascii=False) + "\n")
+    ascii_only = "utf" not in (getattr(stream, "encoding", None) or "utf-8").lower()
+    stream.write(json.dumps(value, ensure_ascii=ascii_only) + "\n")
     stream.flush()
 
 
@@ -63,28 +64,34 @@ def opened_output(path: Path | None) -> Iterator[TextIO]:
     if path is None or str(path) == "-":
         yield sys.stdout
         return
-    if path.is_dir():
-        raise OptionError(f"{path}: is a folder; name a file")
     try:
-        handle, written = mkstemp(dir=path.parent, prefix=f".{path.name}.", text=True)
+        if path.is_dir():
+            raise OptionError(f"{path}: is a folder; name a file")
+        if path.exists() and not path.is_file():
+            # A pipe or a device takes what comes, and must not be replaced.
+            handle, written = os.open(path, os.O_WRONLY), None
+        else:
+            path = path.resolve()  # a link stays a link
+            handle, written = mkstemp(dir=path.parent, prefix=f".{path.name}.", text=True)
     except OSError as exc:
         raise OptionError(f"{path}: cannot be written ({exc.strerror})") from exc
     keep = False
     try:
-        with open(handle, "w", encoding="utf-8") as file:
+        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             try:
                 yield file
                 keep = True
             except KeyboardInterrupt:
-                keep = file.tell() > 0
+                keep = written is not None and file.tell() > 0
                 raise
             finally:
                 file.flush()
-                os.fsync(file.fileno())
+                if written is not None:
+                    os.fsync(file.fileno())
     finally:
-        if keep:
+        if written is not None and keep:
             _publish(Path(written), path)
-        else:
+        elif written is not None:
             os.unlink(written)
 
 

@@ -83,7 +83,11 @@ class RunOptions:
     seed: Annotated[
         int | None,
         typer.Option(
-            min=0, metavar="N", help="Makes sampling repeatable.", rich_help_panel=_SAMPLING
+            min=0,
+            max=2**64 - 1,
+            metavar="N",
+            help="Makes sampling repeatable.",
+            rich_help_panel=_SAMPLING,
         ),
     ] = None
     think: Annotated[

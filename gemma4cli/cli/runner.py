@@ -19,7 +19,7 @@ from .render import Renderer
 from .results import failure, opened_output, record, write_json
 from .run_options import RunOptions
 from .settings import configured_model
-from .terminal import is_terminal, printable, say
+from .terminal import is_terminal, printable, say, say_error
 
 if TYPE_CHECKING:
     from ..engine.model import LoadedModel
@@ -45,6 +45,7 @@ def load_model(run: RunOptions) -> LoadedModel:
         level=logging.DEBUG if run.debug else logging.ERROR if run.quiet else logging.WARNING,
         format="%(message)s" if not run.debug else "%(name)s: %(message)s",
     )
+    logging.captureWarnings(True)
     if run.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     name = run.model or configured_model() or api.default_model() or _no_model()
@@ -83,7 +84,7 @@ def run_each(
                 codes.append(exit_code_of(error))
                 if run.debug:
                     raise
-                say(f"g4: {error}")
+                say_error(error)
                 if run.json:
                     write_json(stream, failure(given, error))
     if codes:

@@ -29,8 +29,12 @@ def configured_model() -> str | None:
 
 
 def _files() -> Iterator[Path]:
-    here = Path.cwd()
-    yield from (folder / PROJECT_FILE for folder in (here, *here.parents))
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # the folder was removed
+        pass
+    else:
+        yield from (folder / PROJECT_FILE for folder in (here, *here.parents))
     home = os.environ.get("XDG_CONFIG_HOME")
     yield (Path(home) if home else Path.home() / ".config") / "g4" / "config.toml"
 

@@ -35,3 +35,8 @@ def say(line: str) -> None:
     """One line to stderr."""
     sys.stderr.write(printable(line, sys.stderr) + "\n")
     sys.stderr.flush()
+
+
+def say_error(problem: object) -> None:
+    """An error as one line, whatever the names in it hold."""
+    say("g4: " + " ".join(str(problem).splitlines()))

@@ -32,8 +32,13 @@ def trace(
         raise OptionError("trace writes a binary file: name it with -o OUT.npz")
     if not run.output.parent.is_dir():
         raise OptionError(f"{run.output.parent}: no such folder")
+    if run.output.is_dir():
+        raise OptionError(f"{run.output}: is a folder; name a file")
     result = run_trace(load_model(run), conversation, max_tokens=run.max_tokens or _GREEDY_TOKENS)
-    result.save(run.output)
+    try:
+        result.save(run.output)
+    except PermissionError as exc:
+        raise OptionError(f"{run.output}: cannot be written ({exc.strerror})") from exc
     if not run.quiet:
         say(
             f"{run.output}: {len(result.input_ids)} prompt tokens, {len(result.soft_tokens)} soft "

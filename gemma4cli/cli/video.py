@@ -34,7 +34,9 @@ def video(
     ] = None,
     fps: Annotated[
         float | None,
-        typer.Option(metavar="F", help="Frames per second, as far as the most frames allow."),
+        typer.Option(
+            max=1000, metavar="F", help="Frames per second, as far as the most frames allow."
+        ),
     ] = None,
     start: Annotated[float, typer.Option("--from", metavar="SECONDS", help="Where to begin.")] = 0,
     end: Annotated[

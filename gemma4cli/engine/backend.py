@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
+import ctypes
+import logging
+import sys
 from importlib import import_module
 
 from ..errors import BackendMissingError
 from ..options import DType
 
+logger = logging.getLogger(__name__)
+
+_FAST_BLAS = ("libopenblas.so.0", "libmkl_rt.so.2", "libblis.so.4")
+
 
 def require_backend() -> None:
-    """Raise BackendMissingError where MLX cannot be imported; call before importing the engine."""
+    """Import MLX, or raise BackendMissingError; call before importing the engine."""
+    _prefer_fast_blas()
     try:
         import_module("mlx.core")
     except ImportError as exc:
         raise BackendMissingError(str(exc).splitlines()[0]) from exc
+
+
+def _prefer_fast_blas() -> None:
+    """On Linux, let MLX's CPU backend multiply with the system's fast BLAS, where there is one.
+
+    The CPU wheel brings the reference BLAS, dozens of times slower for a prompt's matrices
+    (docs/log.md). Loaded first and globally, another one takes its place; other users of BLAS,
+    numpy among them, have their own under other names.
+    """
+    if sys.platform != "linux" or "mlx.core" in sys.modules:
+        return
+    for name in _FAST_BLAS:
+        try:
+            ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
+        except OSError:
+            continue
+        logger.debug("multiplying with %s", name)
+        return
 
 
 def on_cpu() -> bool:
@@ -23,13 +49,17 @@ def on_cpu() -> bool:
 
 
 def prepare_backend() -> None:
-    """Settings of the process that a CPU wants and a GPU does not.
+    """Settings of the process that suit the device.
 
     On a CPU MLX compiles each fused kernel with the system's C++ compiler, over a second apiece
-    and to no gain in speed, so fusing is switched off there.
+    and to no gain in speed, so fusing is switched off there. On Metal the weights are kept
+    resident, as far as the system recommends; otherwise large models are paged in and out.
     """
+    mx = import_module("mlx.core")
     if on_cpu():
-        import_module("mlx.core").disable_compile()
+        mx.disable_compile()
+    elif mx.metal.is_available():
+        mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))
 
 
 def weights_dtype(option: DType) -> str | None:

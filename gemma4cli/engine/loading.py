@@ -11,6 +11,7 @@ import mlx.core as mx
 from ..errors import CheckpointError
 from ..events import LoadProgress
 from ..models.config import Gemma4Config
+from ..models.cpu_layers import unpack_many_rows
 from ..models.gemma4 import Gemma4
 from ..models.weights import canonical_name, fit_config, load_weights, quantize_layers, sanitize
 from ..options import LoadOptions
@@ -18,7 +19,7 @@ from ..processing.config import ProcessorConfig
 from ..processing.processor import Processor
 from ..processing.prompt import PromptFlavour
 from ..processing.tokenizer import Tokenizer
-from .backend import prepare_backend, weights_dtype
+from .backend import on_cpu, prepare_backend, weights_dtype
 from .checkpoint import Checkpoint
 from .model import GenerationConfig, LoadedModel
 
@@ -52,6 +53,8 @@ def load_folder(
     weights = sanitize(weights, config)
     network = Gemma4(config)
     kinds = quantize_layers(network, weights, raw)
+    if on_cpu():
+        unpack_many_rows(network)
     dtype_name = weights_dtype(options.dtype)
     load_weights(network, weights, getattr(mx, dtype_name) if dtype_name else None)
     return LoadedModel(

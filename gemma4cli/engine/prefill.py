@@ -59,6 +59,8 @@ class Prefill:
             if end < len(self.ids):
                 self.network.fill(*inputs, cache, masks)
                 mx.eval([layer.state for layer in cache])
+                # Give the chunk's buffers back: the next one is of another size in the end.
+                mx.clear_cache()
             else:
                 logits = self.network(*inputs, cache, masks)[0, -1]
             start = end

@@ -20,7 +20,7 @@ from av.container import InputContainer
 from ..decoded import SAMPLE_RATE, AudioClip
 from ..errors import MediaDecodeError, NoAudioTrackError
 from ..messages import Source
-from .containers import open_container, reason
+from .containers import open_container, packets, reason
 
 log = logging.getLogger(__name__)
 
@@ -96,10 +96,10 @@ def _frames(container: InputContainer, stream: AudioStream, source: Source) -> I
     """Every frame that libav can decode, at least one; broken packets are passed over."""
     failure: av.FFmpegError | None = None
     failures = decoded = 0
-    packets = container.demux(stream)
+    reading = packets(container, stream)
     while True:
         try:
-            packet = next(packets, None)
+            packet = next(reading, None)
             frames = packet.decode() if packet is not None else None
         except av.FFmpegError as exc:
             failure, failures = exc, failures + 1

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
 
 from ..errors import MediaDecodeError
 from ..messages import Source
 from .kinds import HEAD_BYTES, FileKind, sniff
 from .sources import open_source
+
+StreamT = TypeVar("StreamT", AudioStream, VideoStream)
 
 _NO_OTHER_FILES = {"protocol_whitelist": "none"}
 """Playlists and the like may name other files and addresses; none of them is ever opened."""
@@ -57,6 +62,16 @@ def open_container(source: Source) -> Iterator[InputContainer]:
             if demuxer.endswith("_pipe") or demuxer == "image2":
                 raise still_image(source, kind.name if kind else demuxer.removesuffix("_pipe"))
             yield container
+
+
+def packets(container: InputContainer, stream: StreamT) -> Iterator[Packet[StreamT]]:
+    """The track's packets from where the container stands; at the end an empty one."""
+    while True:
+        try:
+            yield from container.demux(stream)
+        except IndexError:  # PyAV meets a packet of a track that was not there on opening
+            continue
+        return
 
 
 def still_image(source: Source, format_name: str) -> MediaDecodeError:

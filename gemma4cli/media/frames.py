@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 from ..decoded import VideoFrame
 from ..errors import MediaDecodeError, NoVideoTrackError
 from ..messages import Source
-from .containers import open_container, reason, still_image
+from .containers import open_container, packets, reason, still_image
 from .limits import check_size
 
 MOST_TOLERANCE = Fraction(1, 2000)
@@ -33,6 +33,13 @@ DEFAULT_FPS = Fraction(25)
 
 SHORT_GAP = Fraction(1, 4)
 """Seconds of decoding below which looking for a nearer keyframe is not worth its while."""
+
+SEARCHABLE = {"asf", "avi", "flv", "matroska", "mov", "mpegts", "ogg", "webm"}
+"""libav's names of containers in which a frame has the same time wherever reading began.
+
+Others, MPEG program streams above all, give a time to some frames only; the rest is counted on
+from there, and from another place comes out different.
+"""
 
 _STEPS_BACK = (0, Fraction(1, 2), 2, 8, 32)
 """Seconds before the wanted time at which a keyframe is looked for, one after the other."""
@@ -63,6 +70,7 @@ class Track:
         self.stream = stream
         self.source = source
         self.timed = True
+        self.searchable = not SEARCHABLE.isdisjoint(container.format.name.split(","))
         self._jumped = False
         self._last: int | None = None
         self._failure: av.FFmpegError | None = None
@@ -125,10 +133,10 @@ class Track:
         return shot
 
     def _decode(self) -> Iterator[Shot]:
-        packets = self.container.demux(self.stream)
+        reading = packets(self.container, self.stream)
         while True:
             try:
-                packet = next(packets, None)
+                packet = next(reading, None)
                 frames = packet.decode() if packet is not None else None
             except av.FFmpegError as exc:
                 if self._jumped:
@@ -146,7 +154,7 @@ class Track:
         """The frame's time in ticks; a track without times is counted at its frame rate."""
         pts = frame.pts
         if pts is None:
-            self.timed = False
+            self.timed = self.searchable = False
             pts = 0 if self._last is None else self._last + self.frame_ticks
         self._last = pts
         return pts
@@ -216,7 +224,7 @@ def _pick(
         for time in timestamps:
             target = origin + math.floor((Fraction(time) + slack) / track.tick)
             gap = 0 if ahead is None else (target - ahead.pts) * track.tick
-            if search and track.timed and ahead is not None and gap > SHORT_GAP:
+            if search and track.searchable and ahead is not None and gap > SHORT_GAP:
                 place = _keyframe(scout, scout_stream, target)
                 if place is not None and place[1] > ahead.pts:
                     shown = track.jump(*place)
@@ -250,7 +258,7 @@ def _keyframe(scout: InputContainer, stream: VideoStream, target: int) -> tuple[
 
 def _next_keyframe(scout: InputContainer, stream: VideoStream, target: int) -> int | None:
     """The time of the next keyframe if that is at or before ``target``."""
-    for packet in scout.demux(stream):
+    for packet in packets(scout, stream):
         if packet.pts is None or (packet.dts is not None and packet.dts > target):
             return None
         if packet.is_keyframe and packet.pts <= target:

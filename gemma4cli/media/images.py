@@ -118,6 +118,8 @@ def _not_an_image(kind: FileKind | None) -> str:
 def _damage(format_name: str, exc: Exception) -> str:
     """One line about a damaged picture; Pillow says "truncated" in several ways."""
     text = " ".join(str(exc).split()).lower()
+    if "not installed" in text or "not available" in text:  # a codec that Pillow was built without
+        return f"{format_name} is not read by the installed Pillow; convert it to JPEG or PNG"
     cut = isinstance(exc, EOFError) or "truncated" in text or "end of file" in text
     state = "truncated" if cut else "damaged"
     return f"is a {state} {format_name} image: fetch or save it again"

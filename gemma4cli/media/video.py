@@ -16,7 +16,7 @@ from ..decoded import AudioClip
 from ..errors import NoAudioTrackError
 from ..messages import Source
 from .audio import load_span
-from .containers import open_container
+from .containers import open_container, packets
 from .frames import Track, iter_frames, load_frames, video_stream
 
 __all__ = ["VideoInfo", "iter_frames", "load_frames", "load_sound", "probe_video"]
@@ -122,10 +122,10 @@ def _last_end(
     Reading stops at the first damage.
     """
     last, untimed = None, 0
-    packets = container.demux(stream)
+    reading = packets(container, stream)
     while True:
         try:
-            packet = next(packets, None)
+            packet = next(reading, None)
         except av.FFmpegError:
             break
         if packet is None:

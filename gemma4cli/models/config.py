@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ..errors import CheckpointError, UnsupportedModelError
 
 Json = Mapping[str, Any]
 LayerType = Literal["sliding_attention", "full_attention"]
+_LAYER_TYPES = get_args(LayerType)
 
 _FILE = "config.json"
 _FAMILIES = {
@@ -105,10 +106,8 @@ class TextConfig:
         _require_value(raw, "hidden_activation", "gelu_pytorch_tanh", where)
         layer_types = tuple(need(raw, "layer_types", list, where))
         num_layers = need(raw, "num_hidden_layers", int, where)
-        if len(layer_types) != num_layers or not set(layer_types) <= {
-            "sliding_attention",
-            "full_attention",
-        }:
+        known = all(kind in _LAYER_TYPES for kind in layer_types)
+        if len(layer_types) != num_layers or not known:
             raise CheckpointError(_FILE, f"{where}: 'layer_types' does not fit the layers")
         bidirectional = need(raw, "use_bidirectional_attention", (str, type(None)), where)
         if bidirectional not in (None, "vision"):
@@ -352,7 +351,7 @@ class Gemma4Config:
         CheckpointError for a missing or odd value.
         """
         model_type = raw.get("model_type")
-        if model_type not in _FAMILIES:
+        if not isinstance(model_type, str) or model_type not in _FAMILIES:
             raise UnsupportedModelError(
                 f"a checkpoint of type {model_type!r}", "g4 runs Gemma 4 only"
             )
@@ -366,7 +365,7 @@ class Gemma4Config:
                 audio=None,
                 placeholders=None,
             )
-        vision, audio = raw.get("vision_config"), raw.get("audio_config")
+        vision, audio = (_medium(raw, key) for key in ("vision_config", "audio_config"))
         vision_class = UnifiedVisionConfig if unified else VisionConfig
         audio_class = UnifiedAudioConfig if unified else AudioConfig
         return cls(
@@ -380,6 +379,11 @@ class Gemma4Config:
                 video=need(raw, "video_token_id", int, _FILE),
             ),
         )
+
+
+def _medium(raw: Json, key: str) -> Json | None:
+    """The section of a medium; None where the model was not made for it."""
+    return need(raw, key, Mapping, _FILE) if raw.get(key) else None
 
 
 def _refuse_foreign_quantization(raw: Json) -> None:

@@ -21,7 +21,13 @@ from .gemma4 import Gemma4
 
 Weights = dict[str, mx.array]
 
-_MODES = ("affine", "mxfp4", "mxfp8", "nvfp4")
+_KINDS = {
+    "affine": {(bits, group) for bits in (1, 2, 3, 4, 5, 6, 8) for group in (32, 64, 128)},
+    "mxfp4": {(4, 32)},
+    "mxfp8": {(8, 32)},
+    "nvfp4": {(4, 16)},
+}
+"""Bits and group sizes that MLX has kernels for, by mode."""
 _TOWERS = ("vision_tower", "audio_tower", "vision_embedder", "embed_vision", "embed_audio")
 _LAYER = re.compile(r"^language_model\.model\.layers\.(\d+)\.")
 _SHARED_PARTS = ("self_attn.k_proj", "self_attn.v_proj", "self_attn.k_norm", "self_attn.v_norm")
@@ -135,13 +141,13 @@ def quantize_layers(network: Gemma4, weights: Weights, raw_config: Json) -> set[
 
 
 def _kind_of(path: str, mode: str | None, width: int, packed: int, groups: int) -> Quantization:
-    if mode not in _MODES:
+    if mode not in _KINDS:
         raise CheckpointError(
-            "config.json", f"quantization of {path} has mode {mode!r}; known: {', '.join(_MODES)}"
+            "config.json", f"quantization of {path} has mode {mode!r}; known: {', '.join(_KINDS)}"
         )
     bits, odd_bits = divmod(packed * 32, width)
     group_size, odd_groups = divmod(width, groups)
-    if odd_bits or odd_groups:
+    if odd_bits or odd_groups or (bits, group_size) not in _KINDS[mode]:
         raise WeightsMismatchError([], [], [f"{path}.weight"])
     return Quantization(group_size=group_size, bits=bits, mode=mode)
 

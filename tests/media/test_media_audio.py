@@ -1,0 +1,351 @@
+"""Sound: exact samples, any container, cuts, gaps, and refusals that name the cause."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import struct
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soxr
+from media_makers import numbered, tone, write_audio, write_video, write_wav
+from PIL import Image
+
+from gemma4cli.decoded import SAMPLE_RATE
+from gemma4cli.errors import MediaDecodeError, MediaNotFoundError, NoAudioTrackError
+from gemma4cli.media import audio
+from gemma4cli.messages import Source
+
+
+def load(path: Path) -> npt.NDArray[np.float32]:
+    return audio.load_audio(Source.of(path)).samples
+
+
+def noise(count: int) -> npt.NDArray[np.int16]:
+    values = np.random.default_rng(0).integers(-32768, 32768, count)
+    return values.astype(np.int16)
+
+
+def scaled(samples: npt.NDArray[np.int16], sample_format: str) -> npt.NDArray[np.generic]:
+    """The samples in another format, without loss but for 8 bits."""
+    kind = sample_format.removesuffix("p")
+    if kind == "u8":
+        return ((samples >> 8) + 128).astype(np.uint8)
+    if kind == "s32":
+        return samples.astype(np.int32) << 16
+    if kind == "s16":
+        return samples
+    return (samples / 32768).astype(np.float32 if kind == "flt" else np.float64)
+
+
+def test_16_bit_wav_at_16_khz_is_exact(tmp_path: Path) -> None:
+    samples = noise(50_001)
+    clip = audio.load_audio(Source.of(write_wav(tmp_path / "a.wav", samples)))
+    assert clip.samples.dtype == np.float32
+    assert clip.name == str(tmp_path / "a.wav")
+    np.testing.assert_array_equal(clip.samples, samples.astype(np.float32) / 32768)
+
+
+@pytest.mark.parametrize(
+    ("codec", "sample_format", "suffix"),
+    [
+        ("pcm_s24le", "s32", "wav"),
+        ("pcm_s32le", "s32", "wav"),
+        ("pcm_f32le", "flt", "wav"),
+        ("pcm_f64le", "dbl", "wav"),
+        ("pcm_s16le", "s16", "mka"),
+        ("flac", "s16", "flac"),
+        ("alac", "s16p", "m4a"),
+    ],
+)
+def test_lossless_formats_are_exact(
+    tmp_path: Path, codec: str, sample_format: str, suffix: str
+) -> None:
+    samples = noise(20_000)
+    path = write_audio(
+        tmp_path / f"a.{suffix}",
+        scaled(samples, sample_format)[None, :],
+        codec=codec,
+        sample_format=sample_format,
+    )
+    np.testing.assert_array_equal(load(path), samples.astype(np.float32) / 32768)
+
+
+def test_8_bit_wav_is_centred(tmp_path: Path) -> None:
+    samples = np.array([[0, 64, 128, 192, 255]], np.uint8)
+    path = write_audio(tmp_path / "a.wav", samples, codec="pcm_u8", sample_format="u8")
+    np.testing.assert_array_equal(load(path), [-1.0, -0.5, 0.0, 0.5, 127 / 128])
+
+
+def test_stereo_is_averaged(tmp_path: Path) -> None:
+    both = np.stack([noise(5_000), noise(10_000)[5_000:]], axis=1)
+    expected = both.astype(np.float32).mean(axis=1) / 32768
+    np.testing.assert_array_equal(load(write_wav(tmp_path / "a.wav", both)), expected)
+
+
+def test_five_point_one_is_averaged(tmp_path: Path) -> None:
+    channels = np.stack([np.full(1_000, level, np.int16) for level in (600, 0, -60, 60, 0, 0)])
+    path = write_audio(
+        tmp_path / "a.wav", channels, codec="pcm_s16le", sample_format="s16", layout="5.1"
+    )
+    np.testing.assert_allclose(load(path), np.full(1_000, 100 / 32768), rtol=1e-6)
+
+
+def test_planar_stereo_is_averaged(tmp_path: Path) -> None:
+    channels = np.stack([noise(4_000), -(noise(4_000) // 2)])
+    path = write_audio(
+        tmp_path / "a.m4a", channels, codec="alac", sample_format="s16p", layout="stereo"
+    )
+    np.testing.assert_array_equal(load(path), channels.astype(np.float32).mean(axis=0) / 32768)
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000])
+def test_resampling_in_blocks_equals_resampling_at_once(tmp_path: Path, rate: int) -> None:
+    samples = tone(3.3, rate)
+    expected = soxr.resample(samples.astype(np.float32) / 32768, rate, SAMPLE_RATE, "HQ")
+    found = load(write_wav(tmp_path / "a.wav", samples, rate))
+    assert abs(len(found) - 3.3 * SAMPLE_RATE) <= 1
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("codec", "sample_format", "suffix", "rate", "extra"),
+    [
+        ("libmp3lame", "s16p", "mp3", 44_100, 0),
+        ("libopus", "s16", "opus", 48_000, 0),
+        ("aac", "fltp", "m4a", 44_100, 1_100),
+        ("ac3", "fltp", "mka", 48_000, 2_000),
+    ],
+)
+def test_lossy_formats_come_close(
+    tmp_path: Path, codec: str, sample_format: str, suffix: str, rate: int, extra: int
+) -> None:
+    """``extra`` is the padding at the end that the container does not tell."""
+    if codec not in av.codecs_available:
+        pytest.skip(f"this libav has no {codec}")
+    path = write_audio(
+        tmp_path / f"a.{suffix}",
+        scaled(tone(2, rate), sample_format)[None, :],
+        codec=codec,
+        sample_format=sample_format,
+        rate=rate,
+    )
+    found = load(path)
+    assert 2 * SAMPLE_RATE - 500 <= len(found) <= 2 * SAMPLE_RATE + extra
+    spectrum = np.abs(np.fft.rfft(found[8_000:24_000]))
+    assert spectrum.argmax() == 440
+    assert 0.4 < np.abs(found[8_000:24_000]).max() < 0.6
+
+
+def test_the_sound_of_a_clip_is_heard(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", [numbered(0)] * 20, sound=noise(32_000))
+    np.testing.assert_array_equal(load(path), noise(32_000).astype(np.float32) / 32768)
+
+
+def test_bytes_and_a_wrong_suffix_are_fine(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "a.txt", noise(100))
+    assert len(load(path)) == 100
+    assert len(audio.load_audio(Source.of(path.read_bytes())).samples) == 100
+
+
+def test_names_that_look_like_addresses_are_files(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "http:%03d.wav", noise(100))
+    assert len(load(path)) == 100
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+@pytest.mark.parametrize(
+    ("start", "end"), [(0, None), (0, 1), (1.23456, 2.5), (2.9, 9), (0.5, 0.5), (7, 8)]
+)
+def test_a_span_is_that_slice_of_the_whole(
+    tmp_path: Path, rate: int, start: float, end: float | None
+) -> None:
+    source = Source.of(write_wav(tmp_path / "a.wav", noise(3 * rate), rate))
+    whole = audio.load_audio(source).samples
+    first, last = round(start * 16_000), None if end is None else round(end * 16_000)
+    np.testing.assert_array_equal(audio.load_span(source, start, end).samples, whole[first:last])
+
+
+def test_blocks_stay_small(tmp_path: Path) -> None:
+    source = Source.of(write_wav(tmp_path / "a.wav", np.tile(noise(48_000), 20), 48_000))
+    blocks = list(audio.iter_audio(source))
+    assert max(len(block) for block in blocks) <= 1.2 * SAMPLE_RATE * audio.BLOCK_SECONDS
+    assert sum(len(block) for block in blocks) == 20 * SAMPLE_RATE
+
+
+def test_reading_may_stop_at_any_block(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "a.wav", noise(160_000))
+    blocks = audio.iter_audio(Source.of(path))
+    next(blocks)
+    blocks.close()
+
+
+@pytest.mark.parametrize("origin", [-0.75, 0.0, 0.5])
+def test_an_origin_moves_second_zero(tmp_path: Path, origin: float) -> None:
+    samples = noise(32_000)
+    source = Source.of(write_wav(tmp_path / "a.wav", samples))
+    whole = np.concatenate([np.zeros(12_000), samples / 32768]).astype(np.float32)
+    shifted = whole[12_000 + round(origin * 16_000) :]
+    for start, end in [(0, None), (0, 0.5), (0.25, 1)]:
+        found = audio.load_span(source, start, end, origin).samples
+        last = None if end is None else round(end * 16_000)
+        np.testing.assert_array_equal(found, shifted[round(start * 16_000) : last])
+
+
+def with_gap(path: Path, gap: int) -> Path:
+    """Two seconds of sound; the time stamps leave ``gap`` samples out after the first."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        for index, first in enumerate((0, 16_000 + gap)):
+            part = noise(32_000)[index * 16_000 :][None, :16_000]
+            frame = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
+            frame.sample_rate, frame.time_base = 16_000, Fraction(1, 16_000)
+            frame.pts = first
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_a_gap_in_the_time_stamps_is_silence(tmp_path: Path) -> None:
+    found = load(with_gap(tmp_path / "a.mka", 40_000))
+    expected = noise(32_000).astype(np.float32) / 32768
+    assert len(found) == 72_000
+    np.testing.assert_array_equal(found[:16_000], expected[:16_000])
+    np.testing.assert_array_equal(found[16_000:56_000], 0)
+    np.testing.assert_array_equal(found[56_000:], expected[16_000:])
+
+
+@pytest.mark.parametrize("gap", [1_000, 5_000 * 16_000])
+def test_jitter_and_clock_jumps_are_no_gaps(tmp_path: Path, gap: int) -> None:
+    assert len(load(with_gap(tmp_path / "a.mka", gap))) == 32_000
+
+
+def test_values_out_of_range_are_bounded(tmp_path: Path) -> None:
+    samples = np.array([[2.0, -3.0, np.nan, np.inf, 0.25]], np.float32)
+    path = write_audio(tmp_path / "a.wav", samples, codec="pcm_f32le", sample_format="flt")
+    np.testing.assert_array_equal(load(path), [1.0, -1.0, 0.0, 1.0, 0.25])
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MediaNotFoundError, match=r"gone\.wav"):
+        load(tmp_path / "gone.wav")
+
+
+def test_text_is_no_sound(tmp_path: Path) -> None:
+    path = tmp_path / "notes.wav"
+    path.write_text("just some words, long enough to be looked at\n" * 50)
+    with pytest.raises(MediaDecodeError, match=r"notes\.wav: not an audio or video file"):
+        load(path)
+
+
+def test_subtitles_have_no_audio_track(tmp_path: Path) -> None:
+    path = tmp_path / "a.vtt"
+    path.write_text("WEBVTT\n\n00:00.000 --> 00:01.000\nhello\n")
+    with pytest.raises(NoAudioTrackError, match="has no audio track"):
+        load(path)
+
+
+def test_playlists_open_nothing_else(tmp_path: Path) -> None:
+    write_wav(tmp_path / "a.wav", noise(1_000))
+    path = tmp_path / "list.wav"
+    path.write_text("ffconcat version 1.0\nfile a.wav\n")
+    with pytest.raises(MediaDecodeError):
+        load(path)
+
+
+def test_a_picture_is_no_sound(tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg", "a.webp"):
+        Image.new("RGB", (64, 64)).save(tmp_path / name)
+        with pytest.raises(MediaDecodeError, match=r"is an image .*g4 describe"):
+            load(tmp_path / name)
+
+
+def test_a_silent_clip_has_no_audio_track(tmp_path: Path) -> None:
+    with pytest.raises(NoAudioTrackError, match="has no audio track"):
+        load(write_video(tmp_path / "a.mp4", [numbered(0)] * 3))
+
+
+def test_a_wav_without_samples_says_so(tmp_path: Path) -> None:
+    with pytest.raises(NoAudioTrackError, match="has no samples"):
+        load(write_wav(tmp_path / "a.wav", np.zeros(0, np.int16)))
+
+
+@pytest.mark.parametrize("kept", [12, 20, 30])
+def test_a_truncated_wav_header_is_refused(tmp_path: Path, kept: int) -> None:
+    path = write_wav(tmp_path / "a.wav", noise(1_000))
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(MediaDecodeError, match="damaged or truncated WAV"):
+        load(path)
+
+
+def test_a_truncated_wav_gives_what_is_there(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "a.wav", noise(32_000))
+    path.write_bytes(path.read_bytes()[: 44 + 20_000])
+    np.testing.assert_array_equal(load(path), noise(32_000)[:10_000].astype(np.float32) / 32768)
+
+
+def test_a_truncated_mp4_is_refused(tmp_path: Path) -> None:
+    path = write_audio(
+        tmp_path / "a.m4a",
+        scaled(tone(2), "fltp")[None, :],
+        codec="aac",
+        sample_format="fltp",
+    )
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(MediaDecodeError, match=r"a damaged or truncated (M4A|MP4 or MOV) file"):
+        load(path)
+
+
+def aac_in_matroska(path: Path, spoilt: slice) -> Path:
+    """Two seconds of sound of which the packets in ``spoilt`` hold noise."""
+    samples = scaled(tone(2, 44_100), "fltp")[None, :]
+    write_audio(path, samples, codec="aac", sample_format="fltp", rate=44_100)
+    data = bytearray(path.read_bytes())
+    noise_bytes = np.random.default_rng(0).integers(0, 256, len(data), np.uint8).tobytes()
+    blocks = []
+    at = data.index(b"\x1f\x43\xb6\x75")  # the first cluster
+    while at + 8 < len(data):
+        size = struct.unpack(">H", data[at + 1 : at + 3])[0] & 0x3FFF
+        if data[at] == 0xA3 and data[at + 3] == 0x81 and at + 3 + size <= len(data):
+            blocks.append(slice(at + 7, at + 3 + size))  # its content, after a header of 4
+            at += 3 + size
+        else:
+            at += 1
+    for block in blocks[spoilt]:
+        data[block] = noise_bytes[block]
+    path.write_bytes(data)
+    return path
+
+
+def test_damage_in_the_middle_keeps_the_rest_and_the_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = load(aac_in_matroska(tmp_path / "whole.mka", slice(0, 0)))
+    with caplog.at_level(logging.WARNING):
+        found = load(aac_in_matroska(tmp_path / "spoilt.mka", slice(30, 45)))
+    assert "damaged audio packets were left out" in caplog.text
+    assert abs(len(found) - len(whole)) < 0.1 * SAMPLE_RATE
+    np.testing.assert_array_equal(found[:9_000], whole[:9_000])
+    np.testing.assert_allclose(found[-8_000:], whole[-8_000:], atol=0.02)
+
+
+def test_nothing_decodable_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(MediaDecodeError, match="none of its sound can be decoded"):
+        load(aac_in_matroska(tmp_path / "a.mka", slice(None)))
+
+
+@pytest.mark.ffmpeg
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="the ffmpeg program is missing")
+@pytest.mark.parametrize("name", ["a.ogg", "a.wma", "a.aiff", "a.ac3", "a.webm", "a.mp4"])
+def test_files_written_by_ffmpeg_are_read(tmp_path: Path, name: str) -> None:
+    wav = write_wav(tmp_path / "in.wav", tone(1.5, 8_000), 8_000)
+    command = ["ffmpeg", "-v", "error", "-i", str(wav), str(tmp_path / name)]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip(f"this ffmpeg does not write {name}")
+    assert abs(len(load(tmp_path / name)) - 1.5 * SAMPLE_RATE) < 0.15 * SAMPLE_RATE

@@ -1,0 +1,391 @@
+"""Pictures: upright RGB with exact values, and refusals that name the cause."""
+
+from __future__ import annotations
+
+import io
+import struct
+import sys
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import AvifImagePlugin, features
+from PIL import Image as Pillow
+
+from gemma4cli.errors import MediaDecodeError
+from gemma4cli.media import images
+from gemma4cli.media.limits import MAX_PIXELS
+from gemma4cli.messages import Source
+
+RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255,) * 3, (0,) * 3
+
+
+def encode(image: Pillow.Image, file_format: str = "PNG", **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, format=file_format, **options)
+    return out.getvalue()
+
+
+def pixels(data: bytes) -> npt.NDArray[np.uint8]:
+    return images.load_image(Source.of(data, name="picture")).pixels
+
+
+def noise(width: int = 20, height: int = 10) -> Pillow.Image:
+    values = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    return Pillow.fromarray(values)
+
+
+def png(width: int, height: int, bits: int, colour: int, data: bytes, *chunks: bytes) -> bytes:
+    """A PNG of raw scan lines, each with its filter byte; for what Pillow does not write."""
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    return b"".join(
+        [
+            b"\x89PNG\r\n\x1a\n",
+            chunk(b"IHDR", header),
+            *chunks,
+            chunk(b"IDAT", zlib.compress(data)),
+            chunk(b"IEND", b""),
+        ]
+    )
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def grey_rows(values: list[int]) -> npt.NDArray[np.uint8]:
+    return np.array([[[value] * 3 for value in values]], np.uint8)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF", "PPM", "QOI"])
+def test_rgb_comes_back_exactly(file_format: str) -> None:
+    found = pixels(encode(noise(), file_format))
+    assert found.dtype == np.uint8
+    assert found.shape == (10, 20, 3)
+    np.testing.assert_array_equal(found, np.asarray(noise()))
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "WEBP", "AVIF", "JPEG2000"])
+def test_lossy_formats_come_close(file_format: str) -> None:
+    if not features.check(
+        {"AVIF": "avif", "WEBP": "webp", "JPEG2000": "jpg_2000"}.get(file_format, "jpg")
+    ):
+        pytest.skip(f"this Pillow does not read {file_format}")
+    found = pixels(encode(Pillow.new("RGB", (32, 16), (200, 40, 90)), file_format, quality=95))
+    assert found.shape == (16, 32, 3)
+    np.testing.assert_allclose(
+        found.astype(int), np.broadcast_to((200, 40, 90), found.shape), atol=4
+    )
+
+
+def test_the_suffix_is_not_asked(tmp_path: Path) -> None:
+    path = tmp_path / "photo.txt"
+    path.write_bytes(encode(noise()))
+    found = images.load_image(Source.of(path))
+    assert found.name == str(path)
+    np.testing.assert_array_equal(found.pixels, np.asarray(noise()))
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "TIFF"])
+@pytest.mark.parametrize(
+    ("orientation", "corner"),
+    [
+        (1, (0, 0)),
+        (2, (0, 1)),
+        (3, (1, 1)),
+        (4, (1, 0)),
+        (5, (0, 0)),
+        (6, (0, 1)),
+        (7, (1, 1)),
+        (8, (1, 0)),
+    ],
+)
+def test_exif_orientation_is_applied(
+    file_format: str, orientation: int, corner: tuple[int, int]
+) -> None:
+    """``corner`` is where the stored top left quarter, red, is to be seen: row and column."""
+    stored = Pillow.new("RGB", (64, 32), BLUE)
+    stored.paste(RED, (0, 0, 32, 16))
+    exif = Pillow.Exif()
+    exif[0x0112] = orientation
+    options = {"quality": 100, "subsampling": 0} if file_format == "JPEG" else {}
+    found = pixels(encode(stored, file_format, exif=exif, **options))
+    height, width = (32, 64) if orientation < 5 else (64, 32)
+    assert found.shape == (height, width, 3)
+    expected = np.broadcast_to(np.array(BLUE), found.shape).copy()
+    rows = slice(corner[0] * height // 2, (corner[0] + 1) * height // 2)
+    columns = slice(corner[1] * width // 2, (corner[1] + 1) * width // 2)
+    expected[rows, columns] = RED
+    np.testing.assert_allclose(found.astype(int), expected, atol=3)
+
+
+def test_a_damaged_exif_block_does_not_spoil_the_picture() -> None:
+    data = encode(noise(), "PNG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7f")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # Pillow's own, about the block
+        np.testing.assert_array_equal(pixels(data), np.asarray(noise()))
+
+
+@pytest.mark.parametrize(
+    ("alpha", "expected"), [(0, WHITE), (255, BLACK), (128, (127,) * 3), (51, (204,) * 3)]
+)
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_parts_lie_on_white(
+    mode: str, alpha: int, expected: tuple[int, int, int]
+) -> None:
+    colour = (0, 0, 0, alpha) if mode == "RGBA" else (0, alpha)
+    found = pixels(encode(Pillow.new(mode, (3, 2), colour)))
+    np.testing.assert_array_equal(found, np.broadcast_to(expected, (2, 3, 3)))
+
+
+def palette_image() -> Pillow.Image:
+    image = Pillow.new("P", (3, 1))
+    image.putpalette([*RED, *GREEN, *BLUE])
+    for column in range(3):
+        image.putpixel((column, 0), column)
+    return image
+
+
+def test_a_palette_is_applied() -> None:
+    np.testing.assert_array_equal(pixels(encode(palette_image())), [[RED, GREEN, BLUE]])
+
+
+def test_a_transparent_palette_entry_lies_on_white() -> None:
+    found = pixels(encode(palette_image(), transparency=1))
+    np.testing.assert_array_equal(found, [[RED, WHITE, BLUE]])
+
+
+def test_palette_alpha_lies_on_white() -> None:
+    found = pixels(encode(palette_image(), transparency=bytes([255, 0, 128])))
+    np.testing.assert_array_equal(found, [[RED, WHITE, (127, 127, 255)]])
+
+
+def test_the_pa_mode_lies_on_white() -> None:
+    found = images._to_rgb(Pillow.new("PA", (1, 1), (0, 0)))
+    assert found.getpixel((0, 0)) == WHITE
+
+
+def test_a_transparent_colour_of_rgb_lies_on_white() -> None:
+    image = Pillow.new("RGB", (2, 1), RED)
+    image.putpixel((1, 0), BLACK)
+    np.testing.assert_array_equal(pixels(encode(image, transparency=BLACK)), [[RED, WHITE]])
+
+
+def test_a_transparent_level_of_grey_lies_on_white() -> None:
+    image = Pillow.new("L", (2, 1), 7)
+    image.putpixel((1, 0), 9)
+    np.testing.assert_array_equal(pixels(encode(image, transparency=9)), grey_rows([7, 255]))
+
+
+def test_a_transparent_level_of_16_bit_grey_lies_on_white() -> None:
+    line = b"\0" + struct.pack(">HH", 257 * 7, 257 * 9)
+    data = png(2, 1, 16, 0, line, chunk(b"tRNS", struct.pack(">H", 257 * 9)))
+    np.testing.assert_array_equal(pixels(data), grey_rows([7, 255]))
+
+
+def test_a_transparent_colour_of_16_bit_rgb_lies_on_white() -> None:
+    line = b"\0" + struct.pack(">6H", 0, 0, 0, 65535, 257, 514)
+    data = png(2, 1, 16, 2, line, chunk(b"tRNS", struct.pack(">3H", 65535, 257, 514)))
+    np.testing.assert_array_equal(pixels(data), [[BLACK, WHITE]])
+
+
+def test_grey_and_one_bit_images() -> None:
+    np.testing.assert_array_equal(pixels(encode(Pillow.new("L", (1, 1), 77))), grey_rows([77]))
+    bits = Pillow.new("1", (2, 1))
+    bits.putpixel((1, 0), 1)
+    np.testing.assert_array_equal(pixels(encode(bits)), grey_rows([0, 255]))
+
+
+LEVELS_16 = [0, 128, 129, 257, 256 * 128, 65534, 65535]
+LEVELS_8 = [0, 0, 1, 1, 128, 255, 255]
+
+
+def test_16_bit_png_is_scaled() -> None:
+    image = Pillow.fromarray(np.array([LEVELS_16], np.uint16))
+    assert image.mode == "I;16"
+    np.testing.assert_array_equal(pixels(encode(image)), grey_rows(LEVELS_8))
+
+
+def test_every_16_bit_level_keeps_its_order() -> None:
+    ramp = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    found = pixels(encode(Pillow.fromarray(ramp)))[..., 0].reshape(-1).astype(int)
+    assert (np.diff(found) >= 0).all()
+    np.testing.assert_array_equal(np.unique(found), np.arange(256))
+    np.testing.assert_array_equal(found[::257], np.arange(256))
+
+
+def test_big_endian_16_bit_tiff_is_scaled() -> None:
+    values = np.array([LEVELS_16], ">u2")
+    tags = [
+        (256, 7),
+        (257, 1),
+        (258, 16),
+        (259, 1),
+        (262, 1),
+        (273, 8),
+        (277, 1),
+        (278, 1),
+        (279, 14),
+    ]
+    directory = struct.pack(">H", len(tags)) + b"".join(
+        struct.pack(">HHIHH", tag, 3, 1, value, 0) for tag, value in tags
+    )
+    data = b"MM\0*" + struct.pack(">I", 8 + 14) + values.tobytes() + directory + b"\0\0\0\0"
+    with Pillow.open(io.BytesIO(data)) as image:
+        assert image.mode == "I;16B"
+    np.testing.assert_array_equal(pixels(data), grey_rows(LEVELS_8))
+
+
+def test_16_bit_pgm_is_scaled() -> None:
+    data = b"P5 7 1 65535\n" + np.array([LEVELS_16], ">u2").tobytes()
+    with Pillow.open(io.BytesIO(data)) as image:
+        assert image.mode == "I"
+    np.testing.assert_array_equal(pixels(data), grey_rows(LEVELS_8))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.0, 0.5, 1.0], [0, 128, 255]),
+        ([0.0, 100.0, 255.0], [0, 100, 255]),
+        ([0.0, 257.0, 65535.0], [0, 1, 255]),
+        ([-1.0, 0.0, 1.0], [0, 128, 255]),
+        ([-0.2, -0.1, 0.0], [0, 128, 255]),
+        ([np.nan, np.inf, 1.0], [0, 0, 255]),
+    ],
+)
+def test_float_tiff_is_scaled(values: list[float], expected: list[int]) -> None:
+    data = encode(Pillow.fromarray(np.array([values], np.float32)), "TIFF")
+    np.testing.assert_array_equal(pixels(data), grey_rows(expected))
+
+
+def test_32_bit_grey_is_stretched() -> None:
+    image = Pillow.fromarray(np.array([[-100_000, 0, 100_000]], np.int32))
+    np.testing.assert_array_equal(pixels(encode(image, "TIFF")), grey_rows([0, 128, 255]))
+
+
+def test_cmyk_becomes_rgb() -> None:
+    image = Pillow.new("CMYK", (2, 1), (0, 255, 255, 0))
+    image.putpixel((1, 0), (0, 0, 0, 255))
+    np.testing.assert_array_equal(pixels(encode(image, "TIFF")), [[RED, BLACK]])
+
+
+def test_lab_becomes_rgb() -> None:
+    image = Pillow.new("LAB", (2, 1), (255, 128, 128))
+    image.putpixel((1, 0), (0, 128, 128))
+    found = pixels(encode(image, "TIFF")).astype(int)
+    np.testing.assert_allclose(found, [[WHITE, BLACK]], atol=2)
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP"])
+def test_the_first_frame_of_an_animation_is_taken(file_format: str) -> None:
+    first, *rest = (Pillow.new("RGB", (8, 4), colour) for colour in (RED, GREEN, BLUE))
+    options = {"lossless": True} if file_format == "WEBP" else {}
+    data = encode(first, file_format, save_all=True, append_images=rest, duration=100, **options)
+    np.testing.assert_array_equal(pixels(data), np.broadcast_to(RED, (4, 8, 3)))
+
+
+def test_text_is_no_image(tmp_path: Path) -> None:
+    path = tmp_path / "notes.png"
+    path.write_text("just some words, long enough to be looked at\n" * 10)
+    with pytest.raises(MediaDecodeError, match=r"notes\.png: not an image"):
+        images.load_image(Source.of(path))
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "pillow-heif.*JPEG or PNG"),
+        (b"%PDF-1.7\n", "not an image but PDF"),
+        (b"\x00\x00\x01\x00\x01\x00", "ICO images are not read; convert"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image but SVG"),
+        (b"RIFF\x24\x00\x00\x00WAVEfmt ", "WAV: use g4 transcribe"),
+        (b"\x00\x00\x00\x14ftypisom\x00\x00\x02\x00mp41", "MP4 or MOV: use g4 video"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
+    ],
+)
+def test_other_files_are_named(head: bytes, message: str) -> None:
+    with pytest.raises(MediaDecodeError, match=message):
+        pixels(head + bytes(100))
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "BMP", "TIFF", "GIF", "PPM"])
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_truncated_image_says_so_in_one_line(file_format: str, share: float) -> None:
+    data = encode(noise(200, 100), file_format)
+    with pytest.raises(MediaDecodeError, match="is a truncated") as caught:
+        pixels(data[: int(len(data) * share)])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", [9, 20, 40])
+def test_a_header_alone_is_refused(kept: int) -> None:
+    with pytest.raises(MediaDecodeError, match="PNG image"):
+        pixels(encode(noise())[:kept])
+
+
+def test_a_damaged_image_is_refused() -> None:
+    data = bytearray(encode(noise(200, 100)))
+    data[len(data) // 2] ^= 0xFF
+    with pytest.raises(MediaDecodeError, match="is a damaged PNG image"):
+        pixels(bytes(data))
+
+
+def test_a_codec_that_pillow_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(noise(32, 32), "AVIF")
+    monkeypatch.setattr(AvifImagePlugin, "SUPPORTED", False)
+    with pytest.raises(MediaDecodeError, match="AVIF is not read by the installed Pillow"):
+        pixels(data)
+
+
+def test_damage_anywhere_gives_a_media_error_or_a_picture() -> None:
+    rng = np.random.default_rng(1)
+    for file_format in ("PNG", "JPEG", "GIF", "BMP", "WEBP"):
+        whole = encode(noise(32, 32), file_format)
+        for _ in range(60):
+            data = bytearray(whole)
+            for at in rng.integers(0, len(data), 3):
+                data[at] = rng.integers(0, 256)
+            try:
+                pixels(bytes(data))
+            except MediaDecodeError as error:
+                assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(30_000, 30_000), (MAX_PIXELS + 1, 1), (65_535, 65_535)]
+)
+def test_a_bomb_is_refused_before_it_is_decoded(width: int, height: int) -> None:
+    limit, filters = Pillow.MAX_IMAGE_PIXELS, list(warnings.filters)
+    with pytest.raises(MediaDecodeError, match=f"is too large: {width}x{height} pixels"):
+        pixels(png(width, height, 8, 2, b"\0"))
+    assert limit == Pillow.MAX_IMAGE_PIXELS
+    assert filters == list(warnings.filters)
+
+
+def test_a_size_that_pillow_warns_about_is_read() -> None:
+    width, height = 9_500, 9_500
+    assert Pillow.MAX_IMAGE_PIXELS is not None
+    assert Pillow.MAX_IMAGE_PIXELS < width * height < MAX_PIXELS
+    line = bytes(1 + (width + 7) // 8)
+    found = pixels(png(width, height, 1, 0, line * height))
+    assert found.shape == (height, width, 3)
+
+
+@pytest.mark.parametrize(("width", "height"), [(0, 4), (4, 0)])
+def test_an_image_without_pixels_is_refused(width: int, height: int) -> None:
+    with pytest.raises(MediaDecodeError):
+        pixels(png(width, height, 8, 2, b"\0"))
+    with pytest.raises(MediaDecodeError, match=r"has no pixels|GIF image"):
+        pixels(b"GIF89a" + struct.pack("<HH", width, height) + b"\x00\x00\x00;")
+
+
+def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    stdin = io.TextIOWrapper(io.BytesIO(encode(noise())))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    found = images.load_image(Source(name="-"))
+    assert found.name == "-"
+    np.testing.assert_array_equal(found.pixels, np.asarray(noise()))

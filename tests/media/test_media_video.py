@@ -1,0 +1,580 @@
+"""Clips: true times, frames independent of how they are reached, colours, rotation, sound."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import struct
+import subprocess
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+import pytest
+from media_makers import number_of, numbered, tone, write_audio, write_video, write_wav
+from PIL import Image as Pillow
+
+from gemma4cli.errors import MediaDecodeError, MediaNotFoundError, NoVideoTrackError
+from gemma4cli.media import frames, video
+from gemma4cli.messages import Source
+
+NUMBERS = [numbered(number) for number in range(120)]
+UNEVEN = list(np.cumsum([0.0] + [0.04, 0.04, 0.3, 0.04, 0.5, 0.1] * 19))
+
+
+def matroska(path: Path) -> Path:
+    return write_video(path / "a.mkv", NUMBERS, codec="ffv1", rate=24)
+
+
+def short_groups(path: Path) -> Path:
+    return write_video(path / "a.mp4", NUMBERS, options={"g": "12", "bf": "2"})
+
+
+def one_long_group(path: Path) -> Path:
+    return write_video(path / "a.mp4", NUMBERS, options={"x264-params": "keyint=1000:scenecut=0"})
+
+
+def open_groups(path: Path) -> Path:
+    parameters = "open-gop=1:keyint=12:min-keyint=12:scenecut=0:bframes=3"
+    return write_video(path / "a.mp4", NUMBERS, options={"x264-params": parameters})
+
+
+def gradual_refresh(path: Path) -> Path:
+    """Keyframes that are none: pictures become whole only some frames after them."""
+    parameters = "intra-refresh=1:keyint=12:bframes=0"
+    return write_video(path / "a.mp4", NUMBERS, options={"x264-params": parameters})
+
+
+def uneven_mp4(path: Path) -> Path:
+    options = {"g": "10", "bf": "2"}
+    return write_video(path / "a.mp4", NUMBERS[: len(UNEVEN)], times=UNEVEN, options=options)
+
+
+def uneven_matroska(path: Path) -> Path:
+    return write_video(path / "a.mkv", NUMBERS[: len(UNEVEN)], times=UNEVEN, options={"g": "10"})
+
+
+def transport_stream(path: Path) -> Path:
+    return write_video(path / "a.ts", NUMBERS, codec="mpeg2video", rate=25, options={"g": "12"})
+
+
+def program_stream(path: Path) -> Path:
+    options = {"g": "12", "bf": "2"}
+    return write_video(path / "a.mpg", NUMBERS, codec="mpeg2video", rate=25, options=options)
+
+
+def avi(path: Path) -> Path:
+    return write_video(path / "a.avi", NUMBERS, codec="mpeg4", options={"g": "12", "bf": "2"})
+
+
+def motion_jpeg(path: Path) -> Path:
+    return write_video(path / "a.avi", NUMBERS, codec="mjpeg")
+
+
+def raw_stream(path: Path) -> Path:
+    options = {"g": "12"}
+    return write_video(path / "a.h264", NUMBERS, rate=25, options=options, container_format="h264")
+
+
+def gif(path: Path) -> Path:
+    first, *rest = (Pillow.fromarray(pixels) for pixels in NUMBERS[:30])
+    first.save(path / "a.gif", save_all=True, append_images=rest, duration=100)
+    return path / "a.gif"
+
+
+def unsearchable(path: Path) -> Path:
+    """Written to a pipe: no index, no duration."""
+
+    class Pipe:
+        def __init__(self) -> None:
+            self.data = bytearray()
+
+        def write(self, data: bytes) -> int:
+            self.data += data
+            return len(data)
+
+    pipe = Pipe()
+    with av.open(pipe, "w", format="matroska") as container:
+        stream = container.add_stream("mpeg4", rate=10, options={"g": "12"})
+        stream.width, stream.height, stream.pix_fmt = 128, 64, "yuv420p"
+        for pixels in NUMBERS:
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    (path / "a.mkv").write_bytes(pipe.data)
+    return path / "a.mkv"
+
+
+MAKERS: list[Callable[[Path], Path]] = [
+    matroska,
+    short_groups,
+    one_long_group,
+    open_groups,
+    gradual_refresh,
+    uneven_mp4,
+    uneven_matroska,
+    transport_stream,
+    program_stream,
+    avi,
+    motion_jpeg,
+    raw_stream,
+    gif,
+    unsearchable,
+]
+
+
+def everything(path: Path) -> list[tuple[float, npt.NDArray[np.uint8]]]:
+    """Each frame with its seconds from the first, by plain decoding."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        found = [
+            (frame.pts, frame.to_ndarray(format="rgb24")) for frame in container.decode(stream)
+        ]
+        if any(pts is None for pts, _ in found):
+            rate = stream.guessed_rate
+            return [(index / float(rate), pixels) for index, (_, pixels) in enumerate(found)]
+        tick = stream.time_base
+        return [(float((pts - found[0][0]) * tick), pixels) for pts, pixels in found]
+
+
+def expected_frames(
+    path: Path, times: Sequence[float]
+) -> list[tuple[float, npt.NDArray[np.uint8]]]:
+    """The last frame at or before each time, each frame once."""
+    decoded = everything(path)
+    picked: dict[float, npt.NDArray[np.uint8]] = {}
+    for time in times:
+        seconds, pixels = [entry for entry in decoded if entry[0] <= time + 1e-5][-1]
+        picked[seconds] = pixels
+    return sorted(picked.items(), key=lambda entry: entry[0])
+
+
+def load(path: Path, times: Sequence[float]) -> list[tuple[int, float]]:
+    """Numbers and seconds of the frames at ``times``."""
+    found = frames.load_frames(Source.of(path), times)
+    return [(number_of(frame.pixels), round(frame.seconds, 4)) for frame in found]
+
+
+@pytest.fixture
+def jumps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The keyframes, in ticks, to which the decoder jumped."""
+    made: list[int] = []
+    jump = frames.Track.jump
+
+    def recording(self: frames.Track, seek_to: int, keyframe: int) -> frames.Shot:
+        made.append(keyframe)
+        return jump(self, seek_to, keyframe)
+
+    monkeypatch.setattr(frames.Track, "jump", recording)
+    return made
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("plan", ["few", "random", "late", "dense"])
+def test_frames_do_not_depend_on_how_they_are_reached(
+    tmp_path: Path, make: Callable[[Path], Path], plan: str
+) -> None:
+    path = make(tmp_path)
+    length = everything(path)[-1][0]
+    rng = np.random.default_rng(7)
+    times = {
+        "few": [float(time) for time in np.linspace(0, length, 7)],
+        "random": sorted(float(time) for time in rng.uniform(0, length * 1.1, 12)),
+        "late": [length * 0.9],
+        "dense": [0.5 * length + 0.03 * step for step in range(10)],
+    }[plan]
+    expected = expected_frames(path, times)
+    found = frames.load_frames(Source.of(path), times)
+    assert [frame.seconds for frame in found] == pytest.approx([time for time, _ in expected])
+    for frame, (_, pixels) in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(frame.pixels, pixels)
+
+
+@pytest.mark.parametrize("make", [short_groups, open_groups, transport_stream, motion_jpeg, avi])
+def test_far_frames_are_reached_by_jumps(
+    tmp_path: Path, make: Callable[[Path], Path], jumps: list[int]
+) -> None:
+    path = make(tmp_path)
+    length = everything(path)[-1][0]
+    assert len(load(path, [0.0, length / 2, length * 0.9])) == 3
+    assert len(jumps) == 2
+
+
+def test_no_jump_goes_back_to_a_keyframe_already_passed(tmp_path: Path, jumps: list[int]) -> None:
+    load(one_long_group(tmp_path), [0.0, 3.0, 6.0, 11.0])
+    assert jumps == []
+
+
+def test_pictures_that_are_not_whole_after_a_jump_are_decoded_again(
+    tmp_path: Path, jumps: list[int]
+) -> None:
+    path = gradual_refresh(tmp_path)
+    assert load(path, [0.0, 6.0, 11.0]) == [(0, 0.0), (60, 6.0), (110, 11.0)]
+    assert len(jumps) <= 1
+
+
+def test_a_jump_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = short_groups(tmp_path)
+    jump = frames.Track.jump
+    calls = []
+
+    def fail_later(self: frames.Track, seek_to: int, keyframe: int) -> frames.Shot:
+        calls.append(keyframe)
+        return jump(self, seek_to, keyframe + (1 if len(calls) > 1 else 0))
+
+    monkeypatch.setattr(frames.Track, "jump", fail_later)
+    found = load(path, [0.0, 4.0, 8.0, 11.0])
+    assert found == [(0, 0.0), (40, 4.0), (80, 8.0), (110, 11.0)]
+    assert len(calls) == 2
+
+
+def test_a_file_that_cannot_be_searched_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = short_groups(tmp_path)
+    monkeypatch.setattr(frames, "_keyframe", lambda *_: None)
+    assert load(path, [0.0, 4.0, 11.0]) == [(0, 0.0), (40, 4.0), (110, 11.0)]
+
+
+def test_frames_carry_their_own_times(tmp_path: Path) -> None:
+    times = [0, 0.1, 0.5, 0.6, 1.5, 1.6, 3.0, 3.033, 3.5]
+    path = write_video(tmp_path / "a.mp4", NUMBERS[:9], times=times)
+    wanted = [0, 0.49, 0.5, 1.49, 2.9, 3.4, 99]
+    expected = [(0, 0.0), (1, 0.1), (2, 0.5), (3, 0.6), (5, 1.6), (7, 3.033), (8, 3.5)]
+    assert load(path, wanted) == expected
+
+
+def test_rounded_time_stamps_are_met(tmp_path: Path) -> None:
+    """Matroska counts milliseconds: the frame at 2/3 s begins at 0.667."""
+    path = write_video(tmp_path / "a.mkv", NUMBERS[:6], rate=3, codec="mpeg4")
+    assert load(path, [0, 1 / 3, 2 / 3, 1]) == [(0, 0.0), (1, 0.333), (2, 0.667), (3, 1.0)]
+
+
+def test_no_frame_is_shown_before_its_time(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.avi", NUMBERS[:6], codec="mjpeg")
+    assert load(path, [0.06, 0.199]) == [(0, 0.0), (1, 0.1)]
+
+
+def test_a_frame_wanted_twice_comes_once(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", NUMBERS[:3])
+    assert load(path, [0, 0.01, 0.02, 0.1, 0.1, 5, 6, 7]) == [(0, 0.0), (1, 0.1), (2, 0.2)]
+
+
+def test_no_times_give_no_frames(tmp_path: Path) -> None:
+    assert load(write_video(tmp_path / "a.mp4", NUMBERS[:3]), []) == []
+
+
+@pytest.mark.parametrize("times", [[-0.1], [1.0, 0.5], [math.nan], [math.inf]])
+def test_times_out_of_order_are_refused(tmp_path: Path, times: list[float]) -> None:
+    path = write_video(tmp_path / "a.mp4", NUMBERS[:3])
+    with pytest.raises(ValueError, match="ascending and not negative"):
+        frames.load_frames(Source.of(path), times)
+
+
+def test_seconds_count_from_the_first_frame(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.ts", NUMBERS[:30], codec="mpeg2video", rate=25)
+    info = video.probe_video(Source.of(path))
+    assert info.start > 0
+    assert info.duration == pytest.approx(30 / 25, abs=0.05)
+    assert load(path, [0, 1]) == [(0, 0.0), (25, 1.0)]
+
+
+def test_frames_come_one_by_one(tmp_path: Path) -> None:
+    found = frames.iter_frames(Source.of(short_groups(tmp_path)), [0.0, 5.0, 9.0])
+    assert number_of(next(found).pixels) == 0
+    found.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "rate", "count"),
+    [
+        (short_groups, 10, 120),
+        (matroska, 24, 120),
+        (avi, 10, 120),
+        (raw_stream, 25, 120),
+        (gif, 10, 30),
+        (unsearchable, 10, 120),
+    ],
+)
+def test_a_clip_is_measured(
+    tmp_path: Path, make: Callable[[Path], Path], rate: int, count: int
+) -> None:
+    info = video.probe_video(Source.of(make(tmp_path)))
+    assert (info.width, info.height, info.has_sound) == (128, 64, False)
+    assert info.fps == pytest.approx(rate, rel=0.01)
+    assert info.duration == pytest.approx(count / rate, abs=0.005)
+    assert info.frames == pytest.approx(count, abs=1)
+
+
+def test_uneven_frames_are_averaged(tmp_path: Path) -> None:
+    info = video.probe_video(Source.of(uneven_mp4(tmp_path)))
+    assert UNEVEN[-1] < info.duration <= UNEVEN[-1] + 0.5
+    assert info.fps == pytest.approx(len(UNEVEN) / info.duration, rel=0.05)
+
+
+def test_longer_sound_does_not_lengthen_the_clip(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", NUMBERS[:20], sound=tone(9))
+    info = video.probe_video(Source.of(path))
+    assert info.has_sound
+    assert info.duration == pytest.approx(2.0, abs=0.01)
+
+
+def test_a_clip_cut_short_is_as_long_as_it_plays(tmp_path: Path) -> None:
+    path = write_video(
+        tmp_path / "a.mkv", [numbered(number, 256, 128) for number in range(100)], codec="ffv1"
+    )
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    info = video.probe_video(Source.of(path))
+    assert 3 < info.duration < 7
+    last = load(path, [99])[0]
+    assert last[0] == pytest.approx(10 * last[1])
+    assert last[1] == pytest.approx(info.duration, abs=0.3)
+
+
+QUARTERS = np.zeros((64, 128, 3), np.uint8)
+QUARTERS[:32, :64], QUARTERS[:32, 64:], QUARTERS[32:, :64] = 255, (255, 0, 0), (0, 0, 255)
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, -90])
+def test_rotated_clips_come_upright(tmp_path: Path, rotation: int) -> None:
+    """``rotation`` is counter-clockwise, as the display matrix counts."""
+    path = write_video(tmp_path / "a.mp4", [QUARTERS] * 30, rotation=rotation, options={"g": "5"})
+    upright = np.rot90(QUARTERS, rotation // 90 % 4)
+    info = video.probe_video(Source.of(path))
+    assert (info.height, info.width) == upright.shape[:2]
+    for frame in frames.load_frames(Source.of(path), [0, 2.5]):
+        assert frame.pixels.flags.c_contiguous
+        close = np.abs(frame.pixels.astype(int) - upright) < 24
+        assert close.mean() > 0.95
+
+
+@pytest.mark.ffmpeg
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="the ffmpeg program is missing")
+@pytest.mark.parametrize("rotation", [90, 180, -90])
+def test_rotation_agrees_with_ffmpeg(tmp_path: Path, rotation: int) -> None:
+    path = write_video(tmp_path / "a.mp4", [QUARTERS] * 5, rotation=rotation)
+    picture = tmp_path / "a.png"
+    command = ["ffmpeg", "-v", "error", "-i", str(path), "-frames:v", "1", str(picture)]
+    subprocess.run(command, check=True)
+    found = frames.load_frames(Source.of(path), [0])[0].pixels.astype(int)
+    with Pillow.open(picture) as image:
+        expected = np.asarray(image.convert("RGB"))
+    assert found.shape == expected.shape
+    assert (np.abs(found - expected) < 8).mean() > 0.95
+
+
+KR_KB = {"bt709": (0.2126, 0.0722), "bt601": (0.299, 0.114)}
+MATRIX = {"bt709": 1, "bt601": 6}
+LIMITED, FULL = 1, 2
+
+
+@pytest.mark.parametrize("matrix", ["bt709", "bt601"])
+@pytest.mark.parametrize("colour_range", [LIMITED, FULL])
+@pytest.mark.parametrize("yuv", [(120, 90, 200), (180, 128, 128), (60, 160, 110)])
+def test_colours_follow_the_tagged_matrix_and_range(
+    tmp_path: Path, matrix: str, colour_range: int, yuv: tuple[int, int, int]
+) -> None:
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"qp": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
+        context = stream.codec_context
+        context.colorspace, context.color_range = MATRIX[matrix], colour_range
+        planes = [
+            np.full(64 * 32 // (1 if index == 0 else 4), value, np.uint8)
+            for index, value in enumerate(yuv)
+        ]
+        frame = av.VideoFrame.from_ndarray(np.concatenate(planes).reshape(48, 64), format="yuv420p")
+        frame.colorspace, frame.color_range = MATRIX[matrix], colour_range
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    red, blue = KR_KB[matrix]
+    if colour_range == LIMITED:
+        y, cb, cr = (yuv[0] - 16) / 219, (yuv[1] - 128) / 224, (yuv[2] - 128) / 224
+    else:
+        y, cb, cr = yuv[0] / 255, (yuv[1] - 128) / 255, (yuv[2] - 128) / 255
+    r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
+    g = (y - red * r - blue * b) / (1 - red - blue)
+    expected = np.clip(np.array([r, g, b]) * 255, 0, 255)
+    found = frames.load_frames(Source.of(path), [0])[0].pixels
+    np.testing.assert_allclose(found.reshape(-1, 3).mean(axis=0), expected, atol=2.5)
+
+
+def test_the_sound_of_a_span(tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).integers(-9999, 9999, 32_000).astype(np.int16)
+    source = Source.of(write_video(tmp_path / "a.mkv", NUMBERS[:20], sound=samples))
+    whole = video.load_sound(source)
+    part = video.load_sound(source, 0.5, 1.25)
+    assert whole is not None
+    assert part is not None
+    np.testing.assert_array_equal(whole.samples, samples.astype(np.float32) / 32768)
+    np.testing.assert_array_equal(part.samples, whole.samples[8_000:20_000])
+
+
+def test_a_clip_without_sound_gives_none(tmp_path: Path) -> None:
+    source = Source.of(write_video(tmp_path / "a.mp4", NUMBERS[:5]))
+    assert video.load_sound(source) is None
+
+
+@pytest.mark.parametrize(("video_begins", "sound_begins"), [(0, 1.5), (0.5, 0), (0.2, 0.7)])
+def test_sound_is_aligned_with_the_first_frame(
+    tmp_path: Path, video_begins: float, sound_begins: float
+) -> None:
+    path = tmp_path / "a.mkv"
+    samples = np.random.default_rng(0).integers(1, 9999, 32_000).astype(np.int16)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 128, 64, "yuv420p"
+        track = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        for index, pixels in enumerate(NUMBERS[:20]):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.time_base, frame.pts = Fraction(1, 100), 10 * index + round(100 * video_begins)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+        block = av.AudioFrame.from_ndarray(samples[None, :], format="s16", layout="mono")
+        block.sample_rate, block.time_base = 16_000, Fraction(1, 16_000)
+        block.pts = round(16_000 * sound_begins)
+        container.mux(track.encode(block))
+        container.mux(track.encode())
+    sound = video.load_sound(Source.of(path), 0.0, 2.0)
+    assert sound is not None
+    late = round((sound_begins - video_begins) * 16_000)
+    expected = samples.astype(np.float32) / 32768
+    if late >= 0:
+        expected = np.concatenate([np.zeros(late, np.float32), expected])
+    else:
+        expected = expected[-late:]
+    np.testing.assert_array_equal(sound.samples, expected[:32_000])
+
+
+def mp3_with_cover(path: Path) -> Path:
+    """An MP3 that carries a picture, as music files do."""
+    mp3 = write_audio(
+        path / "plain.mp3",
+        tone(1, 44_100)[None, :],
+        codec="libmp3lame",
+        sample_format="s16p",
+        rate=44_100,
+    )
+    Pillow.new("RGB", (64, 64), (255, 0, 0)).save(path / "cover.jpg")
+    body = b"\x00image/jpeg\x00\x03\x00" + (path / "cover.jpg").read_bytes()
+    frame = b"APIC" + struct.pack(">I", len(body)) + b"\x00\x00" + body
+    size = bytes((len(frame) >> shift) & 0x7F for shift in (21, 14, 7, 0))
+    data = mp3.read_bytes()
+    if data.startswith(b"ID3"):
+        old = sum(byte << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
+        data = data[10 + old :]
+    (path / "cover.mp3").write_bytes(b"ID3\x03\x00\x00" + size + frame + data)
+    return path / "cover.mp3"
+
+
+def test_cover_art_is_no_video(tmp_path: Path) -> None:
+    path = mp3_with_cover(tmp_path)
+    with av.open(str(path)) as container:
+        assert len(container.streams.video) == 1
+    with pytest.raises(NoVideoTrackError, match="has no video track"):
+        video.probe_video(Source.of(path))
+
+
+@pytest.mark.parametrize("use", [video.probe_video, video.load_sound])
+def test_sound_alone_is_no_video(tmp_path: Path, use: Callable[[Source], object]) -> None:
+    with pytest.raises(NoVideoTrackError, match="has no video track"):
+        use(Source.of(write_wav(tmp_path / "a.mp4", tone(1))))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.gif", "a.bmp", "a.tif", "a.avif"])
+def test_a_picture_is_no_video(tmp_path: Path, name: str) -> None:
+    Pillow.new("RGB", (64, 64), (1, 2, 3)).save(tmp_path / name)
+    for use in (video.probe_video, lambda source: frames.load_frames(source, [0])):
+        with pytest.raises(MediaDecodeError, match=r"is an image \(\w+\): use g4 describe"):
+            use(Source.of(tmp_path / name))
+
+
+def test_a_truncated_mp4_is_refused(tmp_path: Path) -> None:
+    path = short_groups(tmp_path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(MediaDecodeError, match=r"a\.mp4: is a damaged or truncated MP4 or MOV"):
+        video.probe_video(Source.of(path))
+
+
+def test_text_is_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "notes.mp4"
+    path.write_text("just some words, long enough to be looked at\n" * 50)
+    with pytest.raises(MediaDecodeError, match="not an audio or video file"):
+        video.probe_video(Source.of(path))
+
+
+def test_text_art_is_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("plain text has a suffix that libav takes for pictures of text\n" * 50)
+    with pytest.raises(MediaDecodeError, match="not an audio or video file"):
+        video.probe_video(Source.of(path))
+
+
+def test_frames_that_are_all_broken_are_an_error(tmp_path: Path) -> None:
+    path = short_groups(tmp_path)
+    data = bytearray(path.read_bytes())
+    begin, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
+    data[begin:end] = np.random.default_rng(0).integers(0, 256, end - begin, np.uint8).tobytes()
+    path.write_bytes(data)
+    with pytest.raises(MediaDecodeError, match="no frame of it can be decoded"):
+        video.probe_video(Source.of(path))
+
+
+def test_missing_empty_and_folder(tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(MediaNotFoundError):
+        video.probe_video(Source.of(tmp_path / "gone.mp4"))
+    with pytest.raises(MediaDecodeError, match="is empty"):
+        video.probe_video(Source.of(tmp_path / "empty.mp4"))
+    with pytest.raises(MediaDecodeError, match="is a folder"):
+        video.probe_video(Source.of(tmp_path))
+
+
+def test_bytes_are_read_as_files_are(tmp_path: Path) -> None:
+    path = short_groups(tmp_path)
+    source = Source.of(path.read_bytes(), name="-")
+    assert video.probe_video(source) == video.probe_video(Source.of(path))
+    found = frames.load_frames(source, [0.0, 5.0, 11.0])
+    assert [number_of(frame.pixels) for frame in found] == [0, 50, 110]
+
+
+@pytest.mark.ffmpeg
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="the ffmpeg program is missing")
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.webm", ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-g", "20"]),
+        ("a.mov", ["-c:v", "prores"]),
+        ("a.flv", ["-c:v", "flv", "-g", "20"]),
+        ("a.wmv", ["-c:v", "wmv2", "-g", "20"]),
+        ("a.ogv", ["-c:v", "libtheora", "-g", "20"]),
+        ("b.mp4", ["-c:v", "libx265", "-x265-params", "keyint=20:open-gop=1:log-level=none"]),
+        ("c.mp4", ["-c:v", "libx264", "-movflags", "+frag_keyframe+empty_moov", "-g", "20"]),
+    ],
+)
+def test_files_written_by_ffmpeg(tmp_path: Path, name: str, options: list[str]) -> None:
+    plain = write_video(tmp_path / "plain.mkv", NUMBERS, codec="ffv1")
+    command = ["ffmpeg", "-v", "error", "-i", str(plain), *options, str(tmp_path / name)]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip(f"this ffmpeg does not write {name} so")
+    found = load(tmp_path / name, [0, 3.05, 6.05, 11.05])
+    assert [number for number, _ in found] == [0, 30, 60, 110]
+    assert [time for _, time in found] == pytest.approx([0, 3, 6, 11], abs=0.002)
+    duration = video.probe_video(Source.of(tmp_path / name)).duration
+    assert duration == pytest.approx(12.0, abs=0.11)
+
+
+@pytest.mark.ffmpeg
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="the ffmpeg program is missing")
+def test_an_edit_list_hides_the_frames_before_it(tmp_path: Path) -> None:
+    plain, cut = short_groups(tmp_path), tmp_path / "cut.mp4"
+    command = ["ffmpeg", "-v", "error", "-ss", "3.05", "-i", str(plain), "-c", "copy", str(cut)]
+    subprocess.run(command, check=True)
+    first, later = load(cut, [0, 5])
+    assert first == (31, 0.0)
+    assert later == (81, 5.0)
+    assert video.probe_video(Source.of(cut)).duration == pytest.approx(8.9, abs=0.1)

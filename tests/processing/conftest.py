@@ -1,0 +1,32 @@
+"""Tokenizers for the tests: Gemma 4's own, and the demo model's small one."""
+
+from __future__ import annotations
+
+import lzma
+from pathlib import Path
+
+import pytest
+import tokenizers
+
+from gemma4cli.processing.tokenizer import Tokenizer
+
+FOLDER = Path(__file__).parents[2] / "fixtures" / "tokenizer"
+
+
+@pytest.fixture(scope="session")
+def gemma() -> Tokenizer:
+    """The tokenizer of every Gemma 4 checkpoint; takes 2 s to load."""
+    data = lzma.decompress((FOLDER / "gemma4.tokenizer.json.xz").read_bytes())
+    return Tokenizer.from_bytes(data, "gemma4")
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Tokenizer:
+    """1,272 tokens; the control tokens have Gemma 4's names under other ids."""
+    return Tokenizer.from_file(FOLDER / "tiny.tokenizer.json")
+
+
+@pytest.fixture(scope="session")
+def rendered_ids() -> tokenizers.Tokenizer:
+    """The small tokenizer as the reference uses it: control tokens are found in the text."""
+    return tokenizers.Tokenizer.from_file(str(FOLDER / "tiny.tokenizer.json"))

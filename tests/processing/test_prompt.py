@@ -1,0 +1,336 @@
+"""Prompts against the published template's output, id by id."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tokenizers
+
+from gemma4cli.conversation import parse_conversation
+from gemma4cli.errors import (
+    ConversationError,
+    PlaceholderMismatchError,
+)
+from gemma4cli.messages import (
+    AudioPart,
+    ImagePart,
+    Message,
+    Part,
+    Source,
+    TextPart,
+    VideoPart,
+)
+from gemma4cli.processing.prompt import (
+    PLACEHOLDER,
+    AudioSlot,
+    ImageSlot,
+    MediaSpan,
+    Prompt,
+    PromptFlavour,
+    Slot,
+    VideoSlot,
+    build_prompt,
+    check_placeholders,
+    media_parts,
+    time_label,
+)
+from gemma4cli.processing.tokenizer import Tokenizer
+
+GOLDEN = json.loads(
+    (Path(__file__).parents[2] / "fixtures" / "tokenizer" / "golden_prompts.json").read_text()
+)
+CASES = [(size, name) for size, cases in GOLDEN.items() for name in cases]
+
+SMALL = PromptFlavour(empty_thought=False)
+LARGE = PromptFlavour(empty_thought=True)
+FLAVOURS = {"E2B-E4B": SMALL, "12B-26B-31B": LARGE}
+
+SOURCE = Source(name="x")
+IMAGE = ImagePart(source=SOURCE)
+AUDIO = AudioPart(source=SOURCE)
+VIDEO = VideoPart(source=SOURCE)
+
+
+def user(*parts: Part | str) -> Message:
+    content = tuple(TextPart(text=part) if isinstance(part, str) else part for part in parts)
+    return Message(role="user", content=content)
+
+
+def ids_of(tokenizer: Tokenizer, *pieces: str | int) -> tuple[int, ...]:
+    """Ids of texts, control tokens and single ids: a prompt written out by hand."""
+    ids: list[int] = []
+    for piece in pieces:
+        if isinstance(piece, int):
+            ids.append(piece)
+        elif tokenizer.has_control(piece):
+            ids.append(tokenizer.control_id(piece))
+        else:
+            ids += tokenizer.encode(piece)
+    return tuple(ids)
+
+
+@pytest.mark.parametrize(("size", "name"), CASES)
+def test_golden(gemma: Tokenizer, size: str, name: str) -> None:
+    """Text and ids are the published template's; media are one placeholder there."""
+    case = GOLDEN[size][name]
+    options = case["kwargs"]
+    data = [without_bare_media(message) for message in case["messages"]]
+    messages = parse_conversation({"messages": data}, folder=Path(), name="golden").messages
+    prompt = build_prompt(
+        messages,
+        [one_soft_token(part) for part in media_parts(messages)],
+        tokenizer=gemma,
+        flavour=FLAVOURS[size],
+        think=options.get("enable_thinking", False),
+        tools=options.get("tools", ()),
+        add_generation_prompt=options["add_generation_prompt"],
+    )
+    text, ids = expanded_golden(gemma, case["text"], case["ids"])
+    assert prompt.text == text
+    assert list(prompt.ids) == ids
+
+
+def without_bare_media(message: dict[str, Any]) -> dict[str, Any]:
+    """The golden file names no media files; the conversation parser wants one."""
+    if isinstance(message["content"], str):
+        return message
+    return message | {"content": [{"path": "x"} | part for part in message["content"]]}
+
+
+def one_soft_token(part: Part) -> Slot:
+    match part:
+        case ImagePart():
+            return ImageSlot(soft_tokens=1)
+        case AudioPart():
+            return AudioSlot(soft_tokens=1)
+        case _:
+            return VideoSlot(frames=((0.0, 1),))
+
+
+def expanded_golden(gemma: Tokenizer, text: str, ids: list[int]) -> tuple[str, list[int]]:
+    """Markers around every bare placeholder of a golden case.
+
+    A video opens its turn in the golden file, so its label joins the text "user\\n" before it.
+    """
+    around = {
+        "<|image|>": ("<|image>", "<image|>"),
+        "<|audio|>": ("<|audio>", "<audio|>"),
+        "<|video|>": ("<|image>", "<image|>"),
+    }
+    label = "00:00 "
+    for name, (begin, end) in around.items():
+        text = text.replace(name, (label if "video" in name else "") + begin + name + end)
+    expanded: list[int] = []
+    markers = {gemma.control_id(name): pair for name, pair in around.items()}
+    for token_id in ids:
+        if token_id not in markers:
+            expanded.append(token_id)
+            continue
+        if token_id == gemma.control_id("<|video|>"):
+            opening = gemma.encode("user\n")
+            assert expanded[-len(opening) :] == opening
+            expanded[-len(opening) :] = gemma.encode(f"user\n{label}")
+        first, last = (gemma.control_id(name) for name in markers[token_id])
+        expanded += [first, token_id, last]
+    return text, expanded
+
+
+def test_image_expansion(gemma: Tokenizer) -> None:
+    prompt = build_prompt(
+        [user(IMAGE, "Describe.")], [ImageSlot(soft_tokens=3)], tokenizer=gemma, flavour=SMALL
+    )
+    turn = [2, 105, 2364, 107]
+    image = [255999, 258880, 258880, 258880, 258882]
+    rest = [82858, 236761, 106, 107, 105, 4368, 107]
+    assert list(prompt.ids) == turn + image + rest
+    assert prompt.spans == (MediaSpan(kind="image", start=5, end=8, item=0),)
+    assert prompt.text == (
+        "<bos><|turn>user\n<|image><|image|><|image|><|image|><image|>Describe.<turn|>\n"
+        "<|turn>model\n"
+    )
+
+
+def test_audio_expansion(tiny: Tokenizer) -> None:
+    prompt = build_prompt(
+        [user("Transcribe.", AUDIO)],
+        [AudioSlot(soft_tokens=2)],
+        tokenizer=tiny,
+        flavour=SMALL,
+        add_generation_prompt=False,
+    )
+    clip = ("<|audio>", "<|audio|>", "<|audio|>", "<audio|>")
+    assert prompt.ids == ids_of(
+        tiny, "<bos>", "<|turn>", "user\nTranscribe.", *clip, "<turn|>", "\n"
+    )
+    (span,) = prompt.spans
+    assert set(prompt.ids[span.start : span.end]) == {tiny.control_id("<|audio|>")}
+
+
+def test_video_labels_join_the_text_around(gemma: Tokenizer) -> None:
+    frames = ((0.0, 1), (1.5, 2), (61.99, 1))
+    prompt = build_prompt(
+        [user("Clip:", VIDEO, "What happens?")],
+        [VideoSlot(frames=frames)],
+        tokenizer=gemma,
+        flavour=SMALL,
+        add_generation_prompt=False,
+    )
+    one = ("<|image>", "<|video|>", "<image|>")
+    two = ("<|image>", "<|video|>", "<|video|>", "<image|>")
+    assert prompt.ids == ids_of(
+        gemma,
+        *("<bos>", "<|turn>", "user\nClip:00:00 ", *one, " 00:01 ", *two, " 01:01 ", *one),
+        *("What happens?", "<turn|>", "\n"),
+    )
+    assert [(span.kind, span.item, span.frame) for span in prompt.spans] == [
+        ("video", 0, 0),
+        ("video", 0, 1),
+        ("video", 0, 2),
+    ]
+    assert [span.end - span.start for span in prompt.spans] == [1, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "label"),
+    [
+        (0, "00:00"),
+        (0.999, "00:00"),
+        (59.99, "00:59"),
+        (60, "01:00"),
+        (3599.9, "59:59"),
+        (3725.9, "62:05"),
+        (6000, "100:00"),
+    ],
+)
+def test_time_label(seconds: float, label: str) -> None:
+    assert time_label(seconds) == label
+
+
+def test_several_media_keep_their_order(tiny: Tokenizer) -> None:
+    prompt = build_prompt(
+        [user("A:", IMAGE, "B:", IMAGE), user(VIDEO, AUDIO, "?")],
+        [
+            ImageSlot(soft_tokens=1),
+            ImageSlot(soft_tokens=2),
+            VideoSlot(frames=((0.0, 3), (1.0, 3))),
+            AudioSlot(soft_tokens=4),
+        ],
+        tokenizer=tiny,
+        flavour=SMALL,
+    )
+    found = [(span.kind, span.item, span.frame, span.end - span.start) for span in prompt.spans]
+    assert found == [
+        ("image", 0, None, 1),
+        ("image", 1, None, 2),
+        ("video", 2, 0, 3),
+        ("video", 2, 1, 3),
+        ("audio", 3, None, 4),
+    ]
+
+
+def test_neighbouring_texts_are_encoded_as_one(gemma: Tokenizer) -> None:
+    split = build_prompt([user("Hel", "lo")], tokenizer=gemma, flavour=SMALL)
+    whole = build_prompt([user("Hello")], tokenizer=gemma, flavour=SMALL)
+    assert split == whole
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_media(tiny: Tokenizer, rendered_ids: tokenizers.Tokenizer, seed: int) -> None:
+    """Every placeholder belongs to a span, and the text tokenises to the ids."""
+    chance = random.Random(seed)
+    messages, slots = random_conversation(chance)
+    prompt = build_prompt(
+        messages, slots, tokenizer=tiny, flavour=chance.choice([SMALL, LARGE]), think=seed % 3 == 0
+    )
+    assert rendered_ids.encode(prompt.text, add_special_tokens=False).ids == list(prompt.ids)
+    for kind, name in PLACEHOLDER.items():
+        places = [i for i, token_id in enumerate(prompt.ids) if token_id == tiny.control_id(name)]
+        spans = [span for span in prompt.spans if span.kind == kind]
+        assert places == [i for span in spans for i in range(span.start, span.end)]
+    check_placeholders(prompt, soft_tokens_of(slots))
+
+
+def random_conversation(chance: random.Random) -> tuple[list[Message], list[Slot]]:
+    messages = []
+    slots: list[Slot] = []
+    for _ in range(chance.randint(1, 5)):
+        parts: list[Part | str] = []
+        for _ in range(chance.randint(0, 4)):
+            count = chance.randint(1, 9)
+            match chance.choice(["text", "image", "audio", "video"]):
+                case "text":
+                    parts.append(chance.choice(["Hi", " a b ", "\n", "", "é😀", "1 "]))
+                case "image":
+                    parts.append(IMAGE)
+                    slots.append(ImageSlot(soft_tokens=count))
+                case "audio":
+                    parts.append(AUDIO)
+                    slots.append(AudioSlot(soft_tokens=count))
+                case "video":
+                    times = sorted(chance.uniform(0, 5000) for _ in range(chance.randint(1, 4)))
+                    parts.append(VIDEO)
+                    slots.append(VideoSlot(frames=tuple((seconds, count) for seconds in times)))
+        messages.append(user(*parts))
+    return messages, slots
+
+
+def soft_tokens_of(slots: list[Slot]) -> dict[Any, list[int]]:
+    counts: dict[Any, list[int]] = {"image": [], "audio": [], "video": []}
+    for slot in slots:
+        match slot:
+            case ImageSlot(soft_tokens=count):
+                counts["image"].append(count)
+            case AudioSlot(soft_tokens=count):
+                counts["audio"].append(count)
+            case VideoSlot(frames=frames):
+                counts["video"] += [count for _, count in frames]
+    return counts
+
+
+@pytest.mark.parametrize("slots", [[], [ImageSlot(soft_tokens=1)] * 2])
+def test_slots_must_match_the_media(tiny: Tokenizer, slots: list[Slot]) -> None:
+    with pytest.raises(ConversationError, match=f"1 media parts but {len(slots)}"):
+        build_prompt([user(IMAGE)], slots, tokenizer=tiny, flavour=SMALL)
+
+
+def test_slot_of_another_kind(tiny: Tokenizer) -> None:
+    with pytest.raises(ConversationError, match=r"part 1 is of kind image but .* audio"):
+        build_prompt([user(IMAGE)], [AudioSlot(soft_tokens=1)], tokenizer=tiny, flavour=SMALL)
+
+
+def test_video_without_frames(tiny: Tokenizer) -> None:
+    with pytest.raises(ConversationError, match="without frames"):
+        build_prompt([user(VIDEO)], [VideoSlot(frames=())], tokenizer=tiny, flavour=SMALL)
+
+
+@pytest.fixture
+def two_images(tiny: Tokenizer) -> Prompt:
+    slots = [ImageSlot(soft_tokens=2), ImageSlot(soft_tokens=3)]
+    return build_prompt([user(IMAGE, IMAGE)], slots, tokenizer=tiny, flavour=SMALL)
+
+
+@pytest.mark.parametrize(
+    ("soft_tokens", "kind", "placeholders", "given"),
+    [
+        ({"image": [2, 2]}, "image", 5, 4),
+        ({"image": [3, 2]}, "image", 2, 3),
+        ({"image": [5]}, "image", 2, 5),
+        ({}, "image", 5, 0),
+        ({"image": [2, 3], "audio": [7]}, "audio", 0, 7),
+    ],
+)
+def test_placeholder_mismatch(
+    two_images: Prompt, soft_tokens: dict[Any, list[int]], kind: str, placeholders: int, given: int
+) -> None:
+    with pytest.raises(PlaceholderMismatchError) as caught:
+        check_placeholders(two_images, soft_tokens)
+    error = caught.value
+    assert (error.kind, error.placeholders, error.soft_tokens) == (kind, placeholders, given)
+
+
+def test_placeholders_that_match(two_images: Prompt) -> None:
+    check_placeholders(two_images, {"image": [2, 3], "video": []})

@@ -1,0 +1,223 @@
+"""The conversation file: what it may hold, and what its errors name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gemma4cli.conversation import Conversation, parse_conversation, read_conversation
+from gemma4cli.errors import ConversationError
+from gemma4cli.messages import AudioPart, ImagePart, Message, Source, TextPart, ToolCall, VideoPart
+
+USER = {"role": "user", "content": "Hi"}
+
+
+def parse(data: object) -> Conversation:
+    return parse_conversation(data, folder=Path("/talks"), name="talk.json")
+
+
+def message(**fields: Any) -> Message:
+    return parse({"messages": [fields]}).messages[0]
+
+
+def source(name: str) -> Source:
+    return Source(name=name, path=Path("/talks") / name)
+
+
+def test_full_file(tmp_path: Path) -> None:
+    content = [
+        {"type": "image", "path": "a.png"},
+        {"type": "text", "text": "What is this?"},
+        {"type": "audio", "path": "sub/b.wav"},
+        {"type": "video", "path": "/abs/c.mp4"},
+    ]
+    data = {
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": content},
+            {"role": "assistant", "content": "A cat."},
+            {"role": "user", "content": "Sure? é"},
+        ],
+        "enable_thinking": True,
+        "max_soft_tokens": 280,
+        "video_max_frames": 32,
+    }
+    path = tmp_path / "talk.json"
+    path.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
+    parts = (
+        ImagePart(source=Source(name="a.png", path=tmp_path / "a.png")),
+        TextPart(text="What is this?"),
+        AudioPart(source=Source(name="sub/b.wav", path=tmp_path / "sub" / "b.wav")),
+        VideoPart(source=Source(name="/abs/c.mp4", path=Path("/abs/c.mp4"))),
+    )
+    assert read_conversation(path) == Conversation(
+        messages=(
+            Message(role="system", content="Be brief."),
+            Message(role="user", content=parts),
+            Message(role="assistant", content="A cat."),
+            Message(role="user", content="Sure? é"),
+        ),
+        think=True,
+        max_soft_tokens=280,
+        video_max_frames=32,
+    )
+
+
+def test_defaults() -> None:
+    assert parse({"messages": [USER]}) == Conversation(
+        messages=(Message(role="user", content="Hi"),)
+    )
+
+
+def test_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "talk.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps({"messages": [USER]}).encode())
+    assert len(read_conversation(str(path)).messages) == 1
+
+
+def test_sampled_video() -> None:
+    part = {"type": "video", "frames": ["f0.png", "f1.png"], "timestamps": [0, 1.5]}
+    assert message(role="user", content=[part]).parts == (
+        VideoPart(frames=(source("f0.png"), source("f1.png")), timestamps=(0.0, 1.5)),
+    )
+
+
+def test_developer_is_system() -> None:
+    assert message(role="developer", content="x").role == "system"
+
+
+def test_tool_calls_and_results() -> None:
+    function = {"name": "now", "arguments": {"zone": "CET"}}
+    call = {"id": "c1", "type": "function", "function": function}
+    assert message(role="assistant", content=None, tool_calls=[call]) == Message(
+        role="assistant",
+        content="",
+        tool_calls=(ToolCall(name="now", arguments={"zone": "CET"}, id="c1"),),
+    )
+    answer = {"role": "tool", "tool_call_id": "c1", "name": "now", "content": "9:00"}
+    assert message(**answer) == Message(role="tool", content="9:00", tool_call_id="c1", name="now")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parsed"), [('{"a": 1}', {"a": 1}), (None, {}), ({"b": [2]}, {"b": [2]})]
+)
+def test_arguments_may_be_a_json_string(arguments: object, parsed: object) -> None:
+    call = {"function": {"name": "f", "arguments": arguments}}
+    (made,) = message(role="assistant", content="", tool_calls=[call]).tool_calls
+    assert made == ToolCall(name="f", arguments=parsed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("key", ["reasoning", "reasoning_content"])
+def test_reasoning(key: str) -> None:
+    assert message(role="assistant", content="x", **{key: "hm"}).thoughts == "hm"
+
+
+def test_tools_are_kept() -> None:
+    tool = {"type": "function", "function": {"name": "now"}}
+    assert parse({"messages": [USER], "tools": [tool]}).tools == (tool,)
+
+
+def test_other_keys_are_ignored() -> None:
+    part = {"type": "text", "text": "Hi", "cache": True}
+    data = {"messages": [USER | {"content": [part], "refusal": None}], "model": "e2b"}
+    assert parse(data).messages[0].parts == (TextPart(text="Hi"),)
+
+
+CALL = {"function": {"name": "f", "arguments": {}}}
+FRAMES = {"type": "video", "frames": ["a"], "timestamps": [0]}
+
+
+def content_of(*parts: object) -> dict[str, object]:
+    return {"messages": [USER, {"role": "user", "content": list(parts)}]}
+
+
+def assistant_with(call: object) -> dict[str, object]:
+    return {"messages": [{"role": "assistant", "tool_calls": [call]}]}
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        ([USER], 'must be an object with "messages"'),
+        ({}, 'must be an object with "messages"'),
+        ({"messages": {}}, "messages: must be a list"),
+        ({"messages": []}, "messages: is empty"),
+        ({"messages": ["Hi"]}, r"messages\[0\]: must be an object"),
+        ({"messages": [{"content": "x"}]}, r"messages\[0\]: lacks 'role'"),
+        ({"messages": [{"role": 3}]}, r"messages\[0\]\.role: must be a string"),
+        ({"messages": [USER | {"role": "bot"}]}, r"messages\[0\]\.role: unknown role 'bot'"),
+        ({"messages": [{"role": "user"}]}, r"messages\[0\]\.content: must be a string or"),
+        ({"messages": [{"role": "assistant", "content": None}]}, r"content: must be a string or"),
+        ({"messages": [USER | {"tool_calls": [CALL]}]}, "only an assistant message"),
+        ({"messages": [USER | {"reasoning": "x"}]}, "only an assistant message"),
+        ({"messages": [USER | {"name": 3}]}, r"messages\[0\]\.name: must be a string"),
+        ({"messages": [USER], "enable_thinking": "yes"}, "enable_thinking: must be true or"),
+        ({"messages": [USER], "enable_thinkng": True}, "'enable_thinkng': write 'enable_thinking'"),
+        ({"messages": [USER], "max_soft_tokens": 0}, "max_soft_tokens: must be a whole number"),
+        ({"messages": [USER], "max_soft_tokens": True}, "max_soft_tokens: must be a whole"),
+        ({"messages": [USER], "video_max_frames": 1.5}, "video_max_frames: must be a whole"),
+        ({"messages": [USER], "tools": {}}, "tools: must be a list"),
+        (
+            {"messages": [USER], "tools": [{"name": "f"}]},
+            r"tools\[0\]\.function: must be an object",
+        ),
+        ({"messages": [USER], "tools": [{"function": {}}]}, r"tools\[0\]\.function: lacks 'name'"),
+        (content_of("Hi"), r"messages\[1\]\.content\[0\]: must be an object"),
+        (content_of({"text": "x"}), r"content\[0\]: lacks 'type'"),
+        (content_of({"type": "text"}), r"content\[0\]: lacks 'text'"),
+        (content_of({"type": "image"}), r"content\[0\]: lacks 'path'"),
+        (content_of({"type": "image", "path": ""}), r"content\[0\]\.path: must be the path"),
+        (content_of({"type": "image", "path": 3}), r"content\[0\]\.path: must be a string"),
+        (content_of({"type": "smell", "path": "x"}), r"content\[0\]\.type: unknown type 'smell'"),
+        (content_of({"type": "video"}), r"content\[0\]: lacks 'path'"),
+        (content_of(FRAMES | {"path": "x"}), "either a path or frames"),
+        (content_of(FRAMES | {"timestamps": [0, 1]}), "has 1 frames but 2 timestamps"),
+        (content_of({"type": "video", "frames": ["a"]}), r"\.timestamps: must be a list"),
+        (content_of({"type": "video", "timestamps": [0]}), r"\.frames: must be a list"),
+        (content_of(FRAMES | {"frames": [], "timestamps": []}), r"\.frames: is empty"),
+        (content_of(FRAMES | {"frames": [3]}), r"\.frames\[0\]: must be the path"),
+        (content_of(FRAMES | {"timestamps": ["0"]}), r"\.timestamps\[0\]: must be seconds"),
+        (content_of(FRAMES | {"timestamps": [-1]}), r"\.timestamps\[0\]: must be seconds"),
+        (content_of(FRAMES | {"timestamps": [float("nan")]}), r"\.timestamps\[0\]: must be"),
+        (content_of(FRAMES | {"timestamps": [10**400]}), r"\.timestamps\[0\]: must be"),
+        (assistant_with({}), r"tool_calls\[0\]\.function: must be an object"),
+        (assistant_with({"function": {"arguments": {}}}), r"\.function: lacks 'name'"),
+        (assistant_with({"function": {"name": "f", "arguments": "{"}}), "arguments: is no valid"),
+        (assistant_with({"function": {"name": "f", "arguments": "3"}}), "arguments: must be an"),
+    ],
+)
+def test_mistakes_are_named(data: object, problem: str) -> None:
+    with pytest.raises(ConversationError, match=problem) as caught:
+        parse(data)
+    assert str(caught.value).startswith("talk.json: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "no valid JSON: line 1 column 1"),
+        (b'{"messages": [\n}', "no valid JSON: line 2 column 1"),
+        (b"\xff\xfe{}", "no UTF-8 text"),
+        (b'{"messages": ' + b"[" * 200_000, "no valid JSON"),
+        (b'{"messages": ' + b"9" * 5000 + b"}", "no valid JSON"),
+    ],
+)
+def test_files_that_are_no_json(tmp_path: Path, content: bytes, problem: str) -> None:
+    path = tmp_path / "talk.json"
+    path.write_bytes(content)
+    with pytest.raises(ConversationError, match=rf"talk\.json: is {problem}"):
+        read_conversation(path)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConversationError, match=r"talk\.json: no such file"):
+        read_conversation(tmp_path / "talk.json")
+
+
+def test_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConversationError, match="cannot be read"):
+        read_conversation(tmp_path)
