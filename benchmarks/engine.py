@@ -23,7 +23,8 @@ import numpy as np
 
 from gemma4cli.engine.backend import on_cpu, require_backend
 
-require_backend()  # as the program does it: before anything imports mlx
+# As the program does it: before anything imports mlx.
+require_backend(fast_blas="--reference-blas" not in sys.argv)
 
 # ruff: noqa: E402
 import mlx.core as mx
@@ -95,6 +96,7 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=280, help="soft tokens of the image")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of the clip")
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--reference-blas", action="store_true", help="leave MLX its own BLAS")
     arguments = parser.parse_args()
 
     started = time.perf_counter()

@@ -21,7 +21,7 @@ from ..events import (
     ThoughtDelta,
     VideoSampled,
 )
-from .terminal import has_colour, is_animated, printable, say
+from .terminal import has_colour, is_animated, printable
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -35,7 +35,11 @@ _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
 
 class Renderer:
-    """Shows one run. ``answer`` is where text goes as it comes, or None to keep it back."""
+    """Shows one run.
+
+    ``answer`` is where text goes as it comes, or None to keep it back; speed and token counts
+    are shown to a person who reads a single answer as it comes.
+    """
 
     def __init__(self, answer: TextIO | None, *, quiet: bool) -> None:
         self._answer = answer
@@ -69,9 +73,9 @@ class Renderer:
             case PrefillProgress(done=done, total=total):
                 self._progress(f"reading the prompt {done}/{total}")
             case VideoSampled():
-                self._notice(_plan(event))
+                self._notice(printable(_plan(event), sys.stderr))
             case Notice(text=text):
-                self._notice(text)
+                self._notice(printable(text, sys.stderr))
             case ThoughtDelta(text=text):
                 self._thought(text)
             case TextDelta(text=text):
@@ -107,7 +111,8 @@ class Renderer:
     def _notice(self, text: str) -> None:
         if not self._quiet:
             self._stop_status()
-            say(text)
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
 
     def _text(self, text: str) -> None:
         self._end_thought()
@@ -122,8 +127,7 @@ class Renderer:
         if self._quiet:
             return
         self._stop_status()
-        text = printable(text, sys.stderr)
-        sys.stderr.write(f"{_DIM}{text}{_PLAIN}" if has_colour(sys.stderr) else text)
+        sys.stderr.write(_dim(printable(text, sys.stderr)))
         sys.stderr.flush()
         self._thinking = True
 
@@ -138,8 +142,13 @@ class Renderer:
         self.end_line()
         if event.reason in _CUT:
             self._notice(_CUT[event.reason])
-        if self._animated:
-            self._notice(_statistics(event))
+        if self._animated and self._answer is not None:
+            self._notice(_dim(_statistics(event)))
+
+
+def _dim(text: str) -> str:
+    """``text`` as stderr shows what stands back behind the answer."""
+    return f"{_DIM}{text}{_PLAIN}" if has_colour(sys.stderr) else text
 
 
 def _plan(event: VideoSampled) -> str:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.output import create_output
 
 from ..errors import Gemma4Error
-from ..messages import Part
+from ..messages import Part, Source
 from ..session import Chat
 from .chat import MEDIA_PARTS, in_card_order
 from .render import Renderer
 from .run_options import RunOptions
-from .runner import source_of
 from .terminal import say, say_error
 
 HELP = """\
@@ -67,7 +67,10 @@ def _command(line: str, chat: Chat, waiting: list[Part]) -> None:
         if not arguments:
             say(f"{name} needs a file")
         for argument in arguments:
-            waiting.append(MEDIA_PARTS[name[1:]](source_of(argument)))
+            if not Path(argument).expanduser().is_file():
+                say(f"{argument}: no such file")
+                continue
+            waiting.append(MEDIA_PARTS[name[1:]](Source.of(Path(argument).expanduser())))
             say(f"{argument} comes with the next question")
     elif name == "/clear":
         chat.clear()

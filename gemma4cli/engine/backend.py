@@ -15,9 +15,10 @@ logger = logging.getLogger(__name__)
 _FAST_BLAS = ("libopenblas.so.0", "libmkl_rt.so.2", "libblis.so.4")
 
 
-def require_backend() -> None:
+def require_backend(*, fast_blas: bool = True) -> None:
     """Import MLX, or raise BackendMissingError; call before importing the engine."""
-    _prefer_fast_blas()
+    if fast_blas:
+        _prefer_fast_blas()
     try:
         import_module("mlx.core")
     except ImportError as exc:

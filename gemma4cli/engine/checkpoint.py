@@ -68,7 +68,8 @@ class Checkpoint:
             weight_map = index.get("weight_map")
             if not isinstance(weight_map, dict):
                 raise CheckpointError("model.safetensors.index.json", "has no 'weight_map'")
-            files = [self.folder / name for name in sorted(set(weight_map.values()))]
+            names = set(map(str, weight_map.values()))
+            files = [self.folder / name for name in sorted(names)]
         if not files:
             raise CheckpointError("model.safetensors", f"no such file in {self.folder}")
         for path in files:
@@ -101,9 +102,9 @@ def _check_safetensors(path: Path) -> None:
         try:
             header = json.loads(file.read(length))
             ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
-        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+            promised = 8 + length + max(ends, default=0)
+        except (ValueError, LookupError, TypeError, AttributeError) as exc:
             raise CheckpointError(path.name, "has a broken header; fetch it again") from exc
-    promised = 8 + length + max(ends, default=0)
     if size < promised:
         raise CheckpointError(
             path.name, f"was cut short: {size} bytes of {promised}; fetch the checkpoint again"

@@ -40,19 +40,24 @@ class GenerationConfig:
 
         Released checkpoints list more stop ids here than in config.json.
         """
-        source = generation if generation is not None else config
-        stop = source.get("eos_token_id", config.get("eos_token_id"))
+        source = config if generation is None else generation
+        stop = _or_default(source.get("eos_token_id"), config.get("eos_token_id"))
         stop_ids = [stop] if isinstance(stop, int) else stop
         if not stop_ids or not all(isinstance(i, int) for i in stop_ids):
             raise CheckpointError("generation_config.json", "names no 'eos_token_id' to stop at")
-        sampled = bool(source.get("do_sample", False))
+        sampled = bool(source.get("do_sample"))
         return cls(
             stop_ids=frozenset(stop_ids),
             suppressed_ids=tuple(source.get("suppress_tokens") or ()),
-            temperature=float(source.get("temperature", 1.0)) if sampled else 0.0,
-            top_p=float(source.get("top_p", 1.0)),
-            top_k=int(source.get("top_k", 0)),
+            temperature=float(_or_default(source.get("temperature"), 1.0)) if sampled else 0.0,
+            top_p=float(_or_default(source.get("top_p"), 1.0)),
+            top_k=int(_or_default(source.get("top_k"), 0)),
         )
+
+
+def _or_default(value: Any, default: Any) -> Any:
+    """``value``, or ``default`` where the file has null or nothing."""
+    return default if value is None else value
 
 
 class FeatureCache:

@@ -82,7 +82,7 @@ class TextModel(nn.Module):
 
     def embed(self, ids: mx.array) -> mx.array:
         """Scaled embeddings ``[B, L, D]`` of ``ids`` ``[B, L]``; the scale has their dtype."""
-        return self.embed_tokens(ids) * self.config.hidden_size**0.5
+        return self._rows(self.embed_tokens, ids) * self.config.hidden_size**0.5
 
     def per_layer_inputs(self, ids: mx.array, embeddings: mx.array) -> mx.array | None:
         """Per-layer embeddings ``[B, L, layers, P]``, or None in models without them.
@@ -94,9 +94,17 @@ class TextModel(nn.Module):
         if not config.ple_size:
             return None
         shape = (*ids.shape, config.num_layers, config.ple_size)
-        rows = (self.embed_tokens_per_layer(ids) * config.ple_size**0.5).reshape(shape)
+        rows = self._rows(self.embed_tokens_per_layer, ids) * config.ple_size**0.5
         projected = self.per_layer_model_projection(embeddings) * config.hidden_size**-0.5
-        return (self.per_layer_projection_norm(projected.reshape(shape)) + rows) * 2.0**-0.5
+        normed = self.per_layer_projection_norm(projected.reshape(shape))
+        return (normed + rows.reshape(shape)) * 2.0**-0.5
+
+    def _rows(self, table: nn.Embedding, ids: mx.array) -> mx.array:
+        """Rows of a table, in the dtype that the model computes in.
+
+        A table in a floating-point format (mxfp4, mxfp8, nvfp4) would give bfloat16 otherwise.
+        """
+        return table(ids).astype(self.norm.weight.dtype)
 
     def __call__(
         self,

@@ -10,7 +10,9 @@ import tokenizers
 
 from gemma4cli.processing.tokenizer import Tokenizer
 
-FOLDER = Path(__file__).parents[2] / "fixtures" / "tokenizer"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "fixtures" / "tokenizer"
+TINY = ROOT / "gemma4cli" / "builtin" / "tiny" / "tokenizer.json"
 
 
 @pytest.fixture(scope="session")
@@ -23,10 +25,10 @@ def gemma() -> Tokenizer:
 @pytest.fixture(scope="session")
 def tiny() -> Tokenizer:
     """1,272 tokens; the control tokens have Gemma 4's names under other ids."""
-    return Tokenizer.from_file(FOLDER / "tiny.tokenizer.json")
+    return Tokenizer.from_file(TINY)
 
 
 @pytest.fixture(scope="session")
 def rendered_ids() -> tokenizers.Tokenizer:
     """The small tokenizer as the reference uses it: control tokens are found in the text."""
-    return tokenizers.Tokenizer.from_file(str(FOLDER / "tiny.tokenizer.json"))
+    return tokenizers.Tokenizer.from_file(str(TINY))
