@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .decoded import SAMPLE_RATE, AudioClip, Decoded, VideoClip, VideoFrame
 from .errors import ConversationError
@@ -94,7 +95,7 @@ def _open_part(
         return load_audio(part.source)
     if part.source is None:
         frames = tuple(
-            VideoFrame(pixels=load_image(source).pixels, seconds=seconds)
+            _fitted(model, load_image(source).pixels, seconds, options)
             for source, seconds in zip(part.frames, part.timestamps, strict=True)
         )
         return VideoClip(frames=frames, sound=None, name=_name_of(part))
@@ -103,7 +104,7 @@ def _open_part(
 
 def _open_clip(model: LoadedModel, part: VideoPart, options: MediaOptions) -> VideoClip:
     from .media.sources import settle
-    from .media.video import load_frames, load_sound, probe_video
+    from .media.video import iter_frames, load_sound, probe_video
 
     assert part.source is not None
     source = settle(part.source)
@@ -124,7 +125,19 @@ def _open_clip(model: LoadedModel, part: VideoPart, options: MediaOptions) -> Vi
     sound = None
     if info.has_sound and options.video_sound and model.processor.hears:
         sound = load_sound(source, start, end)
-    return VideoClip(frames=load_frames(source, times), sound=sound, name=source.name)
+    frames = tuple(
+        _fitted(model, frame.pixels, frame.seconds, options) for frame in iter_frames(source, times)
+    )
+    return VideoClip(frames=frames, sound=sound, name=source.name)
+
+
+def _fitted(
+    model: LoadedModel, pixels: npt.NDArray[np.uint8], seconds: float, options: MediaOptions
+) -> VideoFrame:
+    """A frame no larger than the model sees it: whole ones of a clip could fill the memory."""
+    return VideoFrame(
+        pixels=model.processor.fit_frame(pixels, options.video_budget), seconds=seconds
+    )
 
 
 def _heard_pieces(model: LoadedModel, sound: AudioClip | None) -> list[AudioClip]:
@@ -152,7 +165,6 @@ def prepare(
         [item.message for item in opened],
         [decoded for item in opened for decoded in item.media],
         budget=media.budget,
-        video_budget=media.video_budget,
         think=think,
         tools=tools,
     )

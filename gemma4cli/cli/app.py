@@ -36,9 +36,7 @@ class Commands(TyperGroup):
             sys.stdout.flush()
             return result
         except Gemma4Error as error:
-            if ctx.meta["debug"]:
-                raise
-            say_error(error)
+            say_error(error, debug=ctx.meta["debug"])
             raise typer.Exit(exit_code_of(error)) from None
         except KeyboardInterrupt:
             raise typer.Exit(ExitCode.INTERRUPTED) from None

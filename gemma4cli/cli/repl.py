@@ -90,6 +90,4 @@ def _turn(chat: Chat, content: tuple[Part, ...], run: RunOptions) -> None:
     except KeyboardInterrupt:
         say("stopped")
     except Gemma4Error as error:
-        if run.debug:
-            raise
-        say_error(error)
+        say_error(error, debug=run.debug)

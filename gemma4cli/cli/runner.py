@@ -58,7 +58,10 @@ def _no_model() -> str:
     if is_terminal(sys.stdin) and is_terminal(sys.stderr):
         say(f"No Gemma 4 is in the local cache. To fetch one (3.6 GB): {_FETCH}")
         question = "Go on with the built-in tiny model, a toy that knows shapes and short speech?"
-        if typer.confirm(question, err=True):
+        # Not with input(), which prompts on standard output.
+        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().lower() in ("y", "yes"):
             return "tiny"
     raise NoModelError(_FETCH)
 
@@ -82,9 +85,7 @@ def run_each(
                 if len(inputs) == 1 and not run.json:
                     raise
                 codes.append(exit_code_of(error))
-                if run.debug:
-                    raise
-                say_error(error)
+                say_error(error, debug=run.debug)
                 if run.json:
                     write_json(stream, failure(given, error))
     if codes:

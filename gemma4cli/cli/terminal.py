@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import traceback
 from typing import TextIO
 
 # C0 but for tab and newline, DEL, C1; they would move the cursor, ring or recolour.
@@ -37,6 +38,8 @@ def say(line: str) -> None:
     sys.stderr.flush()
 
 
-def say_error(problem: object) -> None:
-    """An error as one line, whatever the names in it hold."""
+def say_error(problem: object, *, debug: bool = False) -> None:
+    """An error as one line, whatever the names in it hold; behind its traceback for debugging."""
+    if debug:
+        traceback.print_exc()
     say("g4: " + " ".join(str(problem).splitlines()))

@@ -116,7 +116,8 @@ def quantize_layers(network: Gemma4, weights: Weights, raw_config: Json) -> set[
     Bits and group size follow from the tensors' shapes, so overrides per layer need no names; the
     mode is affine where there are biases, else the config's.
     """
-    section = raw_config.get("quantization") or raw_config.get("quantization_config") or {}
+    section = raw_config.get("quantization") or raw_config.get("quantization_config")
+    section = section if isinstance(section, Mapping) else {}
     modes = {
         canonical_name(key): value.get("mode")
         for key, value in section.items()
@@ -140,8 +141,8 @@ def quantize_layers(network: Gemma4, weights: Weights, raw_config: Json) -> set[
     return kinds
 
 
-def _kind_of(path: str, mode: str | None, width: int, packed: int, groups: int) -> Quantization:
-    if mode not in _KINDS:
+def _kind_of(path: str, mode: object, width: int, packed: int, groups: int) -> Quantization:
+    if not isinstance(mode, str) or mode not in _KINDS:
         raise CheckpointError(
             "config.json", f"quantization of {path} has mode {mode!r}; known: {', '.join(_KINDS)}"
         )

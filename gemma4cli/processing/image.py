@@ -31,21 +31,34 @@ def fitted_size(
     return rows * unit, columns * unit
 
 
+def fit(
+    pixels: npt.NDArray[np.uint8], budget: int, config: VisionProcessorConfig
+) -> npt.NDArray[np.uint8]:
+    """An RGB image uint8 ``[H, W, 3]`` at its fitted size."""
+    given = pixels.shape[0], pixels.shape[1]
+    height, width = fitted_size(*given, budget, config)
+    if (height, width) == given:
+        return pixels
+    image = PillowImage.fromarray(pixels)
+    return np.asarray(image.resize((width, height), PillowImage.Resampling.BICUBIC))
+
+
 def image_features(
     pixels: npt.NDArray[np.uint8], budget: int, config: VisionProcessorConfig, *, unified: bool
 ) -> ImageFeatures:
-    """Patches of an RGB image uint8 ``[H, W, 3]``.
+    """Patches of an RGB image uint8 ``[H, W, 3]`` of any size."""
+    return patch_features(fit(pixels, budget, config), config, unified=unified)
+
+
+def patch_features(
+    pixels: npt.NDArray[np.uint8], config: VisionProcessorConfig, *, unified: bool
+) -> ImageFeatures:
+    """Patches of an image that ``fit`` has sized.
 
     Towers take patches of ``patch_size`` and pool them; the 12B takes the pooled squares whole.
     """
-    given = pixels.shape[0], pixels.shape[1]
-    height, width = fitted_size(*given, budget, config)
-    if (height, width) != given:
-        image = PillowImage.fromarray(pixels)
-        resized = image.resize((width, height), PillowImage.Resampling.BICUBIC)
-        pixels = np.asarray(resized)
     side = config.patch_size * config.pooling if unified else config.patch_size
-    rows, columns = height // side, width // side
+    rows, columns = pixels.shape[0] // side, pixels.shape[1] // side
     squares = pixels.reshape(rows, side, columns, side, 3).swapaxes(1, 2)
     levels = (np.arange(256) * config.rescale_factor).astype(np.float32)
     soft_tokens = rows * columns if unified else rows * columns // config.pooling**2

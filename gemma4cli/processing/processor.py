@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ..decoded import SAMPLE_RATE, AudioClip, Decoded, Image, VideoClip
 from ..errors import MediaDecodeError, UnsupportedModalityError
 from ..messages import AudioPart, ImagePart, Message, VideoPart
 from .audio import audio_features
 from .config import MelConfig, ProcessorConfig
-from .image import image_features
+from .image import fit, image_features, patch_features
 from .inputs import AudioFeatures, ImageFeatures, MediaFeatures, ModelInputs
 from .pieces import MediaKind
 from .prompt import (
@@ -27,6 +30,7 @@ from .prompt import (
 from .tokenizer import Tokenizer
 
 MediaPart = ImagePart | AudioPart | VideoPart
+Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,17 +64,22 @@ class Processor:
             lack = "this checkpoint has no vision input"
             raise UnsupportedModalityError(kind, self.model, lack)
 
+    def fit_frame(self, pixels: Pixels, budget: int | None = None) -> Pixels:
+        """A video frame at the size that ``prepare`` takes: small, so that a clip fits memory."""
+        return fit(pixels, budget or self.config.vision.video_budget, self.config.vision)
+
     def prepare(
         self,
         messages: Sequence[Message],
         media: Sequence[Decoded],
         *,
         budget: int | None = None,
-        video_budget: int | None = None,
         think: bool = False,
         tools: Sequence[Mapping[str, Any]] = (),
     ) -> ModelInputs:
         """Model inputs of a conversation; ``media`` holds one item per media part, in order.
+
+        Images may have any size; the frames of videos come through ``fit_frame``.
 
         Raises PromptError where the conversation does not suit the model, MediaDecodeError for a
         clip that is too short to be heard.
@@ -91,7 +100,7 @@ class Processor:
                 slots.append(AudioSlot(soft_tokens=audio.soft_tokens))
                 features.append(audio)
             else:
-                slot, frames = self._video(item, video_budget or vision.video_budget)
+                slot, frames = self._video(item)
                 slots.append(slot)
                 features += frames
         prompt = build_prompt(
@@ -114,11 +123,14 @@ class Processor:
             notices=tuple(notices),
         )
 
-    def _image(self, pixels: Any, budget: int) -> ImageFeatures:
+    def _image(self, pixels: Pixels, budget: int) -> ImageFeatures:
         return image_features(pixels, budget, self.config.vision, unified=self.unified)
 
-    def _video(self, clip: VideoClip, budget: int) -> tuple[VideoSlot, list[ImageFeatures]]:
-        frames = [self._image(frame.pixels, budget) for frame in clip.frames]
+    def _video(self, clip: VideoClip) -> tuple[VideoSlot, list[ImageFeatures]]:
+        frames = [
+            patch_features(frame.pixels, self.config.vision, unified=self.unified)
+            for frame in clip.frames
+        ]
         times = (frame.seconds for frame in clip.frames)
         labels = tuple(
             (seconds, image.soft_tokens) for seconds, image in zip(times, frames, strict=True)

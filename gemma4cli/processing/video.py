@@ -23,7 +23,7 @@ def frame_times(
     """
     end = duration if end is None else min(end, duration)
     span = max(0.0, end - start)
-    count = max_frames
+    count = max_frames if span > 0 else 1
     if fps is not None:
         count = min(count, max(1, math.ceil(span * fps - 1e-9)))
     if frame_count is not None and duration > 0:

@@ -166,7 +166,7 @@ def test_stream_never_fails_on_random_ids(tiny: Tokenizer) -> None:
 def test_unknown_control_token_is_named(tiny: Tokenizer) -> None:
     assert not tiny.has_control("<|dance|>")
     assert tiny.has_control("<|turn>")
-    with pytest.raises(CheckpointError, match=r"tiny\.tokenizer\.json: .*<\|dance\|>"):
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json: .*<\|dance\|>"):
         tiny.control_id("<|dance|>")
 
 
