@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ModelNotFoundError
+from ..models.config import FAMILIES
 from .catalog import BUILTIN, CATALOG, alias_of, entry_of
 
 _MEMORY_SHARE = 0.7
@@ -111,4 +112,4 @@ def _is_gemma4(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     kind = config.get("model_type") if isinstance(config, dict) else None
-    return isinstance(kind, str) and kind in ("gemma4", "gemma4_text", "gemma4_unified")
+    return isinstance(kind, str) and kind in FAMILIES

@@ -17,12 +17,13 @@ LayerType = Literal["sliding_attention", "full_attention"]
 _LAYER_TYPES = get_args(LayerType)
 
 _FILE = "config.json"
-_FAMILIES = {
+FAMILIES = {
     "gemma4": "gemma4",
     "gemma4_text": "gemma4",
     "gemma4_unified": "gemma4_unified",
     "gemma4_unified_text": "gemma4_unified",
 }
+"""Model types that g4 runs, and the architecture of each."""
 
 
 def need(section: Json, key: str, kind: type | tuple[type, ...], where: str) -> Any:
@@ -100,7 +101,8 @@ class TextConfig:
         return self.num_layers - self.num_kv_shared_layers
 
     @classmethod
-    def from_dict(cls, raw: Json) -> TextConfig:
+    def from_dict(cls, raw: Json, *, tied: bool | None = None) -> TextConfig:
+        """``tied``: the outer config's word on tied embeddings, which wins as in transformers."""
         where = "text_config"
         _require_value(raw, "attention_bias", False, where)
         _require_value(raw, "hidden_activation", "gelu_pytorch_tanh", where)
@@ -139,7 +141,9 @@ class TextConfig:
             ple_size=ple_size,
             ple_vocab_size=(need(raw, "vocab_size_per_layer_input", int, where) if ple_size else 0),
             moe=_moe(raw),
-            tied_embeddings=need(raw, "tie_word_embeddings", bool, where),
+            tied_embeddings=(
+                need(raw, "tie_word_embeddings", bool, where) if tied is None else tied
+            ),
             logit_softcap=need(raw, "final_logit_softcapping", (float, type(None)), where),
             vision_blocks=bidirectional == "vision",
         )
@@ -351,12 +355,12 @@ class Gemma4Config:
         CheckpointError for a missing or odd value.
         """
         model_type = raw.get("model_type")
-        if not isinstance(model_type, str) or model_type not in _FAMILIES:
+        if not isinstance(model_type, str) or model_type not in FAMILIES:
             raise UnsupportedModelError(
                 f"a checkpoint of type {model_type!r}", "g4 runs Gemma 4 only"
             )
         _refuse_foreign_quantization(raw)
-        unified = _FAMILIES[model_type] == "gemma4_unified"
+        unified = FAMILIES[model_type] == "gemma4_unified"
         if model_type.endswith("_text"):
             return cls(
                 unified=unified,
@@ -370,7 +374,9 @@ class Gemma4Config:
         audio_class = UnifiedAudioConfig if unified else AudioConfig
         return cls(
             unified=unified,
-            text=TextConfig.from_dict(need(raw, "text_config", Mapping, _FILE)),
+            text=TextConfig.from_dict(
+                need(raw, "text_config", Mapping, _FILE), tied=raw.get("tie_word_embeddings")
+            ),
             vision=vision_class.from_dict(vision) if vision else None,
             audio=audio_class.from_dict(audio) if audio else None,
             placeholders=PlaceholderIds(

@@ -1,0 +1,61 @@
+"""No test sees the network, the user's settings or another test's files.
+
+The models that most tests run are loaded once.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from gemma4cli.api import load
+from gemma4cli.engine.backend import prepare_backend
+from gemma4cli.engine.model import LoadedModel
+from gemma4cli.options import LoadOptions
+
+PARITY = Path(__file__).parents[1] / "fixtures" / "parity"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """huggingface_hub reads its variables when it is imported, so they are set before any test.
+
+    Tests of single layers load no model, which would prepare MLX for them.
+    """
+    home = tempfile.TemporaryDirectory(prefix="g4-tests-")
+    config.add_cleanup(home.cleanup)
+    os.environ.update(HF_HUB_OFFLINE="1", HF_HOME=home.name, HF_HUB_CACHE=f"{home.name}/hub")
+    prepare_backend()
+
+
+@pytest.fixture(autouse=True)
+def _isolation(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Fresh XDG folders, no variables of g4's, a terminal of 80 columns without colour."""
+    for name in [name for name in os.environ if name.startswith(("G4_", "_G4_"))]:
+        monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("xdg")
+    for name in ("CONFIG", "DATA", "STATE", "CACHE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture(scope="session")
+def tiny() -> LoadedModel:
+    """The model that ships inside the package."""
+    return load("tiny")
+
+
+@pytest.fixture(scope="session")
+def parity_model() -> Callable[[str], LoadedModel]:
+    """Loads a parity checkpoint by its name ("e2b"), once, in float32."""
+
+    @cache
+    def load_arch(arch: str) -> LoadedModel:
+        return load(str(PARITY / "checkpoints" / arch), options=LoadOptions(dtype="float32"))
+
+    return load_arch

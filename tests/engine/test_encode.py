@@ -1,0 +1,151 @@
+"""Each distinct medium goes through its tower once, and its soft tokens land in their places."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from goldens import inputs_of, soft_tokens_of
+
+from gemma4cli.engine.model import FeatureCache, LoadedModel
+from gemma4cli.errors import NonFiniteError, PlaceholderMismatchError
+from gemma4cli.models.gemma4 import Gemma4
+from gemma4cli.processing.inputs import ModelInputs
+
+ParityModel = Callable[[str], LoadedModel]
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """What goes through the towers: the kind, and how many at once."""
+    seen: list[tuple[str, int]] = []
+    images, audio = Gemma4.encode_images, Gemma4.encode_audio
+
+    def encode_images(self: Gemma4, patches: mx.array, grid: tuple[int, int]) -> mx.array:
+        seen.append(("image", len(patches)))
+        return images(self, patches, grid)
+
+    def encode_audio(self: Gemma4, features: mx.array) -> mx.array:
+        seen.append(("audio", 1))
+        return audio(self, features)
+
+    monkeypatch.setattr(Gemma4, "encode_images", encode_images)
+    monkeypatch.setattr(Gemma4, "encode_audio", encode_audio)
+    return seen
+
+
+def fresh(model: LoadedModel, limit: int = 64) -> LoadedModel:
+    return dataclasses.replace(model, soft_tokens=FeatureCache(limit))
+
+
+def twice(inputs: ModelInputs) -> ModelInputs:
+    """A prompt whose media come again behind it."""
+    length = len(inputs.ids)
+    again = [
+        dataclasses.replace(s, start=s.start + length, end=s.end + length) for s in inputs.spans
+    ]
+    return dataclasses.replace(
+        inputs, ids=inputs.ids * 2, spans=(*inputs.spans, *again), features=inputs.features * 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("case", "calls"),
+    [("image_70", [("image", 1)]), ("audio", [("audio", 1)]), ("video", [("image", 4)])],
+)
+def test_same_medium_is_encoded_once(
+    case: str,
+    calls: list[tuple[str, int]],
+    parity_model: ParityModel,
+    counted: list[tuple[str, int]],
+) -> None:
+    """Within a prompt, and from turn to turn. Frames of one size go through together."""
+    model = fresh(parity_model("e2b"))
+    inputs = twice(inputs_of(model, case))
+    soft_tokens = soft_tokens_of(model, inputs)
+    assert counted == calls
+    half = len(soft_tokens) // 2
+    for first, second in zip(soft_tokens[:half], soft_tokens[half:], strict=True):
+        assert first.values is second.values
+        assert second.start == first.start + len(inputs.ids) // 2
+    soft_tokens_of(model, inputs)
+    assert counted == calls
+
+
+def test_images_of_other_sizes_go_alone(
+    parity_model: ParityModel, counted: list[tuple[str, int]]
+) -> None:
+    model = fresh(parity_model("e2b"))
+    inputs = inputs_of(model, "images")
+    grids = [feature.grid for feature in inputs.features]
+    assert len(set(grids)) == len(grids) > 1
+    soft_tokens_of(model, inputs)
+    assert counted == [("image", 1)] * len(grids)
+
+
+def test_more_media_than_are_kept(
+    parity_model: ParityModel, counted: list[tuple[str, int]]
+) -> None:
+    """What the cache dropped is encoded again, and stands in its own place."""
+    kept = parity_model("e2b")
+    inputs = inputs_of(kept, "video")
+    few, many = (soft_tokens_of(fresh(kept, limit), inputs) for limit in (2, 64))
+    assert len(few) == 4
+    for first, second in zip(few, many, strict=True):
+        assert first.start == second.start
+        np.testing.assert_allclose(np.array(first.values), np.array(second.values), atol=1e-4)
+    assert counted == [("image", 4), ("image", 1), ("image", 1), ("image", 4)]
+
+
+def test_oldest_leave_the_cache_first() -> None:
+    cache = FeatureCache(2)
+    for name in ("a", "b"):
+        cache.put(name, mx.zeros(1))
+    assert cache.get("a") is not None
+    cache.put("c", mx.zeros(1))
+    assert [name for name in "abc" if cache.get(name) is not None] == ["a", "c"]
+
+
+# What must not happen
+
+
+@pytest.mark.parametrize(
+    ("case", "kind"), [("image_70", "image"), ("audio", "audio"), ("video", "video")]
+)
+@pytest.mark.parametrize("change", [-1, 1])
+def test_other_number_of_soft_tokens(
+    case: str, kind: str, change: int, parity_model: ParityModel
+) -> None:
+    """Neither dropped nor filled up: refused, with both numbers."""
+    model = fresh(parity_model("e2b"))
+    inputs = inputs_of(model, case)
+    first, *others = inputs.spans
+    spans = (dataclasses.replace(first, end=first.end + change), *others)
+    with pytest.raises(PlaceholderMismatchError) as caught:
+        soft_tokens_of(model, dataclasses.replace(inputs, spans=spans))
+    count = first.end - first.start
+    assert caught.value.kind == kind
+    assert (caught.value.placeholders, caught.value.soft_tokens) == (count + change, count)
+    assert f"{count + change} {kind} placeholders but {count}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("case", "broken"), [("image_70", "embed_vision"), ("audio", "embed_audio")]
+)
+def test_soft_tokens_that_are_no_numbers(
+    case: str, broken: str, parity_model: ParityModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused, and not kept for the next turn."""
+    model = fresh(parity_model("e2b"))
+    inputs = inputs_of(model, case)
+    projection = model.network[broken].embedding_projection
+    with monkeypatch.context() as patch:
+        patch.setitem(projection, "weight", projection.weight * mx.nan)
+        with pytest.raises(NonFiniteError) as caught:
+            soft_tokens_of(model, inputs)
+    assert caught.value.where == "encoding media"
+    assert model.soft_tokens.get(inputs.features[0].digest) is None
+    assert mx.isfinite(soft_tokens_of(model, inputs)[0].values).all().item()

@@ -1,0 +1,375 @@
+"""A run from prompt to last event: why it ends, what it reports, how it fails and is cancelled."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+from checkpoints import PARITY, json_of, tensors_of, variant
+from goldens import FOLDER, golden, inputs_of, soft_tokens_of
+
+from gemma4cli.api import load, stream_generate
+from gemma4cli.engine import generate as generate_module
+from gemma4cli.engine.decode import decode_tokens
+from gemma4cli.engine.generate import generate, make_prefill
+from gemma4cli.engine.model import FeatureCache, LoadedModel
+from gemma4cli.engine.sampling import make_sampler, suppress
+from gemma4cli.errors import ContextLengthError, NonFiniteError
+from gemma4cli.events import (
+    EncodeProgress,
+    Event,
+    Finished,
+    Notice,
+    PrefillProgress,
+    TextDelta,
+    ThoughtDelta,
+)
+from gemma4cli.models.gemma4 import Gemma4
+from gemma4cli.options import GenerateOptions
+from gemma4cli.processing.inputs import ModelInputs
+
+ParityModel = Callable[[str], LoadedModel]
+Script = Callable[[Sequence[int]], None]
+GREEDY = GenerateOptions(max_tokens=6, temperature=0)
+PHOTO = FOLDER / "media" / "square.png"
+
+
+def finished(events: Iterator[Event]) -> Finished:
+    *_, last = events
+    assert isinstance(last, Finished)
+    return last
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Script:
+    """Lets the model "generate" given ids, over and over."""
+
+    def play(ids: Sequence[int]) -> None:
+        def tokens(*args: object, **kwargs: object) -> Iterator[int]:
+            while True:
+                yield from ids
+
+        monkeypatch.setattr(generate_module, "decode_tokens", tokens)
+
+    return play
+
+
+@pytest.fixture
+def question(tiny: LoadedModel) -> ModelInputs:
+    return inputs_of(tiny, "text_short")
+
+
+# Why a run ends
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_every_stop_id_ends_the_turn(index: int, parity_model: ParityModel, script: Script) -> None:
+    model = parity_model("e2b")
+    assert len(model.generation.stop_ids) == 3
+    stop = sorted(model.generation.stop_ids)[index]
+    script([60, 61, stop, 62])
+    last = finished(generate(model, inputs_of(model, "text_short"), GREEDY))
+    assert (last.reason, last.token_ids) == ("stop", (60, 61))
+    assert last.usage.completion_tokens == 2
+
+
+def test_answer_may_be_empty(tiny: LoadedModel, question: ModelInputs, script: Script) -> None:
+    script([min(tiny.generation.stop_ids)])
+    last = finished(generate(tiny, question, GREEDY))
+    assert (last.reason, last.text, last.token_ids) == ("stop", "", ())
+
+
+@pytest.mark.parametrize("limit", [1, 2, 6])
+def test_max_tokens(limit: int, tiny: LoadedModel, question: ModelInputs, script: Script) -> None:
+    """Thoughts and answer together."""
+    tokenizer = tiny.processor.tokenizer
+    ids = [tokenizer.control_id("<|channel>"), *tokenizer.encode("thought\nno end to it")]
+    script(ids)
+    options = dataclasses.replace(GREEDY, max_tokens=limit)
+    last = finished(generate(tiny, question, options))
+    assert last.reason == "length"
+    assert last.token_ids == tuple(ids[:limit])
+
+
+def narrow(model: LoadedModel, limit: int, patch: pytest.MonkeyPatch) -> None:
+    text = dataclasses.replace(model.network.config.text, max_positions=limit)
+    config = dataclasses.replace(model.network.config, text=text)
+    patch.setattr(model.network, "config", config)
+
+
+@pytest.mark.parametrize("room", [1, 3])
+def test_context_is_full(
+    room: int,
+    tiny: LoadedModel,
+    question: ModelInputs,
+    script: Script,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Prompt and answer fill it to the last token."""
+    script(range(100, 120))
+    narrow(tiny, len(question.ids) + room, monkeypatch)
+    last = finished(generate(tiny, question, GREEDY))
+    assert last.reason == "context"
+    assert len(last.token_ids) == room
+
+
+@pytest.mark.parametrize("excess", [0, 1, 7])
+def test_prompt_longer_than_the_context(
+    excess: int, parity_model: ParityModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused before anything is encoded."""
+    model = parity_model("e2b")
+    inputs = inputs_of(model, "image_70")
+    narrow(model, len(inputs.ids) - excess, monkeypatch)
+    monkeypatch.setattr(Gemma4, "encode_images", None)
+    with pytest.raises(ContextLengthError) as caught:
+        next(generate(model, inputs, GREEDY))
+    assert (caught.value.tokens, caught.value.limit) == (len(inputs.ids), len(inputs.ids) - excess)
+
+
+@pytest.mark.parametrize("guard", [True, False])
+def test_repetition(guard: bool, tiny: LoadedModel, question: ModelInputs, script: Script) -> None:
+    script([200, 201, 202])
+    options = GenerateOptions(max_tokens=150, temperature=0, repetition_guard=guard)
+    last = finished(generate(tiny, question, options))
+    assert (last.reason, len(last.token_ids)) == (("repetition", 128) if guard else ("length", 150))
+
+
+# What a run reports
+
+
+def test_events_of_a_run(parity_model: ParityModel) -> None:
+    model = dataclasses.replace(parity_model("e2b"), soft_tokens=FeatureCache())
+    inputs = inputs_of(model, "image_70")
+    events = list(generate(model, inputs, GREEDY))
+    encode = [event for event in events if isinstance(event, EncodeProgress)]
+    prefill = [event for event in events if isinstance(event, PrefillProgress)]
+    texts = [event.text for event in events if isinstance(event, TextDelta)]
+    last = events[-1]
+    assert isinstance(last, Finished)
+    assert [(event.done, event.total) for event in encode] == [(0, 1), (1, 1)]
+    assert prefill[0].done == 0
+    assert prefill[-1].done == prefill[-1].total == len(inputs.ids)
+    assert "".join(texts) == last.text
+    assert events.index(encode[-1]) < events.index(prefill[0])
+    assert last.usage.prompt_tokens == len(inputs.ids)
+    assert last.usage.soft_tokens == inputs.spans[0].end - inputs.spans[0].start > 50
+    assert last.usage.completion_tokens == len(last.token_ids)
+    assert min(last.timings.encode, last.timings.prefill, last.timings.decode) > 0
+
+
+def test_thoughts_are_reported_apart(
+    tiny: LoadedModel, question: ModelInputs, script: Script
+) -> None:
+    tokenizer = tiny.processor.tokenizer
+    thought = [
+        tokenizer.control_id("<|channel>"),
+        *tokenizer.encode("thought\nhmm"),
+        tokenizer.control_id("<channel|>"),
+    ]
+    script([*thought, *tokenizer.encode("well"), min(tiny.generation.stop_ids)])
+    options = GenerateOptions(max_tokens=100, temperature=0)
+    events = list(generate(tiny, question, options))
+    last = finished(iter(events))
+    assert (last.thoughts, last.text) == ("hmm", "well")
+    assert "".join(e.text for e in events if isinstance(e, ThoughtDelta)) == "hmm"
+    assert "".join(e.text for e in events if isinstance(e, TextDelta)) == "well"
+
+
+def test_unfinished_character_comes_at_last(
+    tiny: LoadedModel, question: ModelInputs, script: Script
+) -> None:
+    bytes_of = {byte: token for token, byte in tiny.processor.tokenizer.byte_values.items()}
+    script([bytes_of[byte] for byte in "é😀".encode()])
+    events = list(generate(tiny, question, dataclasses.replace(GREEDY, max_tokens=5)))
+    assert [e.text for e in events if isinstance(e, TextDelta)] == ["é", "\ufffd"]
+    assert finished(iter(events)).text == "é\ufffd"
+
+
+def test_notices_come_first(tiny: LoadedModel, question: ModelInputs) -> None:
+    told = dataclasses.replace(question, notices=("one", "two"))
+    events = list(generate(tiny, told, GREEDY))
+    assert events[:2] == [Notice(text="one"), Notice(text="two")]
+
+
+# What is generated
+
+
+def test_greedy_run_is_the_references(parity_model: ParityModel) -> None:
+    model = parity_model("e2b")
+    last = finished(generate(model, inputs_of(model, "text"), GREEDY))
+    reference = golden("e2b")["text/greedy"][:6].tolist()
+    assert list(last.token_ids) == reference[: len(last.token_ids)]
+    assert last.reason == "length" or reference[len(last.token_ids)] in model.generation.stop_ids
+
+
+def test_seed_repeats_a_run(parity_model: ParityModel) -> None:
+    model = parity_model("31b")
+    inputs = inputs_of(model, "text_short")
+
+    def run(seed: int) -> tuple[int, ...]:
+        options = GenerateOptions(max_tokens=12, temperature=1.5, top_k=0, top_p=1, seed=seed)
+        return finished(generate(model, inputs, options)).token_ids
+
+    assert run(3) == run(3)
+    assert len({run(seed) for seed in range(4)}) > 1
+
+
+def test_checkpoint_says_how_to_sample(
+    tiny: LoadedModel, question: ModelInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where options are silent; an option of nought counts as one."""
+    asked: list[dict[str, object]] = []
+
+    def spy(**settings: object) -> object:
+        asked.append(settings)
+        return make_sampler(temperature=0, top_p=1, top_k=0)
+
+    monkeypatch.setattr(generate_module, "make_sampler", spy)
+    generation = dataclasses.replace(tiny.generation, temperature=0.9, top_p=0.95, top_k=64)
+    model = dataclasses.replace(tiny, generation=generation)
+    for options in (
+        GenerateOptions(max_tokens=1),
+        GenerateOptions(max_tokens=1, temperature=0, top_p=0.5, top_k=0),
+    ):
+        list(generate(model, question, options))
+    assert [(a["temperature"], a["top_p"], a["top_k"]) for a in asked] == [
+        (0.9, 0.95, 64),
+        (0, 0.5, 0),
+    ]
+
+
+def test_suppressed_ids_are_not_generated(parity_model: ParityModel) -> None:
+    """With all but one id suppressed, that one comes."""
+    model = parity_model("12b")
+    vocab_size = model.network.config.text.vocab_size
+    assert len(model.generation.suppressed_ids) == 2
+    others = tuple(i for i in range(vocab_size) if i != 77)
+    generation = dataclasses.replace(model.generation, suppressed_ids=others)
+    forced = dataclasses.replace(model, generation=generation)
+    inputs = inputs_of(model, "text_short")
+    for options in (GREEDY, GenerateOptions(max_tokens=6, temperature=2.0, top_k=50)):
+        assert finished(generate(forced, inputs, options)).token_ids == (77,) * 6
+
+
+@pytest.mark.parametrize("arch", ["e2b", "26b"])
+def test_looking_ahead_changes_nothing(arch: str, parity_model: ParityModel) -> None:
+    model = parity_model(arch)
+    inputs = inputs_of(model, "text_short")
+    runs = []
+    for lookahead in (False, True):
+        cache = model.network.language_model.make_cache()
+        *_, logits = make_prefill(model, inputs, [], 512).run(cache)
+        tokens = decode_tokens(
+            model.network,
+            cache,
+            logits,
+            make_sampler(temperature=0.8, top_p=0.9, top_k=20, key=mx.random.key(1)),
+            bias=suppress(logits.shape[-1], [5]),
+            lookahead=lookahead,
+        )
+        runs.append(list(islice(tokens, 40)))
+    assert runs[0] == runs[1]
+    assert len(set(runs[0])) > 3
+
+
+# Failing, and being cancelled
+
+
+@pytest.mark.parametrize("value", [mx.nan, mx.inf])
+@pytest.mark.parametrize("lookahead", [False, True])
+def test_weights_that_are_no_numbers(
+    value: float, lookahead: bool, tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    norm = tiny.network.language_model.model.norm
+    inputs = inputs_of(tiny, "text_short")
+    monkeypatch.setattr(generate_module, "on_cpu", lambda: not lookahead)
+    monkeypatch.setitem(norm, "weight", norm.weight * value)
+    monkeypatch.setattr(
+        tiny.network.language_model,
+        "config",
+        dataclasses.replace(tiny.network.config.text, logit_softcap=None),
+    )
+    with pytest.raises(NonFiniteError) as caught:
+        list(generate(tiny, inputs, GREEDY))
+    assert caught.value.where == "decoding"
+
+
+def test_capped_logits_of_broken_weights(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    norm = tiny.network.language_model.model.norm
+    monkeypatch.setitem(norm, "weight", norm.weight * mx.nan)
+    with pytest.raises(NonFiniteError):
+        list(generate(tiny, inputs_of(tiny, "text_short"), GREEDY))
+
+
+@pytest.mark.parametrize(
+    "kind", [EncodeProgress, PrefillProgress, TextDelta], ids=lambda kind: kind.__name__
+)
+def test_closing_the_stream_cancels(
+    kind: type[Event], tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At any event; nothing is computed from there on, and the model runs as before."""
+    model = dataclasses.replace(tiny, soft_tokens=FeatureCache())
+    before = finished(stream_generate(model, "What?", images=[PHOTO], options=GREEDY))
+    fresh = dataclasses.replace(tiny, soft_tokens=FeatureCache())
+    stream = stream_generate(fresh, "What?", images=[PHOTO], options=GREEDY)
+    seen = next(event for event in stream if isinstance(event, kind))
+    assert isinstance(seen, kind)
+    calls: list[object] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Gemma4, "__call__", lambda *args: calls.append(args))
+        patch.setattr(Gemma4, "fill", lambda *args: calls.append(args))
+        stream.close()
+    assert (list(stream), calls) == ([], [])
+    after = finished(stream_generate(fresh, "What?", images=[PHOTO], options=GREEDY))
+    assert after.token_ids == before.token_ids
+
+
+# What is read
+
+
+def read_bytes() -> int:
+    """Bytes that this process has read so far."""
+    with open("/proc/self/io") as file:
+        fields = dict(line.split(": ") for line in file)
+    return int(fields["rchar"])
+
+
+def with_large_tower(kind: str, target: Path) -> Path:
+    """A checkpoint whose tower alone has 20 MB."""
+    source = PARITY / "e2b"
+    tensors, config = tensors_of(source), json_of(source)
+
+    def put(name: str, *shape: int) -> None:
+        tensors[f"model.{name}"] = mx.zeros(shape, mx.bfloat16)
+
+    if kind == "vision":
+        config["vision_config"]["position_embedding_size"] = rows = 210_000
+        put("vision_tower.patch_embedder.position_embedding_table", 2, rows, 24)
+    else:
+        config["audio_config"]["output_proj_dims"] = width = 210_000
+        put("audio_tower.output_proj.weight", width, config["audio_config"]["hidden_size"])
+        put("audio_tower.output_proj.bias", width)
+        put("embed_audio.embedding_projection.weight", config["text_config"]["hidden_size"], width)
+    return variant(source, target, tensors=tensors, config=config)
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize(("tower", "case"), [("vision", "image_70"), ("audio", "audio")])
+def test_text_alone_reads_no_tower(tower: str, case: str, tmp_path: Path) -> None:
+    """Neither loading nor answering does; the same model reads it for what needs it."""
+    folder = with_large_tower(tower, tmp_path)
+    start = read_bytes()
+    model = load(str(folder))
+    finished(generate(model, inputs_of(model, "text_short"), GREEDY))
+    after_text = read_bytes()
+    soft_tokens_of(model, inputs_of(model, case))
+    after_media = read_bytes()
+    assert after_text - start < 2_000_000
+    assert after_media - after_text > 20_000_000

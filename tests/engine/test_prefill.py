@@ -1,0 +1,244 @@
+"""However a prompt is cut into chunks, the model says the same; and nothing is computed in vain."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable, Iterator
+from itertools import islice, pairwise
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from goldens import ARCHS, inputs_of, logits_of, soft_tokens_of
+
+from gemma4cli.engine.decode import decode_tokens
+from gemma4cli.engine.generate import make_prefill
+from gemma4cli.engine.model import LoadedModel
+from gemma4cli.engine.prefill import chunk_ends
+from gemma4cli.engine.sampling import make_sampler
+from gemma4cli.events import PrefillProgress
+from gemma4cli.models.language import LanguageModel
+from gemma4cli.models.masks import Masks
+from gemma4cli.models.mlx_lm_parts import DecoderLayer
+from gemma4cli.options import LoadOptions
+from gemma4cli.processing.prompt import MediaSpan
+
+ParityModel = Callable[[str], LoadedModel]
+STEPS = (1, 2, 3, 7, 16, 33, 64, 512)
+GREEDY = make_sampler(temperature=0, top_p=1, top_k=0)
+TOLERANCE = 1e-3
+"""Other chunks add numbers in another order; measured on a CPU: up to 3e-5."""
+
+
+def span(start: int, end: int, kind: str = "image") -> MediaSpan:
+    return MediaSpan(kind=kind, start=start, end=end, item=0)
+
+
+# Chunks
+
+
+def test_chunks_as_drawn() -> None:
+    assert chunk_ends(10, 4, [span(2, 7)]) == [2, 7, 9, 10]
+
+
+@pytest.mark.parametrize(
+    ("length", "step", "spans", "ends"),
+    [
+        (1, 4, [], [1]),
+        (2, 4, [], [1, 2]),
+        (5, 4, [], [4, 5]),
+        (9, 4, [], [4, 8, 9]),
+        (9, 100, [], [8, 9]),
+        (9, 1, [], [1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        (9, 1, [span(0, 5)], [5, 6, 7, 8, 9]),
+        (9, 3, [span(3, 6)], [3, 6, 8, 9]),
+        (9, 4, [span(1, 3), span(3, 6)], [3, 7, 8, 9]),
+        (9, 4, [span(2, 7, "audio")], [4, 8, 9]),
+        (9, 4, [span(2, 7, "video")], [2, 7, 8, 9]),
+        (6, 4, [span(2, 6)], [2, 6]),
+    ],
+)
+def test_chunk_ends(length: int, step: int, spans: list[MediaSpan], ends: list[int]) -> None:
+    assert chunk_ends(length, step, spans) == ends
+
+
+def layouts(count: int) -> Iterator[tuple[int, int, list[MediaSpan]]]:
+    """Random lengths, steps and media, with text at the end as every prompt has."""
+    rng = random.Random(5)
+    for _ in range(count):
+        at, spans = rng.randrange(6), []
+        for _ in range(rng.randrange(5)):
+            size = rng.randrange(1, 30)
+            spans.append(span(at, at + size, rng.choice(["image", "video", "audio"])))
+            at += size + rng.randrange(4)
+        yield at + rng.randrange(1, 30), rng.randrange(1, 40), spans
+
+
+def test_chunks_of_any_prompt() -> None:
+    for length, step, spans in layouts(500):
+        ends = chunk_ends(length, step, spans)
+        chunks = list(pairwise([0, *ends]))
+        images = [s for s in spans if s.kind != "audio"]
+        assert ends[-1] == length
+        assert chunks[-1] == (length - 1, length)
+        for start, end in chunks:
+            assert start < end
+            held = [s for s in images if start <= s.start and s.end <= end]
+            assert all(s in held or s.end <= start or s.start >= end for s in images)
+            assert (
+                end - start <= step
+                or [(s.start, s.end) for s in held] == [(start, end)]
+                or (start == held[0].start and end == held[0].end)
+            )
+
+
+# Any chunk size
+
+
+@pytest.mark.parametrize(
+    ("arch", "case"), [("e2b", "turns_audio"), ("12b", "turns_audio"), ("26b", "images")]
+)
+def test_any_chunk_size_gives_the_same(arch: str, case: str, parity_model: ParityModel) -> None:
+    """Prompts with media, four times as long as the window."""
+    model = parity_model(arch)
+    inputs = inputs_of(model, case)
+    soft_tokens = soft_tokens_of(model, inputs)
+    seen: dict[int, tuple[np.ndarray, list[int]]] = {}
+    for step in STEPS:
+        cache = model.network.language_model.make_cache()
+        *_, logits = make_prefill(model, inputs, soft_tokens, step).run(cache)
+        assert isinstance(logits, mx.array)
+        tokens = decode_tokens(model.network, cache, logits, GREEDY, lookahead=False)
+        seen[step] = np.array(logits), list(islice(tokens, 8))
+    reference, greedy = seen[512]
+    for logits, tokens in seen.values():
+        np.testing.assert_allclose(logits, reference, atol=TOLERANCE)
+        assert tokens == greedy
+    assert len(inputs.ids) > 4 * model.network.config.text.sliding_window
+
+
+@pytest.mark.parametrize("step", [7, 33, 64])
+@pytest.mark.parametrize(
+    ("arch", "case"), [("e2b", "mixed"), ("12b", "mixed"), ("26b", "mixed_sight")]
+)
+def test_every_position_is_the_same(
+    arch: str, case: str, step: int, parity_model: ParityModel
+) -> None:
+    model = parity_model(arch)
+    inputs = inputs_of(model, case)
+    whole, cut = (np.array(logits_of(model, inputs, step=size)) for size in (512, step))
+    np.testing.assert_allclose(cut, whole, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("step", [33, 512])
+def test_open_full_layers_in_chunks(step: int, parity_model: ParityModel) -> None:
+    """The 12B's other mask rule differs, and is as indifferent to chunks."""
+    model = parity_model("12b")
+    opened = dataclasses.replace(model, options=LoadOptions(unified_full_attention_blocks=True))
+    inputs = inputs_of(model, "images")
+    whole = np.array(logits_of(opened, inputs))
+    assert np.abs(whole - np.array(logits_of(model, inputs))).max() > 1
+    cut = np.array(logits_of(opened, inputs, step=step))
+    np.testing.assert_allclose(cut, whole, atol=TOLERANCE)
+
+
+def test_other_models_have_no_other_mask_rule(parity_model: ParityModel) -> None:
+    model = parity_model("31b")
+    asked = dataclasses.replace(model, options=LoadOptions(unified_full_attention_blocks=True))
+    inputs = inputs_of(model, "image_70")
+    np.testing.assert_array_equal(
+        np.array(logits_of(asked, inputs)), np.array(logits_of(model, inputs))
+    )
+
+
+@pytest.mark.parametrize(
+    ("arch", "case"),
+    [(arch, "turns") for arch in ARCHS] + [("e4b", "turns_audio"), ("31b", "image_70")],
+)
+def test_decoding_equals_one_forward_pass(arch: str, case: str, parity_model: ParityModel) -> None:
+    """Token by token from a cache, past the window, against the whole prompt at once."""
+    model = parity_model(arch)
+    network = model.network
+    inputs = inputs_of(model, case)
+    behind_media = max((s.end for s in inputs.spans), default=0)
+    start = max(behind_media, len(inputs.ids) - 2 * network.config.text.sliding_window)
+    whole = np.array(logits_of(model, inputs))
+    prefix = dataclasses.replace(inputs, ids=inputs.ids[:start])
+    cache = network.language_model.make_cache()
+    soft_tokens = soft_tokens_of(model, inputs)
+    make_prefill(model, prefix, soft_tokens, 512).all_logits(cache)
+    nothing = Masks(full=None, sliding=None)
+    for position in range(start, len(inputs.ids)):
+        token = mx.array(inputs.ids[position])
+        logits = network(*network.embed(token), cache, nothing)[0, -1]
+        np.testing.assert_allclose(np.array(logits), whole[position], atol=TOLERANCE)
+    assert len(inputs.ids) - start >= 10
+
+
+# Other media, other answers
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_another_image_gives_other_logits(arch: str, parity_model: ParityModel) -> None:
+    """The prompts' ids are the same."""
+    model = parity_model(arch)
+    inputs = inputs_of(model, "image_70")
+    (feature,) = inputs.features
+    other = dataclasses.replace(feature, patches=1 - feature.patches, digest="other")
+    changed = dataclasses.replace(inputs, features=(other,))
+    first, second = (np.array(logits_of(model, given)) for given in (inputs, changed))
+    (image,) = inputs.spans
+    np.testing.assert_allclose(first[: image.start], second[: image.start], atol=1e-5)
+    assert np.abs(first - second)[image.start :].max() > 1
+
+
+# Nothing in vain
+
+
+def test_prefill_computes_what_is_needed(
+    parity_model: ParityModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Layers that share keys, and the vocabulary, see the last token only."""
+    model = parity_model("e2b")
+    config = model.network.config.text
+    layers: list[tuple[int, int]] = []
+    heads: list[tuple[int, ...]] = []
+    layer_call, head_call = DecoderLayer.__call__, LanguageModel.logits
+
+    def layer_spy(self: DecoderLayer, x: mx.array, *args: object, **kwargs: object) -> object:
+        layers.append((self.layer_idx, x.shape[1]))
+        return layer_call(self, x, *args, **kwargs)
+
+    def head_spy(self: LanguageModel, hidden: mx.array) -> mx.array:
+        heads.append(hidden.shape)
+        return head_call(self, hidden)
+
+    monkeypatch.setattr(DecoderLayer, "__call__", layer_spy)
+    monkeypatch.setattr(LanguageModel, "logits", head_spy)
+    inputs = inputs_of(model, "text")
+    cache = model.network.language_model.make_cache()
+    events = list(make_prefill(model, inputs, [], 100).run(cache))
+    assert heads == [(1, 1, config.hidden_size)]
+    sharing = range(config.num_stored_layers, config.num_layers)
+    assert [entry for entry in layers if entry[0] in sharing] == [(i, 1) for i in sharing]
+    length = len(inputs.ids)
+    for index in range(config.num_stored_layers):
+        assert sum(count for i, count in layers if i == index) == length
+    done = [event.done for event in events if isinstance(event, PrefillProgress)]
+    assert done == [0, 100, 200, 300, length - 1, length]
+    assert {event.total for event in events[:-1]} == {length}
+
+
+def test_sliding_caches_keep_the_window(parity_model: ParityModel) -> None:
+    """What a long prompt leaves behind on a sliding layer is no longer than a chunk lets it be."""
+    model = parity_model("31b")
+    config = model.network.config.text
+    inputs = inputs_of(model, "text")
+    cache = model.network.language_model.make_cache()
+    list(make_prefill(model, inputs, [], 16).run(cache))
+    for layer, kind in zip(cache, config.layer_types, strict=True):
+        full = kind == "full_attention"
+        kept = layer.state[0].shape[2]
+        assert kept >= len(inputs.ids) if full else kept == config.sliding_window
+        assert layer.offset == len(inputs.ids)

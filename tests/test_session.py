@@ -1,0 +1,329 @@
+"""Conversations: what their history holds after turns that went well, failed or were cancelled."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gemma4cli.api import content_of, generate, stream_generate
+from gemma4cli.engine import generate as engine
+from gemma4cli.engine.model import LoadedModel
+from gemma4cli.errors import ConversationError, MediaError, MediaNotFoundError
+from gemma4cli.events import (
+    AudioDecoded,
+    DecodeProgress,
+    EncodeProgress,
+    Event,
+    Finished,
+    PrefillProgress,
+    TextDelta,
+    ThoughtDelta,
+    Timings,
+    Usage,
+    VideoSampled,
+)
+from gemma4cli.messages import AudioPart, ImagePart, Message, Part, Source, TextPart, VideoPart
+from gemma4cli.options import GenerateOptions, MediaOptions
+from gemma4cli.session import Chat
+
+SAMPLES = Path(__file__).parents[1] / "fixtures" / "samples"
+STARS, STARS_TEXT = (
+    "image00.png",
+    ("An orange star at the top right and a red star at the bottom right."),
+)
+SQUARES = "image05.png"
+GREETING = "Hello! I am g4's tiny demo model."
+
+
+def with_image(text: str, name: str = STARS) -> tuple[Part, ...]:
+    return content_of(text, images=[SAMPLES / name])
+
+
+def say(chat: Chat, content: str | tuple[Part, ...]) -> str:
+    """One turn; the answer."""
+    *_, last = chat.send(content)
+    assert isinstance(last, Finished)
+    return last.text
+
+
+def roles(chat: Chat) -> list[str]:
+    return [message.role for message in chat.history]
+
+
+@pytest.fixture
+def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The prompts that reach the engine, as text."""
+    prompts: list[str] = []
+    real = engine.generate
+
+    def noting(model: LoadedModel, inputs: Any, options: GenerateOptions) -> Iterator[Event]:
+        prompts.append(inputs.text)
+        yield from real(model, inputs, options)
+
+    monkeypatch.setattr(engine, "generate", noting)
+    return prompts
+
+
+def answer_with(monkeypatch: pytest.MonkeyPatch, *events: Event | BaseException) -> None:
+    """Let made-up events answer; an exception is raised when its turn comes."""
+
+    def made_up(*_: object) -> Iterator[Event]:
+        for event in events:
+            if isinstance(event, BaseException):
+                raise event
+            yield event
+
+    monkeypatch.setattr(engine, "generate", made_up)
+
+
+def finished(text: str, thoughts: str = "") -> Finished:
+    return Finished(
+        reason="stop",
+        text=text,
+        thoughts=thoughts,
+        token_ids=(),
+        usage=Usage(prompt_tokens=1, soft_tokens=0, completion_tokens=0),
+        timings=Timings(encode=0, prefill=0, decode=0),
+    )
+
+
+def test_history_holds_both_sides(tiny: LoadedModel) -> None:
+    chat = Chat(tiny, system="Be brief.")
+    assert say(chat, "Hello") == GREETING
+    assert chat.history == (
+        Message(role="system", content="Be brief."),
+        Message(role="user", content="Hello"),
+        Message(role="assistant", content=GREETING),
+    )
+
+
+def test_image_stays_with_its_turn(tiny: LoadedModel, rendered: list[str]) -> None:
+    chat = Chat(tiny)
+    assert say(chat, with_image("Describe this image.")) == STARS_TEXT
+    say(chat, "How many shapes are there?")
+    say(chat, with_image("Describe this image.", SQUARES))
+    first, second, third = rendered
+    assert second.startswith(first)
+    assert third.startswith(second)
+    one_image = "<|image>" + "<|image|>" * 64 + "<image|>"
+    assert [text.count("<|image>") for text in rendered] == [1, 1, 2]
+    assert second.removeprefix(first).count("<|image|>") == 0
+    assert first.startswith(f"<bos><|turn>user\n{one_image}")
+    media = [
+        [part.source.name for part in message.parts if isinstance(part, ImagePart)]
+        for message in chat.history
+    ]
+    assert media == [[str(SAMPLES / STARS)], [], [], [], [str(SAMPLES / SQUARES)], []]
+
+
+def test_second_question_is_about_the_image_of_the_first(tiny: LoadedModel) -> None:
+    """The model was not trained for this, but with and without the image it answers apart."""
+    with_an_image, without = Chat(tiny), Chat(tiny)
+    say(with_an_image, with_image("Describe this image."))
+    say(without, "Hello")
+    question = "Describe this image."
+    assert say(with_an_image, question) != say(without, question)
+
+
+def test_media_are_opened_once(tiny: LoadedModel, tmp_path: Path) -> None:
+    path = shutil.copy(SAMPLES / STARS, tmp_path)
+    chat = Chat(tiny)
+    say(chat, content_of("Describe this image.", images=[path]))
+    Path(path).unlink()
+    events = list(chat.send("How many shapes are there?"))
+    assert not any(isinstance(event, DecodeProgress) for event in events)
+    assert isinstance(events[-1], Finished)
+    assert events[-1].usage.soft_tokens == 64
+
+
+def test_cancelled_turn_keeps_what_was_said(tiny: LoadedModel) -> None:
+    chat = Chat(tiny)
+    said = ""
+    stream = chat.send(with_image("Describe this image."))
+    for event in stream:
+        if isinstance(event, TextDelta):
+            said += event.text
+            if len(said) > 10:
+                stream.close()
+    assert 10 < len(said) < len(STARS_TEXT)
+    assert STARS_TEXT.startswith(said)
+    assert roles(chat) == ["user", "assistant"]
+    assert chat.history[1].content == said
+
+
+def test_conversation_goes_on_after_a_cancelled_turn(
+    tiny: LoadedModel, rendered: list[str]
+) -> None:
+    chat = Chat(tiny)
+    stream = chat.send("Hello")
+    next(event for event in stream if isinstance(event, TextDelta))
+    stream.close()
+    say(chat, "Hello")
+    assert roles(chat) == ["user", "assistant", "user", "assistant"]
+    assert rendered[1].count("<|turn>user\n") == 2
+    assert rendered[1].count("<|turn>model\n") == 2
+
+
+def test_interrupt_inside_the_engine_keeps_what_was_said(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = Chat(tiny)
+    answer_with(monkeypatch, TextDelta(text="He"), TextDelta(text="llo"), KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        list(chat.send("Hello"))
+    assert chat.history[-1] == Message(role="assistant", content="Hello")
+
+
+@pytest.mark.parametrize("kind", [DecodeProgress, EncodeProgress, PrefillProgress])
+def test_turn_that_is_cancelled_before_a_word_leaves_nothing(
+    tiny: LoadedModel, kind: type[Event]
+) -> None:
+    chat = Chat(tiny, system="Be brief.")
+    say(chat, "Hello")
+    before = chat.history
+    stream = chat.send(with_image("Describe this image."))
+    next(event for event in stream if isinstance(event, kind))
+    stream.close()
+    assert chat.history == before
+
+
+def test_turn_that_is_cancelled_in_its_thoughts_leaves_nothing(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = Chat(tiny)
+    answer_with(monkeypatch, ThoughtDelta(text="Hm."), KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        list(chat.send("Hello"))
+    assert chat.history == ()
+
+
+def test_failed_turn_leaves_nothing(tiny: LoadedModel) -> None:
+    chat = Chat(tiny)
+    say(chat, "Hello")
+    before = chat.history
+    with pytest.raises(MediaNotFoundError):
+        say(chat, content_of("What is this?", images=[SAMPLES / STARS, "nowhere.png"]))
+    assert chat.history == before
+    assert say(chat, "Hello")
+
+
+def test_turn_that_fails_in_the_engine_leaves_nothing(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = Chat(tiny)
+    answer_with(monkeypatch, MediaError("a", "broken"))
+    with pytest.raises(MediaError):
+        say(chat, "Hello")
+    assert chat.history == ()
+
+
+def test_turns_alternate_even_after_an_empty_answer(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = Chat(tiny)
+    answer_with(monkeypatch, ThoughtDelta(text="Hm."), finished("", thoughts="Hm."))
+    say(chat, "Hello")
+    assert chat.history[-1] == Message(role="assistant", content="", thoughts="Hm.")
+    say(chat, "Hello?")
+    assert roles(chat) == ["user", "assistant", "user", "assistant"]
+
+
+def test_thoughts_are_kept_apart_and_not_shown_again(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch, rendered: list[str]
+) -> None:
+    chat = Chat(tiny)
+    with monkeypatch.context() as patch:
+        thoughts = [ThoughtDelta(text="A gree"), ThoughtDelta(text="ting.")]
+        answer_with(patch, *thoughts, TextDelta(text="Hi."), finished("Hi.", "A greeting."))
+        say(chat, "Hello")
+    assert chat.history[-1] == Message(role="assistant", content="Hi.", thoughts="A greeting.")
+    say(chat, "Hello")
+    assert "Hi.<turn|>" in rendered[-1]
+    assert "greeting" not in rendered[-1]
+
+
+def test_clear_keeps_the_system_prompt(tiny: LoadedModel, rendered: list[str]) -> None:
+    chat = Chat(tiny, system="Be brief.")
+    say(chat, with_image("Describe this image."))
+    chat.clear()
+    assert chat.history == (Message(role="system", content="Be brief."),)
+    say(chat, "Hello")
+    assert "Be brief." in rendered[-1]
+    assert "<|image" not in rendered[-1]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [[], [Message(role="system", content="x")], [Message(role="assistant", content="x")]],
+)
+def test_nothing_to_answer(tiny: LoadedModel, messages: list[Message]) -> None:
+    chat = Chat(tiny)
+    list(chat.load(messages))
+    with pytest.raises(ConversationError, match="does not end with something to answer"):
+        list(chat.reply())
+
+
+def test_conversation_from_elsewhere(tiny: LoadedModel) -> None:
+    chat = Chat(tiny)
+    messages = [
+        Message(role="user", content=with_image("What is this?")),
+        Message(role="assistant", content="Two stars."),
+        Message(role="user", content="Hello"),
+    ]
+    opening = list(chat.load(messages))
+    assert opening == [DecodeProgress(source=str(SAMPLES / STARS))]
+    assert chat.history == tuple(messages)
+    *_, last = chat.reply()
+    assert isinstance(last, Finished)
+    assert last.usage.soft_tokens == 64
+    assert chat.history[-1] == Message(role="assistant", content=last.text)
+
+
+def test_sampled_frames(tiny: LoadedModel, rendered: list[str]) -> None:
+    frames = tuple(Source.of(SAMPLES / name) for name in (STARS, SQUARES))
+    video = VideoPart(frames=frames, timestamps=(0.0, 61.5))
+    chat = Chat(tiny, media=MediaOptions(video_budget=70))
+    say(chat, (video, TextPart(text="Describe this video.")))
+    assert "00:00 <|image>" in rendered[0]
+    assert "01:01 <|image>" in rendered[0]
+
+
+def test_events_of_media_come_before_those_of_the_answer(tiny: LoadedModel) -> None:
+    sound, clip = str(SAMPLES / "speech00.wav"), str(SAMPLES / "video00.mp4")
+    content = content_of("Describe this video.", videos=[clip], audio=[sound])
+    events = list(Chat(tiny).send(content, GenerateOptions(max_tokens=1)))
+    assert events[:4] == [
+        DecodeProgress(source=clip),
+        VideoSampled(source=clip, timestamps=(0.0, 0.5, 1.0, 1.5, 2.0, 2.5), sound_seconds=0),
+        DecodeProgress(source=sound),
+        AudioDecoded(source=sound, seconds=pytest.approx(2.107, abs=1e-3)),
+    ]
+    kinds = [type(event) for event in events[4:]]
+    assert kinds == sorted(kinds, key=[EncodeProgress, PrefillProgress, TextDelta, Finished].index)
+
+
+def test_parts_stand_in_the_cards_order() -> None:
+    content = content_of("Compare.", images=["a.png"], audio=["b.wav"], videos=["c.mp4", b"bytes"])
+    assert content == (
+        ImagePart(source=Source.of("a.png")),
+        VideoPart(source=Source.of("c.mp4")),
+        VideoPart(source=Source(name="<bytes>", data=b"bytes")),
+        TextPart(text="Compare."),
+        AudioPart(source=Source.of("b.wav")),
+    )
+
+
+def test_bytes_are_as_good_as_a_file(tiny: LoadedModel) -> None:
+    data = (SAMPLES / STARS).read_bytes()
+    assert generate(tiny, "Describe this image.", images=[data]) == STARS_TEXT
+
+
+def test_stream_and_text_agree(tiny: LoadedModel) -> None:
+    events = list(stream_generate(tiny, "Hello", system="Be brief."))
+    text = "".join(event.text for event in events if isinstance(event, TextDelta))
+    assert isinstance(events[-1], Finished)
+    assert events[-1].text == text == generate(tiny, "Hello", system="Be brief.")
