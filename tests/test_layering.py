@@ -56,7 +56,7 @@ LAYERS = {
     "media": layer("errors messages decoded options", "numpy PIL av soxr sounddevice"),
     "processing": layer("errors messages decoded options events", "numpy PIL tokenizers"),
     "models": layer("errors", "mlx mlx_lm"),
-    "engine": layer("errors events options models processing", "mlx huggingface_hub"),
+    "engine": layer("errors events options models processing", "mlx safetensors huggingface_hub"),
     "session": layer("errors events messages options decoded media processing engine", "numpy"),
     "api": layer("errors events messages options session engine"),
     "trace": layer(
@@ -159,9 +159,7 @@ def test_foreign_packages_are_declared() -> None:
     declared = {entry.split(">")[0].split("=")[0] for entry in project["dependencies"]}
     aliases = {"PIL": "pillow"}
     used = {name for rules in LAYERS.values() for name in rules.foreign}
-    assert {aliases.get(name, name).replace("_", "-") for name in used} == declared - {
-        "safetensors"
-    }
+    assert {aliases.get(name, name).replace("_", "-") for name in used} == declared
 
 
 # What an import costs

@@ -88,8 +88,6 @@ def test_weights_cut_short(kept: int, broken: Path) -> None:
     path.write_bytes(whole[:kept])
     assert file_at_fault(broken) == WEIGHTS
     assert "cut short" in str(refusal(broken))
-    if kept < 0:
-        assert f"{len(whole) - 1} bytes of {len(whole)}" in str(refusal(broken))
 
 
 @pytest.mark.parametrize(
