@@ -1,0 +1,1 @@
+complete --command g4 --no-files --arguments "(env _G4_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) g4)" --condition "env _G4_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) g4"

@@ -1,0 +1,80 @@
+"""Commands that run inside the tests' process share the built-in model."""
+
+from __future__ import annotations
+
+import io
+import os
+import wave
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cli_runs import Exchange, finished
+
+from gemma4cli import api
+from gemma4cli.engine.model import LoadedModel
+from gemma4cli.events import Event, TextDelta
+from gemma4cli.messages import Part
+from gemma4cli.options import GenerateOptions, LoadOptions
+from gemma4cli.session import Chat
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands look for a project file in the current folder and above it."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _shared_model(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, _isolation: None
+) -> None:
+    """``tiny`` is loaded once for all tests, other models by each."""
+    load = api.load
+
+    def load_shared(name: str, *, options: LoadOptions | None = None, **rest: Any) -> LoadedModel:
+        if name != "tiny" or options not in (None, LoadOptions()):
+            return load(name, options=options, **rest)
+        shared: LoadedModel = request.getfixturevalue("tiny")
+        return shared
+
+    monkeypatch.setattr(api, "load", load_shared)
+    # --offline sets this for the whole process.
+    monkeypatch.setenv("HF_HUB_OFFLINE", os.environ["HF_HUB_OFFLINE"])
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> Exchange:
+    """Nothing reaches the model: messages are noted, opened never, and answered with "Done."."""
+    exchange = Exchange(events=[TextDelta(text="Done."), finished("Done.")])
+
+    def answer(self: Chat, content: tuple[Part, ...], options: GenerateOptions) -> Iterator[Event]:
+        exchange.parts.append(content)
+        exchange.options.append(options)
+        exchange.media.append(self.media)
+        exchange.before.append(self.history)
+        for event in exchange.events:
+            if isinstance(event, BaseException):
+                raise event
+            yield event
+
+    monkeypatch.setattr(Chat, "send", answer)
+    return exchange
+
+
+@pytest.fixture
+def silence() -> Callable[[float], bytes]:
+    """A WAV of so many seconds of silence."""
+
+    def make(seconds: float) -> bytes:
+        out = io.BytesIO()
+        with wave.open(out, "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(16_000)
+            file.writeframes(np.zeros(round(seconds * 16_000), "<i2").tobytes())
+        return out.getvalue()
+
+    return make

@@ -1,0 +1,268 @@
+"""``g4 describe``: questions, several images, JSON, and where the answer goes."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+from cli_runs import TEXT_OF, Exchange, assert_fails, records, sample, tiny_g4
+
+from gemma4cli.events import TextDelta
+from gemma4cli.messages import ImagePart, Source, TextPart
+
+STAR, STARS = sample("image01.png"), sample("image00.png")
+STAR_TEXT, STARS_TEXT = TEXT_OF["image01.png"], TEXT_OF["image00.png"]
+
+
+def image(name: str) -> ImagePart:
+    return ImagePart(source=Source.of(name))
+
+
+def test_answer_and_nothing_else() -> None:
+    result = tiny_g4("describe", STARS)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, f"{STARS_TEXT}\n", "")
+
+
+def test_scene_of_the_readme() -> None:
+    scene = Path(__file__).parents[2] / "fixtures" / "scene.png"
+    truth = "A red circle at the top left and a blue star at the bottom right.\n"
+    assert tiny_g4("describe", scene).stdout == truth
+
+
+def test_default_prompt_behind_the_image(sent: Exchange) -> None:
+    assert tiny_g4("describe", "a.png").stdout == "Done.\n"
+    assert sent.parts == [(image("a.png"), TextPart(text="Describe this image."))]
+
+
+def test_prompt(sent: Exchange) -> None:
+    tiny_g4("describe", "a.png", "-p", "What colour is it?")
+    assert sent.parts == [(image("a.png"), TextPart(text="What colour is it?"))]
+
+
+def test_prompt_reaches_the_model() -> None:
+    assert tiny_g4(
+        "describe", sample("image09.png"), "-p", "How many shapes are there?"
+    ).stdout == ("Three.\n")
+
+
+def test_several_images_behind_their_names_in_order() -> None:
+    result = tiny_g4("describe", STAR, STARS, STAR)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        f"{STAR}: {STAR_TEXT}",
+        f"{STARS}: {STARS_TEXT}",
+        f"{STAR}: {STAR_TEXT}",
+    ]
+
+
+def test_several_images_are_asked_about_apart(sent: Exchange) -> None:
+    tiny_g4("describe", "a.png", "b.png")
+    prompt = TextPart(text="Describe this image.")
+    assert sent.parts == [(image("a.png"), prompt), (image("b.png"), prompt)]
+    assert sent.before == [(), ()]
+
+
+def test_together(sent: Exchange) -> None:
+    result = tiny_g4("describe", "a.png", "b.png", "--together")
+    assert result.stdout == "Done.\n"
+    prompt = TextPart(text="Describe these images.")
+    assert sent.parts == [(image("a.png"), image("b.png"), prompt)]
+
+
+def test_together_with_prompt_and_json(sent: Exchange) -> None:
+    (record,) = records(
+        tiny_g4("describe", "a.png", "b.png", "--together", "-p", "Compare.", "--json")
+    )
+    assert record["input"] == "a.png b.png"
+    assert sent.text == "Compare."
+
+
+def test_together_with_one_image_keeps_the_singular(sent: Exchange) -> None:
+    tiny_g4("describe", "a.png", "--together")
+    assert sent.text == "Describe this image."
+
+
+def test_together_really_shows_both_images() -> None:
+    (one,) = records(tiny_g4("describe", STAR, "--json"))
+    (both,) = records(tiny_g4("describe", STAR, STARS, "--together", "--json"))
+    assert both["usage"]["soft_tokens"] == one["usage"]["soft_tokens"] + 64
+
+
+def test_json_record() -> None:
+    result = tiny_g4("describe", STARS, "--json")
+    (record,) = records(result)
+    assert list(record) == ["input", "text", "model", "finish_reason", "usage", "timings"]
+    assert record["input"] == STARS
+    assert record["text"] == STARS_TEXT
+    assert record["model"] == "tiny"
+    assert record["finish_reason"] == "stop"
+    assert record["usage"] == {"prompt_tokens": 79, "soft_tokens": 64, "completion_tokens": 16}
+    assert list(record["timings"]) == ["encode", "prefill", "decode"]
+    assert record["timings"]["prefill"] > 0
+    assert record["timings"]["decode"] > 0
+    assert result.stderr == ""
+
+
+def test_json_has_one_object_per_line_for_several(sent: Exchange) -> None:
+    result = tiny_g4("describe", "a.png", "b.png", "--json")
+    assert [record["input"] for record in records(result)] == ["a.png", "b.png"]
+
+
+def test_json_keeps_letters_readable(sent: Exchange) -> None:
+    assert '"input": "é \\"1\\".png"' in tiny_g4("describe", 'é "1".png', "--json").stdout
+
+
+@pytest.mark.parametrize("budget", ["70", "140", "280", "560", "1120"])
+def test_budgets_of_the_model_card(sent: Exchange, budget: str) -> None:
+    assert tiny_g4("describe", "a.png", "--budget", budget).exit_code == 0
+    assert [media.budget for media in sent.media] == [int(budget)]
+
+
+def test_larger_budget_gives_more_soft_tokens() -> None:
+    counts = [
+        records(tiny_g4("describe", STAR, "--budget", budget, "--json", "--max-tokens", "1"))[0]
+        for budget in ("70", "140")
+    ]
+    small, large = (record["usage"]["soft_tokens"] for record in counts)
+    assert small <= 70 < large <= 140
+
+
+@pytest.mark.parametrize("budget", ["0", "-70", "100", "1121"])
+def test_budget_out_of_range(budget: str) -> None:
+    result = tiny_g4("describe", STARS, "--budget", budget)
+    assert_fails(result, 2, "70, 140, 280, 560, 1120", f"not {budget}")
+
+
+def test_image_from_standard_input() -> None:
+    result = tiny_g4("describe", "-", "--json", stdin=Path(STARS).read_bytes())
+    (record,) = records(result)
+    assert (record["input"], record["text"]) == ("-", STARS_TEXT)
+
+
+def test_standard_input_can_be_read_once() -> None:
+    result = tiny_g4("describe", "-", "-", stdin=Path(STAR).read_bytes())
+    assert result.exit_code == 5
+    assert result.stdout == f"-: {STAR_TEXT}\n"
+    assert "was read already" in result.stderr
+
+
+def test_cut_answer_says_so_on_stderr() -> None:
+    result = tiny_g4("describe", STARS, "--max-tokens", "3")
+    assert result.exit_code == 0
+    assert STARS_TEXT.startswith(result.stdout.strip())
+    assert result.stderr == "the answer was cut at --max-tokens\n"
+
+
+def test_quiet_silences_notices() -> None:
+    result = tiny_g4("describe", STARS, "--max-tokens", "3", "-q")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout
+
+
+def test_quiet_does_not_silence_errors() -> None:
+    assert_fails(tiny_g4("describe", "nowhere.png", "-q"), 3, "nowhere.png: no such file")
+
+
+def test_sampling_options_reach_the_model(sent: Exchange) -> None:
+    tiny_g4("describe", "a.png", "--temperature", "0.5", "--top-p", "0.8", "--top-k", "7")
+    tiny_g4("describe", "a.png", "--seed", "3", "--max-tokens", "9", "--think")
+    first, second = sent.options
+    assert (first.temperature, first.top_p, first.top_k, first.seed) == (0.5, 0.8, 7, None)
+    assert (first.max_tokens, first.think) == (2048, False)
+    assert (second.temperature, second.top_p, second.top_k, second.seed) == (None, None, None, 3)
+    assert (second.max_tokens, second.think) == (9, True)
+
+
+def test_seed_repeats_a_sampled_answer() -> None:
+    def answer(seed: int) -> str:
+        arguments = ("--temperature", "5", "--max-tokens", "12", "--seed", str(seed))
+        return tiny_g4("describe", STAR, *arguments).stdout
+
+    assert answer(1) == answer(1)
+    assert answer(1) != answer(2)
+
+
+def test_output_to_a_file() -> None:
+    result = tiny_g4("describe", STARS, "-o", "out.txt")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert Path("out.txt").read_text("utf-8") == f"{STARS_TEXT}\n"
+    assert os.listdir() == ["out.txt"]
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE(os.stat("out.txt").st_mode) == 0o666 & ~umask
+
+
+def test_output_dash_is_standard_output(sent: Exchange) -> None:
+    assert tiny_g4("describe", "a.png", "-o", "-").stdout == "Done.\n"
+    assert os.listdir() == []
+
+
+def test_output_replaces_a_file(sent: Exchange) -> None:
+    Path("out.txt").write_text("old, and much longer than the new text")
+    tiny_g4("describe", "a.png", "-o", "out.txt")
+    assert Path("out.txt").read_text("utf-8") == "Done.\n"
+
+
+def test_failed_run_leaves_the_old_file() -> None:
+    Path("out.txt").write_text("old")
+    assert_fails(tiny_g4("describe", "nowhere.png", "-o", "out.txt"), 3)
+    assert Path("out.txt").read_text("utf-8") == "old"
+    assert os.listdir() == ["out.txt"]
+
+
+def test_output_through_a_link_keeps_the_link(sent: Exchange) -> None:
+    os.symlink("target.txt", "link.txt")
+    tiny_g4("describe", "a.png", "-o", "link.txt")
+    assert os.readlink("link.txt") == "target.txt"
+    assert Path("target.txt").read_text("utf-8") == "Done.\n"
+
+
+def test_output_to_a_pipe_does_not_replace_it(sent: Exchange) -> None:
+    os.mkfifo("pipe")
+    read: list[str] = []
+    reader = threading.Thread(
+        target=lambda: read.append(Path("pipe").read_text("utf-8")), daemon=True
+    )
+    reader.start()
+    assert tiny_g4("describe", "a.png", "-o", "pipe").exit_code == 0
+    reader.join(20)
+    assert read == ["Done.\n"]
+    assert stat.S_ISFIFO(os.stat("pipe").st_mode)
+
+
+def test_output_holds_what_succeeded_of_several() -> None:
+    result = tiny_g4("describe", "nowhere.png", STAR, "-o", "out.txt")
+    assert result.exit_code == 5
+    assert Path("out.txt").read_text("utf-8") == f"{STAR}: {STAR_TEXT}\n"
+
+
+@pytest.mark.parametrize(
+    ("images", "kept"),
+    [(["a.png"], "Do"), (["a.png", "b.png"], "a.png: Do"), (["a.png", "--json"], "")],
+)
+def test_interrupt_keeps_what_was_said(sent: Exchange, images: list[str], kept: str) -> None:
+    """But half an object is none."""
+    sent.events[:] = [TextDelta(text="D"), TextDelta(text="o"), KeyboardInterrupt()]
+    result = tiny_g4("describe", *images)
+    assert (result.exit_code, result.stderr) == (130, "")
+    assert result.stdout == (f"{kept}\n" if kept else "")
+    assert len(sent.parts) == 1
+
+
+def test_interrupt_before_a_word(sent: Exchange) -> None:
+    sent.events[:] = [KeyboardInterrupt()]
+    result = tiny_g4("describe", "a.png", "-o", "out.txt")
+    assert (result.exit_code, result.stdout, result.stderr) == (130, "", "")
+    assert os.listdir() == []
+
+
+@pytest.mark.parametrize(
+    ("output", "problem"),
+    [("nowhere/out.txt", "cannot be written"), (".", "is a folder"), ("x" * 300, "cannot be")],
+)
+def test_bad_output(sent: Exchange, output: str, problem: str) -> None:
+    assert_fails(tiny_g4("describe", "a.png", "-o", output), 2, problem)
+    assert sent.parts == []

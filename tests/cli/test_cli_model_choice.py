@@ -1,0 +1,147 @@
+"""Which model answers: -m, then G4_MODEL, then the project, then the user, then the cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from cli_runs import Exchange, assert_fails, g4, records
+
+from gemma4cli import api
+from gemma4cli.cli import runner
+
+pytestmark = pytest.mark.usefixtures("sent")
+
+
+def model_used(*options: str) -> str:
+    (record,) = records(g4("describe", "a.png", "--json", *options))
+    return str(record["model"])
+
+
+def assert_asks_for(name: str, *options: str) -> None:
+    """The run wants the model ``name``, which there is not."""
+    assert_fails(g4("describe", "a.png", *options), 4, f"model '{name}' not found")
+
+
+def write_project(folder: Path, name: str) -> None:
+    (folder / ".g4.toml").write_text(f'model = "{name}"\n')
+
+
+def write_user(name: str) -> None:
+    folder = Path(os.environ["XDG_CONFIG_HOME"]) / "g4"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text(f'model = "{name}"\n')
+
+
+def test_option() -> None:
+    assert model_used("-m", "tiny") == "tiny"
+
+
+def test_option_before_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("G4_MODEL", "of-variable")
+    assert model_used("-m", "tiny") == "tiny"
+    assert_asks_for("of-option", "-m", "of-option")
+
+
+def test_variable_before_project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write_project(tmp_path, "of-project")
+    monkeypatch.setenv("G4_MODEL", "tiny")
+    assert model_used() == "tiny"
+
+
+def test_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write_project(tmp_path, "tiny")
+    monkeypatch.setenv("G4_MODEL", "")
+    assert model_used() == "tiny"
+
+
+def test_project_before_user(tmp_path: Path) -> None:
+    write_user("of-user")
+    write_project(tmp_path, "tiny")
+    assert model_used() == "tiny"
+
+
+def test_project_in_a_folder_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_project(tmp_path, "tiny")
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    assert model_used() == "tiny"
+
+
+def test_nearest_project_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_project(tmp_path, "of-project-above")
+    below = tmp_path / "below"
+    below.mkdir()
+    write_project(below, "tiny")
+    monkeypatch.chdir(below)
+    assert model_used() == "tiny"
+
+
+def test_project_that_names_none_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / ".g4.toml").write_text("# nothing yet\n")
+    write_user("tiny")
+    assert model_used() == "tiny"
+
+
+def test_user_before_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_user("tiny")
+    monkeypatch.setattr(api, "default_model", lambda: "of-cache")
+    assert model_used() == "tiny"
+
+
+def test_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "default_model", lambda: "of-cache")
+    assert_asks_for("of-cache")
+
+
+def test_removed_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    write_user("tiny")
+    assert model_used() == "tiny"
+    monkeypatch.chdir(tmp_path)
+
+
+def test_none_never_answers_from_tiny_unasked(sent: Exchange) -> None:
+    result = g4("describe", "a.png")
+    assert_fails(result, 4, "hf download mlx-community/gemma-4-e2b-it-4bit", "-m tiny")
+    assert sent.parts == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"), [("y\n", 0), ("Yes\n", 0), ("n\n", 4), ("\n", 4), ("", 4)]
+)
+def test_none_at_a_terminal_asks(
+    monkeypatch: pytest.MonkeyPatch, sent: Exchange, answer: str, code: int
+) -> None:
+    monkeypatch.setattr(runner, "is_terminal", lambda stream: True)
+    result = g4("describe", "a.png", stdin=answer)
+    assert result.exit_code == code
+    assert result.stdout == ("Done.\n" if code == 0 else "")
+    assert "hf download mlx-community/gemma-4-e2b-it-4bit" in result.stderr
+    assert "tiny" in result.stderr
+    assert len(sent.parts) == (1 if code == 0 else 0)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"model = ", "cannot be read"),
+        (b"\xff\xfe", "cannot be read"),
+        (b"model = 3", "model must be a name, not 3"),
+        (b'model = ""', "model must be a name"),
+    ],
+)
+def test_broken_settings(tmp_path: Path, content: bytes, problem: str) -> None:
+    path = tmp_path / ".g4.toml"
+    path.write_bytes(content)
+    assert_fails(g4("describe", "a.png"), 2, f"{path}: {problem}")
+
+
+def test_broken_settings_do_not_matter_where_a_model_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".g4.toml").write_text("model = ")
+    assert model_used("-m", "tiny") == "tiny"

@@ -1,0 +1,74 @@
+"""The conversation at a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cli_runs import TEXT_OF, Terminal, sample
+
+GREETING = "Hello! I am g4's tiny demo model."
+PROMPT = "\x1b[?2004h"
+"""What prompt_toolkit sends when it begins to read a line."""
+
+
+def ask(terminal: Terminal, line: str, answer: str) -> None:
+    """Type a line, wait for what answers it and for the next prompt."""
+    terminal.type(f"{line}\r")
+    terminal.expect(answer)
+    terminal.expect(PROMPT)
+
+
+def test_conversation() -> None:
+    image = sample("image00.png")
+    with Terminal("chat", "-m", "tiny") as terminal:
+        terminal.expect("tiny: type a question")
+        terminal.expect(PROMPT)
+        ask(terminal, "Hello", GREETING)
+        ask(terminal, f"/image {image}", "image00.png comes with the next question")
+        ask(terminal, "Describe this image.", TEXT_OF["image00.png"])
+        ask(terminal, "/nonsense", "no command /nonsense; /help lists them")
+        ask(terminal, "/image", "/image needs a file")
+        ask(terminal, "/image nowhere.png", "nowhere.png: no such file")
+        ask(terminal, "/image 'open", "No closing quotation")
+        ask(terminal, "/help", "Ctrl-C stops an answer and keeps what was said.")
+        ask(terminal, "/clear", "begun again")
+        ask(terminal, "Hello", GREETING)
+        terminal.type("\x04")
+        assert terminal.wait() == 0
+    assert "Traceback" not in terminal.output
+
+
+def test_failed_turn_goes_on() -> None:
+    Path("text.png").write_text("no image")
+    with Terminal("chat", "-m", "tiny", "--image", "text.png") as terminal:
+        terminal.expect(PROMPT)
+        ask(terminal, "Describe this image.", "g4: text.png: ")
+        ask(terminal, "Hello", GREETING)
+        terminal.type("/exit\r")
+        assert terminal.wait() == 0
+
+
+def test_interrupt_stops_the_answer_and_not_the_conversation() -> None:
+    options = ("--max-tokens", "8000")
+    with Terminal("chat", "-m", "tiny", *options, ways="tty,endless") as terminal:
+        terminal.expect(PROMPT)
+        terminal.type("Hello\r")
+        terminal.expect(GREETING)
+        terminal.type("\x03")
+        assert "stopped" in terminal.expect(PROMPT)
+        terminal.type("\x03")
+        assert terminal.wait() == 0
+    assert "Traceback" not in terminal.output
+
+
+def test_answers_to_a_file_hold_nothing_else() -> None:
+    with (
+        Path("answers.txt").open("wb") as file,
+        Terminal("chat", "-m", "tiny", stdout=file) as terminal,
+    ):
+        terminal.expect(PROMPT)
+        terminal.type("Hello\r")
+        terminal.expect(PROMPT)
+        terminal.type("\x04")
+        assert terminal.wait() == 0
+    assert Path("answers.txt").read_text("utf-8") == f"{GREETING}\n"

@@ -1,0 +1,164 @@
+"""g4 as a process: pipes that close, signals, encodings, terminals."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cli_runs import TEXT_OF, Terminal, command_line, run_g4, sample
+
+STAR, STAR_TEXT = sample("image01.png"), TEXT_OF["image01.png"]
+ENDLESS = ("-m", "tiny", "--max-tokens", "8000")
+"""With the way "endless": behind its true answer the model goes on for a minute, unheard."""
+
+
+def start(*args: str | Path, ways: str = "plain") -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command_line(*args, ways=ways), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def test_closed_pipe_ends_quietly() -> None:
+    """At a high temperature the model never stops talking, so it must find the pipe closed."""
+    with start("describe", STAR, *ENDLESS, "--temperature", "5", ways="endless") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert len(process.stdout.read(1)) == 1
+        process.stdout.close()
+        assert process.wait(60) == 0
+        assert process.stderr.read() == b""
+
+
+def test_closed_pipe_of_a_short_answer() -> None:
+    with start("models", "list") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.wait(60) == 0
+        assert process.stderr.read() == b""
+
+
+def test_interrupt_keeps_what_was_said() -> None:
+    with start("describe", STAR, *ENDLESS, ways="endless") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said = process.stdout.read(len(STAR_TEXT))
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        said += process.stdout.read()
+        assert process.wait(60) == 130
+        assert said.decode() == f"{STAR_TEXT}\n"
+        assert process.stderr.read() == b""
+
+
+def test_interrupt_keeps_what_was_written_to_a_file() -> None:
+    with start("describe", STAR, *ENDLESS, "-o", "out.txt", ways="endless") as process:
+        deadline = time.monotonic() + 60
+        while not any(path.stat().st_size >= len(STAR_TEXT) for path in Path().iterdir()):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert not Path("out.txt").exists()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    assert os.listdir() == ["out.txt"]
+    assert Path("out.txt").read_text("utf-8") == f"{STAR_TEXT}\n"
+
+
+@pytest.mark.parametrize("variables", [{"NO_COLOR": "", "TERM": "xterm"}, {"TERM": "dumb"}])
+def test_no_escape_codes_in_a_pipe(variables: dict[str, str]) -> None:
+    done = run_g4("video", "-m", "tiny", sample("video00.mp4"), env=variables)
+    assert done.stdout.decode() == TEXT_OF["video00.mp4"] + "\n"
+    assert done.stderr.decode() == f"{sample('video00.mp4')}: 6 frames, one every 0.50 s\n"
+
+
+def shown(terminal: Terminal) -> str:
+    """What a terminal shows in the end, roughly: without escape sequences."""
+    assert terminal.wait() == 0
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.output).replace("\r\n", "\n")
+
+
+def test_dumb_terminal_gets_no_escape_codes() -> None:
+    with Terminal("describe", "-m", "tiny", STAR, env={"TERM": "dumb"}) as terminal:
+        assert shown(terminal) == f"{STAR_TEXT}\n"
+        assert "\x1b" not in terminal.output
+
+
+def test_terminal_sees_progress_answer_and_statistics() -> None:
+    with Terminal("describe", "-m", "tiny", STAR) as terminal:
+        text = shown(terminal)
+    assert "loading tiny" in text
+    assert f"{STAR_TEXT}\n" in text
+    assert "78 prompt tokens (63 soft)" in text
+    colours = re.findall(r"\x1b\[([0-9;]*)m", terminal.output)
+    assert set(colours) <= {"", "0"}  # NO_COLOR is set
+
+
+def test_quiet_terminal_sees_the_answer_alone() -> None:
+    with Terminal("describe", "-m", "tiny", STAR, "-q") as terminal:
+        assert shown(terminal) == f"{STAR_TEXT}\n"
+
+
+def test_question_without_a_model_stays_off_standard_output() -> None:
+    with (
+        Path("answer.txt").open("wb") as file,
+        Terminal("describe", STAR, stdout=file) as terminal,
+    ):
+        terminal.expect("[y/N] ")
+        terminal.type("y\n")
+        assert terminal.wait() == 0
+    assert Path("answer.txt").read_text("utf-8") == f"{STAR_TEXT}\n"
+
+
+@pytest.mark.parametrize("closing", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams(closing: str) -> None:
+    arguments = command_line("describe", "-m", "tiny", STAR, "-o", "out.txt")
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closing}', "sh", *arguments],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert Path("out.txt").read_text("utf-8") == f"{STAR_TEXT}\n"
+
+
+def test_letters_that_the_encoding_lacks() -> None:
+    shutil.copy(STAR, "é.png")
+    variables = {"PYTHONIOENCODING": "ascii"}
+    done = run_g4("describe", "-m", "tiny", "é.png", "nowhere", "--json", env=variables)
+    answered, failed = [json.loads(line) for line in done.stdout.decode("ascii").splitlines()]
+    assert (answered["input"], answered["text"]) == ("é.png", STAR_TEXT)
+    assert failed["error"]["code"] == 3
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="file names are UTF-8 there")
+def test_file_name_that_is_no_text() -> None:
+    shutil.copy(STAR, b"\xff.png")
+    arguments = ("describe", "-m", "tiny", os.fsdecode(b"\xff.png"), "--json")
+    done = run_g4(*arguments, env={"PYTHONIOENCODING": "utf-8"})
+    record = json.loads(done.stdout.decode("utf-8"))
+    assert os.fsencode(record["input"]) == b"\xff.png"
+    assert record["text"] == STAR_TEXT
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_full_disk() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command_line("models", "list"),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"g4: the answer cannot be written: No space left on device\n"

@@ -1,0 +1,140 @@
+"""``g4 trace``: the arrays of its file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cli_runs import assert_fails, sample, tiny_g4
+
+VOCABULARY, WIDTH = 1272, 128
+
+
+def write_talk(*parts: dict[str, str], path: str = "talk.json") -> str:
+    content = [*parts, {"type": "text", "text": "Describe this image."}]
+    Path(path).write_text(json.dumps({"messages": [{"role": "user", "content": content}]}))
+    return path
+
+
+def traced(talk: str, *options: str) -> dict[str, Any]:
+    result = tiny_g4("trace", talk, "-o", "out.npz", *options)
+    assert (result.exit_code, result.stdout) == (0, "")
+    with np.load("out.npz") as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A trace of an image and a sound, of the default length."""
+    folder = tmp_path_factory.mktemp("trace")
+    talk = write_talk(
+        {"type": "image", "path": sample("image01.png")},
+        {"type": "audio", "path": sample("speech00.wav")},
+        path=str(folder / "talk.json"),
+    )
+    out = folder / "out.npz"
+    assert tiny_g4("trace", talk, "-o", out).exit_code == 0
+    with np.load(out) as loaded:
+        return dict(loaded)
+
+
+def test_keys(arrays: dict[str, Any]) -> None:
+    assert set(arrays) == {
+        "input_ids",
+        "logits",
+        "greedy",
+        "generated",
+        "spans",
+        "prompt",
+        "soft_tokens",
+    }
+
+
+def test_dtypes_and_shapes(arrays: dict[str, Any]) -> None:
+    length = len(arrays["input_ids"])
+    soft = 63 + 53
+    assert {key: (value.dtype, value.shape) for key, value in arrays.items()} == {
+        "input_ids": (np.int32, (length,)),
+        "logits": (np.float32, (length, VOCABULARY)),
+        "greedy": (np.int32, (24,)),
+        "generated": (np.int32, arrays["generated"].shape),
+        "spans": (np.int32, (2, 3)),
+        "prompt": (arrays["prompt"].dtype, ()),
+        "soft_tokens": (np.float32, (soft, WIDTH)),
+    }
+    assert arrays["prompt"].dtype.kind == "U"
+    assert arrays["generated"].ndim == 1
+
+
+def test_spans_hold_the_placeholders(arrays: dict[str, Any]) -> None:
+    (image, sound), ids = arrays["spans"].tolist(), arrays["input_ids"]
+    assert (image[0], image[2] - image[1]) == (0, 63)
+    assert (sound[0], sound[2] - sound[1]) == (2, 53)
+    assert len(set(ids[image[1] : image[2]])) == 1
+    assert len(set(ids[sound[1] : sound[2]])) == 1
+    assert ids[image[1]] != ids[sound[1]]
+
+
+def test_prompt_is_the_rendered_text(arrays: dict[str, Any]) -> None:
+    prompt = str(arrays["prompt"])
+    assert prompt.startswith("<bos><|turn>user\n")
+    assert prompt.count("<|image|>") == 63
+    assert prompt.count("<|audio|>") == 53
+    assert prompt.endswith("Describe this image.<turn|>\n<|turn>model\n")
+
+
+def test_continuations_follow_from_the_logits(arrays: dict[str, Any]) -> None:
+    assert arrays["greedy"][0] == arrays["logits"][-1].argmax()
+    assert np.abs(arrays["logits"]).max() <= 30  # the model's soft-cap
+    emitted = arrays["generated"]
+    assert 0 < len(emitted) < 24
+    assert emitted.tolist() == arrays["greedy"][: len(emitted)].tolist()
+
+
+def test_text_alone_and_another_length() -> None:
+    arrays = traced(write_talk(), "--max-tokens", "5")
+    assert arrays["greedy"].shape == (5,)
+    assert arrays["spans"].shape == (0, 3)
+    assert arrays["soft_tokens"].shape == (0, WIDTH)
+
+
+def test_video_frames_are_spans_of_their_own() -> None:
+    talk = write_talk({"type": "video", "path": sample("video00.mp4")})
+    spans = traced(talk, "--max-tokens", "1")["spans"]
+    assert spans[:, 0].tolist() == [1] * 6
+    assert (spans[:, 2] - spans[:, 1]).tolist() == [64] * 6
+
+
+def test_line_about_the_file_goes_to_stderr() -> None:
+    talk = write_talk()
+    result = tiny_g4("trace", talk, "-o", "out.npz", "--max-tokens", "2")
+    assert result.stderr.startswith("out.npz: ")
+    assert result.stderr.endswith(" prompt tokens, 0 soft tokens, 2 greedy tokens\n")
+    assert tiny_g4("trace", talk, "-o", "out.npz", "--max-tokens", "2", "-q").stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("output", "problem"),
+    [
+        ([], "name it with -o"),
+        (["-o", "-"], "name it with -o"),
+        (["-o", "nowhere/out.npz"], "nowhere: no such folder"),
+        (["-o", "."], "is a folder"),
+    ],
+)
+def test_bad_output(output: list[str], problem: str) -> None:
+    assert_fails(tiny_g4("trace", write_talk(), *output), 2, problem)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(None, "no such file"), ("{", "is no valid JSON"), ("{}", 'an object with "messages"')],
+)
+def test_bad_conversation(content: str | None, problem: str) -> None:
+    if content is not None:
+        Path("talk.json").write_text(content)
+    assert_fails(tiny_g4("trace", "talk.json", "-o", "out.npz"), 3, "talk.json: ", problem)
+    assert not Path("out.npz").exists()

@@ -1,0 +1,145 @@
+"""``g4 video``: which frames are looked at, and how much of the sound is heard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cli_runs import (
+    TEXT_OF,
+    Exchange,
+    assert_fails,
+    records,
+    sample,
+    tiny_g4,
+    write_clip_with_sound,
+)
+
+from gemma4cli.messages import Source, TextPart, VideoPart
+
+CLIP = sample("video00.mp4")  # 3 s at 4 frames a second
+CLIP_TEXT = TEXT_OF["video00.mp4"]
+
+
+def frames_of(*options: str) -> list[float]:
+    (record,) = records(tiny_g4("video", CLIP, "--json", "--max-tokens", "1", *options))
+    frames: list[float] = record["frames"]
+    return frames
+
+
+def test_answer_on_stdout_and_plan_on_stderr() -> None:
+    result = tiny_g4("video", CLIP)
+    assert (result.exit_code, result.stdout) == (0, f"{CLIP_TEXT}\n")
+    assert result.stderr == f"{CLIP}: 6 frames, one every 0.50 s\n"
+
+
+def test_quiet_leaves_out_the_plan() -> None:
+    result = tiny_g4("video", CLIP, "-q", "--max-tokens", "1")
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_default_prompt_behind_the_clip(sent: Exchange) -> None:
+    tiny_g4("video", "a.mp4")
+    video = VideoPart(source=Source.of("a.mp4"))
+    assert sent.parts == [(video, TextPart(text="Describe this video."))]
+
+
+def test_prompt(sent: Exchange) -> None:
+    tiny_g4("video", "a.mp4", "-p", "Who wins?")
+    assert sent.text == "Who wins?"
+
+
+def test_options_reach_the_sampling(sent: Exchange) -> None:
+    options = "--video-max-frames 5 --fps 1.5 --from 2 --to 8.5 --budget 140 --no-audio"
+    tiny_g4("video", "a.mp4", *options.split())
+    (media,) = sent.media
+    assert (media.video_max_frames, media.video_fps) == (5, 1.5)
+    assert (media.video_start, media.video_end) == (2.0, 8.5)
+    assert (media.video_budget, media.budget, media.video_sound) == (140, None, False)
+
+
+def test_json_adds_the_times_of_the_frames() -> None:
+    (record,) = records(tiny_g4("video", CLIP, "--json"))
+    assert list(record) == [
+        "input",
+        "text",
+        "model",
+        "finish_reason",
+        "usage",
+        "timings",
+        "frames",
+    ]
+    assert record["text"] == CLIP_TEXT
+    assert record["frames"] == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
+    assert record["usage"]["soft_tokens"] == 6 * 64
+
+
+def test_most_frames() -> None:
+    assert frames_of("--video-max-frames", "2") == [0.0, 1.5]
+
+
+def test_frames_per_second() -> None:
+    assert frames_of("--fps", "1") == [0.0, 1.0, 2.0]
+
+
+def test_most_frames_bound_the_frames_per_second() -> None:
+    assert len(frames_of("--fps", "4", "--video-max-frames", "3")) == 3
+
+
+def test_from_and_to() -> None:
+    assert frames_of("--from", "1", "--to", "2", "--fps", "4") == [1.0, 1.25, 1.5, 1.75]
+
+
+def test_several_clips_behind_their_names(sent: Exchange) -> None:
+    assert tiny_g4("video", "a.mp4", "b.mp4").stdout == "a.mp4: Done.\nb.mp4: Done.\n"
+
+
+def test_standard_input() -> None:
+    (record,) = records(
+        tiny_g4("video", "-", "--json", "--video-max-frames", "1", stdin=Path(CLIP).read_bytes())
+    )
+    assert (record["input"], record["frames"]) == ("-", [0.0])
+
+
+@pytest.fixture
+def spoken(tmp_path: Path) -> str:
+    return str(write_clip_with_sound(tmp_path / "spoken.mkv"))
+
+
+def test_sound_is_heard(spoken: str) -> None:
+    options = ("--json", "--video-max-frames", "2", "--max-tokens", "1")
+    heard = tiny_g4("video", spoken, *options)
+    (with_sound,) = records(heard)
+    (without,) = records(tiny_g4("video", spoken, "--no-audio", *options))
+    assert heard.stderr.startswith(f"{spoken}: 2 frames, one every 1.50 s, 2.1 s of sound\n")
+    assert without["usage"]["soft_tokens"] == 2 * 64
+    assert with_sound["usage"]["soft_tokens"] == 2 * 64 + 53
+
+
+def test_only_the_sound_of_the_part_is_heard(spoken: str) -> None:
+    result = tiny_g4("video", spoken, "--from", "1", "--to", "2", "--max-tokens", "1")
+    assert "1.0 s of sound" in result.stderr
+
+
+def test_to_before_from() -> None:
+    result = tiny_g4("video", CLIP, "--from", "2", "--to", "1")
+    assert_fails(result, 2, "the end (1.0) must come after the start (2.0)")
+
+
+def test_from_behind_the_end_of_the_clip() -> None:
+    assert_fails(tiny_g4("video", CLIP, "--from", "5"), 3, "ends at 3.0 s", "start at 5.0 s")
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["--video-max-frames 0", "--fps inf", "--fps nan", "--fps 1e9", "--fps x"],
+)
+def test_values_that_the_parser_refuses(options: str) -> None:
+    result = tiny_g4("video", CLIP, *options.split())
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert options.split()[0] in result.stderr
+
+
+@pytest.mark.parametrize("options", ["--fps 0", "--fps -1", "--from -1", "--to 0", "--budget 69"])
+def test_values_out_of_range(options: str) -> None:
+    assert_fails(tiny_g4("video", CLIP, *options.split()), 2)
