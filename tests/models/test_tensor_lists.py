@@ -125,7 +125,7 @@ def test_text_only_layout_loads(size: str, prefix: str) -> None:
 )
 def test_untied_vocabulary_projection(kind: str, name: str) -> None:
     raw = config_of("google__gemma-4-E2B-it")
-    raw["text_config"]["tie_word_embeddings"] = False
+    raw["tie_word_embeddings"] = False
     head = mx.zeros((262144, 1536), mx.bfloat16)
     network, _ = load_lazily(lazy_weights(f"E2B.{kind}") | {name: head}, raw)
     assert network.language_model.lm_head.weight is head
