@@ -33,11 +33,7 @@ class UnpackingLinear(nn.QuantizedLinear):
 
 
 def unpack_many_rows(network: nn.Module) -> None:
-    """Make every QuantizedLinear of ``network`` an UnpackingLinear; weights are kept."""
-
-    def swap(module: object) -> object:
+    """Make every QuantizedLinear of ``network`` an UnpackingLinear; the weights stay."""
+    for module in network.modules():
         if type(module) is nn.QuantizedLinear:
             module.__class__ = UnpackingLinear
-        return module
-
-    network.apply_to_modules(lambda _, module: swap(module))

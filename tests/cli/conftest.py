@@ -28,6 +28,13 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _plain_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes find Python's streams as users do."""
+    for name in ("PYTHONUNBUFFERED", "PYTHONIOENCODING", "PYTHONUTF8"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
 def _shared_model(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, _isolation: None
 ) -> None:

@@ -20,6 +20,7 @@ def ask(terminal: Terminal, line: str, answer: str) -> None:
 
 def test_conversation() -> None:
     image = sample("image00.png")
+    Path("text.png").write_text("no image")
     with Terminal("chat", "-m", "tiny") as terminal:
         terminal.expect("tiny: type a question")
         terminal.expect(PROMPT)
@@ -31,8 +32,9 @@ def test_conversation() -> None:
         ask(terminal, "/image nowhere.png", "nowhere.png: no such file")
         ask(terminal, "/image 'open", "No closing quotation")
         ask(terminal, "/help", "Ctrl-C stops an answer and keeps what was said.")
+        ask(terminal, "/image text.png", "text.png comes with the next question")
         ask(terminal, "/clear", "begun again")
-        ask(terminal, "Hello", GREETING)
+        ask(terminal, "Hello", GREETING)  # and not a word about text.png
         terminal.type("\x04")
         assert terminal.wait() == 0
     assert "Traceback" not in terminal.output

@@ -154,7 +154,7 @@ def test_file_name_that_is_no_text() -> None:
 def test_full_disk() -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            command_line("models", "list"),
+            command_line("describe", "-m", "tiny", STAR),
             stdout=full,
             stderr=subprocess.PIPE,
             timeout=60,

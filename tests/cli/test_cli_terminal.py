@@ -77,6 +77,7 @@ def test_escape_sequences_of_the_model_do_nothing(monkeypatch: pytest.MonkeyPatc
     with Renderer(answer, quiet=False) as renderer:
         renderer.show(ThoughtDelta(text="\x1b[31mred"))
         renderer.show(Notice(text="\x1b]0;title\x07.wav: short"))
+        renderer.show(VideoSampled(source="\x1b[31m", timestamps=(0.0,), sound_seconds=0))
         renderer.show(TextDelta(text="\x1b[2Jgone"))
     assert answer.getvalue() == "\N{REPLACEMENT CHARACTER}[2Jgone\n"
     assert "\x1b[31m" not in screen.getvalue()
