@@ -25,37 +25,34 @@ def encode_media(
     PlaceholderMismatchError should a tower give another number of soft tokens than was counted.
     """
     total = len(inputs.features)
+    known: dict[str, mx.array] = {}
+    for feature in inputs.features:
+        kept = model.soft_tokens.get(feature.digest)
+        if kept is not None:
+            known[feature.digest] = kept
     done = 0
-    for batch in _batches(model, inputs.features):
+    for batch in _batches([f for f in inputs.features if f.digest not in known]):
         yield EncodeProgress(done=done, total=total)
         for feature, values in zip(batch, _encode(model, batch), strict=True):
             mx.eval(values)
+            known[feature.digest] = values
             model.soft_tokens.put(feature.digest, values)
         done += len(batch)
     if total:
         yield EncodeProgress(done=total, total=total)
     result = []
     for span, feature in zip(inputs.spans, inputs.features, strict=True):
-        values = model.soft_tokens.get(feature.digest)
-        if values is None:
-            # More distinct media than the cache keeps.
-            (values,) = _encode(model, [feature])
+        values = known[feature.digest]
         if values.shape[0] != span.end - span.start:
             raise PlaceholderMismatchError(span.kind, span.end - span.start, values.shape[0])
         result.append(SoftTokens(start=span.start, values=values))
     yield result
 
 
-def _batches(
-    model: LoadedModel, features: Sequence[MediaFeatures]
-) -> Iterator[list[MediaFeatures]]:
-    """Features not encoded yet, neighbours of one grid together."""
+def _batches(features: Sequence[MediaFeatures]) -> Iterator[list[MediaFeatures]]:
+    """Distinct features, neighbours of one grid together."""
     batch: list[MediaFeatures] = []
-    seen: set[str] = set()
-    for feature in features:
-        if feature.digest in seen or model.soft_tokens.get(feature.digest) is not None:
-            continue
-        seen.add(feature.digest)
+    for feature in {f.digest: f for f in features}.values():
         if batch and not _fits(batch, feature):
             yield batch
             batch = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from time import perf_counter
 
 import mlx.core as mx
@@ -14,10 +14,13 @@ from ..events import (
     FinishReason,
     Notice,
     PrefillProgress,
+    TextDelta,
+    ThoughtDelta,
     Timings,
     Usage,
 )
 from ..models.gemma4 import SoftTokens
+from ..models.language import Cache
 from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
 from .backend import on_cpu
@@ -56,50 +59,67 @@ def generate(model: LoadedModel, inputs: ModelInputs, options: GenerateOptions) 
             logits = progress
     mx.eval(logits)
     prefilled = perf_counter()
-
-    splitter = ChannelSplitter(model.processor.tokenizer, inputs.ids)
-    bias = suppress(logits.shape[-1], model.generation.suppressed_ids)
-    tokens = decode_tokens(
-        model.network,
-        cache,
-        logits,
-        _sampler(model, options),
-        bias=bias,
-        lookahead=not on_cpu(),
-    )
-    ids: list[int] = []
-    room = model.context_length - len(inputs.ids)
-    reason: FinishReason = "length"
-    for token in tokens:
-        if token in model.generation.stop_ids:
-            reason = "stop"
-            break
-        ids.append(token)
-        yield from splitter.push(token)
-        if options.repetition_guard and is_repeating(ids):
-            reason = "repetition"
-            break
-        if len(ids) == room:
-            reason = "context"
-            break
-        if len(ids) == options.max_tokens:
-            break
-    yield from splitter.finish()
-    finished = perf_counter()
+    answer = _Answer(model, inputs, options)
+    yield from answer.stream(cache, logits)
     yield Finished(
-        reason=reason,
-        text=splitter.text,
-        thoughts=splitter.thoughts,
-        token_ids=tuple(ids),
+        reason=answer.reason,
+        text=answer.splitter.text,
+        thoughts=answer.splitter.thoughts,
+        token_ids=tuple(answer.ids),
         usage=Usage(
             prompt_tokens=len(inputs.ids),
             soft_tokens=inputs.num_soft_tokens,
-            completion_tokens=len(ids),
+            completion_tokens=len(answer.ids),
         ),
         timings=Timings(
-            encode=encoded - started, prefill=prefilled - encoded, decode=finished - prefilled
+            encode=encoded - started,
+            prefill=prefilled - encoded,
+            decode=perf_counter() - prefilled,
         ),
     )
+
+
+class _Answer:
+    """One answer as it grows, up to what ends it."""
+
+    def __init__(self, model: LoadedModel, inputs: ModelInputs, options: GenerateOptions) -> None:
+        self.ids: list[int] = []
+        self.reason: FinishReason = "stop"
+        self.splitter = ChannelSplitter(model.processor.tokenizer, inputs.ids)
+        self._model = model
+        self._options = options
+        self._room = model.context_length - len(inputs.ids)
+
+    def stream(
+        self, cache: Sequence[Cache], logits: mx.array
+    ) -> Iterator[TextDelta | ThoughtDelta]:
+        """Decode from a filled cache; ``logits`` ``[V]`` are the prompt's last."""
+        tokens = decode_tokens(
+            self._model.network,
+            cache,
+            logits,
+            _sampler(self._model, self._options),
+            bias=suppress(logits.shape[-1], self._model.generation.suppressed_ids),
+            lookahead=not on_cpu(),
+        )
+        for token in tokens:
+            if token in self._model.generation.stop_ids:
+                break
+            self.ids.append(token)
+            yield from self.splitter.push(token)
+            ending = self._ending()
+            if ending is not None:
+                self.reason = ending
+                break
+        yield from self.splitter.finish()
+
+    def _ending(self) -> FinishReason | None:
+        """Why the answer ends here though the model would go on."""
+        if self._options.repetition_guard and is_repeating(self.ids):
+            return "repetition"
+        if len(self.ids) == self._room:
+            return "context"
+        return "length" if len(self.ids) == self._options.max_tokens else None
 
 
 def make_prefill(

@@ -16,7 +16,7 @@ from ..models.weights import Quantization
 from ..options import LoadOptions
 from ..processing.processor import Processor
 
-_KEPT_FEATURES = 64
+_KEPT_BYTES = 256 * 1024**2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,10 +61,14 @@ def _or_default(value: Any, default: Any) -> Any:
 
 
 class FeatureCache:
-    """Soft tokens by the digest of what they were made from; the oldest leave first."""
+    """Soft tokens by the digest of what they were made from; the oldest leave first.
 
-    def __init__(self, limit: int = _KEPT_FEATURES) -> None:
+    ``limit`` is in bytes: a clip of 32 frames takes E2B some 14 MB.
+    """
+
+    def __init__(self, limit: int = _KEPT_BYTES) -> None:
         self._limit = limit
+        self._held = 0
         self._items: OrderedDict[str, mx.array] = OrderedDict()
 
     def get(self, digest: str) -> mx.array | None:
@@ -73,9 +77,13 @@ class FeatureCache:
         return self._items.get(digest)
 
     def put(self, digest: str, values: mx.array) -> None:
+        if digest in self._items:
+            return
         self._items[digest] = values
-        while len(self._items) > self._limit:
-            self._items.popitem(last=False)
+        self._held += values.nbytes
+        while self._held > self._limit:
+            _, oldest = self._items.popitem(last=False)
+            self._held -= oldest.nbytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

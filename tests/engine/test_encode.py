@@ -37,7 +37,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return seen
 
 
-def fresh(model: LoadedModel, limit: int = 64) -> LoadedModel:
+def fresh(model: LoadedModel, limit: int = 1 << 20) -> LoadedModel:
     return dataclasses.replace(model, soft_tokens=FeatureCache(limit))
 
 
@@ -89,24 +89,29 @@ def test_images_of_other_sizes_go_alone(
 def test_more_media_than_are_kept(
     parity_model: ParityModel, counted: list[tuple[str, int]]
 ) -> None:
-    """What the cache dropped is encoded again, and stands in its own place."""
-    kept = parity_model("e2b")
-    inputs = inputs_of(kept, "video")
-    few, many = (soft_tokens_of(fresh(kept, limit), inputs) for limit in (2, 64))
-    assert len(few) == 4
-    for first, second in zip(few, many, strict=True):
-        assert first.start == second.start
-        np.testing.assert_allclose(np.array(first.values), np.array(second.values), atol=1e-4)
-    assert counted == [("image", 4), ("image", 1), ("image", 1), ("image", 4)]
+    """What the cache cannot hold is encoded once all the same, and again for the next prompt."""
+    model = fresh(parity_model("e2b"), limit=0)
+    inputs = twice(inputs_of(model, "video"))
+    first = soft_tokens_of(model, inputs)
+    assert counted == [("image", 4)]
+    second = soft_tokens_of(model, inputs)
+    assert counted == [("image", 4)] * 2
+    for one, other in zip(first, second, strict=True):
+        assert one.start == other.start
+        np.testing.assert_array_equal(np.array(one.values), np.array(other.values))
 
 
 def test_oldest_leave_the_cache_first() -> None:
-    cache = FeatureCache(2)
+    cache = FeatureCache(8)
     for name in ("a", "b"):
         cache.put(name, mx.zeros(1))
     assert cache.get("a") is not None
     cache.put("c", mx.zeros(1))
     assert [name for name in "abc" if cache.get(name) is not None] == ["a", "c"]
+    cache.put("too large", mx.zeros(3))
+    assert not any(cache.get(name) is not None for name in ("a", "c", "too large"))
+    cache.put("d", mx.zeros(2))
+    assert cache.get("d") is not None
 
 
 # What must not happen
