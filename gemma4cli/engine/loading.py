@@ -11,7 +11,7 @@ import mlx.core as mx
 from ..errors import CheckpointError
 from ..events import LoadProgress
 from ..models.config import Gemma4Config
-from ..models.cpu_layers import unpack_many_rows
+from ..models.cpu_layers import use_whole_cpu
 from ..models.gemma4 import Gemma4
 from ..models.weights import canonical_name, fit_config, load_weights, quantize_layers, sanitize
 from ..options import LoadOptions
@@ -54,7 +54,7 @@ def load_folder(
     network = Gemma4(config)
     kinds = quantize_layers(network, weights, raw)
     if on_cpu():
-        unpack_many_rows(network)
+        use_whole_cpu(network)
     dtype_name = weights_dtype(options.dtype)
     load_weights(network, weights, getattr(mx, dtype_name) if dtype_name else None)
     return LoadedModel(

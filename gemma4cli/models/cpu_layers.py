@@ -1,39 +1,73 @@
-"""Quantised linear layers for MLX's CPU backend.
+"""Quantised layers for MLX's CPU backend, which multiplies on one thread and row by row.
 
-Its quantised product takes the rows of its input one after the other; for more than a few rows it
-is quicker to unpack the weights once and multiply them as floats. GPUs have kernels of their own
-and take MLX's layers as they are. docs/log.md has the figures.
+Many input rows: the weights are unpacked once and multiplied as floats, by BLAS. Few rows, as in
+decoding: the output is split over streams, each of which has a thread of its own. GPUs have
+kernels for both and take MLX's layers as they are. docs/log.md has the figures.
 """
 
 from __future__ import annotations
 
+import os
+from functools import cache
+
 import mlx.core as mx
 import mlx.nn as nn
 
-_ROWS = 8
+_MANY_ROWS = 8
 """Input rows from which on unpacking pays."""
 
+_LARGE = 1 << 20
+"""Weights from which on splitting pays."""
 
-class UnpackingLinear(nn.QuantizedLinear):
-    """A QuantizedLinear that unpacks its weights for inputs of many rows."""
+_MOST_STREAMS = 8
+
+
+class CpuQuantizedLinear(nn.QuantizedLinear):
+    """A QuantizedLinear that uses all of the CPU."""
 
     def __call__(self, x: mx.array) -> mx.array:
-        if x.size < _ROWS * x.shape[-1]:
-            return super().__call__(x)
-        weights = mx.dequantize(
-            self["weight"],
-            self["scales"],
-            self.get("biases"),
-            group_size=self.group_size,
-            bits=self.bits,
-            mode=self.mode,
-        )
-        product = x @ weights.astype(x.dtype).T
+        product = _product(self, x)
         return product + self["bias"] if "bias" in self else product
 
 
-def unpack_many_rows(network: nn.Module) -> None:
-    """Make every QuantizedLinear of ``network`` an UnpackingLinear; the weights stay."""
+class CpuQuantizedEmbedding(nn.QuantizedEmbedding):
+    """A QuantizedEmbedding whose projection onto the vocabulary uses all of the CPU."""
+
+    def as_linear(self, x: mx.array) -> mx.array:
+        return _product(self, x)
+
+
+_CPU_CLASSES: dict[type[nn.Module], type[nn.Module]] = {
+    nn.QuantizedLinear: CpuQuantizedLinear,
+    nn.QuantizedEmbedding: CpuQuantizedEmbedding,
+}
+
+
+def use_whole_cpu(network: nn.Module) -> None:
+    """Give the quantised layers of ``network`` their CPU class; the weights stay."""
     for module in network.modules():
-        if type(module) is nn.QuantizedLinear:
-            module.__class__ = UnpackingLinear
+        if type(module) in _CPU_CLASSES:
+            module.__class__ = _CPU_CLASSES[type(module)]
+
+
+def _product(layer: nn.Module, x: mx.array) -> mx.array:
+    """``x`` ``[..., K]`` times the layer's transposed weights, ``[..., N]``."""
+    weight, scales, biases = layer["weight"], layer["scales"], layer.get("biases")
+    kind = {"group_size": layer.group_size, "bits": layer.bits, "mode": layer.mode}
+    if x.size >= _MANY_ROWS * x.shape[-1]:
+        return x @ mx.dequantize(weight, scales, biases, **kind).astype(x.dtype).T
+    outputs = weight.shape[0]
+    streams = _streams() if outputs * x.shape[-1] >= _LARGE else (None,)
+    step = -(-outputs // len(streams))
+    parts = []
+    for i, stream in enumerate(streams):
+        rows = slice(i * step, (i + 1) * step)
+        part = (weight[rows], scales[rows], None if biases is None else biases[rows])
+        parts.append(mx.quantized_matmul(x, *part, transpose=True, **kind, stream=stream))
+    return parts[0] if len(parts) == 1 else mx.concatenate(parts, axis=-1)
+
+
+@cache
+def _streams() -> tuple[mx.Stream, ...]:
+    """One stream for each core, made when first needed."""
+    return tuple(mx.new_stream(mx.cpu) for _ in range(min(os.cpu_count() or 1, _MOST_STREAMS)))

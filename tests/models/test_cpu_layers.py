@@ -1,4 +1,4 @@
-"""Unpacking the weights of a quantised layer changes its speed, not its results."""
+"""The CPU's quantised layers change the speed, not the results."""
 
 from __future__ import annotations
 
@@ -7,32 +7,59 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from gemma4cli.models.cpu_layers import UnpackingLinear, unpack_many_rows
+from gemma4cli.models import cpu_layers
+from gemma4cli.models.cpu_layers import (
+    CpuQuantizedEmbedding,
+    CpuQuantizedLinear,
+    use_whole_cpu,
+)
 
 KINDS = [("affine", 64, 4), ("affine", 32, 2), ("affine", 64, 8)]
 KINDS += [("mxfp4", 32, 4), ("mxfp8", 32, 8), ("nvfp4", 16, 4)]
 
 
+@pytest.fixture(params=["whole", "split"])
+def splitting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small layers split too, into three parts of unequal size."""
+    if request.param == "split":
+        streams = tuple(mx.new_stream(mx.cpu) for _ in range(3))
+        monkeypatch.setattr(cpu_layers, "_LARGE", 1)
+        monkeypatch.setattr(cpu_layers, "_streams", lambda: streams)
+
+
+@pytest.mark.usefixtures("splitting")
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(("mode", "group_size", "bits"), KINDS)
 def test_same_product(mode: str, group_size: int, bits: int, bias: bool) -> None:
     mx.random.seed(3)
-    plain = nn.Linear(128, 48, bias=bias)
-    layer = nn.QuantizedLinear.from_linear(plain, group_size, bits, mode=mode)
-    network = nn.Sequential(layer)
+    plain = nn.Linear(128, 50, bias=bias)
+    network = nn.Sequential(nn.QuantizedLinear.from_linear(plain, group_size, bits, mode=mode))
     inputs = {rows: mx.random.normal((2, rows, 128)) for rows in (1, 3, 4, 33)}
     expected = {rows: np.array(network(x)) for rows, x in inputs.items()}
-    unpack_many_rows(network)
-    assert isinstance(network.layers[0], UnpackingLinear)
+    use_whole_cpu(network)
+    assert type(network.layers[0]) is CpuQuantizedLinear
     for rows, x in inputs.items():
         product = network(x)
         assert product.dtype == mx.float32
         np.testing.assert_allclose(np.array(product), expected[rows], atol=2e-5)
 
 
-def test_few_rows_are_left_to_mlx(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("splitting")
+def test_same_vocabulary() -> None:
+    mx.random.seed(4)
+    network = nn.Sequential(nn.QuantizedEmbedding(50, 128, 64, 4))
+    table = network.layers[0]
+    ids, hidden = mx.array([[3, 49]]), mx.random.normal((1, 1, 128))
+    rows, logits = np.array(table(ids)), np.array(table.as_linear(hidden))
+    use_whole_cpu(network)
+    assert type(table) is CpuQuantizedEmbedding
+    np.testing.assert_array_equal(np.array(table(ids)), rows)
+    np.testing.assert_allclose(np.array(table.as_linear(hidden)), logits, atol=2e-5)
+
+
+def test_few_rows_are_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = nn.QuantizedLinear(64, 8, bias=False)
-    unpack_many_rows(layer)
+    use_whole_cpu(layer)
     unpacked: list[int] = []
     dequantize = mx.dequantize
 
@@ -47,7 +74,15 @@ def test_few_rows_are_left_to_mlx(monkeypatch: pytest.MonkeyPatch) -> None:
     assert unpacked == [1]
 
 
+def test_a_stream_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, streams in ((None, 1), (2, 2), (64, 8)):
+        monkeypatch.setattr(cpu_layers.os, "cpu_count", lambda cores=cores: cores)
+        cpu_layers._streams.cache_clear()
+        assert len(cpu_layers._streams()) == streams
+    cpu_layers._streams.cache_clear()
+
+
 def test_other_layers_stay() -> None:
-    network = nn.Sequential(nn.Linear(8, 8), nn.QuantizedEmbedding(32, 64))
-    unpack_many_rows(network)
-    assert [type(layer) for layer in network.layers] == [nn.Linear, nn.QuantizedEmbedding]
+    network = nn.Sequential(nn.Linear(8, 8), nn.Embedding(32, 64))
+    use_whole_cpu(network)
+    assert [type(layer) for layer in network.layers] == [nn.Linear, nn.Embedding]
