@@ -30,6 +30,7 @@ from .messages import (
     ToolCall,
     VideoPart,
 )
+from .options import SOFT_TOKEN_BUDGETS
 
 _ROLES: Mapping[str, Role] = {
     "system": "system",
@@ -109,7 +110,7 @@ class _Parser:
                 for index, message in enumerate(messages)
             ),
             think=think,
-            max_soft_tokens=self.count(data, "max_soft_tokens"),
+            max_soft_tokens=self.budget(data, "max_soft_tokens"),
             video_max_frames=self.count(data, "video_max_frames"),
             tools=tuple(
                 self.tool(tool, f"tools[{index}]")
@@ -233,6 +234,12 @@ class _Parser:
             return None
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise self.fail(key, "must be a whole number, 1 or more")
+        return value
+
+    def budget(self, data: Mapping[str, Any], key: str) -> int | None:
+        value = self.count(data, key)
+        if value is not None and value not in SOFT_TOKEN_BUDGETS:
+            raise self.fail(key, f"must be one of {', '.join(map(str, SOFT_TOKEN_BUDGETS))}")
         return value
 
     def mapping(self, value: object, place: str) -> dict[str, Any]:

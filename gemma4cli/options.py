@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal, get_args
 
 from .errors import OptionError
@@ -60,8 +61,8 @@ class GenerateOptions:
     def __post_init__(self) -> None:
         _require(self.max_tokens >= 1, f"max tokens must be 1 or more, not {self.max_tokens}")
         _require(
-            self.temperature is None or self.temperature >= 0,
-            f"temperature must be 0 or more, not {self.temperature}",
+            self.temperature is None or 0 <= self.temperature < inf,
+            f"temperature must be 0 or more, and finite, not {self.temperature}",
         )
         _require(
             self.top_p is None or 0 < self.top_p <= 1,
@@ -105,10 +106,13 @@ class MediaOptions:
             f"video frames must be 1 or more, not {self.video_max_frames}",
         )
         _require(
-            self.video_fps is None or self.video_fps > 0,
-            f"frames per second must be above 0, not {self.video_fps}",
+            self.video_fps is None or 0 < self.video_fps < inf,
+            f"frames per second must be above 0, and finite, not {self.video_fps}",
         )
-        _require(self.video_start >= 0, f"the start must be 0 or more, not {self.video_start}")
+        _require(
+            0 <= self.video_start < inf,
+            f"the start must be 0 or more, and finite, not {self.video_start}",
+        )
         _require(
             self.video_end is None or self.video_end > self.video_start,
             f"the end ({self.video_end}) must come after the start ({self.video_start})",

@@ -72,6 +72,12 @@ def test_defaults() -> None:
     )
 
 
+@pytest.mark.parametrize("budget", [1, 100, 2240])
+def test_budget_that_no_model_was_made_for(budget: int) -> None:
+    with pytest.raises(ConversationError, match=r"talk\.json: max_soft_tokens.*70, 140, 280"):
+        parse({"messages": [USER], "max_soft_tokens": budget})
+
+
 def test_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "talk.json"
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps({"messages": [USER]}).encode())

@@ -52,7 +52,7 @@ LAYERS = {
     "prompts": layer(),
     "options": layer("errors"),
     "decoded": layer(foreign="numpy"),
-    "conversation": layer("errors messages"),
+    "conversation": layer("errors messages options"),
     "media": layer("errors messages decoded options", "numpy PIL av soxr sounddevice"),
     "processing": layer("errors messages decoded options events", "numpy PIL tokenizers"),
     "models": layer("errors", "mlx mlx_lm"),

@@ -67,29 +67,36 @@ def _no_model() -> str:
 
 
 def run_each(
-    run: RunOptions, inputs: Sequence[str], answer: Answer, finish: Finish | None = None
+    run: RunOptions,
+    inputs: Sequence[str],
+    answer: Answer,
+    finish: Finish | None = None,
+    *,
+    shaped: bool = False,
 ) -> None:
     """Answer every input and write the results; exits with 5 if some of several failed.
 
-    A single answer streams as it comes; of several, each is printed whole, behind its name.
+    A single answer streams as it comes; of several, each is printed whole, behind its name. What
+    an interrupt leaves is printed too, unless ``finish`` gives it a shape that needs the whole.
     """
     model = load_model(run)
+    several = len(inputs) > 1
     codes: list[ExitCode] = []
     with opened_output(run.output) as stream:
         for given in inputs:
             try:
-                _run_one(run, model, given, stream, answer, finish, several=len(inputs) > 1)
+                _run_one(run, model, given, stream, answer, finish, several=several, shaped=shaped)
             except LoadError:
                 raise
             except Gemma4Error as error:
-                if len(inputs) == 1 and not run.json:
+                if not several and not run.json:
                     raise
                 codes.append(exit_code_of(error))
                 say_error(error, debug=run.debug)
                 if run.json:
                     write_json(stream, failure(given, error))
     if codes:
-        raise typer.Exit(ExitCode.SOME_FAILED if len(inputs) > 1 else codes[0])
+        raise typer.Exit(ExitCode.SOME_FAILED if several else codes[0])
 
 
 def _run_one(
@@ -101,6 +108,7 @@ def _run_one(
     finish: Finish | None,
     *,
     several: bool,
+    shaped: bool,
 ) -> None:
     streams = not (run.json or several or finish)
     finished: Finished | None = None
@@ -117,7 +125,7 @@ def _run_one(
                 elif isinstance(event, Finished):
                     finished = event
     except KeyboardInterrupt:
-        if said and not streams and not run.json:
+        if said and not streams and not run.json and not shaped:
             _write_text(stream, _labelled(given, "".join(said), several=several))
         raise
     assert finished is not None, "a run ends with Finished"

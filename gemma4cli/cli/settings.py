@@ -24,7 +24,8 @@ def configured_model() -> str | None:
             continue
         if not isinstance(name, str) or not name:
             raise OptionError(f"{path}: model must be a name, not {name!r}")
-        return name
+        # "./model" is meant from where the file stands, not from where g4 runs.
+        return str(path.parent / name) if name.startswith(("./", "../")) else name
     return None
 
 

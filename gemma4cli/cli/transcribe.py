@@ -80,4 +80,4 @@ def transcribe(
         ]
         return FORMATS[format](segments)
 
-    run_each(run, recordings, answer, finish)
+    run_each(run, recordings, answer, finish, shaped=format != "txt")

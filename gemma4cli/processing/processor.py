@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..decoded import SAMPLE_RATE, AudioClip, Decoded, Image, VideoClip
 from ..errors import MediaDecodeError, UnsupportedModalityError
 from ..messages import AudioPart, ImagePart, Message, VideoPart
-from .audio import audio_features
+from .audio import audio_features, max_samples
 from .config import MelConfig, ProcessorConfig
 from .image import fit, image_features, patch_features
 from .inputs import AudioFeatures, ImageFeatures, MediaFeatures, ModelInputs
@@ -51,7 +51,7 @@ class Processor:
         audio = self.config.audio
         if not isinstance(audio, MelConfig):
             return None
-        return audio.max_tokens * 4 * audio.hop_length / SAMPLE_RATE
+        return max_samples(audio) / SAMPLE_RATE
 
     def check_modality(self, part: MediaPart) -> None:
         """Raise UnsupportedModalityError if the checkpoint cannot take this part."""

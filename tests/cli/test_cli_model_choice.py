@@ -70,6 +70,16 @@ def test_project_in_a_folder_above(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert model_used() == "tiny"
 
 
+def test_path_in_a_project_starts_from_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_project(tmp_path, "./models/mine")
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    monkeypatch.chdir(deep)
+    assert_asks_for(str(tmp_path / "models" / "mine"))
+
+
 def test_nearest_project_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_project(tmp_path, "of-project-above")
     below = tmp_path / "below"

@@ -1,0 +1,49 @@
+"""An option out of its range is refused by name, wherever it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf, nan
+
+import pytest
+
+from gemma4cli.errors import OptionError
+from gemma4cli.options import SOFT_TOKEN_BUDGETS, GenerateOptions, LoadOptions, MediaOptions
+
+OUT_OF_RANGE: list[tuple[Callable[..., object], dict[str, object], str]] = [
+    (LoadOptions, {"dtype": "float8"}, "dtype"),
+    (GenerateOptions, {"max_tokens": 0}, "max tokens"),
+    (GenerateOptions, {"temperature": -0.1}, "temperature"),
+    (GenerateOptions, {"temperature": inf}, "temperature"),
+    (GenerateOptions, {"temperature": nan}, "temperature"),
+    (GenerateOptions, {"top_p": 0.0}, "top-p"),
+    (GenerateOptions, {"top_p": 1.1}, "top-p"),
+    (GenerateOptions, {"top_k": -1}, "top-k"),
+    (GenerateOptions, {"prefill_step_size": 0}, "prefill step"),
+    (MediaOptions, {"budget": 71}, "budget"),
+    (MediaOptions, {"video_budget": 0}, "budget"),
+    (MediaOptions, {"video_max_frames": 0}, "frames"),
+    (MediaOptions, {"video_fps": 0.0}, "frames per second"),
+    (MediaOptions, {"video_fps": inf}, "frames per second"),
+    (MediaOptions, {"video_start": -1.0}, "start"),
+    (MediaOptions, {"video_start": inf}, "start"),
+    (MediaOptions, {"video_start": 2.0, "video_end": 2.0}, "end"),
+]
+
+
+@pytest.mark.parametrize(("options", "values", "name"), OUT_OF_RANGE)
+def test_out_of_range(options: Callable[..., object], values: dict[str, object], name: str) -> None:
+    with pytest.raises(OptionError, match=name) as caught:
+        options(**values)
+    (value, *_) = reversed(values.values())
+    assert str(value) in str(caught.value)
+
+
+@pytest.mark.parametrize("budget", SOFT_TOKEN_BUDGETS)
+def test_every_budget(budget: int) -> None:
+    assert MediaOptions(budget=budget, video_budget=budget).budget == budget
+
+
+def test_unknown_option() -> None:
+    with pytest.raises(TypeError):
+        GenerateOptions(temprature=0.9)  # type: ignore[call-arg]
