@@ -85,10 +85,10 @@ def largest_that_fits() -> ModelEntry | None:
 
 
 def _cached_models() -> Iterator[ModelEntry]:
-    from huggingface_hub import CacheNotFound, scan_cache_dir
+    from huggingface_hub import CacheNotFound, constants, scan_cache_dir
 
     try:
-        cache = scan_cache_dir()
+        cache = scan_cache_dir(constants.HF_HUB_CACHE)
     except CacheNotFound:
         return
     for repo in cache.repos:
