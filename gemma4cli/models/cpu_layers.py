@@ -1,8 +1,8 @@
-"""Quantised layers for MLX's CPU backend, which multiplies on one thread and row by row.
+"""What MLX's CPU backend wants, which computes each operation on one thread.
 
-Many input rows: the weights are unpacked once and multiplied as floats, by BLAS. Few rows, as in
-decoding: the output is split over streams, each of which has a thread of its own. GPUs have
-kernels for both and take MLX's layers as they are. docs/log.md has the figures.
+Work is split over streams, each of which has a thread of its own. A quantised product takes its
+input row by row besides, so for many rows the weights are unpacked once and multiplied as floats,
+by BLAS. GPUs have kernels for all of it. docs/log.md has the figures.
 """
 
 from __future__ import annotations
@@ -65,6 +65,11 @@ def _product(layer: nn.Module, x: mx.array) -> mx.array:
         part = (weight[rows], scales[rows], None if biases is None else biases[rows])
         parts.append(mx.quantized_matmul(x, *part, transpose=True, **kind, stream=stream))
     return parts[0] if len(parts) == 1 else mx.concatenate(parts, axis=-1)
+
+
+def cpu_streams() -> tuple[mx.Stream | None, ...]:
+    """A stream for each core to split work over, on a CPU; elsewhere the current one alone."""
+    return _streams() if mx.default_device() == mx.Device(mx.cpu) else (None,)
 
 
 @cache

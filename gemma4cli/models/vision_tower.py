@@ -10,10 +10,14 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from .config import VisionConfig
+from .cpu_layers import cpu_streams
 from .layers import ClippedLinear, rms_norm_unscaled
 
 _QUERY_BLOCK = 2048
 """Queries whose attention weights are held at once; bounds memory at the largest budget."""
+
+_WORTH_SPLITTING = 512
+"""Queries from which on a CPU gains by splitting them."""
 
 
 class PatchEmbedder(nn.Module):
@@ -56,13 +60,27 @@ class VisionAttention(nn.Module):
         k = rotate_axial(self.k_norm(self.k_proj(x).reshape(heads)), angles)
         v = rms_norm_unscaled(self.v_proj(x).reshape(heads), config.rms_norm_eps)
         q, k, v = (a.transpose(0, 2, 1, 3) for a in (q, k, v))
-        # q_norm and k_norm carry the scale.
-        blocks = [
-            mx.fast.scaled_dot_product_attention(q[:, :, i : i + _QUERY_BLOCK], k, v, scale=1.0)
-            for i in range(0, length, _QUERY_BLOCK)
-        ]
-        out = blocks[0] if len(blocks) == 1 else mx.concatenate(blocks, axis=2)
-        return self.o_proj(out.transpose(0, 2, 1, 3).reshape(batch, length, -1))
+        out = attend(q, k, v).transpose(0, 2, 1, 3)
+        return self.o_proj(out.reshape(batch, length, -1))
+
+
+def attend(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
+    """Attention of every query to every key, all ``[B, H, N, d]``; the norms carry the scale.
+
+    Queries go in blocks, which bounds the weights held at once, and on a CPU each block has a
+    thread of its own.
+    """
+    length = q.shape[2]
+    streams = cpu_streams() if length >= _WORTH_SPLITTING else (None,)
+    count = max(len(streams), -(-length // _QUERY_BLOCK))
+    step = -(-length // count)
+    blocks = [
+        mx.fast.scaled_dot_product_attention(
+            q[:, :, i * step : (i + 1) * step], k, v, scale=1.0, stream=streams[i % len(streams)]
+        )
+        for i in range(count)
+    ]
+    return blocks[0] if count == 1 else mx.concatenate(blocks, axis=2)
 
 
 class VisionMLP(nn.Module):

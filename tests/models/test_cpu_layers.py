@@ -7,12 +7,13 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from gemma4cli.models import cpu_layers
+from gemma4cli.models import cpu_layers, vision_tower
 from gemma4cli.models.cpu_layers import (
     CpuQuantizedEmbedding,
     CpuQuantizedLinear,
     use_whole_cpu,
 )
+from gemma4cli.models.vision_tower import attend
 
 KINDS = [("affine", 64, 4), ("affine", 32, 2), ("affine", 64, 8)]
 KINDS += [("mxfp4", 32, 4), ("mxfp8", 32, 8), ("nvfp4", 16, 4)]
@@ -80,6 +81,27 @@ def test_a_stream_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
         cpu_layers._streams.cache_clear()
         assert len(cpu_layers._streams()) == streams
     cpu_layers._streams.cache_clear()
+
+
+@pytest.mark.parametrize("queries", [1, 5, 12])
+def test_same_attention(queries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one piece, in blocks, and over streams."""
+    mx.random.seed(5)
+    q, k, v = (mx.random.normal((2, 3, count, 8)) for count in (queries, 12, 12))
+    whole = np.array(mx.fast.scaled_dot_product_attention(q, k, v, scale=1.0))
+    np.testing.assert_array_equal(np.array(attend(q, k, v)), whole)
+    monkeypatch.setattr(vision_tower, "_QUERY_BLOCK", 5)
+    np.testing.assert_allclose(np.array(attend(q, k, v)), whole, atol=1e-6)
+    streams = tuple(mx.new_stream(mx.cpu) for _ in range(2))
+    monkeypatch.setattr(vision_tower, "_WORTH_SPLITTING", 2)
+    monkeypatch.setattr(vision_tower, "cpu_streams", lambda: streams)
+    np.testing.assert_allclose(np.array(attend(q, k, v)), whole, atol=1e-6)
+
+
+def test_no_streams_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert all(isinstance(stream, mx.Stream) for stream in cpu_layers.cpu_streams())
+    monkeypatch.setattr(mx, "default_device", lambda: mx.Device(mx.gpu))
+    assert cpu_layers.cpu_streams() == (None,)
 
 
 def test_other_layers_stay() -> None:
