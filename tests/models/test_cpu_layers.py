@@ -99,6 +99,7 @@ def test_same_attention(queries: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_streams_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mx, "default_device", lambda: mx.Device(mx.cpu))
     assert all(isinstance(stream, mx.Stream) for stream in cpu_layers.cpu_streams())
     monkeypatch.setattr(mx, "default_device", lambda: mx.Device(mx.gpu))
     assert cpu_layers.cpu_streams() == (None,)
