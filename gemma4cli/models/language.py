@@ -154,13 +154,17 @@ class LanguageModel(nn.Module):
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
     def logits(self, hidden: mx.array) -> mx.array:
-        """Soft-capped float32 logits ``[B, L, V]`` of normed hidden states ``[B, L, D]``."""
+        """Soft-capped float32 logits ``[B, L, V]`` of normed hidden states ``[B, L, D]``.
+
+        An infinity, which the cap would hide, becomes NaN.
+        """
         config = self.config
         head = self.model.embed_tokens.as_linear if config.tied_embeddings else self.lm_head
         logits = head(hidden).astype(mx.float32)
         if config.logit_softcap is None:
             return logits
-        return mx.tanh(logits / config.logit_softcap) * config.logit_softcap
+        capped = mx.tanh(logits / config.logit_softcap) * config.logit_softcap
+        return mx.where(mx.isinf(logits), mx.nan, capped)
 
     def make_cache(self) -> list[Cache]:
         """An empty cache for every layer that has keys and values of its own."""
