@@ -30,7 +30,7 @@ from .messages import (
     ToolCall,
     VideoPart,
 )
-from .options import SOFT_TOKEN_BUDGETS
+from .options import SOFT_TOKEN_BUDGETS, MediaOptions
 
 _ROLES: Mapping[str, Role] = {
     "system": "system",
@@ -53,6 +53,11 @@ class Conversation:
     max_soft_tokens: int | None = None
     video_max_frames: int | None = None
     tools: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def media(self) -> MediaOptions:
+        """How the conversation's media are to be sampled."""
+        return MediaOptions(budget=self.max_soft_tokens, video_max_frames=self.video_max_frames)
 
 
 def read_conversation(path: Path | str) -> Conversation:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .conversation import Conversation, read_conversation
-from .options import GenerateOptions, MediaOptions
+from .options import GenerateOptions
 
 if TYPE_CHECKING:
     from .engine.model import LoadedModel
@@ -68,7 +68,7 @@ def trace(
     from .engine.generate import make_prefill
     from .engine.sampling import make_sampler
 
-    inputs = _inputs(model, conversation)
+    inputs = inputs_of(model, conversation)
     soft_tokens = next(s for s in encode_media(model, inputs) if isinstance(s, list))
     cache = model.network.language_model.make_cache()
     logits = make_prefill(model, inputs, soft_tokens, prefill_step_size).all_logits(cache)
@@ -89,14 +89,13 @@ def trace(
     )
 
 
-def _inputs(model: LoadedModel, conversation: Conversation | Path) -> ModelInputs:
+def inputs_of(model: LoadedModel, conversation: Conversation | Path) -> ModelInputs:
+    """A conversation, or the one in a file, as the model takes it."""
     from .session import OpenedMessage, open_message, prepare
 
     if isinstance(conversation, Path):
         conversation = read_conversation(conversation)
-    media = MediaOptions(
-        budget=conversation.max_soft_tokens, video_max_frames=conversation.video_max_frames
-    )
+    media = conversation.media
     opened = [
         step
         for message in conversation.messages

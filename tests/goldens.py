@@ -9,14 +9,12 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from gemma4cli.conversation import read_conversation
+from gemma4cli import trace
 from gemma4cli.engine.encode import encode_media
 from gemma4cli.engine.generate import make_prefill
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.models.gemma4 import SoftTokens
-from gemma4cli.options import MediaOptions
 from gemma4cli.processing.inputs import ModelInputs
-from gemma4cli.session import OpenedMessage, open_message, prepare
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "parity"
 ARCHS = ("e2b", "e4b", "12b", "26b", "31b")
@@ -26,17 +24,7 @@ TOLERANCE = 2e-3
 
 def inputs_of(model: LoadedModel, case: str) -> ModelInputs:
     """A parity case as the model takes it."""
-    conversation = read_conversation(FOLDER / "cases" / f"{case}.json")
-    media = MediaOptions(
-        budget=conversation.max_soft_tokens, video_max_frames=conversation.video_max_frames
-    )
-    opened = [
-        step
-        for message in conversation.messages
-        for step in open_message(model, message, media)
-        if isinstance(step, OpenedMessage)
-    ]
-    return prepare(model, opened, media, think=conversation.think, tools=conversation.tools)
+    return trace.inputs_of(model, FOLDER / "cases" / f"{case}.json")
 
 
 def soft_tokens_of(model: LoadedModel, inputs: ModelInputs) -> list[SoftTokens]:

@@ -15,7 +15,6 @@ from ..conversation import read_conversation
 from ..errors import ConversationError, OptionError
 from ..events import Event
 from ..messages import AudioPart, ImagePart, Part, Source, TextPart, VideoPart
-from ..options import MediaOptions
 from .run_options import RunOptions, runs_a_model
 from .runner import load_model, run_each, source_of
 from .terminal import is_terminal
@@ -140,14 +139,11 @@ def _answer_file(run: RunOptions, path: Path) -> None:
     conversation = read_conversation(path)
     options = run.generate_options()
     options = replace(options, think=options.think or conversation.think)
-    media = MediaOptions(
-        budget=conversation.max_soft_tokens, video_max_frames=conversation.video_max_frames
-    )
 
     def answer(model: LoadedModel, given: str) -> Iterator[Event]:
         from ..session import Chat
 
-        loaded = Chat(model, media=media, tools=conversation.tools)
+        loaded = Chat(model, media=conversation.media, tools=conversation.tools)
         yield from loaded.load(conversation.messages)
         yield from loaded.reply(options)
 

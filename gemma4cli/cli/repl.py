@@ -44,9 +44,7 @@ def converse(chat: Chat, media: Sequence[Part], run: RunOptions) -> None:
     while True:
         try:
             line = session.prompt("> ").strip()
-        except EOFError:
-            return
-        except KeyboardInterrupt:
+        except (EOFError, KeyboardInterrupt):
             return
         if line == "/exit":
             return

@@ -49,11 +49,9 @@ class Checkpoint:
         path = self.folder / "chat_template.jinja"
         if path.is_file():
             return path.read_text("utf-8")
-        for section in (self.optional_json("chat_template.json", "tokenizer_config.json"),):
-            template = (section or {}).get("chat_template")
-            if isinstance(template, str):
-                return template
-        return None
+        section = self.optional_json("chat_template.json", "tokenizer_config.json") or {}
+        template = section.get("chat_template")
+        return template if isinstance(template, str) else None
 
     def weight_files(self) -> list[Path]:
         """Every safetensors file: those of the index, or all ``model*.safetensors``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import mlx.core as mx
 
@@ -51,8 +52,7 @@ class Prefill:
 
     def run(self, cache: Sequence[Cache]) -> Iterator[PrefillProgress | mx.array]:
         """Fill ``cache``; yield progress, at last the logits ``[V]`` of the last position."""
-        start = 0
-        for end in chunk_ends(len(self.ids), self.step, self.spans):
+        for start, end in self._chunks():
             yield PrefillProgress(done=start, total=len(self.ids))
             inputs = self.network.embed(self.ids[start:end], self.soft_tokens, start)
             masks = self._masks(start, end)
@@ -63,20 +63,21 @@ class Prefill:
                 mx.clear_cache()
             else:
                 logits = self.network(*inputs, cache, masks)[0, -1]
-            start = end
-        yield PrefillProgress(done=start, total=len(self.ids))
+        yield PrefillProgress(done=len(self.ids), total=len(self.ids))
         yield logits
 
     def all_logits(self, cache: Sequence[Cache]) -> mx.array:
         """Fill ``cache`` and return the logits ``[S, V]`` of every position."""
         rows: list[mx.array] = []
-        start = 0
-        for end in chunk_ends(len(self.ids), self.step, self.spans):
+        for start, end in self._chunks():
             inputs = self.network.embed(self.ids[start:end], self.soft_tokens, start)
             rows.append(self.network(*inputs, cache, self._masks(start, end))[0])
             mx.eval(rows[-1])
-            start = end
         return mx.concatenate(rows)
+
+    def _chunks(self) -> Iterator[tuple[int, int]]:
+        """First and last position of each chunk, half open."""
+        return pairwise([0, *chunk_ends(len(self.ids), self.step, self.spans)])
 
     def _masks(self, start: int, end: int) -> Masks:
         text = self.network.config.text
