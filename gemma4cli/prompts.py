@@ -23,3 +23,18 @@ def transcription(language: str | None = None) -> str:
     if language is None:
         return f"Transcribe the following speech segment in its original language. {_FORMAT}"
     return f"Transcribe the following speech segment in {language} into {language} text.\n{_FORMAT}"
+
+
+def translation(language: str | None, target: str) -> str:
+    """The speech translation prompt, to ``target``; both are English names such as "French".
+
+    The answer has two lines: the transcription, then "French: " and the translation. Where the
+    spoken ``language`` is not known, the wording of ``transcription`` stands in for its name.
+    """
+    spoken = language or "its original language"
+    source = language or "the original language"
+    return (
+        f"Transcribe the following speech segment in {spoken}, then translate it into {target}.\n"
+        f"When formatting the answer, first output the transcription in {source}, then one "
+        f"newline, then output the string '{target}: ', then the translation in {target}."
+    )

@@ -1,0 +1,225 @@
+"""Clips: espeak-ng as a library, noise, what a clip holds; and the tower's training helpers."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.seeds import generator
+from training.speech.noise import KINDS, leveled, mixed, noise
+from training.speech.voices import (
+    ACCENTS,
+    HELD_OUT_ACCENTS,
+    HELD_OUT_VARIANTS,
+    VARIANTS,
+    voice,
+)
+
+pytest.importorskip("soxr")
+
+
+def _has_espeak() -> bool:
+    try:
+        ctypes.CDLL("libespeak-ng.so.1")
+    except OSError:
+        return False
+    return True
+
+
+needs_espeak = pytest.mark.skipif(not _has_espeak(), reason="libespeak-ng.so.1 is not installed")
+
+
+@needs_espeak
+def test_espeak_speaks_without_silence_around_the_words() -> None:
+    from training.speech.espeak import espeak
+
+    who = voice(generator("test"), "en")
+    samples = espeak().samples("the cat is in the kitchen", who)
+    assert samples.dtype == np.float32
+    assert 0.8 * 16_000 < len(samples) < 4 * 16_000
+    assert abs(samples[0]) > 1e-3
+    phonemes = espeak().phonemes("tiger", who)
+    assert phonemes.startswith("t")
+    assert "ɡ" in phonemes  # noqa: RUF001
+
+
+@needs_espeak
+def test_an_unknown_voice_is_an_error() -> None:
+    from dataclasses import replace
+
+    from training.speech.espeak import EspeakError, espeak
+
+    with pytest.raises(EspeakError, match="nobody"):
+        espeak().samples("hello", replace(voice(generator("test"), "en"), name="nobody"))
+
+
+@needs_espeak
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_every_voice_is_known(language: str) -> None:
+    from training.speech.espeak import espeak
+
+    for index in range(60):
+        who = voice(generator("test", index), language, held_out=index % 2 == 0)
+        assert len(espeak().samples("tiger", who)) > 1000
+
+
+def test_held_out_voices_are_not_in_training() -> None:
+    assert not set(HELD_OUT_VARIANTS) & set(VARIANTS)
+    assert not set(HELD_OUT_ACCENTS["en"]) & set(ACCENTS["en"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_noise_has_unit_power_and_the_asked_ratio(kind: str) -> None:
+    rng = generator("test", kind)
+    speech = np.sin(np.arange(16_000) / 5).astype(np.float32)
+    unit = noise(rng, kind, len(speech), [speech[:9000], speech[100:]])
+    assert np.sqrt(np.mean(unit**2)) == pytest.approx(1, abs=1e-3)
+    added = mixed(speech, unit, 10.0) - speech
+    ratio = np.mean(speech**2) / np.mean(added**2)
+    assert 10 * np.log10(ratio) == pytest.approx(10, abs=0.1)
+
+
+def test_levels_are_below_full_scale() -> None:
+    assert np.max(leveled(np.array([0.1, -0.3], np.float32), 6.0)) < 0.51
+
+
+@needs_espeak
+def test_a_clip_says_what_it_says_it_does() -> None:
+    from training.speech.clips import clip
+    from training.words.sentence import is_held_out
+
+    for index in range(20):
+        made, again = clip("train", index), clip("train", index)
+        assert made.sentences == again.sentences
+        assert not any(is_held_out(said) for said in made.sentences)
+        assert np.abs(made.samples).max() <= 1.0
+        assert (made.kind == "no words") == (not made.sentences)
+
+
+@needs_espeak
+def test_held_out_sets_have_held_out_sentences() -> None:
+    from training.speech.clips import clip
+    from training.words.sentence import is_held_out
+
+    made = clip("noisy", 3)
+    assert all(is_held_out(said) for said in made.sentences)
+    assert made.voice.endswith(HELD_OUT_VARIANTS)
+
+
+@needs_espeak
+def test_a_shard_gives_back_its_clips(tmp_path: Path) -> None:
+    from training.speech.shards import read_shard, write_shard
+
+    write_shard(tmp_path, "unseen", 0, count=4)
+    clips = read_shard(tmp_path, "unseen", 0)
+    assert len(clips) == 4
+    for each in clips:
+        assert each.mel.dtype == np.float16
+        assert each.mel.shape[1] == 128
+        assert len(each.words) == len(each.text.spoken.split())
+        assert len(each.phonemes) > len(each.words)
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_batches_hold_every_clip_once_and_are_of_like_length() -> None:
+    pytest.importorskip("torch")
+    from training.speech.batches import FRAMES_PER_BATCH, by_length
+
+    lengths = [int(n) for n in generator("test").integers(50, 1200, 200)]
+    batches = by_length(lengths)
+    assert sorted(index for batch in batches for index in batch) == list(range(200))
+    for batch in batches:
+        assert len(batch) * max(lengths[i] for i in batch) <= FRAMES_PER_BATCH
+
+
+def test_the_fast_subsampling_is_the_reference() -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from transformers.models.gemma4.modeling_gemma4 import Gemma4AudioModel
+
+    from training.architecture import audio_config
+    from training.speech.channels_last import use_channels_last
+    from training.speech.initial_audio import initialise_audio_tower
+
+    reference, fast = Gemma4AudioModel(audio_config()), Gemma4AudioModel(audio_config())
+    initialise_audio_tower(reference, torch.Generator().manual_seed(1))
+    fast.load_state_dict(reference.state_dict())
+    use_channels_last(fast)
+    features = torch.randn(2, 75, 128, generator=torch.Generator().manual_seed(2)) - 4
+    mask = torch.arange(75)[None] < torch.tensor([[75], [50]])
+    with torch.no_grad():
+        expected = reference.subsample_conv_projection(features, mask)
+        got = fast.subsample_conv_projection(features, mask)
+    assert torch.equal(got[1], expected[1])
+    torch.testing.assert_close(got[0], expected[0], rtol=1e-5, atol=1e-5)
+
+
+def test_features_are_kept_with_their_texts(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from training.speech.audio_features import Heard, features_path, load, write_features
+
+    clips = [
+        Heard(
+            tokens=np.full((count, 128), count, np.float16),
+            written="guten morgen",
+            english="good morning",
+            language="de",
+            kind="german",
+        )
+        for count in (3, 5)
+    ]
+    write_features(features_path(tmp_path, "no words", 0), clips)
+    kept = load(tmp_path, "no words")
+    assert [len(each.tokens) for each in kept] == [3, 5]
+    assert np.array_equal(kept[1].tokens, clips[1].tokens)
+    assert kept[0].english == "good morning"
+
+
+def test_first_tokens_start_a_word() -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from training.speech.audio_tower import first_tokens
+
+    path = torch.tensor([0, 3, 3, 0, 3, 4, 4, 0])
+    scores = torch.nn.functional.one_hot(path, 6).float()
+    assert first_tokens(scores, 8).tolist() == [1, 4, 5]
+    assert first_tokens(scores, 5).tolist() == [1, 4]
+
+
+@pytest.mark.parametrize(
+    ("heard", "said", "count"),
+    [([1, 2, 3], [1, 2, 3], 0), ([1, 3], [1, 2, 3], 1), ([], [1, 2], 2), ([4, 5], [], 2)],
+)
+def test_edits(heard: list[int], said: list[int], count: int) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from training.speech.audio_tower import edits
+
+    assert edits(heard, said) == count
+
+
+def test_no_words_in_the_tower_loss_keep_it_finite() -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from training.speech.audio_tower import loss_of, new_speller
+    from training.speech.batches import collated
+    from training.speech.shards import ClipText, StoredClip
+
+    text = ClipText(kind="", language="en", voice="", spoken="", written="", english="")
+    rng = generator("test")
+    clips = [
+        StoredClip(
+            mel=(rng.standard_normal((frames, 128)) - 4).astype(np.float16),
+            words=np.array(words, np.int16),
+            phonemes=np.array(words, np.int16),
+            text=text,
+        )
+        for frames, words in ((60, [1, 2]), (40, []))
+    ]
+    batch = collated(clips)
+    loss, _ = loss_of(new_speller()(batch.features, batch.mask), batch, progress=0.5)
+    assert torch.isfinite(loss)

@@ -1,0 +1,108 @@
+"""One question to the model, the right answer, and how answers are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import gemma4cli
+from gemma4cli import Chat, MediaOptions
+from gemma4cli.api import content_of
+from gemma4cli.engine.model import LoadedModel
+from gemma4cli.events import TextDelta
+
+Score = Literal["exact", "words", "sentences"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """A prompt with its media. ``row`` is the line of the table that it counts for.
+
+    ``score``: "exact" asks for the whole answer, "words" counts wrong words, "sentences" counts
+    the right sentences of an answer that has one for each event. ``before`` are questions that
+    were asked first, in the turn with the media; the prompt is then a later turn.
+    """
+
+    row: str
+    prompt: str
+    answer: str
+    score: Score = "exact"
+    images: tuple[bytes, ...] = ()
+    clips: tuple[bytes, ...] = ()
+    videos: tuple[bytes, ...] = ()
+    budget: int | None = None
+    before: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Row:
+    """``wrong`` of ``total`` words, events or answers; ``whole`` answers right of ``cases``."""
+
+    wrong: int = 0
+    total: int = 0
+    whole: int = 0
+    cases: int = 0
+
+
+def answer_of(model: LoadedModel, case: Case) -> str:
+    """What g4 prints."""
+    media = MediaOptions(budget=case.budget)
+    if not case.before:
+        return gemma4cli.generate(
+            model,
+            case.prompt,
+            images=case.images,
+            audio=case.clips,
+            videos=case.videos,
+            media=media,
+        ).strip()
+    chat = Chat(model, media=media)
+    content = content_of(case.before[0], images=case.images, audio=case.clips, videos=case.videos)
+    for said in (content, *case.before[1:]):
+        for _ in chat.send(said):
+            pass
+    events = chat.send(case.prompt)
+    return "".join(event.text for event in events if isinstance(event, TextDelta)).strip()
+
+
+def mistakes(case: Case, answer: str) -> tuple[int, int]:
+    """Wrong and all words, events or answers of a case."""
+    if case.score == "words":
+        return edits(answer.split(), case.answer.split()), len(case.answer.split())
+    if case.score == "sentences":
+        said = set(sentences(answer))
+        asked = sentences(case.answer)
+        return sum(each not in said for each in asked), len(asked)
+    return int(answer != case.answer), 1
+
+
+def sentences(text: str) -> list[str]:
+    return [part.strip(" .") for part in text.split(". ")]
+
+
+def edits(heard: Sequence[str], said: Sequence[str]) -> int:
+    """The least number of words to insert, delete or replace."""
+    row = list(range(len(said) + 1))
+    for i, word in enumerate(heard, start=1):
+        diagonal, row[0] = row[0], i
+        for j, other in enumerate(said, start=1):
+            cost = min(row[j] + 1, row[j - 1] + 1, diagonal + (word != other))
+            diagonal, row[j] = row[j], cost
+    return row[-1]
+
+
+def table(model: LoadedModel, cases: Iterable[Case], *, shown: int) -> dict[str, Row]:
+    """The rows of all cases; the first ``shown`` mistakes of each are printed."""
+    rows: dict[str, Row] = {}
+    for case in cases:
+        answer = answer_of(model, case)
+        row = rows.setdefault(case.row, Row())
+        wrong, total = mistakes(case, answer)
+        if answer != case.answer and row.cases - row.whole < shown:
+            print(f"  {case.row}: {case.answer!r} but {answer!r}", flush=True)
+        row.wrong += wrong
+        row.total += total
+        row.whole += answer == case.answer
+        row.cases += 1
+    return rows

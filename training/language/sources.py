@@ -1,0 +1,70 @@
+"""What the towers made of clips and pictures, ready to be put into conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..pictures.description import Kind
+from ..pictures.features import Shown
+from ..speech.audio_features import Heard
+
+Tokens = npt.NDArray[np.float16]
+T = TypeVar("T")
+
+
+class Clips:
+    """Clips by kind, and by what is said where that is a question about a picture."""
+
+    def __init__(self, clips: Sequence[Heard]) -> None:
+        self._by_kind: dict[str, list[Heard]] = {}
+        self._saying: dict[str, list[Heard]] = {}
+        for clip in clips:
+            self._by_kind.setdefault(clip.kind, []).append(clip)
+            self._saying.setdefault(clip.written, []).append(clip)
+
+    def any(self, rng: np.random.Generator, shares: dict[str, float]) -> Heard:
+        return one(rng, self._by_kind[choice(rng, shares)])
+
+    def saying(self, rng: np.random.Generator, text: str) -> Heard | None:
+        """A clip with exactly these words, if there is one."""
+        found = self._saying.get(text)
+        return one(rng, found) if found else None
+
+
+class Pictures:
+    """Pictures of all kinds, and stills of videos by their size."""
+
+    def __init__(self, pictures: Sequence[Shown], stills: Sequence[Shown]) -> None:
+        self._pictures = pictures
+        self._by_kind: dict[Kind, list[Shown]] = {}
+        for shown in pictures:
+            self._by_kind.setdefault(shown.picture.kind, []).append(shown)
+        self._stills: dict[tuple[int, int], list[tuple[Shown, Shown]]] = {}
+        for first, second in zip(stills[::2], stills[1::2], strict=True):
+            size = (first.picture.height, first.picture.width)
+            self._stills.setdefault(size, []).append((first, second))
+
+    def any(self, rng: np.random.Generator) -> Shown:
+        return one(rng, self._pictures)
+
+    def of(self, rng: np.random.Generator, kind: Kind) -> Shown:
+        return one(rng, self._by_kind[kind])
+
+    def still(self, rng: np.random.Generator, size: tuple[int, int]) -> tuple[Shown, Shown]:
+        """One still of (height, width), with two kinds of noise."""
+        return one(rng, self._stills[size])
+
+
+def one(rng: np.random.Generator, items: Sequence[T]) -> T:
+    return items[int(rng.integers(len(items)))]
+
+
+def choice(rng: np.random.Generator, shares: dict[T, float]) -> T:
+    """A key, as often as its share says; the shares need not add up to 1."""
+    names = list(shares)
+    weights = np.array(list(shares.values()))
+    return names[int(rng.choice(len(names), p=weights / weights.sum()))]

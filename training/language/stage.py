@@ -1,0 +1,103 @@
+"""The stage that trains the language model and the projectors on the frozen towers' output.
+
+python -m training.language.stage WORK --steps 10000
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torch._dynamo
+
+from gemma4cli.processing.tokenizer import Tokenizer
+
+from .. import tokenizer as tokenizers
+from ..architecture import tiny_config
+from ..loop import Loop, Schedule
+from ..pictures import features as picture_features
+from ..seeds import generator
+from ..speech import audio_features
+from . import heads
+from .answers import LanguageModel
+from .batches import batches, example
+from .initial import initialise_language_model, project_to_words
+from .sources import Clips, Pictures
+from .tasks import Library, conversation
+
+FOLDER = "language"
+_CONVERSATIONS = 48
+"""How many are learnt from in one step."""
+_PEAK = 2e-3
+
+
+def new_model(work: Path, tokenizer: Tokenizer) -> LanguageModel:
+    config = tiny_config(tokenizer.vocab_size)
+    model = LanguageModel(config)
+    initialise_language_model(model.text, generator("language", "initial"))
+    embeddings = model.text.embed_tokens.weight
+    for embedder, spoken in (
+        (model.sounds, heads.words_of_sounds(work, tokenizer)),
+        (model.pictures, heads.words_of_pictures(work, tokenizer)),
+    ):
+        ids, rows = spoken
+        project_to_words(embedder.embedding_projection, embeddings[ids], rows)
+    return model
+
+
+def library(work: Path) -> Library:
+    return Library(
+        clips=Clips(audio_features.load(work)),
+        pictures=Pictures(
+            picture_features.load(work / picture_features.PICTURES),
+            picture_features.load(work / picture_features.STILLS),
+        ),
+    )
+
+
+def train(work: Path, steps: int) -> None:
+    torch._dynamo.config.recompile_limit = 64
+    tokenizer = tokenizers.load(work)
+    known = library(work)
+    model = new_model(work, tokenizer)
+    padding = tokenizer.control_id("<pad>")
+    for layer in model.text.layers:
+        layer.compile(dynamic=True)
+    loop = Loop(work / FOLDER, {"model": model}, Schedule(steps=steps, peak=_PEAK))
+
+    def loss_of_step(step: int) -> tuple[torch.Tensor, Mapping[str, float]]:
+        rng = generator("language", "train", step)
+        examples = [example(conversation(rng, known), tokenizer) for _ in range(_CONVERSATIONS)]
+        total, count = torch.zeros(()), 0.0
+        right, tokens = 0.0, 0.0
+        for batch in batches(examples, padding):
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = model(batch)
+            losses = torch.nn.functional.cross_entropy(
+                logits.flatten(0, 1), batch.targets.flatten(), reduction="none"
+            )
+            weights = batch.weights.flatten()
+            total = total + (losses * weights).sum()
+            count += float(weights.sum())
+            hits = (logits.argmax(-1) == batch.targets) & (batch.weights > 0)
+            right += float(hits.sum())
+            tokens += float((weights > 0).sum())
+        return total / count, {"right": right / tokens}
+
+    loop.run(loss_of_step)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    train(arguments.work, arguments.steps)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,321 @@
+"""The tasks of the language model: conversations made from clips, pictures and small talk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from gemma4cli import prompts
+from gemma4cli.processing.prompt import AudioSlot, ImageSlot, VideoSlot
+
+from .. import videos
+from ..pictures.captions import caption, phrase, sentence
+from ..pictures.compare import comparison
+from ..pictures.description import Picture
+from ..pictures.features import Shown
+from ..pictures.questions import questions
+from ..speech.audio_features import Heard
+from . import small_talk
+from .dialogues import Turn
+from .sources import Clips, Pictures, Tokens, choice, one
+
+LANGUAGE_NAMES = {"en": "English", "de": "German"}
+_SPEECH = {
+    "sentence": 0.38,
+    "sentences": 0.2,
+    "random words": 0.22,
+    "numbers": 0.06,
+    "german": 0.07,
+    "german sentences": 0.03,
+    "no words": 0.04,
+}
+_SYSTEM = (
+    "You are a helpful assistant.",
+    "Answer briefly.",
+    "You are a friendly assistant. Answer in one sentence.",
+    "Be precise.",
+)
+_DESCRIBE = (
+    "What is in this image?", "What do you see?", "What does the image show?", "What is this?",
+    "Describe the picture.", "Describe the image.", "What is in the picture?",
+    "Describe this picture.", "Caption this image.", "describe",
+)  # fmt: skip
+_TRANSCRIBE = (
+    "Transcribe the speech.", "Transcribe this audio.", "Transcribe this.", "What is said?",
+    "What do you hear?", "Write down what is said.", "Transcribe the audio.", "What did I say?",
+)  # fmt: skip
+_DESCRIBE_VIDEO = (
+    "What happens in this video?", "What does the video show?", "Describe the video.",
+    "What do you see?", "Summarize this video.", "What is shown in this video?",
+)  # fmt: skip
+_ORDINALS = ("first", "second", "third", "fourth")
+_FRAMES = {videos.FRAMES: 0.7, 3: 0.05, 4: 0.1, 8: 0.15}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conversation:
+    """Turns, and the soft tokens of their media in order."""
+
+    turns: tuple[Turn, ...]
+    pictures: tuple[Tokens, ...] = ()
+    sounds: tuple[Tokens, ...] = ()
+    system: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Library:
+    clips: Clips
+    pictures: Pictures
+
+
+Task = Callable[[np.random.Generator, Library], Conversation]
+
+
+def conversation(rng: np.random.Generator, library: Library) -> Conversation:
+    """A random conversation."""
+    return choice(rng, SHARES)(rng, library)
+
+
+def transcribe(rng: np.random.Generator, library: Library) -> Conversation:
+    clip = library.clips.any(rng, _SPEECH)
+    turn = Turn(parts=(_transcription_prompt(rng, clip), _audio(clip)), answer=clip.written)
+    return Conversation(turns=(turn,), sounds=(clip.tokens,))
+
+
+def translate(rng: np.random.Generator, library: Library) -> Conversation:
+    """German to English in the card's two lines."""
+    clip = library.clips.any(rng, {"german": 0.75, "german sentences": 0.25})
+    spoken = None if rng.random() < 0.4 else "German"
+    turn = Turn(
+        parts=(prompts.translation(spoken, "English"), _audio(clip)),
+        answer=f"{clip.written}\nEnglish: {clip.english}" if clip.written else "",
+    )
+    return Conversation(turns=(turn,), sounds=(clip.tokens,))
+
+
+def describe(rng: np.random.Generator, library: Library) -> Conversation:
+    """A picture, described and then asked about, or asked about at once."""
+    shown = library.pictures.any(rng)
+    asked = [
+        (question.text, question.answer)
+        for question in questions(shown.picture, rng, int(rng.integers(1, 6)))
+    ]
+    first = (_describe_prompt(rng), caption(shown.picture))
+    texts = [first, *asked] if rng.random() < 0.65 else [*asked, first]
+    turns = [Turn(parts=(_image(shown), texts[0][0]), answer=texts[0][1])]
+    turns += [Turn(parts=(text,), answer=answer) for text, answer in texts[1:]]
+    return Conversation(turns=tuple(turns), pictures=(shown.tokens,), system=_system(rng))
+
+
+def compare(rng: np.random.Generator, library: Library) -> Conversation:
+    """Two or three pictures in one turn."""
+    first, second = library.pictures.any(rng), library.pictures.any(rng)
+    if rng.random() < 0.12:
+        second = first
+    shown = [first, second]
+    if rng.random() < 0.5:
+        question, answer = comparison(first.picture, second.picture, rng)
+    else:
+        if rng.random() < 0.3:
+            shown.append(library.pictures.any(rng))
+        question = prompts.DESCRIBE_IMAGES
+        answer = " ".join(
+            f"The {ordinal} image shows {phrase(each.picture)}."
+            for ordinal, each in zip(_ORDINALS, shown, strict=False)
+        )
+    turn = Turn(parts=(*map(_image, shown), question), answer=answer)
+    return Conversation(turns=(turn,), pictures=tuple(each.tokens for each in shown))
+
+
+def several_turns(rng: np.random.Generator, library: Library) -> Conversation:
+    """A picture or a clip with every turn, questions about the latest picture between them."""
+    turns: list[Turn] = []
+    pictures: list[Tokens] = []
+    sounds: list[Tokens] = []
+    seen: Picture | None = None
+    for _ in range(int(rng.integers(2, 5))):
+        kind = choice(rng, {"picture": 0.4, "clip": 0.2, "question": 0.3, "talk": 0.1})
+        if kind == "question" and seen is not None:
+            question = questions(seen, rng, 1)[0]
+            turns.append(Turn(parts=(question.text,), answer=question.answer))
+        elif kind == "clip":
+            clip = library.clips.any(rng, {"sentence": 0.8, "german": 0.2})
+            asked = _transcription_prompt(rng, clip)
+            turns.append(Turn(parts=(asked, _audio(clip)), answer=clip.written))
+            sounds.append(clip.tokens)
+        elif kind == "talk":
+            turns.append(_talk(rng))
+        else:
+            shown = library.pictures.any(rng)
+            seen = shown.picture
+            turns.append(Turn(parts=(_image(shown), _describe_prompt(rng)), answer=caption(seen)))
+            pictures.append(shown.tokens)
+    return Conversation(
+        turns=tuple(turns), pictures=tuple(pictures), sounds=tuple(sounds), system=_system(rng)
+    )
+
+
+def watch(rng: np.random.Generator, library: Library) -> Conversation:
+    """A video, described and asked about; its sound, if any, is heard but nobody speaks."""
+    video, frames, slot, tokens = _clip_of_stills(rng, library)
+    asked = videos.video_questions(video, rng, frames)
+    asked = [asked[int(i)] for i in rng.permutation(len(asked))]
+    described = (_video_prompt(rng), videos.video_caption(video, frames))
+    texts = [described, *asked] if rng.random() < 0.7 else [*asked[:1], described]
+    sounds: tuple[Heard, ...] = ()
+    if rng.random() < 0.15:
+        sounds = (library.clips.any(rng, {"no words": 1.0}),)
+    first = Turn(parts=_with_sound(rng, slot, texts[0][0], sounds), answer=texts[0][1])
+    turns = [first, *(Turn(parts=(text,), answer=answer) for text, answer in texts[1:])]
+    heard = tuple(each.tokens for each in sounds)
+    return Conversation(turns=tuple(turns), pictures=tokens, sounds=heard)
+
+
+def watch_and_listen(rng: np.random.Generator, library: Library) -> Conversation:
+    """A video in which somebody speaks."""
+    video, frames, slot, tokens = _clip_of_stills(rng, library)
+    clip = library.clips.any(rng, {"sentence": 0.7, "sentences": 0.15, "german": 0.15})
+    seen = videos.video_caption(video, frames)
+    asked = choice(rng, {"both": 0.7, "said": 0.3})
+    if asked == "both":
+        texts = [(_video_prompt(rng), f"{seen} A voice says: {clip.written}.")]
+    else:
+        texts = [("What is said in this video?", _quoted(clip))]
+    if rng.random() < 0.3:
+        texts.append(("What does the voice say?", _quoted(clip)))
+    first = Turn(parts=_with_sound(rng, slot, texts[0][0], (clip,)), answer=texts[0][1])
+    turns = [first, *(Turn(parts=(text,), answer=answer) for text, answer in texts[1:])]
+    return Conversation(turns=tuple(turns), pictures=tokens, sounds=(clip.tokens,))
+
+
+def see_and_listen(rng: np.random.Generator, library: Library) -> Conversation:
+    """A picture and a clip in one turn: a spoken question about it, or both described."""
+    shown = library.pictures.any(rng)
+    for question in questions(shown.picture, rng, 6):
+        if question.spoken is None or rng.random() < 0.25:
+            continue
+        clip = library.clips.saying(rng, question.spoken)
+        if clip is not None:
+            text = one(rng, ("Answer the question.", "Answer the spoken question.", ""))
+            return _seen_and_heard(shown, clip, text, question.answer)
+    clip = library.clips.any(rng, {"sentence": 0.8, "german": 0.2})
+    text = "Describe the image, then transcribe the speech."
+    return _seen_and_heard(
+        shown, clip, text, f"{caption(shown.picture)} A voice says: {clip.written}."
+    )
+
+
+def chat(rng: np.random.Generator, library: Library) -> Conversation:
+    """Small talk of one to three turns."""
+    turns = tuple(_talk(rng) for _ in range(int(rng.integers(1, 4))))
+    return Conversation(turns=turns, system=_system(rng))
+
+
+def think(rng: np.random.Generator, library: Library) -> Conversation:
+    """An answer with a thought before it: what is seen, or what is asked for."""
+    if rng.random() < 0.3:
+        turn = _talk(rng)
+        known = turn.answer not in (small_talk.UNKNOWN, small_talk.UNABLE)
+        thought = "This is about me." if known else "I have not learned this."
+        return Conversation(turns=(Turn(parts=turn.parts, answer=turn.answer, thought=thought),))
+    shown = library.pictures.any(rng)
+    thought = sentence(f"the image shows {phrase(shown.picture)}")
+    if rng.random() < 0.5:
+        text, answer = _describe_prompt(rng), caption(shown.picture)
+    else:
+        question = questions(shown.picture, rng, 1)[0]
+        text, answer = question.text, question.answer
+    turn = Turn(parts=(_image(shown), text), answer=answer, thought=thought)
+    return Conversation(turns=(turn,), pictures=(shown.tokens,))
+
+
+SHARES: dict[Task, float] = {
+    transcribe: 0.34,
+    translate: 0.05,
+    describe: 0.27,
+    compare: 0.05,
+    several_turns: 0.05,
+    watch: 0.1,
+    watch_and_listen: 0.04,
+    see_and_listen: 0.04,
+    chat: 0.04,
+    think: 0.02,
+}
+
+
+def _image(shown: Shown) -> ImageSlot:
+    return ImageSlot(soft_tokens=len(shown.tokens))
+
+
+def _audio(clip: Heard) -> AudioSlot:
+    return AudioSlot(soft_tokens=len(clip.tokens))
+
+
+def _quoted(clip: Heard) -> str:
+    return f"A voice says: {clip.written}."
+
+
+def _seen_and_heard(shown: Shown, clip: Heard, text: str, answer: str) -> Conversation:
+    parts = (_image(shown), text, _audio(clip)) if text else (_image(shown), _audio(clip))
+    turn = Turn(parts=parts, answer=answer)
+    return Conversation(turns=(turn,), pictures=(shown.tokens,), sounds=(clip.tokens,))
+
+
+def _with_sound(
+    rng: np.random.Generator, slot: VideoSlot, text: str, sounds: tuple[Heard, ...]
+) -> tuple[str | VideoSlot | AudioSlot, ...]:
+    """A clip's sound stands behind its frames or behind the text."""
+    heard = tuple(map(_audio, sounds))
+    return (slot, *heard, text) if rng.random() < 0.5 else (slot, text, *heard)
+
+
+def _clip_of_stills(
+    rng: np.random.Generator, library: Library
+) -> tuple[videos.Video, int, VideoSlot, tuple[Tokens, ...]]:
+    """A video, how many frames of it are shown, and those frames."""
+    renderings: dict[int, tuple[Shown, Shown]] = {}
+
+    def still(rng: np.random.Generator, size: tuple[int, int]) -> Picture:
+        pair = library.pictures.still(rng, size)
+        renderings[id(pair[0].picture)] = pair
+        return pair[0].picture
+
+    frames = choice(rng, _FRAMES)
+    video = videos.video(rng, still, frames)
+    times = videos.sampled_times(video, frames)
+    tokens = tuple(
+        one(rng, renderings[id(video.shown_at(seconds).picture)]).tokens for seconds in times
+    )
+    slot = VideoSlot(
+        frames=tuple((seconds, len(each)) for seconds, each in zip(times, tokens, strict=True))
+    )
+    return video, frames, slot, tokens
+
+
+def _transcription_prompt(rng: np.random.Generator, clip: Heard) -> str:
+    asked = rng.random()
+    if asked < 0.45:
+        return prompts.transcription()
+    if asked < 0.8:
+        return prompts.transcription(LANGUAGE_NAMES[clip.language])
+    return one(rng, _TRANSCRIBE)
+
+
+def _describe_prompt(rng: np.random.Generator) -> str:
+    return prompts.DESCRIBE_IMAGE if rng.random() < 0.6 else one(rng, _DESCRIBE)
+
+
+def _video_prompt(rng: np.random.Generator) -> str:
+    return prompts.DESCRIBE_VIDEO if rng.random() < 0.7 else one(rng, _DESCRIBE_VIDEO)
+
+
+def _talk(rng: np.random.Generator) -> Turn:
+    maker = small_talk.talk if rng.random() < 0.65 else small_talk.anything_else
+    text, answer = maker(rng)
+    return Turn(parts=(text,), answer=answer)
+
+
+def _system(rng: np.random.Generator) -> str | None:
+    return one(rng, _SYSTEM) if rng.random() < 0.06 else None

@@ -1,0 +1,124 @@
+"""One training loop for every stage: schedule, optimiser, saving and going on."""
+
+from __future__ import annotations
+
+import csv
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+STATE = "state.pt"
+LOG = "log.csv"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schedule:
+    """A learning rate that warms up, stays, and falls in a line to a hundredth of its peak."""
+
+    steps: int
+    peak: float
+    warmup: int = 100
+    decay_from: float = 0.7
+    """The part of the steps after which the rate falls."""
+
+    def rate(self, step: int) -> float:
+        rising = min(1.0, (step + 1) / self.warmup)
+        decay_start = self.decay_from * self.steps
+        falling = 1.0 - max(0.0, step - decay_start) / (self.steps - decay_start)
+        return self.peak * rising * max(falling, 0.01)
+
+
+class Loop:
+    """Trains ``modules`` together and keeps their state in ``folder``.
+
+    A run that was stopped goes on from the last saved step, so a batch has to be a function of its
+    step number. ``steps`` of the schedule may be raised later: the rate is not part of the state.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        modules: Mapping[str, nn.Module],
+        schedule: Schedule,
+        *,
+        weight_decay: float = 0.01,
+        save_every: int = 200,
+        log_every: int = 25,
+    ) -> None:
+        self.folder = folder
+        self.modules = modules
+        self.schedule = schedule
+        self.save_every = save_every
+        self.log_every = log_every
+        parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self.parameters = parameters
+        self.optimizer = torch.optim.AdamW(groups, lr=schedule.peak, betas=(0.9, 0.98))
+        self.step = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / STATE).exists():
+            self._restore()
+
+    def run(self, loss_of_step: Callable[[int], tuple[torch.Tensor, Mapping[str, float]]]) -> None:
+        """Take the steps that are left; ``loss_of_step`` gives a loss and numbers for the log."""
+        started = time.monotonic()
+        sums: dict[str, float] = {}
+        counts: dict[str, int] = {}
+        while self.step < self.schedule.steps:
+            loss, numbers = loss_of_step(self.step)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self.parameters, 1.0)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.schedule.rate(self.step)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.step += 1
+            for name, value in {"loss": loss.item(), **numbers}.items():
+                sums[name] = sums.get(name, 0.0) + value
+                counts[name] = counts.get(name, 0) + 1
+            if self.step % self.log_every == 0:
+                means = {name: sums[name] / counts[name] for name in sums}
+                self._log(time.monotonic() - started, means)
+                sums, counts = {}, {}
+            if self.step % self.save_every == 0 or self.step == self.schedule.steps:
+                self.save()
+
+    def save(self) -> None:
+        """Write the state whole or not at all."""
+        state = {
+            "step": self.step,
+            "optimizer": self.optimizer.state_dict(),
+            "modules": {name: module.state_dict() for name, module in self.modules.items()},
+        }
+        partial = self.folder / (STATE + ".partial")
+        torch.save(state, partial)
+        os.replace(partial, self.folder / STATE)
+
+    def _restore(self) -> None:
+        state = torch.load(self.folder / STATE, weights_only=True)
+        self.step = state["step"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name, module in self.modules.items():
+            module.load_state_dict(state["modules"][name])
+
+    def _log(self, seconds: float, means: Mapping[str, float]) -> None:
+        line = {"step": f"{self.step}", "seconds": f"{seconds:.0f}"}
+        line |= {name: f"{value:.4f}" for name, value in sorted(means.items())}
+        print("  ".join(f"{name} {value}" for name, value in line.items()), flush=True)
+        with (self.folder / LOG).open("a", newline="") as file:
+            csv.writer(file).writerow([f"{name}={value}" for name, value in line.items()])
+
+
+def trained(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    """The weights of one module of a stage that was trained in ``folder``."""
+    state = torch.load(folder / STATE, weights_only=True)
+    weights: dict[str, torch.Tensor] = state["modules"][name]
+    return weights

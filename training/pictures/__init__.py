@@ -1,0 +1,1 @@
+"""Drawn pictures of shapes and lettering: scenes, captions, questions, labels, the vision tower."""

@@ -1,0 +1,68 @@
+"""What the tower's soft tokens are asked while it is trained: linear heads and their loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers.models.gemma4.modeling_gemma4 import Gemma4RMSNorm
+
+from .labels import CLASSES, IGNORED
+
+_NONE_WEIGHT = {"shape": 0.15, "color": 0.15, "center": 0.2, "first": 0.1, "second": 0.05}
+"""The weight of class 0, which most tokens have, where it means that there is nothing."""
+_HEAD_WEIGHT = {
+    "shape": 1.0,
+    "color": 1.0,
+    "center": 0.5,
+    "row": 0.5,
+    "column": 0.5,
+    "count": 0.7,
+    "order": 0.4,
+    "first": 2.0,
+    "second": 0.3,
+    "index": 0.7,
+    "length": 0.4,
+}
+
+
+class Heads(nn.Module):
+    """Linear heads over soft tokens, normed as the language model's projector norms them."""
+
+    def __init__(self, width: int, eps: float, generator: np.random.Generator) -> None:
+        super().__init__()
+        self.norm = Gemma4RMSNorm(width, eps=eps, with_scale=False)
+        self.linear = nn.Linear(width, sum(CLASSES.values()))
+        weight = generator.standard_normal(self.linear.weight.shape) / math.sqrt(width)
+        with torch.no_grad():
+            self.linear.weight.copy_(torch.from_numpy(weight))
+            self.linear.bias.zero_()
+
+    def forward(self, soft_tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+        """``[tokens, width]`` to logits ``[tokens, classes]`` of each head."""
+        logits = self.linear(self.norm(soft_tokens)).float()
+        parts = logits.split(list(CLASSES.values()), dim=-1)
+        return dict(zip(CLASSES, parts, strict=True))
+
+
+def heads_loss(
+    logits: Mapping[str, torch.Tensor], targets: Mapping[str, torch.Tensor]
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """The weighted sum of the heads' losses, and each of them for the log."""
+    total = torch.zeros(())
+    numbers = {}
+    for name, classes in CLASSES.items():
+        weight = torch.ones(classes)
+        weight[0] = _NONE_WEIGHT.get(name, 1.0)
+        target = targets[name]
+        known = target != IGNORED
+        if not known.any():
+            continue
+        loss = functional.cross_entropy(logits[name], target, weight=weight, ignore_index=IGNORED)
+        total = total + _HEAD_WEIGHT[name] * loss
+        numbers[name] = loss.item()
+    return total, numbers

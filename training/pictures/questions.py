@@ -1,0 +1,183 @@
+"""Short questions about a picture that have one right answer each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from .captions import NUMBERS, article, kind_of_text, sentence
+from .colors import OBJECT_COLORS
+from .description import CELLS, SHAPES, Picture, Thing
+
+QuestionKind = Literal["color", "shape", "where", "how many", "is there", "reading", "plain"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    text: str
+    answer: str
+    kind: QuestionKind
+
+    @property
+    def spoken(self) -> str | None:
+        """The question as a transcript of speech has it; None for kinds that are only typed."""
+        if self.kind in {"shape", "plain"}:
+            return None
+        return self.text.lower().rstrip("?.").replace(",", "")
+
+
+_Maker = Callable[[Picture, np.random.Generator], Question]
+
+
+def questions(picture: Picture, rng: np.random.Generator, count: int) -> list[Question]:
+    """``count`` different random questions, fewer where there is not so much to ask."""
+    makers = _makers(picture)
+    chosen = rng.permutation(len(makers))[:count]
+    made = [makers[int(i)](picture, rng) for i in chosen]
+    return list({question.text: question for question in made}.values())
+
+
+def _makers(picture: Picture) -> list[_Maker]:
+    if picture.plain is not None:
+        return [_plain]
+    if picture.lettering:
+        return [_reading]
+    makers: list[_Maker] = [_how_many, _how_many, _how_many_objects, _is_there, _is_there]
+    colors = {thing.color for thing in picture.things}
+    shapes = {thing.shape for thing in picture.things}
+    if picture.is_placed():
+        makers += [_where, _where]
+    if len(picture.groups()) == 1 or len(shapes) > 1:
+        makers += [_color]
+    if len(picture.groups()) == 1 or len(colors) > 1:
+        makers += [_shape]
+    return makers
+
+
+def _pick(rng: np.random.Generator, choices: Sequence[str]) -> str:
+    return choices[int(rng.integers(len(choices)))]
+
+
+def _one_of(rng: np.random.Generator, looks: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    return looks[int(rng.integers(len(looks)))]
+
+
+def _plain(picture: Picture, rng: np.random.Generator) -> Question:
+    asked = ("What color is this picture?", "What color is the picture?", "Which color is this?")
+    return Question(text=_pick(rng, asked), answer=sentence(str(picture.plain)), kind="plain")
+
+
+def _reading(picture: Picture, rng: np.random.Generator) -> Question:
+    text = picture.lettering[0].text
+    kind = kind_of_text(text)
+    asked = (
+        "What does it say?",
+        "What does the picture say?",
+        "What is written here?",
+        f"What is the {kind}?",
+        f"Read the {kind}.",
+        "Read the text.",
+    )
+    return Question(text=_pick(rng, asked), answer=text, kind="reading")
+
+
+def _named(picture: Picture, thing: Thing, rng: np.random.Generator) -> str:
+    """A thing that is the only one of its look: by colour and shape, or by shape if that does."""
+    alone = [other.shape for other in picture.things].count(thing.shape) == 1
+    return thing.shape if alone and rng.random() < 0.4 else f"{thing.color} {thing.shape}"
+
+
+def _where(picture: Picture, rng: np.random.Generator) -> Question:
+    thing = picture.things[int(rng.integers(len(picture.things)))]
+    return Question(
+        text=f"Where is the {_named(picture, thing, rng)}?",
+        answer=sentence(CELLS[picture.cell(thing)]),
+        kind="where",
+    )
+
+
+def _color(picture: Picture, rng: np.random.Generator) -> Question:
+    """Of a shape that has one colour."""
+    colors: dict[str, set[str]] = {}
+    for color, shape in picture.groups():
+        colors.setdefault(shape, set()).add(color)
+    known = [(shape, found) for shape, found in colors.items() if len(found) == 1]
+    if not known:
+        return _how_many(picture, rng)
+    shape, (color,) = known[int(rng.integers(len(known)))]
+    several = sum(thing.shape == shape for thing in picture.things) > 1
+    asked = (
+        (f"What color are the {shape}s?", f"Which color do the {shape}s have?")
+        if several
+        else (f"What color is the {shape}?", f"Which color does the {shape} have?")
+    )
+    return Question(text=_pick(rng, asked), answer=sentence(color), kind="color")
+
+
+def _shape(picture: Picture, rng: np.random.Generator) -> Question:
+    """Of the only thing of a colour, or of several equal ones."""
+    shapes: dict[str, set[str]] = {}
+    for color, shape in picture.groups():
+        shapes.setdefault(color, set()).add(shape)
+    known = [(color, found) for color, found in shapes.items() if len(found) == 1]
+    if not known:
+        return _how_many(picture, rng)
+    color, (shape,) = known[int(rng.integers(len(known)))]
+    if sum(thing.color == color for thing in picture.things) > 1:
+        return Question(
+            text=f"What shapes are {color}?", answer=sentence(f"{shape}s"), kind="shape"
+        )
+    asked = (f"What shape is {color}?", f"Which shape is {color}?", f"What is {color}?")
+    return Question(
+        text=_pick(rng, asked), answer=sentence(f"{article(shape)} {shape}"), kind="shape"
+    )
+
+
+def _how_many(picture: Picture, rng: np.random.Generator) -> Question:
+    """Of a look, a shape or a colour; one time in six of a look that is absent."""
+    present = list(picture.groups())
+    color, shape = _one_of(rng, present)
+    if rng.random() < 1 / 6:
+        color, shape = _absent(picture, rng)
+    asked = rng.random()
+    if asked < 0.6:
+        what, number = f"{color} {shape}s", picture.groups().get((color, shape), 0)
+    elif asked < 0.85:
+        what, number = f"{shape}s", sum(thing.shape == shape for thing in picture.things)
+    else:
+        what, number = f"{color} objects", sum(thing.color == color for thing in picture.things)
+    wordings = (f"How many {what} are there?", f"How many {what} do you see?")
+    return Question(text=_pick(rng, wordings), answer=f"{NUMBERS[number]}.", kind="how many")
+
+
+def _how_many_objects(picture: Picture, rng: np.random.Generator) -> Question:
+    asked = ("How many objects are there?", "How many objects do you see?")
+    return Question(
+        text=_pick(rng, asked), answer=f"{NUMBERS[len(picture.things)]}.", kind="how many"
+    )
+
+
+def _is_there(picture: Picture, rng: np.random.Generator) -> Question:
+    """Yes and no are equally likely."""
+    is_there = rng.random() < 0.5
+    color, shape = _one_of(rng, list(picture.groups())) if is_there else _absent(picture, rng)
+    what = f"{article(color)} {color} {shape}"
+    asked = (f"Is there {what}?", f"Do you see {what}?", f"Is there {what} in the picture?")
+    return Question(text=_pick(rng, asked), answer="Yes." if is_there else "No.", kind="is there")
+
+
+def _absent(picture: Picture, rng: np.random.Generator) -> tuple[str, str]:
+    """A look that the picture has not, often one that shares a colour or a shape with it."""
+    present = list(picture.groups())
+    while True:
+        color, shape = _pick(rng, OBJECT_COLORS), _pick(rng, SHAPES)
+        like = rng.random()
+        if like < 0.35:
+            color = _one_of(rng, present)[0]
+        elif like < 0.7:
+            shape = _one_of(rng, present)[1]
+        if (color, shape) not in present:
+            return color, shape

@@ -1,0 +1,172 @@
+"""The stage that trains the vision tower alone, by what every soft token should know.
+
+python -m training.pictures.vision_tower WORK --steps 4000
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from transformers.models.gemma4.modeling_gemma4 import Gemma4VisionModel
+
+from ..architecture import vision_config
+from ..loop import Loop, Schedule
+from ..seeds import generator
+from .batches import Batch, batch
+from .description import KINDS, Kind
+from .heads import Heads, heads_loss
+from .initial_vision import initialise_vision_tower
+from .labels import CLASSES, IGNORED
+
+FOLDER = "vision_tower"
+_BATCH = 8
+_PEAK = 2e-3
+_DENSE_UNTIL = 0.64
+"""The part of the steps in which most pictures are crowded; sparse ones teach too little."""
+_CURRICULUM: tuple[tuple[float, dict[Kind, float]], ...] = (
+    (0.0, {"dense": 0.72, "page": 0.13, "objects": 0.05, "count": 0.05, "groups": 0.05}),
+    (0.16, {"dense": 0.55, "page": 0.25, "objects": 0.05, "count": 0.08, "groups": 0.07}),
+    (0.26, {"dense": 0.10, "page": 0.68, "count": 0.12, "groups": 0.10}),
+    (
+        _DENSE_UNTIL,
+        {
+            "dense": 0.04,
+            "page": 0.28,
+            "objects": 0.15,
+            "count": 0.18,
+            "groups": 0.15,
+            "text": 0.18,
+            "plain": 0.02,
+        },
+    ),
+)
+"""Shares of the kinds from a part of the steps on. Lettering comes in once shapes are known."""
+_BUDGETS = {70: 0.80, 140: 0.10, 280: 0.085, 560: 0.015}
+
+
+def new_tower() -> Gemma4VisionModel:
+    config = vision_config()
+    # With heads this small the fused attention takes half as long again on a CPU.
+    config._attn_implementation = "eager"
+    model = Gemma4VisionModel(config)
+    initialise_vision_tower(model, generator("vision", "initial"))
+    return model
+
+
+def new_heads(model: Gemma4VisionModel) -> Heads:
+    return Heads(model.config.hidden_size, model.config.rms_norm_eps, generator("vision", "heads"))
+
+
+def training_batch(step: int, steps: int) -> Batch:
+    """The batch of a step: about as many patches whatever the budget is."""
+    rng = generator("vision", "train", step)
+    progress = step / steps
+    shares = [shares for start, shares in _CURRICULUM if progress >= start][-1]
+    budget = 70
+    if progress >= _DENSE_UNTIL:
+        budget = int(rng.choice(list(_BUDGETS), p=list(_BUDGETS.values())))
+    names = list(shares)
+    chosen = rng.choice(len(names), max(1, _BATCH * 70 // budget), p=list(shares.values()))
+    return batch(rng, [names[i] for i in chosen], budget)
+
+
+def tokens_of(model: Gemma4VisionModel, given: Batch) -> torch.Tensor:
+    """Soft tokens ``[B * tokens, width]`` in reading order, one picture after the other."""
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model(pixel_values=given.pixels, pixel_position_ids=given.positions)
+    tokens: torch.Tensor = output.last_hidden_state
+    return tokens.float()
+
+
+def train(folder: Path, steps: int, held_out_every: int) -> None:
+    model = new_tower()
+    heads = new_heads(model)
+    for layer in model.encoder.layers:
+        layer.compile(dynamic=True)
+    loop = Loop(
+        folder,
+        {"tower": model, "heads": heads},
+        Schedule(steps=steps, peak=_PEAK, warmup=100),
+        save_every=100,
+    )
+
+    def loss_of_step(step: int) -> tuple[torch.Tensor, Mapping[str, float]]:
+        if step % held_out_every == 0 and step:
+            report(model, heads, pictures_per_kind=24)
+        given = training_batch(step, steps)
+        return heads_loss(heads(tokens_of(model, given)), given.labels)
+
+    loop.run(loss_of_step)
+    for budget in (70, 280):
+        report(model, heads, pictures_per_kind=200 if budget == 70 else 50, budget=budget)
+
+
+@torch.no_grad()
+def report(
+    model: Gemma4VisionModel, heads: Heads, *, pictures_per_kind: int, budget: int = 70
+) -> None:
+    """Print held-out accuracy of each head for each kind of picture."""
+    for kind in (*KINDS, "dense", "page"):
+        right: dict[str, int] = {}
+        known: dict[str, int] = {}
+        whole = 0
+        size = 12 if budget == 70 else 4
+        rounds = max(1, pictures_per_kind // size)
+        for number in range(rounds):
+            rng = generator("vision", "held out", kind, budget, number)
+            given = batch(rng, [kind] * size, budget)
+            guesses = {n: v.argmax(-1) for n, v in heads(tokens_of(model, given)).items()}
+            for name, (hits, total) in accuracies(guesses, given.labels).items():
+                right[name] = right.get(name, 0) + hits
+                known[name] = known.get(name, 0) + total
+            whole += whole_pictures(guesses, given, size)
+        parts = [f"{n} {right[n] / known[n]:.3f}/{known[n]}" for n in right if known[n]]
+        print(f"  {budget} {kind}: whole {whole}/{rounds * size}  " + "  ".join(parts), flush=True)
+
+
+def accuracies(
+    guesses: Mapping[str, torch.Tensor], targets: Mapping[str, torch.Tensor]
+) -> dict[str, tuple[int, int]]:
+    """Right and counted tokens of each head; "none" counts apart, under the name "no ..."."""
+    result = {}
+    for name in CLASSES:
+        target, guess = targets[name], guesses[name]
+        known = target != IGNORED
+        if name in {"shape", "color", "center", "first", "second"}:
+            nothing = known & (target == 0)
+            result[f"no {name}"] = int((guess == target)[nothing].sum()), int(nothing.sum())
+            known &= target != 0
+        elif name in {"row", "column"}:
+            # The thirds matter where a thing is.
+            known &= targets["center"] == 1
+        result[name] = int((guess == target)[known].sum()), int(known.sum())
+    return result
+
+
+def whole_pictures(guesses: Mapping[str, torch.Tensor], given: Batch, pictures: int) -> int:
+    """Pictures of which everything that a caption needs is right in every token."""
+    wrong = torch.zeros(len(given.labels["shape"]), dtype=torch.bool)
+    for name in ("shape", "color", "first", "second", "count", "index"):
+        target = given.labels[name]
+        at_marks = target != IGNORED
+        if name in {"shape", "color", "count"}:
+            at_marks &= (given.labels["center"] == 1) | (given.labels["first"] > 0)
+        wrong |= at_marks & (guesses[name] != target)
+    return int((~wrong.reshape(pictures, -1).any(dim=1)).sum())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--steps", type=int, default=3200)
+    parser.add_argument("--held-out-every", type=int, default=400)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    train(arguments.work / FOLDER, arguments.steps, arguments.held_out_every)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Spoken clips and the audio tower that learns to hear them."""

@@ -1,0 +1,147 @@
+"""Soft tokens of the trained audio tower, kept so that the language model can learn from them.
+
+``python -m training.speech.audio_features WORK`` hears the held-out sets and then the training set.
+Every file of clips gives a ``.npy`` with the tokens of all its clips and a ``.json`` with the texts
+and the place of each clip, which is written last. Files that are there already are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers.models.gemma4.modeling_gemma4 import Gemma4AudioModel
+
+from training.architecture import audio_config
+from training.clip_bounds import set_clip_bounds
+from training.loop import trained
+
+from .audio_tower import FOLDER as TOWER
+from .batches import by_length, collated
+from .channels_last import use_channels_last
+from .clips import TRAIN
+from .shards import (
+    CLIPS_PER_SHARD,
+    HELD_OUT_COUNTS,
+    StoredClip,
+    read_shard,
+    set_folder,
+)
+
+FOLDER = "audio_features"
+_CALIBRATION_CLIPS = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Heard:
+    """A clip's soft tokens float16 ``[T, width]`` as the tower gives them, and what is said in it.
+
+    ``written`` is the transcript and ``english`` the same in English; both are empty where nobody
+    speaks.
+    """
+
+    tokens: npt.NDArray[np.float16]
+    written: str
+    english: str
+    language: str
+    kind: str
+
+
+def finished_tower(work: Path) -> Gemma4AudioModel:
+    """The trained tower as it is shipped: weights of bfloat16 precision, clip bounds set."""
+    tower = Gemma4AudioModel(audio_config())
+    # The bounds in the state are the open ones of training.
+    tower.load_state_dict(trained(work / TOWER, "tower"))
+    with torch.no_grad():
+        for parameter in tower.parameters():
+            parameter.copy_(parameter.bfloat16())
+    clips = read_shard(work, TRAIN, 0)[:_CALIBRATION_CLIPS]
+    batches = [collated([clip]) for clip in clips]
+    set_clip_bounds(
+        tower, ({"input_features": b.features, "attention_mask": b.mask} for b in batches)
+    )
+    return tower.eval()
+
+
+@torch.no_grad()
+def heard(tower: Gemma4AudioModel, clips: list[StoredClip]) -> list[Heard]:
+    """What the tower makes of ``clips``, in their order."""
+    result: dict[int, Heard] = {}
+    for indices in by_length([len(clip.mel) for clip in clips]):
+        batch = collated([clips[index] for index in indices])
+        with torch.autocast("cpu", torch.bfloat16):
+            output = tower(batch.features, attention_mask=batch.mask).last_hidden_state
+        tokens = output.to(torch.float16).numpy()
+        for row, index in enumerate(indices):
+            text = clips[index].text
+            result[index] = Heard(
+                tokens=tokens[row, : int(batch.token_lengths[row])],
+                written=text.written,
+                english=text.english,
+                language=text.language,
+                kind=text.kind,
+            )
+    return [result[index] for index in range(len(clips))]
+
+
+def features_path(work: Path, set_name: str, number: int) -> Path:
+    return work / FOLDER / set_folder(set_name) / f"{number:05d}.json"
+
+
+def write_features(path: Path, clips: list[Heard]) -> None:
+    """The tokens beside ``path``, then ``path`` itself, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path.with_suffix(".npy"), np.concatenate([clip.tokens for clip in clips]))
+    rows = [
+        {
+            "tokens": len(clip.tokens),
+            "written": clip.written,
+            "english": clip.english,
+            "language": clip.language,
+            "kind": clip.kind,
+        }
+        for clip in clips
+    ]
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(rows, ensure_ascii=False))
+    os.replace(partial, path)
+
+
+def load(work: Path, set_name: str = TRAIN) -> list[Heard]:
+    """All clips of a set that are there, in order; the tokens stay on disk until they are read."""
+    clips: list[Heard] = []
+    for path in sorted(features_path(work, set_name, 0).parent.glob("*.json")):
+        rows = json.loads(path.read_text())
+        tokens = np.load(path.with_suffix(".npy"), mmap_mode="r")
+        parts = np.split(tokens, np.cumsum([row.pop("tokens") for row in rows])[:-1])
+        clips += [Heard(tokens=part, **row) for part, row in zip(parts, rows, strict=True)]
+    return clips
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Keep what the audio tower makes of the clips.")
+    parser.add_argument("work", type=Path, help="folder for working data")
+    parser.add_argument("--count", type=int, default=40_000, help="clips of the training set")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    work: Path = arguments.work
+    tower = finished_tower(work)
+    use_channels_last(tower)
+    training = [(TRAIN, number) for number in range(arguments.count // CLIPS_PER_SHARD)]
+    for set_name, number in [*((name, 0) for name in HELD_OUT_COUNTS), *training]:
+        path = features_path(work, set_name, number)
+        if not path.exists():
+            write_features(path, heard(tower, read_shard(work, set_name, number)))
+            sys.stdout.write(f"{set_name} {number}\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""The stage that trains the twin, all of it at once.
+
+python -m training.twin.digits WORK
+python -m training.twin.train WORK --steps 9000
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import Gemma4UnifiedModel
+
+from gemma4cli.processing.tokenizer import Tokenizer
+
+from ..loop import Loop, Schedule
+from ..pictures.heads import Heads, heads_loss
+from ..pictures.labels import IGNORED
+from ..seeds import generator
+from ..tokenizer import FILE as TOKENIZER
+from ..tokenizer import VOCABULARY
+from . import digits
+from .architecture import HIDDEN, twin_config
+from .batches import (
+    Example,
+    clip_example,
+    collate,
+    crowded_example,
+    frame_labels,
+    picture_example,
+    picture_labels,
+    talk_example,
+)
+from .forward import Outputs, run
+from .initial import initialise
+from .scenes import Sort
+
+FOLDER = "twin"
+MODEL = "model"
+_PEAK = 2e-3
+_MIDDLE = 4
+"""Layers below the heads that teach soft tokens what they are."""
+_HEAD_WEIGHT = {"picture": 0.2, "frame": 0.4}
+_PICTURES, _CLIPS, _TALKS = 12, 8, 2
+"""Conversations in a batch."""
+_CURRICULUM: tuple[tuple[float, dict[Sort, float]], ...] = (
+    (0.0, {"dense": 0.9, "objects": 0.1}),
+    (0.08, {"dense": 0.2, "plain": 0.1, "colorless": 0.05, "objects": 0.55, "count": 0.1}),
+    (0.5, {"dense": 0.05, "plain": 0.1, "colorless": 0.05, "objects": 0.6, "count": 0.2}),
+)
+"""Shares of pictures from a part of the steps on; sparse ones alone teach no shapes."""
+_MOST_QUESTIONS = 3
+_SINGLE_DIGITS_UNTIL, _APART_UNTIL = 0.12, 0.3
+"""Parts of the steps: clips of one digit first, then rows of digits, then fluent speech as well."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Material:
+    tokenizer: Tokenizer
+    stock: digits.Stock
+
+
+class FrameHead(nn.Module):
+    """Which digit has been heard, from the state of a frame."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(HIDDEN, digits.FRAME_CLASSES)
+        weight = generator("twin", "frame head").standard_normal(self.linear.weight.shape)
+        with torch.no_grad():
+            self.linear.weight.copy_(torch.from_numpy(weight / HIDDEN**0.5))
+            self.linear.bias.zero_()
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """``[T, hidden]`` to logits ``[T, classes]``."""
+        logits: torch.Tensor = self.linear(nn.functional.rms_norm(states, (HIDDEN,)))
+        return logits
+
+
+def new_model(vocabulary: int) -> Gemma4UnifiedModel:
+    # The fused attention of a CPU is slower with heads as small as these.
+    model = Gemma4UnifiedModel._from_config(twin_config(vocabulary), attn_implementation="eager")
+    initialise(model, generator("twin", "initial"))
+    # The linear map behind this norm can do all that its weights could, and its input needs no
+    # gradient as long as they rest.
+    model.embed_vision.patch_ln1.requires_grad_(False)
+    return model
+
+
+def examples(step: int, steps: int, material: Material) -> list[Example]:
+    rng = generator("twin", "train", step)
+    progress = step / steps
+    shares = [shares for start, shares in _CURRICULUM if progress >= start][-1]
+    sorts = list(shares)
+    chosen = rng.choice(len(sorts), _PICTURES, p=list(shares.values()))
+    most = 1 if progress < _SINGLE_DIGITS_UNTIL else digits.LONGEST_ROW
+    fluent = 0.0 if progress < _APART_UNTIL else 0.5
+    return [
+        *(_shown(rng, sorts[i], material.tokenizer) for i in chosen),
+        *(
+            clip_example(
+                rng, digits.clip(rng, material.stock, most=most, fluent=fluent), material.tokenizer
+            )
+            for _ in range(_CLIPS)
+        ),
+        *(talk_example(rng, material.tokenizer) for _ in range(_TALKS)),
+    ]
+
+
+def _shown(rng: np.random.Generator, sort: Sort, tokenizer: Tokenizer) -> Example:
+    if sort == "dense":
+        return crowded_example(rng, tokenizer)
+    return picture_example(rng, sort, tokenizer, int(rng.integers(_MOST_QUESTIONS + 1)))
+
+
+def run_examples(
+    model: Gemma4UnifiedModel, given: list[Example]
+) -> tuple[Outputs, torch.Tensor, dict[str, float]]:
+    """Outputs, the answers' loss, and how many of the answers' tokens are right."""
+    batch = collate(given)
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = run(model, batch, middle=_MIDDLE)
+    loss = nn.functional.cross_entropy(outputs.logits, batch.targets)
+    right = (outputs.logits.argmax(-1) == batch.targets).float()
+    heard = batch.answers.rows >= _PICTURES
+    heard &= batch.answers.rows < _PICTURES + _CLIPS
+    numbers = {
+        "answers": loss.item(),
+        "right": right[~heard].mean().item(),
+        "digits": right[heard].mean().item(),
+    }
+    return outputs, loss, numbers
+
+
+def train(folder: Path, steps: int) -> None:
+    material = Material(
+        tokenizer=Tokenizer.from_file(folder / TOKENIZER),
+        stock=digits.load(folder, held_out=False),
+    )
+    model = new_model(VOCABULARY)
+    heads = Heads(HIDDEN, 1e-6, generator("twin", "heads"))
+    frame_head = FrameHead()
+    torch._dynamo.config.recompile_limit = 64
+    for layer in model.language_model.layers:
+        layer.compile(dynamic=True)
+    loop = Loop(
+        folder / FOLDER,
+        {MODEL: model, "heads": heads, "frame head": frame_head},
+        Schedule(steps=steps, peak=_PEAK, warmup=150, decay_from=0.6),
+        save_every=500,
+        log_every=50,
+    )
+
+    def loss_of_step(step: int) -> tuple[torch.Tensor, Mapping[str, float]]:
+        given = examples(step, steps, material)
+        outputs, loss, numbers = run_examples(model, given)
+        of_heads, each = heads_loss(heads(outputs.image.float()), picture_labels(given))
+        classes = frame_labels(given)
+        guesses = frame_head(outputs.audio.float())
+        of_frames = nn.functional.cross_entropy(guesses, classes, ignore_index=IGNORED)
+        spoken = classes > 0
+        numbers |= {
+            "shape": each["shape"],
+            "column": each["column"],
+            "frames": (guesses.argmax(-1) == classes)[spoken].float().mean().item(),
+        }
+        total = loss + _HEAD_WEIGHT["picture"] * of_heads + _HEAD_WEIGHT["frame"] * of_frames
+        return total, numbers
+
+    loop.run(loss_of_step)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--steps", type=int, default=9000)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    train(arguments.work, arguments.steps)
+
+
+if __name__ == "__main__":
+    main()

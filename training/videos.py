@@ -1,0 +1,194 @@
+"""Videos of still scenes: descriptions, captions with time stamps, questions, MP4 files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from gemma4cli.processing.prompt import time_label
+from gemma4cli.processing.video import frame_times
+
+from .pictures.captions import NUMBERS, phrase, sentence
+from .pictures.description import Picture
+from .pictures.drawing import drawn
+from .pictures.scenes import VIDEO_SIZES, still
+
+FRAMES = 6
+"""How many frames of a clip the built-in model is shown."""
+SOUND_RATE = 16_000
+
+_MOST_SCENES = 4
+_RATES = (10, 12, 15, 24, 25, 30)
+_LENGTHS = (2, 24)
+# A frame may begin this much after the time that is asked for.
+_TOLERANCE = 0.0005
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scene:
+    """A picture that stays from ``start``, in seconds, until the next scene or the end."""
+
+    picture: Picture
+    start: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Video:
+    """Scenes with hard cuts between them; ``duration`` in seconds, ``rate`` in frames a second."""
+
+    scenes: tuple[Scene, ...]
+    duration: float
+    rate: int
+
+    def shown_at(self, seconds: float) -> Scene:
+        """The scene of the frame that is on the screen at a time."""
+        return [scene for scene in self.scenes if scene.start <= seconds + _TOLERANCE][-1]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Appearance:
+    """A scene and the first time stamp in the prompt at which it is shown."""
+
+    picture: Picture
+    stamp: str
+
+
+def video(
+    rng: np.random.Generator,
+    draw: Callable[[np.random.Generator, tuple[int, int]], Picture] = still,
+    frames: int = FRAMES,
+) -> Video:
+    """A random video whose every scene is seen in one of ``frames`` frames.
+
+    ``draw`` gives the scenes' pictures for a size in pixels.
+    """
+    count = int(rng.integers(1, _MOST_SCENES + 1))
+    while True:
+        length = float(rng.uniform(*_LENGTHS))
+        if rng.random() < 0.4:
+            length = float(round(length))
+        rate = _RATES[int(rng.integers(len(_RATES)))]
+        total = max(frames, round(length * rate))
+        cuts = np.sort(rng.choice(np.arange(1, total), count - 1, replace=False))
+        if rng.random() < 0.5:
+            # Half of the clips are cut at whole seconds, as people cut them.
+            cuts = np.unique(np.round(cuts / rate) * rate)
+        starts = [0.0, *(float(cut) / rate for cut in cuts if 0 < cut < total)]
+        size = VIDEO_SIZES[int(rng.integers(len(VIDEO_SIZES)))]
+        scenes = tuple(Scene(picture=draw(rng, size), start=start) for start in starts)
+        made = Video(scenes=scenes, duration=total / rate, rate=rate)
+        if len(scenes) == count and _is_clear(made, frames):
+            return made
+
+
+def sampled_times(shown: Video, frames: int = FRAMES) -> tuple[float, ...]:
+    """The times in seconds at which the frames that the model is given begin."""
+    wanted = frame_times(
+        duration=shown.duration,
+        frame_count=round(shown.duration * shown.rate),
+        max_frames=frames,
+    )
+    return tuple(int((seconds + _TOLERANCE) * shown.rate) / shown.rate for seconds in wanted)
+
+
+def appearances(shown: Video, frames: int = FRAMES) -> list[Appearance]:
+    """Every scene that is sampled, in order, with the stamp of its first frame."""
+    found: list[Appearance] = []
+    last: Scene | None = None
+    for seconds in sampled_times(shown, frames):
+        scene = shown.shown_at(seconds)
+        if scene is not last:
+            found.append(Appearance(picture=scene.picture, stamp=time_label(seconds)))
+            last = scene
+    return found
+
+
+def _is_clear(shown: Video, frames: int) -> bool:
+    """Whether every scene is sampled, and has a stamp and a caption that no other has."""
+    seen = appearances(shown, frames)
+    stamps = {each.stamp for each in seen}
+    phrases = {phrase(each.picture) for each in seen}
+    return len(seen) == len(shown.scenes) == len(stamps) == len(phrases)
+
+
+def video_caption(shown: Video, frames: int = FRAMES) -> str:
+    """A sentence for each scene: At 00:00 a red circle in the center. At 00:03 three stars."""
+    return " ".join(
+        f"At {each.stamp} {phrase(each.picture)}." for each in appearances(shown, frames)
+    )
+
+
+def video_questions(
+    shown: Video, rng: np.random.Generator, frames: int = FRAMES
+) -> list[tuple[str, str]]:
+    """One question of each kind that has one right answer, with that answer."""
+    seen = appearances(shown, frames)
+    one = seen[int(rng.integers(len(seen)))]
+    asked = [("How many scenes are there?", f"{NUMBERS[len(seen)]}.")]
+    if _stamp_is_clear(shown, one, frames):
+        asked.append((f"What is shown at {one.stamp}?", sentence(phrase(one.picture))))
+    subject = _subject(one, seen)
+    if subject is not None:
+        asked.append((f"When {subject}?", f"At {one.stamp}."))
+    return asked
+
+
+def _stamp_is_clear(shown: Video, one: Appearance, frames: int) -> bool:
+    """Whether all frames with this stamp show the same scene."""
+    scenes = [
+        shown.shown_at(seconds)
+        for seconds in sampled_times(shown, frames)
+        if time_label(seconds) == one.stamp
+    ]
+    return all(scene is scenes[0] for scene in scenes)
+
+
+def _subject(one: Appearance, seen: list[Appearance]) -> str | None:
+    """The words "does the red star appear", of what is in one scene only; None without such."""
+    if one.picture.lettering:
+        return f"does {phrase(one.picture)} appear"
+    others = [thing for each in seen if each is not one for thing in each.picture.things]
+    for thing in one.picture.things:
+        if all(thing.look != other.look for other in others):
+            several = sum(thing.look == other.look for other in one.picture.things) > 1
+            verb, ending = ("do", "s") if several else ("does", "")
+            alone = all(thing.shape != o.shape for o in others) and all(
+                thing.look == o.look for o in one.picture.things if o.shape == thing.shape
+            )
+            name = thing.shape if alone else f"{thing.color} {thing.shape}"
+            return f"{verb} the {name}{ending} appear"
+    return None
+
+
+def write_video(
+    path: Path,
+    shown: Video,
+    rng: np.random.Generator,
+    sound: npt.NDArray[np.float32] | None = None,
+) -> None:
+    """An MP4 file, H.264 in yuv420p; ``sound`` is mono at 16 kHz and becomes an AAC track."""
+    first = shown.scenes[0].picture
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=shown.rate)
+        stream.width, stream.height = first.width, first.height
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": "20"}
+        track = None if sound is None else container.add_stream("aac", rate=SOUND_RATE)
+        images = {id(scene): drawn(scene.picture, rng) for scene in shown.scenes}
+        for number in range(round(shown.duration * shown.rate)):
+            pixels = images[id(shown.shown_at(number / shown.rate))]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+        if sound is not None and track is not None:
+            samples = av.AudioFrame.from_ndarray(sound[None, :], format="fltp", layout="mono")
+            samples.sample_rate = SOUND_RATE
+            samples.time_base = Fraction(1, SOUND_RATE)
+            samples.pts = 0
+            container.mux(track.encode(samples))
+            container.mux(track.encode())

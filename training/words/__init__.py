@@ -1,0 +1,1 @@
+"""What is said: English and German sentences, and English ones about pictures."""
