@@ -54,7 +54,7 @@ def config_json(config: Gemma4Config) -> dict[str, Any]:
     raw["dtype"] = "bfloat16"
     text = raw["text_config"]
     del text["per_layer_config"]
-    text["global_head_dim"] = GLOBAL_HEAD_DIM
+    text |= {"global_head_dim": GLOBAL_HEAD_DIM, "num_global_key_value_heads": None}
     return raw
 
 

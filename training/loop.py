@@ -12,6 +12,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from .device import device
+from .processes import average_gradients, rank
+
 STATE = "state.pt"
 LOG = "log.csv"
 
@@ -34,7 +37,7 @@ class Schedule:
 
 
 class Loop:
-    """Trains ``modules`` together and keeps their state in ``folder``.
+    """Trains ``modules`` together, on the device, and keeps their state in ``folder``.
 
     A run that was stopped goes on from the last saved step, so a batch has to be a function of its
     step number. ``steps`` of the schedule may be raised later: the rate is not part of the state.
@@ -51,7 +54,7 @@ class Loop:
         log_every: int = 25,
     ) -> None:
         self.folder = folder
-        self.modules = modules
+        self.modules = {name: module.to(device()) for name, module in modules.items()}
         self.schedule = schedule
         self.save_every = save_every
         self.log_every = log_every
@@ -75,6 +78,7 @@ class Loop:
         while self.step < self.schedule.steps:
             loss, numbers = loss_of_step(self.step)
             loss.backward()  # type: ignore[no-untyped-call]
+            average_gradients(self.parameters)
             nn.utils.clip_grad_norm_(self.parameters, 1.0)
             for group in self.optimizer.param_groups:
                 group["lr"] = self.schedule.rate(self.step)
@@ -84,7 +88,7 @@ class Loop:
             for name, value in {"loss": loss.item(), **numbers}.items():
                 sums[name] = sums.get(name, 0.0) + value
                 counts[name] = counts.get(name, 0) + 1
-            if self.step % self.log_every == 0:
+            if self.step % self.log_every == 0 and rank() == 0:
                 means = {name: sums[name] / counts[name] for name in sums}
                 self._log(time.monotonic() - started, means)
                 sums, counts = {}, {}
@@ -93,6 +97,8 @@ class Loop:
 
     def save(self) -> None:
         """Write the state whole or not at all."""
+        if rank() != 0:
+            return
         state = {
             "step": self.step,
             "optimizer": self.optimizer.state_dict(),
@@ -103,7 +109,7 @@ class Loop:
         os.replace(partial, self.folder / STATE)
 
     def _restore(self) -> None:
-        state = torch.load(self.folder / STATE, weights_only=True)
+        state = torch.load(self.folder / STATE, weights_only=True, map_location=device())
         self.step = state["step"]
         self.optimizer.load_state_dict(state["optimizer"])
         for name, module in self.modules.items():
@@ -119,6 +125,6 @@ class Loop:
 
 def trained(folder: Path, name: str) -> dict[str, torch.Tensor]:
     """The weights of one module of a stage that was trained in ``folder``."""
-    state = torch.load(folder / STATE, weights_only=True)
+    state = torch.load(folder / STATE, weights_only=True, map_location="cpu")
     weights: dict[str, torch.Tensor] = state["modules"][name]
     return weights

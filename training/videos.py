@@ -68,7 +68,7 @@ def video(
 
     ``draw`` gives the scenes' pictures for a size in pixels.
     """
-    count = int(rng.integers(1, _MOST_SCENES + 1))
+    count = int(rng.integers(1, min(_MOST_SCENES, frames) + 1))
     while True:
         length = float(rng.uniform(*_LENGTHS))
         if rng.random() < 0.4:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="needs the extra `train`")
 from torch import nn
 from transformers import Gemma4UnifiedForConditionalGeneration, Gemma4UnifiedModel
 

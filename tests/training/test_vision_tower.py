@@ -10,18 +10,18 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from training.pictures.batches import batch  # noqa: E402
-from training.pictures.drawing import drawn  # noqa: E402
-from training.pictures.features import Rendering, encode, load, write_shard  # noqa: E402
-from training.pictures.heads import heads_loss  # noqa: E402
-from training.pictures.scenes import picture  # noqa: E402
-from training.pictures.vision_tower import (  # noqa: E402
+from training.pictures.batches import batch
+from training.pictures.drawing import drawn
+from training.pictures.features import Rendering, encode, load, write_shard
+from training.pictures.heads import heads_loss
+from training.pictures.scenes import picture
+from training.pictures.vision_tower import (
     new_heads,
     new_tower,
     tokens_of,
     training_batch,
 )
-from training.seeds import generator  # noqa: E402
+from training.seeds import generator
 
 
 def test_a_batch_follows_from_its_step() -> None:

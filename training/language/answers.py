@@ -67,7 +67,7 @@ def answer_logits(
     """
     config = model.config
     per_layer = model.project_per_layer_inputs(embeds, model.get_per_layer_inputs(ids, embeds))
-    positions = torch.arange(ids.shape[1]).unsqueeze(0)
+    positions = torch.arange(ids.shape[1], device=ids.device).unsqueeze(0)
     masks = _masks(positions, positions, config.sliding_window)
     rotary = {kind: model.rotary_emb(embeds, positions, kind) for kind in masks}
     shared: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -83,7 +83,7 @@ def answer_logits(
             attention_mask=masks[kind],
         )
 
-    rows = torch.arange(len(hidden)).unsqueeze(1)
+    rows = torch.arange(len(hidden), device=ids.device).unsqueeze(1)
     hidden = hidden[rows, answers]
     per_layer = per_layer[rows, answers]
     masks = _masks(answers, positions, config.sliding_window)

@@ -45,9 +45,11 @@ def words_of_pictures(work: Path, tokenizer: Tokenizer) -> tuple[torch.Tensor, t
     return _stacked(pairs)
 
 
-def words_of_sounds(work: Path, tokenizer: Tokenizer) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each spoken word's head, for the first token of the word inside a sentence."""
-    rows = audio_tower.word_rows(work)
+def words_of_sounds(
+    work: Path, tokenizer: Tokenizer, head: str = "words"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A head of the audio tower, "words" or "previous", for each word's first token."""
+    rows = audio_tower.head_rows(work, head)
     pairs = [
         (tokenizer.encode(f" {word}")[0], row)
         for word, row in zip(word_alphabet(), rows, strict=True)

@@ -45,17 +45,35 @@ def initialise_language_model(model: Gemma4TextModel, generator: np.random.Gener
 
 @torch.no_grad()
 def project_to_words(
-    projection: nn.Linear, embeddings: torch.Tensor, heads: torch.Tensor, size: float = 4.0
+    projection: nn.Linear,
+    said: torch.Tensor,
+    heads: torch.Tensor,
+    *,
+    size: float = 4.0,
 ) -> None:
     """Let a soft token start out as the embedding of the words that the tower's heads say.
 
-    ``embeddings`` ``[W, hidden]`` of the words, ``heads`` ``[W, width]`` the rows of the linear
-    heads that speak for them. With tied embeddings copying them is then easy to learn. ``size`` is
-    the root mean square that projected tokens of unit mean square come to have.
+    ``said`` ``[W, hidden]`` are the words' embeddings, ``heads`` ``[W, width]`` the rows of the
+    linear heads that speak for them. With tied embeddings copying them is then easy to learn.
+    ``size`` is the root mean square that projected tokens of unit mean square come to have.
     """
-    weight = embeddings.T @ (heads - heads.mean(dim=0))
-    weight *= size / weight.pow(2).sum(dim=1).mean().sqrt()
-    projection.weight.copy_(weight)
+    projection.weight.zero_()
+    add_words(projection, said, heads, size=size)
+
+
+@torch.no_grad()
+def add_words(
+    projection: nn.Linear, said: torch.Tensor, heads: torch.Tensor, *, size: float
+) -> None:
+    """Add to a soft token what further heads say."""
+    weight = said.T @ (heads - heads.mean(dim=0))
+    projection.weight += weight * (size / weight.pow(2).sum(dim=1).mean().sqrt())
+
+
+def rotation(width: int, generator: np.random.Generator) -> torch.Tensor:
+    """A random rotation ``[width, width]``: embeddings turned by it are words in another role."""
+    turned, _ = np.linalg.qr(generator.standard_normal((width, width)))
+    return torch.from_numpy(turned).float()
 
 
 def _normal(weight: torch.Tensor, std: float, generator: np.random.Generator) -> None:

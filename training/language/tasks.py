@@ -23,11 +23,11 @@ from .sources import Clips, Pictures, Tokens, choice, one
 
 LANGUAGE_NAMES = {"en": "English", "de": "German"}
 _SPEECH = {
-    "sentence": 0.38,
-    "sentences": 0.2,
-    "random words": 0.22,
-    "numbers": 0.06,
-    "german": 0.07,
+    "sentence": 0.30,
+    "sentences": 0.20,
+    "random words": 0.28,
+    "numbers": 0.07,
+    "german": 0.08,
     "german sentences": 0.03,
     "no words": 0.04,
 }

@@ -19,6 +19,7 @@ from transformers.models.gemma4.modeling_gemma4 import Gemma4VisionModel
 
 from ..architecture import vision_config
 from ..clip_bounds import set_clip_bounds
+from ..device import device, half_precision
 from ..loop import trained
 from ..seeds import generator
 from .batches import patches, soft_grid
@@ -60,6 +61,7 @@ def finished_tower(work: Path) -> Gemma4VisionModel:
     """The trained tower as it is shipped: weights of bfloat16 precision, clip bounds set."""
     model = Gemma4VisionModel(vision_config())
     model.load_state_dict(trained(work / TOWER, "tower"))
+    model.to(device())
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(parameter.bfloat16())
@@ -112,8 +114,10 @@ def _inputs(renderings: list[Rendering]) -> dict[str, torch.Tensor]:
     """The tower's arguments for pictures that have the same grid."""
     shown = [patches(each.pixels, each.budget) for each in renderings]
     return {
-        "pixel_values": torch.from_numpy(np.stack([pixels for pixels, _ in shown])),
-        "pixel_position_ids": torch.from_numpy(np.stack([where for _, where in shown])),
+        "pixel_values": torch.from_numpy(np.stack([pixels for pixels, _ in shown])).to(device()),
+        "pixel_position_ids": torch.from_numpy(np.stack([where for _, where in shown])).to(
+            device()
+        ),
     }
 
 
@@ -130,10 +134,10 @@ def encode(model: Gemma4VisionModel, renderings: list[Rendering]) -> list[Shown]
         size = max(1, _BATCH_TOKENS // soft_tokens)
         for start in range(0, len(numbers), size):
             some = numbers[start : start + size]
-            with torch.autocast("cpu", torch.bfloat16):
+            with half_precision():
                 output = model(**_inputs([renderings[i] for i in some]))
             tokens = output.last_hidden_state.reshape(len(some), soft_tokens, -1)
-            for number, of_one in zip(some, tokens.to(torch.float16).numpy(), strict=True):
+            for number, of_one in zip(some, tokens.half().cpu().numpy(), strict=True):
                 result[number] = Shown(
                     picture=renderings[number].picture, budget=budget, grid=grid, tokens=of_one
                 )

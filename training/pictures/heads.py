@@ -53,10 +53,10 @@ def heads_loss(
     logits: Mapping[str, torch.Tensor], targets: Mapping[str, torch.Tensor]
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """The weighted sum of the heads' losses, and each of them for the log."""
-    total = torch.zeros(())
+    total = torch.zeros((), device=next(iter(logits.values())).device)
     numbers = {}
     for name, classes in CLASSES.items():
-        weight = torch.ones(classes)
+        weight = torch.ones(classes, device=total.device)
         weight[0] = _NONE_WEIGHT.get(name, 1.0)
         target = targets[name]
         known = target != IGNORED

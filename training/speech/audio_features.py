@@ -21,6 +21,7 @@ from transformers.models.gemma4.modeling_gemma4 import Gemma4AudioModel
 
 from training.architecture import audio_config
 from training.clip_bounds import set_clip_bounds
+from training.device import device, half_precision, placed
 from training.loop import trained
 
 from .audio_tower import FOLDER as TOWER
@@ -57,13 +58,15 @@ class Heard:
 def finished_tower(work: Path) -> Gemma4AudioModel:
     """The trained tower as it is shipped: weights of bfloat16 precision, clip bounds set."""
     tower = Gemma4AudioModel(audio_config())
+    use_channels_last(tower)
     # The bounds in the state are the open ones of training.
     tower.load_state_dict(trained(work / TOWER, "tower"))
+    tower.to(device())
     with torch.no_grad():
         for parameter in tower.parameters():
             parameter.copy_(parameter.bfloat16())
     clips = read_shard(work, TRAIN, 0)[:_CALIBRATION_CLIPS]
-    batches = [collated([clip]) for clip in clips]
+    batches = [placed(collated([clip])) for clip in clips]
     set_clip_bounds(
         tower, ({"input_features": b.features, "attention_mask": b.mask} for b in batches)
     )
@@ -75,10 +78,10 @@ def heard(tower: Gemma4AudioModel, clips: list[StoredClip]) -> list[Heard]:
     """What the tower makes of ``clips``, in their order."""
     result: dict[int, Heard] = {}
     for indices in by_length([len(clip.mel) for clip in clips]):
-        batch = collated([clips[index] for index in indices])
-        with torch.autocast("cpu", torch.bfloat16):
+        batch = placed(collated([clips[index] for index in indices]))
+        with half_precision():
             output = tower(batch.features, attention_mask=batch.mask).last_hidden_state
-        tokens = output.to(torch.float16).numpy()
+        tokens = output.half().cpu().numpy()
         for row, index in enumerate(indices):
             text = clips[index].text
             result[index] = Heard(
@@ -133,7 +136,6 @@ def main() -> None:
     torch.set_num_threads(1)
     work: Path = arguments.work
     tower = finished_tower(work)
-    use_channels_last(tower)
     training = [(TRAIN, number) for number in range(arguments.count // CLIPS_PER_SHARD)]
     for set_name, number in [*((name, 0) for name in HELD_OUT_COUNTS), *training]:
         path = features_path(work, set_name, number)

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from transformers.models.gemma4.modeling_gemma4 import Gemma4AudioModel, Gemma4ClippableLinear
 
 from training.architecture import audio_config
+from training.device import half_precision, placed
 from training.loop import Loop, Schedule, trained
 from training.seeds import generator
 from training.words.sentence import word_alphabet
@@ -61,7 +62,7 @@ class Speller(nn.Module):
         hook = self.tower.layers[PHONEME_LAYER - 1].register_forward_hook(
             lambda _module, _inputs, output: halfway.append(output)
         )
-        with torch.autocast("cpu", torch.bfloat16):
+        with half_precision():
             output = self.tower(features, attention_mask=mask).last_hidden_state
             spelled = (
                 self.phonemes(halfway[0]),
@@ -159,7 +160,7 @@ def word_errors(speller: Speller, clips: list[StoredClip]) -> tuple[int, int, in
     wrong = said = exact = 0
     for indices in by_length([len(clip.mel) for clip in clips]):
         group = [clips[index] for index in indices]
-        batch = collated(group)
+        batch = placed(collated(group))
         spelled = speller(batch.features, batch.mask)
         for row, clip in enumerate(group):
             tokens = first_tokens(spelled.words[row], int(batch.token_lengths[row]))
@@ -178,9 +179,9 @@ def report(speller: Speller, held_out: Mapping[str, list[StoredClip]]) -> dict[s
     return rates
 
 
-def word_rows(work: Path) -> torch.Tensor:
-    """The trained head's weights ``[words, width]``, in the order of the alphabet."""
-    return trained(work / FOLDER, "words")["weight"][BLANK + 1 :]
+def head_rows(work: Path, head: str) -> torch.Tensor:
+    """The weights ``[words, width]`` of the head "words" or "previous", as the alphabet goes."""
+    return trained(work / FOLDER, head)["weight"][BLANK + 1 :]
 
 
 def train(work: Path, steps: int, shards: int, *, watch_every: int = 400) -> None:
@@ -197,7 +198,7 @@ def train(work: Path, steps: int, shards: int, *, watch_every: int = 400) -> Non
     held_out = {name: read_shard(work, name, 0)[:WATCHED_CLIPS] for name in HELD_OUT_COUNTS}
 
     def loss_of_step(step: int) -> tuple[torch.Tensor, Mapping[str, float]]:
-        batch = collated(batches.clips(step))
+        batch = placed(collated(batches.clips(step)))
         features = masked_in_places(batch, generator("audio tower", "masks", step))
         spelled = speller(features, batch.mask)
         loss, numbers = loss_of(spelled, batch, step / steps)
@@ -211,7 +212,7 @@ def train(work: Path, steps: int, shards: int, *, watch_every: int = 400) -> Non
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the audio tower.")
     parser.add_argument("work", type=Path, help="folder for working data")
-    parser.add_argument("--steps", type=int, default=3800)
+    parser.add_argument("--steps", type=int, default=7500)
     parser.add_argument("--clips", type=int, default=60_000, help="clips of the training set")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

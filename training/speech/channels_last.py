@@ -21,7 +21,6 @@ def use_channels_last(tower: Gemma4AudioModel) -> None:
     """Let ``tower`` subsample with channels last, from now on."""
     projection = tower.subsample_conv_projection
     for layer in (projection.layer0, projection.layer1):
-        layer.conv.to(memory_format=torch.channels_last)
         layer.forward = types.MethodType(_forward, layer)
 
 
@@ -39,7 +38,7 @@ def _forward(
         else self.conv(hidden_states).permute(0, 2, 3, 1)
     )
     # Under autocast the norm would widen the whole map to float32, and the next layer narrow it.
-    with torch.autocast("cpu", enabled=False):
+    with torch.autocast(hidden_states.device.type, enabled=False):
         rectified = self.act(self.norm(convolved))
     return rectified.permute(0, 3, 1, 2), None if mask is None else mask[:, ::2]
 

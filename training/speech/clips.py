@@ -18,10 +18,10 @@ from .voices import Voice, voice
 FloatArray = npt.NDArray[np.float32]
 
 SHARES = {
-    "sentence": 0.43,
-    "sentences": 0.17,
-    "random words": 0.20,
-    "numbers": 0.06,
+    "sentence": 0.33,
+    "sentences": 0.14,
+    "random words": 0.32,
+    "numbers": 0.07,
     "german": 0.09,
     "german sentences": 0.03,
     "no words": 0.02,

@@ -16,7 +16,6 @@ from training.loop import trained
 
 from .audio_features import finished_tower
 from .audio_tower import FOLDER, Speller, word_errors
-from .channels_last import use_channels_last
 from .shards import HELD_OUT_COUNTS, read_shard
 
 
@@ -25,7 +24,6 @@ def finished_speller(work: Path) -> Speller:
     speller = Speller(finished_tower(work))
     for name in ("phonemes", "words", "previous"):
         speller.get_submodule(name).load_state_dict(trained(work / FOLDER, name))
-    use_channels_last(speller.tower)
     return speller.eval()
 
 

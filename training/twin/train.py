@@ -50,12 +50,12 @@ _PICTURES, _CLIPS, _TALKS = 12, 8, 2
 """Conversations in a batch."""
 _CURRICULUM: tuple[tuple[float, dict[Sort, float]], ...] = (
     (0.0, {"dense": 0.9, "objects": 0.1}),
-    (0.08, {"dense": 0.2, "plain": 0.1, "colorless": 0.05, "objects": 0.55, "count": 0.1}),
+    (0.12, {"dense": 0.2, "plain": 0.1, "colorless": 0.05, "objects": 0.55, "count": 0.1}),
     (0.5, {"dense": 0.05, "plain": 0.1, "colorless": 0.05, "objects": 0.6, "count": 0.2}),
 )
 """Shares of pictures from a part of the steps on; sparse ones alone teach no shapes."""
 _MOST_QUESTIONS = 3
-_SINGLE_DIGITS_UNTIL, _APART_UNTIL = 0.12, 0.3
+_SINGLE_DIGITS_UNTIL, _APART_UNTIL = 0.15, 0.3
 """Parts of the steps: clips of one digit first, then rows of digits, then fluent speech as well."""
 
 
@@ -152,7 +152,7 @@ def train(folder: Path, steps: int) -> None:
         folder / FOLDER,
         {MODEL: model, "heads": heads, "frame head": frame_head},
         Schedule(steps=steps, peak=_PEAK, warmup=150, decay_from=0.6),
-        save_every=500,
+        save_every=250,
         log_every=50,
     )
 

@@ -1,0 +1,185 @@
+"""The language model's stage: its forward is the reference's, its conversations are well formed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from gemma4cli.processing.tokenizer import Tokenizer
+from training.architecture import tiny_config
+from training.language import small_talk
+from training.language.answers import LanguageModel
+from training.language.batches import FLAVOUR, batches, example
+from training.language.dialogues import Turn, encode
+from training.language.initial import initialise_language_model, project_to_words
+from training.language.sources import Clips, Pictures
+from training.language.tasks import SHARES, Library, conversation
+from training.loop import Loop, Schedule
+from training.pictures.batches import soft_grid
+from training.pictures.description import KINDS, Picture
+from training.pictures.features import Shown
+from training.pictures.scenes import VIDEO_SIZES, picture, still
+from training.seeds import generator
+from training.speech.audio_features import Heard
+from training.speech.clips import SHARES as CLIP_SHARES
+from training.words.sentence import sentence
+
+TOKENIZER = Path(__file__).parents[2] / "gemma4cli/builtin/tiny/tokenizer.json"
+PADDING = 0
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.from_file(TOKENIZER)
+
+
+def shown(seen: Picture, rng: np.random.Generator) -> Shown:
+    grid = soft_grid(seen.height, seen.width, 70)
+    tokens = rng.standard_normal((grid[0] * grid[1], 128)).astype(np.float16)
+    return Shown(picture=seen, budget=70, grid=grid, tokens=tokens)
+
+
+def heard(kind: str, rng: np.random.Generator) -> Heard:
+    language = "de" if kind.startswith("german") else "en"
+    said = sentence(rng, language)
+    silent = kind == "no words"
+    return Heard(
+        tokens=rng.standard_normal((int(rng.integers(20, 90)), 128)).astype(np.float16),
+        written="" if silent else said.written,
+        english="" if silent else said.english,
+        language=language,
+        kind=kind,
+    )
+
+
+@pytest.fixture(scope="module")
+def library() -> Library:
+    rng = generator("test", "library")
+    stills = []
+    for number in range(60):
+        seen = still(rng, VIDEO_SIZES[number % len(VIDEO_SIZES)])
+        stills += [shown(seen, rng), shown(seen, rng)]
+    pictures = [shown(picture(rng, kind), rng) for kind in KINDS for _ in range(8)]
+    clips = [heard(kind, rng) for kind in CLIP_SHARES for _ in range(8)]
+    return Library(clips=Clips(clips), pictures=Pictures(pictures, stills))
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer: Tokenizer) -> LanguageModel:
+    made = LanguageModel(tiny_config(tokenizer.vocab_size))
+    initialise_language_model(made.text, generator("test", "weights"))
+    return made.eval()
+
+
+def test_logits_are_those_of_the_references_own_forward(
+    model: LanguageModel, library: Library, tokenizer: Tokenizer
+) -> None:
+    rng = generator("test", "logits")
+    examples = [example(conversation(rng, library), tokenizer) for _ in range(6)]
+    for batch in batches(examples, PADDING):
+        embeds = model.text.embed_tokens(batch.ids)
+        for embedder, tokens, places in (
+            (model.pictures, batch.pictures, batch.picture_places),
+            (model.sounds, batch.sounds, batch.sound_places),
+        ):
+            if len(tokens):
+                embeds[places] = embedder(tokens)
+        with torch.no_grad():
+            hidden = model.text(
+                inputs_embeds=embeds,
+                per_layer_inputs=model.text.get_per_layer_inputs(batch.ids, embeds),
+                use_cache=False,
+            ).last_hidden_state
+            reference = torch.tanh(hidden @ model.text.embed_tokens.weight.T / 30.0) * 30.0
+            given = model(batch)
+        rows = torch.arange(len(batch.ids)).unsqueeze(1)
+        learnt = batch.weights > 0
+        torch.testing.assert_close(
+            given[learnt], reference[rows, batch.answers][learnt], rtol=1e-4, atol=1e-4
+        )
+
+
+@pytest.mark.parametrize("task", SHARES, ids=lambda task: task.__name__)
+def test_tasks_give_conversations_whose_media_fill_their_places(
+    task, library: Library, tokenizer: Tokenizer
+) -> None:
+    for number in range(12):
+        made = example(task(generator("test", task.__name__, number), library), tokenizer)
+        places = [span.end - span.start for span in made.encoded.spans]
+        media = {id(tokens): len(tokens) for tokens in made.conversation.pictures}
+        media |= {id(tokens): len(tokens) for tokens in made.conversation.sounds}
+        expected = [len(tokens) for tokens in made.conversation.pictures]
+        expected += [len(tokens) for tokens in made.conversation.sounds]
+        assert sorted(places) == sorted(expected)
+        assert len(made.encoded.answers) == len(made.conversation.turns)
+        for turn, span in zip(made.conversation.turns, made.encoded.answers, strict=True):
+            ids = [made.encoded.ids[position] for position in span]
+            assert ids[-1] == tokenizer.control_id("<turn|>")
+            written = tokenizer.decode(ids)
+            thought = "" if turn.thought is None else f"thought\n{turn.thought}"
+            assert written == thought + turn.answer
+
+
+def test_targets_are_the_next_tokens(library: Library, tokenizer: Tokenizer) -> None:
+    made = example(SHARES and conversation(generator("test", 3), library), tokenizer)
+    (batch,) = batches([made, made], PADDING)
+    learnt = [position for span in made.encoded.answers for position in span]
+    row = batch.answers[0, : len(learnt)].tolist()
+    assert row == [position - 1 for position in learnt]
+    assert batch.targets[0, : len(learnt)].tolist() == [made.encoded.ids[i] for i in learnt]
+
+
+def test_an_answer_is_encoded_as_it_will_be_read_in_later_turns(tokenizer: Tokenizer) -> None:
+    turns = [Turn(parts=("Hello",), answer="Hi 12."), Turn(parts=("Bye",), answer="Goodbye!")]
+    whole = encode(turns, tokenizer, FLAVOUR)
+    first = encode(turns[:1], tokenizer, FLAVOUR)
+    assert whole.ids[: len(first.ids)] == first.ids
+
+
+def test_what_it_says_of_itself_has_one_answer_for_each_question() -> None:
+    questions = [question for topic in small_talk.TOPICS for question in topic.questions]
+    assert len(questions) == len(set(questions))
+    rng = generator("test", "talk")
+    for _ in range(300):
+        text, answer = small_talk.anything_else(rng)
+        assert "{" not in text
+        assert answer in (small_talk.UNKNOWN, small_talk.UNABLE)
+
+
+def test_a_projected_token_is_nearest_to_the_word_that_its_head_names() -> None:
+    torch.manual_seed(0)
+    embeddings, heads = torch.randn(40, 128) / 128**0.5, torch.randn(40, 128)
+    projection = torch.nn.Linear(128, 128, bias=False)
+    project_to_words(projection, embeddings, heads)
+    said = projection(heads) @ embeddings.T
+    assert (said.argmax(-1) == torch.arange(40)).float().mean() > 0.9
+
+
+def test_a_stopped_stage_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    def trained(folder: Path, stops: tuple[int, ...]) -> torch.Tensor:
+        for steps in stops:
+            torch.manual_seed(0)
+            layer = torch.nn.Linear(4, 4)
+            schedule = Schedule(steps=20, peak=1e-2, warmup=2)
+            loop = Loop(folder, {"layer": layer}, schedule, save_every=5)
+
+            def loss(step: int, layer=layer, steps=steps):
+                if step == steps:
+                    raise KeyboardInterrupt
+                rows = torch.from_numpy(generator("rows", step).standard_normal((8, 4))).float()
+                return (layer(rows) - rows.flip(1)).pow(2).mean(), {}
+
+            try:
+                loop.run(loss)
+            except KeyboardInterrupt:
+                continue
+        return layer.weight.detach()
+
+    whole = trained(tmp_path / "whole", (20,))
+    stopped = trained(tmp_path / "stopped", (7, 13, 20))
+    assert torch.equal(whole, stopped)
