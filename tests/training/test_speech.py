@@ -194,12 +194,12 @@ def test_first_tokens_start_a_word() -> None:
     ("heard", "said", "count"),
     [([1, 2, 3], [1, 2, 3], 0), ([1, 3], [1, 2, 3], 1), ([], [1, 2], 2), ([4, 5], [], 2)],
 )
-def test_edits(heard: list[int], said: list[int], count: int) -> None:
+def test_word_errors(heard: list[int], said: list[int], count: int) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("transformers")
-    from training.speech.audio_tower import edits
+    from training.word_errors import word_errors
 
-    assert edits(heard, said) == count
+    assert word_errors(heard, said) == count
 
 
 def test_no_words_in_the_tower_loss_keep_it_finite() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +11,8 @@ from gemma4cli import Chat, MediaOptions
 from gemma4cli.api import content_of
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.events import TextDelta
+
+from ..word_errors import word_errors
 
 Score = Literal["exact", "words", "sentences"]
 
@@ -69,7 +71,7 @@ def answer_of(model: LoadedModel, case: Case) -> str:
 def mistakes(case: Case, answer: str) -> tuple[int, int]:
     """Wrong and all words, events or answers of a case."""
     if case.score == "words":
-        return edits(answer.split(), case.answer.split()), len(case.answer.split())
+        return word_errors(answer.split(), case.answer.split()), len(case.answer.split())
     if case.score == "sentences":
         said = set(sentences(answer))
         asked = sentences(case.answer)
@@ -79,17 +81,6 @@ def mistakes(case: Case, answer: str) -> tuple[int, int]:
 
 def sentences(text: str) -> list[str]:
     return [part.strip(" .") for part in text.split(". ")]
-
-
-def edits(heard: Sequence[str], said: Sequence[str]) -> int:
-    """The least number of words to insert, delete or replace."""
-    row = list(range(len(said) + 1))
-    for i, word in enumerate(heard, start=1):
-        diagonal, row[0] = row[0], i
-        for j, other in enumerate(said, start=1):
-            cost = min(row[j] + 1, row[j - 1] + 1, diagonal + (word != other))
-            diagonal, row[j] = row[j], cost
-    return row[-1]
 
 
 def table(model: LoadedModel, cases: Iterable[Case], *, shown: int) -> dict[str, Row]:

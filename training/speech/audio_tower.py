@@ -23,6 +23,7 @@ from training.architecture import audio_config
 from training.device import half_precision, placed
 from training.loop import Loop, Schedule, trained
 from training.seeds import generator
+from training.word_errors import word_errors
 from training.words.sentence import word_alphabet
 
 from .batches import Batch, TrainingBatches, by_length, collated, masked_in_places
@@ -143,19 +144,8 @@ def _previous_word(spelled: Spelling, batch: Batch) -> tuple[torch.Tensor, float
     return torch.cat(losses).mean(), torch.cat(right).float().mean().item()
 
 
-def edits(heard: list[int], said: list[int]) -> int:
-    """The least number of words to insert, delete or replace."""
-    row = list(range(len(said) + 1))
-    for i, word in enumerate(heard, start=1):
-        diagonal, row[0] = row[0], i
-        for j, other in enumerate(said, start=1):
-            cost = min(row[j] + 1, row[j - 1] + 1, diagonal + (word != other))
-            diagonal, row[j] = row[j], cost
-    return row[-1]
-
-
 @torch.no_grad()
-def word_errors(speller: Speller, clips: list[StoredClip]) -> tuple[int, int, int]:
+def errors_in(speller: Speller, clips: list[StoredClip]) -> tuple[int, int, int]:
     """Wrong words, words that were said, and clips without any error; greedy CTC."""
     wrong = said = exact = 0
     for indices in by_length([len(clip.mel) for clip in clips]):
@@ -165,7 +155,7 @@ def word_errors(speller: Speller, clips: list[StoredClip]) -> tuple[int, int, in
         for row, clip in enumerate(group):
             tokens = first_tokens(spelled.words[row], int(batch.token_lengths[row]))
             heard = spelled.words[row, tokens].argmax(-1).tolist()
-            errors = edits(heard, clip.words.tolist())
+            errors = word_errors(heard, clip.words.tolist())
             wrong, said, exact = wrong + errors, said + len(clip.words), exact + (errors == 0)
     return wrong, said, exact
 
@@ -174,7 +164,7 @@ def report(speller: Speller, held_out: Mapping[str, list[StoredClip]]) -> dict[s
     """Word error rates by set; of the clips without words the words heard per clip."""
     rates = {}
     for name, clips in held_out.items():
-        wrong, said, _ = word_errors(speller, clips)
+        wrong, said, _ = errors_in(speller, clips)
         rates[f"wer {name}"] = wrong / (said or len(clips))
     return rates
 

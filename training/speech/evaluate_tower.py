@@ -15,7 +15,7 @@ import torch
 from training.loop import trained
 
 from .audio_features import finished_tower
-from .audio_tower import FOLDER, Speller, word_errors
+from .audio_tower import FOLDER, Speller, errors_in
 from .shards import HELD_OUT_COUNTS, read_shard
 
 
@@ -36,7 +36,7 @@ def main() -> None:
     sys.stdout.write("| set | clips | words | word errors | rate | clips without error |\n")
     for name in HELD_OUT_COUNTS:
         clips = read_shard(work, name, 0)
-        wrong, said, exact = word_errors(speller, clips)
+        wrong, said, exact = errors_in(speller, clips)
         rate = f"{100 * wrong / said:.1f} %" if said else "-"
         sys.stdout.write(f"| {name} | {len(clips)} | {said} | {wrong} | {rate} | {exact} |\n")
 

@@ -1,7 +1,7 @@
 """The stage that trains the twin, all of it at once.
 
 python -m training.twin.digits WORK
-python -m training.twin.train WORK --steps 9000
+python -m training.twin.train WORK --steps 5000
 """
 
 from __future__ import annotations
@@ -163,11 +163,11 @@ def train(folder: Path, steps: int) -> None:
         classes = frame_labels(given)
         guesses = frame_head(outputs.audio.float())
         of_frames = nn.functional.cross_entropy(guesses, classes, ignore_index=IGNORED)
-        spoken = classes > 0
+        known = classes != IGNORED
         numbers |= {
             "shape": each["shape"],
             "column": each["column"],
-            "frames": (guesses.argmax(-1) == classes)[spoken].float().mean().item(),
+            "frames": (guesses.argmax(-1) == classes)[known].float().mean().item(),
         }
         total = loss + _HEAD_WEIGHT["picture"] * of_heads + _HEAD_WEIGHT["frame"] * of_frames
         return total, numbers
@@ -178,7 +178,7 @@ def train(folder: Path, steps: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--steps", type=int, default=9000)
+    parser.add_argument("--steps", type=int, default=5000)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     train(arguments.work, arguments.steps)
