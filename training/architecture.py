@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from transformers import Gemma4AudioConfig, Gemma4Config, Gemma4TextConfig, Gemma4VisionConfig
 
-from .special_tokens import ID_OF
+from .special_tokens import ID_OF, MARKERS
 
 GLOBAL_HEAD_DIM = 64
 LAYER_TYPES = ("sliding_attention", "sliding_attention", "full_attention") * 2
@@ -70,13 +70,6 @@ def tiny_config(vocab_size: int) -> Gemma4Config:
         text_config=text_config(vocab_size),
         vision_config=vision_config(),
         audio_config=audio_config(),
-        image_token_id=ID_OF["<|image|>"],
-        audio_token_id=ID_OF["<|audio|>"],
-        video_token_id=ID_OF["<|video|>"],
-        boi_token_id=ID_OF["<|image>"],
-        eoi_token_id=ID_OF["<image|>"],
-        boa_token_id=ID_OF["<|audio>"],
-        eoa_token_index=ID_OF["<audio|>"],
-        eos_token_id=[ID_OF["<eos>"], ID_OF["<turn|>"]],
+        **MARKERS,
         tie_word_embeddings=True,
     )

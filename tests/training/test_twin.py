@@ -14,6 +14,7 @@ from transformers import Gemma4UnifiedForConditionalGeneration, Gemma4UnifiedMod
 
 import gemma4cli
 from gemma4cli.processing.tokenizer import Tokenizer
+from training.evaluation.cases import Row, answer_of
 from training.pictures.labels import IGNORED
 from training.seeds import generator
 from training.special_tokens import ID_OF
@@ -30,14 +31,7 @@ from training.twin.batches import (
     picture_labels,
     talk_example,
 )
-from training.twin.battery import (
-    Case,
-    answered,
-    causal_copy,
-    digit_cases,
-    scene_cases,
-    tally,
-)
+from training.twin.battery import causal_copy, compared, digit_cases, scene_cases
 from training.twin.dialogues import described
 from training.twin.export import config_json, export, published_name, tensors
 from training.twin.forward import run
@@ -222,12 +216,19 @@ def test_two_steps_make_a_checkpoint_that_g4_runs(
     assert not causal.network.config.text.vision_blocks
     cases = [next(scene_cases("objects", 1)), next(digit_cases(tmp_path, 1))]
     for case in cases:
-        assert isinstance(answered(loaded, case), str)
+        assert isinstance(answer_of(loaded, case), str)
 
 
-def test_tally_counts_rows() -> None:
-    cases = [Case(row="a", prompt="?", answer=text) for text in ("x", "y")]
-    assert tally(lambda _: "x", cases, wrong=0) == {"a": (1, 2)}
+def test_both_masks_stand_side_by_side() -> None:
+    vision = {
+        "plain red": Row(wrong=1, total=4, whole=3, cases=4),
+        "digits: one": Row(wrong=2, total=9, whole=3, cases=5),
+    }
+    causal = {"plain red": Row(wrong=3, total=4, whole=1, cases=4)}
+    assert compared(vision, causal).splitlines()[2:] == [
+        "| digits: one | 3 of 5 (2 of 9 wrong) |  |",
+        "| plain red | 3 of 4 | 1 of 4 |",
+    ]
 
 
 def test_loss_can_be_taken_back(model: Gemma4UnifiedModel, given: list[Example]) -> None:

@@ -16,6 +16,7 @@ from ..architecture import vision_config
 from ..device import half_precision, placed
 from ..loop import Loop, Schedule
 from ..seeds import generator
+from ..start import start_from
 from .batches import Batch, batch
 from .description import KINDS, Kind
 from .heads import Heads, heads_loss
@@ -82,8 +83,10 @@ def tokens_of(model: Gemma4VisionModel, given: Batch) -> torch.Tensor:
     return tokens.float()
 
 
-def train(folder: Path, steps: int, held_out_every: int) -> None:
+def train(folder: Path, steps: int, held_out_every: int, start: Path | None = None) -> None:
     model = new_tower()
+    if start is not None:
+        start_from(model, start, "model.vision_tower.")
     heads = new_heads(model)
     for layer in model.encoder.layers:
         layer.compile(dynamic=True)
@@ -164,9 +167,10 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--steps", type=int, default=14_000)
     parser.add_argument("--held-out-every", type=int, default=400)
+    parser.add_argument("--start", type=Path, help="a checkpoint whose tower learns on")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    train(arguments.work / FOLDER, arguments.steps, arguments.held_out_every)
+    train(arguments.work / FOLDER, arguments.steps, arguments.held_out_every, arguments.start)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from training.architecture import audio_config
 from training.device import half_precision, placed
 from training.loop import Loop, Schedule, trained
 from training.seeds import generator
+from training.start import start_from
 from training.word_errors import word_errors
 from training.words.sentence import word_alphabet
 
@@ -174,8 +175,12 @@ def head_rows(work: Path, head: str) -> torch.Tensor:
     return trained(work / FOLDER, head)["weight"][BLANK + 1 :]
 
 
-def train(work: Path, steps: int, shards: int, *, watch_every: int = 400) -> None:
+def train(
+    work: Path, steps: int, shards: int, *, start: Path | None = None, watch_every: int = 400
+) -> None:
     speller = new_speller()
+    if start is not None:
+        start_from(speller.tower, start, "model.audio_tower.")
     schedule = Schedule(steps=steps, peak=1.5e-3, warmup=150, decay_from=0.6)
     modules = {
         "tower": speller.tower,
@@ -204,9 +209,11 @@ def main() -> None:
     parser.add_argument("work", type=Path, help="folder for working data")
     parser.add_argument("--steps", type=int, default=7500)
     parser.add_argument("--clips", type=int, default=60_000, help="clips of the training set")
+    parser.add_argument("--start", type=Path, help="a checkpoint whose tower learns on")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    train(arguments.work, arguments.steps, arguments.clips // CLIPS_PER_SHARD)
+    shards = arguments.clips // CLIPS_PER_SHARD
+    train(arguments.work, arguments.steps, shards, start=arguments.start)
 
 
 if __name__ == "__main__":

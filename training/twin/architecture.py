@@ -10,14 +10,12 @@ from transformers import (
 )
 
 from ..architecture import LAYER_TYPES
-from ..special_tokens import ID_OF
+from ..special_tokens import ID_OF, MARKERS
 
 HIDDEN = 160
 GLOBAL_HEAD_DIM = 64
 GLOBAL_KEY_VALUE_HEADS = 1
 SAMPLES_PER_TOKEN = 640
-BUDGET = 70
-"""Soft tokens of an image."""
 
 
 def text_config(vocab_size: int) -> Gemma4UnifiedTextConfig:
@@ -48,13 +46,6 @@ def twin_config(vocab_size: int) -> Gemma4UnifiedConfig:
         text_config=text_config(vocab_size),
         vision_config=Gemma4UnifiedVisionConfig(mm_embed_dim=HIDDEN, output_proj_dims=HIDDEN),
         audio_config=Gemma4UnifiedAudioConfig(audio_embed_dim=SAMPLES_PER_TOKEN),
-        image_token_id=ID_OF["<|image|>"],
-        audio_token_id=ID_OF["<|audio|>"],
-        video_token_id=ID_OF["<|video|>"],
-        boi_token_id=ID_OF["<|image>"],
-        eoi_token_id=ID_OF["<image|>"],
-        boa_token_id=ID_OF["<|audio>"],
-        eoa_token_index=ID_OF["<audio|>"],
-        eos_token_id=[ID_OF["<eos>"], ID_OF["<turn|>"]],
+        **MARKERS,
         tie_word_embeddings=True,
     )

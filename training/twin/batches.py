@@ -15,12 +15,13 @@ from gemma4cli.processing.image import fit, patch_features
 from gemma4cli.processing.prompt import ImageSlot
 from gemma4cli.processing.tokenizer import Tokenizer
 
+from ..checkpoint import BUDGET
 from ..language.dialogues import Encoded, Turn
 from ..pictures.description import Picture
 from ..pictures.drawing import drawn
 from ..pictures.labels import CLASSES, labels
 from ..special_tokens import ID_OF
-from .architecture import BUDGET, SAMPLES_PER_TOKEN
+from .architecture import SAMPLES_PER_TOKEN
 from .dialogues import about_clip, about_picture, encoded
 from .digits import Clip
 from .forward import NO_BLOCK, Batch, Places

@@ -10,23 +10,19 @@ config.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import tempfile
-import wave
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
 
 import gemma4cli
 from gemma4cli import prompts
-from gemma4cli.decoded import SAMPLE_RATE
 from gemma4cli.engine.model import LoadedModel
 
+from ..evaluation.cases import Case, Row, table
+from ..evaluation.files import png, wav
 from ..pictures.colors import Rgb
 from ..pictures.drawing import drawn
 from ..pictures.questions import questions
@@ -42,17 +38,6 @@ _GRAYS: dict[str, tuple[int, ...]] = {
     "gray": (190, 128, 70),
     "black": (20, 5, 0),
 }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Case:
-    """One question about one file, and its only right answer."""
-
-    row: str
-    prompt: str
-    answer: str
-    image: bytes | None = None
-    clip: bytes | None = None
 
 
 def plain_cases() -> Iterator[Case]:
@@ -71,7 +56,7 @@ def plain_cases() -> Iterator[Case]:
 def _plain(name: str, color: Rgb, height: int, width: int, answer: str) -> Case:
     pixels = np.full((height, width, 3), color, np.uint8)
     return Case(
-        row=f"plain {name}", prompt=prompts.DESCRIBE_IMAGE, answer=answer, image=_png(pixels)
+        row=f"plain {name}", prompt=prompts.DESCRIBE_IMAGE, answer=answer, images=(png(pixels),)
     )
 
 
@@ -80,20 +65,20 @@ def scene_cases(sort: Sort, count: int) -> Iterator[Case]:
     rng = generator("twin", "battery", sort)
     for _ in range(count):
         picture = scene(rng, sort)
-        image = _png(drawn(picture, rng))
+        image = png(drawn(picture, rng))
         things = len(picture.things)
         yield Case(
             row=f"{sort}: caption of {things}",
             prompt=prompts.DESCRIBE_IMAGE,
             answer=described(picture),
-            image=image,
+            images=(image,),
         )
         for question in questions(picture, rng, 2):
             yield Case(
                 row=f"{sort}: {question.kind}",
                 prompt=question.text,
                 answer=question.answer,
-                image=image,
+                images=(image,),
             )
 
 
@@ -108,47 +93,9 @@ def digit_cases(work: Path, count: int) -> Iterator[Case]:
                 row=f"digits: {row}",
                 prompt=prompts.transcription(),
                 answer=clip.written,
-                clip=_wav(clip.samples),
+                score="words",
+                clips=(wav(clip.samples),),
             )
-
-
-def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
-def _wav(samples: npt.NDArray[np.float32]) -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(SAMPLE_RATE)
-        out.writeframes((samples * 32767).astype("<i2").tobytes())
-    return file.getvalue()
-
-
-def answered(model: LoadedModel, case: Case) -> str:
-    return gemma4cli.generate(
-        model,
-        case.prompt,
-        images=[case.image] if case.image else [],
-        audio=[case.clip] if case.clip else [],
-    ).strip()
-
-
-def tally(
-    answer: Callable[[Case], str], cases: Sequence[Case], *, wrong: int
-) -> dict[str, tuple[int, int]]:
-    """Right and asked for each row; the first ``wrong`` mistakes of a row are printed."""
-    table: dict[str, tuple[int, int]] = {}
-    for case in cases:
-        given = answer(case)
-        right, asked = table.get(case.row, (0, 0))
-        if given != case.answer and asked - right < wrong:
-            print(f"    {case.row}: {case.prompt[:40]!r} {case.answer!r} -> {given!r}", flush=True)
-        table[case.row] = right + (given == case.answer), asked + 1
-    return table
 
 
 def causal_copy(folder: Path, to: Path) -> None:
@@ -161,30 +108,38 @@ def causal_copy(folder: Path, to: Path) -> None:
     (to / "config.json").write_text(json.dumps(config))
 
 
+def compared(vision: dict[str, Row], causal: dict[str, Row]) -> str:
+    """A table of right answers; the wrong digits of all stand behind those of clips."""
+    lines = ["| task | vision mask | causal mask |", "|-|-|-|"]
+    for name in sorted(vision):
+        row = vision[name]
+        right = f"{row.whole} of {row.cases}"
+        if row.total != row.cases:
+            right += f" ({row.wrong} of {row.total} wrong)"
+        other = f"{causal[name].whole} of {causal[name].cases}" if name in causal else ""
+        lines.append(f"| {name} | {right} | {other} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--pictures", type=int, default=100)
     parser.add_argument("--clips", type=int, default=60)
-    parser.add_argument("--wrong", type=int, default=2, help="mistakes to print for each row")
+    parser.add_argument("--shown", type=int, default=2, help="mistakes to print for each row")
     arguments = parser.parse_args()
     pictures = [*plain_cases(), *scene_cases("objects", arguments.pictures)]
     others = [
         *scene_cases("count", arguments.pictures // 2),
         *digit_cases(arguments.work, arguments.clips),
     ]
-    model = gemma4cli.load(str(arguments.folder))
-    table = tally(lambda case: answered(model, case), [*pictures, *others], wrong=arguments.wrong)
+    model: LoadedModel = gemma4cli.load(str(arguments.folder))
+    vision = table(model, [*pictures, *others], shown=arguments.shown)
     with tempfile.TemporaryDirectory() as name:
         causal_copy(arguments.folder, Path(name))
-        blind = gemma4cli.load(name)
-        causal = tally(lambda case: answered(blind, case), pictures, wrong=0)
-    print(f"{'':28}{'vision':>12}{'causal':>12}")
-    for row in sorted(table):
-        right, asked = table[row]
-        other = f"{causal[row][0]}/{causal[row][1]}" if row in causal else ""
-        print(f"{row:28}{f'{right}/{asked}':>12}{other:>12}")
+        causal = table(gemma4cli.load(name), pictures, shown=0)
+    print(compared(vision, causal))
 
 
 if __name__ == "__main__":

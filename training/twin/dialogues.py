@@ -20,6 +20,8 @@ from .scenes import COLORLESS
 _DESCRIBE = ("What do you see?", "What is in this picture?", "Describe the picture.")
 _TRANSCRIBE = ("Transcribe this.", "What do you hear?", "Which digits do you hear?")
 _SHARE_OF_OTHER_WORDINGS = 0.15
+_SHARE_WITHOUT_CAPTION = 0.4
+_SHARE_IN_ANY_ORDER = 0.2
 _WHICH_COLOR = ("What color is this picture?", "What color is the picture?", "Which color is this?")
 _HOW_MANY = ("How many objects are there?", "How many objects do you see?")
 
@@ -44,10 +46,19 @@ def described(picture: Picture) -> str:
 def about_picture(
     picture: Picture, soft_tokens: int, rng: np.random.Generator, count: int
 ) -> list[Turn]:
-    """A conversation that asks for the caption and ``count`` more things, in any order."""
-    describe = _worded(prompts.DESCRIBE_IMAGE, _DESCRIBE, rng)
-    asked = [(describe, described(picture)), *_asked(picture, rng, count)]
-    first, *rest = (asked[int(i)] for i in rng.permutation(len(asked)))
+    """A conversation of ``count`` questions, the caption or both.
+
+    Behind a caption a question can be answered without a look at the picture, so it seldom stands
+    there.
+    """
+    described_as = (_worded(prompts.DESCRIBE_IMAGE, _DESCRIBE, rng), described(picture))
+    asked = _asked(picture, rng, count)
+    order = rng.random()
+    if not asked or order > _SHARE_WITHOUT_CAPTION:
+        asked.append(described_as)
+    if order > 1 - _SHARE_IN_ANY_ORDER:
+        asked = [asked[int(i)] for i in rng.permutation(len(asked))]
+    first, *rest = asked
     return [
         Turn(parts=(ImageSlot(soft_tokens=soft_tokens), first[0]), answer=first[1]),
         *(Turn(parts=(question,), answer=answer) for question, answer in rest),

@@ -6,20 +6,15 @@ python -m training.twin.export WORK FOLDER
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from transformers import Gemma4UnifiedConfig
 
+from .. import checkpoint
 from ..loop import trained
-from ..special_tokens import ID_OF
-from ..tokenizer import FILE as TOKENIZER
 from .architecture import (
-    BUDGET,
     GLOBAL_HEAD_DIM,
     GLOBAL_KEY_VALUE_HEADS,
     SAMPLES_PER_TOKEN,
@@ -28,7 +23,6 @@ from .architecture import (
 from .train import FOLDER, MODEL
 
 _TEMPLATE = Path(__file__).with_name("chat_template.jinja")
-_VIDEO_FRAMES = 6
 _NAMES = {
     "embed_vision.patch_": "vision_embedder.patch_",
     "embed_vision.pos_": "vision_embedder.pos_",
@@ -46,9 +40,9 @@ def published_name(name: str) -> str:
 
 
 def tensors(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights in bfloat16 under their published names."""
+    """Weights under their published names."""
     return {
-        published_name(name): value.to(torch.bfloat16).contiguous()
+        published_name(name): value
         for name, value in weights.items()
         if not name.startswith("language_model.rotary_emb.")
     }
@@ -74,7 +68,7 @@ def config_json(config: Gemma4UnifiedConfig) -> dict[str, Any]:
     vision = raw["vision_config"]
     vision |= {
         "model_patch_size": config.vision_config.model_patch_size,
-        "num_soft_tokens": BUDGET,
+        "num_soft_tokens": checkpoint.BUDGET,
     }
     audio = raw["audio_config"]
     audio |= {
@@ -86,19 +80,6 @@ def config_json(config: Gemma4UnifiedConfig) -> dict[str, Any]:
 
 
 def processor_json() -> dict[str, Any]:
-    pictures: dict[str, Any] = {
-        "do_convert_rgb": True,
-        "do_normalize": False,
-        "do_rescale": True,
-        "do_resize": True,
-        "image_mean": [0.0, 0.0, 0.0],
-        "image_std": [1.0, 1.0, 1.0],
-        "max_soft_tokens": BUDGET,
-        "patch_size": 16,
-        "pooling_kernel_size": 3,
-        "resample": 3,
-        "rescale_factor": 1 / 255,
-    }
     return {
         "audio_ms_per_token": 40,
         "audio_seq_length": 750,
@@ -111,74 +92,27 @@ def processor_json() -> dict[str, Any]:
             "return_attention_mask": True,
             "sampling_rate": 16000,
         },
-        "image_processor": {
-            **pictures,
-            "image_processor_type": "Gemma4UnifiedImageProcessor",
-        },
-        "image_seq_length": BUDGET,
+        "image_processor": checkpoint.picture_processor()
+        | {"image_processor_type": "Gemma4UnifiedImageProcessor"},
+        "image_seq_length": checkpoint.BUDGET,
         "processor_class": "Gemma4UnifiedProcessor",
-        "video_processor": {
-            **pictures,
-            "do_normalize": True,
-            "do_sample_frames": True,
-            "num_frames": _VIDEO_FRAMES,
-            "return_metadata": False,
-            "video_processor_type": "Gemma4UnifiedVideoProcessor",
-        },
-    }
-
-
-def generation_json() -> dict[str, Any]:
-    return {
-        "bos_token_id": ID_OF["<bos>"],
-        "do_sample": False,
-        "eos_token_id": [ID_OF["<eos>"], ID_OF["<turn|>"], ID_OF["<|tool_response>"]],
-        "pad_token_id": ID_OF["<pad>"],
-    }
-
-
-def tokenizer_config_json() -> dict[str, Any]:
-    own = {
-        "audio_token": "<|audio|>",
-        "boa_token": "<|audio>",
-        "boi_token": "<|image>",
-        "eoa_token": "<audio|>",
-        "eoi_token": "<image|>",
-        "eot_token": "<turn|>",
-        "image_token": "<|image|>",
-        "sot_token": "<|turn>",
-    }
-    return {
-        **own,
-        "backend": "tokenizers",
-        "bos_token": "<bos>",
-        "eos_token": "<eos>",
-        "extra_special_tokens": ["<|video|>"],
-        "mask_token": "<mask>",
-        "model_specific_special_tokens": own,
-        "pad_token": "<pad>",
-        "processor_class": "Gemma4UnifiedProcessor",
-        "tokenizer_class": "GemmaTokenizer",
-        "unk_token": "<unk>",
+        "video_processor": checkpoint.video_processor()
+        | {"video_processor_type": "Gemma4UnifiedVideoProcessor"},
     }
 
 
 def export(work: Path, folder: Path) -> None:
     """Write every file of the checkpoint into ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
     weights = trained(work / FOLDER, MODEL)
     vocabulary = len(weights["language_model.embed_tokens.weight"])
-    save_file(tensors(weights), folder / "model.safetensors", metadata={"format": "pt"})
-    for name, content in (
-        ("config.json", config_json(twin_config(vocabulary))),
-        ("processor_config.json", processor_json()),
-        ("generation_config.json", generation_json()),
-        ("tokenizer_config.json", tokenizer_config_json()),
-    ):
-        text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
-        (folder / name).write_text(text + "\n")
-    shutil.copyfile(work / TOKENIZER, folder / "tokenizer.json")
-    shutil.copyfile(_TEMPLATE, folder / "chat_template.jinja")
+    checkpoint.write(
+        work,
+        folder,
+        weights=tensors(weights),
+        config=config_json(twin_config(vocabulary)),
+        processor=processor_json(),
+        template=_TEMPLATE,
+    )
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from transformers import Gemma4UnifiedModel
 
 from gemma4cli.processing.tokenizer import Tokenizer
 
+from ..device import half_precision
 from ..loop import Loop, Schedule
 from ..pictures.heads import Heads, heads_loss
 from ..pictures.labels import IGNORED
@@ -123,7 +124,7 @@ def run_examples(
 ) -> tuple[Outputs, torch.Tensor, dict[str, float]]:
     """Outputs, the answers' loss, and how many of the answers' tokens are right."""
     batch = collate(given)
-    with torch.autocast("cpu", torch.bfloat16):
+    with half_precision():
         outputs = run(model, batch, middle=_MIDDLE)
     loss = nn.functional.cross_entropy(outputs.logits, batch.targets)
     right = (outputs.logits.argmax(-1) == batch.targets).float()
