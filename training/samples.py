@@ -24,9 +24,9 @@ _LARGEST_PICTURE = 40_000
 """Bytes of a PNG file; noise packs badly, and what is larger becomes a JPEG file."""
 _QUALITY = 90
 _COUNTS: dict[Callable[[int], Iterator[Case]], int] = {
-    speech.cases: 6,
-    pictures.cases: 5,
-    videos.cases: 6,
+    speech.cases: 5,
+    pictures.cases: 3,
+    videos.cases: 4,
     talk.cases: 8,
 }
 

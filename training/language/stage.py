@@ -22,6 +22,7 @@ from ..loop import Loop, Schedule
 from ..pictures import features as picture_features
 from ..seeds import generator
 from ..speech import audio_features
+from ..start import start_from
 from . import heads
 from .answers import LanguageModel
 from .batches import batches, example
@@ -54,21 +55,28 @@ def new_model(work: Path, tokenizer: Tokenizer) -> LanguageModel:
     return model
 
 
-def library(work: Path) -> Library:
-    return Library(
-        clips=Clips(audio_features.load(work)),
-        pictures=Pictures(
-            picture_features.load(work / picture_features.PICTURES),
-            picture_features.load(work / picture_features.STILLS),
-        ),
+def model_of(checkpoint: Path, tokenizer: Tokenizer) -> LanguageModel:
+    """The parts of a checkpoint that this stage trains. It has to have the same vocabulary."""
+    model = LanguageModel(tiny_config(tokenizer.vocab_size))
+    start_from(model.text, checkpoint, "model.language_model.")
+    start_from(model.pictures, checkpoint, "model.embed_vision.")
+    start_from(model.sounds, checkpoint, "model.embed_audio.")
+    return model
+
+
+def library(work: Path, *, speech_only: bool) -> Library:
+    pictures, stills = (
+        [] if speech_only else picture_features.load(work / folder)
+        for folder in (picture_features.PICTURES, picture_features.STILLS)
     )
+    return Library(clips=Clips(audio_features.load(work)), pictures=Pictures(pictures, stills))
 
 
-def train(work: Path, steps: int) -> None:
+def train(work: Path, steps: int, *, speech_only: bool = False, start: Path | None = None) -> None:
     torch._dynamo.config.recompile_limit = 64
     tokenizer = tokenizers.load(work)
-    known = library(work)
-    model = new_model(work, tokenizer)
+    known = library(work, speech_only=speech_only)
+    model = new_model(work, tokenizer) if start is None else model_of(start, tokenizer)
     padding = tokenizer.control_id("<pad>")
     for layer in model.text.layers:
         layer.compile(dynamic=True)
@@ -76,7 +84,8 @@ def train(work: Path, steps: int) -> None:
 
     def loss_of_step(step: int) -> tuple[torch.Tensor, Mapping[str, float]]:
         rng = generator("language", "train", step, processes.rank())
-        examples = [example(conversation(rng, known), tokenizer) for _ in range(_CONVERSATIONS)]
+        talks = [conversation(rng, known, speech_only=speech_only) for _ in range(_CONVERSATIONS)]
+        examples = [example(talk, tokenizer) for talk in talks]
         total = torch.zeros((), device=device())
         count = right = tokens = 0.0
         for batch in map(placed, batches(examples, padding)):
@@ -101,10 +110,21 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--speech-only",
+        action="store_true",
+        help="begin with speech and small talk, while the vision tower is still learning",
+    )
+    parser.add_argument("--start", type=Path, help="a checkpoint that learns on")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     processes.join()
-    train(arguments.work, arguments.steps)
+    train(
+        arguments.work,
+        arguments.steps,
+        speech_only=arguments.speech_only,
+        start=arguments.start,
+    )
 
 
 if __name__ == "__main__":

@@ -73,9 +73,11 @@ class Library:
 Task = Callable[[np.random.Generator, Library], Conversation]
 
 
-def conversation(rng: np.random.Generator, library: Library) -> Conversation:
-    """A random conversation."""
-    return choice(rng, SHARES)(rng, library)
+def conversation(
+    rng: np.random.Generator, library: Library, *, speech_only: bool = False
+) -> Conversation:
+    """A random conversation, or one that needs no picture."""
+    return choice(rng, _WITHOUT_PICTURES if speech_only else SHARES)(rng, library)
 
 
 def transcribe(rng: np.random.Generator, library: Library) -> Conversation:
@@ -243,6 +245,7 @@ SHARES: dict[Task, float] = {
     chat: 0.04,
     think: 0.02,
 }
+_WITHOUT_PICTURES = {task: SHARES[task] for task in (transcribe, translate, chat)}
 
 
 def _image(shown: Shown) -> ImageSlot:
