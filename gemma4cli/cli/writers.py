@@ -1,72 +1,117 @@
-"""Transcripts in the formats that people know from whisper. Pure functions on strings."""
+"""Transcripts in the formats that people know from whisper. Pure functions on strings.
+
+Subtitle formats hold cues, the others segments. Every file ends with a newline.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..transcript import Segment
+from .breaks import joined
+from .cues import CueStyle, shape
+
+_NOTE = "NOTE Times are those of pieces of speech; inside a piece they go by the length of text.\n"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Segment:
-    """A stretch of speech, in seconds from the start of the recording."""
+class Transcript:
+    """What a file is made of; ``style`` matters to subtitles only."""
 
-    start: float
-    end: float
-    text: str
+    segments: Sequence[Segment]
+    language: str | None = None
+    style: CueStyle = field(default_factory=CueStyle)
 
 
-def write_txt(segments: Sequence[Segment]) -> str:
+def write_txt(transcript: Transcript) -> str:
     """One line a segment."""
-    return "\n".join(segment.text for segment in segments)
+    lines = (_one_line(segment.text) for segment in transcript.segments)
+    return "".join(f"{line}\n" for line in lines if line)
 
 
-def write_srt(segments: Sequence[Segment]) -> str:
-    """SubRip: numbered cues, a comma before the milliseconds."""
+def write_srt(transcript: Transcript) -> str:
+    """SubRip: numbered cues, a comma before the milliseconds.
+
+    It has no escapes: ``-->``, which would begin a cue, loses a dash, and what a player takes for
+    markup stays as it is.
+    """
     cues = (
-        f"{number}\n{_clock(s.start, ',')} --> {_clock(s.end, ',')}\n{_cue_text(s.text)}\n"
-        for number, s in enumerate(segments, 1)
+        f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n"
+        + "".join(f"{line.replace('-->', '->')}\n" for line in cue.lines)
+        for number, cue in enumerate(shape(transcript.segments, transcript.style), 1)
     )
     return "\n".join(cues)
 
 
-def write_vtt(segments: Sequence[Segment]) -> str:
+def write_vtt(transcript: Transcript) -> str:
     """WebVTT, in which <, > and & are markup and are escaped."""
-    cues = (
-        f"{_clock(s.start, '.')} --> {_clock(s.end, '.')}\n{_escaped(_cue_text(s.text))}\n"
-        for s in segments
-    )
-    return "\n".join(["WEBVTT\n", *cues])
+    cues = [
+        f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n"
+        + "".join(f"{_escaped(line)}\n" for line in cue.lines)
+        for cue in shape(transcript.segments, transcript.style)
+    ]
+    return "\n".join(["WEBVTT\n", *([_NOTE] if cues else []), *cues])
 
 
-def write_tsv(segments: Sequence[Segment]) -> str:
+def write_tsv(transcript: Transcript) -> str:
     """Start and end in milliseconds, then the text; tabs and newlines in it become spaces."""
     rows = (
-        f"{round(s.start * 1000)}\t{round(s.end * 1000)}\t{' '.join(s.text.split())}"
-        for s in segments
+        f"{_milliseconds(s.start)}\t{_milliseconds(s.end)}\t{_one_line(s.text)}\n"
+        for s in transcript.segments
     )
-    return "\n".join(["start\tend\ttext", *rows])
+    return "".join(["start\tend\ttext\n", *rows])
 
 
-FORMATS: Mapping[str, Callable[[Sequence[Segment]], str]] = {
+def write_json(transcript: Transcript) -> str:
+    """The whole text, the segments and the language, under whisper's names."""
+    document = {
+        "text": joined(segment.text for segment in transcript.segments),
+        "segments": [_entry(i, segment) for i, segment in enumerate(transcript.segments)],
+        "language": transcript.language,
+    }
+    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+
+
+FORMATS: Mapping[str, Callable[[Transcript], str]] = {
     "txt": write_txt,
     "srt": write_srt,
     "vtt": write_vtt,
     "tsv": write_tsv,
+    "json": write_json,
 }
+"""Suffixes of files and how they are written."""
+
+
+def _entry(number: int, segment: Segment) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "id": number,
+        "start": _milliseconds(segment.start) / 1000,
+        "end": _milliseconds(segment.end) / 1000,
+        "text": segment.text,
+    }
+    if segment.translation is not None:
+        entry["translation"] = segment.translation
+    if segment.doubt is not None:
+        entry["doubt"] = segment.doubt
+    return entry
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(0, round(seconds * 1000))
 
 
 def _clock(seconds: float, separator: str) -> str:
-    """``hh:mm:ss`` and milliseconds."""
-    total = round(seconds * 1000)
-    minutes, rest = divmod(total, 60_000)
+    """``hh:mm:ss`` and milliseconds; hours take a third digit where they need it."""
+    minutes, rest = divmod(_milliseconds(seconds), 60_000)
     hours, minutes = divmod(minutes, 60)
     return f"{hours:02d}:{minutes:02d}:{rest // 1000:02d}{separator}{rest % 1000:03d}"
 
 
-def _cue_text(text: str) -> str:
-    """A blank line would end the cue, and ``-->`` would begin one."""
-    lines = (line.strip() for line in text.splitlines())
-    return "\n".join(line for line in lines if line).replace("-->", "->")
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _escaped(text: str) -> str:
