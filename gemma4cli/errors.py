@@ -20,6 +20,7 @@
     │  ├─ ConversationError          the messages do not form a conversation
     │  └─ ContextLengthError         the prompt is longer than the model's context
     ├─ OptionError                   an option's value is out of range
+    ├─ JournalError                  a transcript's progress cannot be kept on disk
     └─ NonFiniteError                the model produced NaN or infinity
 
 Errors carry fields; their text is built from the fields, fits one line and says what to do next.
@@ -29,6 +30,7 @@ Knows nothing but the standard library.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 
 class Gemma4Error(Exception):
@@ -189,6 +191,15 @@ class ContextLengthError(PromptError):
 
 class OptionError(Gemma4Error):
     """An option has a value outside its range."""
+
+
+class JournalError(Gemma4Error):
+    """Finished pieces of a transcript cannot be kept."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path = path
+        self.problem = problem
+        super().__init__(f"{path}: progress cannot be kept ({problem})")
 
 
 class NonFiniteError(Gemma4Error):

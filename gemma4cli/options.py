@@ -117,3 +117,29 @@ class MediaOptions:
             self.video_end is None or self.video_end > self.video_start,
             f"the end ({self.video_end}) must come after the start ({self.video_start})",
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TranscribeOptions:
+    """What is made of recordings.
+
+    ``language`` is what is spoken and ``translate_to`` what it is to be said in, both by English
+    name (``languages.language_name``); None leaves the first open and the second out. ``names``
+    are words that may be said. ``batch`` pieces are transcribed at once; None lets memory decide.
+    ``longest_piece`` is in seconds; None is what the model takes, at most 30 (model card).
+    """
+
+    language: str | None = None
+    translate_to: str | None = None
+    names: str | None = None
+    batch: int | None = None
+    longest_piece: float | None = None
+
+    def __post_init__(self) -> None:
+        _require(
+            self.batch is None or self.batch >= 1, f"the batch must be 1 or more, not {self.batch}"
+        )
+        _require(
+            self.longest_piece is None or 2 <= self.longest_piece <= 30,
+            f"pieces must be 2 to 30 seconds long, not {self.longest_piece}",
+        )

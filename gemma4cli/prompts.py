@@ -18,14 +18,25 @@ _FORMAT = (
 )
 
 
-def transcription(language: str | None = None) -> str:
-    """The speech recognition prompt; ``language`` is an English name such as "French"."""
+def transcription(language: str | None = None, names: str | None = None) -> str:
+    """The speech recognition prompt; ``language`` is an English name such as "French".
+
+    ``names`` are words that may be said; the card has no wording for them.
+    """
+    hint = _hint(names)
     if language is None:
-        return f"Transcribe the following speech segment in its original language. {_FORMAT}"
-    return f"Transcribe the following speech segment in {language} into {language} text.\n{_FORMAT}"
+        return f"Transcribe the following speech segment in its original language. {_FORMAT}{hint}"
+    return (
+        f"Transcribe the following speech segment in {language} into {language} text.\n"
+        f"{_FORMAT}{hint}"
+    )
 
 
-def translation(language: str | None, target: str) -> str:
+def _hint(names: str | None) -> str:
+    return f"\n* These names and terms may occur: {names}" if names else ""
+
+
+def translation(language: str | None, target: str, names: str | None = None) -> str:
     """The speech translation prompt, to ``target``; both are English names such as "French".
 
     The answer has two lines: the transcription, then "French: " and the translation. Where the
@@ -37,4 +48,5 @@ def translation(language: str | None, target: str) -> str:
         f"Transcribe the following speech segment in {spoken}, then translate it into {target}.\n"
         f"When formatting the answer, first output the transcription in {source}, then one "
         f"newline, then output the string '{target}: ', then the translation in {target}."
+        f"{_hint(names)}"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import mlx.core as mx
 
@@ -15,23 +15,36 @@ from .model import LoadedModel
 _PATCHES_AT_ONCE = 4096
 """Patches of equal images (video frames, mostly) that go through the tower together."""
 
+_CLIP_TOKENS_AT_ONCE = 1500
+"""Soft tokens of clips that do, each counted as long as the longest: a minute of sound."""
+
 
 def encode_media(
     model: LoadedModel, inputs: ModelInputs
 ) -> Iterator[EncodeProgress | list[SoftTokens]]:
     """Yield progress, at last the soft tokens, one entry per span, in order.
 
-    What was encoded before is taken from the model's cache. Raises NonFiniteError, and
-    PlaceholderMismatchError should a tower give another number of soft tokens than was counted.
+    Raises what ``encode_features`` and ``place`` do.
     """
-    total = len(inputs.features)
+    for step in encode_features(model, inputs.features):
+        yield step if isinstance(step, EncodeProgress) else place(inputs, step)
+
+
+def encode_features(
+    model: LoadedModel, features: Sequence[MediaFeatures]
+) -> Iterator[EncodeProgress | dict[str, mx.array]]:
+    """Yield progress, at last the soft tokens ``[n, D]`` of each distinct item by its digest.
+
+    What was encoded before is taken from the model's cache. Raises NonFiniteError.
+    """
+    total = len(features)
     known: dict[str, mx.array] = {}
-    for feature in inputs.features:
+    for feature in features:
         kept = model.soft_tokens.get(feature.digest)
         if kept is not None:
             known[feature.digest] = kept
     done = 0
-    for batch in _batches([f for f in inputs.features if f.digest not in known]):
+    for batch in _batches([f for f in features if f.digest not in known]):
         yield EncodeProgress(done=done, total=total)
         for feature, values in zip(batch, _encode(model, batch), strict=True):
             mx.eval(values)
@@ -40,17 +53,26 @@ def encode_media(
         done += len(batch)
     if total:
         yield EncodeProgress(done=total, total=total)
+    yield known
+
+
+def place(inputs: ModelInputs, known: Mapping[str, mx.array]) -> list[SoftTokens]:
+    """The soft tokens of a prompt, one entry per span, in order.
+
+    Raises PlaceholderMismatchError should a tower have given another number of them than was
+    counted.
+    """
     result = []
     for span, feature in zip(inputs.spans, inputs.features, strict=True):
         values = known[feature.digest]
         if values.shape[0] != span.end - span.start:
             raise PlaceholderMismatchError(span.kind, span.end - span.start, values.shape[0])
         result.append(SoftTokens(start=span.start, values=values))
-    yield result
+    return result
 
 
 def _batches(features: Sequence[MediaFeatures]) -> Iterator[list[MediaFeatures]]:
-    """Distinct features, neighbours of one grid together."""
+    """Distinct features; neighbours of one grid together, and neighbouring clips."""
     batch: list[MediaFeatures] = []
     for feature in {f.digest: f for f in features}.values():
         if batch and not _fits(batch, feature):
@@ -62,18 +84,22 @@ def _batches(features: Sequence[MediaFeatures]) -> Iterator[list[MediaFeatures]]
 
 
 def _fits(batch: Sequence[MediaFeatures], feature: MediaFeatures) -> bool:
-    first = batch[0]
-    if not isinstance(first, ImageFeatures) or not isinstance(feature, ImageFeatures):
-        return False
-    patches = (len(batch) + 1) * len(feature.patches)
-    return first.grid == feature.grid and patches <= _PATCHES_AT_ONCE
+    first, count = batch[0], len(batch) + 1
+    if isinstance(first, ImageFeatures) and isinstance(feature, ImageFeatures):
+        patches = count * len(feature.patches)
+        return first.grid == feature.grid and patches <= _PATCHES_AT_ONCE
+    if isinstance(first, AudioFeatures) and isinstance(feature, AudioFeatures):
+        longest = max(f.soft_tokens for f in (*batch, feature))
+        return count * longest <= _CLIP_TOKENS_AT_ONCE
+    return False
 
 
 def _encode(model: LoadedModel, batch: Sequence[MediaFeatures]) -> list[mx.array]:
     """Soft tokens ``[n, D]`` of each item of a batch."""
     first = batch[0]
     if isinstance(first, AudioFeatures):
-        values = [model.network.encode_audio(mx.array(first.frames))]
+        clips = [mx.array(f.frames) for f in batch if isinstance(f, AudioFeatures)]
+        values = model.network.encode_clips(clips)
     else:
         patches = mx.stack([mx.array(f.patches) for f in batch if isinstance(f, ImageFeatures)])
         values = list(model.network.encode_images(patches, first.grid))

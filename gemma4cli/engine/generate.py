@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from time import perf_counter
 
 import mlx.core as mx
@@ -20,7 +20,6 @@ from ..events import (
     Usage,
 )
 from ..models.gemma4 import SoftTokens
-from ..models.language import Cache
 from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
 from .backend import on_cpu
@@ -38,8 +37,7 @@ def generate(model: LoadedModel, inputs: ModelInputs, options: GenerateOptions) 
 
     Raises ContextLengthError before anything is computed, NonFiniteError during it.
     """
-    if len(inputs.ids) >= model.context_length:
-        raise ContextLengthError(len(inputs.ids), model.context_length)
+    check_context(model, inputs)
     for notice in inputs.notices:
         yield Notice(text=notice)
     started = perf_counter()
@@ -59,67 +57,82 @@ def generate(model: LoadedModel, inputs: ModelInputs, options: GenerateOptions) 
             logits = progress
     mx.eval(logits)
     prefilled = perf_counter()
-    answer = _Answer(model, inputs, options)
-    yield from answer.stream(cache, logits)
-    yield Finished(
-        reason=answer.reason,
-        text=answer.splitter.text,
-        thoughts=answer.splitter.thoughts,
-        token_ids=tuple(answer.ids),
-        usage=Usage(
-            prompt_tokens=len(inputs.ids),
-            soft_tokens=inputs.num_soft_tokens,
-            completion_tokens=len(answer.ids),
-        ),
-        timings=Timings(
+    answer = Answer(model, inputs, options)
+    tokens = decode_tokens(
+        model.network,
+        cache,
+        logits,
+        make_answer_sampler(model, options),
+        bias=suppress(logits.shape[-1], model.generation.suppressed_ids),
+        lookahead=not on_cpu(),
+    )
+    for token in tokens:
+        yield from answer.push(token)
+        if answer.reason is not None:
+            break
+    yield answer.finished(
+        Timings(
             encode=encoded - started,
             prefill=prefilled - encoded,
             decode=perf_counter() - prefilled,
-        ),
+        )
     )
 
 
-class _Answer:
-    """One answer as it grows, up to what ends it."""
+def check_context(model: LoadedModel, inputs: ModelInputs) -> None:
+    """Raise ContextLengthError for a prompt that leaves no room for an answer."""
+    if len(inputs.ids) >= model.context_length:
+        raise ContextLengthError(len(inputs.ids), model.context_length)
+
+
+class Answer:
+    """One answer as it grows, up to what ends it; ``reason`` is None until then."""
 
     def __init__(self, model: LoadedModel, inputs: ModelInputs, options: GenerateOptions) -> None:
-        self.ids: list[int] = []
-        self.reason: FinishReason = "stop"
-        self.splitter = ChannelSplitter(model.processor.tokenizer, inputs.ids)
-        self._model = model
+        self.reason: FinishReason | None = None
+        self._inputs = inputs
         self._options = options
+        self._ids: list[int] = []
+        self._stop_ids = model.generation.stop_ids
+        self._splitter = ChannelSplitter(model.processor.tokenizer, inputs.ids)
         self._room = model.context_length - len(inputs.ids)
 
-    def stream(
-        self, cache: Sequence[Cache], logits: mx.array
-    ) -> Iterator[TextDelta | ThoughtDelta]:
-        """Decode from a filled cache; ``logits`` ``[V]`` are the prompt's last."""
-        tokens = decode_tokens(
-            self._model.network,
-            cache,
-            logits,
-            _sampler(self._model, self._options),
-            bias=suppress(logits.shape[-1], self._model.generation.suppressed_ids),
-            lookahead=not on_cpu(),
+    def push(self, token: int) -> list[TextDelta | ThoughtDelta]:
+        """Take the next token; returns what it completes."""
+        deltas: list[TextDelta | ThoughtDelta] = []
+        if token in self._stop_ids:
+            self.reason = "stop"
+        else:
+            self._ids.append(token)
+            deltas += self._splitter.push(token)
+            self.reason = self._ending()
+        if self.reason is not None:
+            deltas += self._splitter.finish()
+        return deltas
+
+    def finished(self, timings: Timings) -> Finished:
+        """The whole of an answer that has ended."""
+        assert self.reason is not None
+        return Finished(
+            reason=self.reason,
+            text=self._splitter.text,
+            thoughts=self._splitter.thoughts,
+            token_ids=tuple(self._ids),
+            usage=Usage(
+                prompt_tokens=len(self._inputs.ids),
+                soft_tokens=self._inputs.num_soft_tokens,
+                completion_tokens=len(self._ids),
+            ),
+            timings=timings,
         )
-        for token in tokens:
-            if token in self._model.generation.stop_ids:
-                break
-            self.ids.append(token)
-            yield from self.splitter.push(token)
-            ending = self._ending()
-            if ending is not None:
-                self.reason = ending
-                break
-        yield from self.splitter.finish()
 
     def _ending(self) -> FinishReason | None:
         """Why the answer ends here though the model would go on."""
-        if self._options.repetition_guard and is_repeating(self.ids):
+        if self._options.repetition_guard and is_repeating(self._ids):
             return "repetition"
-        if len(self.ids) == self._room:
+        if len(self._ids) == self._room:
             return "context"
-        return "length" if len(self.ids) == self._options.max_tokens else None
+        return "length" if len(self._ids) == self._options.max_tokens else None
 
 
 def make_prefill(
@@ -138,12 +151,18 @@ def make_prefill(
     )
 
 
-def _sampler(model: LoadedModel, options: GenerateOptions) -> Sampler:
+def make_answer_sampler(model: LoadedModel, options: GenerateOptions) -> Sampler:
     """The sampler that options ask for, the checkpoint's values where they are silent."""
     defaults = model.generation
     return make_sampler(
-        temperature=(defaults.temperature if options.temperature is None else options.temperature),
+        temperature=temperature_of(model, options),
         top_p=defaults.top_p if options.top_p is None else options.top_p,
         top_k=defaults.top_k if options.top_k is None else options.top_k,
         key=None if options.seed is None else mx.random.key(options.seed),
     )
+
+
+def temperature_of(model: LoadedModel, options: GenerateOptions) -> float:
+    """The temperature that options ask for, or the checkpoint's."""
+    asked = options.temperature
+    return model.generation.temperature if asked is None else asked

@@ -56,6 +56,15 @@ def load_span(
     return AudioClip(samples=_joined(iter_audio(source, start, end, origin)), name=source.name)
 
 
+def audio_seconds(source: Source) -> float | None:
+    """How long a file's sound is by its header; None where that says nothing. Raises MediaError."""
+    with open_container(source) as container:
+        stream = _audio_stream(container, source)
+        if stream.duration is not None and stream.time_base is not None:
+            return float(stream.duration * stream.time_base)
+        return None if container.duration is None else container.duration / av.time_base
+
+
 def iter_audio(
     source: Source, start: float = 0.0, end: float | None = None, origin: float | None = None
 ) -> Iterator[Samples]:
@@ -74,7 +83,7 @@ def iter_audio(
         if origin is not None and head.pts is not None and head.time_base is not None:
             shift = round((head.pts * head.time_base - Fraction(origin)) * SAMPLE_RATE)
             first, last = first - shift, None if last is None else last - shift
-        yield from _cut(_resampled(_runs(head, frames)), first, last)
+        yield from _cut(resampled(_runs(head, frames)), first, last)
 
 
 def _joined(blocks: Iterator[Samples]) -> Samples:
@@ -179,8 +188,11 @@ def _silence(count: int, most: int) -> Iterator[Samples]:
         yield np.zeros(min(most, count - at), np.float32)
 
 
-def _resampled(runs: Iterator[tuple[int, Samples]]) -> Iterator[Samples]:
-    """The samples at 16 kHz, within [-1, 1]; sound that has that rate already is not touched."""
+def resampled(runs: Iterator[tuple[int, Samples]]) -> Iterator[Samples]:
+    """Pairs of rate in Hz and samples ``[n]`` as samples at 16 kHz, within [-1, 1].
+
+    Sound that has that rate already is not touched.
+    """
     rate, resampler = SAMPLE_RATE, None
     for new_rate, samples in runs:
         if new_rate != rate:

@@ -1,19 +1,47 @@
 """The door to the microphone: sounddevice, loaded only when it is asked for.
 
-Nothing else imports sounddevice; without the PortAudio library that import fails.
+Nothing else imports sounddevice; without the PortAudio library that import fails. PortAudio calls
+from a thread of its own, and all that is done there is to keep a copy: a queue without bounds lies
+between it and whoever reads, so a reader may be as slow as it likes.
 """
 
 from __future__ import annotations
 
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from queue import Empty, SimpleQueue
 from types import ModuleType
+from typing import Any, Protocol, Self
 
+import numpy as np
+
+from ..decoded import SAMPLE_RATE
 from ..errors import MicrophoneError
+from .audio import Samples, resampled
+
+log = logging.getLogger(__name__)
+
+LATENCY_SECONDS = 0.3
+"""Sound that the driver may hold back: it overflows only where Python stands still for longer."""
+
+STALLED_SECONDS = 5.0
+"""A device that gives nothing for so long is gone. A Bluetooth headset takes two to wake up."""
+
+SILENT_SECONDS = 3.0
+"""Zeros and nothing else for so long come from no microphone; macOS gives them to the forbidden."""
+
+_TICK_SECONDS = 0.25
+_ENDING_SECONDS = 1.0
+"""Wait for the last sound of a device that was told to stop."""
 
 _NO_PORTAUDIO = (
     "the PortAudio library is missing; install it (Debian, Ubuntu: apt install libportaudio2)"
 )
+_ALLOW = "on macOS, allow the terminal in System Settings > Privacy & Security > Microphone"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +53,44 @@ class Microphone:
     channels: int
     sample_rate: float
     is_default: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Level:
+    """How loud a block is, in dB below full scale: 0 is the loudest, -inf is nothing but zeros."""
+
+    peak: float
+    rms: float
+
+    @classmethod
+    def of(cls, samples: Samples) -> Self:
+        """The level of samples ``[n]``."""
+        if not len(samples):
+            return cls(peak=-math.inf, rms=-math.inf)
+        power = float(np.mean(np.square(samples, dtype=np.float64)))
+        return cls(peak=_decibels(float(np.abs(samples).max())), rms=_decibels(math.sqrt(power)))
+
+
+def _decibels(amplitude: float) -> float:
+    return 20 * math.log10(amplitude) if amplitude else -math.inf
+
+
+class AudioSource(Protocol):
+    """Sound that is being captured: a microphone, or what stands in for one."""
+
+    def blocks(self) -> Iterator[Samples]:
+        """What is captured from the beginning on: mono float32 ``[n]`` at 16 kHz, to be read once.
+
+        Ends behind the last sample that was captured before ``stop``. Raises MediaError, behind
+        what was captured until then, where capturing breaks off.
+        """
+
+    @property
+    def level(self) -> Level:
+        """Of the block that was captured last, read or not."""
+
+    def stop(self) -> None:
+        """Capture no more. Returns at once; any thread may call it, and more than once."""
 
 
 def import_sounddevice() -> ModuleType:
@@ -59,3 +125,173 @@ def list_devices() -> tuple[Microphone, ...]:
         for index, device in enumerate(devices)
         if device["max_input_channels"] > 0
     )
+
+
+def find_device(wanted: str | None = None) -> Microphone:
+    """The device with that number, name or part of a name; without one, the system's default.
+
+    Case makes no difference, and a whole name wins over a part. Raises MicrophoneError, which
+    lists all devices, unless exactly one fits.
+    """
+    devices = list_devices()
+    if not devices:
+        raise MicrophoneError(
+            f"no device can record: connect one, or start the sound server; {_ALLOW}"
+        )
+    if wanted is None:
+        found, problem = [d for d in devices if d.is_default], "the system has no default device"
+    else:
+        found, problem = _matches(devices, wanted), f"no device fits {wanted!r}"
+    if len(found) == 1:
+        return found[0]
+    if found:
+        devices, problem = tuple(found), f"several devices fit {wanted!r}"
+    listed = "; ".join(f"{device.index} {device.name}" for device in devices)
+    raise MicrophoneError(f"{problem}: give the number or the name of one of: {listed}")
+
+
+def _matches(devices: Sequence[Microphone], wanted: str) -> list[Microphone]:
+    """The devices that ``wanted`` may mean, by the first rule that any of them fits."""
+    name = wanted.strip().casefold()
+    numbered = [device for device in devices if str(device.index) == name]
+    called = [device for device in devices if device.name.casefold() == name]
+    return numbered or called or [device for device in devices if name in device.name.casefold()]
+
+
+@contextmanager
+def record(wanted: str | None = None) -> Iterator[Recorder]:
+    """Record from a device, as ``find_device`` knows it, until the context ends.
+
+    What was captured can be read behind the context as well. Raises MicrophoneError where the
+    device is not found or cannot be opened.
+    """
+    sounddevice = import_sounddevice()
+    recorder, stream = _started(sounddevice, find_device(wanted))
+    try:
+        yield recorder
+    finally:
+        recorder.stop()
+        stream.close()
+
+
+def _started(sounddevice: ModuleType, device: Microphone) -> tuple[Recorder, Any]:
+    """A recorder and the open stream that feeds it."""
+    failure: Exception | None = None
+    # Not every device has 16 kHz; its own rate is resampled.
+    for rate in dict.fromkeys((SAMPLE_RATE, round(device.sample_rate))):
+        recorder = Recorder(device.name, rate)
+        try:
+            return recorder, _stream(sounddevice, device, recorder)
+        except sounddevice.PortAudioError as exc:
+            failure = exc
+    raise MicrophoneError(
+        f"{device.name} cannot be opened ({' '.join(str(failure).split())}): close other programs "
+        f"that record, or name another device; {_ALLOW}"
+    ) from failure
+
+
+def _stream(sounddevice: ModuleType, device: Microphone, recorder: Recorder) -> Any:
+    def hear(samples: Samples, frames: int, time: object, status: Any) -> None:
+        if not recorder.take(samples, overflow=bool(status.input_overflow)):
+            raise sounddevice.CallbackStop
+
+    stream = sounddevice.InputStream(
+        device=device.index,
+        channels=1,
+        samplerate=recorder.rate,
+        dtype="float32",
+        latency=LATENCY_SECONDS,
+        callback=hear,
+        finished_callback=recorder.end,
+    )
+    try:
+        stream.start()
+    except sounddevice.PortAudioError:
+        stream.close()
+        raise
+    return stream
+
+
+class Recorder:
+    """What a device hears, on its way from the driver's thread to whoever reads.
+
+    An ``AudioSource``. ``overflows`` counts how often the driver lost sound before it came here.
+    """
+
+    def __init__(self, name: str, rate: int) -> None:
+        self.rate = rate
+        self.overflows = 0
+        self._name = name
+        self._captured: SimpleQueue[Samples | None] = SimpleQueue()
+        self._latest: Samples = np.zeros(0, np.float32)
+        self._stopping = False
+        # What was said before the stop may still lie with the driver.
+        self._due = round(LATENCY_SECONDS * rate)
+        self._seconds = 0.0
+        self._heard = False
+
+    def take(self, samples: Samples, *, overflow: bool) -> bool:
+        """Keep a copy of captured samples ``[n, 1]``; False when no more are wanted."""
+        self._latest = samples[:, 0].copy()
+        self._captured.put(self._latest)
+        self.overflows += overflow
+        if self._stopping:
+            self._due -= len(samples)
+        return self._due > 0
+
+    def end(self) -> None:
+        """The driver gives no more, whether it was asked to stop or not."""
+        self._captured.put(None)
+
+    def stop(self) -> None:
+        """Capture no more; ``blocks`` ends behind what was heard until now."""
+        self._stopping = True
+
+    @property
+    def level(self) -> Level:
+        """Of the block that was captured last, read or not."""
+        return Level.of(self._latest)
+
+    def blocks(self) -> Iterator[Samples]:
+        """All that was and will be captured: mono float32 ``[n]`` at 16 kHz, to be read once.
+
+        Raises MicrophoneError at the end where the device broke off, or gave zeros only.
+        """
+        for block in resampled((self.rate, block) for block in self._read()):
+            if len(block):
+                yield block
+        if self.overflows:
+            log.warning(
+                "%s: sound was lost %d times; the computer is too busy", self._name, self.overflows
+            )
+        if not self._stopping:
+            raise MicrophoneError(
+                f"{self._name} gives no more sound after {self._seconds:.1f} s: "
+                "connect it again, or name another device"
+            )
+        if not self._heard and self._seconds >= SILENT_SECONDS:
+            raise MicrophoneError(self._silence())
+
+    def _read(self) -> Iterator[Samples]:
+        """Blocks as the device gave them, until it ends, or gives none for too long."""
+        waited = 0.0
+        while waited < (_ENDING_SECONDS if self._stopping else STALLED_SECONDS):
+            try:
+                block = self._captured.get(timeout=_TICK_SECONDS)
+            except Empty:
+                waited += _TICK_SECONDS
+                continue
+            if block is None:
+                return
+            waited = 0.0
+            self._count(block)
+            yield block
+
+    def _count(self, block: Samples) -> None:
+        before, self._seconds = self._seconds, self._seconds + len(block) / self.rate
+        self._heard = self._heard or bool(block.any())
+        if not self._heard and before < SILENT_SECONDS <= self._seconds:
+            log.warning("%s", self._silence())
+
+    def _silence(self) -> str:
+        return f"{self._name} gives nothing but zeros: switch it on; {_ALLOW}"

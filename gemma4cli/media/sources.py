@@ -6,6 +6,7 @@ Knows no formats.
 from __future__ import annotations
 
 import io
+import shutil
 import stat
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from ..errors import MediaDecodeError, MediaError, MediaNotFoundError
 from ..messages import Source
 
 STDIN_NAME = "-"
+_SPOOL_BYTES = 1 << 20
 
 
 def settle(source: Source) -> Source:
@@ -36,6 +38,31 @@ def settle(source: Source) -> Source:
         with _open_path(source, source.path) as pipe:
             return Source(name=source.name, data=pipe.read())
     raise MediaDecodeError(source.name, "is a device, not a file")
+
+
+def spool(source: Source, folder: Path) -> Source:
+    """As ``settle``, but what comes through a pipe is put into a file in ``folder``.
+
+    For input of any length, which memory may not hold. Raises as ``settle``, and OSError where
+    the disk is full.
+    """
+    if source.data is not None:
+        return source
+    if source.path is None:
+        stdin = _stdin(source)
+        return _spooled(source, stdin, folder / "stdin")
+    if stat.S_ISFIFO(_mode(source, source.path)):
+        with _open_path(source, source.path) as pipe:
+            return _spooled(source, pipe, folder / "pipe")
+    return settle(source)
+
+
+def _spooled(source: Source, stream: BinaryIO, path: Path) -> Source:
+    with path.open("wb") as file:
+        shutil.copyfileobj(stream, file, _SPOOL_BYTES)
+        if not file.tell():
+            raise MediaDecodeError(source.name, "is empty, or was read already")
+    return Source(name=source.name, path=path)
 
 
 def open_source(source: Source) -> BinaryIO:
@@ -87,6 +114,14 @@ def _reason(exc: OSError) -> str:
 
 def _read_stdin(source: Source) -> bytes:
     """All bytes of standard input; a second reading finds none and fails."""
+    data = _stdin(source).read()
+    if not data:
+        raise MediaDecodeError(source.name, "standard input is empty, or was read already")
+    return data
+
+
+def _stdin(source: Source) -> BinaryIO:
+    """Standard input, if that is what is meant and something is piped into it."""
     if source.name != STDIN_NAME:
         raise MediaNotFoundError(source.name)
     if sys.stdin is None or sys.stdin.closed:
@@ -95,7 +130,4 @@ def _read_stdin(source: Source) -> bytes:
         raise MediaError(
             source.name, "standard input is a terminal: pipe a file into g4, or name the file"
         )
-    data = sys.stdin.buffer.read()
-    if not data:
-        raise MediaDecodeError(source.name, "standard input is empty, or was read already")
-    return data
+    return sys.stdin.buffer

@@ -1,13 +1,14 @@
 """The audio tower of E2B and E4B: log-mel frames of one clip to features, 40 ms each.
 
 Two strided convolutions, then Conformer layers with chunked local attention. Source:
-Gemma4AudioModel in transformers. A clip is encoded alone and by its own length, so that only the
-last chunk is padded. Attribute names equal the checkpoint's keys.
+Gemma4AudioModel in transformers. Clips of unlike length may go through together: what stands behind
+a clip's end is kept out of its tokens. Attribute names equal the checkpoint's keys.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -38,7 +39,7 @@ class SubsampleLayer(nn.Module):
 
 
 class SubsampleProjection(nn.Module):
-    """Log-mel ``[1, T, F]`` to ``[1, ceil(ceil(T/2)/2), D]``."""
+    """Log-mel ``[B, T, F]`` to ``[B, ceil(ceil(T/2)/2), D]``."""
 
     def __init__(self, config: AudioConfig) -> None:
         super().__init__()
@@ -48,8 +49,14 @@ class SubsampleProjection(nn.Module):
         # The reference sizes this input by the first layer's channels: 128, as many as mel bins.
         self.input_proj_linear = nn.Linear((first // 4) * second, config.hidden_size, bias=False)
 
-    def __call__(self, features: mx.array) -> mx.array:
+    def __call__(self, features: mx.array, lengths: Sequence[int] = ()) -> mx.array:
+        """``lengths``: see ``AudioTower``."""
         x = self.layer0(features.astype(self.input_proj_linear.weight.dtype)[..., None])
+        if lengths:
+            # A clip's last token reads one step behind its end, where a lone clip has zeros.
+            ends = mx.array([_halved(length) for length in lengths])
+            heard = mx.arange(x.shape[1]) < ends[:, None]
+            x = mx.where(heard[..., None, None], x, 0)
         x = self.layer1(x)
         return self.input_proj_linear(x.reshape(*x.shape[:2], -1))
 
@@ -91,9 +98,11 @@ class AudioAttention(nn.Module):
         self.per_dim_scale = mx.zeros((self.head_dim,))
 
     def __call__(self, x: mx.array, positions: mx.array, mask: mx.array) -> mx.array:
-        """``x`` ``[1, T, D]``; ``positions`` ``[R, D]``; ``mask`` ``[blocks, chunk, context]``."""
-        config, length = self.config, x.shape[1]
-        shape = (length, config.num_heads, self.head_dim)
+        """``x`` ``[B, T, D]``; ``positions`` ``[R, D]``; ``mask`` ``[blocks, chunk, context]``, the
+        blocks of one clip behind those of the other."""
+        config = self.config
+        clips, length = x.shape[:2]
+        shape = (clips, length, config.num_heads, self.head_dim)
         q, k, v = (
             p(x).astype(mx.float32).reshape(shape) for p in (self.q_proj, self.k_proj, self.v_proj)
         )
@@ -103,32 +112,37 @@ class AudioAttention(nn.Module):
 
         # [heads, blocks, chunk or context, head_dim]
         q = self._chunks(q).transpose(2, 0, 1, 3)
-        k, v = (self._contexts(a, q.shape[1]).transpose(2, 0, 1, 3) for a in (k, v))
+        k, v = (self._contexts(a).transpose(2, 0, 1, 3) for a in (k, v))
         relative = self.relative_k_proj(positions).astype(mx.float32)
-        relative = relative.reshape(-1, *shape[1:]).transpose(1, 2, 0)[:, None]
+        relative = relative.reshape(-1, *shape[2:]).transpose(1, 2, 0)[:, None]
 
         logits = q @ k.swapaxes(-1, -2) + _shift(q @ relative, k.shape[2])
         logits = mx.tanh(logits / config.logit_cap) * config.logit_cap
         logits = mx.where(mask, logits, config.invalid_logit)
         out = mx.softmax(logits, axis=-1) @ v
-        out = out.transpose(1, 2, 0, 3).reshape(1, -1, config.hidden_size)[:, :length]
+        out = out.transpose(1, 2, 0, 3).reshape(clips, -1, config.hidden_size)[:, :length]
         return self.post(out.astype(x.dtype))
 
     def _chunks(self, x: mx.array) -> mx.array:
-        """``[T, H, d]`` to ``[blocks, chunk, H, d]``, zeros behind the last token."""
+        """``[B, T, H, d]`` to ``[blocks, chunk, H, d]``, zeros behind the last token."""
         size = self.config.chunk_size
-        x = mx.pad(x, [(0, -x.shape[0] % size), (0, 0), (0, 0)])
-        return x.reshape(-1, size, *x.shape[1:])
+        x = mx.pad(x, [(0, 0), (0, -x.shape[1] % size), (0, 0), (0, 0)])
+        return x.reshape(-1, size, *x.shape[2:])
 
-    def _contexts(self, x: mx.array, blocks: int) -> mx.array:
-        """``[T, H, d]`` to the keys that each chunk may see, ``[blocks, context, H, d]``."""
-        config = self.config
+    def _contexts(self, x: mx.array) -> mx.array:
+        """``[B, T, H, d]`` to the keys that each chunk may see, ``[blocks, context, H, d]``."""
+        config, length = self.config, x.shape[1]
+        blocks = _block_count(config, length)
         before = config.context_left - 1
         context = _context_size(config)
-        behind = (blocks - 1) * config.chunk_size + context - before - x.shape[0]
-        x = mx.pad(x, [(before, behind), (0, 0), (0, 0)])
+        behind = (blocks - 1) * config.chunk_size + context - before - length
+        x = mx.pad(x, [(0, 0), (before, behind), (0, 0), (0, 0)])
         starts = mx.arange(blocks)[:, None] * config.chunk_size
-        return x[starts + mx.arange(context)[None]]
+        return x[:, starts + mx.arange(context)[None]].flatten(0, 1)
+
+
+def _block_count(config: AudioConfig, length: int) -> int:
+    return -(-length // config.chunk_size)
 
 
 def _context_size(config: AudioConfig) -> int:
@@ -198,11 +212,16 @@ class AudioTower(nn.Module):
         self.layers = [AudioLayer(config) for _ in range(config.num_layers)]
         self.output_proj = nn.Linear(config.hidden_size, config.output_dims)
 
-    def __call__(self, features: mx.array) -> mx.array:
-        """Log-mel frames ``[1, T, F]`` of one clip to ``[1, n, output_dims]``."""
-        hidden = self.subsample_conv_projection(features)
+    def __call__(self, features: mx.array, lengths: Sequence[int] = ()) -> mx.array:
+        """Log-mel ``[B, T, F]`` to ``[B, n, output_dims]``.
+
+        ``lengths`` holds the frames of each clip where they differ, with zeros behind them; then
+        the first ``token_count`` tokens of each row are the clip's, and the others mean nothing.
+        """
+        hidden = self.subsample_conv_projection(features, lengths)
         positions = relative_positions(self.config).astype(hidden.dtype)
-        mask = local_mask(self.config, hidden.shape[1])
+        counts = [token_count(length) for length in lengths] or [hidden.shape[1]] * len(hidden)
+        mask = _clip_masks(self.config, counts)
         for layer in self.layers:
             hidden = layer(hidden, positions, mask)
         return self.output_proj(hidden)
@@ -218,12 +237,31 @@ def relative_positions(config: AudioConfig) -> mx.array:
     return mx.concatenate([mx.sin(turns), mx.cos(turns)], axis=-1)
 
 
+def token_count(frames: int) -> int:
+    """Tokens that the two convolutions leave of a clip."""
+    return _halved(_halved(frames))
+
+
+def _halved(length: int) -> int:
+    return (length + 1) // 2
+
+
+def _clip_masks(config: AudioConfig, counts: Sequence[int]) -> mx.array:
+    """``local_mask`` of each clip in turn; blocks behind a clip's end see nothing."""
+    blocks = _block_count(config, max(counts))
+    masks = []
+    for count in counts:
+        mask = local_mask(config, count)
+        masks.append(mx.pad(mask, [(0, blocks - len(mask)), (0, 0), (0, 0)]))
+    return mx.concatenate(masks)
+
+
 def local_mask(config: AudioConfig, length: int) -> mx.array:
     """Which keys each query sees, ``[blocks, chunk, context]``.
 
     The past reaches ``context_left - 1`` tokens, the token itself among them.
     """
-    blocks = -(-length // config.chunk_size)
+    blocks = _block_count(config, length)
     before = config.context_left - 1
     starts = mx.arange(blocks)[:, None, None] * config.chunk_size
     queries = starts + mx.arange(config.chunk_size)[None, :, None]

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import mlx.core as mx
 import mlx.nn as nn
 
-from .audio_tower import AudioTower
+from .audio_tower import AudioTower, token_count
 from .config import AudioConfig, Gemma4Config, UnifiedVisionConfig, VisionConfig
 from .language import Cache, LanguageModel
 from .layers import MultimodalEmbedder
@@ -72,6 +73,19 @@ class Gemma4(nn.Module):
             return self.embed_audio(features.astype(dtype))
         return self.embed_audio(self.audio_tower(features[None]))[0]
 
+    def encode_clips(self, clips: Sequence[mx.array]) -> list[mx.array]:
+        """What ``encode_audio`` gives for each of several clips, computed together."""
+        if len(clips) == 1:
+            return [self.encode_audio(clips[0])]
+        lengths = [len(clip) for clip in clips]
+        if self.config.unified:
+            borders = list(accumulate(lengths))[:-1]
+            return mx.split(self.encode_audio(mx.concatenate(clips)), borders)
+        longest = max(lengths)
+        padded = [mx.pad(clip, [(0, longest - len(clip)), (0, 0)]) for clip in clips]
+        rows = self.embed_audio(self.audio_tower(mx.stack(padded), lengths))
+        return [row[: token_count(n)] for row, n in zip(rows, lengths, strict=True)]
+
     def embed(
         self, ids: Sequence[int] | mx.array, soft_tokens: Sequence[SoftTokens] = (), start: int = 0
     ) -> tuple[mx.array, mx.array | None]:
@@ -80,19 +94,35 @@ class Gemma4(nn.Module):
         Soft tokens replace the embeddings of their positions. A placeholder counts as the pad
         token wherever ids are looked up, in decoding as well as in prefill.
         """
-        text = self.language_model.model
         tokens = (ids if isinstance(ids, mx.array) else mx.array(ids)).reshape(1, -1)
+        return self.embed_rows(tokens, [soft_tokens], [start])
+
+    def embed_rows(
+        self,
+        tokens: mx.array,
+        soft_tokens: Sequence[Sequence[SoftTokens]] = (),
+        starts: Sequence[int] = (),
+    ) -> tuple[mx.array, mx.array | None]:
+        """``embed`` for the rows of a batch: ids ``[B, L]`` to embeddings ``[B, L, D]``.
+
+        A row that starts at a negative position has padding there: zeros, which no layer turns
+        into anything else.
+        """
+        text = self.language_model.model
         places = self.config.placeholders
         if places is not None:
             held = (tokens == places.image) | (tokens == places.audio) | (tokens == places.video)
             tokens = mx.where(held, self.config.text.pad_token_id, tokens)
         embeddings = text.embed(tokens)
         length = tokens.shape[1]
-        for item in soft_tokens:
-            first, last = max(item.start, start), min(item.end, start + length)
-            if first < last:
-                values = item.values[first - item.start : last - item.start]
-                embeddings[:, first - start : last - start] = values.astype(embeddings.dtype)
+        for row, (items, start) in enumerate(zip(soft_tokens, starts, strict=True)):
+            if start < 0:
+                embeddings[row, :-start] = 0
+            for item in items:
+                first, last = max(item.start, start), min(item.end, start + length)
+                if first < last:
+                    values = item.values[first - item.start : last - item.start]
+                    embeddings[row, first - start : last - start] = values.astype(embeddings.dtype)
         return embeddings, text.per_layer_inputs(tokens, embeddings)
 
     def __call__(
@@ -102,7 +132,7 @@ class Gemma4(nn.Module):
         cache: Sequence[Cache],
         masks: Masks,
     ) -> mx.array:
-        """Logits ``[1, L, V]``, float32, of new tokens; ``cache`` is extended."""
+        """Logits ``[B, L, V]``, float32, of new tokens; ``cache`` is extended."""
         hidden = self.language_model.model(embeddings, per_layer_inputs, cache, masks)
         return self.language_model.logits(hidden)
 

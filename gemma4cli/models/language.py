@@ -11,11 +11,12 @@ from collections.abc import Sequence
 import mlx.core as mx
 import mlx.nn as nn
 
+from .batch_cache import BatchCache, BatchLayerCache
 from .config import Rope, TextConfig
 from .masks import Masks
 from .mlx_lm_parts import DecoderLayer, KVCache, ModelArgs, RotatingKVCache
 
-Cache = KVCache | RotatingKVCache
+Cache = KVCache | RotatingKVCache | BatchLayerCache
 
 
 def _layer_args(config: TextConfig) -> ModelArgs:
@@ -173,3 +174,9 @@ class LanguageModel(nn.Module):
             KVCache() if kind == "full_attention" else RotatingKVCache(config.sliding_window)
             for kind in config.layer_types[: config.num_stored_layers]
         ]
+
+    def make_batch_cache(self) -> BatchCache:
+        """The same for several rows at once; there are none yet."""
+        config = self.config
+        kinds = config.layer_types[: config.num_stored_layers]
+        return BatchCache(kinds, config.sliding_window)

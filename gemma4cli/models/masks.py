@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import mlx.core as mx
 
 Mask = mx.array | str | None
-"""What MLX's attention takes: a boolean ``[L, K]``, "causal", or None for no mask."""
+"""What MLX's attention takes: a boolean ``[L, K]``, for rows of a batch ``[B, 1, L, K]``, "causal",
+or None for no mask."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +57,31 @@ def make_masks(
         )
     causal = _causal(length, kept) | _behind(same, kept)
     return Masks(full="causal", sliding=causal & _inside_window(length, kept, window))
+
+
+def make_batch_masks(*, length: int, offset: int, window: int, padding: Sequence[int]) -> Masks:
+    """Masks for ``length`` new columns of several rows behind ``offset`` cached ones.
+
+    The first ``padding`` columns of each row are empty and seen by none but themselves: a softmax
+    over nothing would be no number. Image blocks stay closed.
+    """
+    single = make_masks(length=length, offset=offset, window=window)
+    kept = min(offset, window - 1)
+    dropped = offset - kept
+    return Masks(
+        full=_without_padding(single.full, length, offset, padding),
+        sliding=_without_padding(single.sliding, length, kept, [p - dropped for p in padding]),
+    )
+
+
+def _without_padding(mask: Mask, length: int, before: int, padding: Sequence[int]) -> Mask:
+    """A single row's mask for every row; ``padding`` counts from the oldest key on."""
+    if max(padding) <= 0:
+        return mask
+    q, k = _positions(length, before)
+    first = mx.array(padding)[:, None, None, None]
+    seen = mask if isinstance(mask, mx.array) else _causal(length, before)
+    return seen & ((k >= first) | (k == q))
 
 
 def _positions(length: int, before: int) -> tuple[mx.array, mx.array]:

@@ -1,0 +1,77 @@
+"""Token by token for several rows at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mlx.core as mx
+
+from ..errors import NonFiniteError
+from ..models.batch_cache import BatchCache
+from ..models.gemma4 import Gemma4
+from .sampling import Sampler
+
+
+class BatchDecoder:
+    """Rows on from a filled cache; ``logits`` ``[B, V]`` are those of their last prompt positions.
+
+    ``samplers`` are the rows' own; none at all means greedy. ``bias`` and ``lookahead`` are as in
+    ``decode_tokens``.
+    """
+
+    def __init__(
+        self,
+        network: Gemma4,
+        cache: BatchCache,
+        logits: mx.array,
+        samplers: Sequence[Sampler],
+        *,
+        bias: mx.array | None = None,
+        lookahead: bool,
+    ) -> None:
+        self._network = network
+        self._cache = cache
+        self._samplers = list(samplers)
+        self._bias = bias
+        self._lookahead = lookahead
+        self._tokens = mx.zeros((0,), mx.int32)
+        self._ahead: tuple[mx.array, mx.array] | None = self._choose(logits)
+
+    def step(self) -> list[int]:
+        """The next token of every row, fetched from the device together. Raises NonFiniteError."""
+        tokens, finite = self._ahead or self._choose(self._advance())
+        self._tokens = tokens
+        self._ahead = self._choose(self._advance()) if self._lookahead else None
+        if not all(finite.tolist()):
+            raise NonFiniteError("decoding")
+        chosen: list[int] = tokens.tolist()
+        return chosen
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows alone."""
+        kept = mx.array(rows)
+        self._cache.keep(rows)
+        self._tokens = self._tokens[kept]
+        if self._ahead is not None:
+            tokens, finite = self._ahead
+            self._ahead = tokens[kept], finite[kept]
+        if self._samplers:
+            self._samplers = [self._samplers[row] for row in rows]
+
+    def _choose(self, logits: mx.array) -> tuple[mx.array, mx.array]:
+        """Tokens, and whether the logits that they come from are numbers; both ``[B]``."""
+        # A single NaN or infinity makes a row's sum so.
+        finite = mx.isfinite(logits.sum(axis=-1))
+        biased = logits if self._bias is None else logits + self._bias
+        if self._samplers:
+            rows = zip(self._samplers, biased, strict=True)
+            tokens = mx.stack([sampler(row) for sampler, row in rows])
+        else:
+            tokens = mx.argmax(biased, axis=-1)
+        mx.async_eval(tokens, finite)
+        return tokens, finite
+
+    def _advance(self) -> mx.array:
+        """Logits ``[B, V]`` behind the newest tokens."""
+        inputs = self._network.embed_rows(self._tokens[:, None])
+        return self._network(*inputs, self._cache.layers, self._cache.extend(1))[:, -1]

@@ -1,0 +1,75 @@
+"""Several prompts into one cache, in chunks that short prompts join late."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from ..models.batch_cache import BatchCache
+from ..models.gemma4 import Gemma4, SoftTokens
+
+
+def batch_chunks(lengths: Sequence[int], step: int) -> Iterator[tuple[int, int, int]]:
+    """Chunks as columns [start, end), and how many rows have begun by the end of each.
+
+    ``lengths`` are those of the rows, longest first; all end in the same column. A chunk has up to
+    ``step`` tokens in all of its rows, padding included, and one column at least. The last column
+    is a chunk of its own, since only its logits are read.
+
+        lengths 6 and 3, step 4   ->   (0, 3, 1) (3, 5, 2) (5, 6, 2)
+    """
+    last = lengths[0] - 1
+    begins = [lengths[0] - length for length in lengths]
+    start = 0
+    while start < last:
+        end = start + 1
+        while end < last and bisect_left(begins, end + 1) * (end + 1 - start) <= step:
+            end += 1
+        yield start, end, bisect_left(begins, end)
+        start = end
+    yield last, last + 1, len(lengths)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class BatchPrefill:
+    """Prompts, longest first, and the soft tokens of each, on their way through one network.
+
+    None may have image blocks. ``step`` counts the tokens of all rows.
+    """
+
+    network: Gemma4
+    ids: Sequence[Sequence[int]]
+    soft_tokens: Sequence[Sequence[SoftTokens]]
+    step: int
+
+    def run(self, cache: BatchCache) -> mx.array:
+        """Fill an empty ``cache``; returns the logits ``[B, V]`` of the last positions."""
+        lengths = [len(ids) for ids in self.ids]
+        padding = [lengths[0] - length for length in lengths]
+        for start, end, rows in batch_chunks(lengths, self.step):
+            cache.admit(padding[len(cache) : rows])
+            inputs = self._embed(start, end, padding[:rows])
+            masks = cache.extend(end - start)
+            if end < lengths[0]:
+                self.network.fill(*inputs, cache.layers, masks)
+                mx.eval(cache.state)
+                # Give the chunk's buffers back: the next one is of another size.
+                mx.clear_cache()
+            else:
+                logits = self.network(*inputs, cache.layers, masks)[:, -1]
+        return logits
+
+    def _embed(
+        self, start: int, end: int, padding: Sequence[int]
+    ) -> tuple[mx.array, mx.array | None]:
+        """What the network takes for columns [start, end) of the first rows."""
+        pad_id = self.network.config.text.pad_token_id
+        tokens = []
+        for ids, before in zip(self.ids, padding, strict=False):
+            empty = min(max(before - start, 0), end - start)
+            tokens.append([pad_id] * empty + list(ids[start + empty - before : end - before]))
+        starts = [start - before for before in padding]
+        return self.network.embed_rows(mx.array(tokens), self.soft_tokens[: len(starts)], starts)

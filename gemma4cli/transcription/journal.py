@@ -1,0 +1,141 @@
+"""Finished pieces on disk, so that a run that was cut off goes on where it was.
+
+A journal is a text file with a JSON object on each line: first the job, then the pieces in order.
+A line is on disk before the next piece is begun. A torn last line, as a power cut leaves it, is
+cut off. While a journal is open it is locked: another process with the same job works without.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ..errors import JournalError
+from ..transcript import Doubt
+
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Heard:
+    """What the model made of one piece; ``start`` and ``end`` are seconds in the recording.
+
+    ``overlap`` seconds at its beginning were heard in the piece before as well.
+    """
+
+    start: float
+    end: float
+    overlap: float
+    text: str
+    translation: str | None = None
+    doubt: Doubt | None = None
+
+
+class Journal:
+    """The pieces of one job that are done.
+
+    ``job`` is everything that decides on the result: the recording, the model, the options. Its
+    digest is the file's name. Raises JournalError where the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, job: Mapping[str, object], *, fresh: bool = False) -> None:
+        header = json.dumps({"version": VERSION, "job": job}, sort_keys=True, ensure_ascii=False)
+        self.path = folder / f"{hashlib.sha256(header.encode()).hexdigest()[:32]}.jsonl"
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise JournalError(self.path, exc.strerror or str(exc)) from exc
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            os.close(self._handle)
+            raise JournalError(self.path, "another process is at the same recording") from exc
+        self._done = [] if fresh else self._read(header)
+        if not self._done:
+            self._truncate(0)
+            self._append(header)
+
+    @property
+    def done(self) -> Sequence[Heard]:
+        """The pieces that an earlier run finished, in order."""
+        return tuple(self._done)
+
+    def add(self, piece: Heard) -> None:
+        """Keep a finished piece; it is on disk when this returns."""
+        self._append(json.dumps(asdict(piece), ensure_ascii=False))
+
+    def keep(self, count: int) -> None:
+        """Keep the first ``count`` pieces only: the rest no longer fits the recording."""
+        lines = self._content().split(b"\n")[: count + 1]
+        self._truncate(sum(len(line) + 1 for line in lines))
+        del self._done[count:]
+
+    def forget(self) -> None:
+        """The result is safe elsewhere: remove the journal."""
+        self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _read(self, header: str) -> list[Heard]:
+        """The whole lines of a journal of this job; what comes behind them is cut off."""
+        lines = self._content().split(b"\n")[:-1]
+        if not lines or lines[0] != header.encode():
+            return []
+        done: list[Heard] = []
+        length = len(lines[0]) + 1
+        for line in lines[1:]:
+            piece = _heard(line)
+            if piece is None:
+                break
+            done.append(piece)
+            length += len(line) + 1
+        self._truncate(length)
+        return done
+
+    def _content(self) -> bytes:
+        os.lseek(self._handle, 0, os.SEEK_SET)
+        content = b""
+        while block := os.read(self._handle, 1 << 20):
+            content += block
+        return content
+
+    def _truncate(self, length: int) -> None:
+        os.ftruncate(self._handle, length)
+        os.lseek(self._handle, length, os.SEEK_SET)
+
+    def _append(self, line: str) -> None:
+        data = line.encode() + b"\n"
+        try:
+            while data:
+                data = data[os.write(self._handle, data) :]
+            os.fsync(self._handle)
+        except OSError as exc:
+            raise JournalError(self.path, exc.strerror or str(exc)) from exc
+
+
+def _heard(line: bytes) -> Heard | None:
+    """A line's piece, or None for one that no run has written whole."""
+    try:
+        return Heard(**json.loads(line))
+    except (ValueError, TypeError):
+        return None

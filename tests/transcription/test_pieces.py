@@ -1,0 +1,409 @@
+"""Recordings are cut at pauses, nothing is lost, and nothing is too long.
+
+Most tests say themselves where speech is. Their samples count up, so that a piece shows where it
+was taken from.
+"""
+
+from __future__ import annotations
+
+import random
+import weakref
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from spoken import needs_espeak, noise, say, silence
+
+from gemma4cli.decoded import SAMPLE_RATE
+from gemma4cli.media.audio import Samples
+from gemma4cli.media.voice import FRAME, SpeechFrame
+from gemma4cli.transcription.pieces import Limits, Piece, cut, cut_frames
+
+FRAME_SECONDS = FRAME / SAMPLE_RATE
+LIMITS = Limits(longest=10.0)
+
+Span = tuple[float, float]
+
+
+def frames_of(samples: Samples, speech: Iterable[Span], *, doubt: float = 0.0) -> list[SpeechFrame]:
+    """Frames that are speech for certain within the spans, and by ``doubt`` elsewhere."""
+    starts = np.arange(0, len(samples), FRAME)
+    found = np.full(len(starts), doubt)
+    for start, stop in speech:
+        found[(starts >= start * SAMPLE_RATE) & (starts < stop * SAMPLE_RATE)] = 1.0
+    return [
+        SpeechFrame(samples=samples[at : at + FRAME], probability=float(probability))
+        for at, probability in zip(starts, found, strict=True)
+    ]
+
+
+def counting(seconds: float) -> Samples:
+    return np.arange(round(seconds * SAMPLE_RATE), dtype=np.float32)
+
+
+def pieces_of(seconds: float, *speech: Span, limits: Limits = LIMITS) -> list[Piece]:
+    return list(cut_frames(frames_of(counting(seconds), speech), limits))
+
+
+def spans(pieces: Iterable[Piece]) -> list[Span]:
+    return [(piece.start, piece.end) for piece in pieces]
+
+
+def close(*expected: Span) -> object:
+    """Spans that are no further than a frame from the expected ones."""
+    return [pytest.approx(span, abs=FRAME_SECONDS) for span in expected]
+
+
+# Speech and silence
+
+
+@pytest.mark.parametrize("seconds", [0, 0.001, 0.032, 5])
+def test_silence_is_no_piece(seconds: float) -> None:
+    assert pieces_of(seconds) == []
+
+
+def test_speech_is_a_piece_with_padding() -> None:
+    assert spans(pieces_of(9, (2, 5))) == close((1.7, 5.3))
+
+
+def test_a_piece_has_the_samples_of_its_times() -> None:
+    for piece in pieces_of(30, (1, 5), (9, 25)):
+        expected = np.arange(round(piece.start * SAMPLE_RATE), round(piece.end * SAMPLE_RATE))
+        np.testing.assert_array_equal(piece.samples, expected.astype(np.float32))
+
+
+def test_a_click_is_no_speech() -> None:
+    assert pieces_of(9, (2, 2.15), (4, 4.15)) == []
+
+
+def test_doubt_does_not_begin_speech() -> None:
+    assert list(cut_frames(frames_of(counting(5), [], doubt=0.45), LIMITS)) == []
+
+
+def test_doubt_does_not_end_speech() -> None:
+    frames = frames_of(counting(5), [(1, 2)], doubt=0.45)
+    assert spans(cut_frames(frames, LIMITS)) == close((0.7, 5))
+
+
+def test_a_stop_within_a_word_is_no_pause() -> None:
+    """The halves by themselves are too short for a word."""
+    limits = Limits(longest=10, shortest_speech=0.3)
+    assert pieces_of(5, (1, 1.2), (1.5, 1.7), limits=limits) == []
+    assert spans(pieces_of(5, (1, 1.2), (1.35, 1.55), limits=limits)) == close((0.7, 1.85))
+
+
+@pytest.mark.parametrize("speech", [(0, 5), (0, 2), (3, 5)])
+def test_a_recording_may_begin_and_end_within_speech(speech: Span) -> None:
+    start, end = speech
+    assert spans(pieces_of(5, speech)) == close((max(start - 0.3, 0), min(end + 0.3, 5)))
+
+
+def test_the_last_frame_may_be_short() -> None:
+    (piece,) = pieces_of(2.01, (1, 3))
+    assert piece.end == 2.01
+
+
+def test_a_recording_may_be_shorter_than_a_frame() -> None:
+    assert list(cut([np.full(100, 0.1, np.float32)], LIMITS)) == []
+
+
+# Packing
+
+
+def test_speech_with_short_pauses_is_one_piece() -> None:
+    assert spans(pieces_of(12, (1, 3), (4.5, 6), (7, 9))) == close((0.7, 9.3))
+
+
+def test_a_long_pause_is_in_no_piece() -> None:
+    assert spans(pieces_of(12, (1, 3), (5.5, 7))) == close((0.7, 3.3), (5.2, 7.3))
+
+
+def test_the_longest_pause_may_be_chosen() -> None:
+    limits = Limits(longest=10, longest_pause=1.0)
+    assert spans(pieces_of(12, (1, 3), (4.5, 6), limits=limits)) == close((0.7, 3.3), (4.2, 6.3))
+
+
+def test_the_longest_late_pause_is_cut_at() -> None:
+    """Not the early one, which is longer, nor the last one."""
+    pieces = pieces_of(20, (1, 2), (4, 7), (8, 9), (9.5, 12))
+    assert spans(pieces) == close((0.7, 7.3), (7.7, 12.3))
+
+
+def test_an_early_pause_is_better_than_none() -> None:
+    pieces = pieces_of(20, (1, 2), (3, 12))
+    assert spans(pieces) == close((0.7, 2.3), (2.7, 12.3))
+    assert not any(piece.continued for piece in pieces)
+
+
+def test_padding_is_half_of_a_short_pause() -> None:
+    pieces = pieces_of(20, (1, 7), (7.4, 12))
+    assert spans(pieces) == close((0.7, 7.2), (7.2, 12.3))
+
+
+def test_a_piece_with_a_pause_has_its_padding() -> None:
+    """Without it the two would fit into one piece."""
+    pieces = pieces_of(20, (1, 6), (6.8, 10.5))
+    assert spans(pieces) == close((0.7, 6.3), (6.5, 10.8))
+
+
+def test_padding_gives_way_to_speech() -> None:
+    """Nothing is cut by force for the sake of padding."""
+    pieces = pieces_of(20, (1, 10.9))
+    assert spans(pieces) == close((0.9, 10.9))
+    assert len(pieces[0].samples) <= 10 * SAMPLE_RATE
+
+
+def test_a_piece_comes_when_its_pause_is_long_enough() -> None:
+    read = 0
+
+    def frames() -> Iterator[SpeechFrame]:
+        nonlocal read
+        for frame in frames_of(counting(20), [(1, 3)]):
+            read += 1
+            yield frame
+
+    next(cut_frames(frames(), LIMITS))
+    assert read * FRAME_SECONDS == pytest.approx(5, abs=3 * FRAME_SECONDS)
+
+
+# Speech without a pause
+
+
+def unbroken(*quiet: float, seconds: float = 20.0) -> list[Piece]:
+    """Pieces of speech without a pause that is quiet for a moment at the seconds given."""
+    samples = noise(seconds, -20)
+    for second in quiet:
+        at = round(second * SAMPLE_RATE)
+        samples[at - 1000 : at + 1000] /= 100
+    return list(cut_frames(frames_of(samples, [(0, seconds)]), LIMITS))
+
+
+def test_unbroken_speech_is_cut_where_it_is_quiet() -> None:
+    """Not so early that another piece would be needed."""
+    first, second, _ = unbroken(3.0, 8.2, 15.0)
+    assert first.end == pytest.approx(8.2, abs=0.05)
+    assert second.end == pytest.approx(15.0, abs=0.05)
+
+
+def test_unbroken_speech_is_cut_where_speech_is_in_doubt() -> None:
+    samples = np.full(round(12 * SAMPLE_RATE), 0.1, np.float32)
+    frames = frames_of(samples, [(0, 7.5), (7.64, 12)], doubt=0.4)
+    assert next(cut_frames(frames, LIMITS)).end == pytest.approx(7.57, abs=0.07)
+
+
+def test_what_is_cut_overlaps() -> None:
+    pieces = unbroken()
+    assert len(pieces) > 1
+    assert pieces[0].overlap == 0
+    assert [piece.continued for piece in pieces] == [True] * (len(pieces) - 1) + [False]
+    for before, after in pairwise(pieces):
+        assert after.overlap == pytest.approx(before.end - after.start)
+        assert 0.7 < after.overlap < 1.3
+
+
+def test_an_overlap_begins_where_it_is_quiet() -> None:
+    _, second, *_ = unbroken(6.9, 7.9, 8.1)
+    assert second.start == pytest.approx(6.9, abs=0.05)
+
+
+def test_short_pieces_overlap_less() -> None:
+    limits = Limits(longest=2.0)
+    pieces = pieces_of(10, (0, 10), limits=limits)
+    assert all(after.start > before.start + 0.5 for before, after in pairwise(pieces))
+    assert all(0.3 < piece.overlap < 0.7 for piece in pieces[1:])
+
+
+def test_speech_behind_a_cut_is_packed() -> None:
+    first, second = pieces_of(20, (1, 13), (14, 15))
+    assert first.continued
+    assert (second.end, second.continued) == (pytest.approx(15.3, abs=FRAME_SECONDS), False)
+
+
+def test_a_rest_is_not_lost() -> None:
+    """A frame more than fits."""
+    first, second = pieces_of(20, (1, 11.04))
+    assert first.continued
+    assert second.end == pytest.approx(11.34, abs=FRAME_SECONDS)
+
+
+# Anything
+
+
+def random_speech(rng: random.Random, seconds: float) -> list[Span]:
+    found, at = [], rng.uniform(0, 3)
+    while at < seconds:
+        stop = at + rng.choice([0.1, 0.5, 1, 3, 8, 30]) * rng.uniform(0.5, 1.5)
+        found.append((at, min(stop, seconds)))
+        at = stop + rng.choice([0.1, 0.25, 0.5, 1, 3]) * rng.uniform(0.5, 1.5)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_is_said(seed: int) -> None:
+    rng = random.Random(seed)
+    seconds = rng.uniform(20, 90)
+    limits = Limits(
+        longest=rng.choice([2.0, 5.0, 10.0, 30.0]),
+        longest_pause=rng.choice([0.5, 2.0]),
+        padding=rng.choice([0.0, 0.2, 0.3]),
+    )
+    said = random_speech(rng, seconds)
+    pieces = pieces_of(seconds, *said, limits=limits)
+
+    inside = np.zeros(round(seconds * SAMPLE_RATE), bool)
+    for piece in pieces:
+        start, end = round(piece.start * SAMPLE_RATE), round(piece.end * SAMPLE_RATE)
+        assert len(piece.samples) == end - start <= limits.longest * SAMPLE_RATE
+        assert (piece.samples[0], piece.samples[-1]) == (start, end - 1)
+        inside[start:end] = True
+    for start, stop in said:
+        if stop - start > limits.shortest_speech + FRAME_SECONDS:
+            first = int(-(-start // FRAME_SECONDS)) * FRAME
+            assert inside[first : int(stop * SAMPLE_RATE)].all()
+    for before, after in pairwise(pieces):
+        assert before.start < after.start
+        assert before.continued == (after.overlap > 0) == (after.start < before.end)
+        assert after.overlap == pytest.approx(max(before.end - after.start, 0))
+    assert not pieces or not pieces[-1].continued
+    for (_, end), (start, _) in pairwise(said):
+        if start - end > limits.longest_pause + 2 * limits.padding + 2 * FRAME_SECONDS:
+            assert not any(piece.start < end and piece.end > start for piece in pieces)
+
+
+@pytest.mark.parametrize(
+    "speech",
+    [
+        [],
+        [(at, at + 1.0) for at in range(0, 300, 20)],
+        [(at, at + 1.0) for at in range(0, 300, 2)],
+        [(0.0, 300.0)],
+        [(at, at + 0.1) for at in range(0, 300, 1)],
+    ],
+    ids=["silence", "sparse", "pauses", "unbroken", "clicks"],
+)
+def test_no_more_is_held_than_a_piece_and_a_pause(speech: list[Span]) -> None:
+    alive = most = 0
+
+    def gone() -> None:
+        nonlocal alive
+        alive -= 1
+
+    def frames() -> Iterator[SpeechFrame]:
+        nonlocal alive, most
+        for frame in frames_of(np.zeros(300 * SAMPLE_RATE, np.float32), speech):
+            samples = frame.samples.copy()
+            weakref.finalize(samples, gone)
+            alive += 1
+            most = max(most, alive)
+            yield SpeechFrame(samples=samples, probability=frame.probability)
+
+    for _ in cut_frames(frames(), LIMITS):
+        pass
+    assert most * FRAME_SECONDS < LIMITS.longest + LIMITS.longest_pause + 1
+
+
+# Speech, noise and music
+
+
+def sentences() -> list[Samples]:
+    return [
+        say("The quick brown fox jumps over the lazy dog."),
+        say("She sells sea shells by the sea shore.", "en+f3"),
+        say("Bring three red apples and a bottle of milk.", "en-us"),
+        say("Stop!"),
+    ]
+
+
+def placed(parts: Iterable[tuple[Samples, float]]) -> tuple[Samples, list[Span]]:
+    """Sounds with so many seconds of silence before each, and where they are."""
+    blocks: list[Samples] = []
+    at, found = 0, []
+    for samples, pause in parts:
+        blocks += [silence(pause), samples]
+        at += len(blocks[-2])
+        found.append((at / SAMPLE_RATE, (at + len(samples)) / SAMPLE_RATE))
+        at += len(samples)
+    return np.concatenate([*blocks, silence(1)]), found
+
+
+def in_blocks(samples: Samples) -> Iterator[Samples]:
+    for at in range(0, len(samples), 1600):
+        yield samples[at : at + 1600]
+
+
+@pytest.mark.espeak
+@needs_espeak
+@pytest.mark.parametrize("snr", [None, 20, 10])
+def test_every_sentence_is_whole_in_a_piece(snr: int | None) -> None:
+    """The pauses between them are 0.3 to 5 seconds long."""
+    pauses = [1, 0.3, 0.5, 0.8, 3, 0.3, 1.2, 5]
+    sound, said = placed(zip(sentences() * 2, pauses, strict=True))
+    if snr is not None:
+        power = np.mean(np.square(np.concatenate(sentences())))
+        sound = sound + noise(len(sound) / SAMPLE_RATE, 10 * np.log10(power) - snr)
+    pieces = list(cut(in_blocks(np.clip(sound, -1, 1)), LIMITS))
+    assert 3 <= len(pieces) <= 5
+    for start, end in said:
+        assert any(piece.start <= start and end <= piece.end for piece in pieces)
+    assert sum(piece.end - piece.start for piece in pieces) < len(sound) / SAMPLE_RATE - 5
+
+
+@pytest.mark.espeak
+@needs_espeak
+@pytest.mark.parametrize("longest", [10.0, 30.0])
+def test_every_word_of_unbroken_speech_is_whole_in_a_piece(longest: float) -> None:
+    """A minute and a half of words without any silence between them."""
+    text = "seven little elephants walked across the kitchen while our grandmother counted them"
+    rng = random.Random(0)
+    words = [say(rng.choice(text.split())) for _ in range(240)]
+    sound, said = placed((word, 0.0) for word in words)
+    assert 90 < said[-1][1] < 110
+    pieces = list(cut(in_blocks(sound), Limits(longest=longest)))
+    assert all(len(piece.samples) <= longest * SAMPLE_RATE for piece in pieces)
+    for start, end in said:
+        assert any(piece.start <= start and end <= piece.end for piece in pieces)
+    assert len(pieces) <= 110 / (longest * 2 / 3 - 1.5) + 1
+
+
+def melody(seconds: float) -> Samples:
+    """Chords of plucked strings, three a second."""
+    rng = np.random.default_rng(0)
+    sound = np.zeros(round(seconds * SAMPLE_RATE))
+    length = SAMPLE_RATE // 3
+    at = np.arange(length) / SAMPLE_RATE
+    for start in range(0, len(sound) - length, length):
+        for step in rng.integers(0, 24, 3):
+            hertz = 131 * 2 ** (step / 12)
+            waves = sum(np.sin(2 * np.pi * hertz * n * at) / n for n in range(1, 8))
+            sound[start : start + length] += waves * np.exp(-4 * at)
+    return (sound / np.abs(sound).max() / 2).astype(np.float32)
+
+
+@pytest.mark.parametrize("level", [0, -20, -40])
+def test_music_is_no_piece(level: float) -> None:
+    assert list(cut(in_blocks(melody(10) * np.float32(10 ** (level / 20))), LIMITS)) == []
+
+
+def test_noise_is_no_piece() -> None:
+    assert list(cut(in_blocks(noise(20, -20)), LIMITS)) == []
+
+
+@pytest.mark.espeak
+@needs_espeak
+def test_a_long_recording_is_cut_as_it_is_read() -> None:
+    """Ten minutes, with a sentence in each."""
+    read = 0
+
+    def blocks() -> Iterator[Samples]:
+        nonlocal read
+        for _ in range(10):
+            for block in (say("She sells sea shells by the sea shore."), *[silence(1)] * 58):
+                read += len(block)
+                yield block
+
+    count = 0
+    for piece in cut(blocks(), Limits()):
+        count += 1
+        assert read / SAMPLE_RATE - piece.end < 3.5
+    assert count == 10
