@@ -9,11 +9,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import generate, list_models, load, model_info, model_path, stream_generate
+    from .api import (
+        generate,
+        list_models,
+        load,
+        model_info,
+        model_path,
+        stream_generate,
+        stream_transcribe,
+        transcribe,
+    )
     from .errors import Gemma4Error
     from .events import Finished, TextDelta, ThoughtDelta
-    from .options import GenerateOptions, LoadOptions, MediaOptions
+    from .options import GenerateOptions, LoadOptions, MediaOptions, TranscribeOptions
     from .session import Chat
+    from .transcript import Segment
 
 __version__ = "0.1.0"
 
@@ -24,14 +34,18 @@ _HOMES = {
     "GenerateOptions": "options",
     "LoadOptions": "options",
     "MediaOptions": "options",
+    "Segment": "transcript",
     "TextDelta": "events",
     "ThoughtDelta": "events",
+    "TranscribeOptions": "options",
     "generate": "api",
     "list_models": "api",
     "load": "api",
     "model_info": "api",
     "model_path": "api",
     "stream_generate": "api",
+    "stream_transcribe": "api",
+    "transcribe": "api",
 }
 
 __all__ = [
@@ -41,8 +55,10 @@ __all__ = [
     "GenerateOptions",
     "LoadOptions",
     "MediaOptions",
+    "Segment",
     "TextDelta",
     "ThoughtDelta",
+    "TranscribeOptions",
     "__version__",
     "generate",
     "list_models",
@@ -50,6 +66,8 @@ __all__ = [
     "model_info",
     "model_path",
     "stream_generate",
+    "stream_transcribe",
+    "transcribe",
 ]
 
 

@@ -9,12 +9,14 @@ mlx is imported by the calls, not by the import of this module.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .events import Event, Finished, LoadProgress
 from .messages import AudioPart, ImagePart, Part, Source, TextPart, VideoPart
-from .options import GenerateOptions, LoadOptions, MediaOptions
+from .options import GenerateOptions, LoadOptions, MediaOptions, TranscribeOptions
+from .transcript import RecordingFailed, RecordingFinished, Segment, TranscriptEvent
 
 if TYPE_CHECKING:
     from .engine.hub import ModelEntry
@@ -108,6 +110,54 @@ def generate(
         if isinstance(event, Finished):
             text = event.text
     return text
+
+
+def stream_transcribe(
+    model: LoadedModel,
+    recordings: Sequence[Media],
+    *,
+    options: TranscribeOptions | None = None,
+    generate: GenerateOptions | None = None,
+) -> Iterator[TranscriptEvent]:
+    """Write down recordings of any length, one after the other, as a stream of events.
+
+    Decoding is greedy unless ``generate`` has a temperature. Nothing is kept on disk. Raises
+    UnsupportedModalityError; a recording that cannot be read is the event RecordingFailed.
+    """
+    from .transcription.batching import batch_size
+    from .transcription.recordings import FileRecording
+    from .transcription.transcriber import transcribe
+
+    options = options or TranscribeOptions()
+    sources = [Source.of(each) for each in recordings]
+    yield from transcribe(
+        model,
+        [FileRecording(partial(_same, source)) for source in sources],
+        options,
+        generate or GenerateOptions(temperature=0.0),
+        batch=options.batch or batch_size(model),
+    )
+
+
+def _same(source: Source) -> Source:
+    return source
+
+
+def transcribe(
+    model: LoadedModel,
+    recording: Media,
+    *,
+    options: TranscribeOptions | None = None,
+    generate: GenerateOptions | None = None,
+) -> tuple[Segment, ...]:
+    """What is said in one recording of any length. Raises MediaError, UnsupportedModalityError."""
+    segments: tuple[Segment, ...] = ()
+    for event in stream_transcribe(model, [recording], options=options, generate=generate):
+        if isinstance(event, RecordingFailed):
+            raise event.error
+        if isinstance(event, RecordingFinished):
+            segments = event.segments
+    return segments
 
 
 def list_models() -> list[ModelEntry]:

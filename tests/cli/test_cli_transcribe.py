@@ -1,17 +1,18 @@
-"""``g4 transcribe``: formats, prompts, and what it refuses."""
+"""``g4 transcribe``: what it prints and writes, and what it refuses."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import wave
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cli_runs import (
     PARITY,
     TEXT_OF,
-    Exchange,
     assert_fails,
-    finished,
     g4,
     records,
     sample,
@@ -19,11 +20,37 @@ from cli_runs import (
     write_clip_with_sound,
 )
 
-from gemma4cli.events import AudioDecoded, TextDelta
-from gemma4cli.messages import AudioPart, Source, TextPart
+SPEECH, BALLS, CODE = (sample(f"speech0{number}.wav") for number in range(3))
+SPEECH_TEXT, BALLS_TEXT, CODE_TEXT = (TEXT_OF[Path(name).name] for name in (SPEECH, BALLS, CODE))
+TIMES = "00:00:00.000 --> 00:00:02.107"
 
-SPEECH, BALLS = sample("speech00.wav"), sample("speech01.wav")
-SPEECH_TEXT, BALLS_TEXT = TEXT_OF["speech00.wav"], TEXT_OF["speech01.wav"]
+
+def samples_of(name: str) -> np.ndarray:
+    with wave.open(name) as file:
+        return np.frombuffer(file.readframes(file.getnframes()), np.int16)
+
+
+def write_wav(path: Path, parts: Sequence[np.ndarray | float]) -> Path:
+    """Clips, and pauses in seconds, one after the other."""
+    pieces = [np.zeros(int(p * 16_000), np.int16) if isinstance(p, float) else p for p in parts]
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(np.concatenate(pieces).tobytes())
+    return path
+
+
+@pytest.fixture
+def long(tmp_path: Path) -> Path:
+    """Three sentences of three speakers, five seconds apart."""
+    clips = [samples_of(name) for name in (SPEECH, BALLS, CODE)]
+    return write_wav(tmp_path / "long.wav", [1.0, clips[0], 5.0, clips[1], 5.0, clips[2], 3.0])
+
+
+@pytest.fixture
+def silent(tmp_path: Path) -> Path:
+    return write_wav(tmp_path / "silent.wav", [40.0])
 
 
 def test_text_and_nothing_else() -> None:
@@ -35,8 +62,7 @@ def test_text_and_nothing_else() -> None:
     ("name", "expected"),
     [
         ("txt", f"{SPEECH_TEXT}\n"),
-        ("srt", f"1\n00:00:00,000 --> 00:00:02,107\n{SPEECH_TEXT}\n"),
-        ("vtt", f"WEBVTT\n\n00:00:00.000 --> 00:00:02.107\n{SPEECH_TEXT}\n"),
+        ("srt", f"1\n{TIMES.replace('.', ',')}\n{SPEECH_TEXT}\n"),
         ("tsv", f"start\tend\ttext\n0\t2107\t{SPEECH_TEXT}\n"),
     ],
 )
@@ -44,51 +70,72 @@ def test_formats(name: str, expected: str) -> None:
     assert tiny_g4("transcribe", SPEECH, "-f", name).stdout == expected
 
 
-def test_json_has_language_and_segments() -> None:
-    (record,) = records(tiny_g4("transcribe", SPEECH, "--json"))
+def test_vtt_says_what_its_times_are() -> None:
+    text = tiny_g4("transcribe", SPEECH, "-f", "vtt").stdout
+    assert text.startswith("WEBVTT\n\nNOTE Times are those of pieces of speech")
+    assert text.endswith(f"\n\n{TIMES}\n{SPEECH_TEXT}\n")
+
+
+def test_json_document() -> None:
+    document = json.loads(tiny_g4("transcribe", SPEECH, "-f", "json", "--language", "en").stdout)
+    assert document["language"] == "English"
+    assert document["text"] == SPEECH_TEXT
+    assert [segment["text"] for segment in document["segments"]] == [SPEECH_TEXT]
+
+
+def test_json_lines_have_segments_and_then_the_whole() -> None:
+    segment, record = records(tiny_g4("transcribe", SPEECH, "--json"))
+    piece = {"start": 0.0, "end": 2.107, "text": SPEECH_TEXT}
+    assert segment == {"input": SPEECH, **piece}
     assert list(record) == [
         "input",
         "text",
+        "language",
+        "seconds",
+        "pieces",
+        "segments",
         "model",
         "finish_reason",
         "usage",
         "timings",
-        "language",
-        "segments",
     ]
-    assert record["text"] == SPEECH_TEXT
-    assert record["language"] is None
-    assert record["segments"] == [{"start": 0.0, "end": 2.107, "text": SPEECH_TEXT}]
+    assert (record["text"], record["language"], record["pieces"]) == (SPEECH_TEXT, None, 1)
+    assert record["segments"] == [piece]
+    assert record["usage"]["soft_tokens"] == 53
+    assert record["finish_reason"] == "stop"
 
 
-def test_json_names_the_language_that_was_given() -> None:
-    (record,) = records(tiny_g4("transcribe", BALLS, "--language", "English", "--json"))
-    assert (record["language"], record["text"]) == ("English", BALLS_TEXT)
+def test_a_long_recording_is_told_piece_by_piece(long: Path) -> None:
+    result = tiny_g4("transcribe", long, "--json")
+    *segments, record = records(result)
+    assert [segment["text"] for segment in segments] == [SPEECH_TEXT, BALLS_TEXT, CODE_TEXT]
+    assert record["pieces"] == 3
+    starts = [segment["start"] for segment in segments]
+    assert starts == pytest.approx([0.8, 7.9, 15.1], abs=0.4)
+    assert result.stderr == f"{long}: 3 pieces in 0:20\n"
 
 
-def test_card_prompt_before_the_sound(sent: Exchange) -> None:
-    sent.events.insert(0, AudioDecoded(source="a.wav", seconds=1.0))
-    tiny_g4("transcribe", "a.wav")
-    ((text, sound),) = sent.parts
-    assert isinstance(text, TextPart)
-    assert text.text.startswith("Transcribe the following speech segment in its original language.")
-    assert "* Only output the transcription, with no newlines." in text.text
-    assert sound == AudioPart(source=Source.of("a.wav"))
+def test_a_long_recording_as_text_has_a_line_for_each_piece(long: Path) -> None:
+    result = tiny_g4("transcribe", long, "-q")
+    assert result.stdout == f"{SPEECH_TEXT}\n{BALLS_TEXT}\n{CODE_TEXT}\n"
+    assert result.stderr == ""
 
 
-def test_card_prompt_with_a_language(sent: Exchange) -> None:
-    sent.events.insert(0, AudioDecoded(source="a.wav", seconds=1.0))
-    tiny_g4("transcribe", "a.wav", "--language", "French")
-    assert sent.text.startswith(
-        "Transcribe the following speech segment in French into French text.\nFollow these"
+@pytest.mark.parametrize("batch", ["1", "2", "8"])
+def test_batches_do_not_change_the_text(long: Path, batch: str) -> None:
+    result = tiny_g4("transcribe", long, SPEECH, "-q", "--batch", batch)
+    assert result.stdout == (
+        f"{long}: {SPEECH_TEXT} {BALLS_TEXT} {CODE_TEXT}\n{SPEECH}: {SPEECH_TEXT}\n"
     )
 
 
-def test_greedy_unless_asked(sent: Exchange) -> None:
-    sent.events.insert(0, AudioDecoded(source="a.wav", seconds=1.0))
-    tiny_g4("transcribe", "a.wav")
-    tiny_g4("transcribe", "a.wav", "--temperature", "0.7")
-    assert [options.temperature for options in sent.options] == [0.0, 0.7]
+def test_silence_is_empty(silent: Path) -> None:
+    result = tiny_g4("transcribe", silent)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == f"{silent}: no speech in 0:40\n"
+    assert tiny_g4("transcribe", silent, "-f", "vtt").stdout == "WEBVTT\n"
+    (record,) = records(tiny_g4("transcribe", silent, "--json"))
+    assert (record["text"], record["segments"], record["pieces"]) == ("", [], 0)
 
 
 def test_two_runs_agree_even_where_the_model_samples() -> None:
@@ -96,7 +143,7 @@ def test_two_runs_agree_even_where_the_model_samples() -> None:
     assert '"do_sample": true' in (model / "generation_config.json").read_text("utf-8")
 
     def run() -> str:
-        (record,) = records(g4("transcribe", "-m", model, SPEECH, "--json", "--max-tokens", "16"))
+        *_, record = records(g4("transcribe", "-m", model, SPEECH, "--json", "--max-tokens", "16"))
         assert record["usage"]["completion_tokens"] > 4
         return str(record["text"])
 
@@ -108,12 +155,26 @@ def test_several_recordings_behind_their_names() -> None:
     assert result.stdout == f"{BALLS}: {BALLS_TEXT}\n{SPEECH}: {SPEECH_TEXT}\n"
 
 
-def test_several_recordings_as_json_lines() -> None:
-    ends = [
-        (record["input"], record["segments"][0]["end"])
-        for record in records(tiny_g4("transcribe", BALLS, SPEECH, "--json"))
-    ]
-    assert ends == [(BALLS, 2.2), (SPEECH, 2.107)]
+def test_a_bad_one_of_several_does_not_stop_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "bad.wav").write_text("no sound")
+    result = tiny_g4("transcribe", BALLS, tmp_path / "bad.wav", tmp_path / "none.wav", SPEECH)
+    assert result.exit_code == 5
+    assert result.stdout == f"{BALLS}: {BALLS_TEXT}\n{SPEECH}: {SPEECH_TEXT}\n"
+    first, second = result.stderr.splitlines()
+    assert "bad.wav: not an audio or video file" in first
+    assert "none.wav: no such file" in second
+
+
+def test_a_single_bad_one_decides_on_the_status(tmp_path: Path) -> None:
+    (tmp_path / "bad.wav").write_text("no sound")
+    assert_fails(tiny_g4("transcribe", tmp_path / "bad.wav"), 3, "not an audio or video file")
+
+
+def test_a_bad_one_is_a_line_of_json(tmp_path: Path) -> None:
+    result = tiny_g4("transcribe", tmp_path / "none.wav", SPEECH, "--json")
+    failed, _, whole = records(result)
+    assert failed["error"]["code"] == 3
+    assert whole["text"] == SPEECH_TEXT
 
 
 def test_sound_of_a_video(tmp_path: Path) -> None:
@@ -126,28 +187,86 @@ def test_standard_input() -> None:
     assert result.stdout == f"start\tend\ttext\n0\t2107\t{SPEECH_TEXT}\n"
 
 
-def test_output_to_a_file() -> None:
-    result = tiny_g4("transcribe", SPEECH, "-f", "srt", "-o", "out.srt")
+def test_empty_standard_input() -> None:
+    assert_fails(tiny_g4("transcribe", "-", stdin=b""), 3, "is empty")
+
+
+def test_output_to_a_file(tmp_path: Path) -> None:
+    result = tiny_g4("transcribe", SPEECH, "-f", "srt", "-o", tmp_path / "out.srt")
     assert result.stdout == ""
-    assert Path("out.srt").read_text("utf-8").startswith("1\n00:00:00,000 --> ")
+    assert (tmp_path / "out.srt").read_text("utf-8").startswith("1\n00:00:00,000 --> ")
 
 
-def test_nothing_heard_gives_no_segment(sent: Exchange) -> None:
-    sent.events[:] = [AudioDecoded(source="a.wav", seconds=1.0), finished(" \n")]
-    (record,) = records(tiny_g4("transcribe", "a.wav", "--json"))
-    assert (record["text"], record["segments"]) == ("", [])
-    assert tiny_g4("transcribe", "a.wav", "-f", "vtt").stdout == "WEBVTT\n"
+def test_all_formats_to_a_folder(tmp_path: Path) -> None:
+    result = tiny_g4("transcribe", SPEECH, "-f", "all", "-o", tmp_path / "out")
+    assert (result.exit_code, result.stdout) == (0, "")
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == [f"speech00.{suffix}" for suffix in ("json", "srt", "tsv", "txt", "vtt")]
 
 
-def test_longer_than_30_seconds_is_refused(silence: Callable[[float], bytes]) -> None:
-    Path("long.wav").write_bytes(silence(31))
-    result = tiny_g4("transcribe", "long.wav")
-    assert_fails(result, 3, "long.wav: lasts 31.0 s", "at most 30 s", "cut it")
+def test_a_folder_of_recordings(tmp_path: Path, long: Path) -> None:
+    folder = tmp_path / "talks"
+    (folder / "more").mkdir(parents=True)
+    (folder / "a.wav").write_bytes(Path(SPEECH).read_bytes())
+    (folder / "more" / "a.wav").write_bytes(Path(BALLS).read_bytes())
+    (folder / "notes.txt").write_text("no sound")
+    result = tiny_g4("transcribe", folder, "-o", tmp_path / "out")
+    assert result.exit_code == 0
+    assert (tmp_path / "out" / "a.txt").read_text() == f"{SPEECH_TEXT}\n"
+    assert (tmp_path / "out" / "more" / "a.txt").read_text() == f"{BALLS_TEXT}\n"
 
 
-def test_30_seconds_are_taken(silence: Callable[[float], bytes]) -> None:
-    Path("long.wav").write_bytes(silence(30))
-    assert tiny_g4("transcribe", "long.wav", "--max-tokens", "1").exit_code == 0
+def test_what_is_there_is_skipped(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "speech00.txt").write_text("by hand\n")
+    result = tiny_g4("transcribe", SPEECH, BALLS, "-o", out, "--skip-existing")
+    assert result.exit_code == 0
+    assert (out / "speech00.txt").read_text() == "by hand\n"
+    assert (out / "speech01.txt").read_text() == f"{BALLS_TEXT}\n"
+    assert "speech00.wav: is transcribed already" in result.stderr
+
+
+def test_skipping_looks_for_every_format(tmp_path: Path) -> None:
+    (tmp_path / "speech00.txt").write_text("by hand\n")
+    tiny_g4("transcribe", SPEECH, "-f", "all", "-o", tmp_path, "--skip-existing")
+    assert (tmp_path / "speech00.srt").exists()
+
+
+def test_skipping_needs_files() -> None:
+    assert_fails(tiny_g4("transcribe", SPEECH, "--skip-existing"), 2, "looks for files")
+
+
+def test_lines_of_subtitles_are_as_wide_as_asked(long: Path) -> None:
+    text = tiny_g4(
+        "transcribe", long, "-f", "srt", "-q", "--max-line-width", "12", "--max-line-count", "1"
+    ).stdout
+    lines = [line for line in text.splitlines() if line and "-->" not in line and line[0].isalpha()]
+    assert (
+        " ".join(lines).split()
+        == f"{SPEECH_TEXT} {BALLS_TEXT} {CODE_TEXT}".split()[: len(" ".join(lines).split())]
+    )
+    assert max(map(len, lines)) <= 12
+
+
+def test_output_is_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gemma4cli.cli import writers
+
+    def fails(transcript: writers.Transcript) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(writers.FORMATS, "txt", fails)
+    result = tiny_g4("transcribe", SPEECH, "-o", tmp_path / "out.txt")
+    assert result.exit_code == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_languages_are_named_or_coded(tmp_path: Path) -> None:
+    *_, record = records(tiny_g4("transcribe", BALLS, "--language", "en-GB", "--json"))
+    assert (record["language"], record["text"]) == ("English", BALLS_TEXT)
+    assert_fails(tiny_g4("transcribe", BALLS, "--language", "xx"), 2, "no language that g4 knows")
 
 
 def test_thinking_is_refused() -> None:
@@ -158,7 +277,10 @@ def test_json_and_format_exclude_each_other() -> None:
     assert_fails(tiny_g4("transcribe", SPEECH, "--json", "-f", "srt"), 2, "exclude each other")
 
 
-def test_subtitles_hold_one_recording() -> None:
+def test_several_subtitles_need_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "out.vtt").touch()
+    result = tiny_g4("transcribe", SPEECH, BALLS, "-f", "vtt", "-o", tmp_path / "out.vtt")
+    assert_fails(result, 2, "several results need a folder")
     assert_fails(tiny_g4("transcribe", SPEECH, BALLS, "-f", "vtt"), 2, "vtt holds one recording")
 
 
@@ -168,13 +290,13 @@ def test_unknown_format() -> None:
     assert "docx" in result.stderr
 
 
-def test_text_does_not_stream_before_it_is_whole(sent: Exchange) -> None:
-    sent.events[:] = [
-        AudioDecoded(source="a.wav", seconds=1.0),
-        TextDelta(text="Done"),
-        TextDelta(text="."),
-        sent.events[-1],
-    ]
-    assert tiny_g4("transcribe", "a.wav", "-f", "srt").stdout == (
-        "1\n00:00:00,000 --> 00:00:01,000\nDone.\n"
-    )
+def test_nothing_to_transcribe() -> None:
+    assert_fails(tiny_g4("transcribe"), 2, "name recordings, or ask for the microphone")
+    assert_fails(tiny_g4("transcribe", SPEECH, "--mic"), 2, "name recordings, or")
+    assert_fails(tiny_g4("transcribe", SPEECH, "--device", "1"), 2, "--device is for --mic")
+
+
+def test_a_model_without_ears(silence: Callable[[float], bytes]) -> None:
+    Path("a.wav").write_bytes(silence(1))
+    result = g4("transcribe", "-m", PARITY / "checkpoints" / "31b", "a.wav")
+    assert_fails(result, 4, "takes no audio")

@@ -1,0 +1,239 @@
+"""Whether cutting long recordings costs words, and how fast and how large transcription is.
+
+    python benchmarks/transcribe.py joints -m tiny      # word errors by kind, length and format
+    python benchmarks/transcribe.py batches -m tiny     # speed against real time, by batch
+    python benchmarks/transcribe.py memory -m tiny      # peak memory by duration
+
+Speech is made by espeak-ng, of sentences and voices that the built-in model was not trained on: the
+rates say something about that model only. A table for people, and as the last line of stdout one
+JSON document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import wave
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import gemma4cli
+from gemma4cli.decoded import SAMPLE_RATE
+from gemma4cli.engine.model import LoadedModel
+from gemma4cli.transcript import RecordingFinished
+from training.seeds import generator
+from training.speech.espeak import espeak
+from training.speech.noise import leveled, mixed, noise
+from training.speech.voices import voice
+from training.words.sentence import is_held_out, sentence
+
+FORMATS = ("flac", "mp3", "opus", "m4a", "mp4")
+_AUDIBLE = 0.01
+
+Samples = np.ndarray
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A sentence that was held out, by a voice that was."""
+
+    samples: Samples
+    written: str
+
+
+@cache
+def spoken(number: int) -> Spoken:
+    rng = generator("benchmark", "sentence", number)
+    said = sentence(rng, "en")
+    while not is_held_out(said):
+        said = sentence(rng, "en")
+    who = voice(rng, "en", held_out=True)
+    samples = leveled(espeak().samples(" ".join(said.spoken), who), float(rng.uniform(3, 15)))
+    audible = np.flatnonzero(np.abs(samples) > _AUDIBLE * np.abs(samples).max())
+    return Spoken(samples[audible[0] : audible[-1] + 1], said.written)
+
+
+def pause(rng: np.random.Generator, kind: str, seconds: float) -> Samples:
+    """Sound without words: silence, hum and hiss, or tones that change like a tune."""
+    count = int(seconds * SAMPLE_RATE)
+    if kind == "silence":
+        return np.zeros(count, np.float32)
+    if kind == "noise":
+        return (0.01 * noise(rng, "pink", count)).astype(np.float32)
+    beat = SAMPLE_RATE // 4
+    pitches = 220.0 * 2 ** (rng.integers(0, 18, 1 + count // beat) / 12)
+    phase = np.cumsum(np.repeat(pitches, beat)[:count]) * 2 * np.pi / SAMPLE_RATE
+    return (0.1 * np.sin(phase) + 0.05 * np.sin(2 * phase)).astype(np.float32)
+
+
+def joined(seconds: float, kind: str, first: int = 0) -> tuple[Samples, list[int]]:
+    """A recording of about so many seconds, and the numbers of its sentences."""
+    rng = generator("benchmark", "joined", kind, int(seconds))
+    parts: list[Samples] = []
+    numbers: list[int] = []
+    length = 0
+    while length < seconds * SAMPLE_RATE:
+        number = first + len(numbers)
+        numbers.append(number)
+        parts.append(spoken(number).samples)
+        if kind != "unbroken":
+            between = "silence" if kind == "noisy" else kind
+            parts.append(pause(rng, between, float(rng.uniform(0.3, 5.0))))
+        length += len(parts[-1]) + (len(parts[-2]) if kind != "unbroken" else 0)
+    whole = np.concatenate(parts)
+    if kind == "noisy":
+        whole = mixed(whole, noise(rng, "pink", len(whole)), 15.0)
+    return np.clip(whole, -1, 1), numbers
+
+
+def write(path: Path, samples: Samples) -> Path:
+    """A WAV file, or by ffmpeg any other."""
+    plain = path.with_suffix(".wav")
+    with wave.open(str(plain), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes((samples * 32767).astype("<i2").tobytes())
+    if path.suffix != ".wav":
+        command = ["ffmpeg", "-v", "error", "-y", "-i", str(plain), str(path)]
+        subprocess.run(command, check=True, timeout=600)
+    return path
+
+
+def error_rate(right: Sequence[str], heard: Sequence[str]) -> float:
+    import jiwer
+
+    return float(jiwer.wer(" ".join(right), " ".join(heard)))
+
+
+def texts(model: LoadedModel, files: Sequence[Path], batch: int | None = None) -> list[str]:
+    options = gemma4cli.TranscribeOptions(language="English", batch=batch)
+    found = [""] * len(files)
+    for event in gemma4cli.stream_transcribe(model, files, options=options):
+        if isinstance(event, RecordingFinished):
+            found[event.recording] = " ".join(segment.text for segment in event.segments)
+    return found
+
+
+def joints(model: LoadedModel, folder: Path, seconds: Sequence[float]) -> list[dict[str, object]]:
+    """Each long recording's rate beside that of its sentences one by one."""
+    cases = [("silence", length, "wav") for length in seconds]
+    cases += [(kind, 60.0, "wav") for kind in ("noise", "tones", "noisy", "unbroken")]
+    cases += [("silence", 60.0, suffix) for suffix in FORMATS]
+    rows: list[dict[str, object]] = []
+    for kind, length, suffix in cases:
+        samples, numbers = joined(length, kind)
+        right = [spoken(number).written for number in numbers]
+        alone = texts(
+            model,
+            [write(folder / f"{n}.wav", spoken(n).samples) for n in numbers],
+        )
+        (whole,) = texts(model, [write(folder / f"whole.{suffix}", samples)])
+        one, many = error_rate(right, alone), error_rate(right, [whole])
+        rows.append(
+            {
+                "kind": kind,
+                "format": suffix,
+                "seconds": round(len(samples) / SAMPLE_RATE),
+                "words": len(" ".join(right).split()),
+                "single": round(one, 4),
+                "joined": round(many, 4),
+            }
+        )
+        print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+    return rows
+
+
+def batches(model: LoadedModel, folder: Path, repeat: int) -> list[dict[str, object]]:
+    """Seconds of sound in a second, for a recording of three minutes; medians."""
+    samples, _ = joined(180.0, "silence")
+    file = write(folder / "whole.wav", samples)
+    spent: dict[int, list[float]] = {1: [], 2: [], 4: [], 8: []}
+    for _ in range(repeat):
+        for batch, times in spent.items():
+            started = time.perf_counter()
+            texts(model, [file], batch)
+            times.append(time.perf_counter() - started)
+    rows: list[dict[str, object]] = []
+    for batch, times in spent.items():
+        speed = len(samples) / SAMPLE_RATE / statistics.median(times)
+        gain = statistics.median(spent[1]) / statistics.median(times)
+        rows.append({"batch": batch, "times real time": round(speed, 1), "gain": round(gain, 2)})
+        print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+    return rows
+
+
+def memory(name: str, folder: Path, seconds: Sequence[float]) -> list[dict[str, object]]:
+    """Peak memory of a process that transcribes so long a recording, one sentence a minute."""
+    rows: list[dict[str, object]] = []
+    for length in seconds:
+        file = folder / "long.wav"
+        with wave.open(str(file), "wb") as out:
+            out.setnchannels(1)
+            out.setsampwidth(2)
+            out.setframerate(SAMPLE_RATE)
+            for minute in range(int(length // 60)):
+                block = np.zeros(60 * SAMPLE_RATE, np.float32)
+                said = spoken(minute % 20).samples
+                block[SAMPLE_RATE : SAMPLE_RATE + len(said)] = said
+                out.writeframes((block * 32767).astype("<i2").tobytes())
+        started = time.perf_counter()
+        command = [sys.executable, __file__, "one", "-m", name, "--file", str(file)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        rows.append(
+            {"seconds": int(length), "wall": round(time.perf_counter() - started, 1)}
+            | json.loads(done.stdout.splitlines()[-1])
+        )
+        print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+    return rows
+
+
+def one(name: str, file: Path) -> None:
+    """In a process of its own: what loading takes, and what it grows to."""
+    model = gemma4cli.load(name)
+    texts(model, [write(file.with_name("short.wav"), spoken(0).samples)])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    words = len(" ".join(texts(model, [file])).split())
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"words": words, "MB before": before // 1024, "MB at most": after // 1024}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("joints", "batches", "memory", "one"))
+    parser.add_argument("-m", "--model", default="tiny")
+    parser.add_argument("--seconds", type=float, nargs="+", default=[5.0, 60.0, 600.0])
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--file", type=Path)
+    arguments = parser.parse_args()
+    if arguments.what == "one":
+        one(arguments.model, arguments.file)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if arguments.what == "memory":
+            rows = memory(arguments.model, folder, arguments.seconds)
+        else:
+            model = gemma4cli.load(arguments.model)
+            run: Callable[[], list[dict[str, object]]] = {
+                "joints": lambda: joints(model, folder, arguments.seconds),
+                "batches": lambda: batches(model, folder, arguments.repeat),
+            }[arguments.what]
+            rows = run()
+    print(json.dumps({arguments.what: rows}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Inputs and the files that are written for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gemma4cli.cli.outputs import Input, Target, check_targets, inputs, target
+from gemma4cli.errors import OptionError
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def names(arguments: list[str]) -> list[str]:
+    return [str(each.name) for each in inputs(arguments)]
+
+
+def test_a_recording_gives_its_stem(tmp_path: Path) -> None:
+    touch(tmp_path / "talk.wav", tmp_path / "talk.txt")
+    assert names([str(tmp_path / "talk.wav")]) == ["talk"]
+
+
+def test_recordings_side_by_side_keep_their_suffixes(tmp_path: Path) -> None:
+    touch(tmp_path / "a.wav", tmp_path / "a.mp3")
+    # Also when the other one is not asked for: its transcript may be there already.
+    assert names([str(tmp_path / "a.wav")]) == ["a.wav"]
+    assert names([str(tmp_path / "a.wav"), str(tmp_path / "a.mp3")]) == ["a.wav", "a.mp3"]
+
+
+def test_equal_names_of_two_folders_get_their_folders(tmp_path: Path) -> None:
+    files = [tmp_path / "x" / "a.wav", tmp_path / "y" / "a.wav", tmp_path / "y" / "b.wav"]
+    touch(*files)
+    assert names([str(file) for file in files]) == ["x/a", "y/a", "b"]
+
+
+def test_equal_folders_get_theirs(tmp_path: Path) -> None:
+    files = [tmp_path / "1" / "x" / "a.wav", tmp_path / "2" / "x" / "a.wav"]
+    touch(*files)
+    assert names([str(file) for file in files]) == ["1/x/a", "2/x/a"]
+
+
+def test_a_folder_is_searched(tmp_path: Path) -> None:
+    touch(
+        tmp_path / "b" / "2.MP3",
+        tmp_path / "a.mp4",
+        tmp_path / "notes.txt",
+        tmp_path / ".hidden.wav",
+        tmp_path / ".git" / "c.wav",
+    )
+    assert names([str(tmp_path)]) == ["a", "b/2"]
+
+
+def test_a_folder_without_recordings_is_an_error(tmp_path: Path) -> None:
+    touch(tmp_path / "notes.txt")
+    with pytest.raises(OptionError, match="holds no recordings"):
+        inputs([str(tmp_path)])
+
+
+def test_a_file_is_named_once(tmp_path: Path) -> None:
+    touch(tmp_path / "a.wav")
+    with pytest.raises(OptionError, match="is named 2 times"):
+        inputs([str(tmp_path / "a.wav"), str(tmp_path)])
+
+
+def test_any_named_file_is_tried(tmp_path: Path) -> None:
+    assert names([str(tmp_path / "recording.xyz")]) == ["recording"]
+
+
+def test_standard_input_has_a_name() -> None:
+    assert inputs(["-"]) == [Input(given="-", path=None, name=Path("stdin"))]
+
+
+def test_a_name_with_dots_keeps_them(tmp_path: Path) -> None:
+    (given,) = inputs([str(tmp_path / "v1.2.wav")])
+    assert target(tmp_path, 1, ["srt"]).paths(given) == (tmp_path / "v1.2.srt",)
+
+
+def test_no_output_is_standard_output(tmp_path: Path) -> None:
+    (given,) = inputs(["-"])
+    assert target(None, 1, ["txt"]).paths(given) == ()
+    assert target(Path("-"), 1, ["txt"]).paths(given) == ()
+
+
+def test_one_result_goes_to_a_file(tmp_path: Path) -> None:
+    (given,) = inputs(["a.wav"])
+    assert target(tmp_path / "out.srt", 1, ["srt"]).paths(given) == (tmp_path / "out.srt",)
+
+
+def test_several_results_go_to_a_folder(tmp_path: Path) -> None:
+    first, second = inputs(["a.wav", "b.wav"])
+    where = target(tmp_path / "new", 2, ["srt", "vtt"])
+    assert where.paths(first) == (tmp_path / "new" / "a.srt", tmp_path / "new" / "a.vtt")
+    assert where.paths(second) == (tmp_path / "new" / "b.srt", tmp_path / "new" / "b.vtt")
+
+
+def test_several_results_do_not_go_to_a_file(tmp_path: Path) -> None:
+    touch(tmp_path / "out.txt")
+    with pytest.raises(OptionError, match="several results need a folder"):
+        target(tmp_path / "out.txt", 2, ["txt"])
+
+
+def test_several_formats_need_a_folder() -> None:
+    with pytest.raises(OptionError, match="several formats need a folder"):
+        target(None, 1, ["txt", "srt"])
+
+
+def test_a_recording_is_never_replaced(tmp_path: Path) -> None:
+    touch(tmp_path / "a.wav")
+    given = inputs([str(tmp_path / "a.wav")])
+    with pytest.raises(OptionError, match="would be replaced"):
+        check_targets(Target(file=tmp_path / "a.wav"), given)
+    check_targets(Target(file=tmp_path / "a.txt"), given)
