@@ -1,0 +1,125 @@
+"""A transcription that was cut off goes on where it was, whatever cut it off."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cli_runs import TEXT_OF, sample, tiny_g4
+from test_cli_transcribe import samples_of, write_wav
+
+NAMES = [f"speech{number:02d}.wav" for number in range(6)]
+TEXT = "".join(f"{TEXT_OF[name]}\n" for name in NAMES)
+PATIENCE = 90.0
+
+
+@pytest.fixture
+def long(tmp_path: Path) -> Path:
+    parts: list[object] = []
+    for name in NAMES:
+        parts += [samples_of(sample(name)), 3.0]
+    return write_wav(tmp_path / "long.wav", parts)  # type: ignore[arg-type]
+
+
+def journals() -> list[Path]:
+    folder = Path(os.environ["XDG_STATE_HOME"]) / "g4" / "transcripts"
+    return sorted(folder.glob("*")) if folder.exists() else []
+
+
+def started(*arguments: str | Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "gemma4cli", "transcribe", "-m", "tiny", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_pieces(process: subprocess.Popen[str], count: int) -> None:
+    """Until so many pieces are on disk."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and process.poll() is None:
+        if any(path.read_bytes().count(b"\n") > count for path in journals()):
+            return
+        time.sleep(0.01)
+    process.kill()
+    pytest.fail(f"no {count} pieces before the end: {process.communicate()}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_the_same_command_goes_on(long: Path, tmp_path: Path, number: signal.Signals) -> None:
+    out = tmp_path / "out.txt"
+    with started(long, "--batch", "1", "-o", out) as process:
+        wait_for_pieces(process, 2)
+        process.send_signal(number)
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    assert not out.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["long.wav"]
+
+    result = tiny_g4("transcribe", long, "--batch", "1", "-o", out)
+    assert result.exit_code == 0
+    assert "long.wav: goes on from 0:" in result.stderr
+    assert out.read_text() == TEXT
+    assert journals() == []
+
+
+def test_other_options_start_over(long: Path, tmp_path: Path) -> None:
+    with started(long, "--batch", "1", "-o", tmp_path / "out.txt") as process:
+        wait_for_pieces(process, 2)
+        process.kill()
+        process.communicate()
+    for option in (["--language", "en"], ["--restart"]):
+        result = tiny_g4("transcribe", long, "-o", tmp_path / "out.txt", *option)
+        assert "goes on" not in result.stderr
+
+
+def test_the_batch_may_change(long: Path, tmp_path: Path) -> None:
+    with started(long, "--batch", "1") as process:
+        wait_for_pieces(process, 3)
+        process.kill()
+        process.communicate()
+    result = tiny_g4("transcribe", long, "--batch", "4")
+    assert "goes on" in result.stderr
+    assert result.stdout == TEXT
+
+
+def test_a_changed_file_starts_over(long: Path, tmp_path: Path) -> None:
+    with started(long, "--batch", "1") as process:
+        wait_for_pieces(process, 2)
+        process.kill()
+        process.communicate()
+    write_wav(long, [1.0, samples_of(sample(NAMES[3]))])
+    result = tiny_g4("transcribe", long)
+    assert "goes on" not in result.stderr
+    assert result.stdout == f"{TEXT_OF[NAMES[3]]}\n"
+
+
+def test_finished_recordings_of_an_interrupted_folder_are_not_heard_again(
+    long: Path, tmp_path: Path
+) -> None:
+    short = tmp_path / "a.wav"
+    short.write_bytes(Path(sample(NAMES[0])).read_bytes())
+    with started(short, long, "--batch", "1", "-o", tmp_path / "out") as process:
+        wait_for_pieces(process, 2)
+        process.kill()
+        process.communicate()
+    assert (tmp_path / "out" / "a.txt").read_text() == f"{TEXT_OF[NAMES[0]]}\n"
+    result = tiny_g4("transcribe", short, long, "-o", tmp_path / "out")
+    assert result.exit_code == 0
+    first, second = (line for line in result.stderr.splitlines() if "goes on" in line)
+    assert first.startswith(f"{short}: goes on from 0:02")
+    assert second.startswith(f"{long}: goes on from 0:")
+    assert (tmp_path / "out" / "long.txt").read_text() == TEXT
+    assert journals() == []
+
+
+def test_a_folder_for_state_that_cannot_be_written_is_no_hindrance(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    result = tiny_g4("transcribe", sample(NAMES[0]))
+    assert result.stdout == f"{TEXT_OF[NAMES[0]]}\n"
+    assert "an interrupted run will start over" in result.stderr
