@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import wave
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from cli_runs import (
@@ -261,6 +264,22 @@ def test_output_is_written_whole_or_not_at_all(
     result = tiny_g4("transcribe", SPEECH, "-o", tmp_path / "out.txt")
     assert result.exit_code == 130
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.ffmpeg
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the ffmpeg program")
+@pytest.mark.parametrize("suffix", ["srt", "vtt"])
+def test_subtitles_play_with_their_clip(tmp_path: Path, suffix: str) -> None:
+    clip = write_clip_with_sound(tmp_path / "clip.mkv")
+    subtitles, whole = tmp_path / f"clip.{suffix}", tmp_path / "whole.mkv"
+    assert tiny_g4("transcribe", clip, "-f", suffix, "-o", subtitles).exit_code == 0
+    command = ["ffmpeg", "-v", "error", "-i", clip, "-i", subtitles, "-c", "copy", "-c:s", "srt"]
+    subprocess.run([*command, "-map", "0", "-map", "1", whole], check=True, timeout=60)
+    with av.open(str(whole)) as container:
+        (stream,) = container.streams.subtitles
+        (cue, *_) = [packet for packet in container.demux(stream) if packet.size]
+        assert bytes(cue).decode() == SPEECH_TEXT
+        assert float(cue.pts * cue.time_base) < 0.5
 
 
 def test_languages_are_named_or_coded(tmp_path: Path) -> None:
