@@ -134,8 +134,10 @@ def transcribe(
 ) -> None:
     """Write down what is said in recordings of any length.
 
-    Speech is found, cut at pauses into pieces that the model takes, and written down greedily
-    unless --temperature says otherwise. A run that was interrupted goes on where it was.
+    Speech is found, cut at pauses into pieces that the model takes, and
+    written down greedily unless --temperature says otherwise.
+
+    A run that was interrupted goes on where it was.
     """
     if list_devices:
         show_devices()

@@ -110,16 +110,21 @@ class TranscribeProgress:
 def _bar() -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
 
+    # Not as wide as the terminal: the "^C" that it shows would begin a new line, which stayed.
     return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
+        TextColumn(
+            "{task.description}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", max_width=32),
+        ),
+        BarColumn(bar_width=16),
         TextColumn("{task.fields[audio]}"),
         TextColumn("{task.fields[speed]}"),
         TimeRemainingColumn(),
         console=Console(stderr=True, highlight=False, markup=False),
         transient=True,
-        expand=True,
         redirect_stdout=False,
         redirect_stderr=False,
     )
