@@ -73,7 +73,7 @@ LAYERS = {
     ),
     "cli": layer(
         "errors messages options events prompts conversation languages transcript api session "
-        "trace transcription media.microphone media.sources",
+        "trace transcription media.frame_files media.microphone media.sources",
         "typer rich prompt_toolkit",
         types="engine.model.LoadedModel",
     ),

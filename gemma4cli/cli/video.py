@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .. import api
-from ..events import Event
+from ..events import Event, Notice, VideoSampled
+from ..media.sources import settle
+from ..messages import Source
 from ..options import MediaOptions
 from ..prompts import DESCRIBE_VIDEO
 from .run_options import RunOptions, runs_a_model
@@ -49,6 +52,13 @@ def video(
             help="Soft tokens per frame: 70, 140, 280, 560 or 1120. (default: the model's, 70)",
         ),
     ] = None,
+    save_frames: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write the frames that are looked at, named by their times, and a sheet of all.",
+        ),
+    ] = None,
     audio: Annotated[
         bool, typer.Option("--audio/--no-audio", help="Listen to the clip's sound.")
     ] = True,
@@ -69,8 +79,27 @@ def video(
 
     def answer(model: LoadedModel, given: str) -> Iterator[Event]:
         asked = prompt or DESCRIBE_VIDEO
-        return api.stream_generate(
-            model, asked, videos=[source_of(given)], options=options, media=media
-        )
+        source = source_of(given)
+        if save_frames is None:
+            return api.stream_generate(model, asked, videos=[source], options=options, media=media)
+        source = settle(source)
+        folder = save_frames / _name_of(source) if len(clips) > 1 else save_frames
+        events = api.stream_generate(model, asked, videos=[source], options=options, media=media)
+        return _saving_frames(events, source, folder)
 
     run_each(run, clips, answer)
+
+
+def _name_of(source: Source) -> str:
+    return "stdin" if source.path is None else source.path.name
+
+
+def _saving_frames(events: Iterator[Event], source: Source, folder: Path) -> Iterator[Event]:
+    """The events; behind the plan of the frames they are written."""
+    from ..media.frame_files import SHEET, save_frames
+
+    for event in events:
+        yield event
+        if isinstance(event, VideoSampled):
+            files = save_frames(source, event.timestamps, folder)
+            yield Notice(text=f"{source.name}: {len(files)} frames and {SHEET} in {folder}")

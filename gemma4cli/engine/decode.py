@@ -10,6 +10,7 @@ from ..errors import NonFiniteError
 from ..models.gemma4 import Gemma4
 from ..models.language import Cache
 from ..models.masks import Masks
+from .constrain import Constraint
 from .sampling import Sampler
 
 _NO_MASKS = Masks(full=None, sliding=None)
@@ -22,19 +23,25 @@ def decode_tokens(
     sampler: Sampler,
     *,
     bias: mx.array | None = None,
+    constraint: Constraint | None = None,
     lookahead: bool,
 ) -> Iterator[int]:
     """Yield token ids without end; ``logits`` ``[V]`` are those of the last prompt position.
 
     ``bias`` is added to all logits. With ``lookahead`` the next step is computed while the caller
-    handles this one's token: right for a GPU, at the price of one step too many at the end.
+    handles this one's token: right for a GPU, at the price of one step too many at the end. A
+    ``constraint`` has to know a token before the next one is chosen, so there is none with it.
     Raises NonFiniteError.
     """
 
     def choose(logits: mx.array) -> tuple[mx.array, mx.array]:
         # A single NaN or infinity makes the sum so.
         finite = mx.isfinite(logits.sum())
-        token = sampler(logits if bias is None else logits + bias)
+        if bias is not None:
+            logits = logits + bias
+        if constraint is not None:
+            logits = logits + constraint.bias()
+        token = sampler(logits)
         mx.async_eval(token, finite)
         return token, finite
 
@@ -43,8 +50,11 @@ def decode_tokens(
 
     token, finite = choose(logits)
     while True:
-        ahead = choose(advance(token)) if lookahead else None
+        ahead = choose(advance(token)) if lookahead and constraint is None else None
         if not finite.item():
             raise NonFiniteError("decoding")
-        yield int(token.item())
+        chosen = int(token.item())
+        if constraint is not None:
+            constraint.push(chosen)
+        yield chosen
         token, finite = ahead or choose(advance(token))

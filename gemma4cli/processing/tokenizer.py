@@ -71,6 +71,10 @@ class Tokenizer:
         """Number of ids, the control tokens among them."""
         return self._backend.get_vocab_size(with_added_tokens=True)
 
+    def serialized(self) -> str:
+        """The content of a ``tokenizer.json``."""
+        return self._backend.to_str()
+
     def encode(self, text: str) -> list[int]:
         """The ids of plain text; no control id ever stands among them.
 

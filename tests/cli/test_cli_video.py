@@ -143,3 +143,24 @@ def test_values_that_the_parser_refuses(options: str) -> None:
 @pytest.mark.parametrize("options", ["--fps 0", "--fps -1", "--from -1", "--to 0", "--budget 69"])
 def test_values_out_of_range(options: str) -> None:
     assert_fails(tiny_g4("video", CLIP, *options.split()), 2)
+
+
+def test_frames_are_saved_with_their_times(tmp_path: Path) -> None:
+    result = tiny_g4("video", CLIP, "--save-frames", tmp_path / "frames", "--max-tokens", "1")
+    names = sorted(path.name for path in (tmp_path / "frames").iterdir())
+    assert names[0] == "contact-sheet.png"
+    assert names[1:3] == ["frame-0001-00m00.000s.png", "frame-0002-00m00.500s.png"]
+    assert len(names) == 7
+    assert f"{CLIP}: 6 frames and contact-sheet.png in {tmp_path / 'frames'}" in result.stderr
+
+
+def test_frames_of_several_clips_get_folders(tmp_path: Path) -> None:
+    other = sample("video01.mp4")
+    tiny_g4("video", CLIP, other, "--save-frames", tmp_path, "--max-tokens", "1")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["video00.mp4", "video01.mp4"]
+
+
+def test_frames_of_standard_input_are_saved(tmp_path: Path) -> None:
+    data = Path(CLIP).read_bytes()
+    tiny_g4("video", "-", "--save-frames", tmp_path, "--max-tokens", "1", stdin=data)
+    assert len(list(tmp_path.iterdir())) == 7

@@ -1,0 +1,83 @@
+"""Answers that fit a JSON Schema, whatever the model would like to say.
+
+At each step only tokens are open that can still lead to a valid document; llguidance works out which.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import mlx.core as mx
+import numpy as np
+
+from ..errors import OptionError
+from ..processing.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from llguidance import LLTokenizer
+
+_COMPACT = {"whitespace_flexible": False}
+"""White space has no meaning, and a model that may write some might not stop."""
+
+
+class Constraint:
+    """A schema on its way through one answer."""
+
+    def __init__(
+        self, schema: str, tokenizer: Tokenizer, *, vocab_size: int, stop_ids: frozenset[int]
+    ) -> None:
+        """``vocab_size`` is that of the logits. Raises OptionError for what is no JSON Schema."""
+        from llguidance import LLMatcher
+
+        try:
+            grammar = LLMatcher.grammar_from_json_schema(schema, overrides=_COMPACT)
+        except ValueError as exc:
+            raise OptionError(f"the schema is no JSON object: {_line(exc)}") from exc
+        vocabulary = _vocabulary(tokenizer, vocab_size, tuple(sorted(stop_ids)))
+        self._matcher = LLMatcher(vocabulary, grammar, log_level=0)
+        self._stop_ids = stop_ids
+        self._check()
+
+    def bias(self) -> mx.array:
+        """What to add to the next logits ``[V]``: 0 for open tokens, -inf for closed ones."""
+        open_ids = np.frombuffer(self._matcher.compute_logit_bias(), np.uint8) > 0
+        self._check()
+        return mx.array(np.where(open_ids, 0.0, -np.inf).astype(np.float32))
+
+    def push(self, token: int) -> None:
+        """Take note of the token that was chosen."""
+        if token not in self._stop_ids:
+            self._matcher.consume_token(token)
+            self._check()
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            raise OptionError(f"the schema cannot be followed: {_line(self._matcher.get_error())}")
+
+
+@lru_cache(maxsize=2)
+def _vocabulary(tokenizer: Tokenizer, vocab_size: int, stop_ids: tuple[int, ...]) -> LLTokenizer:
+    """The tokens' bytes, as llguidance wants them; reading a large vocabulary takes a second."""
+    from llguidance import LLTokenizer
+
+    return LLTokenizer(
+        tokenizer.serialized(),
+        n_vocab=vocab_size,
+        eos_token=list(stop_ids),
+        slices=LLTokenizer.json_slices(),
+    )
+
+
+def _line(problem: object) -> str:
+    return " ".join(str(problem).split())
+
+
+def is_complete(text: str) -> bool:
+    """Whether an answer is a whole document: one that was cut off is not."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True

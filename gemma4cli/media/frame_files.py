@@ -1,0 +1,87 @@
+"""Frames of a clip as files, with their times, and all of them on one sheet.
+
+Knows no model: frames are those of the clip, in their own size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from ..decoded import VideoFrame
+from ..errors import MediaError
+from ..messages import Source
+from .frames import iter_frames
+
+SHEET = "contact-sheet.png"
+_THUMBNAIL = (320, 240)
+"""Most pixels of a frame on the sheet, width and height."""
+_GAP, _LABEL = 8, 20
+_GROUND, _INK = (24, 24, 24), (235, 235, 235)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrameFile:
+    """A frame that was written; ``seconds`` is its time from the clip's start."""
+
+    path: Path
+    seconds: float
+
+
+def save_frames(source: Source, timestamps: Sequence[float], folder: Path) -> list[FrameFile]:
+    """Write the frames on screen at ``timestamps`` as PNG files, and a sheet with all of them.
+
+    Files are named by number and time, ``frame-0003-00m04.500s.png``. Raises MediaError as
+    ``iter_frames``, and where the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        files, thumbnails = _written(iter_frames(source, timestamps), folder)
+        contact_sheet(thumbnails, [file.seconds for file in files]).save(folder / SHEET)
+    except OSError as exc:
+        raise MediaError(str(folder), f"frames cannot be written ({exc.strerror or exc})") from exc
+    return files
+
+
+def _written(
+    frames: Iterable[VideoFrame], folder: Path
+) -> tuple[list[FrameFile], list[Image.Image]]:
+    """Each frame's file and thumbnail; one whole frame is in memory at a time."""
+    files: list[FrameFile] = []
+    thumbnails: list[Image.Image] = []
+    for number, frame in enumerate(frames, 1):
+        picture = Image.fromarray(frame.pixels)
+        path = folder / f"frame-{number:04d}-{_time(frame.seconds)}.png"
+        picture.save(path)
+        files.append(FrameFile(path=path, seconds=frame.seconds))
+        picture.thumbnail(_THUMBNAIL, Image.Resampling.LANCZOS)
+        thumbnails.append(picture)
+    return files, thumbnails
+
+
+def contact_sheet(thumbnails: Sequence[Image.Image], seconds: Sequence[float]) -> Image.Image:
+    """Pictures in rows, in reading order, each above its time."""
+    columns = max(1, math.ceil(math.sqrt(len(thumbnails))))
+    rows = math.ceil(len(thumbnails) / columns)
+    width = max((each.width for each in thumbnails), default=0) + _GAP
+    height = max((each.height for each in thumbnails), default=0) + _LABEL + _GAP
+    sheet = Image.new("RGB", (columns * width + _GAP, rows * height + _GAP), _GROUND)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(13)
+    for index, (picture, second) in enumerate(zip(thumbnails, seconds, strict=True)):
+        left = _GAP + index % columns * width
+        top = _GAP + index // columns * height
+        sheet.paste(picture, (left, top))
+        draw.text((left, top + picture.height + 2), _time(second), fill=_INK, font=font)
+    return sheet
+
+
+def _time(seconds: float) -> str:
+    """ "03m04.500s"; minutes go on beyond an hour."""
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes:02d}m{rest // 1000:02d}.{rest % 1000:03d}s"
