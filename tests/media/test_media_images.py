@@ -298,7 +298,7 @@ def test_text_is_no_image(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("head", "message"),
     [
-        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "pillow-heif.*JPEG or PNG"),
+        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "is a damaged HEIC image"),
         (b"%PDF-1.7\n", "not an image but PDF"),
         (b"\x00\x00\x01\x00\x01\x00", "ICO images are not read; convert"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image but SVG"),
@@ -389,3 +389,35 @@ def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     found = images.load_image(Source(name="-"))
     assert found.name == "-"
     np.testing.assert_array_equal(found.pixels, np.asarray(noise()))
+
+
+def heic(picture: Pillow.Image, **options: object) -> bytes:
+    pillow_heif = pytest.importorskip("pillow_heif", reason="needs the extra `heif`")
+    file = io.BytesIO()
+    pillow_heif.from_pillow(picture).save(file, quality=-1, **options)
+    return file.getvalue()
+
+
+def test_heic_is_read_by_the_extra() -> None:
+    picture = Pillow.new("RGB", (48, 32), RED)
+    picture.paste(BLUE, (0, 0, 24, 32))
+    found = pixels(heic(picture))
+    assert found.shape == (32, 48, 3)
+    np.testing.assert_allclose(found[:, :20], np.broadcast_to(BLUE, (32, 20, 3)), atol=3)
+    np.testing.assert_allclose(found[:, 28:], np.broadcast_to(RED, (32, 20, 3)), atol=3)
+
+
+def test_heic_stands_upright() -> None:
+    """The container turns the picture, and the EXIF block says so too: it is turned once."""
+    picture = Pillow.new("RGB", (48, 32), RED)
+    picture.paste(BLUE, (0, 0, 24, 32))
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    assert pixels(heic(picture, exif=exif.tobytes())).shape == (48, 32, 3)
+
+
+def test_heic_without_the_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = heic(Pillow.new("RGB", (16, 16), RED))
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(MediaDecodeError, match=r"pip install 'gemma4cli\[heif\]'.*JPEG or PNG"):
+        pixels(data)
