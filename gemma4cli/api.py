@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING
 
 from .events import Event, Finished, LoadProgress
 from .messages import AudioPart, ImagePart, Part, Source, TextPart, VideoPart
-from .options import GenerateOptions, LoadOptions, MediaOptions, TranscribeOptions
+from .options import DType, GenerateOptions, LoadOptions, MediaOptions, TranscribeOptions
 from .transcript import RecordingFailed, RecordingFinished, Segment, TranscriptEvent
 
 if TYPE_CHECKING:
-    from .engine.hub import ModelEntry
+    from .engine.catalog import CatalogEntry
+    from .engine.download import Download
+    from .engine.hub import ModelEntry, PublishedModel, Removal
     from .engine.info import ModelInfo
+    from .engine.machine import Memory
     from .engine.model import LoadedModel
 
 Media = Source | str | Path | bytes
@@ -173,6 +176,95 @@ def default_model() -> str | None:
 
     entry = largest_that_fits()
     return None if entry is None else entry.name
+
+
+def require_memory(name: str, dtype: DType = "auto") -> None:
+    """Raise ModelTooLargeError for a model that has no room in memory, ModelNotFoundError."""
+    from .engine.backend import require_backend
+    from .engine.hub import resolve
+    from .engine.room import require_room_for_model
+
+    folder = resolve(name)
+    require_backend()
+    require_room_for_model(name, folder, dtype)
+
+
+def machine_memory() -> Memory:
+    """The memory that models have on this machine."""
+    from .engine.machine import model_memory
+
+    return model_memory()
+
+
+def published_models() -> dict[str, CatalogEntry]:
+    """Alias to repository and size of every model that ``plan_download`` knows by a short name."""
+    from .engine.catalog import CATALOG, alias_of
+
+    entries = [entry for quants in CATALOG.values() for entry in quants.values()]
+    return {alias_of(entry.repo) or entry.repo: entry for entry in entries}
+
+
+def estimate_published() -> list[PublishedModel]:
+    """The same with what each would take of this machine's memory, roughly."""
+    from .engine.hub import published
+
+    return published()
+
+
+def recommended_model() -> str | None:
+    """The alias that suits this machine's memory; None where all are too large."""
+    from .engine.catalog import recommended
+    from .engine.machine import device, model_memory
+
+    found = device()
+    on_cpu = found is None or found.backend == "CPU"
+    return recommended(model_memory().total, on_cpu=on_cpu)
+
+
+def cache_folder() -> Path:
+    """Where models are kept: the hub's cache, which other programs share."""
+    from .engine.hub import cache_folder as folder
+
+    return folder()
+
+
+def plan_download(name: str) -> Download:
+    """Ask the hub what fetching a model takes. Raises ModelNotFoundError, DownloadError."""
+    from .engine.download import plan
+    from .engine.hub import repo_of
+
+    return plan(repo_of(name))
+
+
+def require_disk(planned: Download) -> None:
+    """Raise DownloadError where the disk has no room for a download."""
+    from .engine.download import require_disk as require
+
+    require(planned)
+
+
+def download(planned: Download, on_bytes: Callable[[int], None]) -> Path:
+    """Fetch a model, or the rest of it; ``on_bytes`` is told how many bytes are there.
+
+    Returns its folder. Raises DownloadError, and UnsupportedModelError for what is no Gemma 4.
+    """
+    from .engine.download import fetch
+
+    return fetch(planned, on_bytes)
+
+
+def plan_removal(name: str) -> Removal:
+    """What deleting a model from the hub cache would free. Raises ModelNotFoundError."""
+    from .engine.hub import plan_removal as plan
+
+    return plan(name)
+
+
+def remove(removal: Removal) -> None:
+    """Delete a model from the hub cache. Raises DownloadError."""
+    from .engine.hub import remove as delete
+
+    delete(removal)
 
 
 def model_path(name: str) -> Path:

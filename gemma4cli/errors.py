@@ -5,6 +5,8 @@
     │  ├─ BackendMissingError        mlx is installed without a backend for this machine
     │  ├─ ModelNotFoundError         no such folder, alias or cached repository
     │  ├─ NoModelError               none was named, and none is in the local cache
+    │  ├─ DownloadError              a model cannot be fetched, or not removed
+    │  ├─ ModelTooLargeError         its weights do not fit the memory
     │  ├─ UnsupportedModelError      not a Gemma 4 checkpoint, or a format MLX cannot run
     │  ├─ CheckpointError            a file of the checkpoint is broken, or lacks a value
     │  └─ WeightsMismatchError       tensors missing, unexpected or of another shape
@@ -18,9 +20,12 @@
     │  ├─ UnsupportedModalityError   the checkpoint cannot see, hear or think
     │  ├─ PlaceholderMismatchError   placeholders and soft tokens differ in number
     │  ├─ ConversationError          the messages do not form a conversation
-    │  └─ ContextLengthError         the prompt is longer than the model's context
+    │  ├─ ContextLengthError         the prompt is longer than the model's context
+    │  └─ PromptTooLargeError        prompt, media and answer do not fit the memory
     ├─ OptionError                   an option's value is out of range
     ├─ JournalError                  a transcript's progress cannot be kept on disk
+    ├─ SavedConversationError        a conversation cannot be kept, is not there, or is in use
+    ├─ AnswerCutError                an answer by a schema ended before it was whole
     └─ NonFiniteError                the model produced NaN or infinity
 
 Errors carry fields; their text is built from the fields, fits one line and says what to do next.
@@ -68,6 +73,31 @@ class NoModelError(LoadError):
         super().__init__(
             f"no model was named and none is in the local cache: fetch one with: {fetch}, "
             "or try the built-in toy with: -m tiny"
+        )
+
+
+class DownloadError(LoadError):
+    """A repository of the hub cannot be fetched, or what is cached of it not be removed."""
+
+    def __init__(self, repo: str, problem: str) -> None:
+        self.repo = repo
+        self.problem = problem
+        super().__init__(f"{repo}: {problem}")
+
+
+_TRY_ANYWAY = "G4_IGNORE_MEMORY=1 tries it all the same"
+
+
+class ModelTooLargeError(LoadError):
+    """A model's weights, with the smallest run, take more memory than there is. In bytes."""
+
+    def __init__(self, model: str, needed: int, free: int, hint: str) -> None:
+        self.model = model
+        self.needed = needed
+        self.free = free
+        super().__init__(
+            f"{model} takes about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB can be "
+            f"had: {hint}; {_TRY_ANYWAY}"
         )
 
 
@@ -189,6 +219,18 @@ class ContextLengthError(PromptError):
         )
 
 
+class PromptTooLargeError(PromptError):
+    """What is asked takes more memory than there is, though the model fits. In bytes."""
+
+    def __init__(self, needed: int, free: int, hint: str) -> None:
+        self.needed = needed
+        self.free = free
+        super().__init__(
+            f"this takes about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB can be had: "
+            f"{hint}; {_TRY_ANYWAY}"
+        )
+
+
 class OptionError(Gemma4Error):
     """An option has a value outside its range."""
 
@@ -200,6 +242,26 @@ class JournalError(Gemma4Error):
         self.path = path
         self.problem = problem
         super().__init__(f"{path}: progress cannot be kept ({problem})")
+
+
+class SavedConversationError(Gemma4Error):
+    """A saved conversation cannot be kept, is not there, or is in use."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        self.name = name
+        self.problem = problem
+        super().__init__(f"conversation {name}: {problem}")
+
+
+class AnswerCutError(Gemma4Error):
+    """An answer that has to fit a schema was cut off, so that it does not."""
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+        super().__init__(
+            f"the answer was cut after {tokens} tokens, before it fitted the schema: "
+            "raise --max-tokens, or bound the schema's strings and lists"
+        )
 
 
 class NonFiniteError(Gemma4Error):

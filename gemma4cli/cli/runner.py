@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -14,12 +13,15 @@ from .. import api
 from ..errors import Gemma4Error, LoadError, NoModelError
 from ..events import Event, Finished, TextDelta, VideoSampled
 from ..messages import Source
+from .downloads import fetch
 from .exit_codes import ExitCode, exit_code_of
+from .questions import can_ask, confirmed
 from .render import Renderer
 from .results import failure, opened_output, record, write_json
 from .run_options import RunOptions
 from .settings import configured_model
-from .terminal import is_terminal, printable, say, say_error
+from .sizes import size_text
+from .terminal import printable, say, say_error
 
 if TYPE_CHECKING:
     from ..engine.model import LoadedModel
@@ -31,7 +33,7 @@ Finish = Callable[[str, Finished, dict[str, Any]], str]
 """An input's name, its answer and its JSON record, which may be added to, to the text to print."""
 
 
-_FETCH = "hf download mlx-community/gemma-4-e2b-it-4bit"
+_SMALLEST = "e2b"
 
 
 def source_of(argument: str) -> Source:
@@ -48,22 +50,29 @@ def load_model(run: RunOptions) -> LoadedModel:
     logging.captureWarnings(True)
     if run.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
-    name = run.model or configured_model() or api.default_model() or _no_model()
+    name = run.model or configured_model() or api.default_model() or _no_model(run)
+    api.require_memory(name, run.dtype)
     with Renderer(None, quiet=run.quiet) as renderer:
         return api.load(name, options=run.load_options, on_progress=renderer.show)
 
 
-def _no_model() -> str:
+def _no_model(run: RunOptions) -> str:
     """Nothing was named and nothing is cached: ask a person, tell a program."""
-    if is_terminal(sys.stdin) and is_terminal(sys.stderr):
-        say(f"No Gemma 4 is in the local cache. To fetch one (3.6 GB): {_FETCH}")
-        question = "Go on with the built-in tiny model, a toy that knows shapes and short speech?"
-        # Not with input(), which prompts on standard output.
-        sys.stderr.write(f"{question} [y/N] ")
-        sys.stderr.flush()
-        if sys.stdin.readline().strip().lower() in ("y", "yes"):
+    alias = api.recommended_model()
+    if can_ask():
+        say("No Gemma 4 is in the local cache.")
+        if alias is not None and not run.offline:
+            entry = api.published_models()[alias]
+            say(
+                f"{alias} suits this machine: {entry.repo}, {size_text(entry.bytes)} to download "
+                f"into {api.cache_folder()}"
+            )
+            if confirmed("Fetch it?"):
+                fetch(alias, quiet=run.quiet)
+                return alias
+        if confirmed("Go on with the built-in tiny model, a toy of shapes and short speech?"):
             return "tiny"
-    raise NoModelError(_FETCH)
+    raise NoModelError(f"g4 models pull {alias or _SMALLEST}")
 
 
 def run_each(

@@ -16,6 +16,10 @@ class CatalogEntry:
     repo: str
     gigabytes: float
 
+    @property
+    def bytes(self) -> int:
+        return round(self.gigabytes * 1e9)
+
 
 def _community(size: str, sizes: dict[str, float]) -> dict[str, CatalogEntry]:
     return {
@@ -46,6 +50,34 @@ CATALOG: dict[str, dict[str, CatalogEntry]] = {
     ),
 }
 """Alias to quantisation to repository; an alias alone means its first entry."""
+
+
+TIERS = {"e2b": 8, "e4b": 16, "12b": 24, "26b": 32, "31b": 48}
+"""Alias to the memory of a machine, in 2**30 bytes, that has room for it and for other programs."""
+
+_MEASURED_SHARE = 0.9
+"""Of its nominal memory that a machine says to have, at least."""
+
+RUN_BYTES = 1_000_000_000
+"""What a run takes beside the weights, roughly."""
+
+
+def recommended(memory: int, *, on_cpu: bool) -> str | None:
+    """The alias to offer on a machine with ``memory`` bytes, or None where none is small enough.
+
+    On a CPU it is the smallest, whatever fits: MLX computes there on the verge of patience.
+    """
+    fitting = [alias for alias, size in TIERS.items() if memory >= _MEASURED_SHARE * size * 2**30]
+    if not fitting:
+        return None
+    return fitting[0] if on_cpu else fitting[-1]
+
+
+def largest_within(memory: int) -> str | None:
+    """The alias of the largest weights that run in ``memory`` bytes."""
+    sizes = {alias: next(iter(entries.values())).bytes for alias, entries in CATALOG.items()}
+    fitting = [alias for alias, size in sizes.items() if size + RUN_BYTES <= memory]
+    return max(fitting, key=lambda alias: sizes[alias], default=None)
 
 
 def entry_of(name: str) -> CatalogEntry | None:

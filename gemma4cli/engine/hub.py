@@ -1,33 +1,61 @@
 """Model names to folders: built in, on disk, or in the Hugging Face cache.
 
-Never downloads anything. The only place that knows huggingface_hub.
+Never downloads anything; ``download.py`` does, and only the two know huggingface_hub.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ..errors import ModelNotFoundError
-from ..models.config import FAMILIES
-from .catalog import BUILTIN, CATALOG, alias_of, entry_of
+from ..errors import CheckpointError, DownloadError, LoadError, ModelNotFoundError
+from ..models.config import FAMILIES, Gemma4Config
+from ..options import DType
+from .catalog import BUILTIN, CATALOG, RUN_BYTES, alias_of, entry_of
+from .download import FILES, WEIGHTS
+from .headers import is_complete, read_headers
+from .machine import device, float_size, model_memory
+from .memory import Numerics, Work, footprint, weights_of
 
-_MEMORY_SHARE = 0.7
-"""Of the machine's memory that a model's weights may fill to be taken without asking."""
+if TYPE_CHECKING:
+    from huggingface_hub import CachedRepoInfo, HFCacheInfo
+
+COMMON_WORK = Work(tokens=8192, images=(280,), clip_tokens=750)
+"""What a model must have room for to be said to fit: a conversation of 8,192 tokens with an image
+and half a minute of sound."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelEntry:
-    """A model that can be run without a download. ``size`` is in bytes of weights."""
+    """A model that is on this machine. ``size`` is in bytes of weights on disk.
+
+    ``needs`` is an estimate of what ``COMMON_WORK`` takes of memory, and ``fits`` whether this
+    machine has so much for models. One that is not
+    ``complete`` was not downloaded to the end, and cannot be run.
+    """
 
     name: str
     repo: str | None
     folder: Path
     size: int
+    needs: int
+    fits: bool
+    complete: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishedModel:
+    """What an alias means. ``size`` is in bytes to download; ``needs`` is a rough guess from it."""
+
+    name: str
+    repo: str
+    size: int
+    needs: int
+    fits: bool
 
 
 def resolve(name: str) -> Path:
@@ -44,11 +72,24 @@ def resolve(name: str) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
+    return _cached(name, repo_of(name))
+
+
+def repo_of(name: str) -> str:
+    """The repository that an alias or a hub id means, cached or not.
+
+    Raises ModelNotFoundError for anything else.
+    """
+    entry = entry_of(name)
+    if entry is not None:
+        return entry.repo
     alias, _, quant = name.lower().partition(":")
     if quant and alias in CATALOG:
         raise ModelNotFoundError(name, f"{alias} comes as {', '.join(CATALOG[alias])}")
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return _cached(name, name)
+        return name
+    if name in BUILTIN:
+        raise ModelNotFoundError(name, "it is built in; name a model of the hub")
     close = difflib.get_close_matches(name, [*BUILTIN, *CATALOG], n=1)
     hint = f"did you mean {close[0]}?" if close else "name a folder, a hub id or an alias"
     raise ModelNotFoundError(name, f"{hint} (aliases: {', '.join([*BUILTIN, *CATALOG])})")
@@ -58,57 +99,201 @@ def _cached(name: str, repo: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
+    fetch = f"g4 models pull {name}"
+    unfinished = f"it was not downloaded to the end; go on with: {fetch}"
     try:
-        return Path(snapshot_download(repo, local_files_only=True))
+        folder = Path(
+            snapshot_download(repo, local_files_only=True, allow_patterns=[*FILES, WEIGHTS])
+        )
     except LocalEntryNotFoundError as exc:
-        raise ModelNotFoundError(
-            name, f"{repo} is not in the local cache; fetch it with: hf download {repo}"
-        ) from exc
+        is_begun = getattr(exc, "snapshot_path", None) is not None
+        missing = f"{repo} is not in the local cache; fetch it with: {fetch}"
+        raise ModelNotFoundError(name, unfinished if is_begun else missing) from exc
     except HFValidationError as exc:
         raise ModelNotFoundError(name, "it is no valid repository name") from exc
+    if not is_complete(folder):
+        raise ModelNotFoundError(name, unfinished)
+    return folder
 
 
 def available() -> list[ModelEntry]:
     """Every Gemma 4 that is built in or cached, built-in ones first, then by size."""
-    builtin = [
-        ModelEntry(name=name, repo=None, folder=folder, size=_weight_bytes(folder))
-        for name, folder in BUILTIN.items()
-    ]
+    builtin = [_entry(name, None, folder) for name, folder in BUILTIN.items()]
     return builtin + sorted(_cached_models(), key=lambda entry: entry.size)
 
 
+def published() -> list[PublishedModel]:
+    """What the aliases mean, in the catalog's order."""
+    limit = model_memory().limit
+    widened = float_size() == 4
+    found = []
+    for entries in CATALOG.values():
+        for quant, entry in entries.items():
+            needs = entry.bytes * (2 if widened and quant == "bf16" else 1) + RUN_BYTES
+            found.append(
+                PublishedModel(
+                    name=alias_of(entry.repo) or entry.repo,
+                    repo=entry.repo,
+                    size=entry.bytes,
+                    needs=needs,
+                    fits=needs <= limit,
+                )
+            )
+    return found
+
+
 def largest_that_fits() -> ModelEntry | None:
-    """The largest cached model whose weights leave room in this machine's memory."""
-    limit = _MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    fitting = [entry for entry in _cached_models() if entry.size <= limit]
+    """The largest cached model that fits this machine's memory."""
+    fitting = [entry for entry in _cached_models() if entry.fits and entry.complete]
     return max(fitting, key=lambda entry: entry.size, default=None)
 
 
-def _cached_models() -> Iterator[ModelEntry]:
-    from huggingface_hub import CacheNotFound, constants, scan_cache_dir
+def needs_of(folder: Path, work: Work, dtype: DType = "auto") -> int:
+    """Bytes of memory that ``work`` takes with the checkpoint in ``folder``, computed in ``dtype``.
 
+    Read from config.json and the headers of the weights. Raises LoadError.
+    """
     try:
-        cache = scan_cache_dir(constants.HF_HUB_CACHE)
-    except CacheNotFound:
-        return
-    for repo in cache.repos:
-        if repo.repo_type != "model" or not repo.revisions:
-            continue
+        raw = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError) as exc:
+        raise CheckpointError("config.json", f"cannot be read ({exc})") from exc
+    if not isinstance(raw, dict):
+        raise CheckpointError("config.json", "must hold a JSON object")
+    config = Gemma4Config.from_dict(raw)
+    size = float_size(dtype)
+    found = device()
+    numerics = Numerics(item=size or 2, on_cpu=found is None or found.backend == "CPU")
+    return footprint(config, weights_of(read_headers(folder), size), numerics, work).total
+
+
+def _entry(name: str, repo: str | None, folder: Path) -> ModelEntry:
+    size = _weight_bytes(folder)
+    complete = is_complete(folder)
+    try:
+        needs = needs_of(folder, COMMON_WORK) if complete else size
+    except LoadError:  # a broken one is listed all the same; loading it says what is wrong
+        needs = size
+    return ModelEntry(
+        name=name,
+        repo=repo,
+        folder=folder,
+        size=size,
+        needs=needs,
+        fits=needs <= model_memory().limit,
+        complete=complete,
+    )
+
+
+def _cached_models() -> Iterator[ModelEntry]:
+    for repo in _repos():
         newest = max(repo.revisions, key=lambda revision: revision.last_modified)
         folder = newest.snapshot_path
-        size = _weight_bytes(folder)
-        if size and _is_gemma4(folder):
-            name = alias_of(repo.repo_id) or repo.repo_id
-            yield ModelEntry(name=name, repo=repo.repo_id, folder=folder, size=size)
+        if _is_gemma4(folder):
+            yield _entry(alias_of(repo.repo_id) or repo.repo_id, repo.repo_id, folder)
+
+
+def _repos() -> Iterator[CachedRepoInfo]:
+    """The models in the cache of which anything can be seen."""
+    from huggingface_hub import CacheNotFound
+
+    try:
+        cache = _scan()
+    except CacheNotFound:
+        return
+    yield from (repo for repo in cache.repos if repo.repo_type == "model" and repo.revisions)
+
+
+def _scan() -> HFCacheInfo:
+    from huggingface_hub import scan_cache_dir
+
+    return scan_cache_dir(cache_folder())
+
+
+def cache_folder() -> Path:
+    """Where the hub's tools keep what they fetch."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Removal:
+    """What taking a repository out of the cache deletes, and how many bytes that frees."""
+
+    repo: str
+    folder: Path
+    size: int
+
+
+def plan_removal(name: str) -> Removal:
+    """What ``g4 models rm NAME`` would delete.
+
+    Raises ModelNotFoundError for what is not in the cache: a built-in model, a folder.
+    """
+    if name in BUILTIN:
+        raise ModelNotFoundError(name, "it is built in and stays; name a model of the hub cache")
+    if entry_of(name) is None and Path(name).expanduser().is_dir():
+        raise ModelNotFoundError(
+            name, "it is a folder, not in the hub cache; folders are yours to delete"
+        )
+    repo = repo_of(name)
+    folder = _root(name, repo)
+    if not folder.is_dir():
+        raise ModelNotFoundError(name, f"{repo} is not in the local cache")
+    return Removal(repo=repo, folder=folder, size=_disk_bytes(folder))
+
+
+def _root(name: str, repo: str) -> Path:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.file_download import repo_folder_name
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as exc:
+        raise ModelNotFoundError(name, "it is no valid repository name") from exc
+    return cache_folder() / repo_folder_name(repo_id=repo, repo_type="model")
+
+
+def remove(removal: Removal) -> None:
+    """Delete a repository from the cache, unfinished downloads included. Raises DownloadError."""
+    import shutil
+
+    from huggingface_hub import CacheNotFound
+
+    try:
+        try:
+            cache = _scan()
+        except CacheNotFound:
+            return
+        # The hub's own way first: it knows what other repositories share. It goes by revisions,
+        # which copies of a repository have in common, so it is shown this one alone.
+        for repo in cache.repos:
+            if repo.repo_path == removal.folder.resolve():
+                hashes = [revision.commit_hash for revision in repo.revisions]
+                replace(cache, repos=frozenset({repo})).delete_revisions(*hashes).execute()
+        if removal.folder.is_dir():
+            shutil.rmtree(removal.folder)
+    except OSError as exc:
+        raise DownloadError(removal.repo, f"cannot be deleted ({exc.strerror or exc})") from exc
+
+
+def _disk_bytes(folder: Path) -> int:
+    """Bytes of the files below ``folder``; links take none."""
+    return sum(
+        path.lstat().st_size
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    )
 
 
 def _weight_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob("model*.safetensors"))
+    return sum(path.stat().st_size for path in folder.glob(WEIGHTS))
 
 
 def _is_gemma4(folder: Path) -> bool:
     try:
-        config = json.loads((folder / "config.json").read_bytes())
+        config: Any = json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError):
         return False
     kind = config.get("model_type") if isinstance(config, dict) else None

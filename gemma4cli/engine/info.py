@@ -1,30 +1,80 @@
-"""What a checkpoint is, without reading its weights."""
+"""What a checkpoint is and what it takes of memory, without reading its weights."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..options import LoadOptions
+from .backend import on_cpu
 from .loading import load_folder
+from .machine import model_memory
+from .memory import (
+    AUDIO_NAMES,
+    VISION_NAMES,
+    CacheSize,
+    Footprint,
+    Numerics,
+    Weights,
+    Work,
+    cache_size,
+    footprint,
+)
+
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+    from .model import LoadedModel
+
+CONTEXTS = (8192, 32768)
+"""Tokens of the runs whose memory is told."""
+
+_CLIP_TOKENS = 750
+"""Soft tokens of half a minute of sound."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelMemory:
+    """What a run of ``tokens`` takes with an image and half a minute of sound, in bytes."""
+
+    tokens: int
+    cache: CacheSize
+    run: Footprint
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelInfo:
-    """``inputs`` are what the model takes; ``context`` is in tokens, ``size`` in bytes."""
+    """``inputs`` are what the model takes; ``context`` is in tokens, ``weights`` in bytes.
+
+    ``parameters`` counts weights as they are meant, not as they are packed. ``stored_layers``
+    have keys and values of their own, ``sliding_layers`` of these hold ``window`` positions at
+    most. ``memory_limit`` is what models may fill on this machine.
+    """
 
     name: str
     folder: Path
     architecture: str
     inputs: tuple[str, ...]
     layers: int
+    stored_layers: int
+    sliding_layers: int
+    window: int
     hidden_size: int
     context: int
     dtype: str
     quantization: tuple[str, ...]
+    parameters: int
     tensors: int
-    size: int
+    weights: Weights
+    memory: tuple[ModelMemory, ...]
+    memory_limit: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of all weights in memory."""
+        return self.weights.total
 
 
 def describe(name: str, folder: Path) -> ModelInfo:
@@ -32,12 +82,11 @@ def describe(name: str, folder: Path) -> ModelInfo:
     from mlx.utils import tree_flatten
 
     model = load_folder(name, folder, LoadOptions())
-    config = model.network.config
+    config, text = model.network.config, model.network.config.text
     kind = "gemma4_unified" if config.unified else "gemma4"
-    if config.text.moe is not None:
-        kind += f", mixture of {config.text.moe.num_experts} experts"
-    parameters = dict(tree_flatten(model.network.parameters()))
-    norm = model.network.language_model.model.norm.weight
+    if text.moe is not None:
+        kind += f", mixture of {text.moe.num_experts} experts"
+    stored = text.layer_types[: text.num_stored_layers]
     return ModelInfo(
         name=name,
         folder=folder,
@@ -47,11 +96,67 @@ def describe(name: str, folder: Path) -> ModelInfo:
             *(("image", "video") if model.processor.sees else ()),
             *(("audio",) if model.processor.hears else ()),
         ),
-        layers=config.text.num_layers,
-        hidden_size=config.text.hidden_size,
-        context=config.text.max_positions,
-        dtype=str(norm.dtype).removeprefix("mlx.core."),
+        layers=text.num_layers,
+        stored_layers=len(stored),
+        sliding_layers=stored.count("sliding_attention"),
+        window=text.sliding_window,
+        hidden_size=text.hidden_size,
+        context=text.max_positions,
+        dtype=str(_computed_in(model)).removeprefix("mlx.core."),
         quantization=tuple(sorted(map(str, model.quantization))),
-        tensors=len(parameters),
-        size=sum(prod(value.shape) * value.dtype.size for value in parameters.values()),
+        parameters=_count(model),
+        tensors=len(tree_flatten(model.network.parameters())),
+        weights=weights_in_memory(model),
+        memory=tuple(_memory(model, tokens) for tokens in CONTEXTS if tokens <= text.max_positions),
+        memory_limit=model_memory().limit,
     )
+
+
+def weights_in_memory(model: LoadedModel) -> Weights:
+    """Bytes of a model's weights once they are computed with."""
+    from mlx.utils import tree_flatten
+
+    sizes = {"text": 0, "vision": 0, "audio": 0}
+    for name, value in tree_flatten(model.network.parameters()):
+        kind = "vision" if name.startswith(VISION_NAMES) else "text"
+        kind = "audio" if name.startswith(AUDIO_NAMES) else kind
+        sizes[kind] += prod(value.shape) * value.dtype.size
+    return Weights(**sizes)
+
+
+def numerics_of(model: LoadedModel) -> Numerics:
+    """How a loaded model computes."""
+    return Numerics(item=_computed_in(model).size, on_cpu=on_cpu())
+
+
+def _computed_in(model: LoadedModel) -> mx.Dtype:
+    return model.network.language_model.model.norm.weight.dtype
+
+
+def _memory(model: LoadedModel, tokens: int) -> ModelMemory:
+    config, numerics = model.network.config, numerics_of(model)
+    work = Work(
+        tokens=tokens,
+        images=(model.processor.config.vision.image_budget,) if model.processor.sees else (),
+        clip_tokens=_CLIP_TOKENS if model.processor.hears else 0,
+    )
+    return ModelMemory(
+        tokens=tokens,
+        cache=cache_size(config.text, tokens, numerics.item),
+        run=footprint(config, weights_in_memory(model), numerics, work),
+    )
+
+
+def _count(model: LoadedModel) -> int:
+    """Parameters of the network; a quantised layer's scales and biases are none."""
+    count = 0
+    for module in model.network.modules():
+        bits = getattr(module, "bits", None)
+        for key, value in module.items():
+            if key.startswith("_") or not hasattr(value, "dtype"):
+                continue
+            if bits is None:
+                count += value.size
+            elif key == "weight":
+                count += value.size * 32 // bits
+    return count

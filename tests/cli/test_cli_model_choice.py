@@ -9,7 +9,9 @@ import pytest
 from cli_runs import Exchange, assert_fails, g4, records
 
 from gemma4cli import api
-from gemma4cli.cli import runner
+from gemma4cli.cli import questions, runner
+from gemma4cli.engine import room
+from gemma4cli.engine.model import LoadedModel
 
 pytestmark = pytest.mark.usefixtures("sent")
 
@@ -118,23 +120,76 @@ def test_removed_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_none_never_answers_from_tiny_unasked(sent: Exchange) -> None:
     result = g4("describe", "a.png")
-    assert_fails(result, 4, "hf download mlx-community/gemma-4-e2b-it-4bit", "-m tiny")
+    assert_fails(result, 4, "g4 models pull e2b", "-m tiny")
     assert sent.parts == []
 
 
+@pytest.fixture
+def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A person can be asked, on a machine for e2b; returns the models that are fetched."""
+    fetched: list[str] = []
+
+    def fetch(name: str, *, quiet: bool = False) -> Path:
+        fetched.append(name)
+        return Path("there")
+
+    monkeypatch.setattr(questions, "is_terminal", lambda stream: True)
+    monkeypatch.setattr(api, "recommended_model", lambda: "e2b")
+    monkeypatch.setattr(runner, "fetch", fetch)
+    return fetched
+
+
 @pytest.mark.parametrize(
-    ("answer", "code"), [("y\n", 0), ("Yes\n", 0), ("n\n", 4), ("\n", 4), ("", 4)]
+    ("answers", "code"), [("n\ny\n", 0), ("\nYes\n", 0), ("n\nn\n", 4), ("\n\n", 4), ("", 4)]
 )
-def test_none_at_a_terminal_asks(
-    monkeypatch: pytest.MonkeyPatch, sent: Exchange, answer: str, code: int
+def test_none_at_a_terminal_offers_tiny(
+    at_a_terminal: list[str], sent: Exchange, answers: str, code: int
 ) -> None:
-    monkeypatch.setattr(runner, "is_terminal", lambda stream: True)
-    result = g4("describe", "a.png", stdin=answer)
+    result = g4("describe", "a.png", stdin=answers)
     assert result.exit_code == code
     assert result.stdout == ("Done.\n" if code == 0 else "")
-    assert "hf download mlx-community/gemma-4-e2b-it-4bit" in result.stderr
     assert "tiny" in result.stderr
     assert len(sent.parts) == (1 if code == 0 else 0)
+    assert at_a_terminal == []
+
+
+def test_none_at_a_terminal_says_what_it_would_fetch(at_a_terminal: list[str]) -> None:
+    stderr = g4("describe", "a.png", stdin="").stderr
+    for said in ("mlx-community/gemma-4-e2b-it-4bit", "3.55 GB", str(api.cache_folder())):
+        assert said in stderr
+
+
+def test_none_at_a_terminal_fetches_after_a_yes(
+    at_a_terminal: list[str], sent: Exchange, monkeypatch: pytest.MonkeyPatch, tiny: LoadedModel
+) -> None:
+    monkeypatch.setattr(api, "require_memory", lambda name, dtype: None)
+    monkeypatch.setattr(api, "load", lambda name, **rest: tiny)
+    result = g4("describe", "a.png", stdin="y\n")
+    assert (result.exit_code, result.stdout) == (0, "Done.\n")
+    assert at_a_terminal == ["e2b"]
+
+
+def test_offline_offers_no_download(at_a_terminal: list[str]) -> None:
+    result = g4("describe", "a.png", "--offline", stdin="y\n")
+    assert (result.exit_code, result.stdout) == (0, "Done.\n")
+    assert at_a_terminal == []
+
+
+def test_a_small_machine_is_offered_tiny_alone(
+    at_a_terminal: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "recommended_model", lambda: None)
+    result = g4("describe", "a.png", stdin="y\n")
+    assert (result.exit_code, result.stdout) == (0, "Done.\n")
+    assert at_a_terminal == []
+
+
+def test_model_without_room_is_refused(monkeypatch: pytest.MonkeyPatch, sent: Exchange) -> None:
+    monkeypatch.setattr(room, "obtainable", lambda: 10**6)
+    assert_fails(g4("describe", "a.png", "-m", "tiny"), 4, "GB of memory", "G4_IGNORE_MEMORY=1")
+    assert sent.parts == []
+    monkeypatch.setenv("G4_IGNORE_MEMORY", "1")
+    assert g4("describe", "a.png", "-m", "tiny").exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -150,8 +205,3 @@ def test_broken_settings(tmp_path: Path, content: bytes, problem: str) -> None:
     path = tmp_path / ".g4.toml"
     path.write_bytes(content)
     assert_fails(g4("describe", "a.png"), 2, f"{path}: {problem}")
-
-
-def test_broken_settings_do_not_matter_where_a_model_is_named(tmp_path: Path) -> None:
-    (tmp_path / ".g4.toml").write_text("model = ")
-    assert model_used("-m", "tiny") == "tiny"

@@ -9,22 +9,57 @@ import pytest
 from cli_runs import PARITY, assert_fails, g4, records
 
 import gemma4cli
+from gemma4cli.engine import hub
+from gemma4cli.engine.machine import Memory
 
 TINY = Path(gemma4cli.__file__).parent / "builtin" / "tiny"
 
 
 def test_list() -> None:
     result = g4("models", "list")
-    assert (result.exit_code, result.stderr) == (0, "")
-    (line,) = result.stdout.splitlines()
-    assert line.split() == ["tiny", "7.2", "MB", "built", "in"]
+    assert result.exit_code == 0
+    head, line = result.stdout.splitlines()
+    assert head.split() == ["NAME", "SIZE", "MEMORY", "FITS", "FROM"]
+    assert line.startswith("tiny ") and line.endswith("built in")
+    assert line.split()[1:3] == ["7.2", "MB"] and line.split()[5] == "yes"
+
+
+def test_list_says_how_it_estimates() -> None:
+    stderr = g4("models", "list").stderr
+    assert "estimate" in stderr and "models may fill" in stderr
 
 
 def test_list_as_json() -> None:
     size = (TINY / "model.safetensors").stat().st_size
-    assert records(g4("models", "list", "--json")) == [
-        {"name": "tiny", "repo": None, "path": str(TINY), "bytes": size}
-    ]
+    result = g4("models", "list", "--json")
+    (record,) = records(result)
+    assert record.pop("memory_bytes") > size
+    assert record == {
+        "name": "tiny",
+        "repo": None,
+        "path": str(TINY),
+        "bytes": size,
+        "fits": True,
+        "complete": True,
+    }
+    assert result.stderr == ""
+
+
+def test_list_of_all_has_every_alias() -> None:
+    aliases = {line.split()[0] for line in g4("models", "list", "--all").stdout.splitlines()}
+    assert {"tiny", "e2b", "e2b:8bit", "e4b", "12b", "26b", "31b"} <= aliases
+
+
+def test_list_of_all_tells_what_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Memory(total=8 * 10**9, free=10**9, limit=5 * 10**9)
+    monkeypatch.setattr(hub, "model_memory", lambda: memory)
+    fits = {r["name"]: r["fits"] for r in records(g4("models", "list", "--all", "--json"))}
+    assert fits["e2b"] and not fits["e4b"]
+
+
+def test_list_fits_80_columns() -> None:
+    lines = g4("models", "list", "--all").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
 
 
 def test_path() -> None:
@@ -38,13 +73,18 @@ def test_path_of_a_folder_is_the_folder(tmp_path: Path) -> None:
 def test_info() -> None:
     result = g4("models", "info", "tiny")
     assert (result.exit_code, result.stderr) == (0, "")
-    rows = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+    lines = result.stdout.splitlines()
+    rows = {line[:13].strip(): line[14:] for line in lines if line[:13].strip()}
     assert rows["name"] == "tiny"
     assert rows["path"] == str(TINY)
     assert rows["inputs"] == "text, image, video, audio"
     assert rows["layers"] == "6 of width 128"
     assert rows["context"] == "8,192 tokens"
     assert rows["quantised"] == "no"
+    assert rows["cache"] == "3 layers hold 256 tokens at most, 1 hold all, 2 share theirs"
+    assert rows["parameters"].endswith(" million")
+    assert rows["8,192 tokens"].startswith("about ")
+    assert "this machine" in rows
 
 
 def test_info_as_json() -> None:
@@ -54,6 +94,7 @@ def test_info_as_json() -> None:
         "path",
         "architecture",
         "inputs",
+        "parameters",
         "layers",
         "hidden_size",
         "context",
@@ -61,12 +102,23 @@ def test_info_as_json() -> None:
         "quantization",
         "tensors",
         "bytes",
+        "memory",
+        "memory_limit",
     ]
     assert (info["layers"], info["hidden_size"], info["context"]) == (6, 128, 8192)
     assert info["dtype"] in ("bfloat16", "float32")  # by the device
     assert info["quantization"] == []
     config = json.loads((TINY / "config.json").read_bytes())
     assert info["architecture"] == config["model_type"]
+
+
+def test_info_adds_up() -> None:
+    (info,) = records(g4("models", "info", "tiny", "--json"))
+    (memory,) = info["memory"]
+    assert memory["tokens"] == 8192
+    assert memory["weights"] + memory["towers"] == info["bytes"]
+    cache = memory["cache_sliding"] + memory["cache_full"]
+    assert memory["total"] > info["bytes"] + cache + memory["activations"] * 0.9
 
 
 @pytest.mark.parametrize("size", ["26b", "31b"])
@@ -78,7 +130,7 @@ def test_info_says_what_a_model_cannot_take(size: str) -> None:
 @pytest.mark.parametrize("command", ["path", "info"])
 def test_alias_that_is_not_in_the_cache(command: str) -> None:
     result = g4("models", command, "e2b")
-    assert_fails(result, 4, "hf download mlx-community/gemma-4-e2b-it-4bit")
+    assert_fails(result, 4, "g4 models pull e2b")
 
 
 @pytest.mark.parametrize("command", ["path", "info"])

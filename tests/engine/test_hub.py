@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
 
 from gemma4cli.engine import hub
-from gemma4cli.engine.catalog import BUILTIN, CATALOG, alias_of, entry_of
+from gemma4cli.engine.catalog import (
+    BUILTIN,
+    CATALOG,
+    alias_of,
+    entry_of,
+    largest_within,
+    recommended,
+)
+from gemma4cli.engine.machine import Memory
 from gemma4cli.errors import ModelNotFoundError
 
 E2B = "mlx-community/gemma-4-e2b-it-4bit"
@@ -60,9 +67,9 @@ def test_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("e2b", f"hf download {E2B}"),
-        ("e2b:8bit", "hf download mlx-community/gemma-4-e2b-it-8bit"),
-        ("someone/model", "hf download someone/model"),
+        ("e2b", f"{E2B} is not in the local cache; fetch it with: g4 models pull e2b"),
+        ("e2b:8bit", "g4 models pull e2b:8bit"),
+        ("someone/model", "g4 models pull someone/model"),
         ("e2b:9bit", "e2b comes as 4bit, 5bit, 6bit, 8bit, mxfp4, mxfp8, bf16"),
         ("tinny", "did you mean tiny?"),
         ("./nowhere", "name a folder, a hub id or an alias"),
@@ -84,12 +91,14 @@ def test_available(cache: Path) -> None:
     (put(cache, "someone/headless") / "model.safetensors").unlink()
     entries = hub.available()
     assert [(e.name, e.repo, e.size) for e in entries[1:]] == [
+        ("someone/headless", "someone/headless", 0),
         ("e2b", E2B, 20),
         ("google/gemma-4-E4B-it", "google/gemma-4-E4B-it", 30),
         ("someone/unified", "someone/unified", 40),
     ]
+    assert [e.complete for e in entries] == [True, False, True, True, True]
     assert (entries[0].name, entries[0].repo) == ("tiny", None)
-    assert all(hub.resolve(entry.name) == entry.folder for entry in entries)
+    assert all(hub.resolve(entry.name) == entry.folder for entry in entries if entry.complete)
 
 
 def test_nothing_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,13 +109,105 @@ def test_nothing_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_largest_that_fits(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The largest that leaves room, never the built-in one."""
-    monkeypatch.setattr(os, "sysconf", lambda name: 100 if name == "SC_PHYS_PAGES" else 10)
+    memory = Memory(total=1000, free=900, limit=700)
+    monkeypatch.setattr(hub, "model_memory", lambda: memory)
     put(cache, "someone/huge", size=701)
     assert hub.largest_that_fits() is None
     put(cache, "someone/fitting", size=700)
     put(cache, E2B, size=20)
     entry = hub.largest_that_fits()
     assert entry is not None and entry.name == "someone/fitting"
+
+
+def test_published_models_are_widened_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bfloat16 becomes float32 there; packed weights stay as they are."""
+    needs = {}
+    for size in (4, None):
+        monkeypatch.setattr(hub, "float_size", lambda size=size: size)
+        needs[size] = {model.name: model.needs for model in hub.published()}
+    assert needs[4]["e2b:bf16"] - needs[None]["e2b:bf16"] == entry_of("e2b:bf16").bytes  # type: ignore[union-attr]
+    assert needs[4]["e2b"] == needs[None]["e2b"]
+
+
+def test_what_a_model_needs_is_more_than_its_weights() -> None:
+    (tiny, *_) = hub.available()
+    assert tiny.needs > tiny.size and tiny.fits
+
+
+def test_incomplete_shards(cache: Path) -> None:
+    folder = put(cache, E2B)
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelNotFoundError, match="not downloaded to the end"):
+        hub.resolve("e2b")
+    (folder / "model-2.safetensors").write_bytes(b"")
+    assert hub.resolve("e2b") == folder
+
+
+def test_removal_frees_what_was_told(cache: Path) -> None:
+    """And nothing of a copy, which has the same revision."""
+    put(cache, E2B, size=5000)
+    put(cache, "someone/copy")
+    removal = hub.plan_removal("e2b")
+    assert removal.size > 5000
+    hub.remove(removal)
+    assert not removal.folder.exists()
+    assert [entry.name for entry in hub.available()] == ["tiny", "someone/copy"]
+
+
+def test_removal_of_what_was_only_begun(cache: Path) -> None:
+    blobs = cache / "models--someone--model" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / "ab.incomplete").write_bytes(b"12345")
+    removal = hub.plan_removal("someone/model")
+    assert removal.size == 5
+    hub.remove(removal)
+    assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("tiny", "it is built in and stays"),
+        ("e2b", "is not in the local cache"),
+        ("./mine", "folders are yours to delete"),
+        ("mine/model", "folders are yours to delete"),
+        ("../hub", "folders are yours to delete"),
+        ("a b/c", "no valid repository name"),
+    ],
+)
+def test_nothing_else_is_removed(
+    name: str, hint: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here" / "mine" / "model").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ModelNotFoundError) as caught:
+        hub.plan_removal(name)
+    assert hint in str(caught.value)
+    assert cache.is_dir()
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("gibibytes", "alias"),
+    [(4, None), (7.6, "e2b"), (16, "e4b"), (23.5, "12b"), (32, "26b"), (64, "31b")],
+)
+def test_recommended_by_memory(gibibytes: float, alias: str | None) -> None:
+    assert recommended(int(gibibytes * GIB), on_cpu=False) == alias
+
+
+def test_a_cpu_gets_the_smallest() -> None:
+    assert recommended(64 * GIB, on_cpu=True) == "e2b"
+    assert recommended(4 * GIB, on_cpu=True) is None
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "alias"), [(4, None), (5, "e2b"), (8, "12b"), (17, "26b"), (100, "31b")]
+)
+def test_largest_within(gigabytes: float, alias: str | None) -> None:
+    assert largest_within(int(gigabytes * 1e9)) == alias
 
 
 def test_catalog() -> None:

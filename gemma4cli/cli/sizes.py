@@ -1,0 +1,13 @@
+"""Bytes as people read them."""
+
+from __future__ import annotations
+
+
+def size_text(count: int) -> str:
+    """ "3.55 GB": in powers of ten, as the hub counts."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.2f} GB"

@@ -1,0 +1,1 @@
+"""What this machine can run: facts about it, and a trial of the built-in model."""

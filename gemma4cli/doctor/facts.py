@@ -1,0 +1,189 @@
+"""Facts about this machine that decide what g4 can run on it, and how fast."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from .. import __version__, api
+from ..engine.machine import device, fast_blas, model_memory
+from ..errors import BackendMissingError, MicrophoneError
+from .findings import Finding
+
+_PACKAGES = ("mlx", "mlx-lm", "tokenizers", "huggingface-hub", "numpy", "pillow", "av", "soxr")
+_LITTLE_DISK = 5_000_000_000
+_LITTLE_MEMORY = 6_000_000_000
+"""Bytes below which not even the smallest published model has room."""
+
+
+def facts() -> Iterator[Finding]:
+    """Everything that can be told without running a model, in the order in which it is shown."""
+    yield Finding(name="g4", value=__version__)
+    yield _python()
+    yield _packages()
+    yield _ffmpeg()
+    yield _backend()
+    yield from _blas()
+    yield _cores()
+    yield _memory()
+    yield _cache()
+    yield _models()
+    yield _microphones()
+    yield _heif()
+
+
+def _python() -> Finding:
+    return Finding(
+        name="Python",
+        value=f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+    )
+
+
+def _packages() -> Finding:
+    there, missing = [], []
+    for name in _PACKAGES:
+        try:
+            there.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        return Finding(
+            name="packages",
+            value=f"missing: {', '.join(missing)}",
+            state="problem",
+            advice="install g4 again: pip install --force-reinstall gemma4cli",
+        )
+    return Finding(name="packages", value=", ".join(there))
+
+
+def _ffmpeg() -> Finding:
+    try:
+        import av
+    except ImportError as exc:
+        return Finding(
+            name="FFmpeg",
+            value=f"cannot be loaded ({exc})",
+            state="problem",
+            advice="audio and video need PyAV: pip install --force-reinstall av",
+        )
+    numbers = av.library_versions
+    libraries = ("libavcodec", "libavformat")
+    shown = [f"{name} {'.'.join(map(str, numbers[name]))}" for name in libraries if name in numbers]
+    return Finding(name="FFmpeg", value=", ".join(shown))
+
+
+def _backend() -> Finding:
+    from ..engine.backend import require_backend
+
+    try:
+        require_backend()
+    except BackendMissingError as exc:
+        return Finding(name="backend", value=str(exc), state="problem", advice=_install())
+    found = device()
+    assert found is not None, "mlx was imported"
+    if found.backend == "CPU":
+        return Finding(
+            name="backend",
+            value=f"CPU, {found.name}",
+            state="note",
+            advice="models of Gemma's size are slow on a CPU; MLX is made for Apple silicon and "
+            "also runs on NVIDIA cards: pip install 'gemma4cli[cuda]'",
+        )
+    return Finding(name="backend", value=f"{found.backend}, {found.name}")
+
+
+def _install() -> str:
+    return "pip install 'gemma4cli[cpu]' for a CPU, 'gemma4cli[cuda]' for an NVIDIA card"
+
+
+def _blas() -> Iterator[Finding]:
+    """Only Linux's CPU backend multiplies with a BLAS of the system's."""
+    found = device()
+    if sys.platform != "linux" or found is None or found.backend != "CPU":
+        return
+    name = fast_blas()
+    if name is None:
+        yield Finding(
+            name="BLAS",
+            value="MLX's own, dozens of times slower on prompts and pictures",
+            state="note",
+            advice="install OpenBLAS (Debian, Ubuntu: apt install libopenblas0); g4 finds it",
+        )
+    else:
+        yield Finding(name="BLAS", value=name)
+
+
+def _cores() -> Finding:
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return Finding(name="cores", value=str(usable))
+
+
+def _memory() -> Finding:
+    memory = model_memory()
+    value = (
+        f"{memory.total / 1e9:.1f} GB, {memory.free / 1e9:.1f} GB free; models may fill "
+        f"{memory.limit / 1e9:.1f} GB"
+    )
+    if memory.limit < _LITTLE_MEMORY:
+        advice = "too little for a published model; the built-in one runs"
+        return Finding(name="memory", value=value, state="note", advice=advice)
+    return Finding(name="memory", value=value)
+
+
+def _cache() -> Finding:
+    folder = api.cache_folder()
+    free = shutil.disk_usage(_nearest(folder)).free
+    value = f"{folder}, {free / 1e9:.1f} GB free"
+    if not os.access(_nearest(folder), os.W_OK):
+        advice = "it cannot be written to: set HF_HUB_CACHE to a folder of yours"
+        return Finding(name="cache", value=value, state="note", advice=advice)
+    if free < _LITTLE_DISK:
+        advice = "too little for a model: make room, or set HF_HUB_CACHE to another disk"
+        return Finding(name="cache", value=value, state="note", advice=advice)
+    return Finding(name="cache", value=value)
+
+
+def _nearest(folder: Path) -> Path:
+    """``folder``, or what is there of the way to it."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _models() -> Finding:
+    cached = [entry for entry in api.list_models() if entry.repo is not None and entry.complete]
+    if not cached:
+        alias = api.recommended_model()
+        advice = f"g4 models pull {alias}" if alias else "the built-in toy is all that fits here"
+        return Finding(name="models", value="none cached", state="note", advice=advice)
+    default = api.default_model()
+    names = ", ".join(entry.name for entry in cached)
+    if default is None:
+        advice = "none fits the memory; g4 models list --all shows smaller ones"
+        return Finding(name="models", value=names, state="note", advice=advice)
+    return Finding(name="models", value=f"{names}; without -m it is {default}")
+
+
+def _microphones() -> Finding:
+    from ..media.microphone import list_devices
+
+    try:
+        devices = list_devices()
+    except MicrophoneError as exc:
+        return Finding(name="microphone", value="none", state="note", advice=exc.problem)
+    if not devices:
+        advice = "for g4 transcribe --mic, connect one or start the sound server"
+        return Finding(name="microphone", value="none", state="note", advice=advice)
+    names = (f"{device.name}{' (default)' * device.is_default}" for device in devices)
+    return Finding(name="microphone", value=", ".join(names))
+
+
+def _heif() -> Finding:
+    if find_spec("pillow_heif") is None:
+        advice = "for HEIC photos: pip install 'gemma4cli[heif]'"
+        return Finding(name="HEIC", value="not installed", state="note", advice=advice)
+    return Finding(name="HEIC", value=f"pillow-heif {version('pillow-heif')}")

@@ -1,0 +1,63 @@
+"""A picture, a sound and a clip for the built-in model, made in memory as files' bytes."""
+
+from __future__ import annotations
+
+import io
+import wave
+from fractions import Fraction
+
+import av
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+SAMPLE_RATE = 16_000
+_SIDE = 192
+_FRAMES = 8
+_RED, _BLUE, _WHITE = (220, 30, 30), (30, 60, 220), (255, 255, 255)
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def _circle(colour: tuple[int, int, int], row: float, column: float) -> Pixels:
+    """A filled circle on white ``[H, W, 3]``; its centre in shares of the sides."""
+    ys, xs = np.mgrid[0:_SIDE, 0:_SIDE] / _SIDE
+    inside = (ys - row) ** 2 + (xs - column) ** 2 < 0.15**2
+    return np.where(inside[..., None], colour, _WHITE).astype(np.uint8)
+
+
+def picture() -> bytes:
+    """A red circle at the top left, as PNG."""
+    out = io.BytesIO()
+    Image.fromarray(_circle(_RED, 0.25, 0.25)).save(out, "PNG")
+    return out.getvalue()
+
+
+def sound() -> bytes:
+    """A second and a half of a voice-like hum, as WAV."""
+    seconds = np.arange(int(1.5 * SAMPLE_RATE)) / SAMPLE_RATE
+    overtones = sum(np.sin(2 * np.pi * 140 * k * seconds) / k for k in range(1, 12))
+    syllables = np.clip(np.sin(2 * np.pi * 3 * seconds), 0, None)
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes((6000 * overtones * syllables).astype("<i2").tobytes())
+    return out.getvalue()
+
+
+def clip() -> bytes:
+    """Two seconds of a blue circle at the bottom right, as MPEG-4 video."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp4") as file:
+        # The one encoder that every FFmpeg has.
+        track = file.add_stream("mpeg4", rate=Fraction(_FRAMES // 2))
+        track.width = track.height = _SIDE
+        track.pix_fmt = "yuv420p"
+        frame = av.VideoFrame.from_ndarray(_circle(_BLUE, 0.75, 0.75), format="rgb24")
+        for i in range(_FRAMES):
+            frame.pts = i
+            file.mux(track.encode(frame))
+        file.mux(track.encode())
+    return out.getvalue()

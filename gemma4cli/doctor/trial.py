@@ -1,0 +1,75 @@
+"""The built-in model end to end: loaded, and asked about text, a picture, a sound and a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from .. import api
+from ..errors import Gemma4Error
+from ..options import GenerateOptions
+from ..prompts import DESCRIBE_IMAGE, DESCRIBE_VIDEO, transcription
+from .findings import Finding
+
+if TYPE_CHECKING:
+    from ..engine.model import LoadedModel
+
+MODEL = "tiny"
+_SLOW_SECONDS = 10.0
+"""An answer of the built-in model that takes longer says that real ones will take minutes."""
+_GREEDY = GenerateOptions(max_tokens=24, temperature=0.0)
+_LISTEN = transcription()
+
+
+def trial() -> Iterator[Finding]:
+    """Load the model and put something of every kind to it; what fails first ends it."""
+    started = perf_counter()
+    try:
+        model = api.load(MODEL)
+    except (Gemma4Error, ImportError, OSError) as exc:
+        yield _failed("load", exc)
+        return
+    yield Finding(name="load", value=MODEL, seconds=perf_counter() - started)
+    for name, ask in _questions(model).items():
+        yield _asked(name, ask)
+
+
+def _questions(model: LoadedModel) -> dict[str, Callable[[], str]]:
+    def about(prompt: str, kind: str, make: str) -> Callable[[], str]:
+        def ask() -> str:
+            from . import samples
+
+            media: dict[str, Any] = {kind: [getattr(samples, make)()]}
+            return api.generate(model, prompt, options=_GREEDY, **media)
+
+        return ask
+
+    return {
+        "text": partial(api.generate, model, "Hello!", options=_GREEDY),
+        "picture": about(DESCRIBE_IMAGE, "images", "picture"),
+        "sound": about(_LISTEN, "audio", "sound"),
+        "video": about(DESCRIBE_VIDEO, "videos", "clip"),
+    }
+
+
+def _asked(name: str, ask: Callable[[], str]) -> Finding:
+    started = perf_counter()
+    try:
+        answer = ask()
+    except (Gemma4Error, ImportError, OSError) as exc:
+        return _failed(name, exc)
+    seconds = perf_counter() - started
+    if not answer.strip():
+        advice = "the built-in model should always answer: install g4 again"
+        return Finding(name=name, value="no answer", state="problem", advice=advice)
+    if seconds > _SLOW_SECONDS:
+        advice = "slow, see the notes on the backend above; is the machine busy?"
+        return Finding(name=name, value=answer, state="note", advice=advice, seconds=seconds)
+    return Finding(name=name, value=answer, seconds=seconds)
+
+
+def _failed(name: str, error: Exception) -> Finding:
+    advice = "install g4 again; if it stays, report it with what g4 --debug shows"
+    return Finding(name=name, value=" ".join(str(error).split()), state="problem", advice=advice)

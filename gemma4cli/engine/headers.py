@@ -1,0 +1,90 @@
+"""The tensors of safetensors files, from their headers; no weight is read and no mlx is needed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from ..errors import CheckpointError
+
+INDEX = "model.safetensors.index.json"
+_MOST_BYTES = 100_000_000
+"""Of a header, as the format has it; anything longer is no header."""
+_ITEM_SIZES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4}
+_ITEM_SIZES |= {"F16": 2, "BF16": 2, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+_FLOATS = ("F64", "F32", "F16", "BF16")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TensorHeader:
+    """A tensor as its file lists it; ``dtype`` in the format's words, "BF16"."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        return prod(self.shape)
+
+    def size(self, float_size: int | None = None) -> int:
+        """Bytes, those of a floating-point number being ``float_size``, or the file's own."""
+        item = _ITEM_SIZES.get(self.dtype, 1)
+        if float_size is not None and self.dtype in _FLOATS:
+            item = float_size
+        return self.count * item
+
+
+TensorHeaders = Mapping[str, TensorHeader]
+
+
+def weight_names(folder: Path) -> list[str]:
+    """The files that hold the weights: those of the index, or all ``model*.safetensors``.
+
+    Files of the index are named whether they are there or not.
+    """
+    try:
+        index = json.loads((folder / INDEX).read_bytes())
+    except FileNotFoundError:
+        return sorted(path.name for path in folder.glob("model*.safetensors"))
+    except (OSError, ValueError) as exc:
+        raise CheckpointError(INDEX, f"cannot be read ({exc})") from exc
+    names = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(names, dict):
+        raise CheckpointError(INDEX, "has no 'weight_map'")
+    return sorted(set(map(str, names.values())))
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether all files of the weights are there."""
+    try:
+        names = weight_names(folder)
+    except CheckpointError:
+        return False
+    return bool(names) and all((folder / name).is_file() for name in names)
+
+
+def read_headers(folder: Path) -> dict[str, TensorHeader]:
+    """Every tensor of a checkpoint folder by its name. Raises CheckpointError."""
+    result: dict[str, TensorHeader] = {}
+    for name in weight_names(folder):
+        for tensor, entry in _header(folder / name).items():
+            if tensor != "__metadata__":
+                result[tensor] = TensorHeader(dtype=entry["dtype"], shape=tuple(entry["shape"]))
+    return result
+
+
+def _header(path: Path) -> dict[str, dict[str, object]]:
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > _MOST_BYTES:
+                raise CheckpointError(path.name, "is no safetensors file")
+            header = json.loads(file.read(length))
+    except (OSError, ValueError) as exc:
+        raise CheckpointError(path.name, f"cannot be read ({exc})") from exc
+    if not isinstance(header, dict):
+        raise CheckpointError(path.name, "is no safetensors file")
+    return header

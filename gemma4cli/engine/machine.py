@@ -1,0 +1,158 @@
+"""What this machine has: memory for models, processors, disk. Asks the system itself."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Literal
+
+from ..errors import BackendMissingError
+from ..options import DType
+from .backend import _FAST_BLAS as FAST_BLAS
+from .backend import require_backend
+
+Backend = Literal["Metal", "CUDA", "CPU"]
+
+_CPU_SHARE = 0.7
+"""Of a machine's memory that a model may fill where nothing recommends a limit."""
+_CGROUPS = (
+    ("/sys/fs/cgroup", "memory.max", "memory.current"),
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
+"""Folders, limits and uses of control groups, in versions 2 and 1."""
+_PAGES_FREE = ("free", "inactive", "speculative", "purgeable")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Memory:
+    """Bytes of the memory that weights lie in.
+
+    ``limit`` is what models may fill at most, ``free`` what could be taken right now. On Metal
+    other programs make room, so there ``free`` is told to people and refuses nothing.
+    """
+
+    total: int
+    free: int
+    limit: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Device:
+    """What MLX computes on, by its name and its maker's."""
+
+    backend: Backend
+    name: str
+
+
+def device() -> Device | None:
+    """The device, or None where MLX has no backend."""
+    try:
+        require_backend()  # never mlx alone: a fast BLAS has to come first
+    except BackendMissingError:
+        return None
+    mx = import_module("mlx.core")
+    backend: Backend = "CPU"
+    if mx.default_device() != mx.Device(mx.cpu):
+        backend = "Metal" if mx.metal.is_available() else "CUDA"
+    name = mx.device_info().get("device_name") or mx.device_info().get("architecture")
+    return Device(backend=backend, name=str(name or "unknown"))
+
+
+def fast_blas() -> str | None:
+    """The library that MLX's CPU backend multiplies with in place of its own; only on Linux."""
+    for name in FAST_BLAS:
+        try:
+            ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+        except OSError:
+            continue
+        return name
+    return None
+
+
+def float_size(dtype: DType = "auto") -> int | None:
+    """Bytes of a floating-point number of weights that load as ``dtype``; None is their own."""
+    if dtype != "auto":
+        return 4 if dtype == "float32" else 2
+    found = device()
+    return 4 if found is None or found.backend == "CPU" else None
+
+
+def model_memory() -> Memory:
+    """The memory that models have here."""
+    total, free = system_memory()
+    found = device()
+    if found is None or found.backend == "CPU":
+        return Memory(total=total, free=free, limit=int(_CPU_SHARE * total))
+    info = import_module("mlx.core").device_info()
+    if found.backend == "Metal":
+        limit = int(info.get("max_recommended_working_set_size") or _CPU_SHARE * total)
+        return Memory(total=total, free=free, limit=limit)
+    total = int(info.get("total_memory") or info.get("memory_size") or total)
+    return Memory(total=total, free=int(info.get("free_memory") or total), limit=total)
+
+
+def taken() -> int:
+    """Bytes that MLX holds in this process already, in use or for the next to use."""
+    mx = import_module("mlx.core")
+    return int(mx.get_active_memory()) + int(mx.get_cache_memory())
+
+
+def system_memory() -> tuple[int, int]:
+    """Bytes of memory in all, and those that a program could take now; a container's, in one."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = _mac_free() if sys.platform == "darwin" else _linux_free()
+    if free is None:
+        free = total
+    for limit, used in _cgroup_limits():
+        total, free = min(total, limit), min(free, max(0, limit - used))
+    return total, min(free, total)
+
+
+def _linux_free(path: Path = Path("/proc/meminfo")) -> int | None:
+    match = re.search(r"^MemAvailable:\s+(\d+) kB", _text(path), re.MULTILINE)
+    return int(match.group(1)) * 1024 if match else None
+
+
+def _cgroup_limits(root: Path = Path("/")) -> list[tuple[int, int]]:
+    """Limit and use, in bytes, of every control group that bounds this process."""
+    found = []
+    for folder, limit, used in _CGROUPS:
+        base = root / folder.lstrip("/")
+        numbers = [_text(base / name).strip() for name in (limit, used)]
+        cached = re.search(r"^(?:total_)?inactive_file (\d+)", _text(base / "memory.stat"), re.M)
+        if all(number.isdigit() for number in numbers):
+            free_again = int(cached.group(1)) if cached else 0
+            found.append((int(numbers[0]), max(0, int(numbers[1]) - free_again)))
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _mac_free() -> int | None:
+    try:
+        done = subprocess.run(
+            ["/usr/bin/vm_stat"], capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return free_of_vm_stat(done.stdout)
+
+
+def free_of_vm_stat(text: str) -> int | None:
+    """Bytes that macOS could hand out, by what its ``vm_stat`` prints."""
+    page = re.search(r"page size of (\d+) bytes", text)
+    pages = {name: int(count) for name, count in re.findall(r"^Pages (\w+):\s+(\d+)\.", text, re.M)}
+    if page is None or "free" not in pages:
+        return None
+    return int(page.group(1)) * sum(pages.get(name, 0) for name in _PAGES_FREE)

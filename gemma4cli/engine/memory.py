@@ -1,0 +1,182 @@
+"""What a run takes of memory, told before it runs.
+
+Pure arithmetic on a config and on lists of tensors, in bytes: weights and key/value cache are
+exact, activations a bound that was fitted to measured peaks (tests/engine/test_memory.py). Knows
+no machine, no files and no mlx.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..models.config import AudioConfig, Gemma4Config, TextConfig, UnifiedVisionConfig, VisionConfig
+from .headers import TensorHeaders
+
+_CACHE_STEP = 256
+"""Positions by which a cache grows."""
+VISION_NAMES = ("vision_tower.", "vision_embedder.", "embed_vision.")
+AUDIO_NAMES = ("audio_tower.", "embed_audio.")
+_FUSED_HEADS = (64, 80, 128)
+"""Head sizes for which a GPU attends without holding all attention weights."""
+PATCHES_AT_ONCE = 4096
+"""Patches of equal images that engine/encode.py sends through the tower together."""
+_LAYERS_IN_FLIGHT = 2
+"""Layers whose intermediate results may be alive together: mlx runs ahead of what it computes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Weights:
+    """Bytes of the language model and of what turns images and sound into its soft tokens."""
+
+    text: int
+    vision: int
+    audio: int
+
+    @property
+    def total(self) -> int:
+        return self.text + self.vision + self.audio
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Numerics:
+    """How a device computes. ``item`` is the size of a number in bytes."""
+
+    item: int
+    on_cpu: bool
+
+    def holds_attention(self, head_dim: int) -> bool:
+        """Whether the weights of all pairs of tokens are in memory at once."""
+        return self.on_cpu or head_dim not in _FUSED_HEADS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """What a run has to do.
+
+    ``tokens`` are those of prompt and answer together, ``images`` the soft tokens of each image
+    or frame, ``clip_tokens`` those of the clips that go through the tower together.
+    """
+
+    tokens: int
+    step: int = 512
+    images: tuple[int, ...] = ()
+    clip_tokens: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Footprint:
+    """Bytes at the height of a run: what stays, and the largest of what comes and goes."""
+
+    text: int
+    towers: int
+    cache: int
+    working: int
+
+    @property
+    def total(self) -> int:
+        return self.text + self.towers + self.cache + self.working
+
+
+def weights_of(tensors: TensorHeaders, float_size: int | None) -> Weights:
+    """Bytes of a checkpoint's tensors; ``float_size`` as in ``TensorHeader.size``."""
+    sizes = {"text": 0, "vision": 0, "audio": 0}
+    for name, tensor in tensors.items():
+        bare = name.removeprefix("model.")
+        kind = "vision" if bare.startswith(VISION_NAMES) else "text"
+        kind = "audio" if bare.startswith(AUDIO_NAMES) else kind
+        sizes[kind] += tensor.size(float_size)
+    return Weights(**sizes)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CacheSize:
+    """Bytes of keys and values by the kind of layer."""
+
+    sliding: int
+    full: int
+
+    @property
+    def total(self) -> int:
+        return self.sliding + self.full
+
+
+def cache_size(text: TextConfig, tokens: int, item: int, step: int = 0) -> CacheSize:
+    """The key/value cache of ``tokens`` positions.
+
+    Sliding layers hold the window at most, and while a chunk of ``step`` is read, that chunk
+    besides. Layers that share their keys and values hold nothing.
+    """
+    grown = -(-tokens // _CACHE_STEP) * _CACHE_STEP
+    held = min(grown, text.sliding_window) + min(step, max(0, grown - text.sliding_window))
+    stored = text.layer_types[: text.num_stored_layers]
+    full = stored.count("full_attention")
+    heads = text.num_global_kv_heads if text.k_eq_v else None
+    return CacheSize(
+        sliding=2 * item * held * (len(stored) - full) * text.num_kv_heads * text.head_dim,
+        full=2 * item * grown * full * (heads or text.num_kv_heads) * text.global_head_dim,
+    )
+
+
+def footprint(config: Gemma4Config, weights: Weights, numerics: Numerics, work: Work) -> Footprint:
+    """What a run takes. Towers that have nothing to do stay on disk."""
+    sees, hears = bool(work.images), bool(work.clip_tokens)
+    return Footprint(
+        text=weights.text,
+        towers=weights.vision * sees + weights.audio * hears,
+        cache=cache_size(config.text, work.tokens, numerics.item, work.step).total,
+        working=max(
+            prefill_size(config.text, work, numerics),
+            vision_size(config.vision, work.images, numerics),
+            audio_size(config.audio, work.clip_tokens, numerics),
+        ),
+    )
+
+
+def prefill_size(text: TextConfig, work: Work, numerics: Numerics) -> int:
+    """Activations of the largest chunk: attention weights, the MLP, unpacked weights."""
+    # An image that a chunk would cut is read whole.
+    chunk = min(max(work.step, *(work.images or (0,))), work.tokens)
+    full = work.tokens * numerics.holds_attention(text.global_head_dim)
+    sliding = min(work.tokens, text.sliding_window + chunk)
+    sliding *= numerics.holds_attention(text.head_dim)
+    attended = text.num_heads * chunk * (full + sliding)
+    # Layers with a double-wide MLP share keys and values, so a chunk does not reach them.
+    inner = text.intermediate_size
+    if text.moe is not None:
+        inner += text.moe.top_k * text.moe.intermediate_size
+    heads = text.num_heads * text.global_head_dim
+    hidden = chunk * (3 * inner + 6 * text.hidden_size + 3 * heads)
+    per_layer = 3 * chunk * text.num_layers * text.ple_size
+    unpacked = 3 * inner * text.hidden_size * numerics.on_cpu
+    return numerics.item * (attended + per_layer + _LAYERS_IN_FLIGHT * (hidden + unpacked))
+
+
+def vision_size(
+    vision: VisionConfig | UnifiedVisionConfig | None, images: Sequence[int], numerics: Numerics
+) -> int:
+    """Activations of the images, or frames, that go through the tower together."""
+    if vision is None or not images:
+        return 0
+    unified = isinstance(vision, UnifiedVisionConfig)
+    patches = max(images) * (1 if unified else vision.pooling**2)
+    together = patches * max(1, min(len(images), PATCHES_AT_ONCE // max(1, patches)))
+    if unified:
+        return numerics.item * together * (9 * vision.patch_size**2 + 4 * vision.embed_dim)
+    attended = vision.num_heads * patches * numerics.holds_attention(vision.head_dim)
+    width = 3 * vision.intermediate_size + 8 * vision.hidden_size
+    return numerics.item * together * (attended + _LAYERS_IN_FLIGHT * width)
+
+
+def audio_size(audio: object, clip_tokens: int, numerics: Numerics) -> int:
+    """Activations of one clip; the tower computes attention in float32."""
+    if not isinstance(audio, AudioConfig):
+        return 0
+    first, second = audio.conv_channels
+    # Two halvings of 128 bins and of four frames a token; the second one unfolds its 3x3 input.
+    subsampled = clip_tokens * (2 * 64 * first + 32 * second)
+    unfolded = clip_tokens * 32 * 9 * first
+    context = audio.chunk_size + audio.context_left + audio.context_right
+    attended = audio.num_heads * context + 2 * audio.hidden_size * context // audio.chunk_size
+    width = 16 * audio.hidden_size + 4 * attended
+    return 4 * (5 * subsampled + unfolded + clip_tokens * _LAYERS_IN_FLIGHT * width)

@@ -1,0 +1,139 @@
+"""``g4 models pull`` and ``rm``: asked first, said first, and complete in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_runs import assert_fails, g4, records
+from fake_hub import FakeHub, running
+
+import gemma4cli
+from gemma4cli import api
+from gemma4cli.cli import downloads, questions
+
+REPO = "someone/gemma"
+TINY = Path(gemma4cli.__file__).parent / "builtin" / "tiny"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
+    """A hub with a whole small model."""
+    with running(monkeypatch, tmp_path / "hub") as fake:
+        fake.repos[REPO] = {path.name: path.read_bytes() for path in TINY.iterdir()}
+        monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 500_000)
+        yield fake
+
+
+@pytest.fixture
+def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions, "is_terminal", lambda stream: True)
+
+
+def test_pulled_model_can_be_used(hub: FakeHub, tmp_path: Path) -> None:
+    result = g4("models", "pull", REPO, "--yes")
+    assert result.exit_code == 0
+    assert g4("models", "path", REPO).stdout == result.stdout
+    (record,) = records(g4("models", "list", "--json"))[1:]
+    assert (record["repo"], record["complete"], record["fits"]) == (REPO, True, True)
+    assert g4("models", "info", REPO).exit_code == 0
+
+
+def test_says_what_it_fetches_and_how_far_it_is(hub: FakeHub, tmp_path: Path) -> None:
+    lines = g4("models", "pull", REPO, "--yes").stderr.splitlines()
+    assert lines[0].startswith(f"{REPO}: ") and "to download" in lines[0]
+    assert lines[1].startswith(f"into {tmp_path / 'hub' / 'models--someone--gemma'}")
+    assert len(lines) > 5 and all(" of " in line for line in lines[2:])
+
+
+def test_quiet(hub: FakeHub) -> None:
+    assert g4("models", "pull", REPO, "--yes", "-q").stderr == ""
+
+
+def test_nobody_to_ask(hub: FakeHub) -> None:
+    assert_fails(g4("models", "pull", "e2b"), 2, "g4 models pull e2b --yes")
+    assert hub.asked == []
+
+
+@pytest.mark.usefixtures("at_a_terminal")
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 1), ("\n", 1), ("", 1)])
+def test_asks_a_person(hub: FakeHub, answer: str, code: int) -> None:
+    result = g4("models", "pull", REPO, stdin=answer)
+    assert result.exit_code == code
+    assert "Fetch it? [y/N]" in result.stderr
+    assert bool(hub.ranges("model.safetensors")) == (code == 0)
+
+
+@pytest.mark.usefixtures("at_a_terminal")
+def test_what_is_there_is_not_asked_about(hub: FakeHub) -> None:
+    g4("models", "pull", REPO, "--yes")
+    result = g4("models", "pull", REPO, stdin="")
+    assert result.exit_code == 0 and "Fetch it?" not in result.stderr
+
+
+def test_interrupt_says_how_to_go_on(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(self: downloads.DownloadProgress, done: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(downloads.DownloadProgress, "show", interrupt)
+    result = g4("models", "pull", REPO, "--yes")
+    assert result.exit_code == 130
+    assert f"g4 models pull {REPO} goes on from there" in result.stderr
+
+
+def test_bar_on_a_terminal(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "is_animated", lambda stream: True)
+    result = g4("models", "pull", REPO, "--yes")
+    assert result.exit_code == 0
+    assert " of " not in "".join(result.stderr.splitlines(keepends=True)[2:])
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "problem"),
+    [
+        ("tinny", 4, "did you mean tiny?"),
+        ("tiny", 4, "it is built in"),
+        ("someone/else", 4, "the hub has no such repository"),
+        ("a b/c", 4, "no valid repository name"),
+    ],
+)
+def test_what_cannot_be_pulled(hub: FakeHub, name: str, code: int, problem: str) -> None:
+    assert_fails(g4("models", "pull", name, "--yes"), code, problem)
+
+
+def test_offline(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert_fails(g4("models", "pull", "e2b", "--yes"), 4, "offline")
+
+
+def test_removed_model_is_gone(hub: FakeHub) -> None:
+    g4("models", "pull", REPO, "--yes")
+    result = g4("models", "rm", REPO, "--yes")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert f"{REPO} was deleted; 7." in result.stderr and "MB are free again" in result.stderr
+    assert [entry.name for entry in api.list_models()] == ["tiny"]
+
+
+def test_nobody_to_ask_before_deleting(hub: FakeHub) -> None:
+    g4("models", "pull", REPO, "--yes")
+    assert_fails(g4("models", "rm", REPO), 2, f"g4 models rm {REPO} --yes")
+    assert len(api.list_models()) == 2
+
+
+@pytest.mark.usefixtures("at_a_terminal")
+@pytest.mark.parametrize(("answer", "left"), [("y\n", 1), ("n\n", 2), ("", 2)])
+def test_asks_before_deleting(hub: FakeHub, answer: str, left: int) -> None:
+    g4("models", "pull", REPO, "--yes")
+    result = g4("models", "rm", REPO, stdin=answer)
+    assert "Delete it? [y/N]" in result.stderr
+    assert len(api.list_models()) == left
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [("tiny", "it is built in and stays"), ("e2b", "not in the local cache"), (".", "folders")],
+)
+def test_what_cannot_be_removed(hub: FakeHub, name: str, problem: str) -> None:
+    assert_fails(g4("models", "rm", name, "--yes"), 4, problem)
+    assert TINY.is_dir()

@@ -1,0 +1,133 @@
+"""What a machine says of its memory, in the words of each system."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+
+from gemma4cli.engine import machine
+from gemma4cli.engine.machine import Device, Memory
+from gemma4cli.errors import BackendMissingError
+
+VM_STAT = """Mach Virtual Memory Statistics: (page size of 16384 bytes)
+Pages free:                               10.
+Pages active:                            500.
+Pages inactive:                           20.
+Pages speculative:                         3.
+Pages throttled:                           0.
+Pages wired down:                        100.
+Pages purgeable:                           4.
+"Translation faults":                 123456.
+"""
+
+
+def test_vm_stat() -> None:
+    assert machine.free_of_vm_stat(VM_STAT) == 37 * 16384
+
+
+def test_vm_stat_that_says_nothing() -> None:
+    assert machine.free_of_vm_stat("vm_stat: no\n") is None
+
+
+def test_meminfo(tmp_path: Path) -> None:
+    path = tmp_path / "meminfo"
+    path.write_text("MemTotal:       2000 kB\nMemFree:  5 kB\nMemAvailable:    1000 kB\n")
+    assert machine._linux_free(path) == 1_024_000
+    assert machine._linux_free(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(
+    ("folder", "limit", "used", "stat"),
+    [
+        ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file 100\n"),
+        (
+            "sys/fs/cgroup/memory",
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            "rss 1\ntotal_inactive_file 100\n",
+        ),
+    ],
+)
+def test_container(tmp_path: Path, folder: str, limit: str, used: str, stat: str) -> None:
+    """What a file cache holds counts as free."""
+    base = tmp_path / folder
+    base.mkdir(parents=True)
+    (base / limit).write_text("5000\n")
+    (base / used).write_text("1500\n")
+    (base / "memory.stat").write_text(stat)
+    assert machine._cgroup_limits(tmp_path) == [(5000, 1400)]
+
+
+def test_container_without_a_limit(tmp_path: Path) -> None:
+    base = tmp_path / "sys" / "fs" / "cgroup"
+    base.mkdir(parents=True)
+    (base / "memory.max").write_text("max\n")
+    (base / "memory.current").write_text("1500\n")
+    assert machine._cgroup_limits(tmp_path) == []
+
+
+def test_a_container_bounds_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_cgroup_limits", lambda: [(5000, 1400)])
+    assert machine.system_memory() == (5000, 3600)
+
+
+def on(monkeypatch: pytest.MonkeyPatch, backend: str, info: dict[str, object]) -> Memory:
+    found = Device(backend=backend, name="")  # type: ignore[arg-type]
+    monkeypatch.setattr(machine, "device", lambda: found)
+    monkeypatch.setattr(machine, "system_memory", lambda: (1000, 600))
+    monkeypatch.setattr(mx, "device_info", lambda: info)
+    return machine.model_memory()
+
+
+def test_memory_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert on(monkeypatch, "CPU", {}) == Memory(total=1000, free=600, limit=700)
+
+
+def test_memory_on_metal(monkeypatch: pytest.MonkeyPatch) -> None:
+    info = {"memory_size": 1000, "max_recommended_working_set_size": 750}
+    assert on(monkeypatch, "Metal", info) == Memory(total=1000, free=600, limit=750)
+
+
+def test_memory_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    info = {"total_memory": 5000, "free_memory": 4000}
+    assert on(monkeypatch, "CUDA", info) == Memory(total=5000, free=4000, limit=5000)
+
+
+def test_device_here() -> None:
+    found = machine.device()
+    assert found is not None and found.name
+    assert (found.backend == "CPU") == (mx.default_device() == mx.Device(mx.cpu))
+
+
+def test_a_fast_blas_comes_before_mlx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """mlx keeps the BLAS that it finds when it is imported, so the backend is asked for first."""
+    steps: list[str] = []
+    monkeypatch.setattr(machine, "require_backend", lambda: steps.append("backend"))
+    monkeypatch.setattr(machine, "import_module", lambda name: steps.append(name) or mx)
+    machine.device()
+    assert steps[:2] == ["backend", "mlx.core"]
+
+
+def test_no_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise BackendMissingError("libmlx.so")
+
+    monkeypatch.setattr(machine, "require_backend", fail)
+    assert machine.device() is None
+    assert machine.float_size() == 4
+    assert machine.model_memory().limit > 0
+
+
+@pytest.mark.parametrize("loaded", ["libopenblas.so.0", None])
+def test_fast_blas_is_one_that_is_loaded_already(
+    monkeypatch: pytest.MonkeyPatch, loaded: str | None
+) -> None:
+    def look(name: str, mode: int) -> None:
+        if name != loaded:
+            raise OSError(name)
+
+    monkeypatch.setattr(ctypes, "CDLL", look)
+    assert machine.fast_blas() == loaded
