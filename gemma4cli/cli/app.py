@@ -15,7 +15,10 @@ from .. import __version__
 from ..errors import Gemma4Error
 from . import models
 from .chat import ChatCommand, chat
+from .completion import completion
+from .config import config
 from .describe import describe
+from .doctor import doctor
 from .exit_codes import ExitCode, exit_code_of
 from .terminal import say_error
 from .trace import trace
@@ -88,7 +91,10 @@ app.command()(transcribe)
 app.command()(video)
 app.command(cls=ChatCommand)(chat)
 app.add_typer(models.app, name="models")
+app.command()(doctor)
 app.command()(trace)
+app.command()(config)
+app.command()(completion)
 
 
 def main() -> None:

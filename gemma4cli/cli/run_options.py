@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
+from ..errors import OptionError
 from ..options import DType, GenerateOptions, LoadOptions
+from .completers import COMPLETERS
+from .settings import blamed, settings_for
 
 _MODEL = "Model"
 _SAMPLING = "Sampling"
@@ -27,7 +32,6 @@ class RunOptions:
         typer.Option(
             "-m",
             "--model",
-            envvar="G4_MODEL",
             metavar="NAME",
             help="Alias (tiny, e2b, e4b, 12b, 26b, 31b, e2b:8bit …), folder or hub id.",
             rich_help_panel=_MODEL,
@@ -36,7 +40,6 @@ class RunOptions:
     dtype: Annotated[
         DType,
         typer.Option(
-            envvar="G4_DTYPE",
             help="What to compute in; auto is float32 on a CPU, else the checkpoint's own.",
             rich_help_panel=_MODEL,
         ),
@@ -150,31 +153,59 @@ class RunOptions:
         )
 
 
+SHARED = frozenset(field.name for field in fields(RunOptions))
+"""The parameters that every command has which runs a model."""
+
+
 def runs_a_model(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of ``RunOptions``; it receives them as its parameter ``run``."""
+    """Give a command the options of ``RunOptions``; it receives them as its parameter ``run``.
+
+    What the command line leaves out is taken from the settings.
+    """
     hints = get_type_hints(RunOptions, include_extras=True)
-    names = [field.name for field in fields(RunOptions)]
     shared = [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=field.default,
-            annotation=hints[field.name],
-        )
+        _keyword(field.name, hints[field.name], default=field.default)
         for field in fields(RunOptions)
     ]
     own_hints = get_type_hints(command, include_extras=True)
     own = [
-        parameter.replace(annotation=own_hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        _keyword(name, own_hints[name], default=parameter.default)
         for name, parameter in inspect.signature(command).parameters.items()
         if name != "run"
     ]
+    asks_for_context = next((p.name for p in own if p.annotation is typer.Context), None)
+    if asks_for_context is None:
+        own.append(_keyword(_CONTEXT, typer.Context))
 
     @wraps(command)
     def wrapper(**values: Any) -> None:
-        run = RunOptions(**{name: values.pop(name) for name in names})
-        command(run=run, **values)
+        context = values[asks_for_context] if asks_for_context else values.pop(_CONTEXT)
+        chosen = settings_for(context, SHARED)
+        values |= {name: found.value for name, found in chosen.items()}
+        context.meta["debug"] = values["debug"]
+        run = RunOptions(**{name: values.pop(name) for name in SHARED})
+        try:
+            command(run=run, **values)
+        except OptionError as error:
+            raise blamed(error, chosen.values()) from error
 
     wrapper.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in [*own, *shared]}
     return wrapper
+
+
+_CONTEXT = "context_of_settings"
+
+
+def _keyword(
+    name: str, annotation: Any, default: Any = inspect.Parameter.empty
+) -> inspect.Parameter:
+    """A keyword parameter; an option gets the completion that belongs to its name."""
+    option = next(iter(getattr(annotation, "__metadata__", ())), None)
+    if isinstance(option, OptionInfo) and option.autocompletion is None:
+        option = copy(option)
+        option.autocompletion = COMPLETERS.get(name)
+        annotation = Annotated[get_args(annotation)[0], option]
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )

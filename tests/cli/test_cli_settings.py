@@ -1,0 +1,444 @@
+"""Options from the environment, from the project's files and from the user's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import typer
+from cli_runs import Exchange, assert_fails, g4, records
+from typer.core import TyperGroup
+from typer.testing import CliRunner
+
+from gemma4cli.cli import settings, transcribe
+from gemma4cli.cli.app import app
+from gemma4cli.cli.run_options import SHARED, RunOptions, runs_a_model
+from gemma4cli.options import GenerateOptions, MediaOptions
+
+PROJECT = Path(".g4.toml")
+
+
+def user_file() -> Path:
+    return Path(os.environ["XDG_CONFIG_HOME"]) / "g4" / "config.toml"
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+
+
+@pytest.fixture
+def asked(sent: Exchange, monkeypatch: pytest.MonkeyPatch) -> Callable[..., GenerateOptions]:
+    """Runs a command with "tiny"; returns how the answer was to be generated."""
+    monkeypatch.setenv("G4_MODEL", "tiny")
+
+    def run(command: str = "describe", *arguments: str) -> GenerateOptions:
+        result = g4(command, "a.png", *arguments)
+        assert result.exit_code == 0, result.output
+        return sent.options[-1]
+
+    return run
+
+
+@pytest.fixture
+def media(asked: Callable[..., GenerateOptions], sent: Exchange) -> Callable[..., MediaOptions]:
+    """Runs a command with "tiny"; returns how its media were to be sampled."""
+
+    def run(command: str, *arguments: str) -> MediaOptions:
+        asked(command, *arguments)
+        return sent.media[-1]
+
+    return run
+
+
+# Which one wins
+
+
+def test_file_sets_options(asked: Callable[..., GenerateOptions]) -> None:
+    write(
+        PROJECT, "temperature = 0.25\ntop_p = 1\ntop_k = 7\nseed = 3\nmax_tokens = 9\nthink = true"
+    )
+    options = asked()
+    assert (options.temperature, options.top_p, options.top_k) == (0.25, 1.0, 7)
+    assert (options.seed, options.max_tokens, options.think) == (3, 9, True)
+
+
+def test_table_is_for_one_command(media: Callable[..., MediaOptions]) -> None:
+    write(PROJECT, "[describe]\nbudget = 560\n[video]\nvideo_max_frames = 5\naudio = false")
+    assert media("describe").budget == 560
+    clip = media("video")
+    assert (clip.video_max_frames, clip.video_sound, clip.video_budget) == (5, False, None)
+
+
+def test_table_before_top_level(asked: Callable[..., GenerateOptions]) -> None:
+    write(PROJECT, "seed = 1\n[video]\nseed = 2")
+    assert asked("describe").seed == 1
+    assert asked("video").seed == 2
+
+
+def test_command_line_before_all(
+    asked: Callable[..., GenerateOptions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(PROJECT, "seed = 1\nthink = true\n[describe]\nseed = 2")
+    monkeypatch.setenv("G4_SEED", "3")
+    monkeypatch.setenv("G4_DESCRIBE_SEED", "4")
+    options = asked("describe", "--seed", "5", "--no-think")
+    assert (options.seed, options.think) == (5, False)
+
+
+def test_environment_before_files(
+    asked: Callable[..., GenerateOptions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(PROJECT, "seed = 1\nthink = true\n[describe]\nseed = 2")
+    monkeypatch.setenv("G4_SEED", "3")
+    monkeypatch.setenv("G4_THINK", "0")
+    options = asked()
+    assert (options.seed, options.think) == (3, False)
+
+
+def test_variable_of_a_command_before_that_of_all(
+    asked: Callable[..., GenerateOptions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("G4_SEED", "3")
+    monkeypatch.setenv("G4_DESCRIBE_SEED", "4")
+    assert asked("describe").seed == 4
+    assert asked("video").seed == 3
+
+
+def test_variable_that_an_option_declares(monkeypatch: pytest.MonkeyPatch, sent: Exchange) -> None:
+    assert "G4_NO_LOG" in settings.Settings.of(program(), SHARED).variables()
+    monkeypatch.setenv("G4_NO_LOG", "1")
+    result = g4("chat", "-m", "tiny", "-p", "Hello", "--session", "mine")
+    assert_fails(result, 2, "no_log is set in G4_NO_LOG")
+
+
+def test_project_before_user(asked: Callable[..., GenerateOptions]) -> None:
+    write(PROJECT, "seed = 1")
+    write(user_file(), "top_k = 5\n[describe]\nseed = 2")
+    options = asked()
+    assert (options.seed, options.top_k) == (1, 5)
+
+
+def test_nearest_project_first_key_by_key(
+    asked: Callable[..., GenerateOptions], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write(PROJECT, "seed = 1\ntop_k = 5")
+    write(tmp_path / "below" / PROJECT, "seed = 2")
+    monkeypatch.chdir(tmp_path / "below")
+    options = asked()
+    assert (options.seed, options.top_k) == (2, 5)
+
+
+def test_nothing_set(asked: Callable[..., GenerateOptions]) -> None:
+    assert asked() == GenerateOptions()
+
+
+def test_chat(sent: Exchange) -> None:
+    write(PROJECT, 'model = "tiny"\n[chat]\nsystem = "Be brief."\nmax_tokens = 7')
+    g4("chat", "-p", "Hello")
+    ((system,),) = sent.before
+    assert [part.text for part in system.parts] == ["Be brief."]
+    assert sent.options[-1].max_tokens == 7
+
+
+@pytest.mark.parametrize("setting", ["offline = true", "[describe]\noffline = true"])
+def test_offline(sent: Exchange, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    write(PROJECT, setting)
+    assert g4("describe", "a.png", "-m", "tiny").exit_code == 0
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+
+
+def test_debug(sent: Exchange) -> None:
+    write(PROJECT, "debug = true\n[describe]\nbudget = 3")
+    assert "Traceback" in g4("describe", "a.png", "-m", "tiny").stderr
+
+
+def test_model_of_one_command(sent: Exchange) -> None:
+    write(PROJECT, 'model = "of-all"\n[describe]\nmodel = "tiny"')
+    assert records(g4("describe", "a.png", "--json"))[0]["model"] == "tiny"
+    assert_fails(g4("video", "a.mp4"), 4, "model 'of-all' not found")
+
+
+# What is wrong
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("temprature = 1", "there is no temprature; did you mean temperature?"),
+        ("max-tokens = 1", "there is no max-tokens; did you mean max_tokens?"),
+        ("[describe]\nbugdet = 70", "there is no describe.bugdet; did you mean budget?"),
+        ("[trancsribe]", "there is no trancsribe; did you mean transcribe?"),
+        ("xyzzy = 1", "there is no xyzzy; g4 config lists all that there are"),
+        ('format = "srt"', "there is no format; write format into [transcribe]"),
+        ("budget = 70", "there is no budget; write budget into [describe] or [video]"),
+        ("[describe]\nfps = 1", "there is no describe.fps; write fps into [video]"),
+        ("json = true", "json cannot be set: it is for the command line"),
+        ('[video]\noutput = "a"', "video.output cannot be set: it is for the command line"),
+        ("[transcribe]\nthink = true", "transcribe.think cannot be set"),
+        ('[chat]\nimage = ["a.png"]', "there is no chat.image"),
+        ("describe = 3", "describe is a table: write [describe]"),
+        ('temperature = "hot"', "temperature must be a number, not 'hot'"),
+        ('temperature = "0.5"', "temperature must be a number, not '0.5'"),
+        ("temperature = true", "temperature must be a number, not True"),
+        ("max_tokens = 1.5", "max_tokens must be a whole number, not 1.5"),
+        ("max_tokens = 0", "max_tokens is 0: "),
+        ("think = 1", "think must be true or false, not 1"),
+        ('dtype = "int8"', "dtype must be one of auto, float32, bfloat16, float16, not 'int8'"),
+        ("dtype = 16", "dtype must be one of auto, float32, bfloat16, float16, not 16"),
+        ("[describe]\nprompt = 3", "describe.prompt must be text, not 3"),
+        ("[describe]\nmax_tokens = 0", "describe.max_tokens is 0: "),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("file", ["project", "user"])
+def test_bad_file(sent: Exchange, file: str, text: str, problem: str) -> None:
+    path = PROJECT.absolute() if file == "project" else user_file()
+    write(path, text)
+    assert_fails(g4("describe", "a.png", "-m", "tiny"), 2, f"{path}: {problem}")
+    assert sent.parts == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("G4_TEMPERATURE", "hot", "is 'hot': "),
+        ("G4_TEMPERATURE", "-1", "is '-1': "),
+        ("G4_DESCRIBE_MAX_TOKENS", "0", "is '0': "),
+        ("G4_THINK", "perhaps", "is 'perhaps': "),
+        ("G4_DTYPE", "int8", "must be one of auto, float32, bfloat16, float16, not 'int8'"),
+    ],
+)
+def test_bad_variable(
+    sent: Exchange, monkeypatch: pytest.MonkeyPatch, name: str, text: str, problem: str
+) -> None:
+    monkeypatch.setenv(name, text)
+    assert_fails(g4("describe", "a.png", "-m", "tiny"), 2, f"g4: {name} {problem}")
+
+
+def test_bad_value_gives_way_to_the_command_line(asked: Callable[..., GenerateOptions]) -> None:
+    write(PROJECT, 'seed = "x"')
+    assert asked("describe", "--seed", "5").seed == 5
+
+
+def test_bad_value_of_another_command_does_not_matter(
+    asked: Callable[..., GenerateOptions],
+) -> None:
+    write(PROJECT, "[video]\nfps = true")
+    asked("describe")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("top_p = 1.5", "top-p must be above 0 and at most 1, not 1.5 (top_p is set in"),
+        ("[describe]\nbudget = 561", "not 561 (budget is set in"),
+    ],
+)
+def test_what_a_command_refuses_names_the_file(sent: Exchange, text: str, problem: str) -> None:
+    write(PROJECT, f"seed = 9\n{text}")
+    result = g4("describe", "a.png", "-m", "tiny")
+    assert_fails(result, 2, f"{problem} {PROJECT.absolute()})")
+    assert "seed" not in result.stderr
+
+
+def test_what_a_command_refuses_of_the_command_line_names_no_file(sent: Exchange) -> None:
+    write(PROJECT, "top_p = 0.5\n[describe]\nbudget = 70")
+    result = g4("describe", "a.png", "-m", "tiny", "--budget", "561")
+    assert_fails(result, 2, "not 561\n")
+
+
+def test_broken_file_matters_where_a_model_is_named(sent: Exchange) -> None:
+    """It may have said offline, or anything else."""
+    write(PROJECT, "offline = true\nmodel = ")
+    assert_fails(g4("describe", "a.png", "-m", "tiny"), 2, f"{PROJECT.absolute()}: cannot be read")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["describe", "--help"], ["models", "list"]])
+def test_broken_file_leaves_help_and_models_alone(arguments: list[str]) -> None:
+    before = g4(*arguments)
+    write(PROJECT, "model = ")
+    result = g4(*arguments)
+    assert (result.exit_code, result.stdout) == (0, before.stdout)
+
+
+def test_help_is_the_same_with_settings() -> None:
+    before = g4("transcribe", "--help").stdout
+    write(PROJECT, 'seed = 77\n[transcribe]\nformat = "vtt"')
+    assert g4("transcribe", "--help").stdout == before
+
+
+# What a default must not do to a command
+
+
+@dataclass
+class Seen:
+    """What a command was run with."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+@pytest.fixture
+def transcription(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., tuple[transcribe.TranscribeRun, Any]]:
+    """What ``g4 transcribe -m tiny`` would do, and with which files or which microphone."""
+
+    def run(*arguments: str) -> tuple[transcribe.TranscribeRun, Any]:
+        runs: list[tuple[transcribe.TranscribeRun, Any]] = []
+        for name in ("files", "microphone"):
+            monkeypatch.setattr(
+                transcribe.TranscribeRun, name, lambda self, given: runs.append((self, given))
+            )
+        result = g4("transcribe", "-m", "tiny", *arguments)
+        assert result.exit_code == 0, result.output
+        ((asked, given),) = runs
+        return asked, given
+
+    return run
+
+
+def test_transcripts_stay_greedy_and_thoughtless(transcription: Callable[..., Any]) -> None:
+    write(PROJECT, "temperature = 0.9\nthink = true\nmax_tokens = 9")
+    asked, _ = transcription("a.wav")
+    assert (asked.run.temperature, asked.run.think, asked.run.max_tokens) == (None, False, 9)
+
+
+def test_transcripts_have_a_temperature_of_their_own(
+    transcription: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("G4_TEMPERATURE", "0.9")
+    write(PROJECT, "[transcribe]\ntemperature = 0.2")
+    assert transcription("a.wav")[0].run.temperature == 0.2
+
+
+def test_format_and_language(transcription: Callable[..., Any]) -> None:
+    write(PROJECT, '[transcribe]\nformat = "srt"\nlanguage = "de"')
+    asked, _ = transcription("a.wav")
+    assert (asked.suffixes, asked.options.language) == (("srt",), "German")
+
+
+def test_json_before_a_format_that_is_set(transcription: Callable[..., Any]) -> None:
+    write(PROJECT, '[transcribe]\nformat = "srt"')
+    asked, _ = transcription("a.wav", "--json")
+    assert (asked.run.json, asked.suffixes) == (True, ("txt",))
+
+
+def test_microphone_is_chosen_where_it_is_used(transcription: Callable[..., Any]) -> None:
+    write(PROJECT, '[transcribe]\ndevice = "usb"')
+    assert transcription("--mic")[1] == "usb"
+    assert transcription("a.wav")[1] == ["a.wav"]
+
+
+def test_skipping_needs_files_to_look_for(transcription: Callable[..., Any]) -> None:
+    write(PROJECT, "[transcribe]\nskip_existing = true")
+    assert not transcription("a.wav")[0].skip_existing
+    assert transcription("a.wav", "-o", "a.txt")[0].skip_existing
+    assert not transcription("--mic", "-o", "a.txt")[0].skip_existing
+
+
+def test_conversation_file_has_its_own_system_prompt(sent: Exchange) -> None:
+    write(PROJECT, '[chat]\nsystem = "Be brief."')
+    write(Path("talk.json"), '{"messages": [{"role": "user", "content": "Hello"}]}')
+    assert g4("chat", "-m", "tiny", "--messages", "talk.json").exit_code == 0
+
+
+def test_chat_goes_on_with_its_model() -> None:
+    write(PROJECT, 'model = "of-file"')
+    assert g4("chat", "-m", "tiny", "-p", "Hello", "--session", "mine").exit_code == 0
+    assert g4("chat", "-p", "Again", "--session", "mine").exit_code == 0
+
+
+def test_new_conversation_has_the_model_of_the_files() -> None:
+    write(PROJECT, 'model = "of-file"')
+    assert_fails(g4("chat", "-p", "Hello", "--session", "new"), 4, "model 'of-file' not found")
+
+
+# New options
+
+
+def program() -> TyperGroup:
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    return group
+
+
+@pytest.fixture
+def new_program(monkeypatch: pytest.MonkeyPatch) -> tuple[typer.Typer, Seen]:
+    """A program with a command that has options of every kind."""
+    seen = Seen()
+
+    @runs_a_model
+    def paint(
+        run: RunOptions,
+        brush_size: Annotated[float, typer.Option("--brush", "-b", max=9)] = 1,
+        palette: Path | None = None,
+        dry: Annotated[bool, typer.Option("--dry/--wet")] = False,
+        layers: Annotated[list[str] | None, typer.Option("--layer")] = None,
+    ) -> None:
+        seen.values = {"brush": brush_size, "palette": palette, "dry": dry, "seed": run.seed}
+
+    made = typer.Typer(pretty_exceptions_enable=False)
+    made.command()(paint)
+    made.callback()(lambda: None)
+    return made, seen
+
+
+def test_new_option_can_be_set_at_once(
+    new_program: tuple[typer.Typer, Seen], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, seen = new_program
+    write(PROJECT, 'seed = 4\n[paint]\nbrush = 2\npalette = "colours/warm"\ndry = true')
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    CliRunner().invoke(made, ["paint"], catch_exceptions=False)
+    warm = tmp_path / "colours" / "warm"
+    assert seen.values == {"brush": 2.0, "palette": warm, "dry": True, "seed": 4}
+
+
+def test_new_option_has_a_variable(
+    new_program: tuple[typer.Typer, Seen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, seen = new_program
+    monkeypatch.setenv("G4_PAINT_BRUSH", "2.5")
+    CliRunner().invoke(made, ["paint", "--dry"], catch_exceptions=False)
+    assert (seen.values["brush"], seen.values["dry"]) == (2.5, True)
+
+
+def test_option_that_may_be_given_again_cannot_be_set(
+    new_program: tuple[typer.Typer, Seen],
+) -> None:
+    group = typer.main.get_command(new_program[0])
+    assert isinstance(group, TyperGroup)
+    known = settings.Settings.of(group, SHARED)
+    assert list(known.commands["paint"])[:3] == ["brush", "palette", "dry"]
+    assert "layer" not in known.commands["paint"]
+
+
+def test_variables_have_one_meaning() -> None:
+    names = list(settings.Settings.of(program(), SHARED).variables())
+    assert len(names) == len(set(names)) and "G4_TRANSCRIBE_FORMAT" in names
+
+
+def test_exceptions_name_what_there_is() -> None:
+    """An option that was renamed must not slip through."""
+    commands = program().commands
+    keys = {
+        (name, max(parameter.opts, key=len).lstrip("-").replace("-", "_"))
+        for name, command in commands.items()
+        for parameter in command.params
+    }
+    parameters = {(name, p.name) for name, command in commands.items() for p in command.params}
+    excepted = {
+        (command, key) for command, own in settings._OF_ONE_CALL.items() for key in own if command
+    }
+    tables = (settings._ONLY_BESIDE, settings._GIVES_WAY)
+    excepted |= {path for table in tables for path in table} | settings._NOT_INHERITED
+    assert excepted <= keys
+    beside = {(path[0], other) for table in tables for path, other in table.items()}
+    beside |= {(path[0], o) for path, others in settings._KEPT.items() for o in others}
+    assert beside <= parameters
