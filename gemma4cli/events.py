@@ -62,7 +62,7 @@ class EncodeProgress:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PrefillProgress:
-    """``done`` of ``total`` prompt tokens are in the cache."""
+    """``done`` of ``total`` prompt tokens are in the cache; those of earlier turns do not count."""
 
     done: int
     total: int
@@ -84,11 +84,13 @@ class TextDelta:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """Token counts; ``soft_tokens`` are those of ``prompt_tokens`` that stand for media."""
+    """Token counts. Of ``prompt_tokens``, ``soft_tokens`` stand for media, and ``cached_tokens``
+    were in the KV cache from earlier turns."""
 
     prompt_tokens: int
     soft_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

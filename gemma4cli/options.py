@@ -46,7 +46,8 @@ class GenerateOptions:
     """How an answer is generated.
 
     ``temperature`` 0 is greedy. ``max_tokens`` counts thoughts and answer together.
-    ``repetition_guard`` ends an answer that has begun to repeat itself endlessly.
+    ``repetition_guard`` ends an answer that has begun to repeat itself endlessly. ``schema`` is
+    the text of a JSON Schema that the answer has to fit.
     """
 
     max_tokens: int = 2048
@@ -57,8 +58,12 @@ class GenerateOptions:
     think: bool = False
     prefill_step_size: int = 512
     repetition_guard: bool = True
+    schema: str | None = None
 
     def __post_init__(self) -> None:
+        _require(
+            self.schema is None or not self.think, "an answer by a schema has no room for thoughts"
+        )
         _require(self.max_tokens >= 1, f"max tokens must be 1 or more, not {self.max_tokens}")
         _require(
             self.temperature is None or 0 <= self.temperature < inf,

@@ -6,7 +6,7 @@ The one path from messages to events; ``api`` and the command line stand on it. 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from .events import (
 from .messages import AudioPart, ImagePart, Message, Part, TextPart, VideoPart
 from .options import GenerateOptions, MediaOptions
 from .processing.inputs import ModelInputs
+from .processing.processor import PreparedMedium, Processor
 from .processing.video import frame_times
 
 if TYPE_CHECKING:
@@ -41,6 +42,18 @@ class OpenedMessage:
 
     message: Message
     media: tuple[Decoded, ...]
+    _prepared: list[tuple[Processor, int | None, tuple[PreparedMedium, ...]]] = field(
+        default_factory=list, init=False, repr=False
+    )
+
+    def prepared(self, processor: Processor, budget: int | None) -> tuple[PreparedMedium, ...]:
+        """The media as the prompt and the model take them, computed once for a budget."""
+        for owner, known_budget, prepared in self._prepared:
+            if owner is processor and known_budget == budget:
+                return prepared
+        prepared = tuple(processor.prepare_medium(item, budget) for item in self.media)
+        self._prepared[:] = [(processor, budget, prepared)]
+        return prepared
 
 
 def open_message(
@@ -161,13 +174,20 @@ def prepare(
     tools: Sequence[Mapping[str, Any]] = (),
 ) -> ModelInputs:
     """Model inputs of a conversation."""
-    return model.processor.prepare(
+    return model.processor.prepare_prompt(
         [item.message for item in opened],
-        [decoded for item in opened for decoded in item.media],
-        budget=media.budget,
+        [prepared for item in opened for prepared in item.prepared(model.processor, media.budget)],
         think=think,
         tools=tools,
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContextUse:
+    """Tokens that a conversation takes as a prompt, and how many the model's context has."""
+
+    tokens: int
+    limit: int
 
 
 class Chat:
@@ -175,6 +195,8 @@ class Chat:
 
     ``history`` holds what was asked and answered, thoughts apart. A turn that was cancelled keeps
     what had been said; one that failed, or was cancelled before a word, leaves nothing behind.
+
+    A turn computes what is new in it: the rest is in the KV cache from the turns before.
     """
 
     def __init__(
@@ -185,10 +207,15 @@ class Chat:
         media: MediaOptions | None = None,
         tools: Sequence[Mapping[str, Any]] = (),
     ) -> None:
+        from .engine.turn_cache import TurnCache
+
         self.model = model
         self.media = media or MediaOptions()
         self.tools = tuple(tools)
         self._opened: list[OpenedMessage] = []
+        self._turns = TurnCache()
+        self._think = False
+        self._measured: tuple[tuple[object, ...], int] = ((), 0)
         if system:
             self._keep(Message(role="system", content=system))
 
@@ -202,6 +229,7 @@ class Chat:
     def clear(self) -> None:
         """Forget everything but the system prompt."""
         self._opened = [item for item in self._opened if item.message.role == "system"]
+        self._turns.clear()
 
     def load(self, messages: Sequence[Message]) -> Iterator[Event]:
         """Take over messages that were said elsewhere, opening their media."""
@@ -216,16 +244,24 @@ class Chat:
         self, content: str | tuple[Part, ...], options: GenerateOptions | None = None
     ) -> Iterator[Event]:
         """Say something and stream the answer; close the stream to cancel it."""
-        before = len(self._opened)
-        answered = False
+        before = list(self._opened)
         try:
             yield from self.load([Message(role="user", content=content)])
-            for event in self.reply(options):
-                answered = answered or isinstance(event, TextDelta | Finished)
-                yield event
+            yield from self.reply(options)
         finally:
-            if not answered:
-                del self._opened[before:]
+            if not self._is_answered():
+                self._opened = before
+
+    def retry(self, options: GenerateOptions | None = None) -> Iterator[Event]:
+        """Drop the last answer and stream another; without one, the old answer stays."""
+        before = list(self._opened)
+        try:
+            while self._is_answered():
+                del self._opened[-1]
+            yield from self.reply(options)
+        finally:
+            if not self._is_answered():
+                self._opened = before
 
     def reply(self, options: GenerateOptions | None = None) -> Iterator[Event]:
         """Stream the answer to the conversation as it stands."""
@@ -234,22 +270,24 @@ class Chat:
         options = options or GenerateOptions()
         if not self._opened or self._opened[-1].message.role not in ("user", "tool"):
             raise ConversationError("the conversation does not end with something to answer")
-        inputs = prepare(
-            self.model, self._opened, self.media, think=options.think, tools=self.tools
-        )
+        self._think = options.think
+        inputs = self._inputs()
         said: list[str] = []
         thought: list[str] = []
-        finished = False
+        kept = False
         try:
-            for event in generate(self.model, inputs, options):
+            for event in generate(self.model, inputs, options, self._turns):
                 if isinstance(event, TextDelta):
                     said.append(event.text)
                 elif isinstance(event, ThoughtDelta):
                     thought.append(event.text)
-                finished = isinstance(event, Finished)
+                kept = isinstance(event, Finished)
                 yield event
+        except (GeneratorExit, KeyboardInterrupt):
+            kept = kept or bool(said)
+            raise
         finally:
-            if said or finished:
+            if kept:
                 self._keep(
                     Message(
                         role="assistant",
@@ -257,3 +295,42 @@ class Chat:
                         thoughts="".join(thought) or None,
                     )
                 )
+
+    def undo(self) -> bool:
+        """Forget the last user turn and what followed it; False where there is none."""
+        turns = self._user_turns()
+        if turns:
+            del self._opened[turns[-1] :]
+        return bool(turns)
+
+    def drop_oldest(self) -> int:
+        """Forget the oldest user turn with its answer; returns how many user turns that were.
+
+        Those that got no answer go with the one behind them. The system prompt stays.
+        """
+        turns = self._user_turns()
+        if not turns:
+            return 0
+        next_turn = (i for i in turns[1:] if self._opened[i - 1].message.role != "user")
+        end = next(next_turn, len(self._opened))
+        kept = [item for item in self._opened[:end] if item.message.role == "system"]
+        self._opened = kept + self._opened[end:]
+        return sum(i < end for i in turns)
+
+    def context(self) -> ContextUse:
+        """How much of the model's context the conversation takes, thinking as in the last turn."""
+        state = (*self._opened, self.model, self.media, self.tools, self._think)
+        if state != self._measured[0]:
+            tokens = len(self._inputs().ids) if self._opened else 0
+            self._measured = (state, tokens)
+        return ContextUse(tokens=self._measured[1], limit=self.model.context_length)
+
+    def _inputs(self) -> ModelInputs:
+        return prepare(self.model, self._opened, self.media, think=self._think, tools=self.tools)
+
+    def _is_answered(self) -> bool:
+        return bool(self._opened) and self._opened[-1].message.role == "assistant"
+
+    def _user_turns(self) -> list[int]:
+        """Where user messages stand."""
+        return [i for i, item in enumerate(self._opened) if item.message.role == "user"]

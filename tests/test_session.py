@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,12 @@ import pytest
 from gemma4cli.api import content_of, generate, stream_generate
 from gemma4cli.engine import generate as engine
 from gemma4cli.engine.model import LoadedModel
-from gemma4cli.errors import ConversationError, MediaError, MediaNotFoundError
+from gemma4cli.errors import (
+    ConversationError,
+    MediaError,
+    MediaNotFoundError,
+    NonFiniteError,
+)
 from gemma4cli.events import (
     AudioDecoded,
     DecodeProgress,
@@ -26,9 +31,22 @@ from gemma4cli.events import (
     Usage,
     VideoSampled,
 )
-from gemma4cli.messages import AudioPart, ImagePart, Message, Part, Source, TextPart, VideoPart
+from gemma4cli.messages import (
+    AudioPart,
+    ImagePart,
+    Message,
+    Part,
+    Role,
+    Source,
+    TextPart,
+    ToolCall,
+    VideoPart,
+)
+from gemma4cli.models.gemma4 import Gemma4
 from gemma4cli.options import GenerateOptions, MediaOptions
-from gemma4cli.session import Chat
+from gemma4cli.processing import processor
+from gemma4cli.processing.tokenizer import Tokenizer
+from gemma4cli.session import Chat, ContextUse
 
 SAMPLES = Path(__file__).parents[1] / "fixtures" / "samples"
 STARS, STARS_TEXT = (
@@ -60,9 +78,9 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     prompts: list[str] = []
     real = engine.generate
 
-    def noting(model: LoadedModel, inputs: Any, options: GenerateOptions) -> Iterator[Event]:
+    def noting(model: LoadedModel, inputs: Any, *others: Any) -> Iterator[Event]:
         prompts.append(inputs.text)
-        yield from real(model, inputs, options)
+        yield from real(model, inputs, *others)
 
     monkeypatch.setattr(engine, "generate", noting)
     return prompts
@@ -221,6 +239,16 @@ def test_turn_that_fails_in_the_engine_leaves_nothing(
     assert chat.history == ()
 
 
+def test_turn_that_fails_after_some_words_leaves_nothing(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = Chat(tiny)
+    answer_with(monkeypatch, TextDelta(text="Hel"), NonFiniteError("decoding"))
+    with pytest.raises(NonFiniteError):
+        say(chat, "Hello")
+    assert chat.history == ()
+
+
 def test_turns_alternate_even_after_an_empty_answer(
     tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,6 +282,210 @@ def test_clear_keeps_the_system_prompt(tiny: LoadedModel, rendered: list[str]) -
     say(chat, "Hello")
     assert "Be brief." in rendered[-1]
     assert "<|image" not in rendered[-1]
+
+
+# Going back
+
+
+def spoken(*texts: str, system: str | None = None) -> list[Message]:
+    """Messages of a conversation; the user's end in a question mark."""
+    messages = [] if system is None else [Message(role="system", content=system)]
+    for text in texts:
+        role: Role = "user" if text.endswith("?") else "assistant"
+        messages.append(Message(role=role, content=text))
+    return messages
+
+
+def chat_of(model: LoadedModel, *texts: str, system: str | None = None) -> Chat:
+    chat = Chat(model)
+    list(chat.load(spoken(*texts, system=system)))
+    return chat
+
+
+def test_undo(tiny: LoadedModel) -> None:
+    chat = chat_of(tiny, "A?", "a", "B?", "b", system="Be brief.")
+    assert chat.undo()
+    assert list(chat.history) == spoken("A?", "a", system="Be brief.")
+    assert chat.undo()
+    assert not chat.undo()
+    assert list(chat.history) == spoken(system="Be brief.")
+
+
+def test_undo_of_a_question_without_an_answer(tiny: LoadedModel) -> None:
+    chat = chat_of(tiny, "A?", "a", "B?")
+    assert chat.undo()
+    assert list(chat.history) == spoken("A?", "a")
+
+
+def test_undo_takes_calls_and_their_results_along(tiny: LoadedModel) -> None:
+    chat = chat_of(tiny, "A?", "a", "B?")
+    call = ToolCall(name="look", arguments={})
+    result = Message(role="tool", content="x", name="look")
+    list(chat.load([Message(role="assistant", content="", tool_calls=(call,)), result]))
+    list(chat.load(spoken("b")))
+    assert chat.undo()
+    assert list(chat.history) == spoken("A?", "a")
+
+
+def test_image_is_gone_with_its_turn(tiny: LoadedModel, rendered: list[str]) -> None:
+    chat = Chat(tiny)
+    say(chat, "Hello")
+    say(chat, with_image("Describe this image."))
+    assert chat.undo()
+    say(chat, "Hello")
+    assert ["<|image>" in text for text in rendered] == [False, True, False]
+
+
+def test_retry(tiny: LoadedModel, rendered: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    chat = Chat(tiny)
+    say(chat, with_image("Describe this image."))
+    before = chat.history
+    *_, last = chat.retry()
+    assert isinstance(last, Finished)
+    assert last.text == STARS_TEXT
+    assert rendered[0] == rendered[1]
+    assert chat.history == before
+    answer_with(monkeypatch, TextDelta(text="Two."), finished("Two."))
+    list(chat.retry())
+    assert chat.history == (*before[:1], Message(role="assistant", content="Two."))
+
+
+def test_retry_of_what_has_no_answer_yet(tiny: LoadedModel) -> None:
+    chat = chat_of(tiny, "Hello?")
+    list(chat.retry())
+    assert roles(chat) == ["user", "assistant"]
+
+
+@pytest.mark.parametrize("texts", [(), ("a",)])
+def test_nothing_to_retry(texts: tuple[str, ...], tiny: LoadedModel) -> None:
+    chat = chat_of(tiny, *texts, system="Be brief.")
+    before = chat.history
+    with pytest.raises(ConversationError):
+        list(chat.retry())
+    assert chat.history == before
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [KeyboardInterrupt()],
+        [ThoughtDelta(text="Hm."), KeyboardInterrupt()],
+        [TextDelta(text="Bro"), NonFiniteError("decoding")],
+    ],
+)
+def test_retry_that_comes_to_nothing_keeps_the_old_answer(
+    events: list[Event | BaseException], tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = chat_of(tiny, "A?", "a")
+    answer_with(monkeypatch, *events)
+    with pytest.raises((KeyboardInterrupt, NonFiniteError)):
+        list(chat.retry())
+    assert list(chat.history) == spoken("A?", "a")
+
+
+def test_retry_that_is_cancelled_keeps_what_was_said(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = chat_of(tiny, "A?", "a")
+    answer_with(monkeypatch, TextDelta(text="ano"), KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        list(chat.retry())
+    assert list(chat.history) == spoken("A?", "ano")
+
+
+@pytest.mark.parametrize(
+    ("texts", "dropped", "left"),
+    [
+        (("A?", "a", "B?", "b", "C?"), 1, ("B?", "b", "C?")),
+        (("A?", "B?", "b", "C?", "c"), 2, ("C?", "c")),
+        (("Hi.", "A?", "a", "B?", "b"), 1, ("B?", "b")),
+        (("A?", "a"), 1, ()),
+        (("A?",), 1, ()),
+        ((), 0, ()),
+    ],
+)
+@pytest.mark.parametrize("system", [None, "Be brief."])
+def test_drop_oldest(
+    texts: tuple[str, ...],
+    dropped: int,
+    left: tuple[str, ...],
+    system: str | None,
+    tiny: LoadedModel,
+) -> None:
+    chat = chat_of(tiny, *texts, system=system)
+    assert chat.drop_oldest() == dropped
+    assert list(chat.history) == spoken(*left, system=system)
+
+
+# What a conversation takes
+
+
+def test_context_counts_what_the_next_prompt_will_repeat(tiny: LoadedModel) -> None:
+    chat = Chat(tiny)
+    assert chat.context() == ContextUse(tokens=0, limit=tiny.context_length)
+    *_, last = chat.send(with_image("Describe this image."))
+    assert isinstance(last, Finished)
+    answered = chat.context().tokens
+    assert answered >= last.usage.prompt_tokens + last.usage.completion_tokens
+    assert chat.undo()
+    list(chat.load([Message(role="user", content=with_image("Describe this image."))]))
+    assert chat.context().tokens == last.usage.prompt_tokens
+
+
+def test_context_follows_the_conversation(tiny: LoadedModel) -> None:
+    chat = chat_of(tiny, "A?", "a", "B?", "b", system="Be brief.")
+    sizes = [chat.context().tokens]
+    for change in (chat.drop_oldest, chat.undo, chat.clear):
+        change()
+        sizes.append(chat.context().tokens)
+    assert sizes[0] > sizes[1] > sizes[2] == sizes[3] > 0
+
+
+def test_context_of_a_conversation_that_thinks(
+    parity_model: Callable[[str], LoadedModel],
+) -> None:
+    chat = chat_of(parity_model("e2b"), "Hello?")
+    before = chat.context().tokens
+    *_, last = chat.reply(GenerateOptions(max_tokens=1, think=True))
+    assert isinstance(last, Finished)
+    assert chat.undo()
+    list(chat.load(spoken("Hello?")))
+    assert chat.context().tokens == last.usage.prompt_tokens > before
+
+
+def test_context_is_measured_once(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a tower, and without another look while nothing changes."""
+    chat = chat_of(tiny, "A?", "a")
+    list(chat.load([Message(role="user", content=with_image("B?"))]))
+    monkeypatch.setattr(Gemma4, "encode_images", None)
+    first = chat.context()
+    monkeypatch.setattr(Tokenizer, "encode", None)
+    assert chat.context() == first
+
+
+def test_media_are_prepared_once(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For one budget; another budget asks for other patches."""
+    prepared: list[str] = []
+    for name in ("image_features", "audio_features"):
+        real = getattr(processor, name)
+
+        def noting(*given: Any, name: str = name, real: Any = real, **settings: Any) -> Any:
+            prepared.append(name)
+            return real(*given, **settings)
+
+        monkeypatch.setattr(processor, name, noting)
+    chat = Chat(tiny)
+    options = GenerateOptions(max_tokens=1)
+    media = content_of("?", images=[SAMPLES / STARS], audio=[SAMPLES / "speech00.wav"])
+    list(chat.send(media, options))
+    list(chat.send("How many shapes are there?", options))
+    chat.context()
+    assert prepared == ["image_features", "audio_features"]
+    list(chat.send(with_image("And here?", SQUARES), options))
+    assert prepared == ["image_features", "audio_features", "image_features"]
+    chat.media = MediaOptions(budget=140)
+    assert chat.context().tokens > 64
+    assert prepared.count("image_features") == 4
 
 
 @pytest.mark.parametrize(

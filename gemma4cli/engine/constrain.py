@@ -1,11 +1,10 @@
 """Answers that fit a JSON Schema, whatever the model would like to say.
 
-At each step only tokens are open that can still lead to a valid document; llguidance works out which.
+At each step only tokens are open that can still lead to a valid document; llguidance knows which.
 """
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -72,12 +71,3 @@ def _vocabulary(tokenizer: Tokenizer, vocab_size: int, stop_ids: tuple[int, ...]
 
 def _line(problem: object) -> str:
     return " ".join(str(problem).split())
-
-
-def is_complete(text: str) -> bool:
-    """Whether an answer is a whole document: one that was cut off is not."""
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True

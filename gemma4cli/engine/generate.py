@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from time import perf_counter
 
 import mlx.core as mx
 
-from ..errors import ContextLengthError
+from ..errors import AnswerCutError, ContextLengthError, NonFiniteError
 from ..events import (
     Event,
     Finished,
@@ -24,52 +25,95 @@ from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
 from .backend import on_cpu
 from .channels import ChannelSplitter
+from .constrain import Constraint
 from .decode import decode_tokens
 from .encode import encode_media
 from .model import LoadedModel
 from .prefill import Prefill
 from .repetition import is_repeating
+from .room import require_room_for_prompt
 from .sampling import Sampler, make_sampler, suppress
+from .turn_cache import CachedRun, TurnCache, content_of
+
+_LONGEST_OPENING = 32
+"""Tokens that may open an answer: the turn, and an empty thought."""
 
 
-def generate(model: LoadedModel, inputs: ModelInputs, options: GenerateOptions) -> Iterator[Event]:
+def generate(
+    model: LoadedModel,
+    inputs: ModelInputs,
+    options: GenerateOptions,
+    turns: TurnCache | None = None,
+) -> Iterator[Event]:
     """Encode media, prefill, decode; the last event is Finished.
 
-    Raises ContextLengthError before anything is computed, NonFiniteError during it.
+    With ``turns``, what earlier turns left in the cache is neither encoded nor prefilled again.
+
+    Raises ContextLengthError and PromptTooLargeError before anything is computed, NonFiniteError
+    during it, and AnswerCutError for an answer that was cut before it fitted its schema.
     """
     check_context(model, inputs)
+    require_room_for_prompt(model, inputs, options)
     for notice in inputs.notices:
         yield Notice(text=notice)
+    run = (TurnCache(limit=0) if turns is None else turns).begin(
+        model.network, content_of(inputs), open_full_layers=_opens_full_layers(model)
+    )
+    tail = _answer_start(model, inputs.ids)
+    try:
+        yield from _run(model, inputs, options, run, tail)
+    except NonFiniteError:
+        run.forget()
+        raise
+    except GeneratorExit:
+        # Events come between two steps, when the cache is whole.
+        _keep_answer(model, run, tail, len(inputs.ids))
+        raise
+
+
+def _run(
+    model: LoadedModel, inputs: ModelInputs, options: GenerateOptions, run: CachedRun, tail: int
+) -> Iterator[Event]:
+    """``generate`` for a run that has begun; the prompt's end opens the answer at ``tail``."""
     started = perf_counter()
     soft_tokens: list[SoftTokens] = []
-    for step in encode_media(model, inputs):
+    for step in encode_media(model, _behind(inputs, run.start)):
         if isinstance(step, list):
             soft_tokens = step
         else:
             yield step
     encoded = perf_counter()
-    cache = model.network.language_model.make_cache()
     logits = mx.zeros(0)
-    for progress in make_prefill(model, inputs, soft_tokens, options.prefill_step_size).run(cache):
+    prefill = make_prefill(
+        model, inputs, soft_tokens, options.prefill_step_size, start=run.start, tail=tail
+    )
+    for progress in prefill.run(run.cache):
         if isinstance(progress, PrefillProgress):
+            if run.cached == tail:
+                run.keep()
             yield progress
         else:
             logits = progress
     mx.eval(logits)
     prefilled = perf_counter()
-    answer = Answer(model, inputs, options)
+    answer = Answer(model, inputs, options, cached_tokens=run.start)
     tokens = decode_tokens(
         model.network,
-        cache,
+        run.cache,
         logits,
         make_answer_sampler(model, options),
         bias=suppress(logits.shape[-1], model.generation.suppressed_ids),
+        constraint=_constraint(model, options, vocab_size=logits.shape[-1]),
         lookahead=not on_cpu(),
     )
     for token in tokens:
+        run.content.append(token)
         yield from answer.push(token)
         if answer.reason is not None:
             break
+    if options.schema is not None and answer.reason != "stop":
+        raise AnswerCutError(answer.length)
+    _keep_answer(model, run, tail, len(inputs.ids))
     yield answer.finished(
         Timings(
             encode=encoded - started,
@@ -77,6 +121,53 @@ def generate(model: LoadedModel, inputs: ModelInputs, options: GenerateOptions) 
             decode=perf_counter() - prefilled,
         )
     )
+
+
+def _constraint(
+    model: LoadedModel, options: GenerateOptions, *, vocab_size: int
+) -> Constraint | None:
+    """What holds an answer to its schema, if it has one. Raises OptionError."""
+    if options.schema is None:
+        return None
+    return Constraint(
+        options.schema,
+        model.processor.tokenizer,
+        vocab_size=vocab_size,
+        stop_ids=model.generation.stop_ids,
+    )
+
+
+def _behind(inputs: ModelInputs, start: int) -> ModelInputs:
+    """Inputs without the media that stand before position ``start``."""
+    pairs = zip(inputs.spans, inputs.features, strict=True)
+    kept = [(span, feature) for span, feature in pairs if span.end > start]
+    return replace(
+        inputs,
+        spans=tuple(span for span, _ in kept),
+        features=tuple(feature for _, feature in kept),
+    )
+
+
+def _answer_start(model: LoadedModel, ids: Sequence[int]) -> int:
+    """Where the opening of the model's turn begins, which ends the prompt.
+
+    A later prompt has all before it, even if it opens that turn otherwise (12B and up) or leaves
+    a thought out. The last position where the prompt opens no turn.
+    """
+    opening = model.processor.tokenizer.control_id("<|turn>")
+    last = len(ids) - 1
+    nearest = range(last, max(last - _LONGEST_OPENING, 0), -1)
+    return next((position for position in nearest if ids[position] == opening), last)
+
+
+def _keep_answer(model: LoadedModel, run: CachedRun, tail: int, prompt_length: int) -> None:
+    """Keep what a later prompt may repeat: no thought, and nothing that comes behind one."""
+    if run.cached == prompt_length == len(run.content):
+        return
+    tokenizer = model.processor.tokenizer
+    thought = tokenizer.control_id("<|channel>") if tokenizer.has_control("<|channel>") else None
+    if thought not in run.content[tail : run.cached]:
+        run.keep()
 
 
 def check_context(model: LoadedModel, inputs: ModelInputs) -> None:
@@ -88,14 +179,27 @@ def check_context(model: LoadedModel, inputs: ModelInputs) -> None:
 class Answer:
     """One answer as it grows, up to what ends it; ``reason`` is None until then."""
 
-    def __init__(self, model: LoadedModel, inputs: ModelInputs, options: GenerateOptions) -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        inputs: ModelInputs,
+        options: GenerateOptions,
+        *,
+        cached_tokens: int = 0,
+    ) -> None:
         self.reason: FinishReason | None = None
         self._inputs = inputs
+        self._cached_tokens = cached_tokens
         self._options = options
         self._ids: list[int] = []
         self._stop_ids = model.generation.stop_ids
         self._splitter = ChannelSplitter(model.processor.tokenizer, inputs.ids)
         self._room = model.context_length - len(inputs.ids)
+
+    @property
+    def length(self) -> int:
+        """Tokens so far."""
+        return len(self._ids)
 
     def push(self, token: int) -> list[TextDelta | ThoughtDelta]:
         """Take the next token; returns what it completes."""
@@ -122,6 +226,7 @@ class Answer:
                 prompt_tokens=len(self._inputs.ids),
                 soft_tokens=self._inputs.num_soft_tokens,
                 completion_tokens=len(self._ids),
+                cached_tokens=self._cached_tokens,
             ),
             timings=timings,
         )
@@ -136,19 +241,29 @@ class Answer:
 
 
 def make_prefill(
-    model: LoadedModel, inputs: ModelInputs, soft_tokens: list[SoftTokens], step: int
+    model: LoadedModel,
+    inputs: ModelInputs,
+    soft_tokens: list[SoftTokens],
+    step: int,
+    *,
+    start: int = 0,
+    tail: int | None = None,
 ) -> Prefill:
-    """The prefill of one prompt, by the model's mask rule."""
+    """The prefill of one prompt, by the model's mask rule; ``start``, ``tail``: see Prefill."""
     return Prefill(
         network=model.network,
         ids=inputs.ids,
         spans=inputs.spans,
         soft_tokens=soft_tokens,
         step=step,
-        open_full_layers=(
-            model.network.config.unified and model.options.unified_full_attention_blocks
-        ),
+        open_full_layers=_opens_full_layers(model),
+        start=start,
+        tail=tail,
     )
+
+
+def _opens_full_layers(model: LoadedModel) -> bool:
+    return model.network.config.unified and model.options.unified_full_attention_blocks
 
 
 def make_answer_sampler(model: LoadedModel, options: GenerateOptions) -> Sampler:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import mlx.core as mx
@@ -40,7 +40,9 @@ def chunk_ends(length: int, step: int, spans: Sequence[MediaSpan]) -> list[int]:
 class Prefill:
     """A prompt and its soft tokens, on their way through one network.
 
-    ``open_full_layers``: see ``make_masks``.
+    The first ``start`` tokens are in the cache already, and none of their images needs its soft
+    tokens. The last chunk begins at ``tail``; None is the last token. ``open_full_layers``: see
+    ``make_masks``.
     """
 
     network: Gemma4
@@ -49,11 +51,17 @@ class Prefill:
     soft_tokens: Sequence[SoftTokens]
     step: int
     open_full_layers: bool = False
+    start: int = 0
+    tail: int | None = None
 
     def run(self, cache: Sequence[Cache]) -> Iterator[PrefillProgress | mx.array]:
-        """Fill ``cache``; yield progress, at last the logits ``[V]`` of the last position."""
+        """Fill ``cache``; yield progress, at last the logits ``[V]`` of the last position.
+
+        Whenever progress is reported the cache holds whole chunks.
+        """
+        total = len(self.ids) - self.start
         for start, end in self._chunks():
-            yield PrefillProgress(done=start, total=len(self.ids))
+            yield PrefillProgress(done=start - self.start, total=total)
             inputs = self.network.embed(self.ids[start:end], self.soft_tokens, start)
             masks = self._masks(start, end)
             if end < len(self.ids):
@@ -63,11 +71,11 @@ class Prefill:
                 mx.clear_cache()
             else:
                 logits = self.network(*inputs, cache, masks)[0, -1]
-        yield PrefillProgress(done=len(self.ids), total=len(self.ids))
+        yield PrefillProgress(done=total, total=total)
         yield logits
 
     def all_logits(self, cache: Sequence[Cache]) -> mx.array:
-        """Fill ``cache`` and return the logits ``[S, V]`` of every position."""
+        """Fill ``cache`` and return the logits ``[S, V]`` of every position from ``start`` on."""
         rows: list[mx.array] = []
         for start, end in self._chunks():
             inputs = self.network.embed(self.ids[start:end], self.soft_tokens, start)
@@ -77,7 +85,15 @@ class Prefill:
 
     def _chunks(self) -> Iterator[tuple[int, int]]:
         """First and last position of each chunk, half open."""
-        return pairwise([0, *chunk_ends(len(self.ids), self.step, self.spans)])
+        start, length = self.start, len(self.ids)
+        tail = length - 1 if self.tail is None else max(self.tail, start)
+        ahead = [
+            replace(span, start=span.start - start, end=span.end - start)
+            for span in self.spans
+            if span.end > start
+        ]
+        ends = chunk_ends(tail + 1 - start, self.step, ahead)[:-1]
+        return pairwise([start, *(start + end for end in ends), length])
 
     def _masks(self, start: int, end: int) -> Masks:
         text = self.network.config.text

@@ -7,8 +7,8 @@ count from a row's first token, so that a row never notices the padding in front
     row 0      a  b  c  d      padding 0, the next token has position 4
     row 1      -  -  e  f      padding 2, the next token has position 2
 
-Keys lie in the order of their columns on sliding layers too; what has left the window is moved out
-now and then.
+Keys lie in the order of their columns on sliding layers too; what has left the window leaves the
+buffer when that next grows.
 """
 
 from __future__ import annotations
@@ -80,12 +80,9 @@ class BatchLayerCache:
             added = [(0, count), (0, 0), (0, 0), (0, 0)]
             self._keys, self._values = mx.pad(self._keys, added), mx.pad(self._values, added)
 
-    def keep(self, rows: mx.array, spare: int) -> None:
-        """Drop all other rows, and the first ``spare`` columns, which are padding."""
-        # A sliding layer's oldest columns leave by themselves.
-        first = spare if self._window is None else 0
-        self._keys, self._values = self._keys[:, :, first:][rows], self._values[:, :, first:][rows]
-        self._held -= first
+    def keep(self, rows: mx.array) -> None:
+        """Drop all other rows."""
+        self._keys, self._values = self._keys[rows], self._values[rows]
 
 
 def _with_room(buffer: mx.array | None, start: int, end: int, added: mx.array) -> mx.array:
@@ -135,11 +132,15 @@ class BatchCache:
         return masks
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Drop all rows but these, and the padding that all of them have."""
+        """Drop all rows but these, and the padding that all of them have.
+
+        Columns in front of those that count leave the buffers when these next grow.
+        """
         columns = self._columns
         padding = [columns.padding[row] for row in rows]
         spare = min(padding)
         columns.padding = tuple(p - spare for p in padding)
         columns.filled -= spare
+        kept = mx.array(rows)
         for layer in self.layers:
-            layer.keep(mx.array(rows), spare)
+            layer.keep(kept)

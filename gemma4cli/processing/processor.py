@@ -15,7 +15,7 @@ from ..messages import AudioPart, ImagePart, Message, VideoPart
 from .audio import audio_features, max_samples
 from .config import MelConfig, ProcessorConfig
 from .image import fit, image_features, patch_features
-from .inputs import AudioFeatures, ImageFeatures, MediaFeatures, ModelInputs
+from .inputs import MediaFeatures, ModelInputs
 from .pieces import MediaKind
 from .prompt import (
     AudioSlot,
@@ -31,6 +31,15 @@ from .tokenizer import Tokenizer
 
 MediaPart = ImagePart | AudioPart | VideoPart
 Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PreparedMedium:
+    """One media item as the prompt and the model take it; a video has features for each frame."""
+
+    slot: Slot
+    features: tuple[MediaFeatures, ...]
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,31 +95,33 @@ class Processor:
         """
         for part in media_parts(messages):
             self.check_modality(part)
-        vision = self.config.vision
-        features: list[MediaFeatures] = []
-        slots: list[Slot] = []
-        notices: list[str] = []
-        for item in media:
-            if isinstance(item, Image):
-                image = self._image(item.pixels, budget or vision.image_budget)
-                slots.append(ImageSlot(soft_tokens=image.soft_tokens))
-                features.append(image)
-            elif isinstance(item, AudioClip):
-                audio = self._audio(item, notices)
-                slots.append(AudioSlot(soft_tokens=audio.soft_tokens))
-                features.append(audio)
-            else:
-                slot, frames = self._video(item)
-                slots.append(slot)
-                features += frames
+        prepared = [self.prepare_medium(item, budget) for item in media]
+        return self.prepare_prompt(messages, prepared, think=think, tools=tools)
+
+    def prepare_medium(self, item: Decoded, budget: int | None = None) -> PreparedMedium:
+        """One item's part of ``prepare``; the rest of the conversation has no say in it."""
+        if isinstance(item, Image):
+            return self._image(item.pixels, budget or self.config.vision.image_budget)
+        return self._audio(item) if isinstance(item, AudioClip) else self._video(item)
+
+    def prepare_prompt(
+        self,
+        messages: Sequence[Message],
+        media: Sequence[PreparedMedium],
+        *,
+        think: bool = False,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> ModelInputs:
+        """``prepare`` for media that are prepared already, of kinds that were checked."""
         prompt = build_prompt(
             messages,
-            slots,
+            [item.slot for item in media],
             tokenizer=self.tokenizer,
             flavour=self.flavour,
             think=think,
             tools=tools,
         )
+        features = [feature for item in media for feature in item.features]
         counts: dict[MediaKind, list[int]] = {}
         for span, feature in zip(prompt.spans, features, strict=True):
             counts.setdefault(span.kind, []).append(feature.soft_tokens)
@@ -120,30 +131,33 @@ class Processor:
             spans=prompt.spans,
             features=tuple(features),
             text=prompt.text,
-            notices=tuple(notices),
+            notices=tuple(notice for item in media for notice in item.notices),
         )
 
-    def _image(self, pixels: Pixels, budget: int) -> ImageFeatures:
-        return image_features(pixels, budget, self.config.vision, unified=self.unified)
+    def _image(self, pixels: Pixels, budget: int) -> PreparedMedium:
+        image = image_features(pixels, budget, self.config.vision, unified=self.unified)
+        return PreparedMedium(slot=ImageSlot(soft_tokens=image.soft_tokens), features=(image,))
 
-    def _video(self, clip: VideoClip) -> tuple[VideoSlot, list[ImageFeatures]]:
-        frames = [
+    def _video(self, clip: VideoClip) -> PreparedMedium:
+        frames = tuple(
             patch_features(frame.pixels, self.config.vision, unified=self.unified)
             for frame in clip.frames
-        ]
+        )
         times = (frame.seconds for frame in clip.frames)
         labels = tuple(
             (seconds, image.soft_tokens) for seconds, image in zip(times, frames, strict=True)
         )
-        return VideoSlot(frames=labels), frames
+        return PreparedMedium(slot=VideoSlot(frames=labels), features=frames)
 
-    def _audio(self, clip: AudioClip, notices: list[str]) -> AudioFeatures:
+    def _audio(self, clip: AudioClip) -> PreparedMedium:
         features = audio_features(clip.samples, self.config.audio)
         if features.soft_tokens == 0:
             raise MediaDecodeError(clip.name, f"{clip.seconds * 1000:.0f} ms are too short to hear")
+        notices: tuple[str, ...] = ()
         if features.heard_seconds < clip.seconds:
-            notices.append(
+            notices = (
                 f"{clip.name}: only the first {features.heard_seconds:.0f} s of "
-                f"{clip.seconds:.1f} s are heard; this model takes no more in one clip"
+                f"{clip.seconds:.1f} s are heard; this model takes no more in one clip",
             )
-        return features
+        slot = AudioSlot(soft_tokens=features.soft_tokens)
+        return PreparedMedium(slot=slot, features=(features,), notices=notices)

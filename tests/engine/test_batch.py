@@ -95,8 +95,9 @@ def test_clips_of_any_length(arch: str, parity_model: ParityModel) -> None:
     model = parity_model(arch)
     inputs = [heard(model, seconds) for seconds in SECONDS]
     expected = [alone(model, each, GREEDY) for each in inputs]
-    for count in (1, 2, 5):
-        answers = generate_batch(fresh(model), inputs[:count], GREEDY)
+    kept = fresh(model)
+    for count in (5, 2, 1):
+        answers = generate_batch(kept, inputs[:count], GREEDY)
         assert all(same(*pair) for pair in zip(answers, expected[:count], strict=True))
     assert len({answer.token_ids for answer in expected}) == 5
     lengths = [len(each.ids) for each in inputs]
@@ -106,11 +107,13 @@ def test_clips_of_any_length(arch: str, parity_model: ParityModel) -> None:
 
 
 def test_clips_for_the_built_in_model(tiny: LoadedModel) -> None:
-    """Its window is 256: two clips are longer than that."""
-    inputs = [heard(tiny, seconds) for seconds in (10.2, 1.0, 5.0, 11.5, 0.4)]
+    """Its window is 256: two prompts are longer than that."""
+    clips = [heard(tiny, seconds) for seconds in (10.2, 0.4, 1.5)]
+    inputs = [clips[0], said(tiny, "What? " * 150), *clips[1:], said(tiny, "A")]
     expected = [alone(tiny, each, GREEDY) for each in inputs]
-    for count in (1, 2, 5):
-        answers = generate_batch(fresh(tiny), inputs[:count], GREEDY)
+    kept = fresh(tiny)
+    for count in (5, 2, 1):
+        answers = generate_batch(kept, inputs[:count], GREEDY)
         assert all(same(*pair) for pair in zip(answers, expected[:count], strict=True))
     assert len([each for each in inputs if len(each.ids) > 256]) == 2
 
@@ -507,6 +510,22 @@ def test_clips_together_are_the_clips_alone(arch: str, parity_model: ParityModel
     together = network.encode_clips(clips)
     assert len(together) == len(clips)
     for clip, values in zip(clips, together, strict=True):
+        single = np.array(network.encode_audio(clip))
+        np.testing.assert_allclose(np.array(values), single, rtol=0, atol=1e-5 * single.std())
+
+
+def test_clips_do_not_see_behind_their_end(
+    parity_model: ParityModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were the tower's attention to look ahead, as its config allows."""
+    network = parity_model("e2b").network
+    ahead = dataclasses.replace(network.config.audio, context_right=3)
+    tower = network.audio_tower
+    for part in (tower, *(layer.self_attn for layer in tower.layers)):
+        monkeypatch.setattr(part, "config", ahead)
+    rng = np.random.default_rng(1)
+    clips = [mx.array(rng.normal(size=(n, 128)).astype(np.float32)) for n in (90, 44, 201)]
+    for clip, values in zip(clips, network.encode_clips(clips), strict=True):
         single = np.array(network.encode_audio(clip))
         np.testing.assert_allclose(np.array(values), single, rtol=0, atol=1e-5 * single.std())
 

@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from gemma4cli.engine.constrain import Constraint, is_complete
+from gemma4cli.engine.constrain import Constraint
 from gemma4cli.engine.decode import decode_tokens
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.engine.sampling import make_sampler
@@ -117,9 +117,3 @@ def test_no_white_space_between(tiny: LoadedModel) -> None:
 def test_what_is_no_schema(tiny: LoadedModel, schema: str, problem: str) -> None:
     with pytest.raises(OptionError, match=problem):
         constraint(tiny, schema)
-
-
-def test_what_was_cut_off_is_not_complete() -> None:
-    assert is_complete('{"a": 1}')
-    assert not is_complete('{"a": 1')
-    assert not is_complete("")
