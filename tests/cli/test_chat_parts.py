@@ -1,0 +1,103 @@
+"""Files among the words of a message."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from cli_runs import sample
+
+from gemma4cli.cli.chat_parts import find_dropped, media_kind, read_material, with_material
+from gemma4cli.errors import ConversationError
+
+
+@pytest.fixture
+def spaced(tmp_path: Path) -> Path:
+    """A picture in a folder, both with awkward names."""
+    folder = tmp_path / "my pictures"
+    folder.mkdir()
+    return Path(shutil.copy(sample("image00.png"), folder / "it's é.png"))
+
+
+def ways_to_write(path: Path) -> list[str]:
+    escaped = str(path).replace(" ", "\\ ").replace("'", "\\'")
+    return [str(path), escaped, f'"{path}"', path.as_uri(), f"{escaped} "]
+
+
+@pytest.mark.parametrize("way", range(5))
+def test_a_dropped_file_is_the_whole_message(spaced: Path, way: int) -> None:
+    dropped = find_dropped(ways_to_write(spaced)[way])
+    assert (dropped.text, dropped.files) == ("", (("image", spaced),))
+
+
+@pytest.mark.parametrize("way", [1, 2, 3])
+def test_a_dropped_file_is_a_word(spaced: Path, way: int) -> None:
+    dropped = find_dropped(f"What is {ways_to_write(spaced)[way].strip()}?")
+    assert dropped.text == "What is it's é.png?"
+    assert dropped.files == (("image", spaced),)
+
+
+def test_several_files_and_no_words(spaced: Path) -> None:
+    clip = Path(sample("speech00.wav"))
+    dropped = find_dropped(f"'{clip}' {spaced.as_uri()}")
+    assert (dropped.text, dropped.files) == ("", (("audio", clip), ("image", spaced)))
+
+
+def test_a_file_of_this_folder() -> None:
+    shutil.copy(sample("video00.mp4"), "ball.mp4")
+    assert find_dropped("Describe ball.mp4.").files == (("video", Path("ball.mp4")),)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It's a test, isn't it?",
+        "look at /nowhere/a.png",
+        '"quoted" words',
+        "a\\b",
+        "~nobody/x",
+        "what\nis\nthis",
+        "file:///nowhere",
+        "\0",
+        "x" * 5000,
+        "/",
+        "'",
+    ],
+)
+def test_words_that_are_no_files_stay_as_they_are(text: str) -> None:
+    assert find_dropped(text).text == text
+    assert find_dropped(text).files == ()
+
+
+def test_a_text_file_is_no_medium(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.4")
+    assert media_kind(tmp_path / "a.txt") is None
+    assert media_kind(tmp_path / "a.pdf") is None
+    assert media_kind(tmp_path) is None
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.mp3", "audio"), ("a.m4a", "audio"), ("a", None)])
+def test_what_the_content_does_not_tell_the_suffix_does(
+    tmp_path: Path, name: str, kind: str | None
+) -> None:
+    (tmp_path / name).write_bytes(b"\xff\xfb\x90\x00")
+    assert media_kind(tmp_path / name) == kind
+
+
+def test_material_is_headed_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("One.\nTwo.\n")
+    material = read_material(tmp_path / "notes.txt", "notes.txt")
+    assert with_material("Sum up:", [material]) == "Sum up:\n\nnotes.txt:\nOne.\nTwo."
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"), [(b"\xff\xfe\x00", "is no text"), (b"a" * (1 << 21), "longer than any")]
+)
+def test_material_that_is_none(tmp_path: Path, content: bytes, problem: str) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(ConversationError, match=problem):
+        read_material(tmp_path / "file", "file")
+    with pytest.raises(ConversationError, match="No such file"):
+        read_material(tmp_path / "nowhere", "nowhere")

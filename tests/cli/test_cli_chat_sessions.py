@@ -1,0 +1,112 @@
+"""``g4 chat`` with one question in a conversation that is kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_runs import TEXT_OF, assert_fails, records, sample, tiny_g4
+
+from gemma4cli.cli.chat_sessions import sessions_folder
+from gemma4cli.saved import SavedConversation, list_saved
+
+STARS = TEXT_OF["image00.png"]
+GREETING = "Hello! I am g4's tiny demo model."
+
+
+def kept(name: str) -> list[tuple[str, str]]:
+    """Roles and texts of a kept conversation."""
+    with SavedConversation(sessions_folder() / name) as saved:
+        conversation = saved.read()
+    assert conversation is not None
+    return [
+        (message.role, "".join(getattr(part, "text", "[medium]") for part in message.parts))
+        for message in conversation.messages
+    ]
+
+
+def test_one_question_is_not_kept_unless_asked_for() -> None:
+    tiny_g4("chat", "-p", "Hello")
+    assert list_saved(sessions_folder()) == []
+    assert not sessions_folder().exists()
+
+
+def test_turns_are_appended() -> None:
+    first = tiny_g4("chat", "--session", "talk", "-p", "Hello", "--system", "Be brief.")
+    assert (first.exit_code, first.stdout, first.stderr) == (0, f"{GREETING}\n", "")
+    tiny_g4("chat", "-c", "-p", "Hello", stdin="there")
+    assert kept("talk")[:4] == [
+        ("system", "Be brief."),
+        ("user", "Hello"),
+        ("assistant", GREETING),
+        ("user", "Hello\n\nthere"),
+    ]
+
+
+def test_image_from_a_pipe_is_kept() -> None:
+    picture = Path(sample("image00.png")).read_bytes()
+    question = ("-p", "Describe this image.", "--image", "-")
+    result = tiny_g4("chat", "--session", "talk", *question, stdin=picture)
+    assert result.stdout == f"{STARS}\n"
+    (copy,) = (sessions_folder() / "talk" / "media").iterdir()
+    assert copy.read_bytes() == picture
+    again = tiny_g4("chat", "-c", "-p", "Hello", "--json", "--max-tokens", "1")
+    assert records(again)[0]["usage"]["soft_tokens"] == 64
+
+
+def test_a_conversation_file_is_appended() -> None:
+    tiny_g4("chat", "--session", "talk", "-p", "Hello")
+    Path("more.json").write_text('{"messages": [{"role": "user", "content": "Hello"}]}')
+    assert tiny_g4("chat", "-c", "--messages", "more.json").exit_code == 0
+    assert [role for role, _ in kept("talk")] == ["user", "assistant"] * 2
+
+
+def test_a_question_that_fails_leaves_no_turn() -> None:
+    assert_fails(tiny_g4("chat", "--session", "t", "-p", "What?", "--image", "nowhere"), 3)
+    assert list_saved(sessions_folder()) == []
+
+
+def test_list() -> None:
+    result = tiny_g4("chat", "--list")
+    assert (result.stdout, result.exit_code) == ("", 0)
+    assert "no conversation is kept in" in result.stderr
+    tiny_g4("chat", "--session", "talk", "-p", "Hello")
+    (line,) = tiny_g4("chat", "--list").stdout.splitlines()
+    assert line.startswith("talk  20") and line.endswith("1 turn   Hello")
+    (record,) = records(tiny_g4("chat", "--list", "--json"))
+    assert (record["name"], record["turns"], record["first_words"]) == ("talk", 1, "Hello")
+
+
+def test_nothing_to_continue() -> None:
+    assert_fails(tiny_g4("chat", "-c", "-p", "Hello"), 2, "no conversation to continue")
+
+
+def test_names_and_options_that_do_not_go_together() -> None:
+    assert_fails(tiny_g4("chat", "--session", "../x", "-p", "Hello"), 1, "a name has letters")
+    assert_fails(tiny_g4("chat", "--no-log", "-c", "-p", "Hello"), 2, "--no-log")
+    assert_fails(tiny_g4("chat", "--session", "x", "-c", "-p", "Hello"), 2, "either")
+    assert_fails(tiny_g4("chat", "-p", "Hello", "--device", "x"), 2, "--device is for --mic")
+
+
+def test_the_same_conversation_twice() -> None:
+    with SavedConversation(sessions_folder() / "talk"):
+        result = tiny_g4("chat", "--session", "talk", "-p", "Hello")
+    assert_fails(result, 1, "conversation talk: another g4 has it open")
+
+
+@pytest.mark.parametrize("broken", ["{", '{"messages": 3}', '{"messages": []}'])
+def test_a_broken_conversation_is_named(broken: str) -> None:
+    folder = sessions_folder() / "talk"
+    folder.mkdir(parents=True)
+    (folder / "conversation.json").write_text(broken)
+    assert_fails(tiny_g4("chat", "--session", "talk", "-p", "Hello"), 3, "conversation.json: ")
+
+
+def test_settings_go_on() -> None:
+    tiny_g4("chat", "--session", "talk", "-p", "Hello", "--think", "--budget", "140")
+    data = json.loads((sessions_folder() / "talk" / "conversation.json").read_text())
+    assert (data["enable_thinking"], data["max_soft_tokens"]) == (True, 140)
+    tiny_g4("chat", "-c", "-p", "Hello")
+    data = json.loads((sessions_folder() / "talk" / "conversation.json").read_text())
+    assert (data["enable_thinking"], data["max_soft_tokens"]) == (True, 140)

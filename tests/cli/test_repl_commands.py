@@ -1,0 +1,385 @@
+"""What is typed in a conversation, without a terminal: a list of lines stands in for the keys."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cli_runs import TEXT_OF, sample
+
+from gemma4cli.cli import repl_record
+from gemma4cli.cli.chat_sessions import ChatLog, opened_log, sessions_folder
+from gemma4cli.cli.chat_sessions import LogOptions as Log
+from gemma4cli.cli.repl import Repl
+from gemma4cli.cli.repl_commands import COMMANDS
+from gemma4cli.cli.repl_input import CommandCompleter
+from gemma4cli.cli.run_options import RunOptions
+from gemma4cli.engine.model import LoadedModel
+from gemma4cli.errors import ContextLengthError
+from gemma4cli.media import microphone
+from gemma4cli.media.microphone import Level
+from gemma4cli.messages import AudioPart, ImagePart, TextPart
+from gemma4cli.options import GenerateOptions
+from gemma4cli.saved import SavedConversation, list_saved
+from gemma4cli.session import Chat, ContextUse
+
+GREETING = "Hello! I am g4's tiny demo model."
+STARS = TEXT_OF["image00.png"]
+
+
+class Script:
+    """A reader that types what the test wants, and answers questions in order."""
+
+    def __init__(self, answers: Sequence[bool]) -> None:
+        self.completer = CommandCompleter()
+        self.lines: list[str] = []
+        self.answers = list(answers)
+        self.questions: list[str] = []
+        self.drafts: list[str] = []
+        self.asides: list[str] = []
+
+    def read(self, *, aside: str = "", draft: str = "") -> str:
+        self.drafts.append(draft)
+        self.asides.append(aside)
+        if not self.lines:
+            raise EOFError
+        return self.lines.pop(0)
+
+    def confirm(self, question: str) -> bool:
+        self.questions.append(question)
+        return self.answers.pop(0)
+
+
+@dataclass
+class Talk:
+    """A conversation with the built-in model, and what it printed."""
+
+    repl: Repl
+    script: Script
+    capsys: pytest.CaptureFixture[str]
+
+    def say(self, *lines: str, quiet: bool = True) -> str:
+        """Type lines; what stderr had to say to them."""
+        self.capsys.readouterr()
+        self.script.lines = list(lines)
+        self.repl.run = RunOptions(quiet=quiet)
+        self.repl.converse()
+        self.out, err = self.capsys.readouterr()
+        return err
+
+    @property
+    def roles(self) -> list[str]:
+        return [message.role for message in self.repl.chat.history]
+
+
+@pytest.fixture
+def log() -> Iterator[ChatLog]:
+    with opened_log(Log(), always=True, debug=False) as log:
+        yield log
+
+
+@pytest.fixture
+def talk(tiny: LoadedModel, log: ChatLog, capsys: pytest.CaptureFixture[str]) -> Talk:
+    script = Script([])
+    repl = Repl(
+        Chat(tiny),
+        RunOptions(quiet=True),
+        log,
+        script,  # type: ignore[arg-type]
+        options=GenerateOptions(temperature=0.0, max_tokens=40),
+    )
+    return Talk(repl=repl, script=script, capsys=capsys)
+
+
+def test_a_turn_is_on_disk_when_it_is_done(talk: Talk) -> None:
+    talk.say("Hello")
+    assert talk.out == f"{GREETING}\n"
+    (saved,) = list_saved(sessions_folder())
+    assert (saved.turns, saved.first_words, saved.model) == (1, "Hello", "tiny")
+
+
+def test_undo(talk: Talk) -> None:
+    assert talk.say("Hello", "/undo") == "the last turn is forgotten\n"
+    assert talk.roles == []
+    assert list_saved(sessions_folder())[0].turns == 0
+    assert talk.say("/undo") == "there is nothing to undo\n"
+
+
+def test_retry(talk: Talk) -> None:
+    talk.say("Hello", "/retry")
+    assert talk.out == f"{GREETING}\n{GREETING}\n"
+    assert talk.roles == ["user", "assistant"]
+    talk.repl.chat.clear()
+    assert "does not end with something to answer" in talk.say("/retry")
+
+
+def test_dropped_file_goes_with_the_question(talk: Talk) -> None:
+    err = talk.say(sample("image00.png"), "Describe this image.")
+    assert err == f"{sample('image00.png')} comes with the next question\n"
+    assert talk.out == f"{STARS}\n"
+    assert talk.repl.waiting == []
+
+
+def test_dropped_file_in_the_question(talk: Talk) -> None:
+    err = talk.say(f"Describe {sample('image00.png')}")
+    assert err == f"{sample('image00.png')} comes with this question\n"
+    image, text = talk.repl.chat.history[0].parts
+    assert isinstance(image, ImagePart)
+    assert text == TextPart(text="Describe image00.png")
+
+
+def test_text_file_is_material(talk: Talk, tmp_path: Path) -> None:
+    (tmp_path / "my notes.txt").write_text("One.\n")
+    assert "comes with the next question" in talk.say("/file 'my notes.txt'", "Sum up")
+    assert talk.repl.chat.history[0].parts == (TextPart(text="Sum up\n\nmy notes.txt:\nOne."),)
+    assert talk.repl.material == []
+    assert talk.say("/file nowhere") == "g4: nowhere: No such file or directory\n"
+
+
+def test_a_broken_file_is_let_go_and_the_others_stay(talk: Talk, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_text("no image")
+    err = talk.say(f"/image broken.png {sample('image00.png')}", "Describe this image.")
+    assert "g4: broken.png: " in err
+    assert talk.roles == []
+    talk.say("Describe this image.")
+    assert talk.out == f"{STARS}\n"
+
+
+def test_system_prompt(talk: Talk) -> None:
+    assert "there is no system prompt" in talk.say("/system")
+    talk.say("Hello", "/system Be 'brief'.")
+    assert talk.roles == ["system", "user", "assistant"]
+    assert talk.say("/system") == "Be 'brief'.\n"
+    talk.say("/system off")
+    assert talk.roles == ["user", "assistant"]
+
+
+def test_think(talk: Talk) -> None:
+    talk.say("/think on")
+    assert talk.repl.options.think
+    assert talk.say("/think hide") == "the model thinks first; thoughts are hidden\n"
+    assert talk.repl.hide_thoughts
+    assert talk.say("/think off") == "no thinking\n"
+    assert talk.say("/think maybe") == "/think takes on, off, show or hide\n"
+
+
+def test_budget(talk: Talk) -> None:
+    assert talk.say("/budget 140") == "140 tokens an image\n"
+    assert talk.repl.chat.media.budget == 140
+    assert "must be one of" in talk.say("/budget 141")
+    assert "/budget takes" in talk.say("/budget many")
+    assert talk.repl.chat.media.budget == 140
+
+
+def test_model(talk: Talk) -> None:
+    talk.say("Hello")
+    before = talk.repl.chat
+    assert talk.say("/model tiny") == "tiny\n"
+    assert talk.repl.chat is not before
+    assert talk.roles == ["user", "assistant"]
+    assert "model 'nonsense' not found" in talk.say("/model nonsense")
+    assert talk.repl.chat.model.name == "tiny"
+
+
+def test_clear_begins_another_conversation(talk: Talk) -> None:
+    first = talk.repl.log.name
+    assert talk.say("Hello", "/clear") == f"begun again; what was said is kept as {first}\n"
+    assert talk.repl.log.name != first
+    talk.say("Hello", "Hello")
+    assert sorted(saved.turns for saved in list_saved(sessions_folder())) == [1, 2]
+
+
+def test_save_and_load(talk: Talk) -> None:
+    talk.say(f"/image {sample('image00.png')}", "Describe this image.", "/save talk.json")
+    assert Path("talk.media").is_dir()
+    talk.script.answers = [False]
+    talk.say("/clear", "/load talk.json", "/save talk.json")
+    assert talk.script.questions == ["talk.json exists; replace it?"]
+    assert talk.roles == ["user", "assistant"]
+    assert talk.repl.chat.history[1].content == STARS
+    assert talk.say("/load nowhere.json") == "g4: nowhere.json: no such file\n"
+    assert talk.roles == ["user", "assistant"]
+
+
+def test_load_answers_an_open_question(talk: Talk) -> None:
+    Path("talk.json").write_text('{"messages": [{"role": "user", "content": "Hello"}]}')
+    talk.say("/load talk.json")
+    assert talk.out == f"{GREETING}\n"
+
+
+def test_save_has_to_have_one_file(talk: Talk) -> None:
+    assert talk.say("/save") == "/save needs a file\n"
+    assert "takes one file" in talk.say("/save a b")
+    assert talk.say("/save a.json") == "there is nothing to save\n"
+
+
+def test_context_and_stats(talk: Talk) -> None:
+    assert talk.say("/context", "/stats") == (
+        "nothing was said yet\nnothing was answered in full yet\n"
+    )
+    context, stats = talk.say("Hello", "/context", "/stats").splitlines()
+    assert context.startswith("27 of 8,192 tokens (0 %), 1 turn")
+    assert stats.startswith("prompt 10 tokens, 0 of them media;")
+    assert talk.script.asides[-1] == "27 / 8,192 tokens"
+
+
+def test_copy_needs_a_terminal(talk: Talk) -> None:
+    assert talk.say("/copy") == "there is no answer to copy\n"
+    assert "this is none" in talk.say("Hello", "/copy")
+    assert talk.say("/copy code") == "the last answer has no block of code\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [("/imagee x", "no command /imagee; did you mean /image?"), ("/q8", "/help lists them")],
+)
+def test_unknown_command(talk: Talk, typed: str, hint: str) -> None:
+    assert hint in talk.say(typed)
+    assert talk.roles == []
+
+
+def test_a_path_that_is_nothing_is_no_command(talk: Talk) -> None:
+    assert "no command" not in talk.say("/usr/bin/nothing is missing")
+    assert talk.roles == ["user", "assistant"]
+
+
+def test_help_names_every_command(talk: Talk) -> None:
+    err = talk.say("/help")
+    assert all(f"/{name}" in err for name in COMMANDS)
+
+
+def test_exit(talk: Talk) -> None:
+    talk.say("/exit", "Hello")
+    assert talk.roles == []
+
+
+@pytest.mark.parametrize("yes", [True, False])
+def test_a_message_that_does_not_fit(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch, yes: bool
+) -> None:
+    talk.say("Hello")
+    send = Chat.send
+
+    def tight(self: Chat, *args: Any) -> Any:
+        if len(self.history) > 0:
+            raise ContextLengthError(9000, 8192)
+        return send(self, *args)
+
+    monkeypatch.setattr(Chat, "send", tight)
+    talk.script.answers = [yes]
+    err = talk.say("Hello")
+    (question,) = talk.script.questions
+    assert question == "9,000 tokens do not fit the context of 8,192; forget the oldest turn?"
+    assert talk.roles == ["user", "assistant"]
+    assert ("forgot 1 turn" in err) == yes
+    # What was not said is there to be edited.
+    assert talk.script.drafts[-1] == ("" if yes else "Hello")
+
+
+@pytest.mark.parametrize("yes", [True, False])
+def test_little_room_is_asked_about_before_the_answer(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch, yes: bool
+) -> None:
+    def full(self: Chat) -> ContextUse:
+        return ContextUse(tokens=4_090 * len(self.history), limit=8192)
+
+    monkeypatch.setattr(Chat, "context", full)
+    talk.say("Hello")
+    talk.script.answers = [yes]
+    talk.say("Hello")
+    assert talk.script.questions == [
+        "8,180 of 8,192 tokens are taken, an answer may not fit; forget the oldest turns?"
+    ]
+    assert len(talk.roles) == (2 if yes else 4)
+
+
+def test_a_context_that_fills_is_told(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    use = ContextUse(tokens=6_600, limit=8192)
+    monkeypatch.setattr(Chat, "context", lambda self: use)
+    err = talk.say("Hello", quiet=False)
+    assert "the conversation takes 80 % of the context; /drop forgets its oldest turn" in err
+
+
+def test_drop(talk: Talk) -> None:
+    assert talk.say("Hello", "Hello", "/drop") == "forgot 1 turn\n"
+    assert talk.roles == ["user", "assistant"]
+    assert list_saved(sessions_folder())[0].turns == 1
+
+
+def test_an_interrupt_before_a_word_gives_the_message_back(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: Chat, *_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Chat, "send", interrupted)
+    assert talk.say(f"/image {sample('image00.png')}", "Hello").endswith("stopped\n")
+    assert talk.script.drafts[-1] == "Hello"
+    assert len(talk.repl.waiting) == 1
+
+
+def test_a_disk_that_fails_ends_nothing(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gemma4cli.saved._write_whole", full)
+    err = talk.say("Hello", "Hello")
+    assert err.count("cannot be kept (No space left on device)") == 1
+    assert talk.roles == ["user", "assistant"] * 2
+
+
+class Tape:
+    """A second of a tone in the place of the microphone."""
+
+    level = Level(peak=-20.0, rms=-30.0)
+
+    def stop(self) -> None:
+        pass
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        yield from (np.sin(np.arange(1600, dtype=np.float32) / 8) / 2 for _ in range(10))
+
+
+def test_mic(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def record(wanted: str | None) -> Iterator[Tape]:
+        yield Tape()
+
+    monkeypatch.setattr(microphone, "record", record)
+    err = talk.say("/mic", "/mic")
+    assert "recording 2: 1.0 s" in err
+    first, second = talk.repl.waiting
+    assert isinstance(first, AudioPart) and isinstance(second, AudioPart)
+    assert second.source.name == "recording 2.wav"
+    talk.say("Hello")
+    kept = list_saved(sessions_folder())[0].name
+    assert list((sessions_folder() / kept / "media").glob("*.wav"))
+
+
+def test_nothing_recorded(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def record(wanted: str | None) -> Iterator[Tape]:
+        tape = Tape()
+        monkeypatch.setattr(tape, "blocks", lambda: iter(()))
+        yield tape
+
+    monkeypatch.setattr(microphone, "record", record)
+    assert talk.say("/mic").endswith("g4: microphone: nothing was recorded\n")
+    assert talk.repl.waiting == []
+
+
+def test_without_a_terminal_nobody_presses_enter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert not repl_record._entered()
+
+
+def test_continuing_a_conversation_that_is_open(log: ChatLog) -> None:
+    assert log.name is not None
+    with pytest.raises(Exception, match="another g4 has it open"):
+        SavedConversation(sessions_folder() / log.name)

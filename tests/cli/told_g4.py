@@ -1,0 +1,43 @@
+"""g4 as a process that is told what to answer: ``told_g4.py WAYS ARGUMENT...``.
+
+The text of the file in ``G4_TELL`` streams in small deltas; without one, the answer is how Python
+writes the question. The ways are those of driven_g4.py.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gemma4cli.engine import generate
+from gemma4cli.events import Event, Finished, TextDelta, ThoughtDelta, Timings, Usage
+
+_PAUSE = 0.01
+"""Seconds between deltas, so that a terminal can be resized between them."""
+
+
+def tell(model: Any, inputs: Any, options: Any, *rest: Any) -> Iterator[Event]:
+    told = os.environ.get("G4_TELL")
+    asked = inputs.text.rpartition("<|turn>user\n")[2].partition("<turn|>")[0]
+    text = Path(told).read_text("utf-8") if told else repr(asked)
+    if options.think:
+        yield ThoughtDelta(text="Let me see.")
+    for at in range(0, len(text), 7):
+        time.sleep(_PAUSE)
+        yield TextDelta(text=text[at : at + 7])
+    yield Finished(
+        reason="stop",
+        text=text,
+        thoughts="",
+        token_ids=(),
+        usage=Usage(prompt_tokens=1, soft_tokens=0, completion_tokens=1),
+        timings=Timings(encode=0.0, prefill=0.0, decode=1.0),
+    )
+
+
+generate.generate = tell
+runpy.run_path(str(Path(__file__).with_name("driven_g4.py")), run_name="__main__")

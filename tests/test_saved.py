@@ -1,0 +1,227 @@
+"""Conversations on disk: what comes back, what others may see of it, what a crash leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from gemma4cli.conversation import Conversation, read_conversation
+from gemma4cli.errors import ConversationError, SavedConversationError
+from gemma4cli.messages import (
+    AudioPart,
+    ImagePart,
+    Message,
+    Source,
+    TextPart,
+    ToolCall,
+    VideoPart,
+)
+from gemma4cli.saved import SavedConversation, check_name, list_saved, said, save_copy
+
+SAMPLES = Path(__file__).parents[1] / "fixtures" / "samples"
+
+
+def talk(*parts: object, answer: str = "A cat.") -> Conversation:
+    content = (*parts, TextPart(text="What is this?"))
+    return Conversation(
+        messages=(
+            Message(role="system", content="Be brief."),
+            Message(role="user", content=content),  # type: ignore[arg-type]
+            Message(role="assistant", content=answer, thoughts="Hm."),
+        )
+    )
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    return Path(shutil.copy(SAMPLES / "image00.png", tmp_path / "cat.png"))
+
+
+def source_in(conversation: Conversation) -> Source:
+    (part,) = [part for part in conversation.messages[1].parts if isinstance(part, ImagePart)]
+    return part.source
+
+
+def test_everything_comes_back(tmp_path: Path) -> None:
+    call = ToolCall(name="look", arguments={"at": ["é", 1]}, id="c1")
+    conversation = Conversation(
+        messages=(
+            *talk().messages,
+            Message(role="assistant", content="", tool_calls=(call,)),
+            Message(role="tool", content="seen", tool_call_id="c1", name="look"),
+        ),
+        think=True,
+        max_soft_tokens=140,
+        video_max_frames=8,
+        tools=({"type": "function", "function": {"name": "look"}},),
+    )
+    with SavedConversation(tmp_path / "one") as saved:
+        saved.write(conversation, model="tiny")
+    with SavedConversation(tmp_path / "one") as saved:
+        assert saved.read() == conversation
+        assert saved.model == "tiny"
+
+
+def test_media_survive_their_files(tmp_path: Path, picture: Path) -> None:
+    content = picture.read_bytes()
+    sources = (ImagePart(source=Source.of(picture, "cat.png")),)
+    with SavedConversation(tmp_path / "one") as saved:
+        saved.write(talk(*sources), model="tiny")
+        picture.unlink()
+        # What is kept already is not looked for again.
+        saved.write(talk(*sources, answer="A dog."), model="tiny")
+    with SavedConversation(tmp_path / "one") as saved:
+        found = saved.read()
+    assert found is not None
+    source = source_in(found)
+    assert source.name == "cat.png"
+    assert source.path is not None and source.path.read_bytes() == content
+
+
+def test_a_file_that_is_shown_again_after_a_change_is_kept_twice(
+    tmp_path: Path, picture: Path
+) -> None:
+    with SavedConversation(tmp_path / "one") as saved:
+        first = ImagePart(source=Source.of(picture))
+        saved.write(talk(first), model="tiny")
+        shutil.copy(SAMPLES / "image01.png", picture)
+        saved.write(talk(first, ImagePart(source=Source.of(picture))), model="tiny")
+        assert len(list((tmp_path / "one" / "media").iterdir())) == 2
+
+
+def test_bytes_are_kept_and_what_is_forgotten_is_removed(tmp_path: Path) -> None:
+    clip = AudioPart(source=Source.of(b"RIFF", name="recording 1.wav"))
+    with SavedConversation(tmp_path / "one") as saved:
+        saved.write(talk(clip), model="tiny")
+        (kept,) = (tmp_path / "one" / "media").iterdir()
+        assert (kept.read_bytes(), kept.suffix) == (b"RIFF", ".wav")
+        saved.write(talk(), model="tiny")
+        assert list((tmp_path / "one" / "media").iterdir()) == []
+
+
+def test_a_resumed_conversation_keeps_its_media(tmp_path: Path, picture: Path) -> None:
+    with SavedConversation(tmp_path / "one") as saved:
+        saved.write(talk(ImagePart(source=Source.of(picture))), model="tiny")
+    with SavedConversation(tmp_path / "one") as saved:
+        found = saved.read()
+        assert found is not None
+        saved.write(found, model="tiny")
+        again = saved.read()
+    assert again is not None
+    path = source_in(again).path
+    assert path is not None and path.is_file()
+
+
+def test_only_the_owner_may_look(tmp_path: Path, picture: Path) -> None:
+    before = os.umask(0)
+    try:
+        with SavedConversation(tmp_path / "sessions" / "one") as saved:
+            saved.write(talk(ImagePart(source=Source.of(picture))), model="tiny")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "sessions" / "one").rglob("*"):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        assert mode == (0o700 if path.is_dir() else 0o600), path
+    assert stat.S_IMODE((tmp_path / "sessions" / "one").stat().st_mode) == 0o700
+
+
+def test_a_crash_while_writing_leaves_the_turns_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SavedConversation(tmp_path / "one") as saved:
+        saved.write(talk(), model="tiny")
+
+        def crash(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(os, "replace", crash)
+        with pytest.raises(KeyboardInterrupt):
+            saved.write(talk(answer="A dog."), model="tiny")
+        assert saved.read() == talk()
+        assert sorted(os.listdir(tmp_path / "one")) == ["conversation.json", "lock"]
+
+
+def test_a_turn_is_synced_before_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    sync, rename = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("sync"), sync(fd)))
+    monkeypatch.setattr(os, "replace", lambda *a: (calls.append("rename"), rename(*a)))
+    with SavedConversation(tmp_path / "one") as saved:
+        saved.write(talk(), model="tiny")
+    assert calls == ["sync", "rename", "sync"]
+
+
+def test_the_second_process_is_told(tmp_path: Path) -> None:
+    told = pytest.raises(SavedConversationError, match="one: another g4 has it open")
+    with SavedConversation(tmp_path / "one"), told:
+        SavedConversation(tmp_path / "one")
+    SavedConversation(tmp_path / "one").close()
+
+
+def test_nothing_said_leaves_nothing(tmp_path: Path) -> None:
+    SavedConversation(tmp_path / "one").close()
+    SavedConversation.begin(tmp_path).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_new_ones_have_names_of_their_own(tmp_path: Path) -> None:
+    with SavedConversation.begin(tmp_path) as first, SavedConversation.begin(tmp_path) as second:
+        assert first.name != second.name
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SavedConversationError, match="cannot be kept"):
+        SavedConversation(tmp_path / "file" / "one")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "-a", ".hidden", "a\nb", "x" * 201])
+def test_names_that_are_no_files(name: str) -> None:
+    with pytest.raises(SavedConversationError):
+        check_name(name)
+
+
+def test_list_has_the_last_one_first(tmp_path: Path) -> None:
+    for number, name in enumerate(("old", "new"), 1):
+        with SavedConversation(tmp_path / name) as saved:
+            saved.write(talk(), model="tiny")
+        os.utime(tmp_path / name / "conversation.json", (number, number))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "conversation.json").write_text("{")
+    new, old, broken = list_saved(tmp_path)
+    assert (new.name, new.turns, new.first_words, new.model) == ("new", 1, "What is this?", "tiny")
+    assert (old.name, old.used) == ("old", 1)
+    assert (broken.name, broken.first_words) == ("broken", "(cannot be read)")
+
+
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    with SavedConversation(tmp_path / "one") as saved:
+        saved.path.write_text('{"messages": 1}')
+        with pytest.raises(
+            ConversationError, match=r"conversation\.json: messages: must be a list"
+        ):
+            saved.read()
+
+
+def test_a_copy_is_a_conversation_file(tmp_path: Path, picture: Path) -> None:
+    save_copy(tmp_path / "talk.json", talk(ImagePart(source=Source.of(picture))), model="tiny")
+    picture.unlink()
+    found = read_conversation(tmp_path / "talk.json")
+    path = source_in(found).path
+    assert path is not None and path.parent == tmp_path / "talk.media" and path.is_file()
+    assert json.loads((tmp_path / "talk.json").read_text())["model"] == "tiny"
+
+
+def test_the_sound_of_a_clip_is_not_said_twice() -> None:
+    clip, sound = Source.of("clip.mp4"), Source.of("clip.mp4")
+    video, own = VideoPart(source=clip), AudioPart(source=sound)
+    text = TextPart(text="What is said?")
+    opened = Message(role="user", content=(video, text, own, AudioPart(source=clip)))
+    assert said([opened]) == (Message(role="user", content=(video, text, own)),)
