@@ -1,0 +1,34 @@
+"""A stage that begins with a checkpoint's weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra `train`")
+from transformers.models.gemma4.modeling_gemma4 import Gemma4AudioModel, Gemma4VisionModel
+
+from training.architecture import audio_config, vision_config
+from training.start import start_from, weights_of
+
+START = Path(__file__).parents[2] / "training" / "start"
+AUDIO, VISION = "model.audio_tower.", "model.vision_tower."
+
+
+def test_a_tower_takes_the_weights_and_keeps_its_bounds_open() -> None:
+    tower = Gemma4AudioModel(audio_config())
+    start_from(tower, START, AUDIO)
+    state = tower.state_dict()
+    stored = weights_of(START, AUDIO)
+    assert all(torch.equal(state[name], value) for name, value in stored.items())
+    bounds = [value for name, value in state.items() if name.endswith(("_min", "_max"))]
+    assert bounds
+    assert all(torch.isinf(bound) for bound in bounds)
+
+
+def test_another_part_does_not_fit() -> None:
+    tower = Gemma4VisionModel(vision_config())
+    with pytest.raises(RuntimeError, match="Missing key"):
+        start_from(tower, START, AUDIO)
+    start_from(tower, START, VISION)
