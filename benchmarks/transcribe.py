@@ -41,6 +41,7 @@ from training.words.sentence import is_held_out, sentence
 
 FORMATS = ("flac", "mp3", "opus", "m4a", "mp4")
 _AUDIBLE = 0.01
+_REST_SECONDS = 0.3
 
 Samples = np.ndarray
 
@@ -63,6 +64,12 @@ def spoken(number: int) -> Spoken:
     samples = leveled(espeak().samples(" ".join(said.spoken), who), float(rng.uniform(3, 15)))
     audible = np.flatnonzero(np.abs(samples) > _AUDIBLE * np.abs(samples).max())
     return Spoken(samples[audible[0] : audible[-1] + 1], said.written)
+
+
+def with_rests(samples: Samples) -> Samples:
+    """A sentence as somebody would record it, with a moment of silence around it."""
+    rest = np.zeros(int(_REST_SECONDS * SAMPLE_RATE), np.float32)
+    return np.concatenate([rest, samples, rest])
 
 
 def pause(rng: np.random.Generator, kind: str, seconds: float) -> Samples:
@@ -138,7 +145,7 @@ def joints(model: LoadedModel, folder: Path, seconds: Sequence[float]) -> list[d
         right = [spoken(number).written for number in numbers]
         alone = texts(
             model,
-            [write(folder / f"{n}.wav", spoken(n).samples) for n in numbers],
+            [write(folder / f"{n}.wav", with_rests(spoken(n).samples)) for n in numbers],
         )
         (whole,) = texts(model, [write(folder / f"whole.{suffix}", samples)])
         one, many = error_rate(right, alone), error_rate(right, [whole])
