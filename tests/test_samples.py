@@ -11,12 +11,13 @@ import gemma4cli
 from gemma4cli.engine.model import LoadedModel
 
 SAMPLES = Path(__file__).parents[1] / "fixtures" / "samples"
+NOT_MEDIA = (".json", ".md", ".py")
 OUTPUTS: list[dict[str, str | None]] = json.loads((SAMPLES / "outputs.json").read_bytes())
 
 
 def test_every_sample_has_an_answer() -> None:
     named = {output["file"] for output in OUTPUTS if output["file"]}
-    assert named == {path.name for path in SAMPLES.iterdir() if path.suffix not in (".json", ".md")}
+    assert named == {path.name for path in SAMPLES.iterdir() if path.suffix not in NOT_MEDIA}
     assert len(OUTPUTS) == 31
 
 
