@@ -17,7 +17,7 @@ OUTPUTS: list[dict[str, str | None]] = json.loads((SAMPLES / "outputs.json").rea
 
 def test_every_sample_has_an_answer() -> None:
     named = {output["file"] for output in OUTPUTS if output["file"]}
-    assert named == {path.name for path in SAMPLES.iterdir() if path.suffix not in NOT_MEDIA}
+    assert named == {path.name for path in SAMPLES.glob("*.*") if path.suffix not in NOT_MEDIA}
     assert len(OUTPUTS) == 31
 
 
