@@ -9,7 +9,6 @@ mlx is imported by the calls, not by the import of this module.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,18 +131,13 @@ def stream_transcribe(
     from .transcription.transcriber import transcribe
 
     options = options or TranscribeOptions()
-    sources = [Source.of(each) for each in recordings]
     yield from transcribe(
         model,
-        [FileRecording(partial(_same, source)) for source in sources],
+        [FileRecording(Source.of(each)) for each in recordings],
         options,
         generate or GenerateOptions(temperature=0.0),
         batch=options.batch or batch_size(model),
     )
-
-
-def _same(source: Source) -> Source:
-    return source
 
 
 def transcribe(

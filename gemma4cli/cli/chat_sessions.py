@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from ..messages import Message
 from ..options import GenerateOptions, MediaOptions
 from ..saved import SavedConversation, check_name, list_saved, said
 from .results import write_json
+from .state import state_folder
 from .terminal import printable, say, say_error
 
 if TYPE_CHECKING:
@@ -26,12 +26,6 @@ if TYPE_CHECKING:
     from ..session import Chat
 
 _WORDS_SHOWN = 48
-
-
-def state_folder() -> Path:
-    """The folder for state of the XDG rules."""
-    state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "g4"
 
 
 def sessions_folder() -> Path:

@@ -18,7 +18,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output import create_output
 
 from .chat_parts import path_of
-from .chat_sessions import state_folder
+from .state import state_folder
 from .terminal import say
 
 PROMPT = "> "

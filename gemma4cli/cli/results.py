@@ -12,18 +12,27 @@ from tempfile import mkstemp
 from typing import Any, TextIO
 
 from ..errors import Gemma4Error, OptionError
-from ..events import Finished
+from ..events import Finished, Timings, Usage
 from .exit_codes import exit_code_of
 
 
 def record(given: str, model: str, finished: Finished) -> dict[str, Any]:
     """One answer as a JSON object; ``given`` is the input as the user named it."""
-    usage, timings = finished.usage, finished.timings
     result: dict[str, Any] = {
         "input": given,
         "text": finished.text,
         "model": model,
         "finish_reason": finished.reason,
+        **cost(finished.usage, finished.timings),
+    }
+    if finished.thoughts:
+        result["thoughts"] = finished.thoughts
+    return result
+
+
+def cost(usage: Usage, timings: Timings) -> dict[str, Any]:
+    """What an answer took: tokens, and seconds."""
+    return {
         "usage": {
             "prompt_tokens": usage.prompt_tokens,
             "soft_tokens": usage.soft_tokens,
@@ -35,9 +44,6 @@ def record(given: str, model: str, finished: Finished) -> dict[str, Any]:
             "decode": round(timings.decode, 4),
         },
     }
-    if finished.thoughts:
-        result["thoughts"] = finished.thoughts
-    return result
 
 
 def failure(given: str, error: Gemma4Error) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ import typer
 from ..errors import Gemma4Error, JournalError, OptionError
 from ..events import Notice
 from ..messages import Source
-from ..options import TranscribeOptions
+from ..options import GenerateOptions, TranscribeOptions
 from ..transcript import (
     PieceDone,
     RecordingFailed,
@@ -32,6 +31,7 @@ from .outputs import Input, Target, check_targets, inputs, target
 from .results import opened_output
 from .run_options import RunOptions
 from .runner import load_model
+from .state import state_folder
 from .terminal import say, say_error
 from .transcribe_progress import TranscribeProgress, clock
 from .transcripts import Documents, Files, JsonLines, Lines, Results, Shape
@@ -56,6 +56,11 @@ class TranscribeRun:
     suffixes: Sequence[str]
     skip_existing: bool = False
     restart: bool = False
+
+    @property
+    def generate(self) -> GenerateOptions:
+        """Greedy, unless a temperature was asked for."""
+        return self.run.generate_options(default_temperature=0.0)
 
     def files(self, arguments: Sequence[str]) -> None:
         """Transcribe what the arguments name. Exits with 5 if some of several failed."""
@@ -111,10 +116,9 @@ class TranscribeRun:
 
         names = [each.given for each in given]
         batch = 1 if source is not None else self.options.batch or batch_size(model)
-        generate = self.run.generate_options(default_temperature=0.0)
         with TranscribeProgress(names, quiet=self.run.quiet, source=source) as progress:
             show = _Show(given, results, progress, debug=self.run.debug)
-            for event in transcribe(model, recordings, self.options, generate, batch=batch):
+            for event in transcribe(model, recordings, self.options, self.generate, batch=batch):
                 show.event(event)
         return show.codes
 
@@ -157,21 +161,25 @@ class _Files:
     """Files as recordings, with their journals; all are closed at the end of ``stack``."""
 
     def __init__(self, asked: TranscribeRun, model: LoadedModel, stack: ExitStack) -> None:
+        from ..transcription.recordings import forget_stale
+
         self._asked = asked
         self._model = model
         self._stack = stack
         self._journals: list[Journal] = []
+        self._kept = state_folder() / "transcripts"
+        forget_stale(self._kept)
         self._spooled = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="g4-")))
 
     def opened(self, given: Input) -> Recording:
         """A file, or what standard input holds. Raises MediaError for one that is not there."""
-        from ..media.sources import spool
         from ..transcription.recordings import FileRecording
 
         source = Source(name=given.given, path=given.path)
-        if given.path is None or not given.path.is_file():
-            return FileRecording(lambda: spool(source, self._spooled))
-        return FileRecording(lambda: source, self._journal(given.path))
+        journal = None
+        if given.path is not None and given.path.is_file():
+            journal = self._journal(given.path)
+        return FileRecording(source, journal, spool_to=self._spooled)
 
     def forget(self) -> None:
         """All results are safe: nobody has to go on."""
@@ -181,15 +189,12 @@ class _Files:
     def _journal(self, path: Path) -> Journal | None:
         """Where the pieces of a file are kept; None where they cannot be."""
         from ..transcription.journal import Journal
-        from ..transcription.recordings import forget_stale, job
+        from ..transcription.recordings import job
 
-        folder = journal_folder()
-        forget_stale(folder)
         asked = self._asked
-        generate = asked.run.generate_options(default_temperature=0.0)
-        facts = job(self._model, path, asked.options, generate)
+        facts = job(self._model, path, asked.options, asked.generate)
         try:
-            journal = self._stack.enter_context(Journal(folder, facts, fresh=asked.restart))
+            journal = self._stack.enter_context(Journal(self._kept, facts, fresh=asked.restart))
         except JournalError as error:
             if not asked.run.quiet:
                 say(f"{error}: an interrupted run will start over")
@@ -260,9 +265,3 @@ def interrupting(stop: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def journal_folder() -> Path:
-    """Where interrupted transcriptions are kept: the folder for state of the XDG rules."""
-    state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "g4" / "transcripts"

@@ -11,7 +11,7 @@ from ..transcript import RecordingFinished, Segment
 from .breaks import joined
 from .cues import CueStyle
 from .outputs import Input, Target
-from .results import failure, opened_output, write_json
+from .results import cost, failure, opened_output, write_json
 from .terminal import printable
 from .writers import FORMATS, Transcript
 
@@ -126,7 +126,6 @@ class JsonLines:
 
     def finished(self, given: Input, event: RecordingFinished) -> None:
         doubts = [each.doubt for each in event.segments if each.doubt is not None]
-        usage, timings = event.usage, event.timings
         record: dict[str, Any] = {
             "input": given.given,
             "text": joined(each.text for each in event.segments),
@@ -140,16 +139,7 @@ class JsonLines:
             "segments": [_segment(each) for each in event.segments],
             "model": self.model,
             "finish_reason": doubts[0] if doubts else "stop",
-            "usage": {
-                "prompt_tokens": usage.prompt_tokens,
-                "soft_tokens": usage.soft_tokens,
-                "completion_tokens": usage.completion_tokens,
-            },
-            "timings": {
-                "encode": round(timings.encode, 4),
-                "prefill": round(timings.prefill, 4),
-                "decode": round(timings.decode, 4),
-            },
+            **cost(event.usage, event.timings),
         }
         write_json(self.stream, record)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from ..decoded import SAMPLE_RATE
 from ..errors import MediaError
 from ..media.audio import Samples, audio_seconds, iter_audio
 from ..media.microphone import AudioSource
+from ..media.sources import spool
 from ..messages import Source
 from ..options import GenerateOptions, TranscribeOptions
 from .journal import Journal
@@ -34,18 +35,21 @@ _STALE = 30 * 24 * 3600
 class FileRecording:
     """A file as a recording; what is wrong with it shows when it is heard.
 
-    ``open_source`` gives the file, and is asked once: it may have to copy a pipe first.
+    What comes through a pipe is first copied into the folder ``spool_to``, if one is given.
     """
 
-    def __init__(self, open_source: Callable[[], Source], journal: Journal | None = None) -> None:
+    def __init__(
+        self, source: Source, journal: Journal | None = None, *, spool_to: Path | None = None
+    ) -> None:
         self.journal = journal
         self._broken: MediaError | None = None
-        self._open_source = open_source
+        self._given = source
+        self._spool_to = spool_to
         self._samples = 0
 
     @cached_property
     def _source(self) -> Source:
-        return self._open_source()
+        return self._given if self._spool_to is None else spool(self._given, self._spool_to)
 
     @property
     def seconds(self) -> float | None:
