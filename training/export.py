@@ -18,6 +18,7 @@ from .language import stage as language
 from .loop import trained
 from .pictures import features as picture_features
 from .speech import audio_features
+from .speech.clips import MOST_TOKENS
 
 _TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 
@@ -61,7 +62,7 @@ def config_json(config: Gemma4Config) -> dict[str, Any]:
 def processor_json() -> dict[str, Any]:
     return {
         "audio_ms_per_token": 40,
-        "audio_seq_length": 750,
+        "audio_seq_length": MOST_TOKENS,
         "feature_extractor": {
             "dither": 0.0,
             "feature_extractor_type": "Gemma4AudioFeatureExtractor",

@@ -47,6 +47,43 @@ def test_espeak_speaks_without_silence_around_the_words() -> None:
 
 
 @needs_espeak
+def test_words_begin_where_espeak_says_them() -> None:
+    from training.speech.espeak import espeak
+
+    who = voice(generator("test"), "en")
+    spoken = espeak().utterance("the cat is in the kitchen tonight", who)
+    assert spoken.words[0] == 0
+    assert list(spoken.words) == sorted(spoken.words)
+    # "tonight" takes about as long within the sentence as it does alone.
+    alone = len(espeak().samples("tonight", who))
+    assert len(spoken.samples) - spoken.words[-1] == pytest.approx(alone, rel=0.4)
+
+
+@needs_espeak
+def test_a_cut_clip_tells_whole_words_only() -> None:
+    from training.speech import clips
+
+    told = 0
+    for index in range(12):
+        cut = clips.clip("cut", index)
+        assert len(cut.samples) <= clips.LONGEST_CLIP * 16_000
+        words = [word for said in cut.sentences for word in said.spoken]
+        told += len(words)
+        # Nobody speaks faster than this, so no word comes from outside the window.
+        assert len(words) <= len(cut.samples) / 16_000 * 6
+    assert told > 60
+
+
+@needs_espeak
+def test_no_clip_is_longer_than_the_model_hears() -> None:
+    from training.speech import clips
+
+    lengths = [len(clips.clip("sentences", index).samples) / 16_000 for index in range(20)]
+    assert max(lengths) <= clips.LONGEST_CLIP
+    assert max(lengths) > 6
+
+
+@needs_espeak
 def test_an_unknown_voice_is_an_error() -> None:
     from dataclasses import replace
 

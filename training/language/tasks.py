@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,17 +18,19 @@ from ..pictures.description import Picture
 from ..pictures.features import Shown
 from ..pictures.questions import questions
 from ..speech.audio_features import Heard
+from ..speech.clips import LONGEST_CLIP, MOST_TOKENS
 from . import small_talk
 from .dialogues import Turn
 from .sources import Clips, Pictures, Tokens, choice, one
 
 LANGUAGE_NAMES = {"en": "English", "de": "German"}
 _SPEECH = {
-    "sentence": 0.30,
-    "sentences": 0.20,
-    "random words": 0.28,
-    "numbers": 0.07,
-    "german": 0.08,
+    "sentence": 0.25,
+    "sentences": 0.22,
+    "cut": 0.08,
+    "random words": 0.25,
+    "numbers": 0.06,
+    "german": 0.07,
     "german sentences": 0.03,
     "no words": 0.04,
 }
@@ -166,19 +169,28 @@ def watch(rng: np.random.Generator, library: Library) -> Conversation:
     asked = [asked[int(i)] for i in rng.permutation(len(asked))]
     described = (_video_prompt(rng), videos.video_caption(video, frames))
     texts = [described, *asked] if rng.random() < 0.7 else [*asked[:1], described]
-    sounds: tuple[Heard, ...] = ()
+    sounds: tuple[Tokens, ...] = ()
     if rng.random() < 0.15:
-        sounds = (library.clips.any(rng, {"no words": 1.0}),)
-    first = Turn(parts=_with_sound(rng, slot, texts[0][0], sounds), answer=texts[0][1])
-    turns = [first, *(Turn(parts=(text,), answer=answer) for text, answer in texts[1:])]
-    heard = tuple(each.tokens for each in sounds)
-    return Conversation(turns=tuple(turns), pictures=tokens, sounds=heard)
+        sounds = tuple(_quiet(rng, library) for _ in _spans(video))
+    parts = _with_sound(rng, slot, texts[0][0], sounds, video)
+    turns = [Turn(parts=parts, answer=texts[0][1])]
+    turns += [Turn(parts=(text,), answer=answer) for text, answer in texts[1:]]
+    return Conversation(turns=tuple(turns), pictures=tokens, sounds=sounds)
 
 
 def watch_and_listen(rng: np.random.Generator, library: Library) -> Conversation:
-    """A video in which somebody speaks."""
+    """A video in which somebody speaks, in one of the stretches that are heard at once."""
     video, frames, slot, tokens = _clip_of_stills(rng, library)
     clip = library.clips.any(rng, {"sentence": 0.7, "sentences": 0.15, "german": 0.15})
+    spans = _spans(video)
+    # Mostly the sound begins with the picture.
+    speaks = 0 if rng.random() < 0.6 else int(rng.integers(len(spans)))
+    # A sound that is shorter than the picture has no silence at its end.
+    last = speaks + 1 if rng.random() < 0.5 else len(spans)
+    sounds = tuple(
+        _with_rest(rng, library, clip) if number == speaks else _quiet(rng, library)
+        for number in range(last)
+    )
     seen = videos.video_caption(video, frames)
     asked = choice(rng, {"both": 0.7, "said": 0.3})
     if asked == "both":
@@ -187,9 +199,10 @@ def watch_and_listen(rng: np.random.Generator, library: Library) -> Conversation
         texts = [("What is said in this video?", _quoted(clip))]
     if rng.random() < 0.3:
         texts.append(("What does the voice say?", _quoted(clip)))
-    first = Turn(parts=_with_sound(rng, slot, texts[0][0], (clip,)), answer=texts[0][1])
-    turns = [first, *(Turn(parts=(text,), answer=answer) for text, answer in texts[1:])]
-    return Conversation(turns=tuple(turns), pictures=tokens, sounds=(clip.tokens,))
+    parts = _with_sound(rng, slot, texts[0][0], sounds, video)
+    turns = [Turn(parts=parts, answer=texts[0][1])]
+    turns += [Turn(parts=(text,), answer=answer) for text, answer in texts[1:]]
+    return Conversation(turns=tuple(turns), pictures=tokens, sounds=sounds)
 
 
 def see_and_listen(rng: np.random.Generator, library: Library) -> Conversation:
@@ -266,12 +279,45 @@ def _seen_and_heard(shown: Shown, clip: Heard, text: str, answer: str) -> Conver
     return Conversation(turns=(turn,), pictures=(shown.tokens,), sounds=(clip.tokens,))
 
 
+def _spans(video: videos.Video) -> list[float]:
+    """Where the equal stretches of a video end whose sound is heard at once, in seconds."""
+    count = math.ceil(video.duration / LONGEST_CLIP)
+    return [video.duration * (number + 1) / count for number in range(count)]
+
+
+def _quiet(rng: np.random.Generator, library: Library) -> Tokens:
+    return library.clips.any(rng, {"no words": 1.0}).tokens
+
+
+def _with_rest(rng: np.random.Generator, library: Library, clip: Heard) -> Tokens:
+    """A clip, now and then with a while in which nobody speaks before or behind it."""
+    if rng.random() < 0.5:
+        return clip.tokens
+    both = [clip.tokens, _quiet(rng, library)]
+    return np.concatenate(both if rng.random() < 0.8 else both[::-1])[:MOST_TOKENS]
+
+
 def _with_sound(
-    rng: np.random.Generator, slot: VideoSlot, text: str, sounds: tuple[Heard, ...]
+    rng: np.random.Generator,
+    slot: VideoSlot,
+    text: str,
+    sounds: tuple[Tokens, ...],
+    video: videos.Video,
 ) -> tuple[str | VideoSlot | AudioSlot, ...]:
-    """A clip's sound stands behind its frames or behind the text."""
-    heard = tuple(map(_audio, sounds))
-    return (slot, *heard, text) if rng.random() < 0.5 else (slot, text, *heard)
+    """Each stretch's frames and then its sound, or all sounds behind the text."""
+    heard = [AudioSlot(soft_tokens=len(tokens)) for tokens in sounds]
+    if not heard:
+        return slot, text
+    if rng.random() < 0.15:
+        return slot, text, *heard
+    parts: list[VideoSlot | AudioSlot] = []
+    begin = 0.0
+    for number, end in enumerate(_spans(video)):
+        shown = tuple(frame for frame in slot.frames if begin <= frame[0] < end)
+        parts += [VideoSlot(frames=shown)] if shown else []
+        parts += heard[number : number + 1]
+        begin = end
+    return *parts, text
 
 
 def _clip_of_stills(

@@ -47,6 +47,9 @@ _CURRICULUM: tuple[tuple[float, dict[Kind, float]], ...] = (
 )
 """Shares of the kinds from a part of the steps on. Lettering comes in once shapes are known."""
 _BUDGETS = {70: 0.86, 140: 0.08, 280: 0.05, 560: 0.01}
+_LATER_BUDGETS = {70: 0.47, 140: 0.20, 280: 0.24, 560: 0.08, 1120: 0.01}
+_LATER = 0.65
+"""The part of the steps from which on large budgets are common: most is learnt from small ones."""
 
 
 def new_tower() -> Gemma4VisionModel:
@@ -66,7 +69,8 @@ def training_batch(step: int, steps: int) -> Batch:
     shares = [shares for start, shares in _CURRICULUM if progress >= start][-1]
     budget = 70
     if progress >= _DENSE_UNTIL:
-        budget = int(rng.choice(list(_BUDGETS), p=list(_BUDGETS.values())))
+        budgets = _LATER_BUDGETS if progress >= _LATER else _BUDGETS
+        budget = int(rng.choice(list(budgets), p=list(budgets.values())))
     names = list(shares)
     chosen = rng.choice(len(names), max(1, _BATCH * 70 // budget), p=list(shares.values()))
     return placed(batch(rng, [names[i] for i in chosen], budget))

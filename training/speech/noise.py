@@ -13,7 +13,8 @@ FloatArray = npt.NDArray[np.float32]
 
 COLORS = {"white": 0.0, "pink": 0.5, "brown": 1.0}
 """Exponents of 1/f of the magnitude."""
-KINDS = (*COLORS, "hum", "clicks", "babble")
+WORDLESS = (*COLORS, "hum", "clicks", "tune")
+KINDS = (*WORDLESS, "babble")
 
 
 def noise(
@@ -26,6 +27,8 @@ def noise(
         samples = _hum(rng, length)
     elif kind == "clicks":
         samples = _clicks(rng, length)
+    elif kind == "tune":
+        samples = _tune(rng, length)
     else:
         samples = _babble(rng, length, speech)
     power = float(np.sqrt(np.mean(samples**2)))
@@ -73,6 +76,26 @@ def _clicks(rng: np.random.Generator, length: int) -> FloatArray:
     for start in rng.integers(0, max(1, length - 160), max(1, length // (SAMPLE_RATE // 4))):
         stop = min(length, int(start) + 160)
         samples[start:stop] += rng.standard_normal(stop - start) * decay[: stop - start]
+    return samples.astype(np.float32)
+
+
+def _tune(rng: np.random.Generator, length: int) -> FloatArray:
+    """Tones of an instrument, one or three at a time, that change with a beat or glide."""
+    beat = int(float(rng.uniform(0.1, 0.7)) * SAMPLE_RATE)
+    notes = 1 + length // beat
+    strengths = float(rng.uniform(0.2, 0.9)) ** np.arange(int(rng.integers(1, 6)))
+    samples = np.zeros(length)
+    for _ in range(int(rng.choice([1, 3]))):
+        pitches = float(rng.uniform(90, 700)) * 2 ** (rng.integers(0, 18, notes + 1) / 12)
+        if rng.random() < 0.2:
+            hertz = np.interp(np.arange(length), np.arange(notes + 1) * beat, pitches)
+        else:
+            hertz = np.repeat(pitches, beat)[:length]
+        phase = 2 * np.pi * np.cumsum(hertz) / SAMPLE_RATE
+        samples += sum(s * np.sin((k + 1) * phase) for k, s in enumerate(strengths))
+    if rng.random() < 0.6:
+        fall = float(rng.uniform(0.5, 4.0))
+        samples *= np.exp(-fall * (np.arange(length) % beat) / beat)
     return samples.astype(np.float32)
 
 

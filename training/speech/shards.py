@@ -35,6 +35,7 @@ HELD_OUT_COUNTS = {
     "german": 100,
     "no words": 60,
     "sentences": 60,
+    "cut": 60,
 }
 _PROCESSOR = Path(__file__).parents[2] / "gemma4cli" / "builtin" / "tiny" / "processor_config.json"
 
