@@ -31,9 +31,10 @@ ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "fixtures" / "samples"
 PARITY = ROOT / "fixtures" / "parity"
 TEXT_OF: dict[str, str] = {
-    output["file"]: output["reference_text"]
-    for output in json.loads((SAMPLES / "outputs.json").read_bytes())
-    if output["prompt"].startswith(("Describe", "Transcribe"))
+    name: case["reference_text"]
+    for case in json.loads((SAMPLES / "tiny.json").read_bytes())
+    for name in (*case["images"], *case["audio"], *case["videos"])
+    if case["prompt"].startswith(("Describe", "Transcribe"))
 }
 """What the reference answers to a sample where it was asked to describe or to transcribe."""
 
