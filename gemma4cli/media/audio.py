@@ -20,7 +20,7 @@ from av.container import InputContainer
 from ..decoded import SAMPLE_RATE, AudioClip
 from ..errors import MediaDecodeError, NoAudioTrackError
 from ..messages import Source
-from .containers import open_container, packets, reason
+from .containers import open_container, packets, promised_seconds, reason
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,9 @@ GAP_SECONDS = Fraction(1, 10)
 
 LONGEST_GAP_SECONDS = 3600
 """A longer pause is no pause: the clock of the recording jumped, and nothing is put in."""
+
+_EARLY_SECONDS, _EARLY_SHARE = 1.0, 0.02
+"""Sound that may be missing at the end without a word: times in headers are rounded."""
 
 _FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "flt": 1.0, "dbl": 1.0}
 
@@ -105,6 +108,7 @@ def _frames(container: InputContainer, stream: AudioStream, source: Source) -> I
     """Every frame that libav can decode, at least one; broken packets are passed over."""
     failure: av.FFmpegError | None = None
     failures = decoded = 0
+    seconds = Fraction(0)
     reading = packets(container, stream)
     while True:
         try:
@@ -118,6 +122,7 @@ def _frames(container: InputContainer, stream: AudioStream, source: Source) -> I
         for frame in frames:
             if frame.samples:
                 decoded += 1
+                seconds += Fraction(frame.samples, frame.sample_rate)
                 yield _checked(frame, source)
     if not decoded and failure is not None:
         raise MediaDecodeError(
@@ -127,6 +132,11 @@ def _frames(container: InputContainer, stream: AudioStream, source: Source) -> I
         raise NoAudioTrackError(source.name, "its audio track has no samples")
     if failures:
         log.warning("%s: %d damaged audio packets were left out", source.name, failures)
+    promised = promised_seconds(container, stream, source)
+    if promised is not None and promised - seconds > max(_EARLY_SECONDS, _EARLY_SHARE * promised):
+        log.warning(
+            "%s: the file breaks off: there are %.1f s of %.1f s", source.name, seconds, promised
+        )
 
 
 def _checked(frame: AudioFrame, source: Source) -> AudioFrame:

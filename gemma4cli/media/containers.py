@@ -5,6 +5,8 @@ Knows neither what is decoded nor why.
 
 from __future__ import annotations
 
+import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, TypeVar
@@ -24,6 +26,12 @@ StreamT = TypeVar("StreamT", AudioStream, VideoStream)
 
 _NO_OTHER_FILES = {"protocol_whitelist": "none"}
 """Playlists and the like may name other files and addresses; none of them is ever opened."""
+
+_EXACT = ("flac", "aiff", "mov,mp4,m4a,3gp,3g2,mj2")
+"""Formats of libav's whose headers tell the length; of others it is estimated."""
+
+_RIFF_HEADER = 12
+_NO_SIZE = 0x7FFFF000
 
 _STILLS_IN_MP4 = ("AVIF", "HEIC")
 """Pictures that libav takes for clips, since they come in the container of MP4."""
@@ -72,6 +80,39 @@ def packets(container: InputContainer, stream: StreamT) -> Iterator[Packet[Strea
         except IndexError:  # PyAV meets a packet of a track that was not there on opening
             continue
         return
+
+
+def promised_seconds(
+    container: InputContainer, stream: AudioStream, source: Source
+) -> float | None:
+    """How long the header of a file says that its sound is; None where it does not say.
+
+    Of a file that was cut off that is more than it has.
+    """
+    if container.format.name == "wav":
+        return _wave_seconds(source)
+    if container.format.name not in _EXACT or stream.duration is None or stream.time_base is None:
+        return None
+    return float(stream.duration * stream.time_base)
+
+
+def _wave_seconds(source: Source) -> float | None:
+    """By the size of the data chunk; libav goes by the size of the file."""
+    with open_source(source) as file:
+        file.seek(_RIFF_HEADER)
+        bytes_per_second = 0
+        while len(header := file.read(8)) == 8:
+            name, size = struct.unpack("<4sI", header)
+            if name == b"fmt ":
+                content = file.read(size)
+                bytes_per_second = int.from_bytes(content[8:12], "little")
+            elif name == b"data":
+                # What was recorded into a pipe has no size, or the largest one.
+                known = bytes_per_second and 0 < size < _NO_SIZE
+                return size / bytes_per_second if known else None
+            else:
+                file.seek(size + size % 2, os.SEEK_CUR)
+    return None
 
 
 def still_image(source: Source, format_name: str) -> MediaDecodeError:

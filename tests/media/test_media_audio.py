@@ -323,6 +323,39 @@ def aac_in_matroska(path: Path, spoilt: slice) -> Path:
     return path
 
 
+@pytest.mark.parametrize(("suffix", "codec"), [("wav", "pcm_s16le"), ("flac", "flac")])
+def test_a_file_that_breaks_off_says_so(
+    suffix: str, codec: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    samples = scaled(tone(8, 16_000), "s16")[None, :]
+    path = tmp_path / f"cut.{suffix}"
+    write_audio(path, samples, codec=codec, sample_format="s16", rate=16_000)
+    with caplog.at_level(logging.WARNING):
+        assert len(load(path)) == 8 * 16_000
+        assert "breaks off" not in caplog.text
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        assert len(load(path)) < 6 * 16_000
+    assert "cut." in caplog.text
+    assert "s of 8.0 s" in caplog.text
+
+
+@pytest.mark.parametrize("size", [0x7FFFFFFF, 0xFFFFFFFF])
+def test_sound_that_was_recorded_into_a_pipe_is_whole(
+    size: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its header was written before its length was known."""
+    samples = scaled(tone(2, 16_000), "s16")[None, :]
+    path = tmp_path / "piped.wav"
+    write_audio(path, samples, codec="pcm_s16le", sample_format="s16", rate=16_000)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"data") + 4
+    data[at : at + 4] = struct.pack("<I", size)
+    path.write_bytes(data)
+    with caplog.at_level(logging.WARNING):
+        assert len(load(path)) == 2 * 16_000
+    assert "breaks off" not in caplog.text
+
+
 def test_damage_in_the_middle_keeps_the_rest_and_the_time(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

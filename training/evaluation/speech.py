@@ -18,7 +18,8 @@ NAMES = {
     "unseen": "speech: unseen sentences",
     "noisy": "speech: unseen voices, noise at 10 dB",
     "random": "speech: words in random order",
-    "sentences": "speech: two or three sentences",
+    "sentences": "speech: several sentences, up to 10 s",
+    "cut": "speech: cut out of unbroken speech",
     "german": "speech: German sentences",
     "no words": "speech: silence or noise",
 }
