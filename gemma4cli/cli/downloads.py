@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from .. import api
+from .progress import ProgressLine
 from .sizes import size_text
-from .terminal import is_animated, say
+from .terminal import say
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import ProgressColumn
 
     from ..engine.download import Download
 
@@ -48,38 +48,26 @@ def run(planned: Download, name: str, *, quiet: bool) -> Path:
         raise
 
 
-class DownloadProgress:
+class DownloadProgress(ProgressLine):
     """Bytes on one line of a terminal; elsewhere a line now and then."""
 
     def __init__(self, planned: Download, *, quiet: bool) -> None:
+        super().__init__(_columns, quiet=quiet)
         self._size = planned.size
         self._begun = planned.here
-        self._quiet = quiet
         self._steps = self._step(planned.here)
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
-        if is_animated(sys.stderr) and not self._quiet:
-            self._bar = _bar()
-            self._task = self._bar.add_task("", total=self._size, completed=self._begun)
-            self._bar.start()
+        super().__enter__()
+        if self.bar is not None:
+            self.task = self.bar.add_task("", total=self._size, completed=self._begun)
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
     def show(self, done: int) -> None:
         """``done`` bytes are there."""
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done)
-        elif not self._quiet and self._step(done) > self._steps:
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, completed=done)
+        elif not self.quiet and self._step(done) > self._steps:
             self._steps = self._step(done)
             say(f"{size_text(done)} of {size_text(self._size)}")
 
@@ -87,21 +75,7 @@ class DownloadProgress:
         return _STEPS * done // max(1, self._size)
 
 
-def _bar() -> Progress:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+def _columns() -> Sequence[ProgressColumn]:
+    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    return Progress(
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True, highlight=False, markup=False),
-        transient=True,
-    )
+    return BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import OptionError
+from .folders import files_in
 
 STDIN = "-"
 _SUFFIXES = frozenset({
@@ -58,19 +59,9 @@ def _found(argument: str) -> Iterator[Input]:
     if not path.is_dir():
         yield Input(given=argument, path=path, name=Path(_stem(path)))
         return
-    recordings = sorted(file for file in _walk(path) if file.suffix.lower() in _SUFFIXES)
-    if not recordings:
-        raise OptionError(f"{argument}: holds no recordings")
-    for file in recordings:
+    for file in files_in(path, _SUFFIXES, "recordings"):
         inner = file.relative_to(path)
         yield Input(given=str(file), path=file, name=inner.parent / _stem(file))
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """All files below a folder, but not hidden ones."""
-    for root, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(root, name) for name in files if not name.startswith("."))
 
 
 def _stem(path: Path) -> str:

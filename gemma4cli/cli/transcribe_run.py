@@ -7,13 +7,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import typer
 
-from ..errors import Gemma4Error, JournalError, OptionError
+from ..errors import Gemma4Error, OptionError
 from ..events import Notice
 from ..messages import Source
 from ..options import GenerateOptions, TranscribeOptions
@@ -111,11 +112,11 @@ class TranscribeRun:
         source: AudioSource | None = None,
     ) -> list[ExitCode]:
         """Run the recordings through the model; the codes of those that failed."""
-        from ..transcription.batching import batch_size
+        from ..transcription.batching import piece_batch_size
         from ..transcription.transcriber import transcribe
 
         names = [each.given for each in given]
-        batch = 1 if source is not None else self.options.batch or batch_size(model)
+        batch = 1 if source is not None else self.options.batch or piece_batch_size(model)
         with TranscribeProgress(names, quiet=self.run.quiet, source=source) as progress:
             show = _Show(given, results, progress, debug=self.run.debug)
             for event in transcribe(model, recordings, self.options, self.generate, batch=batch):
@@ -158,7 +159,7 @@ class TranscribeRun:
 
 
 class _Files:
-    """Files as recordings, with their journals; all are closed at the end of ``stack``."""
+    """Files as recordings, with their journals; what is left open is closed with ``stack``."""
 
     def __init__(self, asked: TranscribeRun, model: LoadedModel, stack: ExitStack) -> None:
         from ..transcription.recordings import forget_stale
@@ -172,33 +173,27 @@ class _Files:
         self._spooled = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="g4-")))
 
     def opened(self, given: Input) -> Recording:
-        """A file, or what standard input holds. Raises MediaError for one that is not there."""
+        """A file, or what standard input holds; nothing is opened yet."""
         from ..transcription.recordings import FileRecording
 
         source = Source(name=given.given, path=given.path)
-        journal = None
-        if given.path is not None and given.path.is_file():
-            journal = self._journal(given.path)
-        return FileRecording(source, journal, spool_to=self._spooled)
+        return FileRecording(source, partial(self._journal, given.path), spool_to=self._spooled)
 
     def forget(self) -> None:
         """All results are safe: nobody has to go on."""
         for journal in self._journals:
             journal.forget()
 
-    def _journal(self, path: Path) -> Journal | None:
-        """Where the pieces of a file are kept; None where they cannot be."""
+    def _journal(self, path: Path | None) -> Journal | None:
+        """Where the pieces of a file are kept; None for what is no file. Raises JournalError."""
         from ..transcription.journal import Journal
         from ..transcription.recordings import job
 
+        if path is None or not path.is_file():
+            return None
         asked = self._asked
         facts = job(self._model, path, asked.options, asked.generate)
-        try:
-            journal = self._stack.enter_context(Journal(self._kept, facts, fresh=asked.restart))
-        except JournalError as error:
-            if not asked.run.quiet:
-                say(f"{error}: an interrupted run will start over")
-            return None
+        journal = self._stack.enter_context(Journal(self._kept, facts, fresh=asked.restart))
         self._journals.append(journal)
         return journal
 

@@ -39,7 +39,8 @@ class Assembly:
     """One recording on its way to a transcript.
 
     A segment is told when nothing can change it any more: at once behind a pause, and behind a
-    forced cut when the next piece is heard, since the two share words.
+    forced cut when the next piece is heard, since the two share words. The journal is closed behind
+    the last piece.
     """
 
     def __init__(self, recording: int, journal: Journal | None) -> None:
@@ -71,6 +72,8 @@ class Assembly:
 
     def break_off(self) -> Iterator[TranscriptEvent]:
         """No piece follows, though one may have been expected."""
+        if self._journal is not None:
+            self._journal.close()
         if self._held is not None:
             yield from self._told(self._held)
             self._held = None
@@ -98,8 +101,9 @@ class Assembly:
             self._journal.add(heard)
         except JournalError as error:
             # The transcript is worth more than the way back to it.
+            self._journal.close()
             self._journal = None
-            yield Notice(text=f"{error}: an interrupted run will start over")
+            yield not_kept(error)
 
     def _told(self, heard: Heard) -> Iterator[SegmentReady]:
         if not heard.text and not heard.translation:
@@ -113,6 +117,11 @@ class Assembly:
         )
         self._segments.append(segment)
         yield SegmentReady(recording=self._recording, segment=segment)
+
+
+def not_kept(error: JournalError) -> Notice:
+    """What a journal that cannot be written means."""
+    return Notice(text=f"{error}: an interrupted run will start over")
 
 
 def _joined(before: Heard, after: Heard) -> tuple[Heard, Heard]:

@@ -58,6 +58,7 @@ class Journal:
         except OSError as exc:
             os.close(self._handle)
             raise JournalError(self.path, "another process is at the same recording") from exc
+        self._closed = False
         self._done = [] if fresh else self._read(header)
         if not self._done:
             self._truncate(0)
@@ -83,7 +84,10 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        os.close(self._handle)
+        """Let go of the file, and of its lock; once more does nothing."""
+        if not self._closed:
+            self._closed = True
+            os.close(self._handle)
 
     def __enter__(self) -> Self:
         return self

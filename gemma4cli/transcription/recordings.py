@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -35,13 +35,18 @@ _STALE = 30 * 24 * 3600
 class FileRecording:
     """A file as a recording; what is wrong with it shows when it is heard.
 
-    What comes through a pipe is first copied into the folder ``spool_to``, if one is given.
+    ``journal`` opens the one that keeps its pieces, when it is the recording's turn. What comes
+    through a pipe is first copied into the folder ``spool_to``, if one is given.
     """
 
     def __init__(
-        self, source: Source, journal: Journal | None = None, *, spool_to: Path | None = None
+        self,
+        source: Source,
+        journal: Callable[[], Journal | None] | None = None,
+        *,
+        spool_to: Path | None = None,
     ) -> None:
-        self.journal = journal
+        self._open_journal = journal
         self._broken: MediaError | None = None
         self._given = source
         self._spool_to = spool_to
@@ -50,6 +55,10 @@ class FileRecording:
     @cached_property
     def _source(self) -> Source:
         return self._given if self._spool_to is None else spool(self._given, self._spool_to)
+
+    @cached_property
+    def journal(self) -> Journal | None:
+        return None if self._open_journal is None else self._open_journal()
 
     @property
     def seconds(self) -> float | None:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from .. import prompts
 from ..decoded import AudioClip
-from ..errors import MediaError
-from ..events import Finished, FinishReason
+from ..errors import JournalError, MediaError
+from ..events import Finished, FinishReason, Notice
 from ..messages import AudioPart, Message, Source, TextPart
 from ..options import GenerateOptions, TranscribeOptions
 from ..transcript import Doubt, RecordingFailed, RecordingOpened, TranscriptEvent
-from .assembly import Assembly
+from .assembly import Assembly, not_kept
 from .journal import Heard, Journal
 from .loops import without_loop
 from .pieces import Limits, Piece
@@ -32,6 +32,8 @@ LONGEST_PIECE = 30.0
 _TOKENS_PER_SECOND = 16
 """More than anybody says in a second, in any language."""
 _SPARE_TOKENS = 32
+_MOST_ENDED = 16
+"""Recordings that wait, with their journals open, for a batch to fill."""
 _WARMER = 0.4
 """Added to the temperature for a second try."""
 _DOUBTS: Mapping[FinishReason, Doubt] = {
@@ -42,10 +44,10 @@ _DOUBTS: Mapping[FinishReason, Doubt] = {
 
 
 class Recording(Protocol):
-    """One recording of a run.
+    """One recording of a run; nothing of it is open before its turn.
 
     ``seconds`` is how long it says it is, None where it does not say. ``journal`` keeps its
-    finished pieces.
+    finished pieces; asking for it opens it, or raises JournalError.
     """
 
     @property
@@ -71,12 +73,18 @@ class _Found:
 
 
 @dataclass(frozen=True, slots=True)
+class _Begun:
+    event: RecordingOpened
+    journal: Journal | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Ended:
     recording: int
     seconds: float
 
 
-_Step = RecordingOpened | _Found | _Ended | RecordingFailed
+_Step = _Begun | _Found | _Ended | RecordingFailed | Notice
 
 
 def transcribe(
@@ -95,7 +103,7 @@ def transcribe(
     """
     model.processor.check_modality(AudioPart(source=Source(name="recording")))
     ear = _Ear(model, options, generate)
-    texts = [Assembly(number, each.journal) for number, each in enumerate(recordings)]
+    texts: dict[int, Assembly] = {}
     for window in _windows(_steps(recordings, limits_of(model, options)), batch):
         fresh = [step for step in window if isinstance(step, _Found) and step.heard is None]
         answers = iter(ear.hear([step.piece for step in fresh]))
@@ -105,11 +113,14 @@ def transcribe(
                     heard, runs = (step.heard, ()) if step.heard else next(answers)
                     yield from texts[number].add(heard, runs, continued=piece.continued)
                 case _Ended(recording=number, seconds=seconds):
-                    yield from texts[number].finish(seconds)
+                    yield from texts.pop(number).finish(seconds)
                 case RecordingFailed(recording=number):
-                    yield from texts[number].break_off()
+                    yield from texts.pop(number).break_off()
                     yield step
-                case RecordingOpened():
+                case _Begun(event=event, journal=journal):
+                    texts[event.recording] = Assembly(event.recording, journal)
+                    yield event
+                case Notice():
                     yield step
 
 
@@ -124,11 +135,16 @@ def limits_of(model: LoadedModel, options: TranscribeOptions) -> Limits:
 def _steps(recordings: Sequence[Recording], limits: Limits) -> Iterator[_Step]:
     """All that there is to do, in order; recordings are opened and cut as this is asked for."""
     for number, recording in enumerate(recordings):
-        journal = recording.journal
+        journal = None
+        try:
+            journal = recording.journal
+        except JournalError as error:
+            yield not_kept(error)
         done = list(journal.done) if journal else []
-        yield RecordingOpened(
+        opened = RecordingOpened(
             recording=number, seconds=recording.seconds, resumed=done[-1].end if done else 0.0
         )
+        yield _Begun(opened, journal)
         try:
             for index, piece in enumerate(recording.pieces(limits)):
                 known = done[index] if index < len(done) else None
@@ -147,14 +163,15 @@ def _steps(recordings: Sequence[Recording], limits: Limits) -> Iterator[_Step]:
 def _windows(steps: Iterator[_Step], batch: int) -> Iterator[list[_Step]]:
     """Steps in groups with up to ``batch`` pieces that are still to be heard."""
     window: list[_Step] = []
-    waiting = 0
+    waiting = ended = 0
     for step in steps:
         window.append(step)
         waiting += isinstance(step, _Found) and step.heard is None
+        ended += isinstance(step, _Ended | RecordingFailed)
         # What costs nothing is told at once.
-        if waiting in (0, batch):
+        if waiting in (0, batch) or ended == _MOST_ENDED:
             yield window
-            window, waiting = [], 0
+            window, waiting, ended = [], 0, 0
     if window:
         yield window
 
