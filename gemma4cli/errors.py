@@ -210,12 +210,16 @@ class ConversationError(PromptError):
 class ContextLengthError(PromptError):
     """The prompt does not fit the model's context."""
 
-    def __init__(self, tokens: int, limit: int) -> None:
+    def __init__(
+        self,
+        tokens: int,
+        limit: int,
+        hint: str = "give less text, fewer media, a smaller --budget or fewer video frames",
+    ) -> None:
         self.tokens = tokens
         self.limit = limit
         super().__init__(
-            f"the prompt has {tokens} tokens but the model's context ends at {limit}: "
-            "give less text, fewer media, a smaller --budget or fewer video frames"
+            f"the prompt has {tokens} tokens but the model's context ends at {limit}: {hint}"
         )
 
 

@@ -1,10 +1,12 @@
 """The prompts that g4 sends when the user gives none, in the model card's wording and order.
 
 Source: the Gemma 4 model card (speech recognition and translation) and the Gemma cookbook's audio
-guide (language unknown). Knows nothing else.
+guide (language unknown); the wording for a video in parts is g4's own. Knows nothing else.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 DESCRIBE_IMAGE = "Describe this image."
 DESCRIBE_IMAGES = "Describe these images."
@@ -49,4 +51,33 @@ def translation(language: str | None, target: str, names: str | None = None) -> 
         f"When formatting the answer, first output the transcription in {source}, then one "
         f"newline, then output the string '{target}: ', then the translation in {target}."
         f"{_hint(names)}"
+    )
+
+
+def time_range(start: float, end: float) -> str:
+    """A stretch of a clip as it is written above its answer, minutes without end. [00:30-01:00]."""
+    return f"[{_minutes(start)}-{_minutes(end)}]"
+
+
+def _minutes(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes:02d}:{rest:02d}"
+
+
+def summary(answers: Sequence[tuple[float, float, str]], question: str | None = None) -> str:
+    """Asks about a whole video for which each part was answered by itself: start, end, answer.
+
+    ``question`` is what was asked of each; None where it was to describe the video.
+    """
+    parts = "\n\n".join(f"{time_range(start, end)}\n{text.strip()}" for start, end, text in answers)
+    if question is None:
+        return (
+            "These are descriptions of the parts of one video, in order, each below its time "
+            f"(minutes:seconds):\n\n{parts}\n\n"
+            "Describe the whole video in one text, as if you had seen it in one piece."
+        )
+    return (
+        "The parts of one video were looked at, in order, and the same question was answered for "
+        f"each, below its time (minutes:seconds):\n\n{parts}\n\n"
+        f"From these answers, answer the question for the whole video: {question}"
     )

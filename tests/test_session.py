@@ -24,11 +24,13 @@ from gemma4cli.events import (
     EncodeProgress,
     Event,
     Finished,
+    PicturesDecoded,
     PrefillProgress,
     TextDelta,
     ThoughtDelta,
     Timings,
     Usage,
+    VideoPlanned,
     VideoSampled,
 )
 from gemma4cli.messages import (
@@ -507,7 +509,10 @@ def test_conversation_from_elsewhere(tiny: LoadedModel) -> None:
         Message(role="user", content="Hello"),
     ]
     opening = list(chat.load(messages))
-    assert opening == [DecodeProgress(source=str(SAMPLES / STARS))]
+    reading, looked_at = opening
+    assert reading == DecodeProgress(source=str(SAMPLES / STARS))
+    assert isinstance(looked_at, PicturesDecoded)
+    assert [picture.pixels.ndim for picture in looked_at.pictures] == [3]
     assert chat.history == tuple(messages)
     *_, last = chat.reply()
     assert isinstance(last, Finished)
@@ -528,13 +533,19 @@ def test_events_of_media_come_before_those_of_the_answer(tiny: LoadedModel) -> N
     sound, clip = str(SAMPLES / "speech00.wav"), str(SAMPLES / "video00.mp4")
     content = content_of("Describe this video.", videos=[clip], audio=[sound])
     events = list(Chat(tiny).send(content, GenerateOptions(max_tokens=1)))
-    assert events[:4] == [
+    events = [event for event in events if not isinstance(event, PicturesDecoded)]
+    plan = VideoPlanned(
+        source=clip, frames=6, spacing=0.5, soft_tokens=384, sound_seconds=0, audio_pieces=0
+    )
+    assert events[:6] == [
+        DecodeProgress(source=clip),
+        plan,
         DecodeProgress(source=clip),
         VideoSampled(source=clip, timestamps=(0.0, 0.5, 1.0, 1.5, 2.0, 2.5), sound_seconds=0),
         DecodeProgress(source=sound),
         AudioDecoded(source=sound, seconds=pytest.approx(2.107, abs=1e-3)),
     ]
-    kinds = [type(event) for event in events[4:]]
+    kinds = [type(event) for event in events[6:]]
     assert kinds == sorted(kinds, key=[EncodeProgress, PrefillProgress, TextDelta, Finished].index)
 
 

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import api
-from ..events import Event, Notice, VideoSampled
+from ..events import Event
 from ..media.sources import settle
 from ..messages import Source
 from ..options import MediaOptions
 from ..prompts import DESCRIBE_VIDEO
 from .run_options import RunOptions, runs_a_model
 from .runner import run_each, source_of
+from .video_frames import saving_frames
+from .video_segments import SegmentRun, check_seconds
 
 if TYPE_CHECKING:
     from ..engine.model import LoadedModel
@@ -59,14 +61,25 @@ def video(
             help="Write the frames that are looked at, named by their times, and a sheet of all.",
         ),
     ] = None,
+    segment: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Answer each stretch of so many seconds by itself, then the whole from these "
+            "answers; for long videos.",
+        ),
+    ] = None,
     audio: Annotated[
         bool, typer.Option("--audio/--no-audio", help="Listen to the clip's sound.")
     ] = True,
 ) -> None:
     """Describe videos, or answer a question about them.
 
-    Frames are shown to the model with their times, and the sound where the model hears.
+    Frames are shown to the model with their times, and the sound where the model hears: a clip
+    longer than it hears at once in equal spans, the frames of each before its sound.
     """
+    if segment is not None:
+        check_seconds(segment)
     media = MediaOptions(
         video_budget=budget,
         video_max_frames=video_max_frames,
@@ -78,28 +91,27 @@ def video(
     options = run.generate_options()
 
     def answer(model: LoadedModel, given: str) -> Iterator[Event]:
-        asked = prompt or DESCRIBE_VIDEO
         source = source_of(given)
-        if save_frames is None:
-            return api.stream_generate(model, asked, videos=[source], options=options, media=media)
-        source = settle(source)
-        folder = save_frames / _name_of(source) if len(clips) > 1 else save_frames
+        folder = None
+        if save_frames is not None or segment is not None:
+            source = settle(source)
+        if save_frames is not None:
+            folder = save_frames / _name_of(source) if len(clips) > 1 else save_frames
+        if segment is not None:
+            return SegmentRun(
+                source=source,
+                seconds=segment,
+                question=prompt,
+                options=options,
+                media=media,
+                folder=folder,
+            ).events(model)
+        asked = prompt or DESCRIBE_VIDEO
         events = api.stream_generate(model, asked, videos=[source], options=options, media=media)
-        return _saving_frames(events, source, folder)
+        return events if folder is None else saving_frames(events, source, folder)
 
     run_each(run, clips, answer)
 
 
 def _name_of(source: Source) -> str:
     return "stdin" if source.path is None else source.path.name
-
-
-def _saving_frames(events: Iterator[Event], source: Source, folder: Path) -> Iterator[Event]:
-    """The events; behind the plan of the frames they are written."""
-    from ..media.frame_files import SHEET, save_frames
-
-    for event in events:
-        yield event
-        if isinstance(event, VideoSampled):
-            files = save_frames(source, event.timestamps, folder)
-            yield Notice(text=f"{source.name}: {len(files)} frames and {SHEET} in {folder}")

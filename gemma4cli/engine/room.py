@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import LoadError, ModelTooLargeError, PromptTooLargeError
+from ..errors import ContextLengthError, LoadError, ModelTooLargeError, PromptTooLargeError
 from .catalog import largest_within
 from .machine import device, model_memory, taken
 from .memory import Footprint, Work, audio_size, footprint, vision_size
@@ -17,6 +17,7 @@ from .memory import Footprint, Work, audio_size, footprint, vision_size
 if TYPE_CHECKING:
     from ..options import DType, GenerateOptions
     from ..processing.inputs import ModelInputs
+    from ..processing.prompt import Prompt
     from .model import LoadedModel
 
 _SHORTEST = Work(tokens=512)
@@ -53,9 +54,16 @@ def require_room_for_model(name: str, folder: Path, dtype: DType = "auto") -> No
 
 
 def require_room_for_prompt(
-    model: LoadedModel, inputs: ModelInputs, options: GenerateOptions
+    model: LoadedModel,
+    inputs: ModelInputs | Prompt,
+    options: GenerateOptions,
+    *,
+    hint: str | None = None,
 ) -> None:
-    """Raise PromptTooLargeError where prompt, media and answer have no room."""
+    """Raise PromptTooLargeError where prompt, media and answer have no room.
+
+    ``hint`` says what to change where the caller knows better.
+    """
     from .info import numerics_of, weights_in_memory
 
     if _ignored():
@@ -68,10 +76,38 @@ def require_room_for_prompt(
         return
     sight = vision_size(config.vision, work.images, numerics)
     sound = audio_size(config.audio, work.clip_tokens, numerics)
-    raise PromptTooLargeError(needed.total, room, _way_out(needed, work, sight, sound))
+    raise PromptTooLargeError(needed.total, room, hint or _way_out(needed, work, sight, sound))
 
 
-def work_of(model: LoadedModel, inputs: ModelInputs, options: GenerateOptions) -> Work:
+def require_room_for_plan(model: LoadedModel, prompt: Prompt, options: GenerateOptions) -> None:
+    """Raise ContextLengthError or PromptTooLargeError for clips that are not decoded yet.
+
+    ``prompt`` has placeholders for what is planned.
+    """
+    tokens, limit = len(prompt.ids), model.context_length
+    frames = [span.end - span.start for span in prompt.spans if span.kind == "video"]
+    if tokens < limit:
+        require_room_for_prompt(model, prompt, options, hint=_smaller_clip("fewer frames"))
+        return
+    each = _FRAME_TEXT + max(frames, default=0)
+    fitting = (limit - 1 - tokens) // each + len(frames)
+    if fitting < 1:
+        raise ContextLengthError(
+            tokens, limit, f"leave the sound out with --no-audio, or take {_SMALLER_PART}"
+        )
+    raise ContextLengthError(tokens, limit, _smaller_clip(f"at most about {fitting} frames"))
+
+
+_FRAME_TEXT = 8
+"""Tokens around the soft tokens of a frame: its time, and markers."""
+_SMALLER_PART = "a part of the clip with --from and --to, or go through it with --segment"
+
+
+def _smaller_clip(frames: str) -> str:
+    return f"take {frames} with --video-max-frames, a smaller --budget, {_SMALLER_PART}"
+
+
+def work_of(model: LoadedModel, inputs: ModelInputs | Prompt, options: GenerateOptions) -> Work:
     """What answering a prompt has to do; the answer is taken to be as long as it may be."""
     spans = [(span.kind, span.end - span.start) for span in inputs.spans]
     return Work(

@@ -6,10 +6,12 @@ aspect ratios other than 1 are ignored: pixels come as they are stored.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import av
 from av.container import InputContainer
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from ..decoded import AudioClip
@@ -28,7 +30,9 @@ class VideoInfo:
 
     ``duration`` is in seconds, from the first frame to the end of the last; ``width`` and
     ``height`` are pixels as displayed, rotation applied; ``frames`` is an estimate, ``fps`` an
-    average; ``start`` is the first frame's second on the container's own clock.
+    average; ``start`` is the first frame's second on the container's own clock. ``sound_end`` is
+    where the sound ends by its header, in seconds from the first frame; None where that says
+    nothing, or where there is no sound.
     """
 
     duration: float
@@ -37,6 +41,7 @@ class VideoInfo:
     frames: int
     fps: float
     has_sound: bool
+    sound_end: float | None
     start: float
 
 
@@ -48,7 +53,8 @@ def probe_video(source: Source) -> VideoInfo:
     """
     with open_container(source) as container:
         stream = video_stream(container, source)
-        sound = bool(container.streams.audio)
+        sound = container.streams.best("audio")
+        sound_end = None if sound is None else _claimed_end(sound)
         track = Track(container, stream, source)
         head = track.first()
         rate, tick, frame_ticks = track.rate, track.tick, track.frame_ticks
@@ -56,14 +62,16 @@ def probe_video(source: Source) -> VideoInfo:
     if head.turns % 2:
         width, height = height, width
     duration = max(_end(source, frame_ticks) - head.pts, frame_ticks) * tick
+    start = float(head.pts * tick)
     return VideoInfo(
         duration=float(duration),
         width=width,
         height=height,
         frames=max(1, round(duration * rate)),
         fps=float(rate),
-        has_sound=sound,
-        start=float(head.pts * tick),
+        has_sound=sound is not None,
+        sound_end=None if sound_end is None else max(0.0, sound_end - start),
+        start=start,
     )
 
 
@@ -83,6 +91,17 @@ def load_sound(source: Source, start: float = 0.0, end: float | None = None) -> 
         return load_span(source, start, end, origin)
     except NoAudioTrackError:
         return None
+
+
+def _claimed_end(track: Stream) -> float | None:
+    """The second on the container's clock at which a track ends by its header."""
+    if track.duration and track.time_base is not None:
+        return float(((track.start_time or 0) + track.duration) * track.time_base)
+    tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", track.metadata.get("DURATION", ""))
+    if tag is None:
+        return None
+    hours, minutes, seconds = tag.groups()  # as Matroska has it
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
 def _end(source: Source, frame_ticks: int) -> int:

@@ -16,6 +16,7 @@ from cli_runs import (
 )
 
 from gemma4cli.messages import Source, TextPart, VideoPart
+from gemma4cli.processing.processor import Processor
 
 CLIP = sample("video00.mp4")  # 3 s at 4 frames a second
 CLIP_TEXT = TEXT_OF["video00.mp4"]
@@ -30,7 +31,7 @@ def frames_of(*options: str) -> list[float]:
 def test_answer_on_stdout_and_plan_on_stderr() -> None:
     result = tiny_g4("video", CLIP)
     assert (result.exit_code, result.stdout) == (0, f"{CLIP_TEXT}\n")
-    assert result.stderr == f"{CLIP}: 6 frames, one every 0.50 s\n"
+    assert result.stderr == f"{CLIP}: 6 frames, one every 0.50 s, 384 soft tokens\n"
 
 
 def test_quiet_leaves_out_the_plan() -> None:
@@ -68,10 +69,18 @@ def test_json_adds_the_times_of_the_frames() -> None:
         "usage",
         "timings",
         "frames",
+        "plan",
     ]
     assert record["text"] == CLIP_TEXT
     assert record["frames"] == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
     assert record["usage"]["soft_tokens"] == 6 * 64
+    assert record["plan"] == {
+        "frames": 6,
+        "spacing": 0.5,
+        "soft_tokens": 6 * 64,
+        "sound_seconds": 0,
+        "audio_pieces": 0,
+    }
 
 
 def test_most_frames() -> None:
@@ -111,7 +120,8 @@ def test_sound_is_heard(spoken: str) -> None:
     heard = tiny_g4("video", spoken, *options)
     (with_sound,) = records(heard)
     (without,) = records(tiny_g4("video", spoken, "--no-audio", *options))
-    assert heard.stderr.startswith(f"{spoken}: 2 frames, one every 1.50 s, 2.1 s of sound\n")
+    plan = "2 frames, one every 1.50 s, 2.1 s of sound, 181 soft tokens"
+    assert heard.stderr.startswith(f"{spoken}: {plan}\n")
     assert without["usage"]["soft_tokens"] == 2 * 64
     assert with_sound["usage"]["soft_tokens"] == 2 * 64 + 53
 
@@ -119,6 +129,25 @@ def test_sound_is_heard(spoken: str) -> None:
 def test_only_the_sound_of_the_part_is_heard(spoken: str) -> None:
     result = tiny_g4("video", spoken, "--from", "1", "--to", "2", "--max-tokens", "1")
     assert "1.0 s of sound" in result.stderr
+
+
+def test_sound_longer_than_the_model_hears_comes_in_pieces(
+    spoken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Processor, "longest_clip", property(lambda self: 1.0))
+    result = tiny_g4("video", spoken, "--video-max-frames", "2", "--max-tokens", "1", "--json")
+    assert "2.1 s of sound in 3 pieces" in result.stderr
+    (record,) = records(result)
+    assert record["plan"]["audio_pieces"] == 3
+    assert record["plan"]["soft_tokens"] == record["usage"]["soft_tokens"]
+
+
+def test_what_does_not_fit_fails_by_the_plan() -> None:
+    result = tiny_g4("video", CLIP, "--budget", "1120", "--video-max-frames", "12")
+    assert result.exit_code == 3
+    plan, error = result.stderr.splitlines()
+    assert "12 frames, one every 0.25 s" in plan
+    assert "--video-max-frames" in error and "--segment" in error
 
 
 def test_to_before_from() -> None:

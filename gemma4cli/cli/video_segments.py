@@ -1,0 +1,203 @@
+"""A long clip in segments: each is answered by itself, then all of it from these answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import api
+from ..errors import MediaError, OptionError, PromptError
+from ..events import (
+    Event,
+    Finished,
+    Notice,
+    SegmentFinished,
+    TextDelta,
+    Timings,
+    Usage,
+    VideoPlanned,
+    VideoSampled,
+)
+from ..messages import Source
+from ..options import GenerateOptions, MediaOptions
+from ..prompts import DESCRIBE_VIDEO, summary, time_range
+from .video_frames import written_frames
+
+if TYPE_CHECKING:
+    from ..engine.model import LoadedModel
+
+_SHORTEST = 1.0
+"""Seconds; a shorter rest of the clip belongs to the segment before it."""
+
+_LONGEST = 1e6
+
+
+def check_seconds(seconds: float) -> None:
+    """Raise OptionError for segments that are too short, or of no length."""
+    if not _SHORTEST <= seconds <= _LONGEST:
+        raise OptionError(f"--segment must be {_SHORTEST:.0f} second or more, not {seconds}")
+
+
+def segments_of(start: float, end: float, seconds: float) -> tuple[tuple[float, float], ...]:
+    """Where each segment of the part from ``start`` to ``end`` begins and ends.
+
+    65.5 s by 30 s -> 0-30, 30-60, 60-65.5; of 60.5 s the second one has the rest.
+    """
+    count = max(1, int((end - start) // seconds))
+    if end - start - count * seconds >= _SHORTEST:
+        count += 1
+    begins = [start + number * seconds for number in range(count)]
+    return tuple(zip(begins, [*begins[1:], end], strict=True))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentRun:
+    """Questions about a clip in segments of ``seconds``; ``question`` is None for a description.
+
+    ``source`` can be opened any number of times. ``folder`` is where the frames are written to.
+    """
+
+    source: Source
+    seconds: float
+    question: str | None
+    options: GenerateOptions
+    media: MediaOptions
+    folder: Path | None = None
+
+    def events(self, model: LoadedModel) -> Iterator[Event]:
+        """The answers behind their times; where there are several, one for the whole at last.
+
+        ``Finished`` has that answer, and what all of them took together. A segment that cannot be
+        seen gives a notice. Raises MediaError where none can, otherwise as ``stream_generate``.
+        """
+        from ..opening import clip_part
+
+        start, end = clip_part(self.source, self.media)
+        segments = segments_of(start, end, self.seconds)
+        done: list[SegmentFinished] = []
+        for begin, until in segments:
+            # The last one goes as far as the user wants, the sound behind the picture included.
+            media = replace(
+                self.media,
+                video_start=begin,
+                video_end=self.media.video_end if until == end else until,
+            )
+            for event in self._segment(model, begin, until, media, first=not _answers(done)):
+                if isinstance(event, SegmentFinished):
+                    done.append(event)
+                yield event
+        times = sorted({second for each in done for second in each.timestamps})
+        if self.folder is not None and times:
+            yield written_frames(self.source, times, self.folder)
+        if not _answers(done):
+            assert done[0].error is not None, "a segment without an answer has an error"
+            raise done[0].error
+        whole: Finished | None = None
+        for event in self._whole(model, start, end, done):
+            if isinstance(event, Finished):
+                whole = event
+            else:
+                yield event
+        answers = [*_answers(done), *([] if whole is None else [whole])]
+        yield replace(
+            answers[-1] if whole is not None or len(answers) == 1 else _together(done),
+            usage=_sum_of_usage([each.usage for each in answers]),
+            timings=_sum_of_timings([each.timings for each in answers]),
+        )
+
+    def _segment(
+        self, model: LoadedModel, start: float, end: float, media: MediaOptions, *, first: bool
+    ) -> Iterator[Event]:
+        """The events of one segment's answer; ``SegmentFinished`` stands for the last one."""
+        times = time_range(start, end)
+        plan: VideoPlanned | None = None
+        timestamps: tuple[float, ...] = ()
+        events = api.stream_generate(
+            model,
+            self.question or DESCRIBE_VIDEO,
+            videos=[self.source],
+            options=self.options,
+            media=media,
+        )
+        try:
+            for event in _below(times, events, first=first):
+                if isinstance(event, VideoPlanned):
+                    plan = event
+                    yield replace(event, source=f"{event.source} {times}")
+                elif isinstance(event, Finished):
+                    yield SegmentFinished(
+                        start=start, end=end, answer=event, plan=plan, timestamps=timestamps
+                    )
+                else:
+                    if isinstance(event, VideoSampled):
+                        timestamps = event.timestamps
+                    yield event
+        except MediaError as error:
+            yield Notice(text=f"{times} is left out: {error}")
+            yield SegmentFinished(start=start, end=end, answer=None, error=error)
+
+    def _whole(
+        self, model: LoadedModel, start: float, end: float, done: list[SegmentFinished]
+    ) -> Iterator[Event]:
+        """The answer about the whole clip, from those about its segments.
+
+        Nothing where there is one segment, and a notice where its answers have no room.
+        """
+        told = [
+            (each.start, each.end, each.answer.text) for each in done if each.answer is not None
+        ]
+        if len(told) == 1:
+            return
+        question = summary(told, self.question)
+        try:
+            events = api.stream_generate(model, question, options=self.options)
+            yield from _below(time_range(start, end), events, first=False)
+        except PromptError as error:
+            yield Notice(text=f"no answer about the whole clip: {error}")
+
+
+def _answers(done: Sequence[SegmentFinished]) -> list[Finished]:
+    return [each.answer for each in done if each.answer is not None]
+
+
+def _together(done: Sequence[SegmentFinished]) -> Finished:
+    """The last answer with the text of all, behind their times."""
+    texts = [
+        f"{time_range(each.start, each.end)}\n{each.answer.text}"
+        for each in done
+        if each.answer is not None
+    ]
+    return replace(_answers(done)[-1], text="\n\n".join(texts))
+
+
+def _below(times: str, events: Iterator[Event], *, first: bool) -> Iterator[Event]:
+    """An answer's events with a line above its text, and a blank line above that."""
+    head = f"{times}\n" if first else f"\n{times}\n"
+    said = ""
+    for event in events:
+        if isinstance(event, TextDelta):
+            if not said:
+                yield TextDelta(text=head)
+            said = event.text
+        elif isinstance(event, Finished) and not said.endswith("\n"):
+            yield TextDelta(text="\n" if said else f"{head}\n")
+        yield event
+
+
+def _sum_of_usage(each: Sequence[Usage]) -> Usage:
+    return Usage(
+        prompt_tokens=sum(usage.prompt_tokens for usage in each),
+        soft_tokens=sum(usage.soft_tokens for usage in each),
+        completion_tokens=sum(usage.completion_tokens for usage in each),
+        cached_tokens=sum(usage.cached_tokens for usage in each),
+    )
+
+
+def _sum_of_timings(each: Sequence[Timings]) -> Timings:
+    return Timings(
+        encode=sum(timings.encode for timings in each),
+        prefill=sum(timings.prefill for timings in each),
+        decode=sum(timings.decode for timings in each),
+    )

@@ -1,0 +1,293 @@
+"""Messages to decoded media: clips are planned, then everything is opened once.
+
+Knows no conversation but the messages before, and no terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .decoded import AudioClip, Decoded, Image, VideoClip, VideoFrame
+from .errors import ConversationError
+from .events import AudioDecoded, DecodeProgress, PicturesDecoded, VideoPlanned, VideoSampled
+from .messages import AudioPart, ImagePart, Message, Part, Source, TextPart, VideoPart
+from .options import Budget, GenerateOptions, MediaOptions
+from .processing.budget import image_budget
+from .processing.inputs import ModelInputs
+from .processing.processor import PreparedMedium, Processor
+from .processing.prompt import AudioSlot, Prompt, Slot, build_prompt
+from .processing.video import ClipPlan, frame_times, interleaved, plan_clip
+
+if TYPE_CHECKING:
+    from .engine.model import LoadedModel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class OpenedMessage:
+    """A message whose media are decoded, one item for each media part, in order.
+
+    ``message`` is what the model reads: a clip with sound has become parts of its frames and its
+    sound in turns. ``said`` is the message as it was given.
+    """
+
+    message: Message
+    said: Message
+    media: tuple[Decoded, ...]
+    _prepared: list[tuple[Processor, Budget | None, tuple[PreparedMedium, ...]]] = field(
+        default_factory=list, init=False, repr=False
+    )
+
+    def prepared(self, processor: Processor, budget: Budget | None) -> tuple[PreparedMedium, ...]:
+        """The media as the prompt and the model take them, computed once for a budget."""
+        for owner, known_budget, prepared in self._prepared:
+            if owner is processor and known_budget == budget:
+                return prepared
+        asked = " ".join(p.text for p in self.message.parts if isinstance(p, TextPart))
+        prepared = tuple(
+            processor.prepare_medium(item, image_budget(item, budget, asked)) for item in self.media
+        )
+        self._prepared[:] = [(processor, budget, prepared)]
+        return prepared
+
+
+def open_message(
+    model: LoadedModel,
+    message: Message,
+    options: MediaOptions,
+    *,
+    before: Sequence[OpenedMessage] = (),
+    generate: GenerateOptions | None = None,
+) -> Iterator[
+    DecodeProgress | PicturesDecoded | AudioDecoded | VideoPlanned | VideoSampled | OpenedMessage
+]:
+    """Decode a message's media: progress for each, at last the opened message.
+
+    Clips are planned first: what has no room behind the messages ``before`` it, with the answer
+    that ``generate`` asks for, is refused before anything is decoded.
+
+    Raises MediaError, UnsupportedModalityError before a file is opened, and ContextLengthError
+    and PromptTooLargeError by the plan.
+    """
+    from .engine.room import require_room_for_plan
+
+    for part in message.parts:
+        if not isinstance(part, TextPart):
+            model.processor.check_modality(part)
+    clips: dict[int, _PlannedClip] = {}
+    for number, part in enumerate(message.parts):
+        if isinstance(part, VideoPart) and part.source is not None:
+            yield DecodeProgress(source=part.source.name)
+            clips[number] = _plan_clip(model, part.source, options)
+            yield clips[number].event
+    if clips:
+        generate = generate or GenerateOptions(max_tokens=1)
+        planned = _planned_prompt(model, message, clips, before, options, think=generate.think)
+        require_room_for_plan(model, planned, generate)
+    media: list[Decoded] = []
+    read: list[Part] = []
+    for number, part in enumerate(message.parts):
+        if isinstance(part, TextPart):
+            read.append(part)
+            continue
+        yield DecodeProgress(source=_name_of(part))
+        if number not in clips:
+            item = _open_part(model, part, options)
+            media.append(item)
+            read.append(part)
+            if isinstance(item, AudioClip):
+                yield AudioDecoded(source=item.name, seconds=item.seconds)
+            elif isinstance(item, Image):
+                yield PicturesDecoded(source=item.name, pictures=(item,))
+            else:
+                yield PicturesDecoded(source=item.name, pictures=item.frames)
+            continue
+        clip = _open_clip(model, clips[number], options)
+        items = tuple(interleaved(clip, clips[number].plan, model.processor.longest_clip))
+        yield VideoSampled(
+            source=clip.name,
+            timestamps=tuple(frame.seconds for frame in clip.frames),
+            sound_seconds=sum(each.seconds for each in items if isinstance(each, AudioClip)),
+        )
+        yield PicturesDecoded(source=clip.name, pictures=clip.frames)
+        media += items
+        read += [
+            AudioPart(source=clips[number].given) if isinstance(each, AudioClip) else part
+            for each in items
+        ]
+    yield OpenedMessage(
+        message=replace(message, content=tuple(read)) if clips else message,
+        said=message,
+        media=tuple(media),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _PlannedClip:
+    """A clip that is about to be decoded. ``source`` is what was ``given``, ready to be opened."""
+
+    given: Source
+    source: Source
+    listens: bool
+    plan: ClipPlan
+
+    @property
+    def event(self) -> VideoPlanned:
+        return VideoPlanned(
+            source=self.given.name,
+            frames=len(self.plan.times),
+            spacing=self.plan.spacing,
+            soft_tokens=self.plan.soft_tokens,
+            sound_seconds=self.plan.sound_seconds,
+            audio_pieces=len(self.plan.sound_tokens),
+        )
+
+
+def _name_of(part: ImagePart | AudioPart | VideoPart) -> str:
+    if isinstance(part, VideoPart):
+        source = part.source or part.frames[0]
+        return source.name
+    return part.source.name
+
+
+def _open_part(
+    model: LoadedModel, part: ImagePart | AudioPart | VideoPart, options: MediaOptions
+) -> Decoded:
+    """What a part holds, if it is no clip."""
+    from .media.audio import load_audio
+    from .media.images import load_image
+
+    if isinstance(part, ImagePart):
+        return load_image(part.source)
+    if isinstance(part, AudioPart):
+        return load_audio(part.source)
+    frames = tuple(
+        _fitted(model, load_image(source).pixels, seconds, options)
+        for source, seconds in zip(part.frames, part.timestamps, strict=True)
+    )
+    return VideoClip(frames=frames, sound=None, name=_name_of(part))
+
+
+def clip_part(source: Source, options: MediaOptions) -> tuple[float, float]:
+    """From which second to which the options take a clip; what is seen of it ends there.
+
+    Raises MediaError, and ConversationError for a part behind the clip's end.
+    """
+    from .media.video import probe_video
+
+    return _part_of(source, probe_video(source).duration, options)
+
+
+def _part_of(source: Source, duration: float, options: MediaOptions) -> tuple[float, float]:
+    start, end = options.video_start, options.video_end
+    if start >= duration > 0:
+        raise ConversationError(
+            f"{source.name}: ends at {duration:.1f} s, before the start at {start:.1f} s"
+        )
+    return start, duration if end is None else min(end, duration)
+
+
+def _plan_clip(model: LoadedModel, given: Source, options: MediaOptions) -> _PlannedClip:
+    from .media.sources import settle
+    from .media.video import probe_video
+
+    source = settle(given)
+    info = probe_video(source)
+    start, end = _part_of(source, info.duration, options)
+    times = frame_times(
+        duration=info.duration,
+        frame_count=info.frames,
+        max_frames=options.video_max_frames or model.processor.config.vision.video_frames,
+        fps=options.video_fps,
+        start=start,
+        end=options.video_end,
+    )
+    sound_end = start
+    listens = info.has_sound and options.video_sound and model.processor.hears
+    if listens:
+        sound_end = info.duration if info.sound_end is None else info.sound_end
+    plan = plan_clip(
+        model.processor,
+        times,
+        start=start,
+        end=end,
+        sound_end=sound_end if options.video_end is None else min(sound_end, options.video_end),
+        size=(info.height, info.width),
+        budget=options.video_budget,
+    )
+    return _PlannedClip(given=given, source=source, listens=listens, plan=plan)
+
+
+def _open_clip(model: LoadedModel, clip: _PlannedClip, options: MediaOptions) -> VideoClip:
+    from .media.video import iter_frames, load_sound
+
+    sound = None
+    if clip.listens:
+        sound = load_sound(clip.source, clip.plan.start, options.video_end)
+    frames = tuple(
+        _fitted(model, frame.pixels, frame.seconds, options)
+        for frame in iter_frames(clip.source, clip.plan.times)
+    )
+    return VideoClip(frames=frames, sound=sound, name=clip.source.name)
+
+
+def _fitted(
+    model: LoadedModel, pixels: npt.NDArray[np.uint8], seconds: float, options: MediaOptions
+) -> VideoFrame:
+    """A frame no larger than the model sees it: whole ones of a clip could fill the memory."""
+    return VideoFrame(
+        pixels=model.processor.fit_frame(pixels, options.video_budget), seconds=seconds
+    )
+
+
+def _planned_prompt(
+    model: LoadedModel,
+    message: Message,
+    clips: Mapping[int, _PlannedClip],
+    before: Sequence[OpenedMessage],
+    options: MediaOptions,
+    *,
+    think: bool,
+) -> Prompt:
+    """The prompt up to a message whose clips are not decoded yet, without its other media."""
+    processor = model.processor
+    parts: list[Part] = []
+    slots: list[Slot] = [
+        each.slot for item in before for each in item.prepared(processor, options.budget)
+    ]
+    for number, part in enumerate(message.parts):
+        if isinstance(part, TextPart):
+            parts.append(part)
+        elif number in clips:
+            for slot in clips[number].plan.slots():
+                heard = isinstance(slot, AudioSlot)
+                parts.append(AudioPart(source=clips[number].given) if heard else part)
+                slots.append(slot)
+    return build_prompt(
+        [*(item.message for item in before), replace(message, content=tuple(parts))],
+        slots,
+        tokenizer=processor.tokenizer,
+        flavour=processor.flavour,
+        think=think,
+    )
+
+
+def prepare(
+    model: LoadedModel,
+    opened: Sequence[OpenedMessage],
+    media: MediaOptions,
+    *,
+    think: bool = False,
+    tools: Sequence[Mapping[str, Any]] = (),
+) -> ModelInputs:
+    """Model inputs of a conversation."""
+    return model.processor.prepare_prompt(
+        [item.message for item in opened],
+        [prepared for item in opened for prepared in item.prepared(model.processor, media.budget)],
+        think=think,
+        tools=tools,
+    )

@@ -1,0 +1,277 @@
+"""Clips in conversations: sound between the frames, and a plan before anything is decoded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from media_makers import numbered, tone, write_video
+
+from gemma4cli.api import content_of
+from gemma4cli.decoded import SAMPLE_RATE, AudioClip, Decoded, VideoClip, VideoFrame
+from gemma4cli.engine import room
+from gemma4cli.engine.model import LoadedModel
+from gemma4cli.errors import ContextLengthError, PromptTooLargeError
+from gemma4cli.events import DecodeProgress, Finished, VideoPlanned, VideoSampled
+from gemma4cli.media import video
+from gemma4cli.messages import AudioPart, Message, Part, Source, TextPart, VideoPart
+from gemma4cli.opening import OpenedMessage, open_message, prepare
+from gemma4cli.options import GenerateOptions, MediaOptions
+from gemma4cli.processing.inputs import ModelInputs
+from gemma4cli.processing.processor import Processor
+from gemma4cli.session import Chat
+
+SHORT = GenerateOptions(max_tokens=1, temperature=0)
+
+
+def clip(folder: Path, sound: float | None, suffix: str = "mkv") -> Path:
+    """8 s of picture with so many seconds of sound."""
+    return write_video(
+        folder / f"clip.{suffix}",
+        [numbered(number) for number in range(16)],
+        rate=2,
+        sound=None if sound is None else tone(sound),
+    )
+
+
+def hears(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """The model hears so much at once."""
+    monkeypatch.setattr(Processor, "longest_clip", property(lambda self: seconds))
+
+
+def opened(model: LoadedModel, path: Path, options: MediaOptions) -> OpenedMessage:
+    message = Message(role="user", content=content_of("What happens?", videos=[path]))
+    *_, last = open_message(model, message, options)
+    assert isinstance(last, OpenedMessage)
+    return last
+
+
+def inputs(model: LoadedModel, path: Path, **options: object) -> ModelInputs:
+    media = MediaOptions(**{"video_max_frames": 4, **options})  # type: ignore[arg-type]
+    return prepare(model, [opened(model, path, media)], media)
+
+
+def order(given: ModelInputs) -> str:
+    """Times of frames, and "sound" where it stands."""
+    found = re.findall(r"\d\d:\d\d|<\|audio>", given.text)
+    return " ".join(found).replace("<|audio>", "sound").replace("00:0", "")
+
+
+@pytest.mark.parametrize(
+    ("sound", "longest", "expected"),
+    [
+        (8.0, 30.0, "0 2 4 6 sound"),
+        (8.0, 4.0, "0 2 sound 4 6 sound"),
+        (8.0, 1.0, "0 sound sound 2 sound sound 4 sound sound 6 sound sound"),
+        (None, 4.0, "0 2 4 6"),
+        (3.0, 4.0, "0 2 sound 4 6"),
+        (3.0, 2.0, "0 sound 2 sound 4 6"),
+        (12.0, 4.0, "0 2 sound 4 6 sound sound"),
+    ],
+)
+def test_order_in_the_prompt(
+    sound: float | None,
+    longest: float,
+    expected: str,
+    tiny: LoadedModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hears(monkeypatch, longest)
+    assert order(inputs(tiny, clip(tmp_path, sound))) == expected
+
+
+def test_text_of_the_prompt(
+    tiny: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hears(monkeypatch, 4.0)
+    text = re.sub(r"(<\|(video|audio)\|>)+", "*", inputs(tiny, clip(tmp_path, 8.0)).text)
+    frames = "{} <|image>*<image|> {} <|image>*<image|>"
+    sound = "<|audio>*<audio|>"
+    assert text == (
+        f"<bos><|turn>user\n{frames.format('00:00', '00:02')}{sound}"
+        f"{frames.format('00:04', '00:06')}{sound}What happens?<turn|>\n<|turn>model\n"
+    )
+
+
+def test_part_of_a_clip(tiny: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hears(monkeypatch, 2.0)
+    given = inputs(tiny, clip(tmp_path, 8.0), video_start=2.0, video_end=6.0)
+    assert order(given) == "2 3 sound 4 5 sound"
+
+
+def test_without_sound_nothing_stands_between(
+    tiny: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = clip(tmp_path, 8.0)
+    hears(monkeypatch, 2.0)
+    silent = inputs(tiny, path, video_sound=False)
+    assert order(silent) == "0 2 4 6"
+    monkeypatch.setattr(Processor, "hears", False)
+    assert inputs(tiny, path).ids == silent.ids
+
+
+def test_padding_of_a_codec_makes_no_span(
+    tiny: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hears(monkeypatch, 8.0)
+    assert order(inputs(tiny, clip(tmp_path, 8.0, "mp4"))) == "0 2 4 6 sound"
+
+
+def test_equal_to_content_written_by_hand(
+    tiny: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same ids, and the same media behind them."""
+    path = clip(tmp_path, 8.0)
+    hears(monkeypatch, 4.0)
+    source = Source.of(path)
+    frames = [
+        VideoFrame(pixels=tiny.processor.fit_frame(frame.pixels), seconds=frame.seconds)
+        for frame in video.load_frames(source, (0, 2, 4, 6))
+    ]
+    sound = video.load_sound(source)
+    assert sound is not None
+    half = 4 * SAMPLE_RATE
+    seen, heard = VideoPart(source=source), AudioPart(source=source)
+    content: tuple[Part, ...] = (seen, heard, seen, heard, TextPart(text="What happens?"))
+    media: Sequence[Decoded] = [
+        VideoClip(frames=tuple(frames[:2]), sound=None, name="first"),
+        AudioClip(samples=sound.samples[:half], name="first"),
+        VideoClip(frames=tuple(frames[2:]), sound=None, name="second"),
+        AudioClip(samples=sound.samples[half:], name="second"),
+    ]
+    by_hand = tiny.processor.prepare([Message(role="user", content=content)], media)
+    given = inputs(tiny, path)
+    assert given.ids == by_hand.ids
+    assert given.spans == by_hand.spans
+    assert [f.digest for f in given.features] == [f.digest for f in by_hand.features]
+
+
+def test_history_has_the_clip_as_it_was_given(tiny: LoadedModel, tmp_path: Path) -> None:
+    chat = Chat(tiny, media=MediaOptions(video_max_frames=1))
+    message = Message(role="user", content=content_of("What?", videos=[clip(tmp_path, 2.0)]))
+    list(chat.load([message]))
+    assert chat.history == (message,)
+
+
+def test_second_turn_goes_on_behind_the_clip(
+    tiny: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = clip(tmp_path, 2.0)
+    hears(monkeypatch, 4.0)
+    chat = Chat(tiny, media=MediaOptions(video_max_frames=2))
+    *_, first = chat.send(content_of("What happens?", videos=[path]), SHORT)
+    path.unlink()
+    *_, second = chat.send("And then?", SHORT)
+    assert isinstance(first, Finished) and isinstance(second, Finished)
+    assert second.usage.soft_tokens == first.usage.soft_tokens > 0
+    assert second.usage.cached_tokens > first.usage.soft_tokens
+
+
+# The plan
+
+
+def test_plan_says_what_comes(
+    tiny: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hears(monkeypatch, 4.0)
+    path = clip(tmp_path, 7.0)
+    media = MediaOptions(video_max_frames=4)
+    message = Message(role="user", content=content_of("What?", videos=[path]))
+    *events, last = open_message(tiny, message, media)
+    assert isinstance(last, OpenedMessage)
+    ready = prepare(tiny, [last], media)
+    name = str(path)
+    assert events[:4] == [
+        DecodeProgress(source=name),
+        VideoPlanned(
+            source=name,
+            frames=4,
+            spacing=2.0,
+            soft_tokens=ready.num_soft_tokens,
+            sound_seconds=7.0,
+            audio_pieces=2,
+        ),
+        DecodeProgress(source=name),
+        VideoSampled(source=name, timestamps=(0.0, 2.0, 4.0, 6.0), sound_seconds=7.0),
+    ]
+
+
+@pytest.fixture
+def undecoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding more than a look at the container fails."""
+
+    def decoding(*_: object) -> None:
+        raise AssertionError("the clip is decoded")
+
+    monkeypatch.setattr(video, "iter_frames", decoding)
+    monkeypatch.setattr(video, "load_sound", decoding)
+
+
+@pytest.mark.usefixtures("undecoded")
+def test_too_many_frames_are_refused_before_they_are_decoded(
+    tiny: LoadedModel, tmp_path: Path
+) -> None:
+    chat = Chat(tiny, media=MediaOptions(video_max_frames=16, video_budget=1120))
+    with pytest.raises(
+        ContextLengthError, match=r"about 7 frames with --video-max-frames"
+    ) as raised:
+        list(chat.send(content_of("What?", videos=[clip(tmp_path, None)]), SHORT))
+    assert raised.value.tokens > 16 * 1000
+    for fix in ("--budget", "--from and --to", "--segment"):
+        assert fix in str(raised.value)
+    assert chat.history == ()
+
+
+@pytest.mark.usefixtures("undecoded")
+def test_too_much_sound_is_refused_before_it_is_decoded(
+    tiny: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LoadedModel, "context_length", 200)
+    chat = Chat(tiny, media=MediaOptions(video_max_frames=1))
+    with pytest.raises(ContextLengthError, match="leave the sound out with --no-audio"):
+        list(chat.send(content_of("What?", videos=[clip(tmp_path, 8.0)]), SHORT))
+
+
+@pytest.mark.usefixtures("undecoded")
+def test_what_was_said_before_counts(
+    tiny: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = Chat(tiny, media=MediaOptions(video_max_frames=2))
+    list(chat.load([Message(role="user", content="word " * 300)]))
+    monkeypatch.setattr(LoadedModel, "context_length", chat.context().tokens + 100)
+    with pytest.raises(ContextLengthError):
+        list(chat.send(content_of("What?", videos=[clip(tmp_path, None)]), SHORT))
+
+
+@pytest.mark.usefixtures("undecoded")
+def test_all_clips_are_planned_first(
+    tiny: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them would fit."""
+    monkeypatch.setattr(LoadedModel, "context_length", 200)
+    path = clip(tmp_path, None)
+    chat = Chat(tiny, media=MediaOptions(video_max_frames=2))
+    with pytest.raises(ContextLengthError):
+        list(chat.send(content_of("What?", videos=[path, path]), SHORT))
+
+
+@pytest.mark.usefixtures("undecoded")
+def test_no_room_in_memory(
+    tiny: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "obtainable", lambda: 10**6)
+    with pytest.raises(PromptTooLargeError, match="fewer frames with --video-max-frames"):
+        opened(tiny, clip(tmp_path, None), MediaOptions())
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_end_of_the_sound_by_the_header(suffix: str, tmp_path: Path) -> None:
+    info = video.probe_video(Source.of(clip(tmp_path, 3.0, suffix)))
+    assert info.sound_end == pytest.approx(3.0, abs=0.1)
+
+
+def test_no_sound_has_no_end(tmp_path: Path) -> None:
+    assert video.probe_video(Source.of(clip(tmp_path, None))).sound_end is None
