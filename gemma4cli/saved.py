@@ -102,6 +102,11 @@ class SavedConversation:
             _write_whole(self.path, {**data, "model": model})
             self._media.drop_unused()
 
+    def delete(self) -> None:
+        """Remove all that is on disk of the conversation. Raises SavedConversationError."""
+        with _told(self.name, "deleted"):
+            shutil.rmtree(self._folder)
+
     def close(self) -> None:
         """Give the conversation free; where nothing was said, nothing stays behind."""
         if not self.path.exists():
@@ -269,14 +274,14 @@ class _MediaFolder:
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
-    """Failures of the disk as errors that name the conversation."""
+def _told(name: str, what: str = "kept") -> Iterator[None]:
+    """Failures of the disk as errors that name the conversation, and what cannot be done to it."""
     try:
         yield
     except OSError as exc:
         where = f"{exc.filename}: " if exc.filename else ""
         raise SavedConversationError(
-            name, f"cannot be kept ({where}{exc.strerror or exc})"
+            name, f"cannot be {what} ({where}{exc.strerror or exc})"
         ) from exc
 
 

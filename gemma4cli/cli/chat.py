@@ -14,9 +14,10 @@ from typer.core import TyperCommand
 from ..errors import OptionError
 from ..messages import Part
 from ..options import MediaOptions
+from .budgets import BudgetChoice, budget_option
 from .chat_once import OneTurn, question
 from .chat_parts import MEDIA_PARTS
-from .chat_sessions import ChatLog, LogOptions, opened_log, show_saved
+from .chat_sessions import ChatLog, LogOptions, delete_saved, opened_log, show_saved
 from .run_options import RunOptions, runs_a_model
 from .runner import source_of
 from .terminal import is_terminal
@@ -80,14 +81,7 @@ def chat(
             rich_help_panel=_MEDIA,
         ),
     ] = None,
-    budget: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Soft tokens per image: 70, 140, 280, 560 or 1120.",
-            rich_help_panel=_MEDIA,
-        ),
-    ] = None,
+    budget: Annotated[BudgetChoice | None, budget_option(_MEDIA)] = None,
     system: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Instructions for the whole conversation.")
     ] = None,
@@ -116,6 +110,18 @@ def chat(
         bool,
         typer.Option("--list", help="Show all kept conversations.", rich_help_panel=_SESSION),
     ] = False,
+    delete: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Delete a kept conversation, after a question.",
+            rich_help_panel=_SESSION,
+        ),
+    ] = None,
+    yes: Annotated[
+        bool,
+        typer.Option("-y", "--yes", help="Do not ask before --delete.", rich_help_panel=_SESSION),
+    ] = False,
     no_log: Annotated[
         bool,
         typer.Option(
@@ -134,6 +140,11 @@ def chat(
     """
     if list_sessions:
         show_saved(as_json=run.json)
+        return
+    if yes and delete is None:
+        raise OptionError("--yes is for --delete")
+    if delete is not None:
+        delete_saved(delete, yes=yes, quiet=run.quiet)
         return
     log = LogOptions(goes_on=goes_on, name=session, no_log=no_log)
     media = attachments(

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..conversation import Conversation, read_conversation
 from ..errors import ConversationError, OptionError
-from ..events import Event
+from ..events import Event, Finished, PicturesDecoded
 from ..media.sources import settle
 from ..messages import Part, TextPart
 from ..options import GenerateOptions, MediaOptions
 from .chat_parts import in_card_order
 from .chat_render import AnswerRenderer, show_answer
 from .chat_sessions import ChatLog, chat_of, resumed_options
+from .pictures import pictures_for
+from .results import add_budgets
 from .run_options import RunOptions
 from .runner import load_model, run_each
 from .terminal import has_colour, is_terminal
@@ -35,6 +37,7 @@ class OneTurn:
     media: MediaOptions
     system: str | None = None
     hide_thoughts: bool = False
+    _budgets: list[int] = field(default_factory=list, init=False)
 
     def ask(self, text: str, parts: Sequence[Part]) -> None:
         """Put a question and show the answer."""
@@ -45,7 +48,7 @@ class OneTurn:
 
         def answer(model: LoadedModel, given: str) -> Iterator[Event]:
             chat, messages = chat_of(model, before, system=self.system, media=self.media)
-            yield from chat.load(messages)
+            yield from _unseen(chat.load(messages))
             yield from self._kept(chat, chat.send(in_card_order(text, parts), options), options)
 
         self._show(text, answer)
@@ -60,7 +63,8 @@ class OneTurn:
         def answer(model: LoadedModel, given: str) -> Iterator[Event]:
             media = _combined(self.media, conversation)
             chat, messages = chat_of(model, before or conversation, system=None, media=media)
-            yield from chat.load(messages)
+            events = chat.load(messages)
+            yield from events if before is None else _unseen(events)
             if before is not None:
                 yield from chat.load(conversation.messages)
             yield from self._kept(chat, chat.reply(options), options)
@@ -74,18 +78,26 @@ class OneTurn:
         before = chat.history
         try:
             yield from events
+            self._budgets.extend(chat.budgets())
         finally:
             if chat.history != before:
                 self.log.keep(chat, think=options.think)
+
+    def _finish(self, given: str, finished: Finished, result: dict[str, Any]) -> str:
+        add_budgets(result, self._budgets)
+        return finished.text
 
     def _show(self, given: str, answer: Callable[[LoadedModel, str], Iterator[Event]]) -> None:
         run = self.run
         # A person sees Markdown; whatever reads the answer elsewhere gets it as it is.
         if run.json or run.output is not None or not has_colour(sys.stdout):
-            run_each(run, [given], answer)
+            run_each(run, [given], answer, self._finish if run.json else None)
             return
+        pictures = pictures_for(run)
         model = load_model(run)
-        renderer = AnswerRenderer(sys.stdout, quiet=run.quiet, hide_thoughts=self.hide_thoughts)
+        renderer = AnswerRenderer(
+            sys.stdout, quiet=run.quiet, hide_thoughts=self.hide_thoughts, pictures=pictures
+        )
         with renderer:
             show_answer(renderer, answer(model, given))
 
@@ -119,6 +131,11 @@ def _settled(part: Part) -> Part:
     if isinstance(part, TextPart) or part.source is None:
         return part
     return replace(part, source=settle(part.source))
+
+
+def _unseen(events: Iterator[Event]) -> Iterator[Event]:
+    """The events of opening what was said before, whose pictures were shown then."""
+    return (event for event in events if not isinstance(event, PicturesDecoded))
 
 
 def _combined(media: MediaOptions, conversation: Conversation) -> MediaOptions:

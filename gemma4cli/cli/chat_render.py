@@ -18,6 +18,7 @@ from .terminal import has_colour, printable
 
 if TYPE_CHECKING:
     from .markdown import MarkdownStream
+    from .pictures import Pictures
 
 _FALLBACK = (80, 24)
 
@@ -45,8 +46,15 @@ def markdown_for(stream: TextIO) -> MarkdownStream:
 class AnswerRenderer(Renderer):
     """Shows one answer. ``hide_thoughts`` leaves a spinner in their place."""
 
-    def __init__(self, answer: TextIO, *, quiet: bool, hide_thoughts: bool = False) -> None:
-        super().__init__(answer, quiet=quiet)
+    def __init__(
+        self,
+        answer: TextIO,
+        *,
+        quiet: bool,
+        hide_thoughts: bool = False,
+        pictures: Pictures | None = None,
+    ) -> None:
+        super().__init__(answer, quiet=quiet, pictures=pictures)
         self._stream = answer
         self._hide_thoughts = hide_thoughts
         self._separates = False

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -17,8 +16,11 @@ from ..errors import OptionError, SavedConversationError
 from ..messages import Message
 from ..options import GenerateOptions, MediaOptions
 from ..saved import SavedConversation, check_name, list_saved, said
+from .exit_codes import ExitCode
+from .questions import can_ask, confirmed
 from .results import write_json
-from .state import state_folder
+from .sizes import turns_text
+from .state import sessions_folder
 from .terminal import printable, say, say_error
 
 if TYPE_CHECKING:
@@ -26,11 +28,6 @@ if TYPE_CHECKING:
     from ..session import Chat
 
 _WORDS_SHOWN = 48
-
-
-def sessions_folder() -> Path:
-    """Where conversations are kept."""
-    return state_folder() / "sessions"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,6 +199,28 @@ def show_saved(*, as_json: bool) -> None:
             words = f"{words[: _WORDS_SHOWN - 1]}…"
         line = f"{each.name:{width}}  {used}  {each.turns:4} turn{'s' if each.turns != 1 else ' '}"
         typer.echo(printable(f"{line}  {words}".rstrip(), sys.stdout))
+
+
+def delete_saved(name: str, *, yes: bool, quiet: bool) -> None:
+    """Delete a saved conversation and its media, asking first unless ``yes``.
+
+    Raises OptionError where there is none, SavedConversationError where another process has it.
+    """
+    found = next((each for each in list_saved(sessions_folder()) if each.name == name), None)
+    if found is None:
+        raise OptionError(f"no conversation is called {name}; g4 chat --list shows all")
+    if not yes and not can_ask():
+        raise OptionError(f"nobody can be asked here: give --yes to delete {name}")
+    with SavedConversation(sessions_folder() / name) as saved:
+        if not yes:
+            words = f": {found.first_words}" if found.first_words else ""
+            say(f"{name}, {turns_text(found.turns)}{words}")
+            if not confirmed("Delete it?"):
+                say("nothing was deleted")
+                raise typer.Exit(ExitCode.FAILED)
+        saved.delete()
+    if not quiet:
+        say(f"{name} was deleted")
 
 
 def turns_of(messages: Sequence[Message]) -> int:

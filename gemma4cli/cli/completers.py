@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from .. import api
 from ..languages import NAME_OF
 from ..options import SOFT_TOKEN_BUDGETS
+from ..saved import list_saved
+from .sizes import turns_text
+from .state import sessions_folder
 
 Words = Iterator[tuple[str, str]]
 """Words that begin as asked, and what they mean, if anything."""
@@ -14,7 +17,7 @@ Words = Iterator[tuple[str, str]]
 
 def model_names(incomplete: str) -> Words:
     """Aliases of published models, then what is in the cache under another name."""
-    cached = set(_cached_repos())
+    cached = set(api.cached_repos())
     published = api.published_models()
     names = {"tiny": "built in"} | {
         name: entry.repo if entry.repo in cached else f"{entry.repo}, {entry.gigabytes:.1f} GB"
@@ -27,18 +30,22 @@ def model_names(incomplete: str) -> Words:
     return _beginning(near, incomplete)
 
 
-def _cached_repos() -> Iterator[str]:
-    """Repositories with a Gemma 4, found without what takes long to import: a key was pressed."""
-    for config in api.cache_folder().glob("models--*/snapshots/*/config.json"):
-        if b'"gemma4' in config.read_bytes():
-            yield config.parents[2].name.removeprefix("models--").replace("--", "/")
-
-
 def languages(incomplete: str) -> Words:
     """Codes; behind a capital letter, names of one word."""
     if incomplete[:1].isupper():
         return _beginning({name: code for code, name in NAME_OF.items()}, incomplete)
     return _beginning(NAME_OF, incomplete)
+
+
+def conversations(incomplete: str) -> Words:
+    """Those that are kept, the last one first."""
+    kept = list_saved(sessions_folder())
+    return _beginning({each.name: turns_text(each.turns) for each in kept}, incomplete)
+
+
+def image_budgets(incomplete: str) -> Words:
+    words = {"auto": "by question and size"} | {str(n): "soft tokens" for n in SOFT_TOKEN_BUDGETS}
+    return _beginning(words, incomplete)
 
 
 def budgets(incomplete: str) -> Words:
@@ -59,4 +66,6 @@ COMPLETERS: Mapping[str, Callable[[str], Words]] = {
     "language": languages,
     "translate_to": languages,
     "budget": budgets,
+    "session": conversations,
+    "delete": conversations,
 }

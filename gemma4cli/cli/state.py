@@ -10,3 +10,8 @@ def state_folder() -> Path:
     """The folder for state of the XDG rules."""
     state = os.environ.get("XDG_STATE_HOME")
     return (Path(state) if state else Path.home() / ".local" / "state") / "g4"
+
+
+def sessions_folder() -> Path:
+    """Where conversations are kept."""
+    return state_folder() / "sessions"

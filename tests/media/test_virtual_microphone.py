@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import subprocess
-import time
-import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import sound_server
+from sound_server import DEVICE
 
 from gemma4cli.decoded import SAMPLE_RATE
 from gemma4cli.errors import MicrophoneError
 from gemma4cli.media.audio import Samples
 from gemma4cli.media.microphone import import_sounddevice, record
 
-DEVICE = "pulse"
-"""ALSA's name for the server, by which PortAudio reaches it."""
-PATIENCE = 20.0
 WINDOW = SAMPLE_RATE // 4
 
-
-def _lack() -> str:
-    """What this machine would need, or nothing."""
-    for program in ("pulseaudio", "pactl", "paplay"):
-        if shutil.which(program) is None:
-            return f"the {program} program is missing"
-    try:
-        import_sounddevice()
-    except MicrophoneError as error:
-        return str(error)
-    return ""
-
-
-LACK = _lack()
+LACK = sound_server.lack()
 pytestmark = pytest.mark.skipif(bool(LACK), reason=LACK)
 
 
@@ -46,33 +30,12 @@ def server(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A sound server whose only device records what is played to it."""
     home = tmp_path_factory.mktemp("pulse")
-    home.chmod(0o700)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(home))
-    monkeypatch.setenv("PULSE_SERVER", f"unix:{home}/socket")
-    with subprocess.Popen(
-        [
-            *("pulseaudio", "-n", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=-1"),
-            *("-L", f"module-native-protocol-unix auth-anonymous=1 socket={home}/socket"),
-            *("-L", "module-null-sink sink_name=g4 rate=48000"),
-        ]
-    ) as process:
-        try:
-            _wait_for_server()
-            _look_again()
-            yield process
-        finally:
-            process.kill()
+    for name, value in sound_server.variables(home).items():
+        monkeypatch.setenv(name, value)
+    with sound_server.running(home) as process:
+        _look_again()
+        yield process
     _look_again()
-
-
-def _wait_for_server() -> None:
-    for _ in range(100):
-        asked = subprocess.run(["pactl", "info"], capture_output=True, check=False)
-        if asked.returncode == 0:
-            return
-        time.sleep(0.1)
-    pytest.fail("the sound server does not start")
 
 
 def _look_again() -> None:
@@ -94,15 +57,6 @@ def refused(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         return opened(**settings)
 
     monkeypatch.setattr(sounddevice, "InputStream", open_stream)
-
-
-def play(samples: Samples, path: Path) -> None:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE)
-        file.writeframes((samples * 32767).astype("<i2").tobytes())
-    subprocess.run(["paplay", "--device=g4", str(path)], check=True, timeout=PATIENCE)
 
 
 def noise(seconds: float) -> Samples:
@@ -134,7 +88,8 @@ def test_sound_arrives_whole_while_nobody_reads(tmp_path: Path) -> None:
     with record(DEVICE) as source:
         blocks = source.blocks()
         heard = [next(blocks)]
-        play(np.pad(said, SAMPLE_RATE), tmp_path / "said.wav")
+        sound_server.write(np.pad(said, SAMPLE_RATE), tmp_path / "said.wav")
+        sound_server.play(tmp_path / "said.wav", Path(os.environ["HOME"]))
         source.stop()
         heard += blocks
     assert source.overflows == 0

@@ -1,0 +1,121 @@
+"""Pictures in the protocols by which terminals draw them, and who draws which.
+
+Nothing is asked of a terminal: an answer that comes late would be typed into the next line, and
+reading it would take what is typed meanwhile. The environment says what there is.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Protocol = Literal["kitty", "iterm", "sixel"]
+
+_CHUNK = 4096
+"""Most characters of one kitty command."""
+
+_MULTIPLEXERS = ("TMUX", "STY", "ZELLIJ")
+"""Variables of programs between g4 and the terminal, which swallow what they do not know."""
+
+_BY_TERM: Mapping[str, Protocol] = {
+    "xterm-kitty": "kitty",
+    "xterm-ghostty": "kitty",
+    "wezterm": "iterm",
+    "foot": "sixel",
+    "foot-extra": "sixel",
+    "contour": "sixel",
+    "mlterm": "sixel",
+}
+_BY_PROGRAM: Mapping[str, Protocol] = {
+    "kitty": "kitty",
+    "ghostty": "kitty",
+    "iTerm.app": "iterm",
+    "WezTerm": "iterm",
+    "mintty": "iterm",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cells:
+    """The cells that a picture fills: one side is given, the other follows from its shape."""
+
+    side: Literal["columns", "rows"]
+    count: int
+
+
+def protocol_of(environment: Mapping[str, str]) -> Protocol | None:
+    """What the terminal of this environment draws pictures by; None where that is not certain."""
+    term = environment.get("TERM", "")
+    if any(environment.get(name) for name in _MULTIPLEXERS) or term.startswith(("screen", "tmux")):
+        return None
+    if term == "dumb":
+        return None
+    if term in _BY_TERM:
+        return _BY_TERM[term]
+    if "sixel" in term:
+        return "sixel"
+    # A terminal that says its name is not the one that it was started from.
+    if program := environment.get("TERM_PROGRAM"):
+        return _BY_PROGRAM.get(program)
+    if environment.get("LC_TERMINAL") == "iTerm2":
+        return "iterm"
+    if environment.get("KITTY_WINDOW_ID"):
+        return "kitty"
+    # Windows Terminal draws them since 1.22; those before pass over them.
+    return "sixel" if environment.get("WT_SESSION") else None
+
+
+def drawn(picture: Image, protocol: Protocol, cells: Cells) -> str:
+    """What makes a terminal draw a picture where the cursor is."""
+    match protocol:
+        case "kitty":
+            return "".join(_kitty(_png(picture), cells))
+        case "iterm":
+            return _iterm(_png(picture), cells)
+        case "sixel":
+            return _sixel(picture)
+
+
+def draws_sixel() -> bool:
+    """Whether the extra is there that sixel needs."""
+    from importlib.util import find_spec
+
+    return find_spec("textual_image") is not None
+
+
+def _png(picture: Image) -> bytes:
+    out = BytesIO()
+    picture.save(out, "PNG")
+    return out.getvalue()
+
+
+def _kitty(png: bytes, cells: Cells) -> Iterator[str]:
+    """https://sw.kovidgoyal.net/kitty/graphics-protocol"""
+    data = b64encode(png).decode()
+    chunks = [data[at : at + _CHUNK] for at in range(0, len(data), _CHUNK)]
+    side = "c" if cells.side == "columns" else "r"
+    # Draw a PNG, leave the cursor, answer nothing.
+    keys = f"a=T,f=100,C=1,q=2,{side}={cells.count},"
+    for number, chunk in enumerate(chunks, 1):
+        yield f"\x1b_G{keys}m={int(number < len(chunks))};{chunk}\x1b\\"
+        keys = ""
+
+
+def _iterm(png: bytes, cells: Cells) -> str:
+    """https://iterm2.com/documentation-images.html"""
+    side = "width" if cells.side == "columns" else "height"
+    keys = f"inline=1;size={len(png)};{side}={cells.count};preserveAspectRatio=1"
+    return f"\x1b]1337;File={keys}:{b64encode(png).decode()}\x07"
+
+
+def _sixel(picture: Image) -> str:
+    # The encoder alone: the package's own pictures ask the terminal for its size.
+    from textual_image._sixel import image_to_sixels
+
+    return str(image_to_sixels(picture))

@@ -1,0 +1,90 @@
+"""A sound server that runs for a test alone, with a device that records what is played to it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from gemma4cli.decoded import SAMPLE_RATE
+from gemma4cli.errors import MicrophoneError
+from gemma4cli.media.audio import Samples
+from gemma4cli.media.microphone import import_sounddevice
+
+DEVICE = "pulse"
+"""ALSA's name for the server, by which PortAudio reaches it."""
+PATIENCE = 20.0
+
+
+def lack() -> str:
+    """What this machine would need, or nothing."""
+    for program in ("pulseaudio", "pactl", "paplay"):
+        if shutil.which(program) is None:
+            return f"the {program} program is missing"
+    try:
+        import_sounddevice()
+    except MicrophoneError as error:
+        return str(error)
+    return ""
+
+
+def variables(home: Path) -> dict[str, str]:
+    """Those by which programs find the server whose folder is ``home``."""
+    return {
+        "HOME": str(home),
+        "XDG_RUNTIME_DIR": str(home),
+        "PULSE_SERVER": f"unix:{home}/socket",
+    }
+
+
+@contextmanager
+def running(home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A server that is ready; ``home`` is an empty folder for it."""
+    home.chmod(0o700)
+    environment = {**os.environ, **variables(home)}
+    with subprocess.Popen(
+        [
+            *("pulseaudio", "-n", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=-1"),
+            *("-L", f"module-native-protocol-unix auth-anonymous=1 socket={home}/socket"),
+            *("-L", "module-null-sink sink_name=g4 rate=48000"),
+        ],
+        env=environment,
+    ) as process:
+        try:
+            for _ in range(100):
+                asked = subprocess.run(
+                    ["pactl", "info"], capture_output=True, check=False, env=environment
+                )
+                if asked.returncode == 0:
+                    break
+                time.sleep(0.1)
+            else:
+                pytest.fail("the sound server does not start")
+            yield process
+        finally:
+            process.kill()
+
+
+def write(samples: Samples, path: Path) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes((samples * 32767).astype("<i2").tobytes())
+
+
+def play(path: Path | str, home: Path) -> None:
+    """Play a file to the device of the server whose folder is ``home``; returns at its end."""
+    subprocess.run(
+        ["paplay", "--device=g4", str(path)],
+        check=True,
+        timeout=PATIENCE,
+        env={**os.environ, **variables(home)},
+    )
