@@ -13,8 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .events import Event, Finished, LoadProgress
+from .image_batches import ImageEvent, ImageFailed
 from .messages import AudioPart, ImagePart, Part, Source, TextPart, VideoPart
-from .options import DType, GenerateOptions, LoadOptions, MediaOptions, TranscribeOptions
+from .options import (
+    DType,
+    GenerateOptions,
+    LoadOptions,
+    MediaOptions,
+    TranscribeOptions,
+)
 from .transcript import RecordingFailed, RecordingFinished, Segment, TranscriptEvent
 
 if TYPE_CHECKING:
@@ -114,6 +121,34 @@ def generate(
     return text
 
 
+def stream_each(
+    model: LoadedModel,
+    prompt: str,
+    images: Sequence[Media],
+    *,
+    options: GenerateOptions | None = None,
+    media: MediaOptions | None = None,
+    batch: int | None = None,
+    opened: Callable[[Media], Source] = Source.of,
+) -> Iterator[ImageEvent | ImageFailed]:
+    """Put one question to each image; the last event of each is Finished, or ImageFailed.
+
+    ``batch`` images are answered at once, whose events come in no order; None lets memory decide.
+    An answer does not depend on it: with a seed, each image but the first draws by one of its own.
+    No more than one batch is held. ``opened`` makes a source of an image when its turn comes.
+    Closing the stream cancels.
+
+    Raises OptionError for a batch of none, LoadError.
+    """
+    from .image_batches import answer_each
+
+    def content(number: int) -> tuple[Part, ...]:
+        return content_of(prompt, images=[opened(images[number])])
+
+    options, media = options or GenerateOptions(), media or MediaOptions()
+    yield from answer_each(model, len(images), content, options=options, media=media, batch=batch)
+
+
 def stream_transcribe(
     model: LoadedModel,
     recordings: Sequence[Media],
@@ -126,7 +161,7 @@ def stream_transcribe(
     Decoding is greedy unless ``generate`` has a temperature. Nothing is kept on disk. Raises
     UnsupportedModalityError; a recording that cannot be read is the event RecordingFailed.
     """
-    from .transcription.batching import batch_size
+    from .transcription.batching import piece_batch_size
     from .transcription.recordings import FileRecording
     from .transcription.transcriber import transcribe
 
@@ -136,7 +171,7 @@ def stream_transcribe(
         [FileRecording(Source.of(each)) for each in recordings],
         options,
         generate or GenerateOptions(temperature=0.0),
-        batch=options.batch or batch_size(model),
+        batch=options.batch or piece_batch_size(model),
     )
 
 
@@ -220,6 +255,13 @@ def cache_folder() -> Path:
     from .engine.hub import cache_folder as folder
 
     return folder()
+
+
+def cached_repos() -> list[str]:
+    """Hub ids of the Gemma 4 models in the cache; quick enough to be asked at a key press."""
+    from .engine.hub import cached_repos as repos
+
+    return repos()
 
 
 def plan_download(name: str) -> Download:

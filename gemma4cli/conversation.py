@@ -30,7 +30,7 @@ from .messages import (
     ToolCall,
     VideoPart,
 )
-from .options import SOFT_TOKEN_BUDGETS, MediaOptions
+from .options import SOFT_TOKEN_BUDGETS, Budget, MediaOptions
 
 _ROLES: Mapping[str, Role] = {
     "system": "system",
@@ -50,7 +50,7 @@ class Conversation:
 
     messages: tuple[Message, ...]
     think: bool = False
-    max_soft_tokens: int | None = None
+    max_soft_tokens: Budget | None = None
     video_max_frames: int | None = None
     tools: tuple[Mapping[str, Any], ...] = ()
 
@@ -241,10 +241,13 @@ class _Parser:
             raise self.fail(key, "must be a whole number, 1 or more")
         return value
 
-    def budget(self, data: Mapping[str, Any], key: str) -> int | None:
+    def budget(self, data: Mapping[str, Any], key: str) -> Budget | None:
+        if data.get(key) == "auto":
+            return "auto"
         value = self.count(data, key)
         if value is not None and value not in SOFT_TOKEN_BUDGETS:
-            raise self.fail(key, f"must be one of {', '.join(map(str, SOFT_TOKEN_BUDGETS))}")
+            budgets = ", ".join(map(str, SOFT_TOKEN_BUDGETS))
+            raise self.fail(key, f"must be one of {budgets} or auto")
         return value
 
     def mapping(self, value: object, place: str) -> dict[str, Any]:

@@ -6,7 +6,10 @@ A renderer is one ``match event``. Closing the generator that yields events canc
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from .decoded import Image, VideoFrame
 
 FinishReason = Literal["stop", "length", "context", "repetition"]
 """stop: the model ended its turn; length: max_tokens; context: the model's context is full;
@@ -26,6 +29,30 @@ class DecodeProgress:
     """A media file is about to be decoded."""
 
     source: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PicturesDecoded:
+    """An image, or the frames of a clip, were decoded: here they are, to be looked at."""
+
+    source: str
+    pictures: tuple[Image | VideoFrame, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoPlanned:
+    """What the model will be given of a clip, before a frame for it is decoded.
+
+    ``spacing`` is in seconds, None for a single frame. ``soft_tokens`` are those of frames and
+    sound together; the sound comes in ``audio_pieces``, each behind the frames of its span.
+    """
+
+    source: str
+    frames: int
+    spacing: float | None
+    soft_tokens: int
+    sound_seconds: float
+    audio_pieces: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,10 +141,29 @@ class Finished:
     timings: Timings
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentFinished:
+    """A segment of a clip was answered by itself; ``start`` and ``end`` are in seconds.
+
+    ``answer`` is None where ``error`` says why there is none. ``timestamps`` are the true times
+    of the frames.
+    """
+
+    start: float
+    end: float
+    answer: Finished | None
+    error: Exception | None = None
+    plan: VideoPlanned | None = None
+    timestamps: tuple[float, ...] = ()
+
+
 Event = (
     DecodeProgress
+    | PicturesDecoded
     | AudioDecoded
+    | VideoPlanned
     | VideoSampled
+    | SegmentFinished
     | Notice
     | EncodeProgress
     | PrefillProgress

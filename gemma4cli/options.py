@@ -12,6 +12,7 @@ from typing import Literal, get_args
 from .errors import OptionError
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
+Budget = int | Literal["auto"]
 SOFT_TOKEN_BUDGETS = (70, 140, 280, 560, 1120)
 """Soft tokens that an image may take at most; the tower was trained for these (model card)."""
 
@@ -86,12 +87,13 @@ class GenerateOptions:
 class MediaOptions:
     """How media are sampled before the model sees them.
 
-    ``budget`` and ``video_budget`` are soft tokens per image and per frame. ``video_fps`` asks
+    ``budget`` and ``video_budget`` are soft tokens per image and per frame; "auto" goes by what is
+    asked about an image and by its size (processing/budget.py). ``video_fps`` asks
     for that many frames a second, ``video_max_frames`` bounds them either way. ``video_start``
     and ``video_end`` are seconds.
     """
 
-    budget: int | None = None
+    budget: Budget | None = None
     video_budget: int | None = None
     video_max_frames: int | None = None
     video_fps: float | None = None
@@ -100,12 +102,15 @@ class MediaOptions:
     video_sound: bool = True
 
     def __post_init__(self) -> None:
-        for budget in (self.budget, self.video_budget):
-            _require(
-                budget is None or budget in SOFT_TOKEN_BUDGETS,
-                f"the budget must be one of {', '.join(map(str, SOFT_TOKEN_BUDGETS))}, "
-                f"not {budget}",
-            )
+        budgets = ", ".join(map(str, SOFT_TOKEN_BUDGETS))
+        _require(
+            self.budget in (None, "auto", *SOFT_TOKEN_BUDGETS),
+            f"the budget must be one of {budgets} or auto, not {self.budget}",
+        )
+        _require(
+            self.video_budget in (None, *SOFT_TOKEN_BUDGETS),
+            f"the budget must be one of {budgets}, not {self.video_budget}",
+        )
         _require(
             self.video_max_frames is None or self.video_max_frames >= 1,
             f"video frames must be 1 or more, not {self.video_max_frames}",

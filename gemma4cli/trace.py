@@ -91,7 +91,7 @@ def trace(
 
 def inputs_of(model: LoadedModel, conversation: Conversation | Path) -> ModelInputs:
     """A conversation, or the one in a file, as the model takes it."""
-    from .session import OpenedMessage, open_message, prepare
+    from .opening import OpenedMessage, open_message, prepare
 
     if isinstance(conversation, Path):
         conversation = read_conversation(conversation)

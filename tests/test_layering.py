@@ -50,7 +50,7 @@ LAYERS = {
     "__main__": layer("cli"),
     "errors": layer(),
     "messages": layer(),
-    "events": layer(),
+    "events": layer(types="decoded.Image decoded.VideoFrame"),
     "prompts": layer(),
     "options": layer("errors"),
     "languages": layer("errors"),
@@ -67,24 +67,30 @@ LAYERS = {
         "errors events options models processing",
         "mlx numpy safetensors huggingface_hub llguidance",
     ),
-    "session": layer("errors events messages options decoded media processing engine", "numpy"),
+    "opening": layer("errors events messages options decoded media processing engine", "numpy"),
+    "session": layer(
+        "errors events messages opening options engine", types="processing.inputs.ModelInputs"
+    ),
+    "image_batches": layer("errors events messages opening options session engine"),
     "transcription": layer(
         "errors events messages options decoded prompts transcript media engine",
         "numpy",
         types="engine.model.LoadedModel processing.inputs.ModelInputs",
     ),
-    "api": layer("errors events messages options transcript session transcription engine"),
+    "api": layer(
+        "errors events image_batches messages options transcript session transcription engine"
+    ),
     "trace": layer(
-        "conversation errors events messages options session engine processing", "mlx numpy"
+        "conversation errors events messages opening options engine processing", "mlx numpy"
     ),
     "doctor": layer(
         "errors options prompts api engine media", "av numpy PIL", types="engine.model.LoadedModel"
     ),
     "cli": layer(
         "errors messages options events decoded prompts conversation languages transcript api "
-        "session saved trace transcription doctor media.frame_files media.kinds "
-        "media.microphone media.sources media.urls",
-        "typer rich prompt_toolkit",
+        "image_batches opening session saved trace transcription doctor media.frame_files "
+        "media.kinds media.microphone media.sources media.urls",
+        "typer rich prompt_toolkit PIL textual_image",
         types="engine.model.LoadedModel engine.hub.ModelEntry engine.info.ModelInfo "
         "engine.info.ModelMemory engine.download.Download",
     ),
@@ -168,7 +174,7 @@ def test_leaves_stand_on_leaves() -> None:
 def test_the_walk_sees_imports_inside_functions() -> None:
     """The rule would be worth nothing if it looked at the heads of files only."""
     found = imports_of(ROOT / "session.py")
-    assert {"gemma4cli.engine.generate.generate", "gemma4cli.decoded.AudioClip"} <= found
+    assert {"gemma4cli.engine.generate.generate", "gemma4cli.messages.Message"} <= found
     assert "mlx.core" in imports_of(ROOT / "engine" / "backend.py")
     assert "gemma4cli.engine.model.LoadedModel" in imports_of(ROOT / "session.py", types=True)
 
@@ -177,7 +183,8 @@ def test_foreign_packages_are_declared() -> None:
     import tomllib
 
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
-    entries = project["dependencies"] + project["optional-dependencies"]["heif"]
+    extras = project["optional-dependencies"]
+    entries = project["dependencies"] + extras["heif"] + extras["pictures"]
     declared = {entry.split(">")[0].split("=")[0] for entry in entries}
     aliases = {"PIL": "pillow"}
     used = {name for rules in LAYERS.values() for name in rules.foreign}

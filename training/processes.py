@@ -23,6 +23,10 @@ def rank() -> int:
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
+def count() -> int:
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
 def average_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
     """Give every process the mean of all gradients. A parameter without one counts as zero."""
     if not distributed.is_initialized():
@@ -32,7 +36,7 @@ def average_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
             parameter.grad = torch.zeros_like(parameter)
     flat = torch.cat([parameter.grad.flatten() for parameter in parameters])
     distributed.all_reduce(flat)
-    flat /= distributed.get_world_size()
+    flat /= count()
     sizes = [parameter.numel() for parameter in parameters]
     for parameter, mean in zip(parameters, flat.split(sizes), strict=True):
         parameter.grad.copy_(mean.view_as(parameter))

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .. import api
 from ..errors import MediaError, OptionError
-from ..events import Event
+from ..events import Event, Finished
+from ..media.kinds import IMAGE_SUFFIXES
 from ..messages import Source
 from ..options import MediaOptions
 from ..prompts import DESCRIBE_IMAGE, DESCRIBE_IMAGES
+from .budgets import BudgetChoice, budget_option
+from .describe_each import DescribeEach
+from .folders import files_in
+from .results import add_budgets
 from .run_options import RunOptions, runs_a_model
 from .runner import run_each, source_of
 
@@ -25,7 +30,10 @@ if TYPE_CHECKING:
 @runs_a_model
 def describe(
     images: Annotated[
-        list[str], typer.Argument(metavar="IMAGE", help="Image files; - is standard input.")
+        list[str],
+        typer.Argument(
+            metavar="IMAGE", help="Image files, or folders of them; - is standard input."
+        ),
     ],
     run: RunOptions,
     prompt: Annotated[
@@ -35,14 +43,16 @@ def describe(
     together: Annotated[
         bool, typer.Option("--together", help="One answer about all images.")
     ] = False,
-    budget: Annotated[
+    batch: Annotated[
         int | None,
         typer.Option(
+            min=1,
             metavar="N",
-            help="Soft tokens per image: 70, 140, 280, 560 or 1120; more see finer detail. "
-            "(default: the model's, 280)",
+            help="Images to answer about at once, unless --together or --schema is given. "
+            "(default: as memory allows)",
         ),
     ] = None,
+    budget: Annotated[BudgetChoice | None, budget_option()] = None,
     schema: Annotated[
         Path | None,
         typer.Option(
@@ -62,25 +72,50 @@ def describe(
         raise OptionError("--allow-urls and --offline exclude each other")
     media = MediaOptions(budget=budget)
     options = replace(run.generate_options(), schema=None if schema is None else _read(schema))
+    names = _images(images)
 
     def opened(name: str) -> Source:
         return image_source(name, allow_urls=allow_urls)
 
-    def about_one(model: LoadedModel, given: str) -> Iterator[Event]:
-        asked = prompt or DESCRIBE_IMAGE
-        return api.stream_generate(
-            model, asked, images=[opened(given)], options=options, media=media
+    if not together and (len(names) > 1 or names != images):
+        each = DescribeEach(
+            run=run,
+            prompt=prompt or DESCRIBE_IMAGE,
+            options=options,
+            media=media,
+            batch=batch,
+            opened=opened,
         )
+        each.images(names)
+        return
+    budgets: list[int] = []
 
     def about_all(model: LoadedModel, given: str) -> Iterator[Event]:
-        asked = prompt or (DESCRIBE_IMAGES if len(images) > 1 else DESCRIBE_IMAGE)
-        sources = [opened(image) for image in images]
-        return api.stream_generate(model, asked, images=sources, options=options, media=media)
+        from ..session import Chat
 
-    if together:
-        run_each(run, [" ".join(images)], about_all)
-    else:
-        run_each(run, images, about_one)
+        asked = prompt or (DESCRIBE_IMAGES if len(names) > 1 else DESCRIBE_IMAGE)
+        chat = Chat(model, media=media)
+        content = api.content_of(asked, images=[opened(name) for name in names])
+        yield from chat.send(content, options)
+        budgets.extend(chat.budgets())
+
+    def finish(given: str, finished: Finished, result: dict[str, Any]) -> str:
+        add_budgets(result, budgets)
+        return finished.text
+
+    run_each(run, [" ".join(images)], about_all, finish if run.json else None)
+
+
+def _images(arguments: Sequence[str]) -> list[str]:
+    """The images that the arguments name; a folder stands for those in it. Raises OptionError."""
+    names: list[str] = []
+    for argument in arguments:
+        folder = Path(argument)
+        if folder.is_dir():
+            names += map(str, files_in(folder, IMAGE_SUFFIXES, "images"))
+        else:
+            names.append(argument)
+    return names
 
 
 def image_source(name: str, *, allow_urls: bool) -> Source:

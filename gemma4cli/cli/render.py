@@ -16,15 +16,19 @@ from ..events import (
     Finished,
     LoadProgress,
     Notice,
+    PicturesDecoded,
     PrefillProgress,
+    SegmentFinished,
     TextDelta,
     ThoughtDelta,
-    VideoSampled,
+    VideoPlanned,
 )
 from .terminal import has_colour, is_animated, printable
 
 if TYPE_CHECKING:
     from rich.status import Status
+
+    from .pictures import Pictures
 
 _CUT = {
     "length": "the answer was cut at --max-tokens",
@@ -38,12 +42,15 @@ class Renderer:
     """Shows one run.
 
     ``answer`` is where text goes as it comes, or None to keep it back; speed and token counts
-    are shown to a person who reads a single answer as it comes.
+    are shown to a person who reads a single answer as it comes. ``pictures`` draws thumbnails.
     """
 
-    def __init__(self, answer: TextIO | None, *, quiet: bool) -> None:
+    def __init__(
+        self, answer: TextIO | None, *, quiet: bool, pictures: Pictures | None = None
+    ) -> None:
         self._answer = answer
         self._quiet = quiet
+        self._pictures = pictures
         self._status: Status | None = None
         self._animated = is_animated(sys.stderr) and not quiet
         self._thinking = False
@@ -72,7 +79,9 @@ class Renderer:
                 self._progress(f"looking and listening {done}/{total}")
             case PrefillProgress(done=done, total=total):
                 self._progress(f"reading the prompt {done}/{total}")
-            case VideoSampled():
+            case PicturesDecoded():
+                self._draw(event)
+            case VideoPlanned():
                 self._notice(printable(_plan(event), sys.stderr))
             case Notice(text=text):
                 self._notice(printable(text, sys.stderr))
@@ -80,6 +89,8 @@ class Renderer:
                 self._thought(text)
             case TextDelta(text=text):
                 self._text(text)
+            case SegmentFinished(answer=answer):
+                self._segment_finished(answer)
             case Finished():
                 self._finished(event)
 
@@ -114,6 +125,11 @@ class Renderer:
             sys.stderr.write(text + "\n")
             sys.stderr.flush()
 
+    def _draw(self, event: PicturesDecoded) -> None:
+        if self._pictures is not None:
+            self._stop_status()
+            self._pictures.show(event)
+
     def _text(self, text: str) -> None:
         self._end_thought()
         if self._answer is None:
@@ -137,6 +153,12 @@ class Renderer:
             sys.stderr.flush()
             self._thinking = False
 
+    def _segment_finished(self, answer: Finished | None) -> None:
+        if answer is not None and answer.reason in _CUT:
+            self._stop_status()
+            self.end_line()
+            self._notice(_CUT[answer.reason])
+
     def _finished(self, event: Finished) -> None:
         self._stop_status()
         self.end_line()
@@ -151,14 +173,14 @@ def _dim(text: str) -> str:
     return f"{_DIM}{text}{_PLAIN}" if has_colour(sys.stderr) else text
 
 
-def _plan(event: VideoSampled) -> str:
-    count = len(event.timestamps)
-    spacing = ""
-    if count > 1:
-        gap = (event.timestamps[-1] - event.timestamps[0]) / (count - 1)
-        spacing = f", one every {gap:.2f} s"
-    sound = f", {event.sound_seconds:.1f} s of sound" if event.sound_seconds else ""
-    return f"{event.source}: {count} frame{'s' if count > 1 else ''}{spacing}{sound}"
+def _plan(event: VideoPlanned) -> str:
+    spacing = "" if event.spacing is None else f", one every {event.spacing:.2f} s"
+    sound = f", {event.sound_seconds:.1f} s of sound" if event.audio_pieces else ""
+    pieces = f" in {event.audio_pieces} pieces" if event.audio_pieces > 1 else ""
+    return (
+        f"{event.source}: {event.frames} frame{'s' if event.frames > 1 else ''}{spacing}"
+        f"{sound}{pieces}, {event.soft_tokens:,} soft tokens"
+    )
 
 
 def _statistics(event: Finished) -> str:

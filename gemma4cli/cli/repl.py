@@ -26,11 +26,13 @@ from .chat_parts import (
 )
 from .chat_render import AnswerRenderer, show_answer, unechoed
 from .chat_sessions import ChatLog, chat_of, resumed_options, turns_of
+from .pictures import Pictures, pictures_for
 from .render import Renderer
 from .repl_commands import COMMANDS, find_command
 from .repl_input import Reader
 from .run_options import RunOptions
 from .runner import load_model, source_of
+from .sizes import turns_text
 from .terminal import say, say_error
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class Repl:
         options: GenerateOptions,
         hide_thoughts: bool = False,
         device: str | None = None,
+        pictures: Pictures | None = None,
     ) -> None:
         self.chat = chat
         self.run = run
@@ -76,6 +79,7 @@ class Repl:
         self._unsaid = False
         self._left = False
         self._use: ContextUse | None = None
+        self._pictures = pictures
         reader.completer.choices = {
             f"/{name}": command.choices for name, command in COMMANDS.items()
         }
@@ -84,6 +88,7 @@ class Repl:
     def start(cls, turn: OneTurn, log: ChatLog, reader: Reader, *, device: str | None) -> Repl:
         """Load the model, and the conversation that ``log`` has. Raises Gemma4Error."""
         before = log.read()
+        pictures = pictures_for(turn.run)
         model = load_model(turn.run)
         chat, messages = chat_of(model, before, system=turn.system, media=turn.media)
         repl = cls(
@@ -94,6 +99,7 @@ class Repl:
             options=resumed_options(turn.run.generate_options(), before),
             hide_thoughts=turn.hide_thoughts,
             device=device,
+            pictures=pictures,
         )
         repl.take_over(chat, messages)
         return repl
@@ -103,7 +109,7 @@ class Repl:
         if not self.run.quiet:
             say(f"{self.chat.model.name}: type a question, /help for commands, Ctrl-D to leave")
             if turns := turns_of(self.chat.history):
-                say(f"going on with {self.log.name}, {turns} {'turn' if turns == 1 else 'turns'}")
+                say(f"going on with {self.log.name}, {turns_text(turns)}")
         while not self._left:
             draft, self._draft = self._draft, ""
             try:
@@ -217,7 +223,10 @@ class Repl:
         while True:
             try:
                 renderer = AnswerRenderer(
-                    sys.stdout, quiet=self.run.quiet, hide_thoughts=self.hide_thoughts
+                    sys.stdout,
+                    quiet=self.run.quiet,
+                    hide_thoughts=self.hide_thoughts,
+                    pictures=self._pictures,
                 )
                 with unechoed(sys.stdin), renderer:
                     self.last = show_answer(renderer, begin())
@@ -277,7 +286,7 @@ class Repl:
 
     def _say_forgotten(self, turns: int) -> bool:
         if turns:
-            say(f"forgot {turns} {'turn' if turns == 1 else 'turns'}")
+            say(f"forgot {turns_text(turns)}")
         return turns > 0
 
     def _warn(self) -> None:

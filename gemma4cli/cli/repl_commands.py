@@ -16,11 +16,13 @@ from ..events import Finished
 from ..messages import AudioPart, TextPart
 from ..options import SOFT_TOKEN_BUDGETS
 from ..saved import save_copy
+from .budgets import ALLOWED, budget_of
 from .chat_parts import MediaKind, path_of, read_material
 from .chat_sessions import conversation_of, turns_of
 from .repl_input import Choices, copy_to_clipboard
 from .repl_record import record_part
 from .runner import load_model
+from .sizes import turns_text
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -140,13 +142,18 @@ def _think(repl: Repl, rest: str) -> None:
 
 def _budget(repl: Repl, rest: str) -> None:
     if rest:
-        if not rest.isdecimal():
-            say(f"/budget takes {', '.join(map(str, SOFT_TOKEN_BUDGETS))}")
+        if rest != "auto" and not rest.isdecimal():
+            say(f"/budget takes {ALLOWED}")
             return
-        repl.chat.media = replace(repl.chat.media, budget=int(rest))
+        repl.chat.media = replace(repl.chat.media, budget=budget_of(rest))
         repl.look_at_context()
-    budget = repl.chat.media.budget
-    say("images take the model's own budget" if budget is None else f"{budget} tokens an image")
+    match repl.chat.media.budget:
+        case None:
+            say("images take the model's own budget")
+        case "auto":
+            say("images take what the question and their size ask for")
+        case budget:
+            say(f"{budget} tokens an image")
 
 
 def _model(repl: Repl, rest: str) -> None:
@@ -177,7 +184,7 @@ def _drop(repl: Repl, rest: str) -> None:
     turns = repl.forget_oldest()
     if turns:
         repl.keep()
-    say(f"forgot {turns} {'turn' if turns == 1 else 'turns'}" if turns else "nothing to forget")
+    say(f"forgot {turns_text(turns)}" if turns else "nothing to forget")
 
 
 def _copy(repl: Repl, rest: str) -> None:
@@ -218,7 +225,7 @@ def _load(repl: Repl, rest: str) -> None:
         return
     repl.replace_with(read_conversation(path))
     turns = turns_of(repl.chat.history)
-    say(f"{path}: {turns} {'turn' if turns == 1 else 'turns'}")
+    say(f"{path}: {turns_text(turns)}")
     if repl.chat.history[-1].role in ("user", "tool"):
         repl.answer(lambda: repl.chat.reply(repl.options), needs=1)
 
@@ -231,9 +238,10 @@ def statistics(finished: Finished) -> str:
     """Sizes and speed of one answer."""
     usage, timings = finished.usage, finished.timings
     speed = usage.completion_tokens / timings.decode if timings.decode else 0.0
+    cached = f", {usage.cached_tokens:,} from before" if usage.cached_tokens else ""
     return (
-        f"prompt {usage.prompt_tokens:,} tokens, {usage.soft_tokens:,} of them media; "
-        f"media {timings.encode:.2f} s, prompt {timings.prefill:.2f} s; "
+        f"prompt {usage.prompt_tokens:,} tokens, {usage.soft_tokens:,} of them media{cached}\n"
+        f"media {timings.encode:.2f} s, prompt {timings.prefill:.2f} s, "
         f"answer {usage.completion_tokens:,} tokens in {timings.decode:.2f} s, {speed:.1f}/s"
     )
 
@@ -246,7 +254,7 @@ def _context(repl: Repl, rest: str) -> None:
     turns = turns_of(repl.chat.history)
     say(
         f"{use.tokens:,} of {use.limit:,} tokens ({100 * use.tokens // use.limit} %), "
-        f"{turns} {'turn' if turns == 1 else 'turns'}"
+        f"{turns_text(turns)}"
     )
 
 
@@ -297,7 +305,7 @@ COMMANDS: dict[str, Command] = {
         _among("on", "off", "show", "hide"),
     ),
     "budget": _command(
-        "N", "soft tokens per image", _budget, _among(*map(str, SOFT_TOKEN_BUDGETS))
+        "[N|auto]", "soft tokens per image", _budget, _among("auto", *map(str, SOFT_TOKEN_BUDGETS))
     ),
     "model": _command("NAME", "go on with another model", _model, _model_names),
     "undo": _command("", "forget the last turn", _undo),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkstemp
@@ -14,6 +14,7 @@ from typing import Any, TextIO
 from ..errors import Gemma4Error, OptionError
 from ..events import Finished, Timings, Usage
 from .exit_codes import exit_code_of
+from .terminal import printable
 
 
 def record(given: str, model: str, finished: Finished) -> dict[str, Any]:
@@ -37,6 +38,7 @@ def cost(usage: Usage, timings: Timings) -> dict[str, Any]:
             "prompt_tokens": usage.prompt_tokens,
             "soft_tokens": usage.soft_tokens,
             "completion_tokens": usage.completion_tokens,
+            "cached_tokens": usage.cached_tokens,
         },
         "timings": {
             "encode": round(timings.encode, 4),
@@ -52,6 +54,20 @@ def failure(given: str, error: Gemma4Error) -> dict[str, Any]:
         "input": given,
         "error": {"code": int(exit_code_of(error)), "message": str(error)},
     }
+
+
+def add_budgets(result: dict[str, Any], budgets: Sequence[int]) -> None:
+    """Say what each image might take: one number where they agree, nothing where there is none."""
+    if budgets:
+        result["budget"] = budgets[0] if len(set(budgets)) == 1 else list(budgets)
+
+
+def write_text(stream: TextIO, text: str) -> None:
+    """An answer, up to the end of its line."""
+    stream.write(printable(text, stream))
+    if not text.endswith("\n"):
+        stream.write("\n")
+    stream.flush()
 
 
 def write_json(stream: TextIO, value: Mapping[str, Any]) -> None:

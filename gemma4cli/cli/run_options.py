@@ -16,6 +16,7 @@ from typer.models import OptionInfo
 from ..errors import OptionError
 from ..options import DType, GenerateOptions, LoadOptions
 from .completers import COMPLETERS
+from .pictures import PictureMode
 from .settings import blamed, settings_for
 
 _MODEL = "Model"
@@ -130,6 +131,13 @@ class RunOptions:
             "-q", "--quiet", help="Nothing on stderr but errors.", rich_help_panel=_OUTPUT
         ),
     ] = False
+    pictures: Annotated[
+        PictureMode,
+        typer.Option(
+            help="Show thumbnails of what is looked at; auto does where the terminal draws them.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = "auto"
     debug: Annotated[
         bool,
         typer.Option("--debug", help="Show tracebacks and log lines.", rich_help_panel=_OUTPUT),

@@ -11,17 +11,19 @@ import typer
 
 from .. import api
 from ..errors import Gemma4Error, LoadError, NoModelError
-from ..events import Event, Finished, TextDelta, VideoSampled
+from ..events import Event, Finished, TextDelta
 from ..messages import Source
 from .downloads import fetch
 from .exit_codes import ExitCode, exit_code_of
+from .pictures import Pictures, pictures_for
 from .questions import can_ask, confirmed
 from .render import Renderer
-from .results import failure, opened_output, record, write_json
+from .results import failure, opened_output, record, write_json, write_text
 from .run_options import RunOptions
 from .settings import configured_model
 from .sizes import size_text
-from .terminal import printable, say, say_error
+from .terminal import say, say_error
+from .video_record import VideoRecord
 
 if TYPE_CHECKING:
     from ..engine.model import LoadedModel
@@ -88,13 +90,24 @@ def run_each(
     A single answer streams as it comes; of several, each is printed whole, behind its name. What
     an interrupt leaves is printed too, unless ``finish`` gives it a shape that needs the whole.
     """
+    pictures = pictures_for(run)
     model = load_model(run)
     several = len(inputs) > 1
     codes: list[ExitCode] = []
     with opened_output(run.output) as stream:
         for given in inputs:
             try:
-                _run_one(run, model, given, stream, answer, finish, several=several, shaped=shaped)
+                _run_one(
+                    run,
+                    model,
+                    given,
+                    stream,
+                    answer,
+                    finish,
+                    several=several,
+                    shaped=shaped,
+                    pictures=pictures,
+                )
             except LoadError:
                 raise
             except Gemma4Error as error:
@@ -118,42 +131,38 @@ def _run_one(
     *,
     several: bool,
     shaped: bool,
+    pictures: Pictures | None,
 ) -> None:
     streams = not (run.json or several or finish)
     finished: Finished | None = None
-    frames: tuple[float, ...] | None = None
+    video = VideoRecord()
     said: list[str] = []
     try:
-        with Renderer(stream if streams else None, quiet=run.quiet) as renderer:
+        shown = stream if streams else None
+        with Renderer(shown, quiet=run.quiet, pictures=pictures) as renderer:
             for event in answer(model, given):
                 renderer.show(event)
                 if isinstance(event, TextDelta):
                     said.append(event.text)
-                elif isinstance(event, VideoSampled):
-                    frames = event.timestamps
                 elif isinstance(event, Finished):
                     finished = event
+                else:
+                    video.see(event)
     except KeyboardInterrupt:
         if said and not streams and not run.json and not shaped:
-            _write_text(stream, _labelled(given, "".join(said), several=several))
+            write_text(stream, _labelled(given, "".join(said), several=several))
         raise
     assert finished is not None, "a run ends with Finished"
     result = record(given, model.name, finished)
-    if frames is not None:
-        result["frames"] = [round(seconds, 3) for seconds in frames]
+    result |= video.fields()
     text = finish(given, finished, result) if finish else finished.text
+    if video.segments:
+        text = "".join(said)
     if run.json:
         write_json(stream, result)
     elif not streams:
-        _write_text(stream, _labelled(given, text, several=several))
+        write_text(stream, _labelled(given, text, several=several))
 
 
 def _labelled(given: str, text: str, *, several: bool) -> str:
     return f"{given}: {text}" if several else text
-
-
-def _write_text(stream: TextIO, text: str) -> None:
-    stream.write(printable(text, stream))
-    if not text.endswith("\n"):
-        stream.write("\n")
-    stream.flush()

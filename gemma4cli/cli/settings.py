@@ -33,7 +33,9 @@ _OF_ONE_CALL: Mapping[str, frozenset[str]] = {
     "describe": frozenset({"schema"}),
     "transcribe": frozenset({"mic", "list_devices", "restart", "think"}),
     "video": frozenset({"from", "to", "save_frames"}),
-    "chat": frozenset({"prompt", "messages", "mic", "continue", "session", "list"}),
+    "chat": frozenset(
+        {"prompt", "messages", "mic", "continue", "session", "list", "delete", "yes"}
+    ),
 }
 """Options that say what one call is about ("" is any command's); no default makes sense for them.
 

@@ -1,4 +1,4 @@
-"""Bytes as people read them."""
+"""Bytes and counts as people read them."""
 
 from __future__ import annotations
 
@@ -11,3 +11,8 @@ def size_text(count: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.2f} GB"
+
+
+def turns_text(count: int) -> str:
+    """ "1 turn", "2 turns"."""
+    return f"{count} turn" if count == 1 else f"{count} turns"

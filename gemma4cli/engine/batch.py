@@ -5,13 +5,13 @@ Rows that have ended leave the batch, so that the rest gets quicker.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
 import mlx.core as mx
 
-from ..events import EncodeProgress, Finished, Timings
+from ..events import EncodeProgress, Finished, TextDelta, ThoughtDelta, Timings
 from ..models.gemma4 import SoftTokens
 from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
@@ -23,15 +23,32 @@ from .generate import Answer, check_context, generate, make_answer_sampler, temp
 from .model import LoadedModel
 from .sampling import suppress
 
+BatchEvent = TextDelta | ThoughtDelta | Finished
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Prompt:
+    """What one row of a batch is to answer, and how."""
+
+    inputs: ModelInputs
+    options: GenerateOptions
+
+
+@dataclass(slots=True, eq=False)
 class _Row:
-    """One prompt of a batch. ``number`` is its place among all of them."""
+    """A prompt on its way. ``number`` is its place among all, the times are what it took."""
 
     number: int
     inputs: ModelInputs
     options: GenerateOptions
     answer: Answer
+    encode: float = 0.0
+    prefill: float = 0.0
+    decode: float = 0.0
+
+    def finished(self) -> Finished:
+        timings = Timings(encode=self.encode, prefill=self.prefill, decode=self.decode)
+        return self.answer.finished(timings)
 
 
 def can_batch(model: LoadedModel, inputs: ModelInputs) -> bool:
@@ -48,9 +65,27 @@ def generate_batch(
     *,
     max_tokens: Sequence[int] | None = None,
 ) -> list[Finished]:
-    """What ``generate`` gives for each prompt, in order. Notices are left to the caller.
+    """The answers of ``stream_batch`` as a whole, in order.
 
-    ``max_tokens`` holds a limit for each prompt, in place of the options' one. Prompts that cannot
+    ``max_tokens`` holds a limit for each prompt, in place of the options' one.
+    """
+    limits = [options.max_tokens] * len(inputs) if max_tokens is None else max_tokens
+    prompts = [
+        Prompt(inputs=each, options=replace(options, max_tokens=limit))
+        for each, limit in zip(inputs, limits, strict=True)
+    ]
+    finished = {
+        number: event
+        for number, event in stream_batch(model, prompts)
+        if isinstance(event, Finished)
+    }
+    return [finished[number] for number in range(len(inputs))]
+
+
+def stream_batch(model: LoadedModel, prompts: Sequence[Prompt]) -> Iterator[tuple[int, BatchEvent]]:
+    """What ``generate`` yields for each prompt, progress and notices left out, with its number.
+
+    The first prompt's prefill step counts for all. Prompts that cannot
     run together (``can_batch``) run alone. Where tokens are drawn, each row draws for itself; with
     a seed it draws what it would alone.
 
@@ -62,34 +97,28 @@ def generate_batch(
 
     Raises ContextLengthError before anything is computed, NonFiniteError if any row has a NaN.
     """
-    for each in inputs:
-        check_context(model, each)
-    limits = [options.max_tokens] * len(inputs) if max_tokens is None else max_tokens
+    for each in prompts:
+        check_context(model, each.inputs)
     together: list[_Row] = []
-    finished: dict[int, Finished] = {}
-    for number, (each, limit) in enumerate(zip(inputs, limits, strict=True)):
-        own = replace(options, max_tokens=limit)
-        if can_batch(model, each):
-            together.append(_Row(number, each, own, Answer(model, each, own)))
+    for number, each in enumerate(prompts):
+        if can_batch(model, each.inputs):
+            answer = Answer(model, each.inputs, each.options)
+            together.append(_Row(number, each.inputs, each.options, answer))
         else:
-            finished[number] = _alone(model, each, own)
+            yield from _alone(model, number, each)
     if together:
         together.sort(key=lambda row: len(row.inputs.ids), reverse=True)
-        total = _run(model, together, options)
-        answers = [row.answer.finished(total) for row in together]
-        for row, answer in zip(together, _with_shares(answers), strict=True):
-            finished[row.number] = answer
-    return [finished[number] for number in range(len(inputs))]
+        yield from _run(model, together, prompts[0].options.prefill_step_size)
 
 
-def _alone(model: LoadedModel, inputs: ModelInputs, options: GenerateOptions) -> Finished:
-    *_, last = generate(model, inputs, options)
-    assert isinstance(last, Finished)
-    return last
+def _alone(model: LoadedModel, number: int, prompt: Prompt) -> Iterator[tuple[int, BatchEvent]]:
+    for event in generate(model, prompt.inputs, prompt.options):
+        if isinstance(event, BatchEvent):
+            yield number, event
 
 
-def _run(model: LoadedModel, rows: Sequence[_Row], options: GenerateOptions) -> Timings:
-    """Answer all rows, longest prompt first; returns the time that it took."""
+def _run(model: LoadedModel, rows: Sequence[_Row], step: int) -> Iterator[tuple[int, BatchEvent]]:
+    """Answer all rows, longest prompt first."""
     started = perf_counter()
     soft_tokens = _encode(model, rows)
     encoded = perf_counter()
@@ -98,12 +127,17 @@ def _run(model: LoadedModel, rows: Sequence[_Row], options: GenerateOptions) -> 
         network=model.network,
         ids=[row.inputs.ids for row in rows],
         soft_tokens=soft_tokens,
-        step=options.prefill_step_size,
+        step=step,
     )
     logits = prefill.run(cache)
     mx.eval(logits)
     prefilled = perf_counter()
-    greedy = temperature_of(model, options) == 0
+    looked = _shares([row.inputs.num_soft_tokens for row in rows])
+    read = _shares([len(row.inputs.ids) for row in rows])
+    for row, look, share in zip(rows, looked, read, strict=True):
+        row.encode = look * (encoded - started)
+        row.prefill = share * (prefilled - encoded)
+    greedy = all(temperature_of(model, row.options) == 0 for row in rows)
     decoder = BatchDecoder(
         model.network,
         cache,
@@ -112,12 +146,7 @@ def _run(model: LoadedModel, rows: Sequence[_Row], options: GenerateOptions) -> 
         bias=suppress(logits.shape[-1], model.generation.suppressed_ids),
         lookahead=not on_cpu(),
     )
-    _decode(decoder, rows)
-    return Timings(
-        encode=encoded - started,
-        prefill=prefilled - encoded,
-        decode=perf_counter() - prefilled,
-    )
+    yield from _decode(decoder, rows, prefilled)
 
 
 def _encode(model: LoadedModel, rows: Sequence[_Row]) -> list[list[SoftTokens]]:
@@ -130,34 +159,24 @@ def _encode(model: LoadedModel, rows: Sequence[_Row]) -> list[list[SoftTokens]]:
     return [place(row.inputs, known) for row in rows]
 
 
-def _decode(decoder: BatchDecoder, rows: Sequence[_Row]) -> None:
-    """Token by token, until the last row has ended."""
+def _decode(
+    decoder: BatchDecoder, rows: Sequence[_Row], begun: float
+) -> Iterator[tuple[int, BatchEvent]]:
+    """Token by token, until the last row has ended; a step's time is shared by all that took it."""
     while rows:
-        for row, token in zip(rows, decoder.step(), strict=True):
-            row.answer.push(token)
+        tokens = decoder.step()
+        passed = (perf_counter() - begun) / len(rows)
+        begun += passed * len(rows)
+        for row, token in zip(rows, tokens, strict=True):
+            row.decode += passed
+            for delta in row.answer.push(token):
+                yield row.number, delta
+            if row.answer.reason is not None:
+                yield row.number, row.finished()
         going = [i for i, row in enumerate(rows) if row.answer.reason is None]
         if 0 < len(going) < len(rows):
             decoder.keep(going)
         rows = [rows[i] for i in going]
-
-
-def _with_shares(answers: Sequence[Finished]) -> list[Finished]:
-    """Answers that bear the whole batch's timings, with each one's share of them."""
-    usages = [answer.usage for answer in answers]
-    encode = _shares([usage.soft_tokens for usage in usages])
-    prefill = _shares([usage.prompt_tokens for usage in usages])
-    # What ends an answer is decoded, too.
-    decode = _shares([usage.completion_tokens + 1 for usage in usages])
-    result = []
-    for i, answer in enumerate(answers):
-        whole = answer.timings
-        own = Timings(
-            encode=whole.encode * encode[i],
-            prefill=whole.prefill * prefill[i],
-            decode=whole.decode * decode[i],
-        )
-        result.append(replace(answer, timings=own))
-    return result
 
 
 def _shares(counts: Sequence[int]) -> list[float]:

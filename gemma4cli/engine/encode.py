@@ -72,15 +72,14 @@ def place(inputs: ModelInputs, known: Mapping[str, mx.array]) -> list[SoftTokens
 
 
 def _batches(features: Sequence[MediaFeatures]) -> Iterator[list[MediaFeatures]]:
-    """Distinct features; neighbours of one grid together, and neighbouring clips."""
-    batch: list[MediaFeatures] = []
-    for feature in {f.digest: f for f in features}.values():
-        if batch and not _fits(batch, feature):
-            yield batch
-            batch = []
-        batch.append(feature)
-    if batch:
+    """Distinct features; images of one grid together, and clips."""
+    waiting = list({f.digest: f for f in features}.values())
+    while waiting:
+        batch, others = waiting[:1], []
+        for feature in waiting[1:]:
+            (batch if _fits(batch, feature) else others).append(feature)
         yield batch
+        waiting = others
 
 
 def _fits(batch: Sequence[MediaFeatures], feature: MediaFeatures) -> bool:

@@ -209,6 +209,13 @@ def _scan() -> HFCacheInfo:
     return scan_cache_dir(cache_folder())
 
 
+def cached_repos() -> list[str]:
+    """Repositories in the cache that hold a Gemma 4, found without the hub's own slow scan."""
+    configs = cache_folder().glob("models--*/snapshots/*/config.json")
+    folders = {config.parents[2] for config in configs if _is_gemma4(config.parent)}
+    return sorted(f.name.removeprefix("models--").replace("--", "/") for f in folders)
+
+
 def cache_folder() -> Path:
     """Where the hub's tools keep what they fetch."""
     from huggingface_hub import constants

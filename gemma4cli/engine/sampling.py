@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable, Sequence
 
@@ -9,6 +10,17 @@ import mlx.core as mx
 
 Sampler = Callable[[mx.array], mx.array]
 """Logits ``[V]`` to a token id, a scalar."""
+
+
+def seed_of(seed: int | None, number: int) -> int | None:
+    """The seed of one of several answers: the first has the given one, the others their own.
+
+    Hashed, so that those of two neighbouring seeds have nothing in common.
+    """
+    if seed is None or number == 0:
+        return seed
+    digest = hashlib.blake2b(f"{seed} {number}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
 
 
 def suppress(vocab_size: int, ids: Sequence[int]) -> mx.array | None:

@@ -1,4 +1,4 @@
-"""What a file is, told from its first bytes; names and suffixes are never asked.
+"""What a file is, told from its first bytes; suffixes are asked only in folders.
 
 Knows nothing of files and decoders.
 """
@@ -10,6 +10,13 @@ from typing import Literal
 
 HEAD_BYTES = 64
 """First bytes of a file that ``sniff`` needs."""
+
+IMAGE_SUFFIXES = frozenset({
+    ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".hif", ".j2k", ".jfif", ".jp2", ".jpe",
+    ".jpeg", ".jpf", ".jpg", ".jpx", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tif",
+    ".tiff", ".webp",
+})  # fmt: skip
+"""Images in a folder, where other files are passed over; a file that is named is always tried."""
 
 Kind = Literal["image", "audio", "video", "other"]
 

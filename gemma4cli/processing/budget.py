@@ -6,33 +6,56 @@ The model card: low budgets for captions and classification, high ones for docum
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
-from ..options import SOFT_TOKEN_BUDGETS
+from ..decoded import Decoded, Image
+from ..options import SOFT_TOKEN_BUDGETS, Budget
 
 _CAPTION, _QUESTION, _READING = 140, 280, 1120
 _PIXELS = 48 * 48
 """Of an image in its own size that one soft token takes in."""
 _READ = re.compile(
-    r"\b(?:read|reads|reading|text|texts|write|writes|writing|written|wrote|handwriting|says|ocr|"
-    r"transcribe|transcript|document|documents|page|pages|letter|letters|word|words|spell|spelled|"
-    r"sign|label|labels|caption|title|headline|receipt|invoice|bill|form|table|tables|chart|graph|"
-    r"diagram|screenshot|slide|map|menu|code|number plate|licen[cs]e plate|serial|total|amount|"
-    r"digits?|markdown|csv|html|latex|lies|lesen|liest|steht|geschrieben|lire|texte|écrit|leer|"
-    r"texto|escrito|leggi|testo|scritto|ler)\b",
+    r"\b(?:read|reads|reading|text|texts|written|writing|wrote|handwriting|handwritten|says|ocr|"
+    r"do(?:es)? .{1,60} say|transcribe|transcript|documents?|pages?|letters?|words?|spell|spelled|"
+    r"signs?|labels|the (?:label|caption|title|headline)|receipts?|invoices?|bill|forms?|"
+    r"(?<!on the )(?<!under the )(?<!at the )tables?|charts?|graphs?|diagrams?|screenshots?|"
+    r"slides?|maps?|menu|code|number plate|licen[cs]e plate|serial|total|amounts?|digits?|"
+    r"markdown|csv|html|latex|lies|lesen|liest|steht|geschrieben|lire|lis|texte|écrit|leer|"
+    r"texto|escrito|leggi|testo|scritto|ler)\b|文字|写着|读|読|書いて|글자|읽|текст|написано|прочита",
     re.IGNORECASE,
 )
 """What somebody asks who wants something read."""
+_DESCRIBE = re.compile(
+    r"\W*(?:please )?(?:briefly )?(?:describe|caption|summari[sz]e) "
+    r"(?:it|this|these|(?:(?:this|these|the|my|each) )?(?:image|picture|photo|photograph)s?)"
+    r"(?: (?:briefly|in (?:a|one) (?:word|line|sentence)|please))*\W*",
+    re.IGNORECASE,
+)
+_SORT = re.compile(
+    r"\b(?:captions? (?:for|of)|classify|classification|categor(?:y|ies|i[sz]e)|keywords|tags)\b",
+    re.IGNORECASE,
+)
+"""What somebody asks to whom details do not matter: a caption and no more, or a class."""
 
 
-def auto_budget(sizes: Sequence[tuple[int, int]], prompt: str, *, own_words: bool) -> int:
-    """The budget for images of (height, width) pixels.
+def image_budget(item: Decoded, budget: Budget | None, prompt: str) -> int | None:
+    """The budget of one item that ``prompt`` comes with; None leaves it to the checkpoint."""
+    if budget != "auto":
+        return budget
+    if not isinstance(item, Image):
+        return None
+    height, width, _ = item.pixels.shape
+    return auto_budget(height, width, prompt)
 
-    ``own_words`` says that the prompt is the user's, and not the tool's request for a caption. An
-    image gets no more than it has detail for: enlarging shows nothing new.
+
+def auto_budget(height: int, width: int, prompt: str) -> int:
+    """The budget for an image of so many pixels and what is asked about it.
+
+    An image gets no more than it has detail for: enlarging shows nothing new.
     """
-    most = _CAPTION
-    if own_words:
-        most = _READING if _READ.search(prompt) else _QUESTION
-    detail = max((height * width for height, width in sizes), default=0) / _PIXELS
-    return next((b for b in SOFT_TOKEN_BUDGETS if b >= min(detail, most)), most)
+    most = _QUESTION
+    if _READ.search(prompt):
+        most = _READING
+    elif _DESCRIBE.fullmatch(prompt) or _SORT.search(prompt):
+        most = _CAPTION
+    detail = height * width / _PIXELS
+    return next(b for b in SOFT_TOKEN_BUDGETS if b >= min(detail, most))

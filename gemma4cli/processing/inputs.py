@@ -46,7 +46,8 @@ MediaFeatures = ImageFeatures | AudioFeatures
 class ModelInputs:
     """A prompt ready to run. ``features[i]`` fills the placeholders of ``spans[i]``.
 
-    ``notices`` tell a person what was done to the media, one line each.
+    ``notices`` tell a person what was done to the media, one line each; ``budgets`` are those of
+    the images.
     """
 
     ids: tuple[int, ...]
@@ -54,6 +55,7 @@ class ModelInputs:
     features: tuple[MediaFeatures, ...]
     text: str
     notices: tuple[str, ...]
+    budgets: tuple[int, ...] = ()
 
     @property
     def num_soft_tokens(self) -> int:

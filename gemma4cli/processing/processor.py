@@ -35,10 +35,14 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PreparedMedium:
-    """One media item as the prompt and the model take it; a video has features for each frame."""
+    """One media item as the prompt and the model take it; a video has features for each frame.
+
+    ``budget`` is that of an image.
+    """
 
     slot: Slot
     features: tuple[MediaFeatures, ...]
+    budget: int | None = None
     notices: tuple[str, ...] = ()
 
 
@@ -131,12 +135,14 @@ class Processor:
             spans=prompt.spans,
             features=tuple(features),
             text=prompt.text,
+            budgets=tuple(item.budget for item in media if item.budget is not None),
             notices=tuple(notice for item in media for notice in item.notices),
         )
 
     def _image(self, pixels: Pixels, budget: int) -> PreparedMedium:
         image = image_features(pixels, budget, self.config.vision, unified=self.unified)
-        return PreparedMedium(slot=ImageSlot(soft_tokens=image.soft_tokens), features=(image,))
+        slot = ImageSlot(soft_tokens=image.soft_tokens)
+        return PreparedMedium(slot=slot, features=(image,), budget=budget)
 
     def _video(self, clip: VideoClip) -> PreparedMedium:
         frames = tuple(

@@ -152,6 +152,7 @@ def test_conversation_file_sets_the_budget(conversation: Path) -> None:
     arguments = ("--messages", conversation, "--json", "--max-tokens", "1")
     (record,) = records(tiny_g4("chat", *arguments))
     assert 70 < record["usage"]["soft_tokens"] <= 140
+    assert record["budget"] == 140
 
 
 def test_conversation_file_without_a_question(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from cli_runs import TEXT_OF, assert_fails, records, sample, tiny_g4
 
-from gemma4cli.cli.chat_sessions import sessions_folder
+from gemma4cli.cli import chat_sessions
+from gemma4cli.cli.state import sessions_folder
 from gemma4cli.saved import SavedConversation, list_saved
 
 STARS = TEXT_OF["image00.png"]
@@ -110,3 +111,53 @@ def test_settings_go_on() -> None:
     tiny_g4("chat", "-c", "-p", "Hello")
     data = json.loads((sessions_folder() / "talk" / "conversation.json").read_text())
     assert (data["enable_thinking"], data["max_soft_tokens"]) == (True, 140)
+
+
+def test_delete() -> None:
+    for name in ("talk", "other"):
+        tiny_g4("chat", "--session", name, "-p", "Hello", "--max-tokens", "1")
+    result = tiny_g4("chat", "--delete", "talk", "--yes")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "talk was deleted\n")
+    assert [each.name for each in list_saved(sessions_folder())] == ["other"]
+    assert not (sessions_folder() / "talk").exists()
+    assert tiny_g4("chat", "--delete", "other", "-y", "-q").stderr == ""
+
+
+def test_delete_asks_somebody() -> None:
+    tiny_g4("chat", "--session", "talk", "-p", "Hello", "--max-tokens", "1")
+    assert_fails(tiny_g4("chat", "--delete", "talk"), 2, "nobody can be asked", "--yes")
+    assert [each.name for each in list_saved(sessions_folder())] == ["talk"]
+
+
+@pytest.mark.parametrize(("typed", "code", "left"), [("n\n", 1, ["talk"]), ("y\n", 0, [])])
+def test_delete_takes_an_answer(
+    typed: str, code: int, left: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_g4("chat", "--session", "talk", "-p", "Hello", "--max-tokens", "1")
+    monkeypatch.setattr(chat_sessions, "can_ask", lambda: True)
+    result = tiny_g4("chat", "--delete", "talk", stdin=typed)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert result.stderr.startswith("talk, 1 turn: Hello\nDelete it? [y/N] ")
+    assert [each.name for each in list_saved(sessions_folder())] == left
+
+
+def test_delete_what_is_not_there() -> None:
+    assert_fails(tiny_g4("chat", "--delete", "talk", "--yes"), 2, "--list shows all")
+    assert_fails(tiny_g4("chat", "--delete", "..", "--yes"), 2, "no conversation is called ..")
+    assert_fails(tiny_g4("chat", "--yes", "-p", "Hello"), 2, "--yes is for --delete")
+
+
+def test_delete_what_is_open() -> None:
+    tiny_g4("chat", "--session", "talk", "-p", "Hello", "--max-tokens", "1")
+    with SavedConversation(sessions_folder() / "talk"):
+        result = tiny_g4("chat", "--delete", "talk", "--yes")
+    assert_fails(result, 1, "another g4 has it open")
+    assert [each.name for each in list_saved(sessions_folder())] == ["talk"]
+
+
+def test_delete_what_is_broken() -> None:
+    folder = sessions_folder() / "talk"
+    folder.mkdir(parents=True)
+    (folder / "conversation.json").write_text("{")
+    assert tiny_g4("chat", "--delete", "talk", "--yes").exit_code == 0
+    assert not folder.exists()

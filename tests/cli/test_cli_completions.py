@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_runs import ROOT, command_line, g4
+from cli_runs import ROOT, command_line, g4, tiny_g4
 from test_cli_start import HEAVY
 from typer.testing import CliRunner
 
-from gemma4cli import api
 from gemma4cli.cli.app import app
+from gemma4cli.engine import hub
 
 SCRIPTS = {"bash": "g4.bash", "zsh": "_g4", "fish": "g4.fish"}
 
@@ -73,7 +73,7 @@ def test_aliases_of_models() -> None:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A hub cache with two models of one person's, a Gemma 4 and another, and a published one."""
-    monkeypatch.setattr(api, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(hub, "cache_folder", lambda: tmp_path)
     for repo, kind in {
         "someone--gemma-mine": "gemma4",
         "someone--other": "whisper",
@@ -105,6 +105,13 @@ def test_languages(option: str) -> None:
     assert {"de", "en"} <= set(offered(f"g4 transcribe {option} "))
     assert offered(f"g4 transcribe {option} Germ") == ["German"]
     assert not any(" " in word for word in offered(f"g4 transcribe {option} W"))
+
+
+@pytest.mark.parametrize("option", ["--session", "--delete"])
+def test_conversations(option: str) -> None:
+    tiny_g4("chat", "--session", "talk", "-p", "Hello", "--max-tokens", "1")
+    assert offered(f"g4 chat {option} t") == ["talk"]
+    assert offered(f"g4 chat {option} x") == []
 
 
 @pytest.mark.parametrize(

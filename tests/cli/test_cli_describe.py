@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from cli_runs import TEXT_OF, Exchange, assert_fails, records, sample, tiny_g4
+from PIL import Image as Pillow
 
 from gemma4cli.events import TextDelta
 from gemma4cli.messages import ImagePart, Source, TextPart
@@ -60,7 +61,7 @@ def test_several_images_behind_their_names_in_order() -> None:
 
 
 def test_several_images_are_asked_about_apart(sent: Exchange) -> None:
-    tiny_g4("describe", "a.png", "b.png")
+    tiny_g4("describe", "a.png", "b.png", "--batch", "1")
     prompt = TextPart(text="Describe this image.")
     assert sent.parts == [(image("a.png"), prompt), (image("b.png"), prompt)]
     assert sent.before == [(), ()]
@@ -95,20 +96,26 @@ def test_together_really_shows_both_images() -> None:
 def test_json_record() -> None:
     result = tiny_g4("describe", STARS, "--json")
     (record,) = records(result)
-    assert list(record) == ["input", "text", "model", "finish_reason", "usage", "timings"]
+    assert list(record) == ["input", "text", "model", "finish_reason", "usage", "timings", "budget"]
     assert record["input"] == STARS
     assert record["text"] == STARS_TEXT
     assert record["model"] == "tiny"
     assert record["finish_reason"] == "stop"
-    assert record["usage"] == {"prompt_tokens": 79, "soft_tokens": 64, "completion_tokens": 16}
+    assert record["usage"] == {
+        "prompt_tokens": 79,
+        "soft_tokens": 64,
+        "completion_tokens": 16,
+        "cached_tokens": 0,
+    }
     assert list(record["timings"]) == ["encode", "prefill", "decode"]
     assert record["timings"]["prefill"] > 0
     assert record["timings"]["decode"] > 0
+    assert record["budget"] == 70
     assert result.stderr == ""
 
 
 def test_json_has_one_object_per_line_for_several(sent: Exchange) -> None:
-    result = tiny_g4("describe", "a.png", "b.png", "--json")
+    result = tiny_g4("describe", "a.png", "b.png", "--batch", "1", "--json")
     assert [record["input"] for record in records(result)] == ["a.png", "b.png"]
 
 
@@ -129,6 +136,29 @@ def test_larger_budget_gives_more_soft_tokens() -> None:
     ]
     small, large = (record["usage"]["soft_tokens"] for record in counts)
     assert small <= 70 < large <= 140
+
+
+def test_budget_by_question_and_size(tmp_path: Path) -> None:
+    """Of several images of one answer, each has its own."""
+    for name, side in (("small.png", 50), ("large.png", 500)):
+        Pillow.new("RGB", (side, side)).save(tmp_path / name)
+    arguments = ("--budget", "auto", "--json", "--max-tokens", "1", "-p", "Who is it?")
+    for given, budget in (
+        (["small.png"], 70),
+        (["large.png"], 140),
+        (["small.png", "large.png", "--together"], [70, 140]),
+        (["small.png", "small.png", "--together"], 70),
+    ):
+        (record,) = records(tiny_g4("describe", *given, *arguments))
+        assert record["budget"] == budget
+
+
+def test_budget_auto_may_be_set(sent: Exchange) -> None:
+    Path(".g4.toml").write_text('[describe]\nbudget = "auto"\n')
+    tiny_g4("describe", "a.png")
+    Path(".g4.toml").write_text('[describe]\nbudget = "much"\n')
+    assert_fails(tiny_g4("describe", "a.png"), 2, "must be one of 70, 140, 280, 560, 1120, auto")
+    assert [media.budget for media in sent.media] == ["auto"]
 
 
 @pytest.mark.parametrize("budget", ["0", "-70", "100", "1121"])
@@ -242,7 +272,11 @@ def test_output_holds_what_succeeded_of_several() -> None:
 
 @pytest.mark.parametrize(
     ("images", "kept"),
-    [(["a.png"], "Do"), (["a.png", "b.png"], "a.png: Do"), (["a.png", "--json"], "")],
+    [
+        (["a.png"], "Do"),
+        (["a.png", "b.png", "--batch", "1"], "a.png: Do"),
+        (["a.png", "--json"], ""),
+    ],
 )
 def test_interrupt_keeps_what_was_said(sent: Exchange, images: list[str], kept: str) -> None:
     """But half an object is none."""

@@ -11,7 +11,7 @@ from fake_hub import FakeHub, running
 
 import gemma4cli
 from gemma4cli import api
-from gemma4cli.cli import downloads, questions
+from gemma4cli.cli import downloads, progress, questions
 
 REPO = "someone/gemma"
 TINY = Path(gemma4cli.__file__).parent / "builtin" / "tiny"
@@ -83,7 +83,7 @@ def test_interrupt_says_how_to_go_on(hub: FakeHub, monkeypatch: pytest.MonkeyPat
 
 
 def test_bar_on_a_terminal(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(downloads, "is_animated", lambda stream: True)
+    monkeypatch.setattr(progress, "is_animated", lambda stream: True)
     result = g4("models", "pull", REPO, "--yes")
     assert result.exit_code == 0
     assert " of " not in "".join(result.stderr.splitlines(keepends=True)[2:])

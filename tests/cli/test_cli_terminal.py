@@ -10,7 +10,7 @@ from cli_runs import finished
 
 from gemma4cli.cli.render import Renderer
 from gemma4cli.cli.terminal import has_colour, is_animated, printable, say_error
-from gemma4cli.events import Notice, TextDelta, ThoughtDelta, VideoSampled
+from gemma4cli.events import Notice, TextDelta, ThoughtDelta, VideoPlanned
 
 
 class Screen(io.StringIO):
@@ -59,6 +59,12 @@ def test_markup_is_shown_as_it_is(
     assert answer.getvalue() == f"{text}\n"
 
 
+def plan_of(source: str) -> VideoPlanned:
+    return VideoPlanned(
+        source=source, frames=1, spacing=None, soft_tokens=64, sound_seconds=0, audio_pieces=0
+    )
+
+
 @pytest.mark.parametrize("text", MARKUP)
 def test_markup_in_thoughts_and_notices_is_shown_as_it_is(
     monkeypatch: pytest.MonkeyPatch, text: str
@@ -67,7 +73,7 @@ def test_markup_in_thoughts_and_notices_is_shown_as_it_is(
     with Renderer(io.StringIO(), quiet=False) as renderer:
         renderer.show(ThoughtDelta(text=text))
         renderer.show(Notice(text=text))
-        renderer.show(VideoSampled(source=text, timestamps=(0.0,), sound_seconds=0))
+        renderer.show(plan_of(text))
     assert screen.getvalue().count(text) == 3
 
 
@@ -77,7 +83,7 @@ def test_escape_sequences_of_the_model_do_nothing(monkeypatch: pytest.MonkeyPatc
     with Renderer(answer, quiet=False) as renderer:
         renderer.show(ThoughtDelta(text="\x1b[31mred"))
         renderer.show(Notice(text="\x1b]0;title\x07.wav: short"))
-        renderer.show(VideoSampled(source="\x1b[31m", timestamps=(0.0,), sound_seconds=0))
+        renderer.show(plan_of("\x1b[31m"))
         renderer.show(TextDelta(text="\x1b[2Jgone"))
     assert answer.getvalue() == "\N{REPLACEMENT CHARACTER}[2Jgone\n"
     assert "\x1b[31m" not in screen.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,12 +15,13 @@ import pytest
 from cli_runs import TEXT_OF, sample
 
 from gemma4cli.cli import repl_record
-from gemma4cli.cli.chat_sessions import ChatLog, opened_log, sessions_folder
+from gemma4cli.cli.chat_sessions import ChatLog, opened_log
 from gemma4cli.cli.chat_sessions import LogOptions as Log
 from gemma4cli.cli.repl import Repl
 from gemma4cli.cli.repl_commands import COMMANDS
 from gemma4cli.cli.repl_input import CommandCompleter
 from gemma4cli.cli.run_options import RunOptions
+from gemma4cli.cli.state import sessions_folder
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import ContextLengthError
 from gemma4cli.media import microphone
@@ -223,10 +225,20 @@ def test_context_and_stats(talk: Talk) -> None:
     assert talk.say("/context", "/stats") == (
         "nothing was said yet\nnothing was answered in full yet\n"
     )
-    context, stats = talk.say("Hello", "/context", "/stats").splitlines()
+    context, tokens, seconds = talk.say("Hello", "/context", "/stats").splitlines()
     assert context.startswith("27 of 8,192 tokens (0 %), 1 turn")
-    assert stats.startswith("prompt 10 tokens, 0 of them media;")
+    assert tokens == "prompt 10 tokens, 0 of them media"
+    assert seconds.startswith("media 0.00 s, prompt ")
     assert talk.script.asides[-1] == "27 / 8,192 tokens"
+
+
+def test_stats_say_what_the_turn_before_had_computed(talk: Talk) -> None:
+    assert "from before" not in talk.say("Hello", "/stats")
+    assert re.search(
+        r"^prompt \d+ tokens, 0 of them media, \d+ from before$",
+        talk.say("Hello", "/stats"),
+        re.MULTILINE,
+    )
 
 
 def test_copy_needs_a_terminal(talk: Talk) -> None:

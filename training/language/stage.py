@@ -32,7 +32,7 @@ from .tasks import Library, conversation
 
 FOLDER = "language"
 _CONVERSATIONS = 48
-"""How many are learnt from in one step."""
+"""How many are learnt from in one step, by all processes together."""
 _PEAK = 2e-3
 _PREVIOUS_SIZE = 2.0
 
@@ -81,10 +81,11 @@ def train(work: Path, steps: int, *, speech_only: bool = False, start: Path | No
     for layer in model.text.layers:
         layer.compile(dynamic=True)
     loop = Loop(work / FOLDER, {"model": model}, Schedule(steps=steps, peak=_PEAK))
+    share = _CONVERSATIONS // processes.count()
 
     def loss_of_step(step: int) -> tuple[torch.Tensor, Mapping[str, float]]:
         rng = generator("language", "train", step, processes.rank())
-        talks = [conversation(rng, known, speech_only=speech_only) for _ in range(_CONVERSATIONS)]
+        talks = [conversation(rng, known, speech_only=speech_only) for _ in range(share)]
         examples = [example(talk, tokenizer) for talk in talks]
         total = torch.zeros((), device=device())
         count = right = tokens = 0.0

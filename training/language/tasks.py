@@ -247,14 +247,14 @@ def think(rng: np.random.Generator, library: Library) -> Conversation:
 
 
 SHARES: dict[Task, float] = {
-    transcribe: 0.34,
-    translate: 0.05,
-    describe: 0.27,
-    compare: 0.05,
+    transcribe: 0.26,
+    translate: 0.04,
+    describe: 0.31,
+    compare: 0.06,
     several_turns: 0.05,
-    watch: 0.1,
-    watch_and_listen: 0.04,
-    see_and_listen: 0.04,
+    watch: 0.12,
+    watch_and_listen: 0.05,
+    see_and_listen: 0.05,
     chat: 0.04,
     think: 0.02,
 }

@@ -1,0 +1,158 @@
+"""One question to many images, which go through the model in batches.
+
+mlx is imported by the calls, not by the import of this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from .errors import Gemma4Error, LoadError, OptionError
+from .events import Event, Finished, Notice
+from .messages import Message, Part
+from .options import SOFT_TOKEN_BUDGETS, GenerateOptions, MediaOptions
+
+if TYPE_CHECKING:
+    from .engine.batch import Prompt
+    from .engine.model import LoadedModel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageEvent:
+    """What happens to image number ``image`` of several. ``budget``: soft tokens it may take."""
+
+    image: int
+    event: Event
+    budget: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageFailed:
+    """An image has no answer; the others are not concerned."""
+
+    image: int
+    error: Gemma4Error
+
+
+def answer_each(
+    model: LoadedModel,
+    count: int,
+    content: Callable[[int], tuple[Part, ...]],
+    *,
+    options: GenerateOptions,
+    media: MediaOptions,
+    batch: int | None,
+) -> Iterator[ImageEvent | ImageFailed]:
+    """As ``api.stream_each``; ``content`` says what is asked about image number 0 to ``count``."""
+    from .engine.sampling import seed_of
+
+    if batch is not None and batch < 1:
+        raise OptionError(f"the batch must be 1 or more, not {batch}")
+    if batch is None:
+        batch = _default_batch(model, options, media)
+    if options.schema is not None:  # which holds one answer at a time
+        batch = 1
+    waiting: list[_Waiting] = []
+    for number in range(count):
+        own = replace(options, seed=seed_of(options.seed, number))
+        try:
+            if batch == 1:
+                yield from _answer_alone(model, number, content(number), own, media)
+                continue
+            for step in _prepare(model, number, content(number), own, media):
+                if isinstance(step, _Waiting):
+                    waiting.append(step)
+                else:
+                    yield step
+        except LoadError:
+            raise
+        except Gemma4Error as error:
+            yield ImageFailed(image=number, error=error)
+        if len(waiting) == batch:
+            yield from _answer(model, waiting)
+            waiting.clear()
+    yield from _answer(model, waiting)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    """An image that is ready to be asked about."""
+
+    image: int
+    prompt: Prompt
+
+
+_LONGEST_QUESTION = 256
+"""Tokens of a prompt around its image, as far as memory is planned."""
+
+
+def _default_batch(model: LoadedModel, options: GenerateOptions, media: MediaOptions) -> int:
+    from .engine.batch_size import batch_size
+
+    most = max(SOFT_TOKEN_BUDGETS) if media.budget == "auto" else media.budget
+    soft_tokens = most or model.processor.config.vision.image_budget
+    return batch_size(model, soft_tokens + _LONGEST_QUESTION + options.max_tokens)
+
+
+def _answer_alone(
+    model: LoadedModel,
+    number: int,
+    content: tuple[Part, ...],
+    options: GenerateOptions,
+    media: MediaOptions,
+) -> Iterator[ImageEvent]:
+    from .session import Chat
+
+    chat = Chat(model, media=media)
+    for event in chat.send(content, options):
+        budget = next(iter(chat.budgets()), None) if isinstance(event, Finished) else None
+        yield ImageEvent(image=number, event=event, budget=budget)
+
+
+def _prepare(
+    model: LoadedModel,
+    number: int,
+    content: tuple[Part, ...],
+    options: GenerateOptions,
+    media: MediaOptions,
+) -> Iterator[ImageEvent | _Waiting]:
+    """Open an image and make model inputs of it; its pixels are let go of."""
+    from .engine.batch import Prompt
+    from .engine.generate import check_context
+    from .engine.room import require_room_for_prompt
+    from .opening import OpenedMessage, open_message, prepare
+
+    for step in open_message(model, Message(role="user", content=content), media):
+        if not isinstance(step, OpenedMessage):
+            yield ImageEvent(image=number, event=step)
+            continue
+        inputs = prepare(model, [step], media, think=options.think)
+        check_context(model, inputs)
+        require_room_for_prompt(model, inputs, options)
+        for notice in inputs.notices:
+            yield ImageEvent(image=number, event=Notice(text=notice))
+        yield _Waiting(number, Prompt(inputs=inputs, options=options))
+
+
+def _answer(model: LoadedModel, waiting: Sequence[_Waiting]) -> Iterator[ImageEvent | ImageFailed]:
+    """The answers of a batch; should it fail, each of those that are left is asked for alone."""
+    from .engine.batch import stream_batch
+
+    finished: set[int] = set()
+    try:
+        for row, event in stream_batch(model, [each.prompt for each in waiting]):
+            if isinstance(event, Finished):
+                finished.add(row)
+            (budget,) = waiting[row].prompt.inputs.budgets
+            yield ImageEvent(image=waiting[row].image, event=event, budget=budget)
+    except LoadError:
+        raise
+    except Gemma4Error as error:
+        if len(waiting) == 1:
+            yield ImageFailed(image=waiting[0].image, error=error)
+            return
+        for row, each in enumerate(waiting):
+            if row not in finished:
+                yield from _answer(model, [each])

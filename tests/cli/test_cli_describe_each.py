@@ -1,0 +1,168 @@
+"""``g4 describe`` with many images: order, folders, failures, progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_runs import Terminal, assert_fails, finished, records, sample, tiny_g4
+from PIL import Image as Pillow
+
+from gemma4cli import api
+from gemma4cli.cli import progress
+from gemma4cli.cli.describe_each import ImageProgress
+from gemma4cli.errors import MediaNotFoundError
+from gemma4cli.events import TextDelta
+from gemma4cli.image_batches import ImageEvent, ImageFailed
+
+Script = Callable[..., list[dict[str, Any]]]
+
+
+def said(image: int, text: str) -> ImageEvent:
+    return ImageEvent(image=image, event=TextDelta(text=text))
+
+
+def done(image: int, text: str, *, thoughts: str = "") -> ImageEvent:
+    return ImageEvent(image=image, event=finished(text, thoughts=thoughts), budget=280)
+
+
+def failed(image: int) -> ImageFailed:
+    return ImageFailed(image=image, error=MediaNotFoundError(f"{image}.png"))
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Script:
+    """Nothing reaches the model; what it is asked is noted, and these events come instead."""
+
+    def play(*events: object) -> list[dict[str, Any]]:
+        asked: list[dict[str, Any]] = []
+
+        def stream_each(
+            model: object, prompt: str, images: object, **more: Any
+        ) -> Iterator[object]:
+            asked.append({"prompt": prompt, "images": images, **more})
+            for event in events:
+                if isinstance(event, BaseException):
+                    raise event
+                yield event
+
+        monkeypatch.setattr(api, "stream_each", stream_each)
+        return asked
+
+    return play
+
+
+def test_answers_come_in_the_order_of_their_images(script: Script) -> None:
+    script(done(2, "C"), failed(1), done(0, "A"))
+    result = tiny_g4("describe", "a.png", "b.png", "c.png")
+    assert (result.exit_code, result.stdout) == (5, "a.png: A\nc.png: C\n")
+    assert result.stderr == f"g4: {failed(1).error}\n"
+
+
+def test_errors_stand_in_their_place(script: Script) -> None:
+    script(failed(1), done(2, "C"), done(0, "A"))
+    result = tiny_g4("describe", "a.png", "b.png", "c.png", "--json")
+    assert [(each["input"], "error" in each) for each in records(result)] == [
+        ("a.png", False),
+        ("b.png", True),
+        ("c.png", False),
+    ]
+    assert records(result)[0]["budget"] == 280
+
+
+def test_interrupt_keeps_what_was_said_in_order(script: Script) -> None:
+    script(said(1, "B"), said(0, "A"), done(2, "C"), said(0, "a"), KeyboardInterrupt())
+    result = tiny_g4("describe", "a.png", "b.png", "c.png", "d.png")
+    assert (result.exit_code, result.stderr) == (130, "")
+    assert result.stdout == "a.png: Aa\nb.png: B\nc.png: C\n"
+
+
+def test_interrupt_leaves_whole_objects_only(script: Script) -> None:
+    script(said(0, "A"), done(1, "B"), KeyboardInterrupt())
+    result = tiny_g4("describe", "a.png", "b.png", "--json")
+    assert [each["input"] for each in records(result)] == ["b.png"]
+
+
+def test_thoughts_go_to_stderr(script: Script) -> None:
+    script(done(0, "A", thoughts="hm"), done(1, "B"))
+    result = tiny_g4("describe", "a.png", "b.png", "--think")
+    assert (result.stdout, result.stderr) == ("a.png: A\nb.png: B\n", "hm\n")
+
+
+def test_batch_may_be_chosen(script: Script) -> None:
+    asked = script(done(0, "A"), done(1, "B"))
+    tiny_g4("describe", "a.png", "b.png", "--batch", "3", "-p", "Why?")
+    tiny_g4("describe", "a.png", "b.png")
+    assert [(each["batch"], each["prompt"]) for each in asked] == [
+        (3, "Why?"),
+        (None, "Describe this image."),
+    ]
+
+
+def test_folder_stands_for_its_images(script: Script, tmp_path: Path) -> None:
+    """As with transcribe: those of its folders, too, in order, and nothing hidden."""
+    for name in ("b.PNG", "a.jpeg", "notes.txt", ".hidden.png", "in/c.webp", ".git/d.png"):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    asked = script(done(0, "A"), done(1, "B"), done(2, "C"), done(3, "D"))
+    result = tiny_g4("describe", "photos/", "z.png")
+    names = ["photos/a.jpeg", "photos/b.PNG", "photos/in/c.webp", "z.png"]
+    assert asked[0]["images"] == names
+    assert [line.partition(": ")[0] for line in result.stdout.splitlines()] == names
+
+
+def test_folder_with_one_image_names_it(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").touch()
+    script(done(0, "A"))
+    assert tiny_g4("describe", "photos").stdout == "photos/a.png: A\n"
+
+
+def test_folder_without_images(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    assert_fails(tiny_g4("describe", "notes"), 2, "notes: holds no images")
+
+
+def test_bad_file_in_a_real_batch(tmp_path: Path) -> None:
+    for name in ("a.png", "c.png"):
+        Pillow.new("RGB", (60, 60), "red").save(tmp_path / name)
+    (tmp_path / "b.png").write_text("no image")
+    result = tiny_g4("describe", tmp_path, "--max-tokens", "2", "--temperature", "0", "-q")
+    assert result.exit_code == 5
+    first, third = (line.split(": ") for line in result.stdout.splitlines())
+    assert (first[0], third[0]) == (str(tmp_path / "a.png"), str(tmp_path / "c.png"))
+    assert first[1] == third[1] != ""
+    assert result.stderr.startswith(f"g4: {tmp_path / 'b.png'}: not an image")
+
+
+# Progress
+
+
+def test_bar_at_a_terminal() -> None:
+    images = [sample("image00.png"), "nowhere.png"]
+    with Terminal("describe", "-m", "tiny", *images, "--max-tokens", "1") as terminal:
+        assert terminal.wait() == 5
+    assert "0/2" in terminal.output
+    assert "images/s" in terminal.output
+
+
+@pytest.mark.parametrize(("quiet", "animated"), [(True, True), (False, False)])
+def test_no_bar(quiet: bool, animated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "is_animated", lambda stream: animated)
+    with ImageProgress(3, quiet=quiet) as line:
+        line.done()
+        assert line.bar is None
+
+
+def test_bar_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "is_animated", lambda stream: True)
+    with ImageProgress(3, quiet=False) as line:
+        line.done()
+        line.done()
+        assert line.bar is not None
+        (task,) = line.bar.tasks
+        assert (task.completed, task.total) == (2, 3)
+        assert task.fields["speed"].endswith(" images/s")
