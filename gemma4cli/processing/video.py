@@ -119,7 +119,7 @@ class ClipPlan:
 
     @property
     def sound_seconds(self) -> float:
-        return sum(s.sound[1] - s.sound[0] for s in self.stretches if s.sound is not None)
+        return sum((s.sound[1] - s.sound[0] for s in self.stretches if s.sound is not None), 0.0)
 
     @property
     def soft_tokens(self) -> int:

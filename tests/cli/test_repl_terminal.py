@@ -185,6 +185,7 @@ def test_lines_are_edited() -> None:
         window.type("/ima\t")
         window.expect("ge")
         assert "/image needs a file" in window.ask("")
+        assert "/image needs a file" in window.ask("/ima\t")
         window.type("\x03")
         assert window.wait() == 0
 
