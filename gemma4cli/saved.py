@@ -16,7 +16,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -147,21 +147,6 @@ def save_copy(path: Path, conversation: Conversation, *, model: str) -> None:
     with _told(str(path)):
         media = _MediaFolder(path.with_name(f"{path.stem}.media"))
         _write_whole(path, {**conversation_data(conversation, media.keep), "model": model})
-
-
-def said(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """A chat's history as it was said: without the sound of clips that opening them brought."""
-    return tuple(_without_sound(message) for message in messages)
-
-
-def _without_sound(message: Message) -> Message:
-    clips = [part.source for part in message.parts if isinstance(part, VideoPart)]
-    parts = tuple(
-        part
-        for part in message.parts
-        if not (isinstance(part, AudioPart) and any(part.source is clip for clip in clips))
-    )
-    return message if len(parts) == len(message.parts) else replace(message, content=parts)
 
 
 def _read(path: Path) -> Conversation:

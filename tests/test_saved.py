@@ -19,9 +19,8 @@ from gemma4cli.messages import (
     Source,
     TextPart,
     ToolCall,
-    VideoPart,
 )
-from gemma4cli.saved import SavedConversation, check_name, list_saved, said, save_copy
+from gemma4cli.saved import SavedConversation, check_name, list_saved, save_copy
 
 SAMPLES = Path(__file__).parents[1] / "fixtures" / "samples"
 
@@ -217,11 +216,3 @@ def test_a_copy_is_a_conversation_file(tmp_path: Path, picture: Path) -> None:
     path = source_in(found).path
     assert path is not None and path.parent == tmp_path / "talk.media" and path.is_file()
     assert json.loads((tmp_path / "talk.json").read_text())["model"] == "tiny"
-
-
-def test_the_sound_of_a_clip_is_not_said_twice() -> None:
-    clip, sound = Source.of("clip.mp4"), Source.of("clip.mp4")
-    video, own = VideoPart(source=clip), AudioPart(source=sound)
-    text = TextPart(text="What is said?")
-    opened = Message(role="user", content=(video, text, own, AudioPart(source=clip)))
-    assert said([opened]) == (Message(role="user", content=(video, text, own)),)

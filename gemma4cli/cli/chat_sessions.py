@@ -15,7 +15,7 @@ from ..conversation import Conversation
 from ..errors import OptionError, SavedConversationError
 from ..messages import Message
 from ..options import GenerateOptions, MediaOptions
-from ..saved import SavedConversation, check_name, list_saved, said
+from ..saved import SavedConversation, check_name, list_saved
 from .exit_codes import ExitCode
 from .questions import can_ask, confirmed
 from .results import write_json
@@ -134,7 +134,7 @@ def _begun() -> SavedConversation | None:
 def conversation_of(chat: Chat, *, think: bool) -> Conversation:
     """A chat as a conversation file has it."""
     return Conversation(
-        messages=said(chat.history),
+        messages=chat.history,
         think=think,
         max_soft_tokens=chat.media.budget,
         video_max_frames=chat.media.video_max_frames,

@@ -12,7 +12,6 @@ from ..errors import ContextLengthError, Gemma4Error, MediaError
 from ..events import Event, Finished
 from ..messages import Message, Part, TextPart
 from ..options import GenerateOptions
-from ..saved import said
 from ..session import Chat
 from .chat_once import OneTurn
 from .chat_parts import (
@@ -138,7 +137,7 @@ class Repl:
 
     def rebuild(self, *, model: LoadedModel | None = None, system: str | None = None) -> None:
         """Put the conversation to another model, or under another system prompt."""
-        messages = said(self.chat.history)
+        messages = self.chat.history
         if system is not None:
             messages = tuple(message for message in messages if message.role != "system")
         chat = Chat(
