@@ -134,6 +134,7 @@ class Program:
 
     def __init__(self, arguments: tuple[str, ...], home: Path, recording: Recording) -> None:
         self._recording = recording
+        self._answered_from = len(recording.output)
         self._fd, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", ROWS, COLUMNS, 0, 0))
         self._process = subprocess.Popen(
@@ -151,9 +152,11 @@ class Program:
         """Type a line once there is a prompt, as a person does."""
         self._read_until_prompt()
         self._read_for(READING_SECONDS)
-        for key in f"{line}\r":
+        for key in line:
             os.write(self._fd, key.encode())
             self._read_for(KEY_SECONDS)
+        self._answered_from = len(self._recording.output)
+        os.write(self._fd, b"\r")
 
     def finish(self) -> None:
         while self._read(PATIENCE):
@@ -162,12 +165,13 @@ class Program:
         os.close(self._fd)
 
     def _read_until_prompt(self) -> None:
-        seen = b""
-        while PROMPT not in seen:
-            data = self._read(PATIENCE)
-            if not data:
-                raise RuntimeError(f"the program ended before it read a line: {seen!r}")
-            seen += data
+        while PROMPT not in self._answer():
+            if not self._read(PATIENCE):
+                raise RuntimeError(f"the program ended before it read a line: {self._answer()!r}")
+
+    def _answer(self) -> bytes:
+        """What came since the last line was sent; the prompt may be among it already."""
+        return b"".join(data for _, data in self._recording.output[self._answered_from :])
 
     def _read_for(self, seconds: float) -> None:
         end = time.monotonic() + seconds
