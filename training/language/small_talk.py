@@ -314,8 +314,6 @@ _FILLERS = {
     "year": ("1492", "1789", "1914", "1969", "1989", "2001", "2024"),
 }
 
-GREETINGS = TOPICS[0]
-
 
 def anything_else(rng: np.random.Generator) -> tuple[str, str]:
     """A question or task that is beyond the model, and how it says so."""

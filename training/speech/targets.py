@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import cache
 
 from training.words.sentence import word_alphabet
@@ -21,8 +20,3 @@ def phoneme_ids(phonemes: str) -> list[int]:
     """The ids of the letters of ``phonemes``; spaces and marks are left out."""
     ids = (PHONEMES.find(letter) for letter in phonemes)
     return [index + BLANK + 1 for index in ids if index >= 0]
-
-
-def words_of(ids: Iterable[int]) -> list[str]:
-    alphabet = word_alphabet()
-    return [alphabet[index - BLANK - 1] for index in ids]
