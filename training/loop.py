@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from .device import device
+from .muon import Muon
 from .processes import average_gradients, rank
 
 STATE = "state.pt"
@@ -41,6 +42,7 @@ class Loop:
 
     A run that was stopped goes on from the last saved step, so a batch has to be a function of its
     step number. ``steps`` of the schedule may be raised later: the rate is not part of the state.
+    ``matrices`` are learnt by Muon, everything else by AdamW.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Loop:
         modules: Mapping[str, nn.Module],
         schedule: Schedule,
         *,
+        matrices: Collection[nn.Parameter] = (),
         weight_decay: float = 0.01,
         save_every: int = 200,
         log_every: int = 25,
@@ -59,12 +62,19 @@ class Loop:
         self.save_every = save_every
         self.log_every = log_every
         parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
+        apart = {id(p) for p in matrices}
+        others = [p for p in parameters if id(p) not in apart]
         groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": [p for p in others if p.ndim > 1], "weight_decay": weight_decay},
+            {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0},
         ]
         self.parameters = parameters
-        self.optimizer = torch.optim.AdamW(groups, lr=schedule.peak, betas=(0.9, 0.98))
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(groups, lr=schedule.peak, betas=(0.9, 0.98))
+        ]
+        if matrices:
+            muon = Muon(matrices, lr=schedule.peak, weight_decay=weight_decay)
+            self.optimizers.append(muon)
         self.step = 0
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / STATE).exists():
@@ -80,10 +90,11 @@ class Loop:
             loss.backward()  # type: ignore[no-untyped-call]
             average_gradients(self.parameters)
             nn.utils.clip_grad_norm_(self.parameters, 1.0)
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.schedule.rate(self.step)
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
+            for optimizer in self.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = self.schedule.rate(self.step)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
             self.step += 1
             for name, value in {"loss": loss.item(), **numbers}.items():
                 sums[name] = sums.get(name, 0.0) + value
@@ -101,7 +112,7 @@ class Loop:
             return
         state = {
             "step": self.step,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "modules": {name: module.state_dict() for name, module in self.modules.items()},
         }
         partial = self.folder / (STATE + ".partial")
@@ -111,7 +122,8 @@ class Loop:
     def _restore(self) -> None:
         state = torch.load(self.folder / STATE, weights_only=True, map_location=device())
         self.step = state["step"]
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         for name, module in self.modules.items():
             module.load_state_dict(state["modules"][name])
 

@@ -160,13 +160,15 @@ def test_a_projected_token_is_nearest_to_the_word_that_its_head_names() -> None:
     assert (said.argmax(-1) == torch.arange(40)).float().mean() > 0.9
 
 
-def test_a_stopped_stage_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_muon", [False, True])
+def test_a_stopped_stage_goes_on_as_if_it_had_not_been(tmp_path: Path, by_muon: bool) -> None:
     def trained(folder: Path, stops: tuple[int, ...]) -> torch.Tensor:
         for steps in stops:
             torch.manual_seed(0)
             layer = torch.nn.Linear(4, 4)
             schedule = Schedule(steps=20, peak=1e-2, warmup=2)
-            loop = Loop(folder, {"layer": layer}, schedule, save_every=5)
+            matrices = [layer.weight] if by_muon else []
+            loop = Loop(folder, {"layer": layer}, schedule, matrices=matrices, save_every=5)
 
             def loss(step: int, layer=layer, steps=steps):
                 if step == steps:

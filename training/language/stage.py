@@ -19,6 +19,7 @@ from .. import tokenizer as tokenizers
 from ..architecture import tiny_config
 from ..device import device, half_precision, placed
 from ..loop import Loop, Schedule
+from ..muon import matrices_of
 from ..pictures import features as picture_features
 from ..seeds import generator
 from ..speech import audio_features
@@ -80,7 +81,12 @@ def train(work: Path, steps: int, *, speech_only: bool = False, start: Path | No
     padding = tokenizer.control_id("<pad>")
     for layer in model.text.layers:
         layer.compile(dynamic=True)
-    loop = Loop(work / FOLDER, {"model": model}, Schedule(steps=steps, peak=_PEAK))
+    loop = Loop(
+        work / FOLDER,
+        {"model": model},
+        Schedule(steps=steps, peak=_PEAK),
+        matrices=matrices_of(model.text.layers),
+    )
     share = _CONVERSATIONS // processes.count()
 
     def loss_of_step(step: int) -> tuple[torch.Tensor, Mapping[str, float]]:

@@ -20,6 +20,7 @@ from gemma4cli.processing.tokenizer import Tokenizer
 
 from ..device import half_precision
 from ..loop import Loop, Schedule
+from ..muon import matrices_of
 from ..pictures.heads import Heads, heads_loss
 from ..pictures.labels import IGNORED
 from ..seeds import generator
@@ -153,6 +154,7 @@ def train(folder: Path, steps: int) -> None:
         folder / FOLDER,
         {MODEL: model, "heads": heads, "frame head": frame_head},
         Schedule(steps=steps, peak=_PEAK, warmup=150, decay_from=0.6),
+        matrices=matrices_of(model.language_model.layers),
         save_every=250,
         log_every=50,
     )
