@@ -2,7 +2,7 @@
 
     python -m training.samples FOLDER
 
-The test suite measures the built-in model on it. FOLDER gets the media and ``cases.json``.
+The test suite measures the built-in model on it. FOLDER gets the media and ``tiny.json``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def write(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     cases = [_stored(case, folder) for make, count in _COUNTS.items() for case in make(count)]
     text = json.dumps(cases, indent=1, ensure_ascii=False)
-    (folder / "cases.json").write_text(text + "\n", "utf-8")
+    (folder / "tiny.json").write_text(text + "\n", "utf-8")
 
 
 def _stored(case: Case, folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint: a table of what is right, by task.
+"""Evaluate a checkpoint: tables of what is right, by task.
 
 python -m training.evaluation gemma4cli/builtin/tiny --count 100
 """
@@ -47,8 +47,9 @@ def main() -> None:
     model = gemma4cli.load(arguments.checkpoint, options=LoadOptions(dtype=arguments.dtype))
     rows: dict[str, Row] = {}
     for part in arguments.only or PARTS:
-        rows |= table(model, PARTS[part](arguments.count), shown=arguments.shown)
-    print(markdown(rows))
+        of_part = table(model, PARTS[part](arguments.count), shown=arguments.shown)
+        print(markdown(of_part), flush=True)
+        rows |= of_part
     if arguments.json:
         numbers = {name: asdict(row) for name, row in rows.items()}
         arguments.json.write_text(json.dumps(numbers, indent=2) + "\n")
