@@ -51,7 +51,7 @@ class SubsampleProjection(nn.Module):
 
     def __call__(self, features: mx.array, lengths: Sequence[int] = ()) -> mx.array:
         """``lengths``: see ``AudioTower``."""
-        x = self.layer0(features.astype(self.input_proj_linear.weight.dtype)[..., None])
+        x = self.layer0(features.astype(self.layer0.conv.weight.dtype)[..., None])
         if lengths:
             # A clip's last token reads one step behind its end, where a lone clip has zeros.
             ends = mx.array([_halved(length) for length in lengths])

@@ -22,12 +22,12 @@ from gemma4cli.engine.model import LoadedModel
 from gemma4cli.events import Finished
 from gemma4cli.options import GenerateOptions
 
-CASE = "image_70"
+PICTURE, CLIP = "image_70", "audio"
 GREEDY = GenerateOptions(max_tokens=4, temperature=0)
 
 
-def logits(model: LoadedModel) -> np.ndarray:
-    return np.array(logits_of(model, inputs_of(model, CASE)))
+def logits(model: LoadedModel, case: str = PICTURE) -> np.ndarray:
+    return np.array(logits_of(model, inputs_of(model, case)))
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,7 @@ def test_quantised_model_runs(
     out = logits(small)
     # What is left is the order in which numbers are added.
     np.testing.assert_allclose(out, logits(same), atol=2e-3)
+    np.testing.assert_allclose(logits(small, CLIP), logits(same, CLIP), atol=2e-3)
     assert np.std(out - float_logits) < share * np.std(float_logits)
     *_, last = stream_generate(small, "Say something.", options=GREEDY)
     assert isinstance(last, Finished)
