@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 
@@ -29,18 +29,18 @@ def _has_bfloat16_products() -> bool:
     return device().type == "cuda" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def placed(batch: T) -> T:
-    """A batch, a frozen dataclass, with its tensors on the device."""
-    return replace(batch, **{f.name: _moved(getattr(batch, f.name)) for f in fields(batch)})  # type: ignore[type-var, arg-type]
-
-
-def _moved(value: Any) -> Any:
+def placed(value: T) -> T:
+    """A tensor on the device, or a frozen dataclass, dict or tuple with its tensors there."""
+    moved: Any = value
     match value:
         case torch.Tensor():
-            return value.to(device())
+            moved = value.to(device())
         case dict():
-            return {name: _moved(each) for name, each in value.items()}
+            moved = {name: placed(each) for name, each in value.items()}
         case tuple():
-            return tuple(map(_moved, value))
-        case _:
-            return value
+            moved = tuple(map(placed, value))
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            moved = replace(
+                value, **{f.name: placed(getattr(value, f.name)) for f in fields(value)}
+            )
+    return cast(T, moved)

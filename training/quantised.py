@@ -12,7 +12,6 @@ from pathlib import Path
 
 import mlx.core as mx
 
-
 _WEIGHTS = "model.safetensors"
 _GROUP = 32
 """The largest size of a group that divides every matrix of the built-in models."""

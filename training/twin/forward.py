@@ -70,7 +70,7 @@ def run(model: Gemma4UnifiedModel, batch: Batch, *, middle: int) -> Outputs:
         hidden = _put(hidden, batch.image, seen.pooler_output)
     if len(batch.frames):
         hidden = _put(hidden, batch.audio, model.embed_audio(batch.frames))
-    positions = torch.arange(batch.ids.shape[1]).unsqueeze(0)
+    positions = torch.arange(batch.ids.shape[1], device=batch.ids.device).unsqueeze(0)
     masks = attention_masks(batch.blocks, config.sliding_window)
     rotary = {kind: text.rotary_emb(hidden, positions, kind) for kind in masks}
     looked_at = hidden
@@ -105,7 +105,7 @@ def attention_masks(blocks: torch.Tensor, window: int) -> dict[str, torch.Tensor
 
     Tokens of one image see each other on sliding layers, inside the window; full layers are causal.
     """
-    steps = torch.arange(blocks.shape[1])
+    steps = torch.arange(blocks.shape[1], device=blocks.device)
     distance = steps.unsqueeze(-1) - steps.unsqueeze(-2)
     causal = (distance >= 0).unsqueeze(0)
     same = (blocks.unsqueeze(-1) == blocks.unsqueeze(-2)) & (blocks != NO_BLOCK).unsqueeze(-1)

@@ -1,7 +1,7 @@
 """The stage that trains the twin, all of it at once.
 
 python -m training.twin.digits WORK
-python -m training.twin.train WORK --steps 5000
+torchrun --nproc-per-node 2 -m training.twin.train WORK --steps 5000
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from transformers import Gemma4UnifiedModel
 
 from gemma4cli.processing.tokenizer import Tokenizer
 
-from ..device import half_precision
+from .. import processes
+from ..device import half_precision, placed
 from ..loop import Loop, Schedule
 from ..muon import matrices_of
 from ..pictures.heads import Heads, heads_loss
@@ -30,6 +31,7 @@ from . import digits
 from .architecture import HIDDEN, twin_config
 from .batches import (
     Example,
+    Heard,
     clip_example,
     collate,
     crowded_example,
@@ -48,8 +50,8 @@ _PEAK = 2e-3
 _MIDDLE = 4
 """Layers below the heads that teach soft tokens what they are."""
 _HEAD_WEIGHT = {"picture": 0.2, "frame": 0.4}
-_PICTURES, _CLIPS, _TALKS = 12, 8, 2
-"""Conversations in a batch."""
+_BATCH = (12, 8, 2)
+"""Conversations in a step, of all processes together: pictures, clips, small talk."""
 _CURRICULUM: tuple[tuple[float, dict[Sort, float]], ...] = (
     (0.0, {"dense": 0.9, "objects": 0.1}),
     (0.12, {"dense": 0.2, "plain": 0.1, "colorless": 0.05, "objects": 0.55, "count": 0.1}),
@@ -95,11 +97,13 @@ def new_model(vocabulary: int) -> Gemma4UnifiedModel:
 
 
 def examples(step: int, steps: int, material: Material) -> list[Example]:
-    rng = generator("twin", "train", step)
+    """What this process learns from in a step; all of them together have a batch."""
+    rng = generator("twin", "train", step, processes.rank())
+    pictures, clips, talks = (many // processes.count() for many in _BATCH)
     progress = step / steps
     shares = [shares for start, shares in _CURRICULUM if progress >= start][-1]
     sorts = list(shares)
-    chosen = rng.choice(len(sorts), _PICTURES, p=list(shares.values()))
+    chosen = rng.choice(len(sorts), pictures, p=list(shares.values()))
     most = 1 if progress < _SINGLE_DIGITS_UNTIL else digits.LONGEST_ROW
     fluent = 0.0 if progress < _APART_UNTIL else 0.5
     return [
@@ -108,9 +112,9 @@ def examples(step: int, steps: int, material: Material) -> list[Example]:
             clip_example(
                 rng, digits.clip(rng, material.stock, most=most, fluent=fluent), material.tokenizer
             )
-            for _ in range(_CLIPS)
+            for _ in range(clips)
         ),
-        *(talk_example(rng, material.tokenizer) for _ in range(_TALKS)),
+        *(talk_example(rng, material.tokenizer) for _ in range(talks)),
     ]
 
 
@@ -124,13 +128,13 @@ def run_examples(
     model: Gemma4UnifiedModel, given: list[Example]
 ) -> tuple[Outputs, torch.Tensor, dict[str, float]]:
     """Outputs, the answers' loss, and how many of the answers' tokens are right."""
-    batch = collate(given)
+    batch = placed(collate(given))
     with half_precision():
         outputs = run(model, batch, middle=_MIDDLE)
     loss = nn.functional.cross_entropy(outputs.logits, batch.targets)
     right = (outputs.logits.argmax(-1) == batch.targets).float()
-    heard = batch.answers.rows >= _PICTURES
-    heard &= batch.answers.rows < _PICTURES + _CLIPS
+    of_clips = placed(torch.tensor([isinstance(each.medium, Heard) for each in given]))
+    heard = of_clips[batch.answers.rows]
     numbers = {
         "answers": loss.item(),
         "right": right[~heard].mean().item(),
@@ -162,8 +166,8 @@ def train(folder: Path, steps: int) -> None:
     def loss_of_step(step: int) -> tuple[torch.Tensor, Mapping[str, float]]:
         given = examples(step, steps, material)
         outputs, loss, numbers = run_examples(model, given)
-        of_heads, each = heads_loss(heads(outputs.image.float()), picture_labels(given))
-        classes = frame_labels(given)
+        of_heads, each = heads_loss(heads(outputs.image.float()), placed(picture_labels(given)))
+        classes = placed(frame_labels(given))
         guesses = frame_head(outputs.audio.float())
         of_frames = nn.functional.cross_entropy(guesses, classes, ignore_index=IGNORED)
         known = classes != IGNORED
@@ -184,6 +188,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5000)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    processes.join()
     train(arguments.work, arguments.steps)
 
 

@@ -1,0 +1,78 @@
+"""Cases that the reference implementation has answered, with their media."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gemma4cli.engine.model import LoadedModel
+from training.evaluation.cases import Case, answer_of, mistakes
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """A case, its files, and what the reference implementation answers."""
+
+    case: Case
+    files: tuple[str, ...]
+    reference: str
+
+    def __str__(self) -> str:
+        stems = [Path(name).stem for name in self.files]
+        return "+".join([*stems, self.case.prompt[:40]]).replace("\n", " ")
+
+
+def answered(file: Path) -> list[Answered]:
+    """The cases of a file that ``fixtures/record_answers.py`` has completed."""
+
+    def media(names: list[str]) -> tuple[bytes, ...]:
+        return tuple((file.parent / name).read_bytes() for name in names)
+
+    return [
+        Answered(
+            case=Case(
+                row=raw.get("row", "sample"),
+                prompt=raw["prompt"],
+                answer=raw["answer"],
+                score=raw.get("score", "exact"),
+                images=media(raw["images"]),
+                clips=media(raw["audio"]),
+                videos=media(raw["videos"]),
+                budget=raw["budget"],
+                before=tuple(raw["before"]),
+            ),
+            files=(*raw["images"], *raw["audio"], *raw["videos"]),
+            reference=raw["reference_text"],
+        )
+        for raw in json.loads(file.read_bytes())
+    ]
+
+
+@dataclass
+class Asked:
+    """A model whose answers are kept, so that each case is asked for once."""
+
+    model: LoadedModel
+    known: dict[Answered, str] = field(default_factory=dict)
+
+    def answer(self, each: Answered) -> str:
+        if each not in self.known:
+            self.known[each] = answer_of(self.model, each.case)
+        return self.known[each]
+
+    def right_shares(self, cases: list[Answered]) -> dict[str, float]:
+        """Of each group of cases the share of words, events or answers that is right.
+
+        A group is what stands before the colon of a case's row.
+        """
+        wrong: dict[str, int] = {}
+        total: dict[str, int] = {}
+        for each in cases:
+            group = each.case.row.split(":")[0]
+            mistaken, of = mistakes(each.case, self.answer(each))
+            wrong[group] = wrong.get(group, 0) + mistaken
+            total[group] = total.get(group, 0) + of
+        return {group: 1 - wrong[group] / total[group] for group in total}
