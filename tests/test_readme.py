@@ -43,7 +43,7 @@ def test_python_example(
     monkeypatch.chdir(ROOT)
     (code,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     exec(compile(code, "README.md", "exec"), {})
-    assert capsys.readouterr().out.count("tiny demo model") == 1
+    assert capsys.readouterr().out.count("I can name coloured shapes") == 1
 
 
 def test_stays_short() -> None:

@@ -21,7 +21,7 @@ def test_list() -> None:
     head, line = result.stdout.splitlines()
     assert head.split() == ["NAME", "SIZE", "MEMORY", "FITS", "FROM"]
     assert line.startswith("tiny ") and line.endswith("built in")
-    assert line.split()[1:3] == ["7.2", "MB"] and line.split()[5] == "yes"
+    assert line.split()[1:3] == ["9.2", "MB"] and line.split()[5] == "yes"
 
 
 def test_list_says_how_it_estimates() -> None:

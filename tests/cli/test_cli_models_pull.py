@@ -111,7 +111,7 @@ def test_removed_model_is_gone(hub: FakeHub) -> None:
     g4("models", "pull", REPO, "--yes")
     result = g4("models", "rm", REPO, "--yes")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert f"{REPO} was deleted; 7." in result.stderr and "MB are free again" in result.stderr
+    assert f"{REPO} was deleted; 9." in result.stderr and "MB are free again" in result.stderr
     assert [entry.name for entry in api.list_models()] == ["tiny"]
 
 

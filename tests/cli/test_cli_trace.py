@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from cli_runs import assert_fails, sample, tiny_g4
 
-VOCABULARY, WIDTH = 1272, 128
+VOCABULARY, WIDTH = 2048, 128
 
 
 def write_talk(*parts: dict[str, str], path: str = "talk.json") -> str:

@@ -12,7 +12,7 @@ from transformers.models.gemma4.modeling_gemma4 import Gemma4AudioModel, Gemma4V
 from training.architecture import audio_config, vision_config
 from training.start import start_from, weights_of
 
-START = Path(__file__).parents[2] / "training" / "start"
+START = Path(__file__).parents[2] / "gemma4cli" / "builtin" / "tiny"
 AUDIO, VISION = "model.audio_tower.", "model.vision_tower."
 
 

@@ -19,6 +19,7 @@ from training.pictures.labels import IGNORED
 from training.seeds import generator
 from training.special_tokens import ID_OF
 from training.tokenizer import FILE as TOKENIZER
+from training.tokenizer import VOCABULARY
 from training.twin import digits, train
 from training.twin.architecture import SAMPLES_PER_TOKEN, twin_config
 from training.twin.batches import (
@@ -40,7 +41,6 @@ from training.twin.scenes import COLORLESS, HUES, scene
 from training.twin.train import new_model
 
 BUILTIN = Path(gemma4cli.__file__).parent / "builtin" / "tiny"
-VOCABULARY = 1272
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +200,6 @@ def test_two_steps_make_a_checkpoint_that_g4_runs(
 ) -> None:
     """From the stock of voices to answers, and to answers of the causal copy."""
     monkeypatch.setattr(torch._dynamo.config, "disable", True)
-    monkeypatch.setattr(train, "VOCABULARY", VOCABULARY)
     (tmp_path / TOKENIZER).parent.mkdir()
     (tmp_path / TOKENIZER).write_bytes((BUILTIN / "tokenizer.json").read_bytes())
     for held_out in (False, True):

@@ -25,12 +25,12 @@ from .sources import Clips, Pictures, Tokens, choice, one
 
 LANGUAGE_NAMES = {"en": "English", "de": "German"}
 _SPEECH = {
-    "sentence": 0.25,
-    "sentences": 0.22,
-    "cut": 0.08,
-    "random words": 0.25,
-    "numbers": 0.06,
-    "german": 0.07,
+    "sentence": 0.17,
+    "sentences": 0.24,
+    "cut": 0.15,
+    "random words": 0.27,
+    "numbers": 0.05,
+    "german": 0.05,
     "german sentences": 0.03,
     "no words": 0.04,
 }
