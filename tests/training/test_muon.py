@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
 from training.muon import Muon, matrices_of, orthogonal
 
