@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gemma4cli.engine.model import LoadedModel
-from training.evaluation.cases import Case, answer_of, mistakes
+from training.evaluation.cases import Case, Row, answer_of
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -68,11 +68,8 @@ class Asked:
 
         A group is what stands before the colon of a case's row.
         """
-        wrong: dict[str, int] = {}
-        total: dict[str, int] = {}
+        groups: dict[str, Row] = {}
         for each in cases:
-            group = each.case.row.split(":")[0]
-            mistaken, of = mistakes(each.case, self.answer(each))
-            wrong[group] = wrong.get(group, 0) + mistaken
-            total[group] = total.get(group, 0) + of
-        return {group: 1 - wrong[group] / total[group] for group in total}
+            group = groups.setdefault(each.case.row.split(":")[0], Row())
+            group.add(each.case, self.answer(each))
+        return {name: 1 - row.wrong / row.total for name, row in groups.items()}

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from answered import FIXTURES, Answered, Asked, answered
+from quantised_checkpoints import Kind, quantise_checkpoint
 
 import gemma4cli
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.options import LoadOptions
-from training.quantised import quantise
 
 TINY = answered(FIXTURES / "held_out" / "tiny.json")
 QUICK = [each for each in TINY if each.case.budget is None]
@@ -53,6 +53,7 @@ def test_as_much_is_right_as_documented(asked: Asked) -> None:
 
 @pytest.mark.parametrize("bits", QUANTISED_FLOORS)
 def test_few_bits_cost_as_much_as_documented(bits: int, tiny: LoadedModel, tmp_path: Path) -> None:
-    quantise(tiny.folder, tmp_path, bits)
-    shares = Asked(gemma4cli.load(str(tmp_path))).right_shares(QUICK[::2])
+    kind = Kind(mode="affine", bits=bits, group=32)
+    small, *_ = quantise_checkpoint(tiny, tmp_path, lambda path: kind, kind)
+    shares = Asked(small).right_shares(QUICK[::2])
     assert sum(shares.values()) / len(shares) >= QUANTISED_FLOORS[bits]

@@ -46,6 +46,13 @@ class Row:
     whole: int = 0
     cases: int = 0
 
+    def add(self, case: Case, answer: str) -> None:
+        wrong, total = mistakes(case, answer)
+        self.wrong += wrong
+        self.total += total
+        self.whole += answer == case.answer
+        self.cases += 1
+
 
 def answer_of(model: LoadedModel, case: Case) -> str:
     """What g4 prints."""
@@ -58,14 +65,14 @@ def answer_of(model: LoadedModel, case: Case) -> str:
             audio=case.clips,
             videos=case.videos,
             media=media,
-        ).strip()
+        )
     chat = Chat(model, media=media)
     content = content_of(case.before[0], images=case.images, audio=case.clips, videos=case.videos)
     for said in (content, *case.before[1:]):
         for _ in chat.send(said):
             pass
     events = chat.send(case.prompt)
-    return "".join(event.text for event in events if isinstance(event, TextDelta)).strip()
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
 def mistakes(case: Case, answer: str) -> tuple[int, int]:
@@ -89,11 +96,7 @@ def table(model: LoadedModel, cases: Iterable[Case], *, shown: int) -> dict[str,
     for case in cases:
         answer = answer_of(model, case)
         row = rows.setdefault(case.row, Row())
-        wrong, total = mistakes(case, answer)
         if answer != case.answer and row.cases - row.whole < shown:
             print(f"  {case.row}: {case.answer!r} but {answer!r}", flush=True)
-        row.wrong += wrong
-        row.total += total
-        row.whole += answer == case.answer
-        row.cases += 1
+        row.add(case, answer)
     return rows
