@@ -15,6 +15,7 @@ from transformers.models.gemma4.modeling_gemma4 import Gemma4VisionModel
 from ..architecture import vision_config
 from ..device import half_precision, placed
 from ..loop import Loop, Schedule
+from ..muon import matrices_of
 from ..seeds import generator
 from ..start import start_from
 from .batches import Batch, batch
@@ -35,12 +36,12 @@ _CURRICULUM: tuple[tuple[float, dict[Kind, float]], ...] = (
     (
         _DENSE_UNTIL,
         {
-            "dense": 0.04,
-            "page": 0.12,
-            "objects": 0.12,
-            "count": 0.24,
-            "groups": 0.22,
-            "text": 0.24,
+            "dense": 0.03,
+            "page": 0.14,
+            "objects": 0.09,
+            "count": 0.18,
+            "groups": 0.26,
+            "text": 0.28,
             "plain": 0.02,
         },
     ),
@@ -95,6 +96,7 @@ def train(folder: Path, steps: int, held_out_every: int, start: Path | None = No
         folder,
         {"tower": model, "heads": heads},
         Schedule(steps=steps, peak=_PEAK, warmup=100),
+        matrices=matrices_of(model.encoder.layers),
         save_every=100,
     )
 

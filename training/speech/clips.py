@@ -6,7 +6,7 @@ speech cut within a word. So there are clips of both.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +22,14 @@ from .voices import Voice, voice
 FloatArray = npt.NDArray[np.float32]
 
 SHARES = {
-    "sentence": 0.26,
-    "sentences": 0.15,
-    "cut": 0.07,
-    "random words": 0.30,
-    "numbers": 0.06,
-    "german": 0.09,
+    "sentence": 0.20,
+    "sentences": 0.18,
+    "cut": 0.13,
+    "random words": 0.28,
+    "numbers": 0.05,
+    "german": 0.08,
     "german sentences": 0.04,
-    "no words": 0.03,
+    "no words": 0.04,
 }
 MOST_TOKENS = 250
 """Of 40 ms: what the built-in models hear at once."""
@@ -40,6 +40,21 @@ _SHORTEST_SOUND = 800
 _SHORTEST_CUT = 2.0
 _CUT_TOLERANCE = 0.03
 """Seconds that may be missing of a word that counts as heard."""
+_SEVERAL_VOICES = {"sentences": 0.3, "german sentences": 0.3, "cut": 0.5}
+"""How often each sentence of a clip has a voice, and a loudness, of its own."""
+_SOUND_IN_PAUSES = 0.3
+_TUNES = 0.4
+"""How often a sound without words is a tune; the other kinds share the rest."""
+_LONGEST_PAUSES = {0.8: 0.55, 2.0: 0.3, 5.0: 0.15}
+"""Seconds, and how often."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Spoken:
+    """A sentence, or what is left of one, and who says it."""
+
+    said: Sentence
+    who: Voice
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,25 +123,37 @@ def clip(set_name: str, index: int) -> Clip:
             phonemes="",
             kind=kind,
         )
-    who = voice(rng, language, held_out=recipe.held_out_voices)
+    count = int(rng.integers(3, 7)) if kind == "cut" else _how_many(rng, kind)
+    voices = _voices(rng, kind, language, count, held_out=recipe.held_out_voices)
     if kind == "cut":
-        sentences, samples = _cut(rng, who, recipe.held_out)
+        told, samples = _cut(rng, voices, recipe.held_out)
     else:
-        said = [_said(rng, kind, language, recipe.held_out) for _ in range(_how_many(rng, kind))]
-        sentences, samples = _with_pauses(rng, said, [_utterance(each, who) for each in said])
+        spoken = [
+            _Spoken(said=_said(rng, kind, language, recipe.held_out), who=who) for who in voices
+        ]
+        told, samples = _with_pauses(rng, spoken)
     if rng.random() < 0.25:
         samples = band_limited(rng, samples)
     samples = leveled(samples, float(rng.uniform(1, 20)))
     if rng.random() < recipe.noisy:
-        samples = _in_noise(rng, samples, recipe, who)
+        samples = _in_noise(rng, samples, recipe, language)
     return Clip(
         samples=np.clip(samples, -1.0, 1.0),
-        sentences=sentences,
+        sentences=tuple(each.said for each in told),
         language=language,
-        voice=who.name,
-        phonemes=" ".join(espeak().phonemes(" ".join(s.spoken), who) for s in sentences),
+        voice=voices[0].name,
+        phonemes=" ".join(espeak().phonemes(" ".join(each.said.spoken), each.who) for each in told),
         kind=kind,
     )
+
+
+def _voices(
+    rng: np.random.Generator, kind: str, language: str, count: int, *, held_out: bool
+) -> list[Voice]:
+    """One for each sentence of a clip."""
+    if rng.random() < _SEVERAL_VOICES.get(kind, 0.0):
+        return [voice(rng, language, held_out=held_out) for _ in range(count)]
+    return [voice(rng, language, held_out=held_out)] * count
 
 
 def _how_many(rng: np.random.Generator, kind: str) -> int:
@@ -149,32 +176,45 @@ def _said(rng: np.random.Generator, kind: str, language: str, held_out: bool) ->
             return said
 
 
-def _utterance(said: Sentence, who: Voice) -> Utterance:
-    return espeak().utterance(" ".join(said.spoken), who)
+def _utterances(rng: np.random.Generator, spoken: list[_Spoken]) -> list[Utterance]:
+    """Different voices are of different loudness, too."""
+    heard = [espeak().utterance(" ".join(each.said.spoken), each.who) for each in spoken]
+    if all(each.who is spoken[0].who for each in spoken):
+        return heard
+    return [
+        replace(each, samples=leveled(each.samples, float(rng.uniform(1, 14)))) for each in heard
+    ]
+
+
+def _wordless(rng: np.random.Generator) -> str:
+    if rng.random() < _TUNES:
+        return "tune"
+    return WORDLESS[int(rng.integers(len(WORDLESS)))]
 
 
 def _with_pauses(
-    rng: np.random.Generator, said: list[Sentence], spoken: list[Utterance]
-) -> tuple[tuple[Sentence, ...], FloatArray]:
+    rng: np.random.Generator, spoken: list[_Spoken]
+) -> tuple[list[_Spoken], FloatArray]:
     """The sentences one after the other, as many as fit, and pauses before, between and after.
 
     In the pauses of some clips there is a sound.
     """
-    power = max(float(np.sqrt(np.mean(each.samples**2))) for each in spoken)
-    kind = WORDLESS[int(rng.integers(len(WORDLESS)))] if rng.random() < 0.2 else ""
+    heard = _utterances(rng, spoken)
+    power = max(float(np.sqrt(np.mean(each.samples**2))) for each in heard)
+    kind = _wordless(rng) if rng.random() < _SOUND_IN_PAUSES else ""
     loud = power * 10 ** (-float(rng.uniform(0, 30)) / 20)
-    longest = 2.0 if rng.random() < 0.4 else 0.8
-    pieces = [_pause(rng, float(rng.uniform(0.02, 0.4)), kind, loud)]
+    longest = float(rng.choice(list(_LONGEST_PAUSES), p=list(_LONGEST_PAUSES.values())))
+    pieces = [_pause(rng, float(rng.uniform(0.02, min(1.0, longest))), kind, loud)]
     length = len(pieces[0])
-    told: list[Sentence] = []
-    for sentence_, each in zip(said, spoken, strict=True):
+    told: list[_Spoken] = []
+    for one, each in zip(spoken, heard, strict=True):
         if told and length + len(each.samples) > (LONGEST_CLIP - 0.5) * SAMPLE_RATE:
             break
-        told.append(sentence_)
+        told.append(one)
         pieces += [each.samples, _pause(rng, float(rng.uniform(0.15, longest)), kind, loud)]
         length += len(pieces[-2]) + len(pieces[-1])
     whole = np.concatenate(pieces)[: int(LONGEST_CLIP * SAMPLE_RATE)]
-    return tuple(told), whole
+    return told, whole
 
 
 def _pause(rng: np.random.Generator, seconds: float, kind: str, loud: float) -> FloatArray:
@@ -185,44 +225,52 @@ def _pause(rng: np.random.Generator, seconds: float, kind: str, loud: float) -> 
 
 
 def _cut(
-    rng: np.random.Generator, who: Voice, held_out: bool
-) -> tuple[tuple[Sentence, ...], FloatArray]:
+    rng: np.random.Generator, voices: list[Voice], held_out: bool
+) -> tuple[list[_Spoken], FloatArray]:
     """A window of unbroken speech; words of which a part is missing are not told."""
-    words: list[tuple[str, int, int]] = []
+    spoken = [_Spoken(said=_plainly_said(rng, held_out), who=who) for who in voices]
     parts: list[FloatArray] = []
+    spans: list[list[tuple[str, int, int]]] = []
     length = 0
-    for _ in range(int(rng.integers(3, 7))):
-        said = _said(rng, "sentence", "en", held_out)
-        while said.written != " ".join(said.spoken):
-            said = _said(rng, "sentence", "en", held_out)
-        heard = _utterance(said, who)
+    for one, heard in zip(spoken, _utterances(rng, spoken), strict=True):
         bounds = (*heard.words, len(heard.samples))
-        words += [
-            # Words that are joined end together.
-            (word, length + begin, length + min(b for b in bounds if b > begin))
-            for word, begin in zip(said.spoken, heard.words, strict=True)
-        ]
+        spans.append(
+            [
+                # Words that are joined end together.
+                (word, length + begin, length + min(b for b in bounds if b > begin))
+                for word, begin in zip(one.said.spoken, heard.words, strict=True)
+            ]
+        )
         gap = np.zeros(int(float(rng.uniform(0, 0.15)) * SAMPLE_RATE), np.float32)
         parts += [heard.samples, gap]
         length += len(heard.samples) + len(gap)
-    whole = np.concatenate(parts)
     window = min(length, int(float(rng.uniform(_SHORTEST_CUT, LONGEST_CLIP)) * SAMPLE_RATE))
     begin = int(rng.integers(0, length - window + 1)) if rng.random() < 0.75 else 0
     end = begin + window
     slack = int(_CUT_TOLERANCE * SAMPLE_RATE)
-    told = tuple(w for w, start, stop in words if start >= begin - slack and stop <= end + slack)
-    text = " ".join(told)
-    one = Sentence(spoken=told, written=text, language="en", english=text)
-    return ((one,) if told else ()), whole[begin:end]
+    told: list[_Spoken] = []
+    for one, words in zip(spoken, spans, strict=True):
+        whole = tuple(w for w, b, e in words if b >= begin - slack and e <= end + slack)
+        text = " ".join(whole)
+        left = Sentence(spoken=whole, written=text, language="en", english=text)
+        told += [replace(one, said=left)] if whole else []
+    return told, np.concatenate(parts)[begin:end]
+
+
+def _plainly_said(rng: np.random.Generator, held_out: bool) -> Sentence:
+    """A sentence that is written as it is spoken: without digits."""
+    while True:
+        said = _said(rng, "sentence", "en", held_out)
+        if said.written == " ".join(said.spoken):
+            return said
 
 
 def _in_noise(
-    rng: np.random.Generator, samples: FloatArray, recipe: Recipe, who: Voice
+    rng: np.random.Generator, samples: FloatArray, recipe: Recipe, language: str
 ) -> FloatArray:
     kind = KINDS[int(rng.integers(len(KINDS)))]
     others = []
     if kind == "babble":
-        language = "de" if who.name.startswith("de") else "en"
         for _ in range(5):
             text = " ".join(random_words(rng, language, 8).spoken)
             others.append(espeak().samples(text, voice(rng, language)))
@@ -236,5 +284,4 @@ def _without_words(rng: np.random.Generator) -> FloatArray:
     length = int(rng.uniform(0.5, 8.0) * SAMPLE_RATE)
     if rng.random() < 0.3:
         return np.zeros(length, np.float32)
-    kind = WORDLESS[int(rng.integers(len(WORDLESS)))]
-    return leveled(noise(rng, kind, length), float(rng.uniform(3, 50)))
+    return leveled(noise(rng, _wordless(rng), length), float(rng.uniform(3, 50)))
