@@ -25,9 +25,9 @@ from .sources import Clips, Pictures, Tokens, choice, one
 
 LANGUAGE_NAMES = {"en": "English", "de": "German"}
 _SPEECH = {
-    "sentence": 0.17,
-    "sentences": 0.24,
-    "cut": 0.15,
+    "sentence": 0.13,
+    "sentences": 0.25,
+    "cut": 0.19,
     "random words": 0.27,
     "numbers": 0.05,
     "german": 0.05,

@@ -31,7 +31,7 @@ from .vision_tower import FOLDER as TOWER
 PICTURES = "picture_features"
 STILLS = "still_features"
 
-_BUDGETS = {70: 0.80, 140: 0.10, 280: 0.08, 560: 0.015, 1120: 0.005}
+_BUDGETS = {70: 0.66, 140: 0.16, 280: 0.13, 560: 0.04, 1120: 0.01}
 _STILL_BUDGET = 70
 _SHARD = 500
 _BATCH_TOKENS = 560
