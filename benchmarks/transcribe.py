@@ -40,6 +40,8 @@ from training.speech.voices import voice
 from training.words.sentence import is_held_out, sentence
 
 FORMATS = ("flac", "mp3", "opus", "m4a", "mp4")
+_KIND_SECONDS = 300.0
+_FORMAT_SECONDS = 120.0
 _AUDIBLE = 0.01
 _REST_SECONDS = 0.3
 
@@ -137,8 +139,8 @@ def texts(model: LoadedModel, files: Sequence[Path], batch: int | None = None) -
 def joints(model: LoadedModel, folder: Path, seconds: Sequence[float]) -> list[dict[str, object]]:
     """Each long recording's rate beside that of its sentences one by one."""
     cases = [("silence", length, "wav") for length in seconds]
-    cases += [(kind, 60.0, "wav") for kind in ("noise", "tones", "noisy", "unbroken")]
-    cases += [("silence", 60.0, suffix) for suffix in FORMATS]
+    cases += [(kind, _KIND_SECONDS, "wav") for kind in ("noise", "tones", "noisy", "unbroken")]
+    cases += [("silence", _FORMAT_SECONDS, suffix) for suffix in FORMATS]
     rows: list[dict[str, object]] = []
     for kind, length, suffix in cases:
         samples, numbers = joined(length, kind)

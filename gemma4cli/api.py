@@ -257,6 +257,13 @@ def cache_folder() -> Path:
     return folder()
 
 
+def builtin_models() -> list[str]:
+    """Names of the models that ship inside the package."""
+    from .engine.catalog import BUILTIN
+
+    return list(BUILTIN)
+
+
 def cached_repos() -> list[str]:
     """Hub ids of the Gemma 4 models in the cache; quick enough to be asked at a key press."""
     from .engine.hub import cached_repos as repos

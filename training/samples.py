@@ -2,7 +2,8 @@
 
     python -m training.samples FOLDER
 
-The test suite measures the built-in model on it. FOLDER gets the media and ``tiny.json``.
+The test suite measures the built-in models on it. FOLDER gets the media, and a list of cases for
+each of the models, ``tiny.json`` and ``tiny-unified.json``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import argparse
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +20,39 @@ from PIL import Image
 
 from .evaluation import pictures, speech, talk, videos
 from .evaluation.cases import Case
+from .twin import battery, digits
 
 _LARGEST_PICTURE = 40_000
 """Bytes of a PNG file; noise packs badly, and what is larger becomes a JPEG file."""
 _QUALITY = 90
-_COUNTS: dict[Callable[[int], Iterator[Case]], int] = {
-    speech.cases: 5,
-    pictures.cases: 3,
-    videos.cases: 4,
-    talk.cases: 8,
-}
+_VOICES = 8
+"""That say digits."""
+
+
+def _tiny() -> Iterator[Case]:
+    yield from speech.cases(5)
+    yield from pictures.cases(3)
+    yield from videos.cases(4)
+    yield from talk.cases(8)
+
+
+def _unified() -> Iterator[Case]:
+    yield from battery.plain_cases(2)
+    yield from battery.scene_cases("objects", 8)
+    yield from battery.scene_cases("count", 4)
+    yield from battery.digit_cases(digits.record(_VOICES, held_out=True), 5)
 
 
 def write(folder: Path) -> None:
-    """The media of all cases, each once, and the list of cases."""
+    """The media of all cases, each once, and the lists of cases."""
     folder.mkdir(parents=True, exist_ok=True)
-    cases = [_stored(case, folder) for make, count in _COUNTS.items() for case in make(count)]
-    text = json.dumps(cases, indent=1, ensure_ascii=False)
-    (folder / "tiny.json").write_text(text + "\n", "utf-8")
+    _write_list(folder, "tiny.json", _tiny())
+    _write_list(folder, "tiny-unified.json", _unified())
+
+
+def _write_list(folder: Path, name: str, cases: Iterable[Case]) -> None:
+    text = json.dumps([_stored(case, folder) for case in cases], indent=1, ensure_ascii=False)
+    (folder / name).write_text(text + "\n", "utf-8")
 
 
 def _stored(case: Case, folder: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def model_names(incomplete: str) -> Words:
     """Aliases of published models, then what is in the cache under another name."""
     cached = set(api.cached_repos())
     published = api.published_models()
-    names = {"tiny": "built in"} | {
+    names = dict.fromkeys(api.builtin_models(), "built in") | {
         name: entry.repo if entry.repo in cached else f"{entry.repo}, {entry.gigabytes:.1f} GB"
         for name, entry in published.items()
     }

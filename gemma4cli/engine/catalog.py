@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-BUILTIN = {"tiny": Path(__file__).parent.parent / "builtin" / "tiny"}
+_INSIDE = Path(__file__).parent.parent / "builtin"
+BUILTIN = {name: _INSIDE / name for name in ("tiny", "tiny-unified")}
 """Models that ship inside the package."""
 
 

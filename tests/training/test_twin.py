@@ -213,20 +213,20 @@ def test_two_steps_make_a_checkpoint_that_g4_runs(
     assert loaded.network.config.unified
     assert loaded.network.config.text.vision_blocks
     assert not causal.network.config.text.vision_blocks
-    cases = [next(scene_cases("objects", 1)), next(digit_cases(tmp_path, 1))]
+    cases = [next(scene_cases("objects", 1)), next(digit_cases(stock_of_tones(), 1))]
     for case in cases:
         assert isinstance(answer_of(loaded, case), str)
 
 
 def test_both_masks_stand_side_by_side() -> None:
     vision = {
-        "plain red": Row(wrong=1, total=4, whole=3, cases=4),
+        "plain: red": Row(wrong=1, total=4, whole=3, cases=4),
         "digits: one": Row(wrong=2, total=9, whole=3, cases=5),
     }
-    causal = {"plain red": Row(wrong=3, total=4, whole=1, cases=4)}
+    causal = {"plain: red": Row(wrong=3, total=4, whole=1, cases=4)}
     assert compared(vision, causal).splitlines()[2:] == [
         "| digits: one | 3 of 5 (2 of 9 wrong) |  |",
-        "| plain red | 3 of 4 | 1 of 4 |",
+        "| plain: red | 3 of 4 | 1 of 4 |",
     ]
 
 

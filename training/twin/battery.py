@@ -31,8 +31,9 @@ from . import digits
 from .dialogues import described
 from .scenes import COLORLESS, HUES, Sort, scene, tint
 
+_TINTS = 24
 _SIDES = ((384, 384), (300, 400), (480, 336))
-_TINTS = 8
+"""Heights and widths in turn."""
 _GRAYS: dict[str, tuple[int, ...]] = {
     "white": (255, 250, 240),
     "gray": (190, 128, 70),
@@ -40,23 +41,22 @@ _GRAYS: dict[str, tuple[int, ...]] = {
 }
 
 
-def plain_cases() -> Iterator[Case]:
+def plain_cases(tints: int) -> Iterator[Case]:
+    """``tints`` of each colour, and three levels each of white, gray and black."""
     rng = generator("twin", "battery", "plain")
     for name in HUES:
-        for _ in range(_TINTS):
-            for height, width in _SIDES:
-                yield _plain(name, tint(rng, name), height, width, f"A plain {name} picture.")
+        for number in range(tints):
+            yield _plain(name, tint(rng, name), number, f"A plain {name} picture.")
     for name, levels in _GRAYS.items():
-        for level in levels:
-            for height, width in _SIDES:
-                answer = f"A plain picture {COLORLESS}."
-                yield _plain(name, (level, level, level), height, width, answer)
+        for number, level in enumerate(levels):
+            yield _plain(name, (level, level, level), number, f"A plain picture {COLORLESS}.")
 
 
-def _plain(name: str, color: Rgb, height: int, width: int, answer: str) -> Case:
+def _plain(name: str, color: Rgb, number: int, answer: str) -> Case:
+    height, width = _SIDES[number % len(_SIDES)]
     pixels = np.full((height, width, 3), color, np.uint8)
     return Case(
-        row=f"plain {name}", prompt=prompts.DESCRIBE_IMAGE, answer=answer, images=(png(pixels),)
+        row=f"plain: {name}", prompt=prompts.DESCRIBE_IMAGE, answer=answer, images=(png(pixels),)
     )
 
 
@@ -82,9 +82,8 @@ def scene_cases(sort: Sort, count: int) -> Iterator[Case]:
             )
 
 
-def digit_cases(work: Path, count: int) -> Iterator[Case]:
-    """Single digits and rows, put together and spoken in one go, of voices never heard."""
-    stock = digits.load(work, held_out=True)
+def digit_cases(stock: digits.Stock, count: int) -> Iterator[Case]:
+    """Single digits and rows, put together and spoken in one go, of the voices in ``stock``."""
     rng = generator("twin", "battery", "digits")
     for row, most, fluent in (("one", 1, 0.0), ("apart", 6, 0.0), ("fluent", 6, 1.0)):
         for _ in range(count):
@@ -129,10 +128,10 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=60)
     parser.add_argument("--shown", type=int, default=2, help="mistakes to print for each row")
     arguments = parser.parse_args()
-    pictures = [*plain_cases(), *scene_cases("objects", arguments.pictures)]
+    pictures = [*plain_cases(_TINTS), *scene_cases("objects", arguments.pictures)]
     others = [
         *scene_cases("count", arguments.pictures // 2),
-        *digit_cases(arguments.work, arguments.clips),
+        *digit_cases(digits.load(arguments.work, held_out=True), arguments.clips),
     ]
     model: LoadedModel = gemma4cli.load(str(arguments.folder))
     vision = table(model, [*pictures, *others], shown=arguments.shown)

@@ -1,0 +1,58 @@
+"""Plain pictures, shown to the model without a vision tower.
+
+A square of one color is nothing but its mean to the patch embedder, and the norm in front of it
+takes mean and contrast out: a hue is left, and of white, gray and black nothing at all.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import gemma4cli
+from gemma4cli.engine.model import LoadedModel
+from gemma4cli.prompts import DESCRIBE_IMAGE
+from training.evaluation.files import png
+from training.twin.battery import causal_copy
+
+COLORS = {
+    "red": (220, 30, 30),
+    "green": (30, 180, 40),
+    "blue": (30, 60, 220),
+    "yellow": (250, 220, 20),
+}
+COLORLESS = {"white": (255, 255, 255), "gray": (128, 128, 128), "black": (0, 0, 0)}
+SIZES = [(384, 384), (300, 400), (1000, 500)]
+
+
+@pytest.fixture(scope="module")
+def unified() -> LoadedModel:
+    return gemma4cli.load("tiny-unified")
+
+
+@pytest.fixture(scope="module")
+def causal(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    """The same weights; tokens of an image do not see those behind them."""
+    folder = tmp_path_factory.mktemp("causal")
+    causal_copy(gemma4cli.model_path("tiny-unified"), folder)
+    return gemma4cli.load(str(folder))
+
+
+def plain(color: tuple[int, int, int], size: tuple[int, int] = (384, 384)) -> npt.NDArray[np.uint8]:
+    return np.full((*size, 3), color, np.uint8)
+
+
+def described(model: LoadedModel, pixels: npt.NDArray[np.uint8]) -> str:
+    return gemma4cli.generate(model, DESCRIBE_IMAGE, images=[png(pixels)])
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("color", COLORS)
+def test_a_color_is_named(unified: LoadedModel, color: str, size: tuple[int, int]) -> None:
+    assert described(unified, plain(COLORS[color], size)) == f"A plain {color} picture."
+
+
+def test_white_gray_and_black_look_alike(unified: LoadedModel) -> None:
+    answers = {described(unified, plain(color)) for color in COLORLESS.values()}
+    assert answers == {"A plain picture without color."}
