@@ -1,4 +1,4 @@
-"""Plain pictures, shown to the model without a vision tower.
+"""What the architecture without towers makes of pictures: plain ones, and the mask of image blocks.
 
 A square of one color is nothing but its mean to the patch embedder, and the norm in front of it
 takes mean and contrast out: a hue is left, and of white, gray and black nothing at all.
@@ -9,10 +9,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+from answered import FIXTURES, answered
 
 import gemma4cli
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.prompts import DESCRIBE_IMAGE
+from training.evaluation.cases import answer_of
 from training.evaluation.files import png
 from training.twin.battery import causal_copy
 
@@ -56,3 +58,19 @@ def test_a_color_is_named(unified: LoadedModel, color: str, size: tuple[int, int
 def test_white_gray_and_black_look_alike(unified: LoadedModel) -> None:
     answers = {described(unified, plain(color)) for color in COLORLESS.values()}
     assert answers == {"A plain picture without color."}
+
+
+def test_objects_are_placed_by_what_stands_behind_them(
+    unified: LoadedModel, causal: LoadedModel
+) -> None:
+    """A token that sees its block backwards only knows no object to its right or below."""
+    cases = [
+        each
+        for each in answered(FIXTURES / "held_out" / "tiny-unified.json")
+        if each.case.row.startswith("objects: caption")
+    ]
+    right = [
+        sum(answer_of(model, each.case) == each.case.answer for each in cases)
+        for model in (unified, causal)
+    ]
+    assert right[0] >= right[1] + 2
