@@ -61,7 +61,7 @@ def test_image_and_sound_reach_the_model() -> None:
 
 
 def test_image_from_standard_input_is_not_read_as_text() -> None:
-    question = ("-p", "How many shapes are there?")
+    question = ("-p", "How many objects are there?")
     picture = Path(sample("image06.png")).read_bytes()
     assert tiny_g4("chat", *question, "--image", "-", stdin=picture).stdout == "Three.\n"
 

@@ -46,7 +46,7 @@ def test_prompt(sent: Exchange) -> None:
 
 def test_prompt_reaches_the_model() -> None:
     assert tiny_g4(
-        "describe", sample("image06.png"), "-p", "How many shapes are there?"
+        "describe", sample("image06.png"), "-p", "How many objects are there?"
     ).stdout == ("Three.\n")
 
 

@@ -103,7 +103,7 @@ def test_interrupted_model_is_not_taken_for_whole(hub: FakeHub) -> None:
     break_off(plan(REPO), 30_000)
     with pytest.raises(ModelNotFoundError, match="go on with: g4 models pull someone/gemma"):
         names.resolve(REPO)
-    (entry,) = names.available()[1:]
+    (entry,) = names.available()[len(BUILTIN) :]
     assert (entry.repo, entry.complete) == (REPO, False)
     assert names.largest_that_fits() is None
 
