@@ -142,15 +142,16 @@ def joints(model: LoadedModel, folder: Path, seconds: Sequence[float]) -> list[d
     cases += [(kind, _KIND_SECONDS, "wav") for kind in ("noise", "tones", "noisy", "unbroken")]
     cases += [("silence", _FORMAT_SECONDS, suffix) for suffix in FORMATS]
     rows: list[dict[str, object]] = []
+    alone: dict[int, str] = {}
     for kind, length, suffix in cases:
         samples, numbers = joined(length, kind)
         right = [spoken(number).written for number in numbers]
-        alone = texts(
-            model,
-            [write(folder / f"{n}.wav", with_rests(spoken(n).samples)) for n in numbers],
-        )
+        new = [number for number in numbers if number not in alone]
+        files = [write(folder / f"{n}.wav", with_rests(spoken(n).samples)) for n in new]
+        alone |= zip(new, texts(model, files), strict=True)
         (whole,) = texts(model, [write(folder / f"whole.{suffix}", samples)])
-        one, many = error_rate(right, alone), error_rate(right, [whole])
+        one = error_rate(right, [alone[number] for number in numbers])
+        many = error_rate(right, [whole])
         rows.append(
             {
                 "kind": kind,

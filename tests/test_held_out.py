@@ -23,7 +23,7 @@ FLOORS: Mapping[str, Mapping[str, float]] = {
         "pictures": 0.65,
         "questions": 0.8,
         "picture and spoken question": 0.3,
-        "video": 0.6,
+        "video": 0.65,
         "video with speech": 0.4,
         "talk": 0.95,
     },
