@@ -1,4 +1,4 @@
-"""Several processes that train one model: each has its own conversations, gradients are averaged.
+"""Several processes that share a stage: each has its own data, and gradients are averaged.
 
 torchrun --nproc-per-node 2 -m training.language.stage WORK
 """
@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import distributed
+
+T = TypeVar("T")
 
 
 def join() -> None:
@@ -25,6 +28,11 @@ def rank() -> int:
 
 def count() -> int:
     return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def share(jobs: Sequence[T]) -> Sequence[T]:
+    """Every process's part of jobs that do not need each other."""
+    return jobs[rank() :: count()]
 
 
 def average_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:

@@ -23,6 +23,7 @@ from training.loop import Loop, Schedule
 from training.pictures.batches import soft_grid
 from training.pictures.description import KINDS, Picture
 from training.pictures.features import Shown
+from training.pictures.labels import label_rows
 from training.pictures.scenes import VIDEO_SIZES, picture, still
 from training.seeds import generator
 from training.speech.audio_features import Heard
@@ -41,7 +42,9 @@ def tokenizer() -> Tokenizer:
 def shown(seen: Picture, rng: np.random.Generator) -> Shown:
     grid = soft_grid(seen.height, seen.width, 70)
     tokens = rng.standard_normal((grid[0] * grid[1], 128)).astype(np.float16)
-    return Shown(picture=seen, budget=70, grid=grid, tokens=tokens)
+    return Shown(
+        picture=seen, budget=70, grid=grid, tokens=tokens, labels=label_rows(seen, grid)
+    )
 
 
 def heard(kind: str, rng: np.random.Generator) -> Heard:
@@ -65,7 +68,7 @@ def library() -> Library:
         seen = still(rng, VIDEO_SIZES[number % len(VIDEO_SIZES)])
         stills += [shown(seen, rng), shown(seen, rng)]
     pictures = [shown(picture(rng, kind), rng) for kind in KINDS for _ in range(8)]
-    clips = [heard(kind, rng) for kind in CLIP_SHARES for _ in range(8)]
+    clips = [heard(kind, rng) for kind in (*CLIP_SHARES, "question") for _ in range(8)]
     return Library(clips=Clips(clips), pictures=Pictures(pictures, stills))
 
 
@@ -96,7 +99,7 @@ def test_logits_are_those_of_the_references_own_forward(
                 use_cache=False,
             ).last_hidden_state
             reference = torch.tanh(hidden @ model.text.embed_tokens.weight.T / 30.0) * 30.0
-            given = model(batch)
+            given = model(batch).logits
         rows = torch.arange(len(batch.ids)).unsqueeze(1)
         learnt = batch.weights > 0
         torch.testing.assert_close(
@@ -111,9 +114,7 @@ def test_tasks_give_conversations_whose_media_fill_their_places(
     for number in range(12):
         made = example(task(generator("test", task.__name__, number), library), tokenizer)
         places = [span.end - span.start for span in made.encoded.spans]
-        media = {id(tokens): len(tokens) for tokens in made.conversation.pictures}
-        media |= {id(tokens): len(tokens) for tokens in made.conversation.sounds}
-        expected = [len(tokens) for tokens in made.conversation.pictures]
+        expected = [len(shown.tokens) for shown in made.conversation.pictures]
         expected += [len(tokens) for tokens in made.conversation.sounds]
         assert sorted(places) == sorted(expected)
         assert len(made.encoded.answers) == len(made.conversation.turns)

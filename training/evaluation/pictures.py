@@ -17,16 +17,17 @@ from .cases import Case
 from .files import png, wav
 from .speech import spoken
 
-_LARGE_BUDGETS = (140, 280, 560, 1120)
+_LARGE_BUDGETS = {140: 10, 280: 10, 560: 20, 1120: 50}
+"""For so many pictures at the usual budget there is one; the largest take most of a minute."""
 
 
 def cases(count: int) -> Iterator[Case]:
-    """``count`` pictures of each kind at the usual budget; a tenth as many at each larger one."""
+    """``count`` pictures of each kind at the usual budget, and fewer at larger ones."""
     for kind in KINDS:
         for index in range(count):
             yield from _about(kind, index)
-        for budget in _LARGE_BUDGETS:
-            for index in range(max(1, count // 10)):
+        for budget, fewer in _LARGE_BUDGETS.items():
+            for index in range(max(1, count // fewer)):
                 seen, file = _shown("budget", kind, index)
                 yield Case(
                     row=f"pictures: {_sort(seen)}, budget {budget}",

@@ -21,6 +21,9 @@ class Batch:
 
     ``ids`` int64 ``[B, L]``, soft tokens have the padding id. ``pictures`` and ``sounds`` float32
     ``[S, width]`` are what the towers gave, their places (rows, columns) int64 ``[S]``.
+    ``picture_labels`` int64 ``[S]`` per head are what the soft tokens of pictures show. Of every
+    picture, ``picture_ends`` (rows, columns) int64 ``[P]`` is the token behind it, and ``repeated``
+    int64 ``[P]`` 1 where it shows what the picture before it shows.
     ``answers`` int64 ``[B, A]`` are the positions whose next token is to be learnt, ``targets``
     int64 ``[B, A]`` those tokens, ``weights`` float32 ``[B, A]`` what each counts, 0 where a row
     has fewer.
@@ -29,11 +32,25 @@ class Batch:
     ids: torch.Tensor
     pictures: torch.Tensor
     picture_places: tuple[torch.Tensor, torch.Tensor]
+    picture_labels: dict[str, torch.Tensor]
+    picture_ends: tuple[torch.Tensor, torch.Tensor]
+    repeated: torch.Tensor
     sounds: torch.Tensor
     sound_places: tuple[torch.Tensor, torch.Tensor]
     answers: torch.Tensor
     targets: torch.Tensor
     weights: torch.Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outputs:
+    """Logits float32 ``[B, A, V]`` at the answers' positions, and states in the middle.
+
+    ``states`` ``[B, L, hidden]`` are those from which the last keys and values are made.
+    """
+
+    logits: torch.Tensor
+    states: torch.Tensor
 
 
 class LanguageModel(nn.Module):
@@ -46,8 +63,7 @@ class LanguageModel(nn.Module):
         self.pictures = Gemma4MultimodalEmbedder(config.vision_config, config.text_config)
         self.sounds = Gemma4MultimodalEmbedder(config.audio_config, config.text_config)
 
-    def forward(self, batch: Batch) -> torch.Tensor:
-        """Logits float32 ``[B, A, V]`` at the answers' positions."""
+    def forward(self, batch: Batch) -> Outputs:
         embeds = self.text.embed_tokens(batch.ids)
         for embedder, tokens, places in (
             (self.pictures, batch.pictures, batch.picture_places),
@@ -55,13 +71,13 @@ class LanguageModel(nn.Module):
         ):
             if len(tokens):
                 embeds = embeds.index_put(places, embedder(tokens).to(embeds.dtype))
-        return answer_logits(self.text, batch.ids, embeds, batch.answers)
+        return run(self.text, batch.ids, embeds, batch.answers)
 
 
-def answer_logits(
+def run(
     model: Gemma4TextModel, ids: torch.Tensor, embeds: torch.Tensor, answers: torch.Tensor
-) -> torch.Tensor:
-    """Logits float32 ``[B, A, V]`` at the positions ``answers``.
+) -> Outputs:
+    """Logits at the positions ``answers``.
 
     ``embeds`` ``[B, L, hidden]`` belong to ``ids``, with soft tokens in their places.
     """
@@ -73,7 +89,9 @@ def answer_logits(
     shared: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
     hidden = embeds
     first_shared = config.num_hidden_layers - config.num_kv_shared_layers
+    states = hidden
     for number in range(first_shared):
+        states = hidden
         kind = config.layer_types[number]
         hidden = model.layers[number](
             hidden,
@@ -99,7 +117,7 @@ def answer_logits(
         )
     logits = nn.functional.linear(model.norm(hidden), model.embed_tokens.weight).float()
     cap: float = config.final_logit_softcapping
-    return torch.tanh(logits / cap) * cap
+    return Outputs(logits=torch.tanh(logits / cap) * cap, states=states)
 
 
 def _masks(queries: torch.Tensor, keys: torch.Tensor, window: int) -> dict[str, torch.Tensor]:

@@ -11,6 +11,8 @@ import torch
 from gemma4cli.processing.prompt import PromptFlavour
 from gemma4cli.processing.tokenizer import Tokenizer
 
+from ..pictures.features import Shown
+from ..pictures.labels import CLASSES
 from .answers import Batch
 from .dialogues import Encoded, encode
 from .tasks import Conversation
@@ -18,6 +20,7 @@ from .tasks import Conversation
 FLAVOUR = PromptFlavour(empty_thought=False)
 """E2B and E4B do not open their answers with an empty thought."""
 _MOST_POSITIONS = 8192
+_SEEN = ("image", "video")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,12 +64,15 @@ def _padded(examples: Sequence[Example], padding: int) -> Batch:
         weights[row, : len(positions)] = len(positions) ** -0.5
         for span in each.encoded.spans:
             ids[row, span.start : span.end] = padding
-    pictures = _soft(examples, ("image", "video"))
+    shown = [each for of_one in examples for each in of_one.conversation.pictures]
     sounds = _soft(examples, ("audio",))
     return Batch(
         ids=torch.from_numpy(ids),
-        pictures=_tokens([t for each in examples for t in each.conversation.pictures]),
-        picture_places=pictures,
+        pictures=_tokens([each.tokens for each in shown]),
+        picture_labels=_labels(shown),
+        picture_places=_soft(examples, _SEEN),
+        picture_ends=_ends(examples),
+        repeated=torch.tensor([again for each in examples for again in _repeated(each)]),
         sounds=_tokens([t for each in examples for t in each.conversation.sounds]),
         sound_places=sounds,
         answers=torch.from_numpy(answers),
@@ -85,6 +91,29 @@ def _soft(examples: Sequence[Example], kinds: tuple[str, ...]) -> tuple[torch.Te
                 columns += range(span.start, span.end)
                 rows += [row] * (span.end - span.start)
     return torch.tensor(rows, dtype=torch.long), torch.tensor(columns, dtype=torch.long)
+
+
+def _ends(examples: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
+    ends = [
+        (row, span.end)
+        for row, each in enumerate(examples)
+        for span in each.encoded.spans
+        if span.kind in _SEEN
+    ]
+    rows, columns = torch.tensor(ends, dtype=torch.long).reshape(-1, 2).unbind(1)
+    return rows, columns
+
+
+def _repeated(one: Example) -> list[int]:
+    shown = [each.picture for each in one.conversation.pictures]
+    return [int(number > 0 and each == shown[number - 1]) for number, each in enumerate(shown)]
+
+
+def _labels(shown: Sequence[Shown]) -> dict[str, torch.Tensor]:
+    if not shown:
+        return {}
+    rows = torch.from_numpy(np.concatenate([each.labels for each in shown]).astype(np.int64))
+    return dict(zip(CLASSES, rows.unbind(1), strict=True))
 
 
 def _tokens(arrays: Sequence[np.ndarray]) -> torch.Tensor:

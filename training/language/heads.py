@@ -34,7 +34,7 @@ _SAID: dict[str, tuple[str | None, ...]] = {
 
 
 def words_of_pictures(work: Path, tokenizer: Tokenizer) -> tuple[torch.Tensor, torch.Tensor]:
-    weights = trained(work / vision_tower.FOLDER, "heads")["linear.weight"]
+    weights = trained(work / vision_tower.FOLDER, "heads")["all.linear.weight"]
     parts = dict(zip(CLASSES, weights.split(list(CLASSES.values())), strict=True))
     pairs = [
         (tokenizer.encode(word)[0], row)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 import torch._dynamo
+from torch import nn
 
 from gemma4cli.processing.tokenizer import Tokenizer
 
@@ -18,14 +19,16 @@ from .. import processes
 from .. import tokenizer as tokenizers
 from ..architecture import tiny_config
 from ..device import device, half_precision, placed
+from ..head import Head
 from ..loop import Loop, Schedule
 from ..muon import matrices_of
 from ..pictures import features as picture_features
+from ..pictures.heads import Heads, heads_loss
 from ..seeds import generator
 from ..speech import audio_features
 from ..start import start_from
 from . import heads
-from .answers import LanguageModel
+from .answers import Batch, LanguageModel
 from .batches import batches, example
 from .initial import add_words, initialise_language_model, project_to_words, rotation
 from .sources import Clips, Pictures
@@ -36,6 +39,27 @@ _CONVERSATIONS = 48
 """How many are learnt from in one step, by all processes together."""
 _PEAK = 2e-3
 _PREVIOUS_SIZE = 2.0
+_SEEN = 0.1
+"""The weight of what the middle layers should know of pictures."""
+
+
+class PictureHeads(nn.Module):
+    """What the middle layers should know of pictures, where answers start from.
+
+    Of each soft token what it shows: which of several equal things, which letter of a word. At the
+    end of a picture, whether it shows what the one before it does: a scene of a video goes on.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.shown = Heads(width, generator("language", "shown"))
+        self.repeated = Head(width, 2, generator("language", "repeated"))
+
+    def forward(self, states: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The loss, for states ``[B, L, width]``."""
+        shown, _ = heads_loss(self.shown(states[batch.picture_places]), batch.picture_labels)
+        repeated = self.repeated(states[batch.picture_ends])
+        return shown + nn.functional.cross_entropy(repeated, batch.repeated)
 
 
 def new_model(work: Path, tokenizer: Tokenizer) -> LanguageModel:
@@ -81,9 +105,11 @@ def train(work: Path, steps: int, *, speech_only: bool = False, start: Path | No
     padding = tokenizer.control_id("<pad>")
     for layer in model.text.layers:
         layer.compile(dynamic=True)
+    config = model.text.config
+    heads_of = PictureHeads(config.hidden_size)
     loop = Loop(
         work / FOLDER,
-        {"model": model},
+        {"model": model, "heads": heads_of},
         Schedule(steps=steps, peak=_PEAK),
         matrices=matrices_of(model.text.layers),
     )
@@ -95,9 +121,11 @@ def train(work: Path, steps: int, *, speech_only: bool = False, start: Path | No
         examples = [example(talk, tokenizer) for talk in talks]
         total = torch.zeros((), device=device())
         count = right = tokens = 0.0
+        of_heads: list[torch.Tensor] = []
         for batch in map(placed, batches(examples, padding)):
             with half_precision():
-                logits = model(batch)
+                outputs = model(batch)
+            logits = outputs.logits
             losses = torch.nn.functional.cross_entropy(
                 logits.flatten(0, 1), batch.targets.flatten(), reduction="none"
             )
@@ -107,7 +135,13 @@ def train(work: Path, steps: int, *, speech_only: bool = False, start: Path | No
             hits = (logits.argmax(-1) == batch.targets) & (batch.weights > 0)
             right += float(hits.sum())
             tokens += float((weights > 0).sum())
-        return total / count, {"right": right / tokens}
+            if batch.picture_labels:
+                of_heads.append(heads_of(outputs.states, batch))
+        loss, numbers = total / count, {"right": right / tokens}
+        if of_heads:
+            seen = torch.stack(of_heads).mean()
+            loss, numbers = loss + _SEEN * seen, numbers | {"seen": seen.item()}
+        return loss, numbers
 
     loop.run(loss_of_step)
 

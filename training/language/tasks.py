@@ -25,10 +25,11 @@ from .sources import Clips, Pictures, Tokens, choice, one
 
 LANGUAGE_NAMES = {"en": "English", "de": "German"}
 _SPEECH = {
-    "sentence": 0.13,
-    "sentences": 0.25,
-    "cut": 0.19,
-    "random words": 0.27,
+    "sentence": 0.12,
+    "sentences": 0.26,
+    "cut": 0.22,
+    "random words": 0.21,
+    "question": 0.02,
     "numbers": 0.05,
     "german": 0.05,
     "german sentences": 0.03,
@@ -59,10 +60,10 @@ _FRAMES = {videos.FRAMES: 0.7, 3: 0.05, 4: 0.1, 8: 0.15}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conversation:
-    """Turns, and the soft tokens of their media in order."""
+    """Turns, and their media in order: pictures, and the soft tokens of sounds."""
 
     turns: tuple[Turn, ...]
-    pictures: tuple[Tokens, ...] = ()
+    pictures: tuple[Shown, ...] = ()
     sounds: tuple[Tokens, ...] = ()
     system: str | None = None
 
@@ -111,7 +112,7 @@ def describe(rng: np.random.Generator, library: Library) -> Conversation:
     texts = [first, *asked] if rng.random() < 0.65 else [*asked, first]
     turns = [Turn(parts=(_image(shown), texts[0][0]), answer=texts[0][1])]
     turns += [Turn(parts=(text,), answer=answer) for text, answer in texts[1:]]
-    return Conversation(turns=tuple(turns), pictures=(shown.tokens,), system=_system(rng))
+    return Conversation(turns=tuple(turns), pictures=(shown,), system=_system(rng))
 
 
 def compare(rng: np.random.Generator, library: Library) -> Conversation:
@@ -131,13 +132,13 @@ def compare(rng: np.random.Generator, library: Library) -> Conversation:
             for ordinal, each in zip(_ORDINALS, shown, strict=False)
         )
     turn = Turn(parts=(*map(_image, shown), question), answer=answer)
-    return Conversation(turns=(turn,), pictures=tuple(each.tokens for each in shown))
+    return Conversation(turns=(turn,), pictures=tuple(shown))
 
 
 def several_turns(rng: np.random.Generator, library: Library) -> Conversation:
     """A picture or a clip with every turn, questions about the latest picture between them."""
     turns: list[Turn] = []
-    pictures: list[Tokens] = []
+    pictures: list[Shown] = []
     sounds: list[Tokens] = []
     seen: Picture | None = None
     for _ in range(int(rng.integers(2, 5))):
@@ -156,7 +157,7 @@ def several_turns(rng: np.random.Generator, library: Library) -> Conversation:
             shown = library.pictures.any(rng)
             seen = shown.picture
             turns.append(Turn(parts=(_image(shown), _describe_prompt(rng)), answer=caption(seen)))
-            pictures.append(shown.tokens)
+            pictures.append(shown)
     return Conversation(
         turns=tuple(turns), pictures=tuple(pictures), sounds=tuple(sounds), system=_system(rng)
     )
@@ -164,7 +165,7 @@ def several_turns(rng: np.random.Generator, library: Library) -> Conversation:
 
 def watch(rng: np.random.Generator, library: Library) -> Conversation:
     """A video, described and asked about; its sound, if any, is heard but nobody speaks."""
-    video, frames, slot, tokens = _clip_of_stills(rng, library)
+    video, frames, slot, stills = _clip_of_stills(rng, library)
     asked = videos.video_questions(video, rng, frames)
     asked = [asked[int(i)] for i in rng.permutation(len(asked))]
     described = (_video_prompt(rng), videos.video_caption(video, frames))
@@ -175,12 +176,12 @@ def watch(rng: np.random.Generator, library: Library) -> Conversation:
     parts = _with_sound(rng, slot, texts[0][0], sounds, video)
     turns = [Turn(parts=parts, answer=texts[0][1])]
     turns += [Turn(parts=(text,), answer=answer) for text, answer in texts[1:]]
-    return Conversation(turns=tuple(turns), pictures=tokens, sounds=sounds)
+    return Conversation(turns=tuple(turns), pictures=stills, sounds=sounds)
 
 
 def watch_and_listen(rng: np.random.Generator, library: Library) -> Conversation:
     """A video in which somebody speaks, in one of the stretches that are heard at once."""
-    video, frames, slot, tokens = _clip_of_stills(rng, library)
+    video, frames, slot, stills = _clip_of_stills(rng, library)
     clip = library.clips.any(rng, {"sentence": 0.7, "sentences": 0.15, "german": 0.15})
     spans = _spans(video)
     # Mostly the sound begins with the picture.
@@ -202,7 +203,7 @@ def watch_and_listen(rng: np.random.Generator, library: Library) -> Conversation
     parts = _with_sound(rng, slot, texts[0][0], sounds, video)
     turns = [Turn(parts=parts, answer=texts[0][1])]
     turns += [Turn(parts=(text,), answer=answer) for text, answer in texts[1:]]
-    return Conversation(turns=tuple(turns), pictures=tokens, sounds=sounds)
+    return Conversation(turns=tuple(turns), pictures=stills, sounds=sounds)
 
 
 def see_and_listen(rng: np.random.Generator, library: Library) -> Conversation:
@@ -243,18 +244,18 @@ def think(rng: np.random.Generator, library: Library) -> Conversation:
         question = questions(shown.picture, rng, 1)[0]
         text, answer = question.text, question.answer
     turn = Turn(parts=(_image(shown), text), answer=answer, thought=thought)
-    return Conversation(turns=(turn,), pictures=(shown.tokens,))
+    return Conversation(turns=(turn,), pictures=(shown,))
 
 
 SHARES: dict[Task, float] = {
-    transcribe: 0.26,
-    translate: 0.04,
+    transcribe: 0.22,
+    translate: 0.03,
     describe: 0.31,
-    compare: 0.06,
+    compare: 0.07,
     several_turns: 0.05,
-    watch: 0.12,
-    watch_and_listen: 0.05,
-    see_and_listen: 0.05,
+    watch: 0.13,
+    watch_and_listen: 0.06,
+    see_and_listen: 0.07,
     chat: 0.04,
     think: 0.02,
 }
@@ -276,7 +277,7 @@ def _quoted(clip: Heard) -> str:
 def _seen_and_heard(shown: Shown, clip: Heard, text: str, answer: str) -> Conversation:
     parts = (_image(shown), text, _audio(clip)) if text else (_image(shown), _audio(clip))
     turn = Turn(parts=parts, answer=answer)
-    return Conversation(turns=(turn,), pictures=(shown.tokens,), sounds=(clip.tokens,))
+    return Conversation(turns=(turn,), pictures=(shown,), sounds=(clip.tokens,))
 
 
 def _spans(video: videos.Video) -> list[float]:
@@ -322,7 +323,7 @@ def _with_sound(
 
 def _clip_of_stills(
     rng: np.random.Generator, library: Library
-) -> tuple[videos.Video, int, VideoSlot, tuple[Tokens, ...]]:
+) -> tuple[videos.Video, int, VideoSlot, tuple[Shown, ...]]:
     """A video, how many frames of it are shown, and those frames."""
     renderings: dict[int, tuple[Shown, Shown]] = {}
 
@@ -334,13 +335,10 @@ def _clip_of_stills(
     frames = choice(rng, _FRAMES)
     video = videos.video(rng, still, frames)
     times = videos.sampled_times(video, frames)
-    tokens = tuple(
-        one(rng, renderings[id(video.shown_at(seconds).picture)]).tokens for seconds in times
-    )
-    slot = VideoSlot(
-        frames=tuple((seconds, len(each)) for seconds, each in zip(times, tokens, strict=True))
-    )
-    return video, frames, slot, tokens
+    stills = tuple(one(rng, renderings[id(video.shown_at(seconds).picture)]) for seconds in times)
+    lengths = (len(each.tokens) for each in stills)
+    slot = VideoSlot(frames=tuple(zip(times, lengths, strict=True)))
+    return video, frames, slot, stills
 
 
 def _transcription_prompt(rng: np.random.Generator, clip: Heard) -> str:

@@ -1,6 +1,7 @@
 """Soft tokens of the trained vision tower, kept so that the language model can learn from them.
 
 python -m training.pictures.features WORK --count 30000 --stills 6000
+torchrun --nproc-per-node 2 -m training.pictures.features WORK
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import torch
 from transformers.models.gemma4.modeling_gemma4 import Gemma4VisionModel
 
+from .. import processes
 from ..architecture import vision_config
 from ..clip_bounds import set_clip_bounds
 from ..device import device, half_precision
@@ -25,6 +27,7 @@ from ..seeds import generator
 from .batches import patches, soft_grid
 from .description import Picture, from_json, to_json
 from .drawing import drawn
+from .labels import label_rows
 from .scenes import VIDEO_SIZES, picture, still
 from .vision_tower import FOLDER as TOWER
 
@@ -49,12 +52,16 @@ class Rendering:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shown:
-    """A picture with the tower's output for it, float16 ``[rows * columns, 128]``."""
+    """A picture with the tower's output for it, float16 ``[rows * columns, 128]``.
+
+    ``labels`` int8 ``[rows * columns, heads]`` are what each of these soft tokens shows.
+    """
 
     picture: Picture
     budget: int
     grid: tuple[int, int]
     tokens: npt.NDArray[np.float16]
+    labels: npt.NDArray[np.int8]
 
 
 def finished_tower(work: Path) -> Gemma4VisionModel:
@@ -75,15 +82,18 @@ def load(folder: Path) -> list[Shown]:
     result: list[Shown] = []
     for lines in sorted(folder.glob("*.jsonl")):
         stored = np.load(lines.with_suffix(".npz"))
-        tokens, offsets, grids = stored["tokens"], stored["offsets"], stored["grids"]
+        tokens, labels = stored["tokens"], stored["labels"]
+        offsets, grids = stored["offsets"], stored["grids"]
         for number, line in enumerate(lines.read_text().splitlines()):
             rows, columns = grids[number]
+            at = slice(offsets[number], offsets[number + 1])
             result.append(
                 Shown(
                     picture=from_json(json.loads(line)),
                     budget=int(stored["budgets"][number]),
                     grid=(int(rows), int(columns)),
-                    tokens=tokens[offsets[number] : offsets[number + 1]],
+                    tokens=tokens[at],
+                    labels=labels[at],
                 )
             )
     return result
@@ -138,8 +148,13 @@ def encode(model: Gemma4VisionModel, renderings: list[Rendering]) -> list[Shown]
                 output = model(**_inputs([renderings[i] for i in some]))
             tokens = output.last_hidden_state.reshape(len(some), soft_tokens, -1)
             for number, of_one in zip(some, tokens.half().cpu().numpy(), strict=True):
+                seen = renderings[number].picture
                 result[number] = Shown(
-                    picture=renderings[number].picture, budget=budget, grid=grid, tokens=of_one
+                    picture=seen,
+                    budget=budget,
+                    grid=grid,
+                    tokens=of_one,
+                    labels=label_rows(seen, grid),
                 )
     return [result[number] for number in range(len(renderings))]
 
@@ -152,6 +167,7 @@ def write_shard(folder: Path, number: int, shown: list[Shown]) -> None:
     np.savez(
         folder / f"{name}.npz",
         tokens=np.concatenate([each.tokens for each in shown]),
+        labels=np.concatenate([each.labels for each in shown]),
         offsets=np.cumsum([0, *lengths]),
         grids=np.array([each.grid for each in shown]),
         budgets=np.array([each.budget for each in shown]),
@@ -175,7 +191,9 @@ def main() -> None:
     model = finished_tower(arguments.work)
     for layer in model.encoder.layers:
         layer.compile(dynamic=True)
-    for folder, number, first, count in _shards(arguments.count, arguments.stills):
+    processes.join()
+    shards = _shards(arguments.count, arguments.stills)
+    for folder, number, first, count in processes.share(shards):
         if is_done(arguments.work / folder, number):
             continue
         drawn_ones = _drawn_stills if folder == STILLS else _training_pictures

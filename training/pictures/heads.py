@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers.models.gemma4.modeling_gemma4 import Gemma4RMSNorm
 
+from ..head import Head
 from .labels import CLASSES, IGNORED
 
 _NONE_WEIGHT = {"shape": 0.15, "color": 0.15, "center": 0.2, "first": 0.1, "second": 0.05}
@@ -21,8 +20,8 @@ _HEAD_WEIGHT = {
     "center": 0.5,
     "row": 0.5,
     "column": 0.5,
-    "count": 0.7,
-    "order": 0.4,
+    "count": 0.25,
+    "order": 0.25,
     "first": 2.0,
     "second": 0.3,
     "index": 0.7,
@@ -31,21 +30,14 @@ _HEAD_WEIGHT = {
 
 
 class Heads(nn.Module):
-    """Linear heads over soft tokens, normed as the language model's projector norms them."""
+    """What a soft token, or the state of one, shows: logits ``[tokens, classes]`` of each head."""
 
-    def __init__(self, width: int, eps: float, generator: np.random.Generator) -> None:
+    def __init__(self, width: int, generator: np.random.Generator) -> None:
         super().__init__()
-        self.norm = Gemma4RMSNorm(width, eps=eps, with_scale=False)
-        self.linear = nn.Linear(width, sum(CLASSES.values()))
-        weight = generator.standard_normal(self.linear.weight.shape) / math.sqrt(width)
-        with torch.no_grad():
-            self.linear.weight.copy_(torch.from_numpy(weight))
-            self.linear.bias.zero_()
+        self.all = Head(width, sum(CLASSES.values()), generator)
 
     def forward(self, soft_tokens: torch.Tensor) -> dict[str, torch.Tensor]:
-        """``[tokens, width]`` to logits ``[tokens, classes]`` of each head."""
-        logits = self.linear(self.norm(soft_tokens)).float()
-        parts = logits.split(list(CLASSES.values()), dim=-1)
+        parts = self.all(soft_tokens).split(list(CLASSES.values()), dim=-1)
         return dict(zip(CLASSES, parts, strict=True))
 
 

@@ -38,6 +38,12 @@ and index at zero. ``first`` and ``second`` are the characters whose centres lie
 Labels = dict[str, npt.NDArray[np.int64]]
 
 
+def label_rows(picture: Picture, grid: tuple[int, int]) -> npt.NDArray[np.int8]:
+    """The same as int8 ``[rows * columns, heads]``, heads in the order of ``CLASSES``."""
+    of_heads = labels(picture, grid)
+    return np.stack([of_heads[name].reshape(-1) for name in CLASSES], axis=1).astype(np.int8)
+
+
 def labels(picture: Picture, grid: tuple[int, int]) -> Labels:
     """int64 ``[rows, columns]`` per head, for a picture of ``grid`` soft tokens."""
     rows, columns = grid

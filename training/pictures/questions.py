@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
 
+from ..words.sentence import spoken_words
 from .captions import NUMBERS, article, kind_of_text, sentence
 from .colors import OBJECT_COLORS
 from .description import CELLS, SHAPES, Picture, Thing
@@ -23,10 +25,9 @@ class Question:
 
     @property
     def spoken(self) -> str | None:
-        """The question as a transcript of speech has it; None for kinds that are only typed."""
-        if self.kind in {"shape", "plain"}:
-            return None
-        return self.text.lower().rstrip("?.").replace(",", "")
+        """The question as a transcript of speech has it; None where a word is unheard of."""
+        said = self.text.lower().rstrip("?.")
+        return said if _heard_of().issuperset(said.split()) else None
 
 
 _Maker = Callable[[Picture, np.random.Generator], Question]
@@ -38,6 +39,12 @@ def questions(picture: Picture, rng: np.random.Generator, count: int) -> list[Qu
     chosen = rng.permutation(len(makers))[:count]
     made = [makers[int(i)](picture, rng) for i in chosen]
     return list({question.text: question for question in made}.values())
+
+
+@cache
+def _heard_of() -> frozenset[str]:
+    """The words that the audio tower knows."""
+    return frozenset(spoken_words("en"))
 
 
 def _makers(picture: Picture) -> list[_Maker]:

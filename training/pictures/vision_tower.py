@@ -1,6 +1,7 @@
 """The stage that trains the vision tower alone, by what every soft token should know.
 
 python -m training.pictures.vision_tower WORK --steps 14000
+torchrun --nproc-per-node 2 -m training.pictures.vision_tower WORK --steps 14000
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 import torch
 from transformers.models.gemma4.modeling_gemma4 import Gemma4VisionModel
 
+from .. import processes
 from ..architecture import vision_config
 from ..device import half_precision, placed
 from ..loop import Loop, Schedule
@@ -36,17 +38,20 @@ _CURRICULUM: tuple[tuple[float, dict[Kind, float]], ...] = (
     (
         _DENSE_UNTIL,
         {
-            "dense": 0.03,
-            "page": 0.14,
-            "objects": 0.09,
-            "count": 0.18,
-            "groups": 0.26,
-            "text": 0.28,
+            "dense": 0.05,
+            "page": 0.42,
+            "objects": 0.08,
+            "count": 0.10,
+            "groups": 0.15,
+            "text": 0.18,
             "plain": 0.02,
         },
     ),
 )
-"""Shares of the kinds from a part of the steps on. Lettering comes in once shapes are known."""
+"""Shares of the kinds from a part of the steps on. Lettering comes in once shapes are known.
+
+A page has as many characters as eight pictures with a word.
+"""
 _BUDGETS = {70: 0.86, 140: 0.08, 280: 0.05, 560: 0.01}
 _LATER_BUDGETS = {70: 0.47, 140: 0.20, 280: 0.24, 560: 0.08, 1120: 0.01}
 _LATER = 0.65
@@ -60,18 +65,23 @@ def new_tower() -> Gemma4VisionModel:
 
 
 def new_heads(model: Gemma4VisionModel) -> Heads:
-    return Heads(model.config.hidden_size, model.config.rms_norm_eps, generator("vision", "heads"))
+    return Heads(model.config.hidden_size, generator("vision", "heads"))
 
 
-def training_batch(step: int, steps: int) -> Batch:
-    """The batch of a step: about as many patches whatever the budget is."""
+def training_batch(step: int, progress: float) -> Batch:
+    """The batch of a step: about as many patches whatever the budget is.
+
+    ``progress`` 0-1 is how much of the curriculum is over. Every process has its own pictures, of a
+    budget that all share, so that none waits for another.
+    """
     rng = generator("vision", "train", step)
-    progress = step / steps
     shares = [shares for start, shares in _CURRICULUM if progress >= start][-1]
     budget = 70
     if progress >= _DENSE_UNTIL:
         budgets = _LATER_BUDGETS if progress >= _LATER else _BUDGETS
         budget = int(rng.choice(list(budgets), p=list(budgets.values())))
+    if processes.rank():
+        rng = generator("vision", "train", step, processes.rank())
     names = list(shares)
     chosen = rng.choice(len(names), max(1, _BATCH * 70 // budget), p=list(shares.values()))
     return placed(batch(rng, [names[i] for i in chosen], budget))
@@ -89,6 +99,8 @@ def train(folder: Path, steps: int, held_out_every: int, start: Path | None = No
     model = new_tower()
     if start is not None:
         start_from(model, start, "model.vision_tower.")
+    # A tower that learns on has the crowded pictures behind it.
+    begin = 0.0 if start is None else _DENSE_UNTIL
     heads = new_heads(model)
     for layer in model.encoder.layers:
         layer.compile(dynamic=True)
@@ -101,12 +113,14 @@ def train(folder: Path, steps: int, held_out_every: int, start: Path | None = No
     )
 
     def loss_of_step(step: int) -> tuple[torch.Tensor, Mapping[str, float]]:
-        if step % held_out_every == 0 and step:
+        if step % held_out_every == 0 and step and processes.rank() == 0:
             report(model, heads, pictures_per_kind=24)
-        given = training_batch(step, steps)
+        given = training_batch(step, begin + (1 - begin) * step / steps)
         return heads_loss(heads(tokens_of(model, given)), given.labels)
 
     loop.run(loss_of_step)
+    if processes.rank() != 0:
+        return
     for budget in (70, 280):
         report(model, heads, pictures_per_kind=200 if budget == 70 else 50, budget=budget)
 
@@ -173,6 +187,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="a checkpoint whose tower learns on")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    processes.join()
     train(arguments.work / FOLDER, arguments.steps, arguments.held_out_every, arguments.start)
 
 

@@ -1,6 +1,6 @@
 """Soft tokens of the trained audio tower, kept so that the language model can learn from them.
 
-``python -m training.speech.audio_features WORK`` hears the held-out sets and then the training set.
+``python -m training.speech.audio_features WORK`` hears what training has.
 Every file of clips gives a ``.npy`` with the tokens of all its clips and a ``.json`` with the texts
 and the place of each clip, which is written last. Files that are there already are kept.
 """
@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from transformers.models.gemma4.modeling_gemma4 import Gemma4AudioModel
 
+from training import processes
 from training.architecture import audio_config
 from training.clip_bounds import set_clip_bounds
 from training.device import device, half_precision, placed
@@ -27,14 +28,8 @@ from training.loop import trained
 from .audio_tower import FOLDER as TOWER
 from .batches import by_length, collated
 from .channels_last import use_channels_last
-from .clips import TRAIN
-from .shards import (
-    CLIPS_PER_SHARD,
-    HELD_OUT_COUNTS,
-    StoredClip,
-    read_shard,
-    set_folder,
-)
+from .clips import ASKED, TRAIN
+from .shards import CLIPS_PER_SHARD, StoredClip, read_shard, set_folder
 
 FOLDER = "audio_features"
 _CALIBRATION_CLIPS = 200
@@ -117,10 +112,11 @@ def write_features(path: Path, clips: list[Heard]) -> None:
     os.replace(partial, path)
 
 
-def load(work: Path, set_name: str = TRAIN) -> list[Heard]:
-    """All clips of a set that are there, in order; the tokens stay on disk until they are read."""
+def load(work: Path) -> list[Heard]:
+    """All clips of training that are there, in order; the tokens stay on disk until read."""
     clips: list[Heard] = []
-    for path in sorted(features_path(work, set_name, 0).parent.glob("*.json")):
+    folders = (features_path(work, set_name, 0).parent for set_name in (TRAIN, ASKED))
+    for path in (path for folder in folders for path in sorted(folder.glob("*.json"))):
         rows = json.loads(path.read_text())
         tokens = np.load(path.with_suffix(".npy"), mmap_mode="r")
         parts = np.split(tokens, np.cumsum([row.pop("tokens") for row in rows])[:-1])
@@ -132,12 +128,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Keep what the audio tower makes of the clips.")
     parser.add_argument("work", type=Path, help="folder for working data")
     parser.add_argument("--count", type=int, default=40_000, help="clips of the training set")
+    parser.add_argument("--asked", type=int, default=6_000, help="questions about pictures")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     work: Path = arguments.work
     tower = finished_tower(work)
-    training = [(TRAIN, number) for number in range(arguments.count // CLIPS_PER_SHARD)]
-    for set_name, number in [*((name, 0) for name in HELD_OUT_COUNTS), *training]:
+    processes.join()
+    counts = {TRAIN: arguments.count, ASKED: arguments.asked}
+    shards = [
+        (name, number)
+        for name, count in counts.items()
+        for number in range(count // CLIPS_PER_SHARD)
+    ]
+    for set_name, number in processes.share(shards):
         path = features_path(work, set_name, number)
         if not path.exists():
             write_features(path, heard(tower, read_shard(work, set_name, number)))

@@ -22,6 +22,7 @@ from transformers.models.gemma4.modeling_gemma4 import Gemma4AudioModel, Gemma4C
 from training.architecture import audio_config
 from training.device import half_precision, placed
 from training.loop import Loop, Schedule, trained
+from training.muon import matrices_of
 from training.seeds import generator
 from training.start import start_from
 from training.word_errors import word_errors
@@ -37,6 +38,8 @@ FOLDER = "audio_tower"
 PHONEME_LAYER = 2
 WATCHED_CLIPS = 60
 PREVIOUS_WEIGHT = 0.2
+_PHONEMES_UNTIL = 0.3
+"""The part of the steps after which words have their full weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +97,10 @@ def loss_of(
     """``progress`` 0-1: phonemes lead at first, then words, at last the words before."""
     phonemes = _ctc(spelled.phonemes, batch.phonemes, batch.phoneme_lengths, batch)
     words = _ctc(spelled.words, batch.words, batch.word_lengths, batch)
-    turned = min(1.0, progress / 0.3)
+    turned = min(1.0, progress / _PHONEMES_UNTIL)
     loss = (1.0 - 0.7 * turned) * phonemes + (0.4 + 0.6 * turned) * words
     numbers = {"phonemes": phonemes.item(), "words": words.item()}
-    if progress > 0.3:
+    if progress >= _PHONEMES_UNTIL:
         previous, right = _previous_word(spelled, batch)
         loss = loss + PREVIOUS_WEIGHT * previous
         numbers |= {"previous": previous.item(), "previous right": right}
@@ -188,7 +191,9 @@ def train(
         "words": speller.words,
         "previous": speller.previous,
     }
-    loop = Loop(work / FOLDER, modules, schedule)
+    loop = Loop(work / FOLDER, modules, schedule, matrices=matrices_of(speller.tower.layers))
+    # A tower that learns on knows its phonemes.
+    begin = 0.0 if start is None else _PHONEMES_UNTIL
     batches = TrainingBatches(work, shards)
     held_out = {name: read_shard(work, name, 0)[:WATCHED_CLIPS] for name in HELD_OUT_COUNTS}
 
@@ -196,7 +201,7 @@ def train(
         batch = placed(collated(batches.clips(step)))
         features = masked_in_places(batch, generator("audio tower", "masks", step))
         spelled = speller(features, batch.mask)
-        loss, numbers = loss_of(spelled, batch, step / steps)
+        loss, numbers = loss_of(spelled, batch, begin + (1 - begin) * step / steps)
         if (step + 1) % watch_every == 0:
             numbers |= report(speller, held_out)
         return loss, numbers

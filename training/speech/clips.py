@@ -12,8 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from gemma4cli.decoded import SAMPLE_RATE
+from training.pictures.questions import questions
+from training.pictures.scenes import picture
 from training.seeds import generator
-from training.words.sentence import Sentence, is_held_out, numbers, random_words, sentence
+from training.words.sentence import (
+    Sentence,
+    as_said,
+    is_held_out,
+    numbers,
+    random_words,
+    sentence,
+)
 
 from .espeak import Utterance, espeak
 from .noise import KINDS, WORDLESS, band_limited, leveled, mixed, noise
@@ -42,9 +51,11 @@ _CUT_TOLERANCE = 0.03
 """Seconds that may be missing of a word that counts as heard."""
 _SEVERAL_VOICES = {"sentences": 0.3, "german sentences": 0.3, "cut": 0.5}
 """How often each sentence of a clip has a voice, and a loudness, of its own."""
-_SOUND_IN_PAUSES = 0.3
+_SOUND_IN_PAUSES = 0.4
+_SOUND_DECIBELS = -10.0, 30.0
+"""How much fainter than the voice it is: between sentences, music may well be louder."""
 _TUNES = 0.4
-"""How often a sound without words is a tune; the other kinds share the rest."""
+"""How often a sound without words has to be a tune; otherwise it is any kind, a tune included."""
 _LONGEST_PAUSES = {0.8: 0.55, 2.0: 0.3, 5.0: 0.15}
 """Seconds, and how often."""
 
@@ -70,14 +81,17 @@ class Recipe:
     @property
     def held_out(self) -> bool:
         """Only training takes the sentences that are not held out."""
-        return self.name != TRAIN
+        return self.name not in {TRAIN, ASKED}
 
 
 TRAIN = "train"
+ASKED = "asked"
+"""Questions about pictures, for the language model alone: it has to meet each of them often."""
 SETS = {
     recipe.name: recipe
     for recipe in (
         Recipe(name=TRAIN),
+        Recipe(name=ASKED, kinds=("question",)),
         Recipe(name="unseen", kinds=("sentence",), noisy=0.0),
         Recipe(
             name="noisy",
@@ -111,7 +125,7 @@ def clip(set_name: str, index: int) -> Clip:
     """Clip ``index`` of a set; only espeak-ng's flutter is not a function of the two."""
     recipe = SETS[set_name]
     rng = generator("speech", set_name, index)
-    shares = np.array([SHARES[kind] for kind in recipe.kinds])
+    shares = np.array([SHARES.get(kind, 1.0) for kind in recipe.kinds])
     kind = recipe.kinds[int(rng.choice(len(shares), p=shares / shares.sum()))]
     language = "de" if kind.startswith("german") else "en"
     if kind == "no words":
@@ -123,7 +137,7 @@ def clip(set_name: str, index: int) -> Clip:
             phonemes="",
             kind=kind,
         )
-    count = int(rng.integers(3, 7)) if kind == "cut" else _how_many(rng, kind)
+    count = _how_many(rng, kind)
     voices = _voices(rng, kind, language, count, held_out=recipe.held_out_voices)
     if kind == "cut":
         told, samples = _cut(rng, voices, recipe.held_out)
@@ -157,6 +171,9 @@ def _voices(
 
 
 def _how_many(rng: np.random.Generator, kind: str) -> int:
+    """Sentences of a clip."""
+    if kind == "cut":
+        return int(rng.integers(3, 7))
     if kind == "sentences":
         return int(rng.choice([2, 3, 4, 5], p=[0.4, 0.3, 0.2, 0.1]))
     if kind == "german sentences":
@@ -170,10 +187,20 @@ def _said(rng: np.random.Generator, kind: str, language: str, held_out: bool) ->
             said = random_words(rng, language, int(rng.integers(3, 13)))
         elif kind == "numbers":
             said = numbers(rng, language, int(rng.integers(2, 10)))
+        elif kind == "question":
+            said = _question(rng)
         else:
             said = sentence(rng, language)
         if is_held_out(said) == held_out:
             return said
+
+
+def _question(rng: np.random.Generator) -> Sentence:
+    """What somebody may ask aloud about a picture."""
+    while True:
+        for asked in questions(picture(rng), rng, 1):
+            if asked.spoken is not None:
+                return as_said(asked.spoken)
 
 
 def _utterances(rng: np.random.Generator, spoken: list[_Spoken]) -> list[Utterance]:
@@ -202,7 +229,7 @@ def _with_pauses(
     heard = _utterances(rng, spoken)
     power = max(float(np.sqrt(np.mean(each.samples**2))) for each in heard)
     kind = _wordless(rng) if rng.random() < _SOUND_IN_PAUSES else ""
-    loud = power * 10 ** (-float(rng.uniform(0, 30)) / 20)
+    loud = power * 10 ** (-float(rng.uniform(*_SOUND_DECIBELS)) / 20)
     longest = float(rng.choice(list(_LONGEST_PAUSES), p=list(_LONGEST_PAUSES.values())))
     pieces = [_pause(rng, float(rng.uniform(0.02, min(1.0, longest))), kind, loud)]
     length = len(pieces[0])
@@ -251,9 +278,8 @@ def _cut(
     told: list[_Spoken] = []
     for one, words in zip(spoken, spans, strict=True):
         whole = tuple(w for w, b, e in words if b >= begin - slack and e <= end + slack)
-        text = " ".join(whole)
-        left = Sentence(spoken=whole, written=text, language="en", english=text)
-        told += [replace(one, said=left)] if whole else []
+        if whole:
+            told.append(replace(one, said=as_said(" ".join(whole))))
     return told, np.concatenate(parts)[begin:end]
 
 

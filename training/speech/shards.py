@@ -24,7 +24,7 @@ import numpy.typing as npt
 from gemma4cli.processing.audio import log_mel
 from gemma4cli.processing.config import MelConfig, ProcessorConfig
 
-from .clips import TRAIN, Clip, clip
+from .clips import ASKED, TRAIN, Clip, clip
 from .targets import phoneme_ids, word_ids
 
 CLIPS_PER_SHARD = 500
@@ -150,10 +150,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Make the clips that the audio tower hears.")
     parser.add_argument("work", type=Path, help="folder for working data")
     parser.add_argument("--count", type=int, default=60_000, help="clips of the training set")
+    parser.add_argument("--asked", type=int, default=6_000, help="questions about pictures")
     arguments = parser.parse_args()
     held_out = [(name, 0, count) for name, count in HELD_OUT_COUNTS.items()]
     training = [(TRAIN, n, CLIPS_PER_SHARD) for n in range(arguments.count // CLIPS_PER_SHARD)]
-    _make(arguments.work, held_out + training)
+    asked = [(ASKED, n, CLIPS_PER_SHARD) for n in range(arguments.asked // CLIPS_PER_SHARD)]
+    _make(arguments.work, held_out + training + asked)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from gemma4cli.processing.tokenizer import Tokenizer
 
 from .. import processes
 from ..device import half_precision, placed
+from ..head import Head
 from ..loop import Loop, Schedule
 from ..muon import matrices_of
 from ..pictures.heads import Heads, heads_loss
@@ -67,23 +68,6 @@ _SINGLE_DIGITS_UNTIL, _APART_UNTIL = 0.15, 0.3
 class Material:
     tokenizer: Tokenizer
     stock: digits.Stock
-
-
-class FrameHead(nn.Module):
-    """Which digit has been heard, from the state of a frame."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(HIDDEN, digits.FRAME_CLASSES)
-        weight = generator("twin", "frame head").standard_normal(self.linear.weight.shape)
-        with torch.no_grad():
-            self.linear.weight.copy_(torch.from_numpy(weight / HIDDEN**0.5))
-            self.linear.bias.zero_()
-
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """``[T, hidden]`` to logits ``[T, classes]``."""
-        logits: torch.Tensor = self.linear(nn.functional.rms_norm(states, (HIDDEN,)))
-        return logits
 
 
 def new_model(vocabulary: int) -> Gemma4UnifiedModel:
@@ -149,8 +133,8 @@ def train(folder: Path, steps: int) -> None:
         stock=digits.load(folder, held_out=False),
     )
     model = new_model(VOCABULARY)
-    heads = Heads(HIDDEN, 1e-6, generator("twin", "heads"))
-    frame_head = FrameHead()
+    heads = Heads(HIDDEN, generator("twin", "heads"))
+    frame_head = Head(HIDDEN, digits.FRAME_CLASSES, generator("twin", "frame head"))
     torch._dynamo.config.recompile_limit = 64
     for layer in model.language_model.layers:
         layer.compile(dynamic=True)

@@ -37,6 +37,11 @@ def sentence(rng: np.random.Generator, language: str) -> Sentence:
     return Sentence(spoken=spoken, written=written, language=language, english=translation)
 
 
+def as_said(text: str) -> Sentence:
+    """English words that are written as they are spoken, without digits."""
+    return Sentence(spoken=tuple(text.split()), written=text, language="en", english=text)
+
+
 def random_words(rng: np.random.Generator, language: str, count: int) -> Sentence:
     """``count`` words in any order, possibly repeated; only English ones are translated."""
     pool = _words_alone(language)
