@@ -18,12 +18,12 @@ from training.language.batches import FLAVOUR, batches, example
 from training.language.dialogues import Turn, encode
 from training.language.initial import initialise_language_model, project_to_words
 from training.language.sources import Clips, Pictures
-from training.language.tasks import SHARES, Library, conversation
+from training.language.tasks import SHARES, Library, conversation, describe, watch
 from training.loop import Loop, Schedule
 from training.pictures.batches import soft_grid
 from training.pictures.description import KINDS, Picture
 from training.pictures.features import Shown
-from training.pictures.labels import label_rows
+from training.pictures.labels import CLASSES, label_rows
 from training.pictures.scenes import VIDEO_SIZES, picture, still
 from training.seeds import generator
 from training.speech.audio_features import Heard
@@ -133,6 +133,30 @@ def test_targets_are_the_next_tokens(library: Library, tokenizer: Tokenizer) -> 
     row = batch.answers[0, : len(learnt)].tolist()
     assert row == [position - 1 for position in learnt]
     assert batch.targets[0, : len(learnt)].tolist() == [made.encoded.ids[i] for i in learnt]
+
+
+def test_a_picture_that_shows_what_the_one_before_did_is_marked_at_its_end(
+    library: Library, tokenizer: Tokenizer
+) -> None:
+    talks = [watch(generator("test", "scenes", number), library) for number in range(8)]
+    for batch in batches([example(talk, tokenizer) for talk in talks], PADDING):
+        assert set(batch.ids[batch.picture_ends].tolist()) == {tokenizer.control_id("<image|>")}
+        assert len(batch.repeated) == len(batch.picture_ends[0])
+    for talk in talks:
+        (batch,) = batches([example(talk, tokenizer)] * 2, PADDING)
+        described = max((turn.answer for turn in talk.turns), key=len)
+        begun = batch.repeated.tolist()[: len(talk.pictures)].count(0)
+        assert begun == described.count("At 0")
+
+
+def test_every_soft_token_of_a_picture_is_told_what_it_shows(
+    library: Library, tokenizer: Tokenizer
+) -> None:
+    talks = [describe(generator("test", "labels", number), library) for number in range(6)]
+    for batch in batches([example(talk, tokenizer) for talk in talks], PADDING):
+        assert set(batch.picture_labels) == set(CLASSES)
+        for of_head in batch.picture_labels.values():
+            assert of_head.shape == batch.picture_places[0].shape
 
 
 def test_an_answer_is_encoded_as_it_will_be_read_in_later_turns(tokenizer: Tokenizer) -> None:

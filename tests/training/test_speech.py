@@ -137,6 +137,18 @@ def test_a_clip_says_what_it_says_it_does() -> None:
 
 
 @needs_espeak
+def test_questions_about_pictures_are_made_of_words_that_can_be_heard() -> None:
+    from training.speech.clips import ASKED, clip
+    from training.words.sentence import is_held_out, spoken_words
+
+    asked = [clip(ASKED, index).sentences for index in range(12)]
+    assert all(len(sentences) == 1 for sentences in asked)
+    for (question,) in asked:
+        assert set(question.spoken) <= set(spoken_words("en"))
+        assert not is_held_out(question)
+
+
+@needs_espeak
 def test_held_out_sets_have_held_out_sentences() -> None:
     from training.speech.clips import clip
     from training.words.sentence import is_held_out
@@ -209,8 +221,8 @@ def test_features_are_kept_with_their_texts(tmp_path: Path) -> None:
         )
         for count in (3, 5)
     ]
-    write_features(features_path(tmp_path, "no words", 0), clips)
-    kept = load(tmp_path, "no words")
+    write_features(features_path(tmp_path, "train", 0), clips)
+    kept = load(tmp_path)
     assert [len(each.tokens) for each in kept] == [3, 5]
     assert np.array_equal(kept[1].tokens, clips[1].tokens)
     assert kept[0].english == "good morning"

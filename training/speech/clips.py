@@ -17,7 +17,7 @@ from training.pictures.scenes import picture
 from training.seeds import generator
 from training.words.sentence import (
     Sentence,
-    as_said,
+    english_words,
     is_held_out,
     numbers,
     random_words,
@@ -200,7 +200,7 @@ def _question(rng: np.random.Generator) -> Sentence:
     while True:
         for asked in questions(picture(rng), rng, 1):
             if asked.spoken is not None:
-                return as_said(asked.spoken)
+                return english_words(asked.spoken.split())
 
 
 def _utterances(rng: np.random.Generator, spoken: list[_Spoken]) -> list[Utterance]:
@@ -255,7 +255,7 @@ def _cut(
     rng: np.random.Generator, voices: list[Voice], held_out: bool
 ) -> tuple[list[_Spoken], FloatArray]:
     """A window of unbroken speech; words of which a part is missing are not told."""
-    spoken = [_Spoken(said=_plainly_said(rng, held_out), who=who) for who in voices]
+    spoken = [_Spoken(said=_said(rng, "sentence", "en", held_out), who=who) for who in voices]
     parts: list[FloatArray] = []
     spans: list[list[tuple[str, int, int]]] = []
     length = 0
@@ -279,16 +279,8 @@ def _cut(
     for one, words in zip(spoken, spans, strict=True):
         whole = tuple(w for w, b, e in words if b >= begin - slack and e <= end + slack)
         if whole:
-            told.append(replace(one, said=as_said(" ".join(whole))))
+            told.append(replace(one, said=english_words(whole)))
     return told, np.concatenate(parts)[begin:end]
-
-
-def _plainly_said(rng: np.random.Generator, held_out: bool) -> Sentence:
-    """A sentence that is written as it is spoken: without digits."""
-    while True:
-        said = _said(rng, "sentence", "en", held_out)
-        if said.written == " ".join(said.spoken):
-            return said
 
 
 def _in_noise(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -37,9 +38,10 @@ def sentence(rng: np.random.Generator, language: str) -> Sentence:
     return Sentence(spoken=spoken, written=written, language=language, english=translation)
 
 
-def as_said(text: str) -> Sentence:
-    """English words that are written as they are spoken, without digits."""
-    return Sentence(spoken=tuple(text.split()), written=text, language="en", english=text)
+def english_words(spoken: Sequence[str]) -> Sentence:
+    """Any English words; what is left of a number is written as a number of its own."""
+    written = write_english(spoken)
+    return Sentence(spoken=tuple(spoken), written=written, language="en", english=written)
 
 
 def random_words(rng: np.random.Generator, language: str, count: int) -> Sentence:
