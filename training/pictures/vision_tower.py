@@ -69,10 +69,10 @@ def new_heads(model: Gemma4VisionModel) -> Heads:
 
 
 def training_batch(step: int, progress: float) -> Batch:
-    """The batch of a step: about as many patches whatever the budget is.
+    """This process's part of a step: about as many patches whatever the budget is.
 
-    ``progress`` 0-1 is how much of the curriculum is over. Every process has its own pictures, of a
-    budget that all share, so that none waits for another.
+    ``progress`` 0-1 is how much of the curriculum is over. The budget is the same for all
+    processes, so that none waits for another.
     """
     rng = generator("vision", "train", step)
     shares = [shares for start, shares in _CURRICULUM if progress >= start][-1]
@@ -83,7 +83,8 @@ def training_batch(step: int, progress: float) -> Batch:
     if processes.rank():
         rng = generator("vision", "train", step, processes.rank())
     names = list(shares)
-    chosen = rng.choice(len(names), max(1, _BATCH * 70 // budget), p=list(shares.values()))
+    many = max(1, _BATCH * 70 // budget // processes.count())
+    chosen = rng.choice(len(names), many, p=list(shares.values()))
     return placed(batch(rng, [names[i] for i in chosen], budget))
 
 
