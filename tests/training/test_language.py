@@ -42,9 +42,7 @@ def tokenizer() -> Tokenizer:
 def shown(seen: Picture, rng: np.random.Generator) -> Shown:
     grid = soft_grid(seen.height, seen.width, 70)
     tokens = rng.standard_normal((grid[0] * grid[1], 128)).astype(np.float16)
-    return Shown(
-        picture=seen, budget=70, grid=grid, tokens=tokens, labels=label_rows(seen, grid)
-    )
+    return Shown(picture=seen, budget=70, grid=grid, tokens=tokens, labels=label_rows(seen, grid))
 
 
 def heard(kind: str, rng: np.random.Generator) -> Heard:

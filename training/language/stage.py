@@ -23,7 +23,7 @@ from ..head import Head
 from ..loop import Loop, Schedule
 from ..muon import matrices_of
 from ..pictures import features as picture_features
-from ..pictures.heads import Heads, heads_loss
+from ..pictures.heads import HEAD_WEIGHT, Heads, heads_loss
 from ..seeds import generator
 from ..speech import audio_features
 from ..start import start_from
@@ -35,12 +35,14 @@ from .sources import Clips, Pictures
 from .tasks import Library, conversation
 
 FOLDER = "language"
-_CONVERSATIONS = 48
+_CONVERSATIONS = 32
 """How many are learnt from in one step, by all processes together."""
 _PEAK = 2e-3
 _PREVIOUS_SIZE = 2.0
 _SEEN = 0.1
 """The weight of what the middle layers should know of pictures."""
+_SHOWN = {**HEAD_WEIGHT, "order": 1.0, "count": 0.5}
+"""The tower hardly learns to count; the language model, which reads in order, does."""
 
 
 class PictureHeads(nn.Module):
@@ -57,7 +59,8 @@ class PictureHeads(nn.Module):
 
     def forward(self, states: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The loss, for states ``[B, L, width]``."""
-        shown, _ = heads_loss(self.shown(states[batch.picture_places]), batch.picture_labels)
+        guesses = self.shown(states[batch.picture_places])
+        shown, _ = heads_loss(guesses, batch.picture_labels, _SHOWN)
         repeated = self.repeated(states[batch.picture_ends])
         return shown + nn.functional.cross_entropy(repeated, batch.repeated)
 

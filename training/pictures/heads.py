@@ -14,7 +14,7 @@ from .labels import CLASSES, IGNORED
 
 _NONE_WEIGHT = {"shape": 0.15, "color": 0.15, "center": 0.2, "first": 0.1, "second": 0.05}
 """The weight of class 0, which most tokens have, where it means that there is nothing."""
-_HEAD_WEIGHT = {
+HEAD_WEIGHT = {
     "shape": 1.0,
     "color": 1.0,
     "center": 0.5,
@@ -42,7 +42,9 @@ class Heads(nn.Module):
 
 
 def heads_loss(
-    logits: Mapping[str, torch.Tensor], targets: Mapping[str, torch.Tensor]
+    logits: Mapping[str, torch.Tensor],
+    targets: Mapping[str, torch.Tensor],
+    weights: Mapping[str, float] = HEAD_WEIGHT,
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """The weighted sum of the heads' losses, and each of them for the log."""
     total = torch.zeros((), device=next(iter(logits.values())).device)
@@ -55,6 +57,6 @@ def heads_loss(
         if not known.any():
             continue
         loss = functional.cross_entropy(logits[name], target, weight=weight, ignore_index=IGNORED)
-        total = total + _HEAD_WEIGHT[name] * loss
+        total = total + weights[name] * loss
         numbers[name] = loss.item()
     return total, numbers
