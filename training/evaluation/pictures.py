@@ -10,9 +10,10 @@ from ..pictures.captions import caption
 from ..pictures.compare import comparison
 from ..pictures.description import KINDS, Kind, Picture
 from ..pictures.drawing import drawn
-from ..pictures.questions import questions
+from ..pictures.questions import DESCRIBE_AND_TRANSCRIBE, questions
 from ..pictures.scenes import picture
 from ..seeds import generator
+from ..speech.clips import clip
 from .cases import Case
 from .files import png, wav
 from .speech import spoken
@@ -39,6 +40,7 @@ def cases(count: int) -> Iterator[Case]:
     for index in range(count):
         yield from _two(index)
         yield from _asked_aloud(index)
+        yield _with_speech(index)
 
 
 def _shown(use: str, kind: Kind, index: int) -> tuple[Picture, bytes]:
@@ -85,6 +87,21 @@ def _two(index: int) -> Iterator[Case]:
         answer=answer,
         score="sentences",
         images=(png(drawn(first, rng)), png(drawn(second, rng))),
+    )
+
+
+def _with_speech(index: int) -> Case:
+    """A picture and a held-out sentence in one prompt."""
+    rng = generator("evaluation", "with speech", index)
+    seen = picture(rng)
+    heard = clip("unseen", 2000 + index)
+    return Case(
+        row="picture and speech: what is seen, what is said",
+        prompt=DESCRIBE_AND_TRANSCRIBE,
+        answer=f"{caption(seen)} A voice says: {heard.sentences[0].written}.",
+        score="sentences",
+        images=(png(drawn(seen, rng)),),
+        clips=(wav(heard.samples),),
     )
 
 

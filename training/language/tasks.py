@@ -16,7 +16,7 @@ from ..pictures.captions import caption, phrase, sentence
 from ..pictures.compare import comparison
 from ..pictures.description import Picture
 from ..pictures.features import Shown
-from ..pictures.questions import questions
+from ..pictures.questions import DESCRIBE_AND_TRANSCRIBE, questions
 from ..speech.audio_features import Heard
 from ..speech.clips import LONGEST_CLIP, MOST_TOKENS
 from . import small_talk
@@ -217,10 +217,8 @@ def see_and_listen(rng: np.random.Generator, library: Library) -> Conversation:
             text = one(rng, ("Answer the question.", "Answer the spoken question.", ""))
             return _seen_and_heard(shown, clip, text, question.answer)
     clip = library.clips.any(rng, {"sentence": 0.8, "german": 0.2})
-    text = "Describe the image, then transcribe the speech."
-    return _seen_and_heard(
-        shown, clip, text, f"{caption(shown.picture)} A voice says: {clip.written}."
-    )
+    answer = f"{caption(shown.picture)} A voice says: {clip.written}."
+    return _seen_and_heard(shown, clip, DESCRIBE_AND_TRANSCRIBE, answer)
 
 
 def chat(rng: np.random.Generator, library: Library) -> Conversation:

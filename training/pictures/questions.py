@@ -14,6 +14,9 @@ from .captions import NUMBERS, article, kind_of_text, sentence
 from .colors import OBJECT_COLORS
 from .description import CELLS, SHAPES, Picture, Thing
 
+DESCRIBE_AND_TRANSCRIBE = "Describe the image, then transcribe the speech."
+"""What is asked of a picture with a clip that is no question."""
+
 QuestionKind = Literal["color", "shape", "where", "how many", "is there", "reading", "plain"]
 
 
