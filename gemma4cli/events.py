@@ -57,11 +57,10 @@ class VideoPlanned:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoSampled:
-    """A clip was opened: the true times of its frames, and how much of its sound is heard."""
+    """A clip was opened: the true times of its frames, in seconds."""
 
     source: str
     timestamps: tuple[float, ...]
-    sound_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -111,7 +111,6 @@ def open_message(
         yield VideoSampled(
             source=clip.name,
             timestamps=tuple(frame.seconds for frame in clip.frames),
-            sound_seconds=sum(each.seconds for each in items if isinstance(each, AudioClip)),
         )
         yield PicturesDecoded(source=clip.name, pictures=clip.frames)
         media += items

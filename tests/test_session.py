@@ -541,7 +541,7 @@ def test_events_of_media_come_before_those_of_the_answer(tiny: LoadedModel) -> N
         DecodeProgress(source=clip),
         plan,
         DecodeProgress(source=clip),
-        VideoSampled(source=clip, timestamps=(0.0, 0.5, 1.0, 1.5, 2.0, 2.5), sound_seconds=0),
+        VideoSampled(source=clip, timestamps=(0.0, 0.5, 1.0, 1.5, 2.0, 2.5)),
         DecodeProgress(source=sound),
         AudioDecoded(source=sound, seconds=pytest.approx(2.107, abs=1e-3)),
     ]

@@ -46,7 +46,7 @@ class Answers:
                 sound_seconds=0,
                 audio_pieces=0,
             )
-            yield VideoSampled(source="clip", timestamps=(start,), sound_seconds=0)
+            yield VideoSampled(source="clip", timestamps=(start,))
         yield TextDelta(text=text[:2])
         if error := self.failing.get(len(self.asked)):
             raise error

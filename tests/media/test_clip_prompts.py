@@ -195,7 +195,7 @@ def test_plan_says_what_comes(
             audio_pieces=2,
         ),
         DecodeProgress(source=name),
-        VideoSampled(source=name, timestamps=(0.0, 2.0, 4.0, 6.0), sound_seconds=7.0),
+        VideoSampled(source=name, timestamps=(0.0, 2.0, 4.0, 6.0)),
     ]
 
 
