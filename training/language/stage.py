@@ -35,7 +35,7 @@ from .sources import Clips, Pictures
 from .tasks import Library, conversation
 
 FOLDER = "language"
-_CONVERSATIONS = 32
+_CONVERSATIONS = 24
 """How many are learnt from in one step, by all processes together."""
 _PEAK = 2e-3
 _PREVIOUS_SIZE = 2.0

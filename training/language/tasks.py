@@ -25,12 +25,12 @@ from .sources import Clips, Pictures, Tokens, choice, one
 
 LANGUAGE_NAMES = {"en": "English", "de": "German"}
 _SPEECH = {
-    "sentence": 0.12,
-    "sentences": 0.26,
-    "cut": 0.22,
-    "random words": 0.21,
+    "sentence": 0.16,
+    "sentences": 0.20,
+    "cut": 0.20,
+    "random words": 0.22,
     "question": 0.02,
-    "numbers": 0.05,
+    "numbers": 0.08,
     "german": 0.05,
     "german sentences": 0.03,
     "no words": 0.04,
@@ -246,16 +246,16 @@ def think(rng: np.random.Generator, library: Library) -> Conversation:
 
 
 SHARES: dict[Task, float] = {
-    transcribe: 0.22,
+    transcribe: 0.40,
     translate: 0.03,
-    describe: 0.31,
-    compare: 0.07,
-    several_turns: 0.05,
-    watch: 0.13,
-    watch_and_listen: 0.06,
-    see_and_listen: 0.07,
-    chat: 0.04,
-    think: 0.02,
+    describe: 0.24,
+    compare: 0.04,
+    several_turns: 0.04,
+    watch: 0.10,
+    watch_and_listen: 0.05,
+    see_and_listen: 0.06,
+    chat: 0.03,
+    think: 0.01,
 }
 _WITHOUT_PICTURES = {task: SHARES[task] for task in (transcribe, translate, chat)}
 
