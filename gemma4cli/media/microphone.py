@@ -7,6 +7,7 @@ between it and whoever reads, so a reader may be as slow as it likes.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from queue import Empty, SimpleQueue
+from threading import Thread
 from types import ModuleType
 from typing import Any, Protocol, Self
 
@@ -37,6 +39,8 @@ SILENT_SECONDS = 3.0
 _TICK_SECONDS = 0.25
 _ENDING_SECONDS = 1.0
 """Wait for the last sound of a device that was told to stop."""
+
+_CLOSING_SECONDS = 5.0
 
 _NO_PORTAUDIO = (
     "the PortAudio library is missing; install it (Debian, Ubuntu: apt install libportaudio2)"
@@ -171,7 +175,18 @@ def record(wanted: str | None = None) -> Iterator[Recorder]:
         yield recorder
     finally:
         recorder.stop()
-        stream.close()
+        _close(sounddevice, stream)
+
+
+def _close(sounddevice: ModuleType, stream: Any) -> None:
+    """Close a stream. A driver that never lets go of a device that died is left behind."""
+    closing = Thread(target=stream.close, name="microphone closes", daemon=True)
+    closing.start()
+    closing.join(_CLOSING_SECONDS)
+    if closing.is_alive():
+        log.warning("the microphone's driver does not let go of it")
+        # At the end of the program PortAudio would wait for it once more, and for ever.
+        atexit.unregister(sounddevice._exit_handler)
 
 
 def _started(sounddevice: ModuleType, device: Microphone) -> tuple[Recorder, Any]:

@@ -5,11 +5,13 @@ No test opens a device; ``Driver`` stands for sounddevice and hears what a test 
 
 from __future__ import annotations
 
+import atexit
 import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from queue import Empty
+from threading import Event
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
@@ -44,6 +46,10 @@ class Driver:
 
     PortAudioError = PortAudioError
     CallbackStop = CallbackStop
+
+    @staticmethod
+    def _exit_handler() -> None:
+        """What sounddevice runs when the program ends."""
 
     def __init__(
         self,
@@ -270,6 +276,22 @@ def test_device_is_closed_when_the_context_is_left_by_an_error(driver: Driver) -
 
 
 # Capturing
+
+
+def test_a_driver_that_never_lets_go_is_left_behind(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(microphone, "_CLOSING_SECONDS", 0.05)
+    forgotten: list[object] = []
+    monkeypatch.setattr(atexit, "unregister", forgotten.append)
+    released = Event()
+    with record() as source:
+        monkeypatch.setattr(driver.stream, "close", released.wait)
+        driver.stream.hear(noise(1600))
+        source.stop()
+    released.set()
+    assert "does not let go" in caplog.text
+    assert forgotten == [Driver._exit_handler]
 
 
 def test_nothing_is_lost_before_somebody_reads(driver: Driver) -> None:
