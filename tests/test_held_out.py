@@ -20,11 +20,11 @@ from gemma4cli.options import LoadOptions
 FLOORS: Mapping[str, Mapping[str, float]] = {
     "tiny": {
         "speech": 0.95,
-        "pictures": 0.65,
-        "questions": 0.8,
+        "pictures": 0.85,
+        "questions": 0.85,
         "picture and spoken question": 0.3,
-        "video": 0.65,
-        "video with speech": 0.4,
+        "video": 0.7,
+        "video with speech": 0.6,
         "talk": 0.95,
     },
     "tiny-unified": {"plain": 0.95, "objects": 0.65, "count": 0.75, "digits": 0.8},
