@@ -23,8 +23,8 @@ from cli_runs import (
     write_clip_with_sound,
 )
 
-SPEECH, BALLS, CODE = (sample(f"speech0{number}.wav") for number in range(3))
-SPEECH_TEXT, BALLS_TEXT, CODE_TEXT = (TEXT_OF[Path(name).name] for name in (SPEECH, BALLS, CODE))
+SPEECH, BALLS, MUSIC = (sample(f"speech0{number}.wav") for number in (0, 1, 7))
+SPEECH_TEXT, BALLS_TEXT, MUSIC_TEXT = (TEXT_OF[Path(name).name] for name in (SPEECH, BALLS, MUSIC))
 TIMES = "00:00:00.000 --> 00:00:02.107"
 
 
@@ -47,7 +47,7 @@ def write_wav(path: Path, parts: Sequence[np.ndarray | float]) -> Path:
 @pytest.fixture
 def long(tmp_path: Path) -> Path:
     """Three sentences of three speakers, five seconds apart."""
-    clips = [samples_of(name) for name in (SPEECH, BALLS, CODE)]
+    clips = [samples_of(name) for name in (SPEECH, BALLS, MUSIC)]
     return write_wav(tmp_path / "long.wav", [1.0, clips[0], 5.0, clips[1], 5.0, clips[2], 3.0])
 
 
@@ -111,7 +111,7 @@ def test_json_lines_have_segments_and_then_the_whole() -> None:
 def test_a_long_recording_is_told_piece_by_piece(long: Path) -> None:
     result = tiny_g4("transcribe", long, "--json")
     *segments, record = records(result)
-    assert [segment["text"] for segment in segments] == [SPEECH_TEXT, BALLS_TEXT, CODE_TEXT]
+    assert [segment["text"] for segment in segments] == [SPEECH_TEXT, BALLS_TEXT, MUSIC_TEXT]
     assert record["pieces"] == 3
     starts = [segment["start"] for segment in segments]
     assert starts == pytest.approx([0.8, 7.9, 15.1], abs=0.4)
@@ -120,7 +120,7 @@ def test_a_long_recording_is_told_piece_by_piece(long: Path) -> None:
 
 def test_a_long_recording_as_text_has_a_line_for_each_piece(long: Path) -> None:
     result = tiny_g4("transcribe", long, "-q")
-    assert result.stdout == f"{SPEECH_TEXT}\n{BALLS_TEXT}\n{CODE_TEXT}\n"
+    assert result.stdout == f"{SPEECH_TEXT}\n{BALLS_TEXT}\n{MUSIC_TEXT}\n"
     assert result.stderr == ""
 
 
@@ -128,7 +128,7 @@ def test_a_long_recording_as_text_has_a_line_for_each_piece(long: Path) -> None:
 def test_batches_do_not_change_the_text(long: Path, batch: str) -> None:
     result = tiny_g4("transcribe", long, SPEECH, "-q", "--batch", batch)
     assert result.stdout == (
-        f"{long}: {SPEECH_TEXT} {BALLS_TEXT} {CODE_TEXT}\n{SPEECH}: {SPEECH_TEXT}\n"
+        f"{long}: {SPEECH_TEXT} {BALLS_TEXT} {MUSIC_TEXT}\n{SPEECH}: {SPEECH_TEXT}\n"
     )
 
 
@@ -245,7 +245,7 @@ def test_lines_of_subtitles_are_as_wide_as_asked(long: Path) -> None:
         "transcribe", long, "-f", "srt", "-q", "--max-line-width", "12", "--max-line-count", "1"
     ).stdout
     lines = [line for cue in text.strip().split("\n\n") for line in cue.splitlines()[2:]]
-    assert " ".join(lines) == f"{SPEECH_TEXT} {BALLS_TEXT} {CODE_TEXT}"
+    assert " ".join(lines) == f"{SPEECH_TEXT} {BALLS_TEXT} {MUSIC_TEXT}"
     assert max(map(len, lines)) <= 12
 
 
