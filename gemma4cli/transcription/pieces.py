@@ -51,9 +51,9 @@ class Limits:
     """Seconds of sound before and behind speech that belong to it, half of a pause at most: the
     beginning of an "s" and the end of a word are fainter than what is found for certain."""
 
-    overlap: float = 1.0
-    """Seconds, a quarter more or less, that two pieces share where speech has no pause: longer than
-    a word, so that one of them has the whole of each. At most a quarter of the longest piece."""
+    overlap: float = 2.0
+    """Seconds, a quarter more or less, that two pieces share where speech has no pause: some words
+    that both hear whole, by which they are joined. At most a quarter of the longest piece."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

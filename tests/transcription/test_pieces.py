@@ -21,7 +21,7 @@ from gemma4cli.media.voice import FRAME, SpeechFrame
 from gemma4cli.transcription.pieces import Limits, Piece, cut, cut_frames
 
 FRAME_SECONDS = FRAME / SAMPLE_RATE
-LIMITS = Limits(longest=10.0)
+LIMITS = Limits(longest=10.0, overlap=1.0)
 
 Span = tuple[float, float]
 
