@@ -18,13 +18,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from .processes import half_the_cores
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A module to run with WORK and these arguments."""
+    """A module to run with WORK and these arguments, by one process or as many as share it."""
 
     module: str
     arguments: tuple[str, ...] = ()
+    shared: bool = False
+
+    def command(self, work: Path) -> list[str]:
+        run = ["torch.distributed.run", "--nproc-per-node", f"{half_the_cores()}", "-m", "--"]
+        launcher = [*run, self.module] if self.shared else [self.module]
+        return [sys.executable, "-u", "-m", *launcher, str(work), *self.arguments]
 
 
 Chain = tuple[Stage, ...]
@@ -33,9 +41,12 @@ TOKENIZER: Chain = (Stage("training.tokenizer"),)
 HEARING: Chain = (
     Stage("training.speech.shards"),
     Stage("training.speech.audio_tower"),
-    Stage("training.speech.audio_features"),
+    Stage("training.speech.audio_features", shared=True),
 )
-SEEING: Chain = (Stage("training.pictures.vision_tower"), Stage("training.pictures.features"))
+SEEING: Chain = (
+    Stage("training.pictures.vision_tower"),
+    Stage("training.pictures.features", shared=True),
+)
 
 
 def chains(folder: Path) -> tuple[tuple[Chain, ...], ...]:
@@ -71,7 +82,7 @@ def run(chain: Sequence[Stage], work: Path) -> None:
         print(f"{stage.module} ...", flush=True)
         with (logs / f"{stage.module}.txt").open("a") as log:
             subprocess.run(
-                [sys.executable, "-u", "-m", stage.module, str(work), *stage.arguments],
+                stage.command(work),
                 env=environment(),
                 stdout=log,
                 stderr=subprocess.STDOUT,

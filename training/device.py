@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from typing import Any, TypeVar, cast
 
 import torch
+from torch import nn
 
 T = TypeVar("T")
 
@@ -14,6 +16,23 @@ T = TypeVar("T")
 @cache
 def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def on_gpu() -> bool:
+    return device().type == "cuda"
+
+
+def at_once(on_cpu: int) -> int:
+    """How much one step takes in: a GPU eight times as much in little more than the same time."""
+    return on_cpu * (8 if on_gpu() else 1)
+
+
+def compile_layers(layers: Iterable[nn.Module]) -> None:
+    """Compile each where that pays: on a CPU. A GPU is done before it would have compiled."""
+    if on_gpu():
+        return
+    for layer in layers:
+        layer.compile(dynamic=True)
 
 
 def half_precision() -> torch.autocast:
@@ -26,7 +45,7 @@ def half_precision() -> torch.autocast:
 
 @cache
 def _has_bfloat16_products() -> bool:
-    return device().type == "cuda" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return on_gpu() or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def placed(value: T) -> T:

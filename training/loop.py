@@ -16,6 +16,8 @@ from .device import device
 from .muon import Muon
 from .processes import average_gradients, rank
 
+Numbers = Mapping[str, float | torch.Tensor]
+
 STATE = "state.pt"
 LOG = "log.csv"
 
@@ -80,11 +82,13 @@ class Loop:
         if (folder / STATE).exists():
             self._restore()
 
-    def run(self, loss_of_step: Callable[[int], tuple[torch.Tensor, Mapping[str, float]]]) -> None:
-        """Take the steps that are left; ``loss_of_step`` gives a loss and numbers for the log."""
+    def run(self, loss_of_step: Callable[[int], tuple[torch.Tensor, Numbers]]) -> None:
+        """Take the steps that are left; ``loss_of_step`` gives a loss and numbers for the log.
+
+        A number that is not known in a step is NaN, or not there.
+        """
         started = time.monotonic()
-        sums: dict[str, float] = {}
-        counts: dict[str, int] = {}
+        recent: dict[str, list[torch.Tensor]] = {}
         while self.step < self.schedule.steps:
             loss, numbers = loss_of_step(self.step)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -96,13 +100,13 @@ class Loop:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
             self.step += 1
-            for name, value in {"loss": loss.item(), **numbers}.items():
-                sums[name] = sums.get(name, 0.0) + value
-                counts[name] = counts.get(name, 0) + 1
+            for name, value in {"loss": loss, **numbers}.items():
+                # Read when they are logged: to read a number, a GPU has to be waited for.
+                recent.setdefault(name, []).append(torch.as_tensor(value).detach())
             if self.step % self.log_every == 0 and rank() == 0:
-                means = {name: sums[name] / counts[name] for name in sums}
+                means = {name: torch.stack(each).nanmean().item() for name, each in recent.items()}
                 self._log(time.monotonic() - started, means)
-                sums, counts = {}, {}
+                recent = {}
             if self.step % self.save_every == 0 or self.step == self.schedule.steps:
                 self.save()
 

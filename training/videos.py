@@ -1,27 +1,21 @@
-"""Videos of still scenes: descriptions, captions with time stamps, questions, MP4 files."""
+"""Videos of still scenes: descriptions, captions with time stamps, questions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
-from pathlib import Path
 
-import av
 import numpy as np
-import numpy.typing as npt
 
 from gemma4cli.processing.prompt import time_label
 from gemma4cli.processing.video import frame_times
 
 from .pictures.captions import NUMBERS, phrase, sentence
 from .pictures.description import Picture
-from .pictures.drawing import drawn
 from .pictures.scenes import VIDEO_SIZES, still
 
 FRAMES = 6
 """How many frames of a clip the built-in model is shown."""
-SOUND_RATE = 16_000
 
 _MOST_SCENES = 4
 _RATES = (10, 12, 15, 24, 25, 30)
@@ -164,31 +158,3 @@ def _subject(one: Appearance, seen: list[Appearance]) -> str | None:
             name = thing.shape if alone else f"{thing.color} {thing.shape}"
             return f"{verb} the {name}{ending} appear"
     return None
-
-
-def write_video(
-    path: Path,
-    shown: Video,
-    rng: np.random.Generator,
-    sound: npt.NDArray[np.float32] | None = None,
-) -> None:
-    """An MP4 file, H.264 in yuv420p; ``sound`` is mono at 16 kHz and becomes an AAC track."""
-    first = shown.scenes[0].picture
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=shown.rate)
-        stream.width, stream.height = first.width, first.height
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "20"}
-        track = None if sound is None else container.add_stream("aac", rate=SOUND_RATE)
-        images = {id(scene): drawn(scene.picture, rng) for scene in shown.scenes}
-        for number in range(round(shown.duration * shown.rate)):
-            pixels = images[id(shown.shown_at(number / shown.rate))]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        container.mux(stream.encode())
-        if sound is not None and track is not None:
-            samples = av.AudioFrame.from_ndarray(sound[None, :], format="fltp", layout="mono")
-            samples.sample_rate = SOUND_RATE
-            samples.time_base = Fraction(1, SOUND_RATE)
-            samples.pts = 0
-            container.mux(track.encode(samples))
-            container.mux(track.encode())

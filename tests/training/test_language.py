@@ -23,7 +23,7 @@ from training.loop import Loop, Schedule
 from training.pictures.batches import soft_grid
 from training.pictures.description import KINDS, Picture
 from training.pictures.features import Shown
-from training.pictures.labels import CLASSES, label_rows
+from training.pictures.labels import CLASSES, by_head, label_rows
 from training.pictures.scenes import VIDEO_SIZES, picture, still
 from training.seeds import generator
 from training.speech.audio_features import Heard
@@ -32,6 +32,7 @@ from training.words.sentence import sentence
 
 TOKENIZER = Path(__file__).parents[2] / "gemma4cli/builtin/tiny/tokenizer.json"
 PADDING = 0
+POSITIONS = 8192
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def test_logits_are_those_of_the_references_own_forward(
 ) -> None:
     rng = generator("test", "logits")
     examples = [example(conversation(rng, library), tokenizer) for _ in range(6)]
-    for batch in batches(examples, PADDING):
+    for batch in batches(examples, PADDING, POSITIONS):
         embeds = model.text.embed_tokens(batch.ids)
         for embedder, tokens, places in (
             (model.pictures, batch.pictures, batch.picture_places),
@@ -126,7 +127,7 @@ def test_tasks_give_conversations_whose_media_fill_their_places(
 
 def test_targets_are_the_next_tokens(library: Library, tokenizer: Tokenizer) -> None:
     made = example(SHARES and conversation(generator("test", 3), library), tokenizer)
-    (batch,) = batches([made, made], PADDING)
+    (batch,) = batches([made, made], PADDING, POSITIONS)
     learnt = [position for span in made.encoded.answers for position in span]
     row = batch.answers[0, : len(learnt)].tolist()
     assert row == [position - 1 for position in learnt]
@@ -137,11 +138,11 @@ def test_a_picture_that_shows_what_the_one_before_did_is_marked_at_its_end(
     library: Library, tokenizer: Tokenizer
 ) -> None:
     talks = [watch(generator("test", "scenes", number), library) for number in range(8)]
-    for batch in batches([example(talk, tokenizer) for talk in talks], PADDING):
+    for batch in batches([example(talk, tokenizer) for talk in talks], PADDING, POSITIONS):
         assert set(batch.ids[batch.picture_ends].tolist()) == {tokenizer.control_id("<image|>")}
         assert len(batch.repeated) == len(batch.picture_ends[0])
     for talk in talks:
-        (batch,) = batches([example(talk, tokenizer)] * 2, PADDING)
+        (batch,) = batches([example(talk, tokenizer)] * 2, PADDING, POSITIONS)
         described = max((turn.answer for turn in talk.turns), key=len)
         begun = batch.repeated.tolist()[: len(talk.pictures)].count(0)
         assert begun == described.count("At 0")
@@ -151,9 +152,10 @@ def test_every_soft_token_of_a_picture_is_told_what_it_shows(
     library: Library, tokenizer: Tokenizer
 ) -> None:
     talks = [describe(generator("test", "labels", number), library) for number in range(6)]
-    for batch in batches([example(talk, tokenizer) for talk in talks], PADDING):
-        assert set(batch.picture_labels) == set(CLASSES)
-        for of_head in batch.picture_labels.values():
+    for batch in batches([example(talk, tokenizer) for talk in talks], PADDING, POSITIONS):
+        of_heads = by_head(batch.picture_labels)
+        assert set(of_heads) == set(CLASSES)
+        for of_head in of_heads.values():
             assert of_head.shape == batch.picture_places[0].shape
 
 

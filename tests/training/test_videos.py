@@ -15,9 +15,9 @@ from gemma4cli.processing.video import frame_times
 from training.pictures.drawing import drawn
 from training.pictures.scenes import picture
 from training.seeds import generator
+from training.video_files import SOUND_RATE, write_video
 from training.videos import (
     FRAMES,
-    SOUND_RATE,
     Scene,
     Video,
     appearances,
@@ -25,7 +25,6 @@ from training.videos import (
     video,
     video_caption,
     video_questions,
-    write_video,
 )
 
 

@@ -12,6 +12,7 @@ from gemma4cli.decoded import SAMPLE_RATE
 from .. import videos
 from ..seeds import generator
 from ..speech.clips import clip
+from ..video_files import write_video
 from .cases import Case
 
 
@@ -25,7 +26,7 @@ def cases(count: int) -> Iterator[Case]:
             shown = videos.video(rng)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "clip.mp4"
-            videos.write_video(path, shown, rng, None if said is None else said.samples)
+            write_video(path, shown, rng, None if said is None else said.samples)
             file = path.read_bytes()
         seen = videos.video_caption(shown)
         if said is None:

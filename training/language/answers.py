@@ -25,7 +25,7 @@ class Batch:
 
     ``ids`` int64 ``[B, L]``, soft tokens have the padding id. ``pictures`` and ``sounds`` float32
     ``[S, width]`` are what the towers gave, their places (rows, columns) int64 ``[S]``.
-    ``picture_labels`` int64 ``[S]`` per head are what the soft tokens of pictures show. Of every
+    ``picture_labels`` int8 ``[S, heads]`` are what the soft tokens of pictures show. Of every
     picture, ``picture_ends`` (rows, columns) int64 ``[P]`` is the token behind it, and ``repeated``
     int64 ``[P]`` 1 where it shows what the picture before it shows.
     ``answers`` int64 ``[B, A]`` are the positions whose next token is to be learnt, ``targets``
@@ -36,7 +36,7 @@ class Batch:
     ids: torch.Tensor
     pictures: torch.Tensor
     picture_places: tuple[torch.Tensor, torch.Tensor]
-    picture_labels: dict[str, torch.Tensor]
+    picture_labels: torch.Tensor
     picture_ends: tuple[torch.Tensor, torch.Tensor]
     repeated: torch.Tensor
     sounds: torch.Tensor

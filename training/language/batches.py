@@ -19,7 +19,6 @@ from .tasks import Conversation
 
 FLAVOUR = PromptFlavour(empty_thought=False)
 """E2B and E4B do not open their answers with an empty thought."""
-_MOST_POSITIONS = 8192
 _SEEN = ("image", "video")
 
 
@@ -34,13 +33,13 @@ def example(conversation: Conversation, tokenizer: Tokenizer) -> Example:
     return Example(conversation=conversation, encoded=encoded)
 
 
-def batches(examples: Sequence[Example], padding: int) -> Iterator[Batch]:
-    """All examples, those of like length together, as many as fit ``_MOST_POSITIONS`` at once."""
+def batches(examples: Sequence[Example], padding: int, most: int) -> Iterator[Batch]:
+    """All examples, those of like length together, as many as fit ``most`` positions."""
     ordered = sorted(examples, key=lambda each: len(each.encoded.ids))
     some: list[Example] = []
     for each in ordered:
         # A batch of one would have shapes of its own, for which everything is compiled anew.
-        if len(some) > 1 and (len(some) + 1) * len(each.encoded.ids) > _MOST_POSITIONS:
+        if len(some) > 1 and (len(some) + 1) * len(each.encoded.ids) > most:
             yield _padded(some, padding)
             some = []
         some.append(each)
@@ -109,11 +108,10 @@ def _repeated(one: Example) -> list[int]:
     return [int(number > 0 and each == shown[number - 1]) for number, each in enumerate(shown)]
 
 
-def _labels(shown: Sequence[Shown]) -> dict[str, torch.Tensor]:
+def _labels(shown: Sequence[Shown]) -> torch.Tensor:
     if not shown:
-        return {}
-    rows = torch.from_numpy(np.concatenate([each.labels for each in shown]).astype(np.int64))
-    return dict(zip(CLASSES, rows.unbind(1), strict=True))
+        return torch.zeros(0, len(CLASSES), dtype=torch.int8)
+    return torch.from_numpy(np.concatenate([each.labels for each in shown]))
 
 
 def _tokens(arrays: Sequence[np.ndarray]) -> torch.Tensor:

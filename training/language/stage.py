@@ -6,7 +6,6 @@ python -m training.language.stage WORK --steps 10000
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -17,13 +16,15 @@ from gemma4cli.processing.tokenizer import Tokenizer
 
 from .. import processes
 from .. import tokenizer as tokenizers
+from ..ahead import ahead
 from ..architecture import tiny_config
-from ..device import device, half_precision, placed
+from ..device import at_once, compile_layers, device, half_precision, placed
 from ..head import Head
-from ..loop import Loop, Schedule
+from ..loop import Loop, Numbers, Schedule
 from ..muon import matrices_of
 from ..pictures import features as picture_features
 from ..pictures.heads import HEAD_WEIGHT, Heads, heads_loss
+from ..pictures.labels import by_head
 from ..seeds import generator
 from ..speech import audio_features
 from ..start import start_from
@@ -37,6 +38,8 @@ from .tasks import Library, conversation
 FOLDER = "language"
 _CONVERSATIONS = 24
 """How many are learnt from in one step, by all processes together."""
+_POSITIONS = 8192
+"""The most of a batch, of which a step may have several."""
 _PEAK = 2e-3
 _PREVIOUS_SIZE = 2.0
 _SEEN = 0.1
@@ -60,7 +63,7 @@ class PictureHeads(nn.Module):
     def forward(self, states: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The loss, for states ``[B, L, width]``."""
         guesses = self.shown(states[batch.picture_places])
-        shown, _ = heads_loss(guesses, batch.picture_labels, _SHOWN)
+        shown, _ = heads_loss(guesses, by_head(batch.picture_labels), _SHOWN)
         repeated = self.repeated(states[batch.picture_ends])
         return shown + nn.functional.cross_entropy(repeated, batch.repeated)
 
@@ -106,8 +109,7 @@ def train(work: Path, steps: int, *, speech_only: bool = False, start: Path | No
     known = library(work, speech_only=speech_only)
     model = new_model(work, tokenizer) if start is None else model_of(start, tokenizer)
     padding = tokenizer.control_id("<pad>")
-    for layer in model.text.layers:
-        layer.compile(dynamic=True)
+    compile_layers(model.text.layers)
     config = model.text.config
     heads_of = PictureHeads(config.hidden_size)
     loop = Loop(
@@ -116,16 +118,22 @@ def train(work: Path, steps: int, *, speech_only: bool = False, start: Path | No
         Schedule(steps=steps, peak=_PEAK),
         matrices=matrices_of(model.text.layers),
     )
-    share = _CONVERSATIONS // processes.count()
+    share = at_once(_CONVERSATIONS) // processes.count()
+    most = at_once(_POSITIONS)
 
-    def loss_of_step(step: int) -> tuple[torch.Tensor, Mapping[str, float]]:
+    def batches_of_step(step: int) -> list[Batch]:
         rng = generator("language", "train", step, processes.rank())
         talks = [conversation(rng, known, speech_only=speech_only) for _ in range(share)]
         examples = [example(talk, tokenizer) for talk in talks]
+        return list(batches(examples, padding, most))
+
+    made = ahead(batches_of_step, range(loop.step, steps))
+
+    def loss_of_step(step: int) -> tuple[torch.Tensor, Numbers]:
         total = torch.zeros((), device=device())
-        count = right = tokens = 0.0
+        count, right, tokens = torch.zeros((3,), device=device())
         of_heads: list[torch.Tensor] = []
-        for batch in map(placed, batches(examples, padding)):
+        for batch in map(placed, next(made)):
             with half_precision():
                 outputs = model(batch)
             logits = outputs.logits
@@ -134,16 +142,18 @@ def train(work: Path, steps: int, *, speech_only: bool = False, start: Path | No
             )
             weights = batch.weights.flatten()
             total = total + (losses * weights).sum()
-            count += float(weights.sum())
+            count = count + weights.sum()
             hits = (logits.argmax(-1) == batch.targets) & (batch.weights > 0)
-            right += float(hits.sum())
-            tokens += float((weights > 0).sum())
-            if batch.picture_labels:
+            right = right + hits.sum()
+            tokens = tokens + (weights > 0).sum()
+            if len(batch.picture_labels):
                 of_heads.append(heads_of(outputs.states, batch))
-        loss, numbers = total / count, {"right": right / tokens}
+        loss = total / count
+        numbers = {"right": right / tokens}
         if of_heads:
             seen = torch.stack(of_heads).mean()
-            loss, numbers = loss + _SEEN * seen, numbers | {"seen": seen.item()}
+            loss = loss + _SEEN * seen
+            numbers["seen"] = seen
         return loss, numbers
 
     loop.run(loss_of_step)

@@ -246,14 +246,14 @@ def think(rng: np.random.Generator, library: Library) -> Conversation:
 
 
 SHARES: dict[Task, float] = {
-    transcribe: 0.40,
+    transcribe: 0.32,
     translate: 0.03,
-    describe: 0.24,
-    compare: 0.04,
+    describe: 0.25,
+    compare: 0.06,
     several_turns: 0.04,
-    watch: 0.10,
-    watch_and_listen: 0.05,
-    see_and_listen: 0.06,
+    watch: 0.13,
+    watch_and_listen: 0.06,
+    see_and_listen: 0.07,
     chat: 0.03,
     think: 0.01,
 }

@@ -34,11 +34,14 @@ _GROUNDS: tuple[Rgb, ...] = (
     (252, 238, 240),
 )
 _JITTER = 12
+"""How far each channel of an RGB value may be from its name's, up or down."""
+_LIGHTER = 14
+"""How much lighter or darker a shade may be, in all channels alike."""
 
 
 def shade(name: str, rng: np.random.Generator) -> Rgb:
     """One of the RGB values that ``name`` stands for."""
-    return _near(_VARIANTS[name], rng)
+    return _near(_VARIANTS[name], rng, int(rng.integers(-_LIGHTER, _LIGHTER + 1)))
 
 
 def light_ground(rng: np.random.Generator) -> Rgb:
@@ -50,10 +53,10 @@ def dark(rng: np.random.Generator) -> Rgb:
     return red, green, blue
 
 
-def _near(variants: tuple[Rgb, ...], rng: np.random.Generator) -> Rgb:
+def _near(variants: tuple[Rgb, ...], rng: np.random.Generator, lighter: int = 0) -> Rgb:
     base = variants[int(rng.integers(len(variants)))]
     red, green, blue = (
-        min(255, max(0, value + int(change)))
+        min(255, max(0, value + lighter + int(change)))
         for value, change in zip(base, rng.integers(-_JITTER, _JITTER + 1, 3), strict=True)
     )
     return red, green, blue

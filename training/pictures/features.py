@@ -21,7 +21,7 @@ from transformers.models.gemma4.modeling_gemma4 import Gemma4VisionModel
 from .. import processes
 from ..architecture import vision_config
 from ..clip_bounds import set_clip_bounds
-from ..device import device, half_precision
+from ..device import compile_layers, device, half_precision
 from ..loop import trained
 from ..seeds import generator
 from .batches import patches, soft_grid
@@ -34,7 +34,7 @@ from .vision_tower import FOLDER as TOWER
 PICTURES = "picture_features"
 STILLS = "still_features"
 
-_BUDGETS = {70: 0.66, 140: 0.16, 280: 0.13, 560: 0.04, 1120: 0.01}
+_BUDGETS = {70: 0.52, 140: 0.18, 280: 0.17, 560: 0.09, 1120: 0.04}
 _STILL_BUDGET = 70
 _SHARD = 500
 _BATCH_TOKENS = 560
@@ -189,8 +189,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model = finished_tower(arguments.work)
-    for layer in model.encoder.layers:
-        layer.compile(dynamic=True)
+    compile_layers(model.encoder.layers)
     processes.join()
     shards = _shards(arguments.count, arguments.stills)
     for folder, number, first, count in processes.share(shards):

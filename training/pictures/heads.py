@@ -45,18 +45,14 @@ def heads_loss(
     logits: Mapping[str, torch.Tensor],
     targets: Mapping[str, torch.Tensor],
     weights: Mapping[str, float] = HEAD_WEIGHT,
-) -> tuple[torch.Tensor, dict[str, float]]:
-    """The weighted sum of the heads' losses, and each of them for the log."""
-    total = torch.zeros((), device=next(iter(logits.values())).device)
-    numbers = {}
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The weighted sum of the heads' losses, and each of them; NaN where no target is known."""
+    losses = {}
     for name, classes in CLASSES.items():
-        weight = torch.ones(classes, device=total.device)
+        weight = torch.ones(classes, device=logits[name].device)
         weight[0] = _NONE_WEIGHT.get(name, 1.0)
-        target = targets[name]
-        known = target != IGNORED
-        if not known.any():
-            continue
-        loss = functional.cross_entropy(logits[name], target, weight=weight, ignore_index=IGNORED)
-        total = total + weights[name] * loss
-        numbers[name] = loss.item()
-    return total, numbers
+        losses[name] = functional.cross_entropy(
+            logits[name], targets[name], weight=weight, ignore_index=IGNORED
+        )
+    weighed = torch.stack([weights[name] * loss for name, loss in losses.items()])
+    return weighed.nansum(), losses

@@ -14,8 +14,9 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ import numpy.typing as npt
 from gemma4cli.processing.audio import log_mel
 from gemma4cli.processing.config import MelConfig, ProcessorConfig
 
+from ..processes import half_the_cores
 from .clips import ASKED, TRAIN, Clip, clip
 from .targets import phoneme_ids, word_ids
 
@@ -104,8 +106,8 @@ def write_shard(work: Path, set_name: str, number: int, count: int = CLIPS_PER_S
     texts = json.dumps([asdict(c.text) for c in clips], ensure_ascii=False)
     path = shard_path(work, set_name, number)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    unfinished = path.with_suffix(".partial")
+    with unfinished.open("wb") as file:
         np.savez(
             file,
             mel=np.concatenate([c.mel for c in clips]),
@@ -116,7 +118,7 @@ def write_shard(work: Path, set_name: str, number: int, count: int = CLIPS_PER_S
             phoneme_lengths=np.array([len(c.phonemes) for c in clips]),
             texts=np.frombuffer(texts.encode(), np.uint8),
         )
-    os.replace(partial, path)
+    os.replace(unfinished, path)
 
 
 def read_shard(work: Path, set_name: str, number: int) -> list[StoredClip]:
@@ -131,19 +133,20 @@ def read_shard(work: Path, set_name: str, number: int) -> list[StoredClip]:
     ]
 
 
-def _make(work: Path, jobs: Sequence[tuple[str, int, int]]) -> None:
-    context = multiprocessing.get_context("spawn")
-    for set_name, number, count in jobs:
-        if shard_path(work, set_name, number).exists():
-            continue
-        started = time.monotonic()
-        process = context.Process(target=write_shard, args=(work, set_name, number, count))
-        process.start()
-        process.join()
-        if process.exitcode != 0:
-            raise RuntimeError(f"clips {number} of {set_name!r} were not made")
-        sys.stdout.write(f"{set_name} {number}: {time.monotonic() - started:.1f} s\n")
-        sys.stdout.flush()
+def _make(work: Path, job: tuple[str, int, int]) -> None:
+    set_name, number, count = job
+    if shard_path(work, set_name, number).exists():
+        return
+    started = time.monotonic()
+    process = multiprocessing.get_context("spawn").Process(
+        target=write_shard, args=(work, set_name, number, count)
+    )
+    process.start()
+    process.join()
+    if process.exitcode != 0:
+        raise RuntimeError(f"clips {number} of {set_name!r} were not made")
+    sys.stdout.write(f"{set_name} {number}: {time.monotonic() - started:.1f} s\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
@@ -151,11 +154,13 @@ def main() -> None:
     parser.add_argument("work", type=Path, help="folder for working data")
     parser.add_argument("--count", type=int, default=60_000, help="clips of the training set")
     parser.add_argument("--asked", type=int, default=6_000, help="questions about pictures")
+    parser.add_argument("--jobs", type=int, default=half_the_cores(), help="files made at once")
     arguments = parser.parse_args()
     held_out = [(name, 0, count) for name, count in HELD_OUT_COUNTS.items()]
     training = [(TRAIN, n, CLIPS_PER_SHARD) for n in range(arguments.count // CLIPS_PER_SHARD)]
     asked = [(ASKED, n, CLIPS_PER_SHARD) for n in range(arguments.asked // CLIPS_PER_SHARD)]
-    _make(arguments.work, held_out + training + asked)
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        list(pool.map(partial(_make, arguments.work), held_out + training + asked))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ torchrun --nproc-per-node 2 -m training.twin.train WORK --steps 5000
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +18,9 @@ from transformers import Gemma4UnifiedModel
 from gemma4cli.processing.tokenizer import Tokenizer
 
 from .. import processes
-from ..device import half_precision, placed
+from ..device import compile_layers, half_precision, placed
 from ..head import Head
-from ..loop import Loop, Schedule
+from ..loop import Loop, Numbers, Schedule
 from ..muon import matrices_of
 from ..pictures.heads import Heads, heads_loss
 from ..pictures.labels import IGNORED
@@ -110,7 +109,7 @@ def _shown(rng: np.random.Generator, sort: Sort, tokenizer: Tokenizer) -> Exampl
 
 def run_examples(
     model: Gemma4UnifiedModel, given: list[Example]
-) -> tuple[Outputs, torch.Tensor, dict[str, float]]:
+) -> tuple[Outputs, torch.Tensor, dict[str, float | torch.Tensor]]:
     """Outputs, the answers' loss, and how many of the answers' tokens are right."""
     batch = placed(collate(given))
     with half_precision():
@@ -119,7 +118,7 @@ def run_examples(
     right = (outputs.logits.argmax(-1) == batch.targets).float()
     of_clips = placed(torch.tensor([isinstance(each.medium, Heard) for each in given]))
     heard = of_clips[batch.answers.rows]
-    numbers = {
+    numbers: dict[str, float | torch.Tensor] = {
         "answers": loss.item(),
         "right": right[~heard].mean().item(),
         "digits": right[heard].mean().item(),
@@ -136,8 +135,7 @@ def train(folder: Path, steps: int) -> None:
     heads = Heads(HIDDEN, generator("twin", "heads"))
     frame_head = Head(HIDDEN, digits.FRAME_CLASSES, generator("twin", "frame head"))
     torch._dynamo.config.recompile_limit = 64
-    for layer in model.language_model.layers:
-        layer.compile(dynamic=True)
+    compile_layers(model.language_model.layers)
     loop = Loop(
         folder / FOLDER,
         {MODEL: model, "heads": heads, "frame head": frame_head},
@@ -147,7 +145,7 @@ def train(folder: Path, steps: int) -> None:
         log_every=50,
     )
 
-    def loss_of_step(step: int) -> tuple[torch.Tensor, Mapping[str, float]]:
+    def loss_of_step(step: int) -> tuple[torch.Tensor, Numbers]:
         given = examples(step, steps, material)
         outputs, loss, numbers = run_examples(model, given)
         of_heads, each = heads_loss(heads(outputs.image.float()), placed(picture_labels(given)))
