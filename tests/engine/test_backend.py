@@ -7,6 +7,8 @@ import json
 import subprocess
 import sys
 
+import mlx.core as mx
+import numpy as np
 import pytest
 
 from gemma4cli.engine import backend
@@ -88,3 +90,10 @@ def test_named_dtype_is_taken(dtype: str) -> None:
 def test_auto_dtype(cpu: bool, expected: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "on_cpu", lambda: cpu)
     assert backend.weights_dtype("auto") == expected
+
+
+def test_a_product_of_float32_is_exact_to_float32() -> None:
+    factors = np.random.default_rng(0).standard_normal((2, 256, 256)).astype(np.float32)
+    product = np.array(mx.array(factors[0]) @ mx.array(factors[1]))
+    exact = factors[0].astype(np.float64) @ factors[1].astype(np.float64)
+    assert np.linalg.norm(product - exact) < 1e-5 * np.linalg.norm(exact)
