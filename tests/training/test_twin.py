@@ -18,6 +18,7 @@ from training.evaluation.cases import Row, answer_of
 from training.pictures.labels import IGNORED
 from training.seeds import generator
 from training.special_tokens import ID_OF
+from training.start import weights_of
 from training.tokenizer import FILE as TOKENIZER
 from training.tokenizer import VOCABULARY
 from training.twin import digits, train
@@ -34,11 +35,12 @@ from training.twin.batches import (
 )
 from training.twin.battery import causal_copy, compared, digit_cases, scene_cases
 from training.twin.dialogues import described
-from training.twin.export import config_json, export, published_name, tensors
+from training.twin.export import config_json, export, tensors
 from training.twin.forward import run
 from training.twin.initial import cosine_patterns, filter_bank
+from training.twin.names import COMPUTED, published_name
 from training.twin.scenes import COLORLESS, HUES, scene
-from training.twin.train import new_model
+from training.twin.train import model_of, new_model
 
 BUILTIN = Path(gemma4cli.__file__).parent / "builtin" / "tiny"
 
@@ -104,6 +106,19 @@ def test_forward_is_the_reference_s(model: Gemma4UnifiedModel, given: list[Examp
             torch.testing.assert_close(ours[at : at + len(answer)], wanted, atol=1e-4, rtol=1e-4)
             at += len(answer)
     assert at == len(ours)
+
+
+def test_a_finished_twin_learns_on() -> None:
+    weights = model_of(BUILTIN.parent / "tiny-unified").state_dict()
+    stored = weights_of(BUILTIN.parent / "tiny-unified", "")
+    learnt = {name for name in weights if not name.startswith(COMPUTED)}
+    assert {published_name(name) for name in learnt} == set(stored)
+    assert all(torch.equal(weights[name], stored[published_name(name)]) for name in learnt)
+
+
+def test_another_model_does_not_learn_on_as_the_twin() -> None:
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        model_of(BUILTIN)
 
 
 def test_answers_stand_behind_the_model_s_turn(tokenizer: Tokenizer, given: list[Example]) -> None:

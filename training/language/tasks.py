@@ -25,9 +25,9 @@ from .sources import Clips, Pictures, Tokens, choice, one
 
 LANGUAGE_NAMES = {"en": "English", "de": "German"}
 _SPEECH = {
-    "sentence": 0.16,
-    "sentences": 0.20,
-    "cut": 0.20,
+    "sentence": 0.14,
+    "sentences": 0.18,
+    "cut": 0.26,
     "random words": 0.22,
     "question": 0.02,
     "numbers": 0.08,

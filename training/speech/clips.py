@@ -31,12 +31,12 @@ from .voices import Voice, voice
 FloatArray = npt.NDArray[np.float32]
 
 SHARES = {
-    "sentence": 0.20,
-    "sentences": 0.18,
-    "cut": 0.13,
-    "random words": 0.28,
+    "sentence": 0.16,
+    "sentences": 0.16,
+    "cut": 0.22,
+    "random words": 0.26,
     "numbers": 0.05,
-    "german": 0.08,
+    "german": 0.07,
     "german sentences": 0.04,
     "no words": 0.04,
 }

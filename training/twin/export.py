@@ -20,23 +20,10 @@ from .architecture import (
     SAMPLES_PER_TOKEN,
     twin_config,
 )
+from .names import COMPUTED, published_name
 from .train import FOLDER, MODEL
 
 _TEMPLATE = Path(__file__).with_name("chat_template.jinja")
-_NAMES = {
-    "embed_vision.patch_": "vision_embedder.patch_",
-    "embed_vision.pos_": "vision_embedder.pos_",
-    "embed_vision.multimodal_embedder.": "embed_vision.",
-}
-"""Where the reference's modules go by another name than the published tensors."""
-
-
-def published_name(name: str) -> str:
-    """A tensor's name in the published checkpoints, from its name in Gemma4UnifiedModel."""
-    for ours, theirs in _NAMES.items():
-        if name.startswith(ours):
-            return f"model.{theirs}{name.removeprefix(ours)}"
-    return f"model.{name}"
 
 
 def tensors(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -44,7 +31,7 @@ def tensors(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {
         published_name(name): value
         for name, value in weights.items()
-        if not name.startswith("language_model.rotary_emb.")
+        if not name.startswith(COMPUTED)
     }
 
 

@@ -7,6 +7,7 @@ torchrun --nproc-per-node 2 -m training.twin.train WORK --steps 5000
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +19,15 @@ from transformers import Gemma4UnifiedModel
 from gemma4cli.processing.tokenizer import Tokenizer
 
 from .. import processes
-from ..device import compile_layers, half_precision, placed
+from ..ahead import ahead
+from ..device import at_once, compile_layers, half_precision, placed
 from ..head import Head
 from ..loop import Loop, Numbers, Schedule
 from ..muon import matrices_of
 from ..pictures.heads import Heads, heads_loss
 from ..pictures.labels import IGNORED
 from ..seeds import generator
+from ..start import weights_of
 from ..tokenizer import FILE as TOKENIZER
 from ..tokenizer import VOCABULARY
 from . import digits
@@ -40,8 +43,9 @@ from .batches import (
     picture_labels,
     talk_example,
 )
-from .forward import Outputs, run
+from .forward import Batch, Outputs, run
 from .initial import initialise
+from .names import COMPUTED, published_name
 from .scenes import Sort
 
 FOLDER = "twin"
@@ -58,6 +62,8 @@ _CURRICULUM: tuple[tuple[float, dict[Sort, float]], ...] = (
     (0.5, {"dense": 0.05, "plain": 0.1, "colorless": 0.05, "objects": 0.6, "count": 0.2}),
 )
 """Shares of pictures from a part of the steps on; sparse ones alone teach no shapes."""
+_WHERE_A_FINISHED_ONE_BEGINS = 0.5
+"""The part of the curriculum that a twin which learns on has behind it."""
 _MOST_QUESTIONS = 3
 _SINGLE_DIGITS_UNTIL, _APART_UNTIL = 0.15, 0.3
 """Parts of the steps: clips of one digit first, then rows of digits, then fluent speech as well."""
@@ -79,11 +85,26 @@ def new_model(vocabulary: int) -> Gemma4UnifiedModel:
     return model
 
 
-def examples(step: int, steps: int, material: Material) -> list[Example]:
-    """What this process learns from in a step; all of them together have a batch."""
+def model_of(checkpoint: Path) -> Gemma4UnifiedModel:
+    """A finished twin, to learn on. Raises RuntimeError for another model."""
+    model = new_model(VOCABULARY)
+    stored = weights_of(checkpoint, "")
+    state = model.state_dict()
+    computed = {name: value for name, value in state.items() if name.startswith(COMPUTED)}
+    learnt = {
+        name: stored[published] for name in state if (published := published_name(name)) in stored
+    }
+    model.load_state_dict(computed | learnt)
+    return model
+
+
+def examples(step: int, progress: float, material: Material) -> list[Example]:
+    """What this process learns from in a step; all of them together have a batch.
+
+    ``progress`` 0-1 is how much of the curriculum is over.
+    """
     rng = generator("twin", "train", step, processes.rank())
-    pictures, clips, talks = (many // processes.count() for many in _BATCH)
-    progress = step / steps
+    pictures, clips, talks = (at_once(many) // processes.count() for many in _BATCH)
     shares = [shares for start, shares in _CURRICULUM if progress >= start][-1]
     sorts = list(shares)
     chosen = rng.choice(len(sorts), pictures, p=list(shares.values()))
@@ -107,31 +128,46 @@ def _shown(rng: np.random.Generator, sort: Sort, tokenizer: Tokenizer) -> Exampl
     return picture_example(rng, sort, tokenizer, int(rng.integers(_MOST_QUESTIONS + 1)))
 
 
-def run_examples(
-    model: Gemma4UnifiedModel, given: list[Example]
-) -> tuple[Outputs, torch.Tensor, dict[str, float | torch.Tensor]]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Given:
+    """Examples as tensors: the batch, what its soft tokens are, and which rows have a clip."""
+
+    batch: Batch
+    picture_labels: dict[str, torch.Tensor]
+    frame_labels: torch.Tensor
+    of_clips: torch.Tensor
+
+
+def given(of_step: Sequence[Example]) -> Given:
+    return Given(
+        batch=collate(of_step),
+        picture_labels=picture_labels(of_step),
+        frame_labels=frame_labels(of_step),
+        of_clips=torch.tensor([isinstance(each.medium, Heard) for each in of_step]),
+    )
+
+
+def run_given(
+    model: Gemma4UnifiedModel, known: Given
+) -> tuple[Outputs, torch.Tensor, dict[str, torch.Tensor]]:
     """Outputs, the answers' loss, and how many of the answers' tokens are right."""
-    batch = placed(collate(given))
+    batch = known.batch
     with half_precision():
         outputs = run(model, batch, middle=_MIDDLE)
     loss = nn.functional.cross_entropy(outputs.logits, batch.targets)
     right = (outputs.logits.argmax(-1) == batch.targets).float()
-    of_clips = placed(torch.tensor([isinstance(each.medium, Heard) for each in given]))
-    heard = of_clips[batch.answers.rows]
-    numbers: dict[str, float | torch.Tensor] = {
-        "answers": loss.item(),
-        "right": right[~heard].mean().item(),
-        "digits": right[heard].mean().item(),
-    }
+    heard = known.of_clips[batch.answers.rows]
+    numbers = {"answers": loss, "right": right[~heard].mean(), "digits": right[heard].mean()}
     return outputs, loss, numbers
 
 
-def train(folder: Path, steps: int) -> None:
+def train(folder: Path, steps: int, start: Path | None = None) -> None:
     material = Material(
         tokenizer=Tokenizer.from_file(folder / TOKENIZER),
         stock=digits.load(folder, held_out=False),
     )
-    model = new_model(VOCABULARY)
+    model = new_model(VOCABULARY) if start is None else model_of(start)
+    begin = 0.0 if start is None else _WHERE_A_FINISHED_ONE_BEGINS
     heads = Heads(HIDDEN, generator("twin", "heads"))
     frame_head = Head(HIDDEN, digits.FRAME_CLASSES, generator("twin", "frame head"))
     torch._dynamo.config.recompile_limit = 64
@@ -145,18 +181,23 @@ def train(folder: Path, steps: int) -> None:
         log_every=50,
     )
 
+    def given_of_step(step: int) -> Given:
+        return given(examples(step, begin + (1 - begin) * step / steps, material))
+
+    made = ahead(given_of_step, range(loop.step, steps))
+
     def loss_of_step(step: int) -> tuple[torch.Tensor, Numbers]:
-        given = examples(step, steps, material)
-        outputs, loss, numbers = run_examples(model, given)
-        of_heads, each = heads_loss(heads(outputs.image.float()), placed(picture_labels(given)))
-        classes = placed(frame_labels(given))
+        known = placed(next(made))
+        outputs, loss, numbers = run_given(model, known)
+        of_heads, each = heads_loss(heads(outputs.image.float()), known.picture_labels)
+        classes = known.frame_labels
         guesses = frame_head(outputs.audio.float())
         of_frames = nn.functional.cross_entropy(guesses, classes, ignore_index=IGNORED)
-        known = classes != IGNORED
+        right = guesses.argmax(-1) == classes
         numbers |= {
             "shape": each["shape"],
             "column": each["column"],
-            "frames": (guesses.argmax(-1) == classes)[known].float().mean().item(),
+            "frames": right[classes != IGNORED].float().mean(),
         }
         total = loss + _HEAD_WEIGHT["picture"] * of_heads + _HEAD_WEIGHT["frame"] * of_frames
         return total, numbers
@@ -168,10 +209,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
     parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--start", type=Path, help="a checkpoint that learns on")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     processes.join()
-    train(arguments.work, arguments.steps)
+    train(arguments.work, arguments.steps, arguments.start)
 
 
 if __name__ == "__main__":
