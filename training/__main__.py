@@ -30,7 +30,9 @@ class Stage:
     shared: bool = False
 
     def command(self, work: Path) -> list[str]:
-        run = ["torch.distributed.run", "--nproc-per-node", f"{half_the_cores()}", "-m", "--"]
+        count = f"{half_the_cores()}"
+        # Standalone, each of two stages side by side has a port of its own.
+        run = ["torch.distributed.run", "--standalone", "--nproc-per-node", count, "-m", "--"]
         launcher = [*run, self.module] if self.shared else [self.module]
         return [sys.executable, "-u", "-m", *launcher, str(work), *self.arguments]
 

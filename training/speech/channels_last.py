@@ -16,9 +16,13 @@ from transformers.models.gemma4.modeling_gemma4 import (
     Gemma4AudioSubSampleConvProjectionLayer,
 )
 
+from ..device import on_gpu
+
 
 def use_channels_last(tower: Gemma4AudioModel) -> None:
-    """Let ``tower`` subsample with channels last, from now on."""
+    """Let ``tower`` subsample with channels last, from now on; a GPU does so by itself."""
+    if on_gpu():
+        return
     projection = tower.subsample_conv_projection
     for layer in (projection.layer0, projection.layer1):
         layer.forward = types.MethodType(_forward, layer)
