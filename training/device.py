@@ -31,6 +31,11 @@ def at_once(on_cpu: int) -> int:
     return on_cpu * (8 if on_gpu() else 1)
 
 
+def steps_of(on_cpu: int) -> int:
+    """How many steps a stage takes here: on a GPU a quarter, which is twice the practice."""
+    return on_cpu // (4 if on_gpu() else 1)
+
+
 def compile_layers(layers: Iterable[nn.Module]) -> None:
     """Compile each where that pays: on a CPU. A GPU is done before it would have compiled."""
     if on_gpu():

@@ -18,7 +18,7 @@ from .. import processes
 from .. import tokenizer as tokenizers
 from ..ahead import ahead
 from ..architecture import tiny_config
-from ..device import at_once, compile_layers, device, half_precision, placed
+from ..device import at_once, compile_layers, device, half_precision, placed, steps_of
 from ..head import Head
 from ..loop import Loop, Numbers, Schedule
 from ..muon import matrices_of
@@ -162,7 +162,7 @@ def train(work: Path, steps: int, *, speech_only: bool = False, start: Path | No
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--steps", type=int, default=steps_of(10_000))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
         "--speech-only",

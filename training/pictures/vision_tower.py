@@ -16,7 +16,7 @@ from transformers.models.gemma4.modeling_gemma4 import Gemma4VisionModel
 from .. import processes
 from ..ahead import ahead
 from ..architecture import vision_config
-from ..device import at_once, compile_layers, half_precision, placed
+from ..device import at_once, compile_layers, half_precision, placed, steps_of
 from ..loop import Loop, Numbers, Schedule
 from ..muon import matrices_of
 from ..seeds import generator
@@ -189,7 +189,7 @@ def whole_pictures(guesses: Mapping[str, torch.Tensor], given: Batch, pictures: 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--steps", type=int, default=14_000)
+    parser.add_argument("--steps", type=int, default=steps_of(14_000))
     parser.add_argument(
         "--held-out-every", type=int, default=400, help="steps between reports; 0 for none"
     )

@@ -20,7 +20,7 @@ from gemma4cli.processing.tokenizer import Tokenizer
 
 from .. import processes
 from ..ahead import ahead
-from ..device import at_once, compile_layers, half_precision, placed
+from ..device import at_once, compile_layers, half_precision, placed, steps_of
 from ..head import Head
 from ..loop import Loop, Numbers, Schedule
 from ..muon import matrices_of
@@ -208,7 +208,7 @@ def train(folder: Path, steps: int, start: Path | None = None) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=steps_of(5000))
     parser.add_argument("--start", type=Path, help="a checkpoint that learns on")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
