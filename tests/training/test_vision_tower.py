@@ -13,7 +13,8 @@ pytest.importorskip("transformers")
 from training.pictures.batches import batch
 from training.pictures.drawing import drawn
 from training.pictures.features import Rendering, encode, load, write_shard
-from training.pictures.heads import heads_loss
+from training.pictures.heads import HEAD_WEIGHT, heads_loss
+from training.pictures.labels import CLASSES, IGNORED
 from training.pictures.scenes import picture
 from training.pictures.vision_tower import (
     new_heads,
@@ -42,6 +43,18 @@ def test_the_loss_reaches_every_weight_of_the_tower() -> None:
     loss, _ = heads_loss(new_heads(model)(tokens_of(model, given)), given.labels)
     loss.backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+def test_a_head_without_targets_changes_nothing() -> None:
+    heads = new_heads(new_tower())
+    tokens = torch.randn(20, 128, requires_grad=True)
+    targets = {name: torch.full((20,), IGNORED) for name in CLASSES}
+    targets["shape"] = torch.arange(20) % CLASSES["shape"]
+    loss, each = heads_loss(heads(tokens), targets)
+    loss.backward()
+    assert loss == HEAD_WEIGHT["shape"] * each["shape"]
+    assert all(torch.isnan(each[name]) for name in CLASSES if name != "shape")
+    assert tokens.grad.isfinite().all() and tokens.grad.abs().sum() > 0
 
 
 def test_the_first_layer_starts_by_looking_beside() -> None:
