@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from .processes import half_the_cores
+from .cores import half_the_cores
 
 
 @dataclass(frozen=True, slots=True)

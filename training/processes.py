@@ -30,11 +30,6 @@ def count() -> int:
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
-def half_the_cores() -> int:
-    """How many processes of one stage leave room for another stage beside them."""
-    return max(1, (os.cpu_count() or 1) // 2)
-
-
 def share(jobs: Sequence[T]) -> Sequence[T]:
     """Every process's part of jobs that do not need each other."""
     return jobs[rank() :: count()]

@@ -23,7 +23,8 @@ from training.loop import Loop, Schedule
 from training.pictures.batches import soft_grid
 from training.pictures.description import KINDS, Picture
 from training.pictures.features import Shown
-from training.pictures.labels import CLASSES, by_head, label_rows
+from training.pictures.heads import by_head
+from training.pictures.labels import CLASSES, label_rows
 from training.pictures.scenes import VIDEO_SIZES, picture, still
 from training.seeds import generator
 from training.speech.audio_features import Heard

@@ -23,8 +23,7 @@ from ..head import Head
 from ..loop import Loop, Numbers, Schedule
 from ..muon import matrices_of
 from ..pictures import features as picture_features
-from ..pictures.heads import HEAD_WEIGHT, Heads, heads_loss
-from ..pictures.labels import by_head
+from ..pictures.heads import HEAD_WEIGHT, Heads, by_head, heads_loss
 from ..seeds import generator
 from ..speech import audio_features
 from ..start import start_from

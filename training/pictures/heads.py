@@ -41,6 +41,11 @@ class Heads(nn.Module):
         return dict(zip(CLASSES, parts, strict=True))
 
 
+def by_head(rows: torch.Tensor) -> dict[str, torch.Tensor]:
+    """int64 ``[tokens]`` of each head, from ``label_rows``, int8 ``[tokens, heads]``."""
+    return dict(zip(CLASSES, rows.long().unbind(1), strict=True))
+
+
 def heads_loss(
     logits: Mapping[str, torch.Tensor],
     targets: Mapping[str, torch.Tensor],

@@ -7,7 +7,6 @@ from itertools import product
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from .colors import PLAIN_COLORS
 from .description import SHAPES, Lettering, Picture, Thing
@@ -71,11 +70,6 @@ def labels(picture: Picture, grid: tuple[int, int]) -> Labels:
     for line in picture.lettering:
         _spell(result, line, picture, grid)
     return result
-
-
-def by_head(rows: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Rows of ``label_rows``, int8 ``[tokens, heads]``, as int64 ``[tokens]`` of each head."""
-    return dict(zip(CLASSES, rows.long().unbind(1), strict=True))
 
 
 def _by_place(item: tuple[tuple[int, int], Thing]) -> tuple[int, float]:

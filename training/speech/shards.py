@@ -25,7 +25,7 @@ import numpy.typing as npt
 from gemma4cli.processing.audio import log_mel
 from gemma4cli.processing.config import MelConfig, ProcessorConfig
 
-from ..processes import half_the_cores
+from ..cores import half_the_cores
 from .clips import ASKED, TRAIN, Clip, clip
 from .targets import phoneme_ids, word_ids
 
