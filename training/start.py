@@ -31,3 +31,8 @@ def start_from(module: nn.Module, checkpoint: Path, prefix: str) -> None:
     """
     bounds = {n: v for n, v in module.state_dict().items() if n.endswith(_CLIP_BOUNDS)}
     module.load_state_dict(bounds | weights_of(checkpoint, prefix))
+
+
+def progress(step: int, steps: int, learnt: float) -> float:
+    """How much of a curriculum is over, 0-1, if ``learnt`` of it was when the stage began."""
+    return learnt + (1 - learnt) * step / steps

@@ -9,10 +9,10 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from gemma4cli.decoded import SAMPLE_RATE
+
 from .pictures.drawing import drawn
 from .videos import Video
-
-SOUND_RATE = 16_000
 
 
 def write_video(
@@ -28,7 +28,7 @@ def write_video(
         stream.width, stream.height = first.width, first.height
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": "20"}
-        track = None if sound is None else container.add_stream("aac", rate=SOUND_RATE)
+        track = None if sound is None else container.add_stream("aac", rate=SAMPLE_RATE)
         images = {id(scene): drawn(scene.picture, rng) for scene in shown.scenes}
         for number in range(round(shown.duration * shown.rate)):
             pixels = images[id(shown.shown_at(number / shown.rate))]
@@ -36,8 +36,8 @@ def write_video(
         container.mux(stream.encode())
         if sound is not None and track is not None:
             samples = av.AudioFrame.from_ndarray(sound[None, :], format="fltp", layout="mono")
-            samples.sample_rate = SOUND_RATE
-            samples.time_base = Fraction(1, SOUND_RATE)
+            samples.sample_rate = SAMPLE_RATE
+            samples.time_base = Fraction(1, SAMPLE_RATE)
             samples.pts = 0
             container.mux(track.encode(samples))
             container.mux(track.encode())

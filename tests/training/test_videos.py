@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gemma4cli.decoded import SAMPLE_RATE
 from gemma4cli.media.video import load_frames, load_sound, probe_video
 from gemma4cli.messages import Source
 from gemma4cli.processing.prompt import time_label
@@ -15,7 +16,7 @@ from gemma4cli.processing.video import frame_times
 from training.pictures.drawing import drawn
 from training.pictures.scenes import picture
 from training.seeds import generator
-from training.video_files import SOUND_RATE, write_video
+from training.video_files import write_video
 from training.videos import (
     FRAMES,
     Scene,
@@ -65,7 +66,7 @@ def test_a_written_video_shows_what_is_described(tmp_path: Path, with_sound: boo
     )
     shown = replace(clip(5), scenes=small)
     path = tmp_path / "clip.mp4"
-    samples = np.zeros(round(shown.duration * SOUND_RATE), np.float32) if with_sound else None
+    samples = np.zeros(round(shown.duration * SAMPLE_RATE), np.float32) if with_sound else None
     write_video(path, shown, generator("noise"), samples)
     source = Source.of(path)
     info = probe_video(source)

@@ -20,7 +20,7 @@ from ..device import at_once, compile_layers, half_precision, placed, steps_of
 from ..loop import Loop, Numbers, Schedule
 from ..muon import matrices_of
 from ..seeds import generator
-from ..start import start_from
+from ..start import progress, start_from
 from .batches import Batch, batch
 from .description import KINDS, Kind
 from .heads import Heads, heads_loss
@@ -102,7 +102,7 @@ def train(folder: Path, steps: int, held_out_every: int, start: Path | None = No
     if start is not None:
         start_from(model, start, "model.vision_tower.")
     # A tower that learns on has the crowded pictures behind it.
-    begin = 0.0 if start is None else _DENSE_UNTIL
+    learnt = 0.0 if start is None else _DENSE_UNTIL
     heads = new_heads(model)
     compile_layers(model.encoder.layers)
     loop = Loop(
@@ -114,7 +114,7 @@ def train(folder: Path, steps: int, held_out_every: int, start: Path | None = No
     )
 
     def batch_of_step(step: int) -> Batch:
-        return training_batch(step, begin + (1 - begin) * step / steps)
+        return training_batch(step, progress(step, steps, learnt))
 
     made = ahead(batch_of_step, range(loop.step, steps))
     watched = held_out_every > 0 and processes.rank() == 0

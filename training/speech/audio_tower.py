@@ -24,7 +24,7 @@ from training.device import half_precision, placed
 from training.loop import Loop, Schedule, trained
 from training.muon import matrices_of
 from training.seeds import generator
-from training.start import start_from
+from training.start import progress, start_from
 from training.word_errors import word_errors
 from training.words.sentence import word_alphabet
 
@@ -193,7 +193,7 @@ def train(
     }
     loop = Loop(work / FOLDER, modules, schedule, matrices=matrices_of(speller.tower.layers))
     # A tower that learns on knows its phonemes.
-    begin = 0.0 if start is None else _PHONEMES_UNTIL
+    learnt = 0.0 if start is None else _PHONEMES_UNTIL
     batches = TrainingBatches(work, shards)
     held_out = {name: read_shard(work, name, 0)[:WATCHED_CLIPS] for name in HELD_OUT_COUNTS}
 
@@ -201,7 +201,7 @@ def train(
         batch = placed(collated(batches.clips(step)))
         features = masked_in_places(batch, generator("audio tower", "masks", step))
         spelled = speller(features, batch.mask)
-        loss, numbers = loss_of(spelled, batch, begin + (1 - begin) * step / steps)
+        loss, numbers = loss_of(spelled, batch, progress(step, steps, learnt))
         if (step + 1) % watch_every == 0:
             numbers |= report(speller, held_out)
         return loss, numbers

@@ -27,7 +27,7 @@ from ..muon import matrices_of
 from ..pictures.heads import Heads, heads_loss
 from ..pictures.labels import IGNORED
 from ..seeds import generator
-from ..start import weights_of
+from ..start import progress, weights_of
 from ..tokenizer import FILE as TOKENIZER
 from ..tokenizer import VOCABULARY
 from . import digits
@@ -167,7 +167,7 @@ def train(folder: Path, steps: int, start: Path | None = None) -> None:
         stock=digits.load(folder, held_out=False),
     )
     model = new_model(VOCABULARY) if start is None else model_of(start)
-    begin = 0.0 if start is None else _WHERE_A_FINISHED_ONE_BEGINS
+    learnt = 0.0 if start is None else _WHERE_A_FINISHED_ONE_BEGINS
     heads = Heads(HIDDEN, generator("twin", "heads"))
     frame_head = Head(HIDDEN, digits.FRAME_CLASSES, generator("twin", "frame head"))
     torch._dynamo.config.recompile_limit = 64
@@ -182,7 +182,7 @@ def train(folder: Path, steps: int, start: Path | None = None) -> None:
     )
 
     def given_of_step(step: int) -> Given:
-        return given(examples(step, begin + (1 - begin) * step / steps, material))
+        return given(examples(step, progress(step, steps, learnt), material))
 
     made = ahead(given_of_step, range(loop.step, steps))
 
