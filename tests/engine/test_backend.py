@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import subprocess
 import sys
 
@@ -90,6 +91,17 @@ def test_named_dtype_is_taken(dtype: str) -> None:
 def test_auto_dtype(cpu: bool, expected: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "on_cpu", lambda: cpu)
     assert backend.weights_dtype("auto") == expected
+
+
+@pytest.mark.parametrize(("given", "taken"), [(None, "0"), ("1", "1")])
+def test_float32_is_not_rounded_unless_the_user_wants_it(
+    given: str | None, taken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLX_ENABLE_TF32", raising=False)
+    if given is not None:
+        monkeypatch.setenv("MLX_ENABLE_TF32", given)
+    backend.prepare_backend()
+    assert os.environ["MLX_ENABLE_TF32"] == taken
 
 
 def test_a_product_of_float32_is_exact_to_float32() -> None:
