@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from gemma4cli.processing.prompt import ImageSlot
 from gemma4cli.processing.tokenizer import Tokenizer
 from training.architecture import tiny_config
 from training.language import small_talk
@@ -17,19 +20,31 @@ from training.language.answers import LanguageModel
 from training.language.batches import FLAVOUR, batches, example
 from training.language.dialogues import Turn, encode
 from training.language.initial import initialise_language_model, project_to_words
+from training.language.looks import words_heard
+from training.language.middle import looking_loss
 from training.language.sources import Clips, Pictures
-from training.language.tasks import SHARES, Library, conversation, describe, watch
+from training.language.tasks import (
+    SHARES,
+    Conversation,
+    Library,
+    conversation,
+    describe,
+    transcribe,
+    watch,
+)
 from training.loop import Loop, Schedule
 from training.pictures.batches import soft_grid
-from training.pictures.description import KINDS, Picture
+from training.pictures.captions import NUMBERS
+from training.pictures.description import KINDS, SHAPES, Picture
 from training.pictures.features import Shown
 from training.pictures.heads import by_head
 from training.pictures.labels import CLASSES, label_rows
+from training.pictures.lettering import CHARACTERS
 from training.pictures.scenes import VIDEO_SIZES, picture, still
 from training.seeds import generator
 from training.speech.audio_features import Heard
 from training.speech.clips import SHARES as CLIP_SHARES
-from training.words.sentence import sentence
+from training.words.sentence import sentence, word_alphabet
 
 TOKENIZER = Path(__file__).parents[2] / "gemma4cli/builtin/tiny/tokenizer.json"
 PADDING = 0
@@ -51,8 +66,11 @@ def heard(kind: str, rng: np.random.Generator) -> Heard:
     language = "de" if kind.startswith("german") else "en"
     said = sentence(rng, language)
     silent = kind == "no words"
+    spoken = () if silent else said.spoken
+    length = 4 * len(spoken) + int(rng.integers(20, 90))
     return Heard(
-        tokens=rng.standard_normal((int(rng.integers(20, 90)), 128)).astype(np.float16),
+        tokens=rng.standard_normal((length, 128)).astype(np.float16),
+        spelled=tuple((4 * number + 3, word) for number, word in enumerate(spoken)),
         written="" if silent else said.written,
         english="" if silent else said.english,
         language=language,
@@ -83,7 +101,7 @@ def test_logits_are_those_of_the_references_own_forward(
     model: LanguageModel, library: Library, tokenizer: Tokenizer
 ) -> None:
     rng = generator("test", "logits")
-    examples = [example(conversation(rng, library), tokenizer) for _ in range(6)]
+    examples = [example(conversation(rng, library, SHARES), tokenizer) for _ in range(6)]
     for batch in batches(examples, PADDING, POSITIONS):
         embeds = model.text.embed_tokens(batch.ids)
         for embedder, tokens, places in (
@@ -107,6 +125,28 @@ def test_logits_are_those_of_the_references_own_forward(
         )
 
 
+def test_looks_are_the_attention_of_the_references_last_layers(
+    model: LanguageModel, library: Library, tokenizer: Tokenizer
+) -> None:
+    made = example(transcribe(generator("test", "looks"), library), tokenizer)
+    (batch,) = batches([made, made], PADDING, POSITIONS)
+    embeds = model.text.embed_tokens(batch.ids)
+    embeds[batch.sound_places] = model.sounds(batch.sounds)
+    with torch.no_grad():
+        looks = model(batch).looks
+        model.text.set_attn_implementation("eager")
+        attentions = model.text(
+            inputs_embeds=embeds,
+            per_layer_inputs=model.text.get_per_layer_inputs(batch.ids, embeds),
+            use_cache=False,
+            output_attentions=True,
+        ).attentions
+    rows = torch.arange(len(batch.ids)).unsqueeze(1)
+    for look, attention in zip(looks, attentions[-len(looks) :], strict=True):
+        expected = attention[:, 0][rows, batch.answers]
+        torch.testing.assert_close(look.exp(), expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("task", SHARES, ids=lambda task: task.__name__)
 def test_tasks_give_conversations_whose_media_fill_their_places(
     task, library: Library, tokenizer: Tokenizer
@@ -115,7 +155,7 @@ def test_tasks_give_conversations_whose_media_fill_their_places(
         made = example(task(generator("test", task.__name__, number), library), tokenizer)
         places = [span.end - span.start for span in made.encoded.spans]
         expected = [len(shown.tokens) for shown in made.conversation.pictures]
-        expected += [len(tokens) for tokens in made.conversation.sounds]
+        expected += [len(clip.tokens) for clip in made.conversation.sounds]
         assert sorted(places) == sorted(expected)
         assert len(made.encoded.answers) == len(made.conversation.turns)
         for turn, span in zip(made.conversation.turns, made.encoded.answers, strict=True):
@@ -126,8 +166,106 @@ def test_tasks_give_conversations_whose_media_fill_their_places(
             assert written == thought + turn.answer
 
 
+def test_what_is_told_is_looked_for_where_it_is_seen_or_heard(
+    library: Library, tokenizer: Tokenizer
+) -> None:
+    """The labels of soft tokens, and the words that were heard on them, tell what they show."""
+    heads = list(CLASSES)
+    checked: Counter[str] = Counter()
+    for number in range(150):
+        made = example(conversation(generator("looks", number), library, SHARES), tokenizer)
+        shows: dict[int, str] = {}
+        heard: dict[int, str] = {}
+        sounds, pictures = iter(made.conversation.sounds), iter(made.conversation.pictures)
+        for span in made.encoded.spans:
+            if span.kind == "audio":
+                spelled = next(sounds).spelled
+                heard |= {span.start + at: word for at, word in spelled}
+                continue
+            for place, row in enumerate(next(pictures).labels.tolist(), start=span.start):
+                label = dict(zip(heads, row, strict=True))
+                if label["first"] > 0:
+                    shows[place] = CHARACTERS[label["first"] - 1]
+                elif label["center"] == 1:
+                    shows[place] = SHAPES[label["shape"] - 1]
+        for look in made.looks:
+            said = tokenizer.decode([made.encoded.ids[look.token]]).strip(" ")
+            seen = [shows[place] for place in look.places if place in shows]
+            if look.places[0] in heard:
+                if said.islower():
+                    assert said in heard[look.places[0]]
+                    checked["word"] += 1
+            elif len(look.places) == 1 and seen[0] in CHARACTERS:
+                assert said in ("", seen[0])
+                checked["character"] += 1
+            elif said in SHAPES:
+                assert seen == [said]
+                checked["shape"] += 1
+            elif said == ":":
+                around = tokenizer.decode(made.encoded.ids[look.places[0] : look.places[-1] + 1])
+                assert re.search(r"\d\d:\d\d", around)
+                checked["time"] += 1
+    assert min(checked[kind] for kind in ("shape", "character", "time", "word")) > 20
+
+
+def test_a_count_is_looked_for_at_the_last_of_equal_things(
+    library: Library, tokenizer: Tokenizer
+) -> None:
+    rng = generator("test", "last")
+    equal = library.pictures.of(rng, "count")
+    turn = Turn(
+        parts=(ImageSlot(soft_tokens=len(equal.tokens)), "How many objects are there?"),
+        answer=f"{NUMBERS[len(equal.picture.things)]}.",
+        about=equal.picture.things,
+    )
+    made = example(Conversation(turns=(turn,), pictures=(equal,)), tokenizer)
+    (span,) = made.encoded.spans
+    label = dict(zip(CLASSES, equal.labels.T.tolist(), strict=True))
+    (place,) = {place - span.start for look in made.looks for place in look.places}
+    assert label["order"][place] == label["count"][place] == len(equal.picture.things) - 1
+
+
+def test_words_that_were_misheard_are_not_looked_for() -> None:
+    clip = Heard(
+        tokens=np.zeros((60, 128), np.float16),
+        spelled=((2, "the"), (6, "dog"), (12, "forty"), (16, "two"), (30, "the"), (40, "tree")),
+        written="the cat 42 the tree",
+        english="",
+        language="en",
+        kind="sentence",
+    )
+    assert words_heard(clip) == {
+        0: range(2, 4),
+        2: range(12, 18),
+        3: range(30, 32),
+        4: range(40, 42),
+    }
+
+
+def test_words_are_told_with_those_before_them(library: Library, tokenizer: Tokenizer) -> None:
+    made = example(transcribe(generator("test", "words"), library), tokenizer)
+    (batch,) = batches([made, made], PADDING, POSITIONS)
+    (clip,) = made.conversation.sounds
+    names = ["", *word_alphabet()]
+    told = [[names[index] for index in row] for row in batch.words[: len(clip.spelled)].tolist()]
+    said = [word for _, word in clip.spelled]
+    padded = ["", "", "", *said]
+    assert told == [padded[number : number + 4][::-1] for number in range(len(said))]
+
+
+def test_looking_at_the_right_word_costs_nothing(library: Library, tokenizer: Tokenizer) -> None:
+    made = example(transcribe(generator("test", "looking"), library), tokenizer)
+    (batch,) = batches([made, made], PADDING, POSITIONS)
+    chances = torch.full((*batch.answers.shape, batch.ids.shape[1]), 1e-6)
+    rows, columns = batch.lookers
+    numbers, places = batch.looked_at
+    chances[rows[numbers], columns[numbers], places] = 1.0
+    assert float(looking_loss((chances.log(),), batch)) < 1e-3
+    assert float(looking_loss((chances.roll(5, -1).log(),), batch)) > 10
+
+
 def test_targets_are_the_next_tokens(library: Library, tokenizer: Tokenizer) -> None:
-    made = example(SHARES and conversation(generator("test", 3), library), tokenizer)
+    made = example(conversation(generator("test", 3), library, SHARES), tokenizer)
     (batch,) = batches([made, made], PADDING, POSITIONS)
     learnt = [position for span in made.encoded.answers for position in span]
     row = batch.answers[0, : len(learnt)].tolist()

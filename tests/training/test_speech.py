@@ -214,6 +214,7 @@ def test_features_are_kept_with_their_texts(tmp_path: Path) -> None:
     clips = [
         Heard(
             tokens=np.full((count, 128), count, np.float16),
+            spelled=((0, "guten"), (2, "morgen")),
             written="guten morgen",
             english="good morning",
             language="de",
@@ -226,6 +227,7 @@ def test_features_are_kept_with_their_texts(tmp_path: Path) -> None:
     assert [len(each.tokens) for each in kept] == [3, 5]
     assert np.array_equal(kept[1].tokens, clips[1].tokens)
     assert kept[0].english == "good morning"
+    assert kept[0].spelled == clips[0].spelled
 
 
 def test_first_tokens_start_a_word() -> None:

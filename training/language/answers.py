@@ -12,7 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from transformers import Gemma4Config
-from transformers.models.gemma4.modeling_gemma4 import Gemma4MultimodalEmbedder, Gemma4TextModel
+from transformers.models.gemma4.modeling_gemma4 import (
+    Gemma4MultimodalEmbedder,
+    Gemma4TextModel,
+    apply_rotary_pos_emb,
+)
 
 _LONG = 400
 """Positions from which the reference's fused attention is quicker on a CPU than its eager one, with
@@ -28,6 +32,11 @@ class Batch:
     ``picture_labels`` int8 ``[S, heads]`` are what the soft tokens of pictures show. Of every
     picture, ``picture_ends`` (rows, columns) int64 ``[P]`` is the token behind it, and ``repeated``
     int64 ``[P]`` 1 where it shows what the picture before it shows.
+    Of every word that is heard, ``words`` int64 ``[W, 1 + before]`` is the word and those before
+    it, and ``word_places`` (rows, columns) int64 ``[W]`` where it begins.
+    Of every token of an answer of which it is known what it tells of, ``lookers`` (rows, columns of
+    ``answers``) int64 ``[K]`` is where it is to be said, and ``looked_at`` (numbers of lookers,
+    columns) int64 ``[N]`` are all the places that show it.
     ``answers`` int64 ``[B, A]`` are the positions whose next token is to be learnt, ``targets``
     int64 ``[B, A]`` those tokens, ``weights`` float32 ``[B, A]`` what each counts, 0 where a row
     has fewer.
@@ -41,6 +50,10 @@ class Batch:
     repeated: torch.Tensor
     sounds: torch.Tensor
     sound_places: tuple[torch.Tensor, torch.Tensor]
+    words: torch.Tensor
+    word_places: tuple[torch.Tensor, torch.Tensor]
+    lookers: tuple[torch.Tensor, torch.Tensor]
+    looked_at: tuple[torch.Tensor, torch.Tensor]
     answers: torch.Tensor
     targets: torch.Tensor
     weights: torch.Tensor
@@ -48,13 +61,16 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outputs:
-    """Logits float32 ``[B, A, V]`` at the answers' positions, and states in the middle.
+    """Logits float32 ``[B, A, V]`` at the answers' positions, and what led to them.
 
     ``states`` ``[B, L, hidden]`` are those from which the last keys and values are made.
+    ``looks`` float32 ``[B, A, L]``, one for each of the last layers, are the logarithms of what the
+    first head of its attention gives every position.
     """
 
     logits: torch.Tensor
     states: torch.Tensor
+    looks: tuple[torch.Tensor, ...]
 
 
 class LanguageModel(nn.Module):
@@ -110,19 +126,47 @@ def run(
     hidden = hidden[rows, answers]
     per_layer = per_layer[rows, answers]
     masks = _masks(answers, positions, config.sliding_window, added=added)
+    looks: list[torch.Tensor] = []
     for number in range(first_shared, config.num_hidden_layers):
         kind = config.layer_types[number]
         cosine, sine = rotary[kind]
+        turned = cosine[0][answers], sine[0][answers]
+        keys, _ = shared[kind]
+        looks.append(_looks(model.layers[number], hidden, keys, turned, masks[kind]))
         hidden = model.layers[number](
             hidden,
             per_layer[:, :, number],
             shared_kv_states=shared,
-            position_embeddings=(cosine[0][answers], sine[0][answers]),
+            position_embeddings=turned,
             attention_mask=masks[kind],
         )
     logits = nn.functional.linear(model.norm(hidden), model.embed_tokens.weight).float()
     cap: float = config.final_logit_softcapping
-    return Outputs(logits=torch.tanh(logits / cap) * cap, states=states)
+    return Outputs(logits=torch.tanh(logits / cap) * cap, states=states, looks=tuple(looks))
+
+
+def _looks(
+    layer: nn.Module,
+    hidden: torch.Tensor,
+    keys: torch.Tensor,
+    turned: tuple[torch.Tensor, torch.Tensor],
+    mask: torch.Tensor,
+) -> torch.Tensor:
+    """What the first head of a layer's attention makes of ``hidden``, once more.
+
+    The layer itself, compiled or fused, does not tell.
+    """
+    attention = layer.self_attn
+    normed = layer.input_layernorm(hidden)
+    queries = nn.functional.linear(normed, attention.q_proj.weight[: attention.head_dim])
+    queries = apply_rotary_pos_emb(attention.q_norm(queries).unsqueeze(2), *turned, unsqueeze_dim=2)
+    scores = (queries.squeeze(2) @ keys[:, 0].transpose(1, 2)).float()
+    mask = mask[:, 0]
+    if mask.dtype == torch.bool:
+        scores = scores.masked_fill(~mask, torch.finfo(torch.float32).min)
+    else:
+        scores = scores + mask
+    return nn.functional.log_softmax(scores, -1)
 
 
 def _masks(

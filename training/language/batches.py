@@ -13,24 +13,33 @@ from gemma4cli.processing.tokenizer import Tokenizer
 
 from ..pictures.features import Shown
 from ..pictures.labels import CLASSES
+from ..speech.targets import BLANK, word_ids
 from .answers import Batch
 from .dialogues import Encoded, encode
+from .looks import Look, looks
 from .tasks import Conversation
 
 FLAVOUR = PromptFlavour(empty_thought=False)
 """E2B and E4B do not open their answers with an empty thought."""
 _SEEN = ("image", "video")
+WORDS_BEFORE = 3
+"""How many words before a word are told with it. Two in a row are often said twice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Example:
     conversation: Conversation
     encoded: Encoded
+    looks: tuple[Look, ...]
 
 
 def example(conversation: Conversation, tokenizer: Tokenizer) -> Example:
     encoded = encode(conversation.turns, tokenizer, FLAVOUR, system=conversation.system)
-    return Example(conversation=conversation, encoded=encoded)
+    return Example(
+        conversation=conversation,
+        encoded=encoded,
+        looks=tuple(looks(conversation, encoded, tokenizer)),
+    )
 
 
 def batches(examples: Sequence[Example], padding: int, most: int) -> Iterator[Batch]:
@@ -65,6 +74,8 @@ def _padded(examples: Sequence[Example], padding: int) -> Batch:
             ids[row, span.start : span.end] = padding
     shown = [each for of_one in examples for each in of_one.conversation.pictures]
     sounds = _soft(examples, ("audio",))
+    words, word_places = _words(examples)
+    lookers, looked_at = _looks(examples, learnt)
     return Batch(
         ids=torch.from_numpy(ids),
         pictures=_tokens([each.tokens for each in shown]),
@@ -72,8 +83,12 @@ def _padded(examples: Sequence[Example], padding: int) -> Batch:
         picture_places=_soft(examples, _SEEN),
         picture_ends=_ends(examples),
         repeated=torch.tensor([again for each in examples for again in _repeated(each)]),
-        sounds=_tokens([t for each in examples for t in each.conversation.sounds]),
+        sounds=_tokens([clip.tokens for each in examples for clip in each.conversation.sounds]),
         sound_places=sounds,
+        words=words,
+        word_places=word_places,
+        lookers=lookers,
+        looked_at=looked_at,
         answers=torch.from_numpy(answers),
         targets=torch.from_numpy(targets),
         weights=torch.from_numpy(weights),
@@ -82,14 +97,52 @@ def _padded(examples: Sequence[Example], padding: int) -> Batch:
 
 def _soft(examples: Sequence[Example], kinds: tuple[str, ...]) -> tuple[torch.Tensor, torch.Tensor]:
     """Rows and columns of the soft tokens of some kinds of media."""
-    rows: list[int] = []
-    columns: list[int] = []
+    return _pairs(
+        [
+            (row, column)
+            for row, each in enumerate(examples)
+            for span in each.encoded.spans
+            if span.kind in kinds
+            for column in range(span.start, span.end)
+        ]
+    )
+
+
+def _words(
+    examples: Sequence[Example],
+) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+    """The words that are heard, each with those before it, and where."""
+    ids = word_ids()
+    words: list[list[int]] = []
+    places: list[tuple[int, int]] = []
     for row, each in enumerate(examples):
-        for span in each.encoded.spans:
-            if span.kind in kinds:
-                columns += range(span.start, span.end)
-                rows += [row] * (span.end - span.start)
-    return torch.tensor(rows, dtype=torch.long), torch.tensor(columns, dtype=torch.long)
+        heard = [span for span in each.encoded.spans if span.kind == "audio"]
+        for span, clip in zip(heard, each.conversation.sounds, strict=True):
+            last = [BLANK] * WORDS_BEFORE
+            for at, word in clip.spelled:
+                last = [ids[word], *last][: WORDS_BEFORE + 1]
+                words.append(last)
+                places.append((row, span.start + at))
+    rows, columns = _pairs(places)
+    return torch.tensor(words, dtype=torch.long).reshape(-1, WORDS_BEFORE + 1), (rows, columns)
+
+
+def _looks(
+    examples: Sequence[Example], learnt: Sequence[Sequence[int]]
+) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+    lookers: list[tuple[int, int]] = []
+    looked_at: list[tuple[int, int]] = []
+    for row, (each, positions) in enumerate(zip(examples, learnt, strict=True)):
+        column = {position: number for number, position in enumerate(positions)}
+        for look in each.looks:
+            looked_at += [(len(lookers), place) for place in look.places]
+            lookers.append((row, column[look.token]))
+    return _pairs(lookers), _pairs(looked_at)
+
+
+def _pairs(places: Sequence[tuple[int, int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    rows, columns = torch.tensor(places, dtype=torch.long).reshape(-1, 2).unbind(1)
+    return rows, columns
 
 
 def _ends(examples: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -99,8 +152,7 @@ def _ends(examples: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
         for span in each.encoded.spans
         if span.kind in _SEEN
     ]
-    rows, columns = torch.tensor(ends, dtype=torch.long).reshape(-1, 2).unbind(1)
-    return rows, columns
+    return _pairs(ends)
 
 
 def _repeated(one: Example) -> list[int]:

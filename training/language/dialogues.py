@@ -17,6 +17,8 @@ from gemma4cli.processing.prompt import (
 )
 from gemma4cli.processing.tokenizer import Tokenizer
 
+from ..pictures.description import Thing
+
 _UNNAMED = Source(name="training")
 
 
@@ -25,12 +27,14 @@ class Turn:
     """What a user says and what is to be answered.
 
     ``parts`` are texts and media in their order; media are the soft tokens that they will have.
-    ``thought`` stands before the answer in a conversation that thinks.
+    ``thought`` stands before the answer in a conversation that thinks. ``about`` are the things of
+    the latest picture that a short answer tells of.
     """
 
     parts: tuple[str | Slot, ...]
     answer: str
     thought: str | None = None
+    about: tuple[Thing, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

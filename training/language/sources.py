@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from ..pictures.description import Kind
 from ..pictures.features import Shown
 from ..speech.audio_features import Heard
 
-Tokens = npt.NDArray[np.float16]
 T = TypeVar("T")
 
 

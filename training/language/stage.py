@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 import torch._dynamo
-from torch import nn
 
 from gemma4cli.processing.tokenizer import Tokenizer
 
@@ -19,11 +18,9 @@ from .. import tokenizer as tokenizers
 from ..ahead import ahead
 from ..architecture import tiny_config
 from ..device import at_once, compile_layers, device, half_precision, placed, steps_of
-from ..head import Head
 from ..loop import Loop, Numbers, Schedule
 from ..muon import matrices_of
 from ..pictures import features as picture_features
-from ..pictures.heads import HEAD_WEIGHT, Heads, by_head, heads_loss
 from ..seeds import generator
 from ..speech import audio_features
 from ..start import start_from
@@ -31,8 +28,17 @@ from . import heads
 from .answers import Batch, LanguageModel
 from .batches import batches, example
 from .initial import add_words, initialise_language_model, project_to_words, rotation
+from .middle import PictureHeads, WordHeads, looking_loss
 from .sources import Clips, Pictures
-from .tasks import Library, conversation
+from .tasks import (
+    SHARES,
+    WITHOUT_PICTURES,
+    Library,
+    Shares,
+    conversation,
+    transcribe,
+    with_transcripts,
+)
 
 FOLDER = "language"
 _CONVERSATIONS = 24
@@ -41,30 +47,9 @@ _POSITIONS = 8192
 """The most of a batch, of which a step may have several."""
 _PEAK = 2e-3
 _PREVIOUS_SIZE = 2.0
-_SEEN = 0.1
-"""The weight of what the middle layers should know of pictures."""
-_SHOWN = {**HEAD_WEIGHT, "order": 1.0, "count": 0.5}
-"""The tower hardly learns to count; the language model, which reads in order, does."""
-
-
-class PictureHeads(nn.Module):
-    """What the middle layers should know of pictures, where answers start from.
-
-    Of each soft token what it shows: which of several equal things, which letter of a word. At the
-    end of a picture, whether it shows what the one before it does: a scene of a video goes on.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.shown = Heads(width, generator("language", "shown"))
-        self.repeated = Head(width, 2, generator("language", "repeated"))
-
-    def forward(self, states: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """The loss, for states ``[B, L, width]``."""
-        guesses = self.shown(states[batch.picture_places])
-        shown, _ = heads_loss(guesses, by_head(batch.picture_labels), _SHOWN)
-        repeated = self.repeated(states[batch.picture_ends])
-        return shown + nn.functional.cross_entropy(repeated, batch.repeated)
+_BESIDE = {"seen": 0.1, "heard": 0.1, "looking": 0.3}
+"""The weights of what the middle layers should know of pictures and of words that are heard, and of
+where the last layers should look for what they tell."""
 
 
 def new_model(work: Path, tokenizer: Tokenizer) -> LanguageModel:
@@ -94,26 +79,27 @@ def model_of(checkpoint: Path, tokenizer: Tokenizer) -> LanguageModel:
     return model
 
 
-def library(work: Path, *, speech_only: bool) -> Library:
-    pictures, stills = (
-        [] if speech_only else picture_features.load(work / folder)
+def library(work: Path, *, pictures: bool) -> Library:
+    seen, stills = (
+        picture_features.load(work / folder) if pictures else []
         for folder in (picture_features.PICTURES, picture_features.STILLS)
     )
-    return Library(clips=Clips(audio_features.load(work)), pictures=Pictures(pictures, stills))
+    return Library(clips=Clips(audio_features.load(work)), pictures=Pictures(seen, stills))
 
 
-def train(work: Path, steps: int, *, speech_only: bool = False, start: Path | None = None) -> None:
+def train(work: Path, steps: int, shares: Shares, *, start: Path | None = None) -> None:
     torch._dynamo.config.recompile_limit = 64
     tokenizer = tokenizers.load(work)
-    known = library(work, speech_only=speech_only)
+    known = library(work, pictures=shares is not WITHOUT_PICTURES)
     model = new_model(work, tokenizer) if start is None else model_of(start, tokenizer)
     padding = tokenizer.control_id("<pad>")
     compile_layers(model.text.layers)
     config = model.text.config
-    heads_of = PictureHeads(config.hidden_size)
+    of_pictures = PictureHeads(config.hidden_size)
+    of_words = WordHeads(config.hidden_size)
     loop = Loop(
         work / FOLDER,
-        {"model": model, "heads": heads_of},
+        {"model": model, "heads": of_pictures, "words": of_words},
         Schedule(steps=steps, peak=_PEAK),
         matrices=matrices_of(model.text.layers),
     )
@@ -122,7 +108,7 @@ def train(work: Path, steps: int, *, speech_only: bool = False, start: Path | No
 
     def batches_of_step(step: int) -> list[Batch]:
         rng = generator("language", "train", step, processes.rank())
-        talks = [conversation(rng, known, speech_only=speech_only) for _ in range(share)]
+        talks = [conversation(rng, known, shares) for _ in range(share)]
         examples = [example(talk, tokenizer) for talk in talks]
         return list(batches(examples, padding, most))
 
@@ -131,7 +117,7 @@ def train(work: Path, steps: int, *, speech_only: bool = False, start: Path | No
     def loss_of_step(step: int) -> tuple[torch.Tensor, Numbers]:
         total = torch.zeros((), device=device())
         count, right, tokens = torch.zeros((3,), device=device())
-        of_heads: list[torch.Tensor] = []
+        beside: dict[str, list[torch.Tensor]] = {"seen": [], "heard": [], "looking": []}
         for batch in map(placed, next(made)):
             with half_precision():
                 outputs = model(batch)
@@ -146,13 +132,17 @@ def train(work: Path, steps: int, *, speech_only: bool = False, start: Path | No
             right = right + hits.sum()
             tokens = tokens + (weights > 0).sum()
             if len(batch.picture_labels):
-                of_heads.append(heads_of(outputs.states, batch))
+                beside["seen"].append(of_pictures(outputs.states, batch))
+            if len(batch.words):
+                beside["heard"].append(of_words(outputs.states, batch))
+            if len(batch.lookers[0]):
+                beside["looking"].append(looking_loss(outputs.looks, batch))
         loss = total / count
         numbers = {"right": right / tokens}
-        if of_heads:
-            seen = torch.stack(of_heads).mean()
-            loss = loss + _SEEN * seen
-            numbers["seen"] = seen
+        for name, losses in beside.items():
+            if losses:
+                numbers[name] = torch.stack(losses).mean()
+                loss = loss + _BESIDE[name] * numbers[name]
         return loss, numbers
 
     loop.run(loss_of_step)
@@ -168,16 +158,18 @@ def main() -> None:
         action="store_true",
         help="begin with speech and small talk, while the vision tower is still learning",
     )
+    parser.add_argument(
+        "--transcripts",
+        type=float,
+        default=SHARES[transcribe],
+        help="the part of the conversations that are transcripts",
+    )
     parser.add_argument("--start", type=Path, help="a checkpoint that learns on")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     processes.join()
-    train(
-        arguments.work,
-        arguments.steps,
-        speech_only=arguments.speech_only,
-        start=arguments.start,
-    )
+    shares = WITHOUT_PICTURES if arguments.speech_only else with_transcripts(arguments.transcripts)
+    train(arguments.work, arguments.steps, shares, start=arguments.start)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,23 +14,23 @@ from gemma4cli.processing.prompt import AudioSlot, ImageSlot, VideoSlot
 from .. import videos
 from ..pictures.captions import caption, phrase, sentence
 from ..pictures.compare import comparison
-from ..pictures.description import Picture
+from ..pictures.description import Picture, Thing
 from ..pictures.features import Shown
-from ..pictures.questions import DESCRIBE_AND_TRANSCRIBE, questions
+from ..pictures.questions import DESCRIBE_AND_TRANSCRIBE, Question, questions
 from ..speech.audio_features import Heard
 from ..speech.clips import LONGEST_CLIP, MOST_TOKENS
 from . import small_talk
 from .dialogues import Turn
-from .sources import Clips, Pictures, Tokens, choice, one
+from .sources import Clips, Pictures, choice, one
 
 LANGUAGE_NAMES = {"en": "English", "de": "German"}
 _SPEECH = {
-    "sentence": 0.14,
+    "sentence": 0.13,
     "sentences": 0.18,
-    "cut": 0.26,
-    "random words": 0.22,
+    "cut": 0.34,
+    "random words": 0.18,
     "question": 0.02,
-    "numbers": 0.08,
+    "numbers": 0.05,
     "german": 0.05,
     "german sentences": 0.03,
     "no words": 0.04,
@@ -60,11 +60,11 @@ _FRAMES = {videos.FRAMES: 0.7, 3: 0.05, 4: 0.1, 8: 0.15}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conversation:
-    """Turns, and their media in order: pictures, and the soft tokens of sounds."""
+    """Turns, and their media in order: pictures and sounds."""
 
     turns: tuple[Turn, ...]
     pictures: tuple[Shown, ...] = ()
-    sounds: tuple[Tokens, ...] = ()
+    sounds: tuple[Heard, ...] = ()
     system: str | None = None
 
 
@@ -75,19 +75,18 @@ class Library:
 
 
 Task = Callable[[np.random.Generator, Library], Conversation]
+Shares = dict[Task, float]
 
 
-def conversation(
-    rng: np.random.Generator, library: Library, *, speech_only: bool = False
-) -> Conversation:
-    """A random conversation, or one that needs no picture."""
-    return choice(rng, _WITHOUT_PICTURES if speech_only else SHARES)(rng, library)
+def conversation(rng: np.random.Generator, library: Library, shares: Shares) -> Conversation:
+    """A random conversation, of each task as often as its share says."""
+    return choice(rng, shares)(rng, library)
 
 
 def transcribe(rng: np.random.Generator, library: Library) -> Conversation:
     clip = library.clips.any(rng, _SPEECH)
     turn = Turn(parts=(_transcription_prompt(rng, clip), _audio(clip)), answer=clip.written)
-    return Conversation(turns=(turn,), sounds=(clip.tokens,))
+    return Conversation(turns=(turn,), sounds=(clip,))
 
 
 def translate(rng: np.random.Generator, library: Library) -> Conversation:
@@ -98,20 +97,18 @@ def translate(rng: np.random.Generator, library: Library) -> Conversation:
         parts=(prompts.translation(spoken, "English"), _audio(clip)),
         answer=f"{clip.written}\nEnglish: {clip.english}" if clip.written else "",
     )
-    return Conversation(turns=(turn,), sounds=(clip.tokens,))
+    return Conversation(turns=(turn,), sounds=(clip,))
 
 
 def describe(rng: np.random.Generator, library: Library) -> Conversation:
     """A picture, described and then asked about, or asked about at once."""
     shown = library.pictures.any(rng)
     asked = [
-        (question.text, question.answer)
-        for question in questions(shown.picture, rng, int(rng.integers(1, 6)))
+        _asked(question) for question in questions(shown.picture, rng, int(rng.integers(1, 6)))
     ]
-    first = (_describe_prompt(rng), caption(shown.picture))
-    texts = [first, *asked] if rng.random() < 0.65 else [*asked, first]
-    turns = [Turn(parts=(_image(shown), texts[0][0]), answer=texts[0][1])]
-    turns += [Turn(parts=(text,), answer=answer) for text, answer in texts[1:]]
+    first = Turn(parts=(_describe_prompt(rng),), answer=caption(shown.picture))
+    turns = [first, *asked] if rng.random() < 0.65 else [*asked, first]
+    turns[0] = replace(turns[0], parts=(_image(shown), *turns[0].parts))
     return Conversation(turns=tuple(turns), pictures=(shown,), system=_system(rng))
 
 
@@ -139,18 +136,17 @@ def several_turns(rng: np.random.Generator, library: Library) -> Conversation:
     """A picture or a clip with every turn, questions about the latest picture between them."""
     turns: list[Turn] = []
     pictures: list[Shown] = []
-    sounds: list[Tokens] = []
+    sounds: list[Heard] = []
     seen: Picture | None = None
     for _ in range(int(rng.integers(2, 5))):
         kind = choice(rng, {"picture": 0.4, "clip": 0.2, "question": 0.3, "talk": 0.1})
         if kind == "question" and seen is not None:
-            question = questions(seen, rng, 1)[0]
-            turns.append(Turn(parts=(question.text,), answer=question.answer))
+            turns.append(_asked(questions(seen, rng, 1)[0]))
         elif kind == "clip":
             clip = library.clips.any(rng, {"sentence": 0.8, "german": 0.2})
             asked = _transcription_prompt(rng, clip)
             turns.append(Turn(parts=(asked, _audio(clip)), answer=clip.written))
-            sounds.append(clip.tokens)
+            sounds.append(clip)
         elif kind == "talk":
             turns.append(_talk(rng))
         else:
@@ -170,7 +166,7 @@ def watch(rng: np.random.Generator, library: Library) -> Conversation:
     asked = [asked[int(i)] for i in rng.permutation(len(asked))]
     described = (_video_prompt(rng), videos.video_caption(video, frames))
     texts = [described, *asked] if rng.random() < 0.7 else [*asked[:1], described]
-    sounds: tuple[Tokens, ...] = ()
+    sounds: tuple[Heard, ...] = ()
     if rng.random() < 0.15:
         sounds = tuple(_quiet(rng, library) for _ in _spans(video))
     parts = _with_sound(rng, slot, texts[0][0], sounds, video)
@@ -215,7 +211,7 @@ def see_and_listen(rng: np.random.Generator, library: Library) -> Conversation:
         clip = library.clips.saying(rng, question.spoken)
         if clip is not None:
             text = one(rng, ("Answer the question.", "Answer the spoken question.", ""))
-            return _seen_and_heard(shown, clip, text, question.answer)
+            return _seen_and_heard(shown, clip, text, question.answer, about=question.things)
     clip = library.clips.any(rng, {"sentence": 0.8, "german": 0.2})
     answer = f"{caption(shown.picture)} A voice says: {clip.written}."
     return _seen_and_heard(shown, clip, DESCRIBE_AND_TRANSCRIBE, answer)
@@ -245,7 +241,7 @@ def think(rng: np.random.Generator, library: Library) -> Conversation:
     return Conversation(turns=(turn,), pictures=(shown,))
 
 
-SHARES: dict[Task, float] = {
+SHARES: Shares = {
     transcribe: 0.32,
     translate: 0.03,
     describe: 0.25,
@@ -257,7 +253,14 @@ SHARES: dict[Task, float] = {
     chat: 0.03,
     think: 0.01,
 }
-_WITHOUT_PICTURES = {task: SHARES[task] for task in (transcribe, translate, chat)}
+WITHOUT_PICTURES: Shares = {task: SHARES[task] for task in (transcribe, translate, chat)}
+
+
+def with_transcripts(part: float) -> Shares:
+    """The shares of all tasks if ``part`` of the conversations are transcripts."""
+    others = sum(SHARES.values()) - SHARES[transcribe]
+    rest = {task: share * (1 - part) / others for task, share in SHARES.items()}
+    return rest | {transcribe: part}
 
 
 def _image(shown: Shown) -> ImageSlot:
@@ -272,10 +275,16 @@ def _quoted(clip: Heard) -> str:
     return f"A voice says: {clip.written}."
 
 
-def _seen_and_heard(shown: Shown, clip: Heard, text: str, answer: str) -> Conversation:
+def _asked(question: Question) -> Turn:
+    return Turn(parts=(question.text,), answer=question.answer, about=question.things)
+
+
+def _seen_and_heard(
+    shown: Shown, clip: Heard, text: str, answer: str, *, about: tuple[Thing, ...] = ()
+) -> Conversation:
     parts = (_image(shown), text, _audio(clip)) if text else (_image(shown), _audio(clip))
-    turn = Turn(parts=parts, answer=answer)
-    return Conversation(turns=(turn,), pictures=(shown,), sounds=(clip.tokens,))
+    turn = Turn(parts=parts, answer=answer, about=about)
+    return Conversation(turns=(turn,), pictures=(shown,), sounds=(clip,))
 
 
 def _spans(video: videos.Video) -> list[float]:
@@ -284,27 +293,34 @@ def _spans(video: videos.Video) -> list[float]:
     return [video.duration * (number + 1) / count for number in range(count)]
 
 
-def _quiet(rng: np.random.Generator, library: Library) -> Tokens:
-    return library.clips.any(rng, {"no words": 1.0}).tokens
+def _quiet(rng: np.random.Generator, library: Library) -> Heard:
+    return library.clips.any(rng, {"no words": 1.0})
 
 
-def _with_rest(rng: np.random.Generator, library: Library, clip: Heard) -> Tokens:
+def _with_rest(rng: np.random.Generator, library: Library, clip: Heard) -> Heard:
     """A clip, now and then with a while in which nobody speaks before or behind it."""
     if rng.random() < 0.5:
-        return clip.tokens
-    both = [clip.tokens, _quiet(rng, library)]
-    return np.concatenate(both if rng.random() < 0.8 else both[::-1])[:MOST_TOKENS]
+        return clip
+    rest = _quiet(rng, library)
+    before = 0
+    both = [clip.tokens, rest.tokens]
+    if rng.random() >= 0.8:
+        before = len(rest.tokens)
+        both.reverse()
+    tokens = np.concatenate(both)[:MOST_TOKENS]
+    spelled = tuple((before + at, word) for at, word in clip.spelled if before + at < len(tokens))
+    return replace(clip, tokens=tokens, spelled=spelled)
 
 
 def _with_sound(
     rng: np.random.Generator,
     slot: VideoSlot,
     text: str,
-    sounds: tuple[Tokens, ...],
+    sounds: tuple[Heard, ...],
     video: videos.Video,
 ) -> tuple[str | VideoSlot | AudioSlot, ...]:
     """Each stretch's frames and then its sound, or all sounds behind the text."""
-    heard = [AudioSlot(soft_tokens=len(tokens)) for tokens in sounds]
+    heard = [_audio(clip) for clip in sounds]
     if not heard:
         return slot, text
     if rng.random() < 0.15:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .description import CELLS, Picture
+from .description import CELLS, Picture, Thing
 
 NUMBERS = ("None", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 
@@ -19,14 +19,23 @@ def phrase(picture: Picture) -> str:
     if picture.lettering:
         text = picture.lettering[0].text
         return f"the {kind_of_text(text)} {text}"
+    return listed([text for text, _ in parts(picture)])
+
+
+def parts(picture: Picture) -> list[tuple[str, tuple[Thing, ...]]]:
+    """What a caption lists, and the things that each part of it tells of."""
     if picture.is_placed():
-        return listed(
-            [
-                f"{article(thing.color)} {thing.color} {thing.shape} {CELLS[picture.cell(thing)]}"
-                for thing in picture.in_reading_order()
-            ]
-        )
-    return listed([counted(count, *look) for look, count in picture.groups().items()])
+        return [
+            (
+                f"{article(thing.color)} {thing.color} {thing.shape} {CELLS[picture.cell(thing)]}",
+                (thing,),
+            )
+            for thing in picture.in_reading_order()
+        ]
+    return [
+        (counted(count, *look), tuple(thing for thing in picture.things if thing.look == look))
+        for look, count in picture.groups().items()
+    ]
 
 
 def counted(count: int, color: str, shape: str) -> str:
@@ -42,9 +51,9 @@ def article(word: str) -> str:
     return "an" if word[0] in "aeiou" else "a"
 
 
-def listed(parts: list[str]) -> str:
+def listed(texts: list[str]) -> str:
     """["a", "b", "c"] -> "a, b and c"."""
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
 def sentence(words: str) -> str:

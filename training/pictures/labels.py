@@ -59,7 +59,7 @@ def labels(picture: Picture, grid: tuple[int, int]) -> Labels:
         _cover(result, thing, picture, grid)
     # Centres come last: where things are close, a token speaks of the one whose centre it has.
     seen: dict[tuple[str, str], int] = {}
-    places = [_token(thing.x, thing.y, picture, grid) for thing in picture.things]
+    places = [token_at(thing.x, thing.y, picture, grid) for thing in picture.things]
     for place, thing in sorted(zip(places, picture.things, strict=True), key=_by_place):
         _describe(result, place, thing, picture)
         result["center"][place] = 1
@@ -77,7 +77,7 @@ def _by_place(item: tuple[tuple[int, int], Thing]) -> tuple[int, float]:
     return row, thing.x
 
 
-def _token(x: float, y: float, picture: Picture, grid: tuple[int, int]) -> tuple[int, int]:
+def token_at(x: float, y: float, picture: Picture, grid: tuple[int, int]) -> tuple[int, int]:
     """The token (row, column) that holds a point of the picture."""
     rows, columns = grid
     row = int(y / picture.height * rows)
@@ -98,8 +98,8 @@ def _cover(result: Labels, thing: Thing, picture: Picture, grid: tuple[int, int]
     side_y, side_x = picture.height / rows, picture.width / columns
     radius = thing.size / 2
     reach_y, reach_x = 1.3 * radius + side_y, 1.3 * radius + side_x
-    top, left = _token(thing.x - reach_x, thing.y - reach_y, picture, grid)
-    bottom, right = _token(thing.x + reach_x, thing.y + reach_y, picture, grid)
+    top, left = token_at(thing.x - reach_x, thing.y - reach_y, picture, grid)
+    bottom, right = token_at(thing.x + reach_x, thing.y + reach_y, picture, grid)
     for row, column in product(range(top, bottom + 1), range(left, right + 1)):
         across = (column + 0.5) * side_x - thing.x
         down = (row + 0.5) * side_y - thing.y
@@ -112,7 +112,7 @@ def _cover(result: Labels, thing: Thing, picture: Picture, grid: tuple[int, int]
 
 def _spell(result: Labels, line: Lettering, picture: Picture, grid: tuple[int, int]) -> None:
     for index, (x, y) in enumerate(character_centers(line)):
-        place = _token(x, y, picture, grid)
+        place = token_at(x, y, picture, grid)
         code = 1 + CHARACTERS.index(line.text[index])
         if result["first"][place] == 0:
             result["first"][place] = code

@@ -22,9 +22,12 @@ QuestionKind = Literal["color", "shape", "where", "how many", "is there", "readi
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
+    """``things`` are those of the picture that the answer tells of."""
+
     text: str
     answer: str
     kind: QuestionKind
+    things: tuple[Thing, ...] = ()
 
     @property
     def spoken(self) -> str | None:
@@ -106,6 +109,7 @@ def _where(picture: Picture, rng: np.random.Generator) -> Question:
         text=f"Where is the {_named(picture, thing, rng)}?",
         answer=sentence(CELLS[picture.cell(thing)]),
         kind="where",
+        things=(thing,),
     )
 
 
@@ -118,13 +122,13 @@ def _color(picture: Picture, rng: np.random.Generator) -> Question:
     if not known:
         return _how_many(picture, rng)
     shape, (color,) = known[int(rng.integers(len(known)))]
-    several = sum(thing.shape == shape for thing in picture.things) > 1
+    things = tuple(thing for thing in picture.things if thing.shape == shape)
     asked = (
         (f"What color are the {shape}s?", f"Which color do the {shape}s have?")
-        if several
+        if len(things) > 1
         else (f"What color is the {shape}?", f"Which color does the {shape} have?")
     )
-    return Question(text=_pick(rng, asked), answer=sentence(color), kind="color")
+    return Question(text=_pick(rng, asked), answer=sentence(color), kind="color", things=things)
 
 
 def _shape(picture: Picture, rng: np.random.Generator) -> Question:
@@ -136,14 +140,13 @@ def _shape(picture: Picture, rng: np.random.Generator) -> Question:
     if not known:
         return _how_many(picture, rng)
     color, (shape,) = known[int(rng.integers(len(known)))]
-    if sum(thing.color == color for thing in picture.things) > 1:
-        return Question(
-            text=f"What shapes are {color}?", answer=sentence(f"{shape}s"), kind="shape"
-        )
-    asked = (f"What shape is {color}?", f"Which shape is {color}?", f"What is {color}?")
-    return Question(
-        text=_pick(rng, asked), answer=sentence(f"{article(shape)} {shape}"), kind="shape"
-    )
+    things = tuple(thing for thing in picture.things if thing.color == color)
+    if len(things) > 1:
+        text, answer = f"What shapes are {color}?", f"{shape}s"
+    else:
+        asked = (f"What shape is {color}?", f"Which shape is {color}?", f"What is {color}?")
+        text, answer = _pick(rng, asked), f"{article(shape)} {shape}"
+    return Question(text=text, answer=sentence(answer), kind="shape", things=things)
 
 
 def _how_many(picture: Picture, rng: np.random.Generator) -> Question:
@@ -154,19 +157,30 @@ def _how_many(picture: Picture, rng: np.random.Generator) -> Question:
         color, shape = _absent(picture, rng)
     asked = rng.random()
     if asked < 0.6:
-        what, number = f"{color} {shape}s", picture.groups().get((color, shape), 0)
+        what = f"{color} {shape}s"
+        things = [thing for thing in picture.things if thing.look == (color, shape)]
     elif asked < 0.85:
-        what, number = f"{shape}s", sum(thing.shape == shape for thing in picture.things)
+        what = f"{shape}s"
+        things = [thing for thing in picture.things if thing.shape == shape]
     else:
-        what, number = f"{color} objects", sum(thing.color == color for thing in picture.things)
+        what = f"{color} objects"
+        things = [thing for thing in picture.things if thing.color == color]
     wordings = (f"How many {what} are there?", f"How many {what} do you see?")
-    return Question(text=_pick(rng, wordings), answer=f"{NUMBERS[number]}.", kind="how many")
+    return Question(
+        text=_pick(rng, wordings),
+        answer=f"{NUMBERS[len(things)]}.",
+        kind="how many",
+        things=tuple(things),
+    )
 
 
 def _how_many_objects(picture: Picture, rng: np.random.Generator) -> Question:
     asked = ("How many objects are there?", "How many objects do you see?")
     return Question(
-        text=_pick(rng, asked), answer=f"{NUMBERS[len(picture.things)]}.", kind="how many"
+        text=_pick(rng, asked),
+        answer=f"{NUMBERS[len(picture.things)]}.",
+        kind="how many",
+        things=picture.things,
     )
 
 
@@ -176,7 +190,12 @@ def _is_there(picture: Picture, rng: np.random.Generator) -> Question:
     color, shape = _one_of(rng, list(picture.groups())) if is_there else _absent(picture, rng)
     what = f"{article(color)} {color} {shape}"
     asked = (f"Is there {what}?", f"Do you see {what}?", f"Is there {what} in the picture?")
-    return Question(text=_pick(rng, asked), answer="Yes." if is_there else "No.", kind="is there")
+    return Question(
+        text=_pick(rng, asked),
+        answer="Yes." if is_there else "No.",
+        kind="is there",
+        things=tuple(thing for thing in picture.things if thing.look == (color, shape)),
+    )
 
 
 def _absent(picture: Picture, rng: np.random.Generator) -> tuple[str, str]:

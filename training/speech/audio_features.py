@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 from transformers.models.gemma4.modeling_gemma4 import Gemma4AudioModel
 
 from training import processes
@@ -24,12 +25,15 @@ from training.architecture import audio_config
 from training.clip_bounds import set_clip_bounds
 from training.device import device, half_precision, placed
 from training.loop import trained
+from training.words.sentence import word_alphabet
 
 from .audio_tower import FOLDER as TOWER
+from .audio_tower import first_tokens
 from .batches import by_length, collated
 from .channels_last import use_channels_last
 from .clips import ASKED, TRAIN
 from .shards import CLIPS_PER_SHARD, StoredClip, read_shard, set_folder
+from .targets import BLANK
 
 FOLDER = "audio_features"
 _CALIBRATION_CLIPS = 200
@@ -40,10 +44,12 @@ class Heard:
     """A clip's soft tokens float16 ``[T, width]`` as the tower gives them, and what is said in it.
 
     ``written`` is the transcript and ``english`` the same in English; both are empty where nobody
-    speaks.
+    speaks. ``spelled`` are the words that the tower's own head reads, each with the number of the
+    soft token on which it begins.
     """
 
     tokens: npt.NDArray[np.float16]
+    spelled: tuple[tuple[int, str], ...]
     written: str
     english: str
     language: str
@@ -68,19 +74,38 @@ def finished_tower(work: Path) -> Gemma4AudioModel:
     return tower.eval()
 
 
+def word_head(work: Path) -> nn.Linear:
+    """The linear head that spelled words on the trained tower's output."""
+    weights = trained(work / TOWER, "words")
+    head = nn.Linear(weights["weight"].shape[1], weights["weight"].shape[0])
+    head.load_state_dict(weights)
+    return head.to(device())
+
+
+def spelled(scores: torch.Tensor) -> tuple[tuple[int, str], ...]:
+    """The greedy path through the scores ``[T, letters]`` of one clip: where each word begins."""
+    alphabet = word_alphabet()
+    starts = first_tokens(scores, len(scores)).tolist()
+    best = scores.argmax(-1).tolist()
+    return tuple((start, alphabet[best[start] - BLANK - 1]) for start in starts)
+
+
 @torch.no_grad()
-def heard(tower: Gemma4AudioModel, clips: list[StoredClip]) -> list[Heard]:
-    """What the tower makes of ``clips``, in their order."""
+def heard(tower: Gemma4AudioModel, words: nn.Linear, clips: list[StoredClip]) -> list[Heard]:
+    """What the tower makes of ``clips``, in their order; ``words`` is its head."""
     result: dict[int, Heard] = {}
     for indices in by_length([len(clip.mel) for clip in clips]):
         batch = placed(collated([clips[index] for index in indices]))
         with half_precision():
             output = tower(batch.features, attention_mask=batch.mask).last_hidden_state
+        scores = words(output.float()).cpu()
         tokens = output.half().cpu().numpy()
         for row, index in enumerate(indices):
             text = clips[index].text
+            length = int(batch.token_lengths[row])
             result[index] = Heard(
-                tokens=tokens[row, : int(batch.token_lengths[row])],
+                tokens=tokens[row, :length],
+                spelled=spelled(scores[row, :length]),
                 written=text.written,
                 english=text.english,
                 language=text.language,
@@ -100,6 +125,7 @@ def write_features(path: Path, clips: list[Heard]) -> None:
     rows = [
         {
             "tokens": len(clip.tokens),
+            "spelled": clip.spelled,
             "written": clip.written,
             "english": clip.english,
             "language": clip.language,
@@ -120,7 +146,9 @@ def load(work: Path) -> list[Heard]:
         rows = json.loads(path.read_text())
         tokens = np.load(path.with_suffix(".npy"), mmap_mode="r")
         parts = np.split(tokens, np.cumsum([row.pop("tokens") for row in rows])[:-1])
-        clips += [Heard(tokens=part, **row) for part, row in zip(parts, rows, strict=True)]
+        for part, row in zip(parts, rows, strict=True):
+            said = tuple((int(start), str(word)) for start, word in row.pop("spelled"))
+            clips.append(Heard(tokens=part, spelled=said, **row))
     return clips
 
 
@@ -133,6 +161,7 @@ def main() -> None:
     torch.set_num_threads(1)
     work: Path = arguments.work
     tower = finished_tower(work)
+    words = word_head(work)
     processes.join()
     counts = {TRAIN: arguments.count, ASKED: arguments.asked}
     shards = [
@@ -143,7 +172,7 @@ def main() -> None:
     for set_name, number in processes.share(shards):
         path = features_path(work, set_name, number)
         if not path.exists():
-            write_features(path, heard(tower, read_shard(work, set_name, number)))
+            write_features(path, heard(tower, words, read_shard(work, set_name, number)))
             sys.stdout.write(f"{set_name} {number}\n")
             sys.stdout.flush()
 

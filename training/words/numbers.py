@@ -7,7 +7,7 @@ spelled one after the other stay apart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 UNITS_EN = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TEENS_EN = (
@@ -83,24 +83,34 @@ def german_number(value: int) -> tuple[str, ...]:
 
 def write_english(spoken: Sequence[str]) -> str:
     """The transcript of ``spoken``, its number words as digits."""
-    written: list[str] = []
-    at = 0
-    while at < len(spoken):
-        value, taken = _english_number_at(spoken, at)
-        written.append(str(value) if taken else spoken[at])
-        at += max(taken, 1)
-    return " ".join(written)
+    return " ".join(word for word, _ in english_parts(spoken))
 
 
 def write_german(spoken: Sequence[str]) -> str:
     """The transcript of ``spoken``, its number words as digits; the article "ein" stays."""
-    written: list[str] = []
+    return " ".join(word for word, _ in german_parts(spoken))
+
+
+def english_parts(spoken: Sequence[str]) -> list[tuple[str, int]]:
+    """The words of the transcript, each with the count of spoken words that it stands for."""
+    return _parts(spoken, _english_number_at)
+
+
+def german_parts(spoken: Sequence[str]) -> list[tuple[str, int]]:
+    """As ``english_parts``."""
+    return _parts(spoken, _german_number_at)
+
+
+def _parts(
+    spoken: Sequence[str], number_at: Callable[[Sequence[str], int], tuple[int, int]]
+) -> list[tuple[str, int]]:
+    parts: list[tuple[str, int]] = []
     at = 0
     while at < len(spoken):
-        value, taken = _german_number_at(spoken, at)
-        written.append(str(value) if taken else spoken[at])
-        at += max(taken, 1)
-    return " ".join(written)
+        value, taken = number_at(spoken, at)
+        parts.append((str(value), taken) if taken else (spoken[at], 1))
+        at += parts[-1][1]
+    return parts
 
 
 def _english_number_at(spoken: Sequence[str], at: int) -> tuple[int, int]:
