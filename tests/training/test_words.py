@@ -6,7 +6,13 @@ import pytest
 
 from training.seeds import generator
 from training.words import german
-from training.words.numbers import english_number, german_number, write_english, write_german
+from training.words.numbers import (
+    digit_words,
+    english_number,
+    german_number,
+    write_english,
+    write_german,
+)
 from training.words.sentence import (
     LANGUAGES,
     is_held_out,
@@ -114,3 +120,23 @@ def test_the_alphabet_has_every_word_once() -> None:
     assert len(alphabet) == len(set(alphabet)) >= 450
     assert len(spoken_words("en")) >= 300
     assert len(spoken_words("de")) >= 120
+
+
+@pytest.mark.parametrize(
+    ("number", "spoken", "words"),
+    [
+        ("7", "seven", [0]),
+        ("17", "seventeen", [0, 0]),
+        ("70", "seventy", [0, 0]),
+        ("73", "seventy three", [0, 1]),
+        ("205", "two hundred five", [0, 1, 2]),
+        ("212", "two hundred twelve", [0, 2, 2]),
+        ("220", "two hundred twenty", [0, 2, 2]),
+        ("228", "two hundred twenty eight", [0, 2, 3]),
+        ("200", "two hundred", [0, 1, 1]),
+        ("23", "drei und zwanzig", [2, 0]),
+        ("30", "dreißig", [0, 0]),
+    ],
+)
+def test_a_digit_is_heard_in_a_word(number: str, spoken: str, words: list[int]) -> None:
+    assert digit_words(number, spoken.split()) == words

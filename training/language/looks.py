@@ -21,7 +21,7 @@ from ..pictures.features import Shown
 from ..pictures.labels import token_at
 from ..pictures.lettering import character_centers
 from ..speech.audio_features import Heard
-from ..words.numbers import english_parts, german_parts
+from ..words.numbers import digit_words, english_parts, german_parts
 from .dialogues import Encoded, Turn
 from .tasks import Conversation
 
@@ -85,23 +85,24 @@ def looks(conversation: Conversation, encoded: Encoded, tokenizer: Tokenizer) ->
     return found
 
 
-def words_heard(clip: Heard) -> dict[int, range]:
+def words_heard(clip: Heard) -> dict[int, tuple[range, ...]]:
     """The soft tokens of the words of a clip's transcript, by their number.
 
-    Words that the tower did not hear as they are written are left out.
+    A word has one range, a number one for each of its digits. Words that the tower did not hear as
+    they are written are left out.
     """
-    groups: list[range] = []
-    heard = _PARTS[clip.language]([word for _, word in clip.spelled])
+    heard: list[tuple[str, tuple[range, ...]]] = []
     at = 0
-    for _, count in heard:
-        first, last = clip.spelled[at][0], clip.spelled[at + count - 1][0]
-        groups.append(range(first, min(last + _WORD_TOKENS, len(clip.tokens))))
+    for written, count in _PARTS[clip.language]([word for _, word in clip.spelled]):
+        spoken = [word for _, word in clip.spelled[at : at + count]]
+        starts = [start for start, _ in clip.spelled[at : at + count]]
+        wheres = digit_words(written, spoken) if written.isdecimal() else [0]
+        ranges = (range(starts[n], min(starts[n] + _WORD_TOKENS, len(clip.tokens))) for n in wheres)
+        heard.append((written, tuple(ranges)))
         at += count
-    matcher = SequenceMatcher(
-        None, clip.written.split(), [word for word, _ in heard], autojunk=False
-    )
+    matcher = SequenceMatcher(None, clip.written.split(), [w for w, _ in heard], autojunk=False)
     return {
-        block.a + offset: groups[block.b + offset]
+        block.a + offset: heard[block.b + offset][1]
         for block in matcher.get_matching_blocks()
         for offset in range(block.size)
     }
@@ -156,10 +157,14 @@ def _written(span: MediaSpan, clip: Heard, answer: str) -> Iterator[_Said]:
         return
     places = words_heard(clip)
     for number, word in enumerate(re.finditer(r"\S+", clip.written)):
-        if number in places:
-            begin, end = at.start() + word.start(), at.start() + word.end()
-            heard = tuple(span.start + place for place in places[number])
-            yield _Said(begin=begin, end=end, places=heard)
+        begin, end = at.start() + word.start(), at.start() + word.end()
+        ranges = places.get(number, ())
+        for count, heard in enumerate(ranges, start=1):
+            # The digits of a number one by one, any other word whole.
+            last = begin + 1 if count < len(ranges) else end
+            seen = tuple(span.start + place for place in heard)
+            yield _Said(begin=begin, end=last, places=seen)
+            begin = last
 
 
 def _stamped(frame: _Medium, answer: str, begin: int) -> Iterator[_Said]:

@@ -46,6 +46,8 @@ _CONVERSATIONS = 24
 _POSITIONS = 8192
 """The most of a batch, of which a step may have several."""
 _PEAK = 2e-3
+_DECAY_FROM = 0.7
+"""A model that learns on is near its end: its rate falls from the beginning."""
 _PREVIOUS_SIZE = 2.0
 _BESIDE = {"seen": 0.1, "heard": 0.1, "looking": 0.3}
 """The weights of what the middle layers should know of pictures and of words that are heard, and of
@@ -100,7 +102,7 @@ def train(work: Path, steps: int, shares: Shares, *, start: Path | None = None) 
     loop = Loop(
         work / FOLDER,
         {"model": model, "heads": of_pictures, "words": of_words},
-        Schedule(steps=steps, peak=_PEAK),
+        Schedule(steps=steps, peak=_PEAK, decay_from=_DECAY_FROM if start is None else 0.0),
         matrices=matrices_of(model.text.layers),
     )
     share = at_once(_CONVERSATIONS) // processes.count()

@@ -101,6 +101,20 @@ def german_parts(spoken: Sequence[str]) -> list[tuple[str, int]]:
     return _parts(spoken, _german_number_at)
 
 
+def digit_words(number: str, spoken: Sequence[str]) -> list[int]:
+    """Which of its ``spoken`` words each digit of ``number`` is heard in.
+
+    205 is "two hundred five": 0, 1, 2; a zero is heard in the word that it is the rest of.
+    """
+    ones = len(spoken) - 1
+    tens = ones
+    if len(spoken) > 1 and spoken[ones] in _TENS_DE:  # drei und zwanzig
+        ones, tens = 0, ones
+    elif len(spoken) > 1 and _SMALL_EN.get(spoken[ones], 10) < 10:
+        tens = ones - 1
+    return [0, tens, ones][-len(number) :]
+
+
 def _parts(
     spoken: Sequence[str], number_at: Callable[[Sequence[str], int], tuple[int, int]]
 ) -> list[tuple[str, int]]:
