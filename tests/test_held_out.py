@@ -20,9 +20,9 @@ from gemma4cli.options import LoadOptions
 FLOORS: Mapping[str, Mapping[str, float]] = {
     "tiny": {
         "speech": 0.95,
-        "pictures": 0.85,
-        "questions": 0.85,
-        "picture and spoken question": 0.3,
+        "pictures": 0.88,
+        "questions": 0.9,
+        "picture and spoken question": 0.6,
         "video": 0.7,
         "video with speech": 0.6,
         "talk": 0.95,
@@ -31,8 +31,8 @@ FLOORS: Mapping[str, Mapping[str, float]] = {
 }
 """Of each part the least share of words, events or answers that has to be right."""
 QUANTISED_FLOORS: Mapping[tuple[str, int], float] = {
-    ("tiny", 8): 0.75,
-    ("tiny", 4): 0.65,
+    ("tiny", 8): 0.85,
+    ("tiny", 4): 0.8,
     ("tiny-unified", 8): 0.92,
     ("tiny-unified", 4): 0.9,
 }

@@ -25,12 +25,12 @@ from .sources import Clips, Pictures, choice, one
 
 LANGUAGE_NAMES = {"en": "English", "de": "German"}
 _SPEECH = {
-    "sentence": 0.13,
-    "sentences": 0.18,
-    "cut": 0.34,
-    "random words": 0.18,
+    "sentence": 0.12,
+    "sentences": 0.16,
+    "cut": 0.33,
+    "random words": 0.14,
     "question": 0.02,
-    "numbers": 0.05,
+    "numbers": 0.12,
     "german": 0.05,
     "german sentences": 0.03,
     "no words": 0.04,
