@@ -47,7 +47,8 @@ _POSITIONS = 8192
 """The most of a batch, of which a step may have several."""
 _PEAK = 2e-3
 _DECAY_FROM = 0.7
-"""A model that learns on is near its end: its rate falls from the beginning."""
+"""The part of the steps after which a new model's rate falls. That of one that learns on falls from
+the beginning: at the peak it would forget."""
 _PREVIOUS_SIZE = 2.0
 _BESIDE = {"seen": 0.1, "heard": 0.1, "looking": 0.3}
 """The weights of what the middle layers should know of pictures and of words that are heard, and of
@@ -92,7 +93,7 @@ def library(work: Path, *, pictures: bool) -> Library:
 def train(work: Path, steps: int, shares: Shares, *, start: Path | None = None) -> None:
     torch._dynamo.config.recompile_limit = 64
     tokenizer = tokenizers.load(work)
-    known = library(work, pictures=shares is not WITHOUT_PICTURES)
+    known = library(work, pictures=not shares.keys() <= WITHOUT_PICTURES.keys())
     model = new_model(work, tokenizer) if start is None else model_of(start, tokenizer)
     padding = tokenizer.control_id("<pad>")
     compile_layers(model.text.layers)

@@ -33,8 +33,7 @@ def parts(picture: Picture) -> list[tuple[str, tuple[Thing, ...]]]:
             for thing in picture.in_reading_order()
         ]
     return [
-        (counted(count, *look), tuple(thing for thing in picture.things if thing.look == look))
-        for look, count in picture.groups().items()
+        (counted(count, *look), picture.of_look(look)) for look, count in picture.groups().items()
     ]
 
 

@@ -86,6 +86,10 @@ class Picture:
         )
         return {look: looks.count(look) for look in looks}
 
+    def of_look(self, look: tuple[str, str]) -> tuple[Thing, ...]:
+        """The things of one colour and shape."""
+        return tuple(thing for thing in self.things if thing.look == look)
+
     def is_placed(self) -> bool:
         """Whether every thing is the only one of its look, so that places tell them apart."""
         return all(count == 1 for count in self.groups().values())

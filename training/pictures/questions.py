@@ -158,19 +158,19 @@ def _how_many(picture: Picture, rng: np.random.Generator) -> Question:
     asked = rng.random()
     if asked < 0.6:
         what = f"{color} {shape}s"
-        things = [thing for thing in picture.things if thing.look == (color, shape)]
+        things = picture.of_look((color, shape))
     elif asked < 0.85:
         what = f"{shape}s"
-        things = [thing for thing in picture.things if thing.shape == shape]
+        things = tuple(thing for thing in picture.things if thing.shape == shape)
     else:
         what = f"{color} objects"
-        things = [thing for thing in picture.things if thing.color == color]
+        things = tuple(thing for thing in picture.things if thing.color == color)
     wordings = (f"How many {what} are there?", f"How many {what} do you see?")
     return Question(
         text=_pick(rng, wordings),
         answer=f"{NUMBERS[len(things)]}.",
         kind="how many",
-        things=tuple(things),
+        things=things,
     )
 
 
@@ -194,7 +194,7 @@ def _is_there(picture: Picture, rng: np.random.Generator) -> Question:
         text=_pick(rng, asked),
         answer="Yes." if is_there else "No.",
         kind="is there",
-        things=tuple(thing for thing in picture.things if thing.look == (color, shape)),
+        things=picture.of_look((color, shape)),
     )
 
 

@@ -28,7 +28,7 @@ from training.loop import trained
 from training.words.sentence import word_alphabet
 
 from .audio_tower import FOLDER as TOWER
-from .audio_tower import first_tokens
+from .audio_tower import words_read
 from .batches import by_length, collated
 from .channels_last import use_channels_last
 from .clips import ASKED, TRAIN
@@ -85,9 +85,11 @@ def word_head(work: Path) -> nn.Linear:
 def spelled(scores: torch.Tensor) -> tuple[tuple[int, str], ...]:
     """The greedy path through the scores ``[T, letters]`` of one clip: where each word begins."""
     alphabet = word_alphabet()
-    starts = first_tokens(scores, len(scores)).tolist()
-    best = scores.argmax(-1).tolist()
-    return tuple((start, alphabet[best[start] - BLANK - 1]) for start in starts)
+    tokens, words = words_read(scores, len(scores))
+    return tuple(
+        (token, alphabet[word - BLANK - 1])
+        for token, word in zip(tokens.tolist(), words.tolist(), strict=True)
+    )
 
 
 @torch.no_grad()

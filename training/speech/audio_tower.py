@@ -130,14 +130,20 @@ def first_tokens(words: torch.Tensor, length: int) -> torch.Tensor:
     return torch.nonzero((path != BLANK) & (path != before)).flatten()
 
 
+def words_read(words: torch.Tensor, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The words of the greedy path ``words`` ``[T, letters]``: where each starts, and its id."""
+    tokens = first_tokens(words, length)
+    return tokens, words[tokens].argmax(-1)
+
+
 def _previous_word(spelled: Spelling, batch: Batch) -> tuple[torch.Tensor, float]:
     """Of the clips whose words are right; nothing (the blank) comes before the first word."""
     losses, right, start = [], [], 0
     for row, length in enumerate(batch.word_lengths.tolist()):
         target = batch.words[start : start + length]
         start += length
-        tokens = first_tokens(spelled.words[row], int(batch.token_lengths[row]))
-        if length == 0 or not torch.equal(spelled.words[row, tokens].argmax(-1), target):
+        tokens, heard = words_read(spelled.words[row], int(batch.token_lengths[row]))
+        if length == 0 or not torch.equal(heard, target):
             continue
         before = F.pad(target[:-1], (1, 0), value=BLANK)
         said = spelled.previous[row, tokens]
@@ -157,9 +163,8 @@ def errors_in(speller: Speller, clips: list[StoredClip]) -> tuple[int, int, int]
         batch = placed(collated(group))
         spelled = speller(batch.features, batch.mask)
         for row, clip in enumerate(group):
-            tokens = first_tokens(spelled.words[row], int(batch.token_lengths[row]))
-            heard = spelled.words[row, tokens].argmax(-1).tolist()
-            errors = word_errors(heard, clip.words.tolist())
+            _, heard = words_read(spelled.words[row], int(batch.token_lengths[row]))
+            errors = word_errors(heard.tolist(), clip.words.tolist())
             wrong, said, exact = wrong + errors, said + len(clip.words), exact + (errors == 0)
     return wrong, said, exact
 
