@@ -23,43 +23,51 @@ from .cores import half_the_cores
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A module to run with WORK and these arguments, by one process or as many as share it."""
+    """A module to run with WORK and these arguments, by one process or as many as share it.
+
+    ``small`` are arguments that make a trial of it.
+    """
 
     module: str
     arguments: tuple[str, ...] = ()
     shared: bool = False
+    small: tuple[str, ...] = ()
 
-    def command(self, work: Path) -> list[str]:
+    def command(self, work: Path, *, trial: bool) -> list[str]:
         count = f"{half_the_cores()}"
         # Standalone, each of two stages side by side has a port of its own.
         run = ["torch.distributed.run", "--standalone", "--nproc-per-node", count, "-m", "--"]
         launcher = [*run, self.module] if self.shared else [self.module]
-        return [sys.executable, "-u", "-m", *launcher, str(work), *self.arguments]
+        arguments = (*self.arguments, *(self.small if trial else ()))
+        return [sys.executable, "-u", "-m", *launcher, str(work), *arguments]
 
 
 Chain = tuple[Stage, ...]
 
+_FEW_STEPS = ("--steps", "4")
 TOKENIZER: Chain = (Stage("training.tokenizer"),)
 HEARING: Chain = (
-    Stage("training.speech.shards"),
-    Stage("training.speech.audio_tower"),
-    Stage("training.speech.audio_features", shared=True),
+    Stage("training.speech.shards", small=("--count", "500", "--asked", "500")),
+    Stage("training.speech.audio_tower", small=(*_FEW_STEPS, "--clips", "500")),
+    Stage(
+        "training.speech.audio_features", shared=True, small=("--count", "500", "--asked", "500")
+    ),
 )
 SEEING: Chain = (
-    Stage("training.pictures.vision_tower"),
-    Stage("training.pictures.features", shared=True),
+    Stage("training.pictures.vision_tower", small=_FEW_STEPS),
+    Stage("training.pictures.features", shared=True, small=("--count", "200", "--stills", "200")),
 )
 
 
 def chains(folder: Path) -> tuple[tuple[Chain, ...], ...]:
     """What can run side by side, in the order in which one needs the other."""
     language: Chain = (
-        Stage("training.language.stage"),
+        Stage("training.language.stage", small=_FEW_STEPS),
         Stage("training.export", (str(folder / "tiny"),)),
     )
     twin: Chain = (
-        Stage("training.twin.digits"),
-        Stage("training.twin.train"),
+        Stage("training.twin.digits", small=("--voices", "20")),
+        Stage("training.twin.train", small=_FEW_STEPS),
         Stage("training.twin.export", (str(folder / "tiny-unified"),)),
     )
     return ((TOKENIZER,), (HEARING, SEEING), (language, twin))
@@ -76,7 +84,7 @@ def environment() -> dict[str, str]:
     return variables
 
 
-def run(chain: Sequence[Stage], work: Path) -> None:
+def run(chain: Sequence[Stage], work: Path, *, trial: bool) -> None:
     """The stages of a chain; each writes its log to WORK/logs. Raises CalledProcessError."""
     logs = work / "logs"
     logs.mkdir(parents=True, exist_ok=True)
@@ -84,7 +92,7 @@ def run(chain: Sequence[Stage], work: Path) -> None:
         print(f"{stage.module} ...", flush=True)
         with (logs / f"{stage.module}.txt").open("a") as log:
             subprocess.run(
-                stage.command(work),
+                stage.command(work, trial=trial),
                 env=environment(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -97,10 +105,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path, help="folder for data, states and logs (20 GB)")
     parser.add_argument("folder", type=Path, help="folder for the finished checkpoints")
+    parser.add_argument(
+        "--trial",
+        action="store_true",
+        help="a few steps of every stage, to see in minutes that all of them run",
+    )
     arguments = parser.parse_args()
     for side_by_side in chains(arguments.folder):
         with ThreadPoolExecutor(len(side_by_side)) as pool:
-            for done in [pool.submit(run, chain, arguments.work) for chain in side_by_side]:
+            running = [
+                pool.submit(run, chain, arguments.work, trial=arguments.trial)
+                for chain in side_by_side
+            ]
+            for done in running:
                 done.result()
 
 

@@ -47,7 +47,8 @@ class TrainingBatches:
 
     def __init__(self, work: Path, shards: int) -> None:
         self.work = work
-        self.groups = shards // SHARDS_SHUFFLED
+        self.shards = shards
+        self.groups = max(1, shards // SHARDS_SHUFFLED)
         self._group = -1
         self._first = 0
         self._batches: list[list[StoredClip]] = []
@@ -62,7 +63,7 @@ class TrainingBatches:
     def _read(self, group: int) -> list[list[StoredClip]]:
         first = group % self.groups * SHARDS_SHUFFLED
         clips: list[StoredClip] = []
-        for number in range(first, first + SHARDS_SHUFFLED):
+        for number in range(first, min(first + SHARDS_SHUFFLED, self.shards)):
             while not shard_path(self.work, TRAIN, number).exists():
                 time.sleep(1.0)
             clips += read_shard(self.work, TRAIN, number)
