@@ -23,7 +23,7 @@ FLOORS: Mapping[str, Mapping[str, float]] = {
         "pictures": 0.88,
         "questions": 0.9,
         "picture and spoken question": 0.6,
-        "video": 0.7,
+        "video": 0.8,
         "video with speech": 0.6,
         "talk": 0.95,
     },

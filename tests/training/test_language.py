@@ -20,6 +20,7 @@ from training.language.answers import LanguageModel
 from training.language.batches import FLAVOUR, batches, example
 from training.language.dialogues import Turn, encode
 from training.language.initial import initialise_language_model, project_to_words
+from training.language.joining import JOINED
 from training.language.looks import words_heard
 from training.language.middle import looking_loss
 from training.language.sources import Clips, Pictures
@@ -43,6 +44,7 @@ from training.pictures.lettering import CHARACTERS
 from training.pictures.scenes import VIDEO_SIZES, picture, still
 from training.seeds import generator
 from training.speech.audio_features import Heard
+from training.speech.clips import MOST_TOKENS
 from training.speech.clips import SHARES as CLIP_SHARES
 from training.words.sentence import sentence, word_alphabet
 
@@ -262,6 +264,52 @@ def test_looking_at_the_right_word_costs_nothing(library: Library, tokenizer: To
     chances[rows[numbers], columns[numbers], places] = 1.0
     assert float(looking_loss((chances.log(),), batch)) < 1e-3
     assert float(looking_loss((chances.roll(5, -1).log(),), batch)) > 10
+
+
+def test_words_are_numbered_where_they_are_heard_and_where_they_are_told(
+    library: Library, tokenizer: Tokenizer
+) -> None:
+    made = example(transcribe(generator("test", "numbered"), library), tokenizer)
+    (batch,) = batches([made, made], PADDING, POSITIONS)
+    (clip,) = made.conversation.sounds
+    said = [word for _, word in clip.spelled]
+    assert batch.word_numbers[: len(said)].tolist() == list(range(len(said)))
+    told: dict[int, str] = {}
+    rows, columns = (each.tolist() for each in batch.tellers)
+    for row, column, number in zip(rows, columns, batch.told.tolist(), strict=True):
+        if row == 0:
+            token = tokenizer.decode([made.encoded.ids[column + 1]]).strip(" ")
+            told[number] = told.get(number, "") + token
+    assert len(told) > len(said) // 2
+    for number, text in told.items():
+        assert text == said[number] or text.isdecimal()
+
+
+def test_joined_clips_tell_the_words_that_they_hold() -> None:
+    names = ["", *word_alphabet()]
+    rng = generator("test", "joined")
+    clips = [
+        heard(kind, rng) for kind in ("sentence", "cut", "numbers", "no words") for _ in "abcdef"
+    ]
+    for clip in clips:
+        clip.tokens[:] = 0
+        for at, word in clip.spelled:
+            clip.tokens[at] = names.index(word)
+    made = [Clips(clips).any(rng, {JOINED: 1.0}) for _ in range(200)]
+    again = 0
+    for clip in made:
+        held = [(at, names[int(token)]) for at, token in enumerate(clip.tokens[:, 0]) if token]
+        # Where the clip ends, and before it begins, a word may be cut in two.
+        told = list(clip.spelled)
+        assert told in (held, held[1:], held[:-1], held[1:-1])
+        assert told
+        assert len(clip.tokens) <= MOST_TOKENS
+        said = [word for _, word in told]
+        words = clip.written.split()
+        assert [w for w in words if w in said] == [w for w in words if not w.isdecimal()]
+        runs = [tuple(said[at : at + 3]) for at in range(len(said) - 2)]
+        again += len(set(runs)) < len(runs)
+    assert again > 20
 
 
 def test_targets_are_the_next_tokens(library: Library, tokenizer: Tokenizer) -> None:

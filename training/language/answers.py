@@ -33,7 +33,10 @@ class Batch:
     picture, ``picture_ends`` (rows, columns) int64 ``[P]`` is the token behind it, and ``repeated``
     int64 ``[P]`` 1 where it shows what the picture before it shows.
     Of every word that is heard, ``words`` int64 ``[W, 1 + before]`` is the word and those before
-    it, and ``word_places`` (rows, columns) int64 ``[W]`` where it begins.
+    it, ``word_numbers`` int64 ``[W]`` how many are heard before it in its sound, and
+    ``word_places`` (rows, columns) int64 ``[W]`` where it begins. Wherever the next token of an
+    answer tells of a word, ``tellers`` (rows, columns) int64 ``[T]`` is where that is, and ``told``
+    int64 ``[T]`` the word's number.
     Of every token of an answer of which it is known what it tells of, ``lookers`` (rows, columns of
     ``answers``) int64 ``[K]`` is where it is to be said, and ``looked_at`` (numbers of lookers,
     columns) int64 ``[N]`` are all the places that show it.
@@ -51,7 +54,10 @@ class Batch:
     sounds: torch.Tensor
     sound_places: tuple[torch.Tensor, torch.Tensor]
     words: torch.Tensor
+    word_numbers: torch.Tensor
     word_places: tuple[torch.Tensor, torch.Tensor]
+    told: torch.Tensor
+    tellers: tuple[torch.Tensor, torch.Tensor]
     lookers: tuple[torch.Tensor, torch.Tensor]
     looked_at: tuple[torch.Tensor, torch.Tensor]
     answers: torch.Tensor

@@ -74,7 +74,8 @@ def _padded(examples: Sequence[Example], padding: int) -> Batch:
             ids[row, span.start : span.end] = padding
     shown = [each for of_one in examples for each in of_one.conversation.pictures]
     sounds = _soft(examples, ("audio",))
-    words, word_places = _words(examples)
+    words, numbers, word_places = _words(examples)
+    told, tellers = _told(examples, numbers, word_places)
     lookers, looked_at = _looks(examples, learnt)
     return Batch(
         ids=torch.from_numpy(ids),
@@ -86,7 +87,10 @@ def _padded(examples: Sequence[Example], padding: int) -> Batch:
         sounds=_tokens([clip.tokens for each in examples for clip in each.conversation.sounds]),
         sound_places=sounds,
         words=words,
+        word_numbers=numbers,
         word_places=word_places,
+        told=told,
+        tellers=tellers,
         lookers=lookers,
         looked_at=looked_at,
         answers=torch.from_numpy(answers),
@@ -110,21 +114,43 @@ def _soft(examples: Sequence[Example], kinds: tuple[str, ...]) -> tuple[torch.Te
 
 def _words(
     examples: Sequence[Example],
-) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-    """The words that are heard, each with those before it, and where."""
+) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+    """The words that are heard, each with those before it, their numbers, and where they are."""
     ids = word_ids()
     words: list[list[int]] = []
+    numbers: list[int] = []
     places: list[tuple[int, int]] = []
     for row, each in enumerate(examples):
         heard = [span for span in each.encoded.spans if span.kind == "audio"]
         for span, clip in zip(heard, each.conversation.sounds, strict=True):
             last = [BLANK] * WORDS_BEFORE
-            for at, word in clip.spelled:
+            for number, (at, word) in enumerate(clip.spelled):
                 last = [ids[word], *last][: WORDS_BEFORE + 1]
                 words.append(last)
+                numbers.append(number)
                 places.append((row, span.start + at))
-    rows, columns = _pairs(places)
-    return torch.tensor(words, dtype=torch.long).reshape(-1, WORDS_BEFORE + 1), (rows, columns)
+    return (
+        torch.tensor(words, dtype=torch.long).reshape(-1, WORDS_BEFORE + 1),
+        torch.tensor(numbers, dtype=torch.long),
+        _pairs(places),
+    )
+
+
+def _told(
+    examples: Sequence[Example], numbers: torch.Tensor, places: tuple[torch.Tensor, torch.Tensor]
+) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+    """The numbers of the words that answers tell of, and the tokens before those that tell them."""
+    rows, columns = (each.tolist() for each in places)
+    number_at = dict(zip(zip(rows, columns, strict=True), numbers.tolist(), strict=True))
+    told: list[int] = []
+    tellers: list[tuple[int, int]] = []
+    for row, each in enumerate(examples):
+        for look in each.looks:
+            number = number_at.get((row, look.places[0]))
+            if number is not None:
+                told.append(number)
+                tellers.append((row, look.token - 1))
+    return torch.tensor(told, dtype=torch.long), _pairs(tellers)
 
 
 def _looks(

@@ -16,6 +16,7 @@ from ..words.sentence import word_alphabet
 from .answers import Batch
 from .batches import WORDS_BEFORE
 
+_MOST_WORDS = 48
 _SHOWN = {**HEAD_WEIGHT, "order": 1.0, "count": 0.5}
 """The tower hardly learns to count; the language model, which reads in order, does."""
 
@@ -62,6 +63,28 @@ class WordHeads(nn.Module):
             for before, head in enumerate(self.heads)
         ]
         return torch.stack(losses).mean()
+
+
+class NumberHeads(nn.Module):
+    """How many words are heard before a word, and before the one that is to be written next.
+
+    A run of words that is said twice is told apart by it.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heard = Head(width, _MOST_WORDS, generator("language", "heard number"))
+        self.told = Head(width, _MOST_WORDS, generator("language", "told number"))
+
+    def forward(self, states: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The loss, for states ``[B, L, width]``."""
+        last = _MOST_WORDS - 1
+        heard = self.heard(states[batch.word_places])
+        loss = nn.functional.cross_entropy(heard, batch.word_numbers.clamp(max=last))
+        if not len(batch.told):
+            return loss
+        told = self.told(states[batch.tellers])
+        return loss + nn.functional.cross_entropy(told, batch.told.clamp(max=last))
 
 
 def looking_loss(looks: tuple[torch.Tensor, ...], batch: Batch) -> torch.Tensor:

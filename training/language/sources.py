@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import numpy as np
 
 from ..pictures.description import Kind
 from ..pictures.features import Shown
 from ..speech.audio_features import Heard
-
-T = TypeVar("T")
+from .choosing import choice, one
+from .joining import JOINED, Joiner
 
 
 class Clips:
-    """Clips by kind, and by what is said where that is a question about a picture."""
+    """Clips by kind, of which one is joined from others, and by what is said in them."""
 
     def __init__(self, clips: Sequence[Heard]) -> None:
         self._by_kind: dict[str, list[Heard]] = {}
@@ -23,9 +22,14 @@ class Clips:
         for clip in clips:
             self._by_kind.setdefault(clip.kind, []).append(clip)
             self._saying.setdefault(clip.written, []).append(clip)
+        self._joiner = Joiner(clips)
 
     def any(self, rng: np.random.Generator, shares: dict[str, float]) -> Heard:
-        return one(rng, self._by_kind[choice(rng, shares)])
+        """A clip of any kind, joined ones only where the tower has learnt to read some."""
+        if not self._joiner.clips:
+            shares = {kind: share for kind, share in shares.items() if kind != JOINED}
+        kind = choice(rng, shares)
+        return self._joiner.joined(rng) if kind == JOINED else one(rng, self._by_kind[kind])
 
     def saying(self, rng: np.random.Generator, text: str) -> Heard | None:
         """A clip with exactly these words, if there is one."""
@@ -55,14 +59,3 @@ class Pictures:
     def still(self, rng: np.random.Generator, size: tuple[int, int]) -> tuple[Shown, Shown]:
         """One still of (height, width), with two kinds of noise."""
         return one(rng, self._stills[size])
-
-
-def one(rng: np.random.Generator, items: Sequence[T]) -> T:
-    return items[int(rng.integers(len(items)))]
-
-
-def choice(rng: np.random.Generator, shares: dict[T, float]) -> T:
-    """A key, as often as its share says; the shares need not add up to 1."""
-    names = list(shares)
-    weights = np.array(list(shares.values()))
-    return names[int(rng.choice(len(names), p=weights / weights.sum()))]

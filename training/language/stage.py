@@ -28,7 +28,7 @@ from . import heads
 from .answers import Batch, LanguageModel
 from .batches import batches, example
 from .initial import add_words, initialise_language_model, project_to_words, rotation
-from .middle import PictureHeads, WordHeads, looking_loss
+from .middle import NumberHeads, PictureHeads, WordHeads, looking_loss
 from .sources import Clips, Pictures
 from .tasks import (
     SHARES,
@@ -50,7 +50,7 @@ _DECAY_FROM = 0.7
 """The part of the steps after which a new model's rate falls. That of one that learns on falls from
 the beginning: at the peak it would forget."""
 _PREVIOUS_SIZE = 2.0
-_BESIDE = {"seen": 0.1, "heard": 0.1, "looking": 0.3}
+_BESIDE = {"seen": 0.1, "heard": 0.1, "number": 0.1, "looking": 0.3}
 """The weights of what the middle layers should know of pictures and of words that are heard, and of
 where the last layers should look for what they tell."""
 
@@ -100,9 +100,10 @@ def train(work: Path, steps: int, shares: Shares, *, start: Path | None = None) 
     config = model.text.config
     of_pictures = PictureHeads(config.hidden_size)
     of_words = WordHeads(config.hidden_size)
+    of_numbers = NumberHeads(config.hidden_size)
     loop = Loop(
         work / FOLDER,
-        {"model": model, "heads": of_pictures, "words": of_words},
+        {"model": model, "heads": of_pictures, "words": of_words, "numbers": of_numbers},
         Schedule(steps=steps, peak=_PEAK, decay_from=_DECAY_FROM if start is None else 0.0),
         matrices=matrices_of(model.text.layers),
     )
@@ -120,7 +121,7 @@ def train(work: Path, steps: int, shares: Shares, *, start: Path | None = None) 
     def loss_of_step(step: int) -> tuple[torch.Tensor, Numbers]:
         total = torch.zeros((), device=device())
         count, right, tokens = torch.zeros((3,), device=device())
-        beside: dict[str, list[torch.Tensor]] = {"seen": [], "heard": [], "looking": []}
+        beside: dict[str, list[torch.Tensor]] = {name: [] for name in _BESIDE}
         for batch in map(placed, next(made)):
             with half_precision():
                 outputs = model(batch)
@@ -138,6 +139,7 @@ def train(work: Path, steps: int, shares: Shares, *, start: Path | None = None) 
                 beside["seen"].append(of_pictures(outputs.states, batch))
             if len(batch.words):
                 beside["heard"].append(of_words(outputs.states, batch))
+                beside["number"].append(of_numbers(outputs.states, batch))
             if len(batch.lookers[0]):
                 beside["looking"].append(looking_loss(outputs.looks, batch))
         loss = total / count

@@ -20,15 +20,18 @@ from ..pictures.questions import DESCRIBE_AND_TRANSCRIBE, Question, questions
 from ..speech.audio_features import Heard
 from ..speech.clips import LONGEST_CLIP, MOST_TOKENS
 from . import small_talk
+from .choosing import choice, one
 from .dialogues import Turn
-from .sources import Clips, Pictures, choice, one
+from .joining import JOINED
+from .sources import Clips, Pictures
 
 LANGUAGE_NAMES = {"en": "English", "de": "German"}
 _SPEECH = {
     "sentence": 0.12,
-    "sentences": 0.16,
-    "cut": 0.33,
-    "random words": 0.14,
+    "sentences": 0.12,
+    "cut": 0.14,
+    JOINED: 0.30,
+    "random words": 0.10,
     "question": 0.02,
     "numbers": 0.12,
     "german": 0.05,
