@@ -74,8 +74,8 @@ def _padded(examples: Sequence[Example], padding: int) -> Batch:
             ids[row, span.start : span.end] = padding
     shown = [each for of_one in examples for each in of_one.conversation.pictures]
     sounds = _soft(examples, ("audio",))
-    words, numbers, word_places = _words(examples)
-    told, tellers = _told(examples, numbers, word_places)
+    numbers = _numbers(examples)
+    told, tellers = _told(examples, numbers)
     lookers, looked_at = _looks(examples, learnt)
     return Batch(
         ids=torch.from_numpy(ids),
@@ -86,9 +86,9 @@ def _padded(examples: Sequence[Example], padding: int) -> Batch:
         repeated=torch.tensor([again for each in examples for again in _repeated(each)]),
         sounds=_tokens([clip.tokens for each in examples for clip in each.conversation.sounds]),
         sound_places=sounds,
-        words=words,
-        word_numbers=numbers,
-        word_places=word_places,
+        words=_words(examples),
+        word_numbers=torch.tensor(list(numbers.values()), dtype=torch.long),
+        word_places=_pairs(list(numbers)),
         told=told,
         tellers=tellers,
         lookers=lookers,
@@ -112,41 +112,40 @@ def _soft(examples: Sequence[Example], kinds: tuple[str, ...]) -> tuple[torch.Te
     )
 
 
-def _words(
-    examples: Sequence[Example],
-) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-    """The words that are heard, each with those before it, their numbers, and where they are."""
+def _words(examples: Sequence[Example]) -> torch.Tensor:
+    """The words that are heard, each with those before it."""
     ids = word_ids()
     words: list[list[int]] = []
-    numbers: list[int] = []
-    places: list[tuple[int, int]] = []
+    for clip in (clip for each in examples for clip in each.conversation.sounds):
+        last = [BLANK] * WORDS_BEFORE
+        for _, word in clip.spelled:
+            last = [ids[word], *last][: WORDS_BEFORE + 1]
+            words.append(last)
+    return torch.tensor(words, dtype=torch.long).reshape(-1, WORDS_BEFORE + 1)
+
+
+def _numbers(examples: Sequence[Example]) -> dict[tuple[int, int], int]:
+    """The number in its sound of every word that is heard, by the row and column where it begins.
+
+    In the order of ``_words``.
+    """
+    numbers: dict[tuple[int, int], int] = {}
     for row, each in enumerate(examples):
         heard = [span for span in each.encoded.spans if span.kind == "audio"]
         for span, clip in zip(heard, each.conversation.sounds, strict=True):
-            last = [BLANK] * WORDS_BEFORE
-            for number, (at, word) in enumerate(clip.spelled):
-                last = [ids[word], *last][: WORDS_BEFORE + 1]
-                words.append(last)
-                numbers.append(number)
-                places.append((row, span.start + at))
-    return (
-        torch.tensor(words, dtype=torch.long).reshape(-1, WORDS_BEFORE + 1),
-        torch.tensor(numbers, dtype=torch.long),
-        _pairs(places),
-    )
+            numbers |= {(row, span.start + at): n for n, (at, _) in enumerate(clip.spelled)}
+    return numbers
 
 
 def _told(
-    examples: Sequence[Example], numbers: torch.Tensor, places: tuple[torch.Tensor, torch.Tensor]
+    examples: Sequence[Example], numbers: dict[tuple[int, int], int]
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
     """The numbers of the words that answers tell of, and the tokens before those that tell them."""
-    rows, columns = (each.tolist() for each in places)
-    number_at = dict(zip(zip(rows, columns, strict=True), numbers.tolist(), strict=True))
     told: list[int] = []
     tellers: list[tuple[int, int]] = []
     for row, each in enumerate(examples):
         for look in each.looks:
-            number = number_at.get((row, look.places[0]))
+            number = numbers.get((row, look.places[0]))
             if number is not None:
                 told.append(number)
                 tellers.append((row, look.token - 1))

@@ -8,16 +8,19 @@ it would have made of the joined sound.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, groupby
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
 
+from ..choosing import one
 from ..speech.audio_features import Heard
 from ..speech.clips import MOST_TOKENS
 from ..words.numbers import write_english
-from .choosing import one
 
 JOINED = "joined"
 _KINDS = ("sentence", "sentences", "cut", "numbers", "random words")
@@ -109,27 +112,25 @@ def _cut(rng: np.random.Generator, stretches: Sequence[_Stretch], most: int) -> 
 
     It ends where a word begins, or within a word, which is not told then.
     """
-    begin = 0
-    spelled: list[tuple[int, str]] = []
-    owners: list[int] = []
-    for number, each in enumerate(stretches):
-        spelled += [(begin + at, word) for at, word in each.words]
-        owners += [number] * len(each.words)
-        begin += len(each.tokens)
-    told = max(sum(at <= most for at, _ in spelled) - 1, 1)
-    end = spelled[told][0] if told < len(spelled) else begin
-    following = spelled[told + 1][0] if told + 1 < len(spelled) else end
+    tokens = np.concatenate([each.tokens for each in stretches])
+    begins = accumulate((len(each.tokens) for each in stretches), initial=0)
+    heard = [
+        (begin, begin + at, word)
+        for begin, each in zip(begins, stretches, strict=False)
+        for at, word in each.words
+    ]
+    starts = [at for _, at, _ in heard]
+    told = max(bisect_right(starts, most) - 1, 1)
+    end = starts[told] if told < len(starts) else len(tokens)
+    following = starts[told + 1] if told + 1 < len(starts) else end
     if rng.random() < 0.5:
         end = int(rng.integers(end, max(end, (end + min(following, most)) // 2) + 1))
-    parts = [
-        [word for owner, word in zip(owners, spelled[:told], strict=False) if owner == number]
-        for number in range(len(stretches))
-    ]
     # Each sentence by itself: the "twenty" of one and the "three" of the next are no number.
-    written = " ".join(_written(part) for part in parts if part)
+    sentences = groupby(heard[:told], key=itemgetter(0))
+    written = " ".join(write_english([word for *_, word in part]) for _, part in sentences)
     return Heard(
-        tokens=np.concatenate([each.tokens for each in stretches])[:end],
-        spelled=tuple(spelled[:told]),
+        tokens=tokens[:end],
+        spelled=tuple((at, word) for _, at, word in heard[:told]),
         written=written,
         english=written,
         language="en",

@@ -17,6 +17,7 @@ from .answers import Batch
 from .batches import WORDS_BEFORE
 
 _MOST_WORDS = 48
+"""Of one sound; what is beyond counts as the last. Ten seconds hold about forty."""
 _SHOWN = {**HEAD_WEIGHT, "order": 1.0, "count": 0.5}
 """The tower hardly learns to count; the language model, which reads in order, does."""
 

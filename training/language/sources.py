@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..choosing import choice, one
 from ..pictures.description import Kind
 from ..pictures.features import Shown
 from ..speech.audio_features import Heard
-from .choosing import choice, one
 from .joining import JOINED, Joiner
 
 

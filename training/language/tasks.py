@@ -12,6 +12,7 @@ from gemma4cli import prompts
 from gemma4cli.processing.prompt import AudioSlot, ImageSlot, VideoSlot
 
 from .. import videos
+from ..choosing import choice, one
 from ..pictures.captions import caption, phrase, sentence
 from ..pictures.compare import comparison
 from ..pictures.description import Picture, Thing
@@ -20,7 +21,6 @@ from ..pictures.questions import DESCRIBE_AND_TRANSCRIBE, Question, questions
 from ..speech.audio_features import Heard
 from ..speech.clips import LONGEST_CLIP, MOST_TOKENS
 from . import small_talk
-from .choosing import choice, one
 from .dialogues import Turn
 from .joining import JOINED
 from .sources import Clips, Pictures

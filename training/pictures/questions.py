@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
 import numpy as np
 
+from ..choosing import one
 from ..words.sentence import spoken_words
 from .captions import NUMBERS, article, kind_of_text, sentence
 from .colors import OBJECT_COLORS
@@ -70,17 +71,9 @@ def _makers(picture: Picture) -> list[_Maker]:
     return makers
 
 
-def _pick(rng: np.random.Generator, choices: Sequence[str]) -> str:
-    return choices[int(rng.integers(len(choices)))]
-
-
-def _one_of(rng: np.random.Generator, looks: Sequence[tuple[str, str]]) -> tuple[str, str]:
-    return looks[int(rng.integers(len(looks)))]
-
-
 def _plain(picture: Picture, rng: np.random.Generator) -> Question:
     asked = ("What color is this picture?", "What color is the picture?", "Which color is this?")
-    return Question(text=_pick(rng, asked), answer=sentence(str(picture.plain)), kind="plain")
+    return Question(text=one(rng, asked), answer=sentence(str(picture.plain)), kind="plain")
 
 
 def _reading(picture: Picture, rng: np.random.Generator) -> Question:
@@ -94,7 +87,7 @@ def _reading(picture: Picture, rng: np.random.Generator) -> Question:
         f"Read the {kind}.",
         "Read the text.",
     )
-    return Question(text=_pick(rng, asked), answer=text, kind="reading")
+    return Question(text=one(rng, asked), answer=text, kind="reading")
 
 
 def _named(picture: Picture, thing: Thing, rng: np.random.Generator) -> str:
@@ -128,7 +121,7 @@ def _color(picture: Picture, rng: np.random.Generator) -> Question:
         if len(things) > 1
         else (f"What color is the {shape}?", f"Which color does the {shape} have?")
     )
-    return Question(text=_pick(rng, asked), answer=sentence(color), kind="color", things=things)
+    return Question(text=one(rng, asked), answer=sentence(color), kind="color", things=things)
 
 
 def _shape(picture: Picture, rng: np.random.Generator) -> Question:
@@ -145,14 +138,14 @@ def _shape(picture: Picture, rng: np.random.Generator) -> Question:
         text, answer = f"What shapes are {color}?", f"{shape}s"
     else:
         asked = (f"What shape is {color}?", f"Which shape is {color}?", f"What is {color}?")
-        text, answer = _pick(rng, asked), f"{article(shape)} {shape}"
+        text, answer = one(rng, asked), f"{article(shape)} {shape}"
     return Question(text=text, answer=sentence(answer), kind="shape", things=things)
 
 
 def _how_many(picture: Picture, rng: np.random.Generator) -> Question:
     """Of a look, a shape or a colour; one time in six of a look that is absent."""
     present = list(picture.groups())
-    color, shape = _one_of(rng, present)
+    color, shape = one(rng, present)
     if rng.random() < 1 / 6:
         color, shape = _absent(picture, rng)
     asked = rng.random()
@@ -167,7 +160,7 @@ def _how_many(picture: Picture, rng: np.random.Generator) -> Question:
         things = tuple(thing for thing in picture.things if thing.color == color)
     wordings = (f"How many {what} are there?", f"How many {what} do you see?")
     return Question(
-        text=_pick(rng, wordings),
+        text=one(rng, wordings),
         answer=f"{NUMBERS[len(things)]}.",
         kind="how many",
         things=things,
@@ -177,7 +170,7 @@ def _how_many(picture: Picture, rng: np.random.Generator) -> Question:
 def _how_many_objects(picture: Picture, rng: np.random.Generator) -> Question:
     asked = ("How many objects are there?", "How many objects do you see?")
     return Question(
-        text=_pick(rng, asked),
+        text=one(rng, asked),
         answer=f"{NUMBERS[len(picture.things)]}.",
         kind="how many",
         things=picture.things,
@@ -187,11 +180,11 @@ def _how_many_objects(picture: Picture, rng: np.random.Generator) -> Question:
 def _is_there(picture: Picture, rng: np.random.Generator) -> Question:
     """Yes and no are equally likely."""
     is_there = rng.random() < 0.5
-    color, shape = _one_of(rng, list(picture.groups())) if is_there else _absent(picture, rng)
+    color, shape = one(rng, list(picture.groups())) if is_there else _absent(picture, rng)
     what = f"{article(color)} {color} {shape}"
     asked = (f"Is there {what}?", f"Do you see {what}?", f"Is there {what} in the picture?")
     return Question(
-        text=_pick(rng, asked),
+        text=one(rng, asked),
         answer="Yes." if is_there else "No.",
         kind="is there",
         things=picture.of_look((color, shape)),
@@ -202,11 +195,11 @@ def _absent(picture: Picture, rng: np.random.Generator) -> tuple[str, str]:
     """A look that the picture has not, often one that shares a colour or a shape with it."""
     present = list(picture.groups())
     while True:
-        color, shape = _pick(rng, OBJECT_COLORS), _pick(rng, SHAPES)
+        color, shape = one(rng, OBJECT_COLORS), one(rng, SHAPES)
         like = rng.random()
         if like < 0.35:
-            color = _one_of(rng, present)[0]
+            color = one(rng, present)[0]
         elif like < 0.7:
-            shape = _one_of(rng, present)[1]
+            shape = one(rng, present)[1]
         if (color, shape) not in present:
             return color, shape

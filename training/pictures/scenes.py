@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..choosing import choice, one
 from .colors import OBJECT_COLORS, PLAIN_COLORS, Rgb, dark, light_ground, shade
 from .description import SHAPES, Kind, Lettering, Picture, Thing
 from .lettering import CHARACTERS, fonts, relative_width
@@ -35,7 +36,7 @@ def picture(
 ) -> Picture:
     """A picture of a kind, or of a random one; ``size`` is (height, width) in pixels."""
     height, width = size or picture_size(rng)
-    match kind or _choice(rng, SHARES):
+    match kind or choice(rng, SHARES):
         case "objects":
             return _objects(rng, height, width)
         case "count":
@@ -54,7 +55,7 @@ def picture(
 
 def still(rng: np.random.Generator, size: tuple[int, int] | None = None) -> Picture:
     """A picture that may be a scene of a video."""
-    return picture(rng, _choice(rng, STILL_SHARES), size)
+    return picture(rng, choice(rng, STILL_SHARES), size)
 
 
 def picture_size(rng: np.random.Generator) -> tuple[int, int]:
@@ -70,17 +71,8 @@ def picture_size(rng: np.random.Generator) -> tuple[int, int]:
     return min(height, 2 * width), min(width, 2 * height)
 
 
-def _choice(rng: np.random.Generator, shares: dict[Kind, float]) -> Kind:
-    kinds = list(shares)
-    return kinds[int(rng.choice(len(kinds), p=list(shares.values())))]
-
-
-def _pick(rng: np.random.Generator, names: Sequence[str]) -> str:
-    return names[int(rng.integers(len(names)))]
-
-
 def _look(rng: np.random.Generator) -> tuple[str, str]:
-    return _pick(rng, OBJECT_COLORS), _pick(rng, SHAPES)
+    return one(rng, OBJECT_COLORS), one(rng, SHAPES)
 
 
 def _thing(
@@ -193,7 +185,7 @@ def _dense(rng: np.random.Generator, height: int, width: int) -> Picture:
 
 
 def _plain(rng: np.random.Generator, height: int, width: int) -> Picture:
-    name = _pick(rng, PLAIN_COLORS)
+    name = one(rng, PLAIN_COLORS)
     return Picture(kind="plain", height=height, width=width, ground=shade(name, rng), plain=name)
 
 
@@ -201,10 +193,10 @@ def _string(rng: np.random.Generator) -> str:
     """A word of a list, a few random capital letters, or a number."""
     source = rng.random()
     if source < 0.4:
-        return _pick(rng, WORDS)
+        return one(rng, WORDS)
     length = int(rng.integers(1, 7))
     if source < 0.7:
-        return "".join(_pick(rng, CHARACTERS[:26]) for _ in range(length))
+        return "".join(one(rng, CHARACTERS[:26]) for _ in range(length))
     return str(rng.integers(10 ** (length - 1) if length > 1 else 0, 10**length))
 
 
@@ -214,7 +206,7 @@ def _inks(rng: np.random.Generator) -> tuple[Rgb, Rgb]:
         return dark(rng), light_ground(rng)
     if rng.random() < 0.6:
         return light_ground(rng), dark(rng)
-    color = _pick(rng, ("red", "blue", "green", "purple", "black", "orange"))
+    color = one(rng, ("red", "blue", "green", "purple", "black", "orange"))
     return light_ground(rng), shade(color, rng)
 
 
@@ -225,7 +217,7 @@ def _line(
 
     ``most`` limits the font size to a part of the height.
     """
-    font = _pick(rng, fonts())
+    font = one(rng, fonts())
     tracking = float(rng.uniform(0, 0.15)) if rng.random() < 0.4 else 0.0
     relative = relative_width(text, font, tracking)
     token = math.sqrt(height * width / _BUDGET_OF_LETTERS)
@@ -262,7 +254,7 @@ def _page(rng: np.random.Generator, height: int, width: int) -> Picture:
     top = 0.0
     while True:
         letters = CHARACTERS[:26] if rng.random() < 0.6 else CHARACTERS[26:]
-        text = "".join(_pick(rng, letters) for _ in range(int(rng.integers(3, 8))))
+        text = "".join(one(rng, letters) for _ in range(int(rng.integers(3, 8))))
         line = _line(rng, text[:6], ink, height, width, most=0.5)
         pitch = line.size * float(rng.uniform(0.95, 1.25))
         if lines and top + pitch > height:
