@@ -6,7 +6,7 @@ import csv
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,6 +20,8 @@ Numbers = Mapping[str, float | torch.Tensor]
 
 STATE = "state.pt"
 LOG = "log.csv"
+_LEARNING_ON = 0.3
+"""The peak of a model that learns on, as a part of that of a new one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +39,13 @@ class Schedule:
         decay_start = self.decay_from * self.steps
         falling = 1.0 - max(0.0, step - decay_start) / (self.steps - decay_start)
         return self.peak * rising * max(falling, 0.01)
+
+    def learning_on(self) -> Schedule:
+        """For a model that was trained by this schedule: lower, and falling from the first step.
+
+        At the peak it would first forget.
+        """
+        return replace(self, peak=_LEARNING_ON * self.peak, decay_from=0.0)
 
 
 class Loop:

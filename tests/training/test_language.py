@@ -41,6 +41,7 @@ from training.pictures.features import Shown
 from training.pictures.heads import by_head
 from training.pictures.labels import CLASSES, label_rows
 from training.pictures.lettering import CHARACTERS
+from training.pictures.scenes import SHARES as PICTURE_SHARES
 from training.pictures.scenes import VIDEO_SIZES, picture, still
 from training.seeds import generator
 from training.speech.audio_features import Heard
@@ -226,6 +227,13 @@ def test_a_count_is_looked_for_at_the_last_of_equal_things(
     label = dict(zip(CLASSES, equal.labels.T.tolist(), strict=True))
     (place,) = {place - span.start for look in made.looks for place in look.places}
     assert label["order"][place] == label["count"][place] == len(equal.picture.things) - 1
+
+
+def test_pictures_of_two_groups_are_met_more_often_than_there_are_of_them(library: Library) -> None:
+    rng = generator("test", "kinds")
+    kinds = Counter(library.pictures.any(rng).picture.kind for _ in range(600))
+    assert kinds["groups"] / kinds.total() > 0.22 > PICTURE_SHARES["groups"]
+    assert set(kinds) == set(PICTURE_SHARES)
 
 
 def test_words_that_were_misheard_are_not_looked_for() -> None:

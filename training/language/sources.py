@@ -12,6 +12,16 @@ from ..pictures.features import Shown
 from ..speech.audio_features import Heard
 from .joining import JOINED, Joiner
 
+_KINDS: dict[Kind, float] = {
+    "objects": 0.28,
+    "count": 0.25,
+    "groups": 0.27,
+    "text": 0.17,
+    "plain": 0.03,
+}
+"""How often a picture is of a kind: those that take longer to learn more often than there are of
+them."""
+
 
 class Clips:
     """Clips by kind, of which one is joined from others, and by what is said in them."""
@@ -41,7 +51,6 @@ class Pictures:
     """Pictures of all kinds, and stills of videos by their size."""
 
     def __init__(self, pictures: Sequence[Shown], stills: Sequence[Shown]) -> None:
-        self._pictures = pictures
         self._by_kind: dict[Kind, list[Shown]] = {}
         for shown in pictures:
             self._by_kind.setdefault(shown.picture.kind, []).append(shown)
@@ -51,7 +60,8 @@ class Pictures:
             self._stills.setdefault(size, []).append((first, second))
 
     def any(self, rng: np.random.Generator) -> Shown:
-        return one(rng, self._pictures)
+        known = {kind: share for kind, share in _KINDS.items() if kind in self._by_kind}
+        return self.of(rng, choice(rng, known))
 
     def of(self, rng: np.random.Generator, kind: Kind) -> Shown:
         return one(rng, self._by_kind[kind])

@@ -46,9 +46,6 @@ _CONVERSATIONS = 24
 _POSITIONS = 8192
 """The most of a batch, of which a step may have several."""
 _PEAK = 2e-3
-_DECAY_FROM = 0.7
-"""The part of the steps after which a new model's rate falls. That of one that learns on falls from
-the beginning: at the peak it would forget."""
 _PREVIOUS_SIZE = 2.0
 _BESIDE = {"seen": 0.1, "heard": 0.1, "number": 0.1, "looking": 0.3}
 """The weights of what the middle layers should know of pictures and of words that are heard, and of
@@ -101,10 +98,11 @@ def train(work: Path, steps: int, shares: Shares, *, start: Path | None = None) 
     of_pictures = PictureHeads(config.hidden_size)
     of_words = WordHeads(config.hidden_size)
     of_numbers = NumberHeads(config.hidden_size)
+    schedule = Schedule(steps=steps, peak=_PEAK)
     loop = Loop(
         work / FOLDER,
         {"model": model, "heads": of_pictures, "words": of_words, "numbers": of_numbers},
-        Schedule(steps=steps, peak=_PEAK, decay_from=_DECAY_FROM if start is None else 0.0),
+        schedule if start is None else schedule.learning_on(),
         matrices=matrices_of(model.text.layers),
     )
     share = at_once(_CONVERSATIONS) // processes.count()

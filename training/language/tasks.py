@@ -28,12 +28,12 @@ from .sources import Clips, Pictures
 LANGUAGE_NAMES = {"en": "English", "de": "German"}
 _SPEECH = {
     "sentence": 0.12,
-    "sentences": 0.12,
-    "cut": 0.14,
-    JOINED: 0.30,
+    "sentences": 0.11,
+    "cut": 0.20,
+    JOINED: 0.26,
     "random words": 0.10,
     "question": 0.02,
-    "numbers": 0.12,
+    "numbers": 0.11,
     "german": 0.05,
     "german sentences": 0.03,
     "no words": 0.04,

@@ -196,7 +196,12 @@ def train(
         "words": speller.words,
         "previous": speller.previous,
     }
-    loop = Loop(work / FOLDER, modules, schedule, matrices=matrices_of(speller.tower.layers))
+    loop = Loop(
+        work / FOLDER,
+        modules,
+        schedule if start is None else schedule.learning_on(),
+        matrices=matrices_of(speller.tower.layers),
+    )
     # A tower that learns on knows its phonemes.
     learnt = 0.0 if start is None else _PHONEMES_UNTIL
     batches = TrainingBatches(work, shards)

@@ -33,8 +33,8 @@ FloatArray = npt.NDArray[np.float32]
 SHARES = {
     "sentence": 0.16,
     "sentences": 0.16,
-    "cut": 0.22,
-    "random words": 0.26,
+    "cut": 0.28,
+    "random words": 0.2,
     "numbers": 0.05,
     "german": 0.07,
     "german sentences": 0.04,
@@ -49,6 +49,11 @@ _SHORTEST_SOUND = 800
 _SHORTEST_CUT = 2.0
 _CUT_TOLERANCE = 0.03
 """Seconds that may be missing of a word that counts as heard."""
+_TIGHT = 0.5
+"""How often the sentences of a cut clip follow each other without any gap: the first word of one
+then runs into the last of the other."""
+_LONGEST_GAP = 0.15
+"""Seconds, in the other cut clips."""
 _SEVERAL_VOICES = {"sentences": 0.3, "german sentences": 0.3, "cut": 0.5}
 """How often each sentence of a clip has a voice, and a loudness, of its own."""
 _SOUND_IN_PAUSES = 0.4
@@ -259,6 +264,7 @@ def _cut(
     parts: list[FloatArray] = []
     spans: list[list[tuple[str, int, int]]] = []
     length = 0
+    longest_gap = 0.0 if rng.random() < _TIGHT else _LONGEST_GAP
     for one, heard in zip(spoken, _utterances(rng, spoken), strict=True):
         bounds = (*heard.words, len(heard.samples))
         spans.append(
@@ -268,7 +274,7 @@ def _cut(
                 for word, begin in zip(one.said.spoken, heard.words, strict=True)
             ]
         )
-        gap = np.zeros(int(float(rng.uniform(0, 0.15)) * SAMPLE_RATE), np.float32)
+        gap = np.zeros(int(longest_gap * float(rng.random()) * SAMPLE_RATE), np.float32)
         parts += [heard.samples, gap]
         length += len(heard.samples) + len(gap)
     window = min(length, int(float(rng.uniform(_SHORTEST_CUT, LONGEST_CLIP)) * SAMPLE_RATE))
