@@ -18,21 +18,17 @@ from training.architecture import tiny_config
 from training.language import small_talk
 from training.language.answers import LanguageModel
 from training.language.batches import FLAVOUR, batches, example
+from training.language.conversations import Conversation, Library
 from training.language.dialogues import Turn, encode
+from training.language.hearing import transcribe
 from training.language.initial import initialise_language_model, project_to_words
 from training.language.joining import JOINED
 from training.language.looks import words_heard
 from training.language.middle import looking_loss
+from training.language.seeing import describe
 from training.language.sources import Clips, Pictures
-from training.language.tasks import (
-    SHARES,
-    Conversation,
-    Library,
-    conversation,
-    describe,
-    transcribe,
-    watch,
-)
+from training.language.tasks import SHARES, conversation
+from training.language.watching import watch
 from training.loop import Loop, Schedule
 from training.pictures.batches import soft_grid
 from training.pictures.captions import NUMBERS

@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch", reason="needs the extra `train`")
 from transformers.models.gemma4.modeling_gemma4 import Gemma4AudioModel, Gemma4VisionModel
 
 from training.architecture import audio_config, vision_config
+from training.loop import Schedule
 from training.start import start_from, weights_of
 
 START = Path(__file__).parents[2] / "gemma4cli" / "builtin" / "tiny"
@@ -32,3 +33,13 @@ def test_another_part_does_not_fit() -> None:
     with pytest.raises(RuntimeError, match="Missing key"):
         start_from(tower, START, AUDIO)
     start_from(tower, START, VISION)
+
+
+def test_the_rate_of_what_learns_on_is_lower_and_falls_from_the_first_step() -> None:
+    new = Schedule(steps=1000, peak=1e-3, warmup=10)
+    on = new.learning_on()
+    assert new.rate(20) == new.rate(600) == 1e-3
+    rates = [on.rate(step) for step in range(10, 1000)]
+    assert rates[0] < 0.5e-3
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.1 * rates[0]

@@ -15,9 +15,9 @@ from ..pictures.features import Shown
 from ..pictures.labels import CLASSES
 from ..speech.targets import BLANK, word_ids
 from .answers import Batch
+from .conversations import Conversation
 from .dialogues import Encoded, encode
 from .looks import Look, looks
-from .tasks import Conversation
 
 FLAVOUR = PromptFlavour(empty_thought=False)
 """E2B and E4B do not open their answers with an empty thought."""

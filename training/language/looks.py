@@ -22,8 +22,8 @@ from ..pictures.labels import token_at
 from ..pictures.lettering import character_centers
 from ..speech.audio_features import Heard
 from ..words.numbers import digit_words, english_parts, german_parts
+from .conversations import Conversation
 from .dialogues import Encoded, Turn
-from .tasks import Conversation
 
 _PARTS = {"en": english_parts, "de": german_parts}
 _WORD_TOKENS = 2

@@ -27,18 +27,12 @@ from ..start import start_from
 from . import heads
 from .answers import Batch, LanguageModel
 from .batches import batches, example
+from .conversations import Library
+from .hearing import transcribe
 from .initial import add_words, initialise_language_model, project_to_words, rotation
 from .middle import NumberHeads, PictureHeads, WordHeads, looking_loss
 from .sources import Clips, Pictures
-from .tasks import (
-    SHARES,
-    WITHOUT_PICTURES,
-    Library,
-    Shares,
-    conversation,
-    transcribe,
-    with_transcripts,
-)
+from .tasks import SHARES, WITHOUT_PICTURES, Shares, conversation, with_transcripts
 
 FOLDER = "language"
 _CONVERSATIONS = 24
