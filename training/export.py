@@ -1,6 +1,7 @@
 """The trained model as a checkpoint folder, laid out as Gemma 4 E2B is published.
 
 python -m training.export WORK FOLDER
+python -m training.export WORK FOLDER --earlier gemma4cli/builtin/tiny
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import Gemma4Config, Gemma4ForConditionalGeneration
 
 from . import checkpoint
@@ -19,8 +21,10 @@ from .loop import trained
 from .pictures import features as picture_features
 from .speech import audio_features
 from .speech.clips import MOST_TOKENS
+from .start import weights_of
 
 _TEMPLATE = Path(__file__).with_name("chat_template.jinja")
+_EARLIER_SHARE = 0.25
 
 
 def whole_model(work: Path) -> Gemma4ForConditionalGeneration:
@@ -41,6 +45,17 @@ def whole_model(work: Path) -> Gemma4ForConditionalGeneration:
     parts.vision_tower.load_state_dict(picture_features.finished_tower(work).state_dict())
     parts.audio_tower.load_state_dict(audio_features.finished_tower(work).state_dict())
     return whole
+
+
+def average(module: nn.Module, earlier: Path, prefix: str) -> None:
+    """Move the part ``prefix`` of a model a quarter of the way back to an earlier checkpoint's.
+
+    A model that has learnt on from that one keeps what it gained, and loses less of what it knew.
+    """
+    weights = weights_of(earlier, prefix)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.lerp_(weights[name], _EARLIER_SHARE)
 
 
 def tensors(whole: Gemma4ForConditionalGeneration) -> dict[str, torch.Tensor]:
@@ -97,8 +112,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
     parser.add_argument("folder", type=Path)
+    parser.add_argument(
+        "--earlier", type=Path, help="the checkpoint that the language model learnt on from"
+    )
     arguments = parser.parse_args()
     whole = whole_model(arguments.work)
+    if arguments.earlier is not None:
+        average(whole.model.language_model, arguments.earlier, "model.language_model.")
+        average(whole.model.embed_vision, arguments.earlier, "model.embed_vision.")
+        average(whole.model.embed_audio, arguments.earlier, "model.embed_audio.")
     checkpoint.write(
         arguments.work,
         arguments.folder,
