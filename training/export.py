@@ -11,25 +11,36 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import Gemma4Config, Gemma4ForConditionalGeneration
 
 from . import checkpoint
+from . import tokenizer as tokenizers
 from .architecture import GLOBAL_HEAD_DIM, tiny_config
 from .language import stage as language
 from .loop import trained
 from .pictures import features as picture_features
 from .speech import audio_features
 from .speech.clips import MOST_TOKENS
-from .start import weights_of
 
 _TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 _EARLIER_SHARE = 0.25
+Weights = dict[str, torch.Tensor]
 
 
-def whole_model(work: Path) -> Gemma4ForConditionalGeneration:
-    """The stages' weights in the reference's model."""
+def averaged(weights: Weights, earlier: Weights) -> Weights:
+    """Weights a quarter of the way back to those of an earlier model, of the same names.
+
+    A model that has learnt on from that one keeps what it gained, and loses less of what it knew.
+    """
+    return {name: value.lerp(earlier[name], _EARLIER_SHARE) for name, value in weights.items()}
+
+
+def whole_model(work: Path, earlier: Path | None = None) -> Gemma4ForConditionalGeneration:
+    """The stages' weights in the reference's model, averaged with the checkpoint ``earlier``."""
     weights = trained(work / language.FOLDER, "model")
+    if earlier is not None:
+        before = language.model_of(earlier, tokenizers.load(work))
+        weights = averaged(weights, before.state_dict())
     config = tiny_config(len(weights["text.embed_tokens.weight"]))
     whole = Gemma4ForConditionalGeneration(config)
     parts = whole.model
@@ -45,17 +56,6 @@ def whole_model(work: Path) -> Gemma4ForConditionalGeneration:
     parts.vision_tower.load_state_dict(picture_features.finished_tower(work).state_dict())
     parts.audio_tower.load_state_dict(audio_features.finished_tower(work).state_dict())
     return whole
-
-
-def average(module: nn.Module, earlier: Path, prefix: str) -> None:
-    """Move the part ``prefix`` of a model a quarter of the way back to an earlier checkpoint's.
-
-    A model that has learnt on from that one keeps what it gained, and loses less of what it knew.
-    """
-    weights = weights_of(earlier, prefix)
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            parameter.lerp_(weights[name], _EARLIER_SHARE)
 
 
 def tensors(whole: Gemma4ForConditionalGeneration) -> dict[str, torch.Tensor]:
@@ -116,11 +116,7 @@ def main() -> None:
         "--earlier", type=Path, help="the checkpoint that the language model learnt on from"
     )
     arguments = parser.parse_args()
-    whole = whole_model(arguments.work)
-    if arguments.earlier is not None:
-        average(whole.model.language_model, arguments.earlier, "model.language_model.")
-        average(whole.model.embed_vision, arguments.earlier, "model.embed_vision.")
-        average(whole.model.embed_audio, arguments.earlier, "model.embed_audio.")
+    whole = whole_model(arguments.work, arguments.earlier)
     checkpoint.write(
         arguments.work,
         arguments.folder,

@@ -10,6 +10,7 @@ import numpy as np
 from gemma4cli.processing.prompt import time_label
 from gemma4cli.processing.video import frame_times
 
+from .choosing import one
 from .pictures.captions import NUMBERS, phrase, sentence
 from .pictures.description import Picture
 from .pictures.scenes import VIDEO_SIZES, still
@@ -67,14 +68,14 @@ def video(
         length = float(rng.uniform(*_LENGTHS))
         if rng.random() < 0.4:
             length = float(round(length))
-        rate = _RATES[int(rng.integers(len(_RATES)))]
+        rate = one(rng, _RATES)
         total = max(frames, round(length * rate))
         cuts = np.sort(rng.choice(np.arange(1, total), count - 1, replace=False))
         if rng.random() < 0.5:
             # Half of the clips are cut at whole seconds, as people cut them.
             cuts = np.unique(np.round(cuts / rate) * rate)
         starts = [0.0, *(float(cut) / rate for cut in cuts if 0 < cut < total)]
-        size = VIDEO_SIZES[int(rng.integers(len(VIDEO_SIZES)))]
+        size = one(rng, VIDEO_SIZES)
         scenes = tuple(Scene(picture=draw(rng, size), start=start) for start in starts)
         made = Video(scenes=scenes, duration=total / rate, rate=rate)
         if len(scenes) == count and _is_clear(made, frames):
@@ -123,37 +124,37 @@ def video_questions(
 ) -> list[tuple[str, str]]:
     """One question of each kind that has one right answer, with that answer."""
     seen = appearances(shown, frames)
-    one = seen[int(rng.integers(len(seen)))]
+    shot = one(rng, seen)
     asked = [("How many scenes are there?", f"{NUMBERS[len(seen)]}.")]
-    if _stamp_is_clear(shown, one, frames):
-        asked.append((f"What is shown at {one.stamp}?", sentence(phrase(one.picture))))
-    subject = _subject(one, seen)
+    if _stamp_is_clear(shown, shot, frames):
+        asked.append((f"What is shown at {shot.stamp}?", sentence(phrase(shot.picture))))
+    subject = _subject(shot, seen)
     if subject is not None:
-        asked.append((f"When {subject}?", f"At {one.stamp}."))
+        asked.append((f"When {subject}?", f"At {shot.stamp}."))
     return asked
 
 
-def _stamp_is_clear(shown: Video, one: Appearance, frames: int) -> bool:
+def _stamp_is_clear(shown: Video, shot: Appearance, frames: int) -> bool:
     """Whether all frames with this stamp show the same scene."""
     scenes = [
         shown.shown_at(seconds)
         for seconds in sampled_times(shown, frames)
-        if time_label(seconds) == one.stamp
+        if time_label(seconds) == shot.stamp
     ]
     return all(scene is scenes[0] for scene in scenes)
 
 
-def _subject(one: Appearance, seen: list[Appearance]) -> str | None:
+def _subject(shot: Appearance, seen: list[Appearance]) -> str | None:
     """The words "does the red star appear", of what is in one scene only; None without such."""
-    if one.picture.lettering:
-        return f"does {phrase(one.picture)} appear"
-    others = [thing for each in seen if each is not one for thing in each.picture.things]
-    for thing in one.picture.things:
+    if shot.picture.lettering:
+        return f"does {phrase(shot.picture)} appear"
+    others = [thing for each in seen if each is not shot for thing in each.picture.things]
+    for thing in shot.picture.things:
         if all(thing.look != other.look for other in others):
-            several = sum(thing.look == other.look for other in one.picture.things) > 1
+            several = sum(thing.look == other.look for other in shot.picture.things) > 1
             verb, ending = ("do", "s") if several else ("does", "")
             alone = all(thing.shape != o.shape for o in others) and all(
-                thing.look == o.look for o in one.picture.things if o.shape == thing.shape
+                thing.look == o.look for o in shot.picture.things if o.shape == thing.shape
             )
             name = thing.shape if alone else f"{thing.color} {thing.shape}"
             return f"{verb} the {name}{ending} appear"

@@ -12,7 +12,7 @@ from .conversations import Conversation, Library, audio
 from .dialogues import Turn
 from .joining import JOINED
 
-LANGUAGE_NAMES = {"en": "English", "de": "German"}
+_LANGUAGE_NAMES = {"en": "English", "de": "German"}
 _SPEECH = {
     "sentence": 0.12,
     "sentences": 0.11,
@@ -53,5 +53,5 @@ def transcription_prompt(rng: np.random.Generator, clip: Heard) -> str:
     if asked < 0.45:
         return prompts.transcription()
     if asked < 0.8:
-        return prompts.transcription(LANGUAGE_NAMES[clip.language])
+        return prompts.transcription(_LANGUAGE_NAMES[clip.language])
     return one(rng, _TRANSCRIBE)

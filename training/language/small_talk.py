@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..choosing import one
+
 HELLO = "Hello! I am g4's tiny demo model."
 SELF = (
     "I am a tiny demo model that ships with g4. I was trained on drawn pictures and synthetic"
@@ -319,17 +321,17 @@ def anything_else(rng: np.random.Generator) -> tuple[str, str]:
     """A question or task that is beyond the model, and how it says so."""
     tasks = rng.random() < 0.45
     pool = _TASKS if tasks else _FACTS
-    text = pool[int(rng.integers(len(pool)))]
+    text = one(rng, pool)
     for slot, fillers in _FILLERS.items():
         if "{" + slot + "}" in text:
-            text = text.replace("{" + slot + "}", fillers[int(rng.integers(len(fillers)))])
+            text = text.replace("{" + slot + "}", one(rng, fillers))
     return _casual(text, rng), UNABLE if tasks else UNKNOWN
 
 
 def talk(rng: np.random.Generator) -> tuple[str, str]:
     """A question about the model itself, or a greeting, with its answer."""
-    topic = TOPICS[int(rng.integers(len(TOPICS)))]
-    return _casual(topic.questions[int(rng.integers(len(topic.questions)))], rng), topic.answer
+    topic = one(rng, TOPICS)
+    return _casual(one(rng, topic.questions), rng), topic.answer
 
 
 def _casual(text: str, rng: np.random.Generator) -> str:

@@ -54,14 +54,14 @@ class Pictures:
         self._by_kind: dict[Kind, list[Shown]] = {}
         for shown in pictures:
             self._by_kind.setdefault(shown.picture.kind, []).append(shown)
+        self._shares = {kind: share for kind, share in _KINDS.items() if kind in self._by_kind}
         self._stills: dict[tuple[int, int], list[tuple[Shown, Shown]]] = {}
         for first, second in zip(stills[::2], stills[1::2], strict=True):
             size = (first.picture.height, first.picture.width)
             self._stills.setdefault(size, []).append((first, second))
 
     def any(self, rng: np.random.Generator) -> Shown:
-        known = {kind: share for kind, share in _KINDS.items() if kind in self._by_kind}
-        return self.of(rng, choice(rng, known))
+        return self.of(rng, choice(rng, self._shares))
 
     def of(self, rng: np.random.Generator, kind: Kind) -> Shown:
         return one(rng, self._by_kind[kind])

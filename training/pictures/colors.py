@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..choosing import one
+
 Rgb = tuple[int, int, int]
 
 _VARIANTS: dict[str, tuple[Rgb, ...]] = {
@@ -54,7 +56,7 @@ def dark(rng: np.random.Generator) -> Rgb:
 
 
 def _near(variants: tuple[Rgb, ...], rng: np.random.Generator, lighter: int = 0) -> Rgb:
-    base = variants[int(rng.integers(len(variants)))]
+    base = one(rng, variants)
     red, green, blue = (
         min(255, max(0, value + lighter + int(change)))
         for value, change in zip(base, rng.integers(-_JITTER, _JITTER + 1, 3), strict=True)

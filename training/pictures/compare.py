@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..choosing import one
 from .captions import phrase
 from .description import Picture
 
@@ -21,8 +22,8 @@ def comparison(first: Picture, second: Picture, rng: np.random.Generator) -> tup
     """A question about two pictures and its answer."""
     if rng.random() < _SHARE_OF_SAME:
         same = phrase(first) == phrase(second)
-        return _SAME[int(rng.integers(len(_SAME)))], "Yes." if same else "No."
-    return _WORDINGS[int(rng.integers(len(_WORDINGS)))], described(first, second)
+        return one(rng, _SAME), "Yes." if same else "No."
+    return one(rng, _WORDINGS), described(first, second)
 
 
 def described(first: Picture, second: Picture) -> str:

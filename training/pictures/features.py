@@ -20,6 +20,7 @@ from transformers.models.gemma4.modeling_gemma4 import Gemma4VisionModel
 
 from .. import processes
 from ..architecture import vision_config
+from ..choosing import choice
 from ..clip_bounds import set_clip_bounds
 from ..device import compile_layers, device, half_precision
 from ..loop import trained
@@ -102,7 +103,7 @@ def load(folder: Path) -> list[Shown]:
 def _drawn_pictures(first: int, count: int, use: str) -> Iterator[Rendering]:
     for number in range(first, first + count):
         rng = generator("pictures", use, number)
-        budget = int(rng.choice(list(_BUDGETS), p=list(_BUDGETS.values())))
+        budget = choice(rng, _BUDGETS)
         shown = picture(rng)
         yield Rendering(picture=shown, pixels=drawn(shown, rng), budget=budget)
 

@@ -97,7 +97,7 @@ def _named(picture: Picture, thing: Thing, rng: np.random.Generator) -> str:
 
 
 def _where(picture: Picture, rng: np.random.Generator) -> Question:
-    thing = picture.things[int(rng.integers(len(picture.things)))]
+    thing = one(rng, picture.things)
     return Question(
         text=f"Where is the {_named(picture, thing, rng)}?",
         answer=sentence(CELLS[picture.cell(thing)]),
@@ -114,7 +114,7 @@ def _color(picture: Picture, rng: np.random.Generator) -> Question:
     known = [(shape, found) for shape, found in colors.items() if len(found) == 1]
     if not known:
         return _how_many(picture, rng)
-    shape, (color,) = known[int(rng.integers(len(known)))]
+    shape, (color,) = one(rng, known)
     things = tuple(thing for thing in picture.things if thing.shape == shape)
     asked = (
         (f"What color are the {shape}s?", f"Which color do the {shape}s have?")
@@ -132,7 +132,7 @@ def _shape(picture: Picture, rng: np.random.Generator) -> Question:
     known = [(color, found) for color, found in shapes.items() if len(found) == 1]
     if not known:
         return _how_many(picture, rng)
-    color, (shape,) = known[int(rng.integers(len(known)))]
+    color, (shape,) = one(rng, known)
     things = tuple(thing for thing in picture.things if thing.color == color)
     if len(things) > 1:
         text, answer = f"What shapes are {color}?", f"{shape}s"

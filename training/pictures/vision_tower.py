@@ -16,6 +16,7 @@ from transformers.models.gemma4.modeling_gemma4 import Gemma4VisionModel
 from .. import processes
 from ..ahead import ahead
 from ..architecture import vision_config
+from ..choosing import choice
 from ..device import at_once, compile_layers, half_precision, placed, steps_of
 from ..loop import Loop, Numbers, Schedule
 from ..muon import matrices_of
@@ -80,7 +81,7 @@ def training_batch(step: int, progress: float) -> Batch:
     budget = 70
     if progress >= _DENSE_UNTIL:
         budgets = _LATER_BUDGETS if progress >= _LATER else _BUDGETS
-        budget = int(rng.choice(list(budgets), p=list(budgets.values())))
+        budget = choice(rng, budgets)
     if processes.rank():
         rng = generator("vision", "train", step, processes.rank())
     names = list(shares)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gemma4cli.decoded import SAMPLE_RATE
+from training.choosing import choice, one
 from training.pictures.questions import questions
 from training.pictures.scenes import picture
 from training.seeds import generator
@@ -130,8 +131,7 @@ def clip(set_name: str, index: int) -> Clip:
     """Clip ``index`` of a set; only espeak-ng's flutter is not a function of the two."""
     recipe = SETS[set_name]
     rng = generator("speech", set_name, index)
-    shares = np.array([SHARES.get(kind, 1.0) for kind in recipe.kinds])
-    kind = recipe.kinds[int(rng.choice(len(shares), p=shares / shares.sum()))]
+    kind = choice(rng, {kind: SHARES.get(kind, 1.0) for kind in recipe.kinds})
     language = "de" if kind.startswith("german") else "en"
     if kind == "no words":
         return Clip(
@@ -221,7 +221,7 @@ def _utterances(rng: np.random.Generator, spoken: list[_Spoken]) -> list[Utteran
 def _wordless(rng: np.random.Generator) -> str:
     if rng.random() < _TUNES:
         return "tune"
-    return WORDLESS[int(rng.integers(len(WORDLESS)))]
+    return one(rng, WORDLESS)
 
 
 def _with_pauses(
@@ -235,15 +235,15 @@ def _with_pauses(
     power = max(float(np.sqrt(np.mean(each.samples**2))) for each in heard)
     kind = _wordless(rng) if rng.random() < _SOUND_IN_PAUSES else ""
     loud = power * 10 ** (-float(rng.uniform(*_SOUND_DECIBELS)) / 20)
-    longest = float(rng.choice(list(_LONGEST_PAUSES), p=list(_LONGEST_PAUSES.values())))
+    longest = choice(rng, _LONGEST_PAUSES)
     pieces = [_pause(rng, float(rng.uniform(0.02, min(1.0, longest))), kind, loud)]
     length = len(pieces[0])
     told: list[_Spoken] = []
-    for one, each in zip(spoken, heard, strict=True):
-        if told and length + len(each.samples) > (LONGEST_CLIP - 0.5) * SAMPLE_RATE:
+    for each, utterance in zip(spoken, heard, strict=True):
+        if told and length + len(utterance.samples) > (LONGEST_CLIP - 0.5) * SAMPLE_RATE:
             break
-        told.append(one)
-        pieces += [each.samples, _pause(rng, float(rng.uniform(0.15, longest)), kind, loud)]
+        told.append(each)
+        pieces += [utterance.samples, _pause(rng, float(rng.uniform(0.15, longest)), kind, loud)]
         length += len(pieces[-2]) + len(pieces[-1])
     whole = np.concatenate(pieces)[: int(LONGEST_CLIP * SAMPLE_RATE)]
     return told, whole
@@ -265,13 +265,13 @@ def _cut(
     spans: list[list[tuple[str, int, int]]] = []
     length = 0
     longest_gap = 0.0 if rng.random() < _TIGHT else _LONGEST_GAP
-    for one, heard in zip(spoken, _utterances(rng, spoken), strict=True):
+    for each, heard in zip(spoken, _utterances(rng, spoken), strict=True):
         bounds = (*heard.words, len(heard.samples))
         spans.append(
             [
                 # Words that are joined end together.
                 (word, length + begin, length + min(b for b in bounds if b > begin))
-                for word, begin in zip(one.said.spoken, heard.words, strict=True)
+                for word, begin in zip(each.said.spoken, heard.words, strict=True)
             ]
         )
         gap = np.zeros(int(longest_gap * float(rng.random()) * SAMPLE_RATE), np.float32)
@@ -282,17 +282,17 @@ def _cut(
     end = begin + window
     slack = int(_CUT_TOLERANCE * SAMPLE_RATE)
     told: list[_Spoken] = []
-    for one, words in zip(spoken, spans, strict=True):
+    for each, words in zip(spoken, spans, strict=True):
         whole = tuple(w for w, b, e in words if b >= begin - slack and e <= end + slack)
         if whole:
-            told.append(replace(one, said=english_words(whole)))
+            told.append(replace(each, said=english_words(whole)))
     return told, np.concatenate(parts)[begin:end]
 
 
 def _in_noise(
     rng: np.random.Generator, samples: FloatArray, recipe: Recipe, language: str
 ) -> FloatArray:
-    kind = KINDS[int(rng.integers(len(KINDS)))]
+    kind = one(rng, KINDS)
     others = []
     if kind == "babble":
         for _ in range(5):

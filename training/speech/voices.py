@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..choosing import one
+
 ACCENTS = {
     "en": ("en-us", "en-us", "en-us", "gmw/en", "gmw/en", "en-gb-scotland", "en-gb-x-rp", "en-029"),
     "de": ("de",),
@@ -36,7 +38,7 @@ def voice(rng: np.random.Generator, language: str, *, held_out: bool = False) ->
     accents = (HELD_OUT_ACCENTS if held_out else ACCENTS)[language]
     variants = HELD_OUT_VARIANTS if held_out else VARIANTS
     return Voice(
-        name=f"{accents[int(rng.integers(len(accents)))]}+{variants[int(rng.integers(len(variants)))]}",
+        name=f"{one(rng, accents)}+{one(rng, variants)}",
         words_per_minute=int(rng.integers(130, 201)),
         pitch=int(rng.integers(25, 76)),
         pitch_range=int(rng.integers(25, 76)),

@@ -11,6 +11,7 @@ from gemma4cli import prompts
 from gemma4cli.processing.prompt import AudioSlot, ImageSlot, PromptFlavour
 from gemma4cli.processing.tokenizer import Tokenizer
 
+from ..choosing import one
 from ..language.dialogues import Encoded, Turn, encode
 from ..pictures.captions import caption
 from ..pictures.description import Picture
@@ -75,7 +76,7 @@ def about_clip(written: str, soft_tokens: int, rng: np.random.Generator) -> list
 def _worded(usual: str, others: Sequence[str], rng: np.random.Generator) -> str:
     """What the tool asks by itself, now and then as a user may ask for it."""
     if rng.random() < _SHARE_OF_OTHER_WORDINGS:
-        return others[int(rng.integers(len(others)))]
+        return one(rng, others)
     return usual
 
 
@@ -85,7 +86,7 @@ def _asked(picture: Picture, rng: np.random.Generator, count: int) -> list[tuple
     colorless = picture.plain == COLORLESS
     answer = "It has no color." if colorless else f"{picture.plain.capitalize()}."
     pairs = [
-        (_WHICH_COLOR[int(rng.integers(len(_WHICH_COLOR)))], answer),
-        (_HOW_MANY[int(rng.integers(len(_HOW_MANY)))], "None."),
+        (one(rng, _WHICH_COLOR), answer),
+        (one(rng, _HOW_MANY), "None."),
     ]
     return pairs[:count]

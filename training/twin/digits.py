@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from gemma4cli.decoded import SAMPLE_RATE
 
+from ..choosing import one
 from ..pictures.labels import IGNORED
 from ..seeds import generator
 from ..speech.espeak import espeak
@@ -114,7 +115,7 @@ def clip(rng: np.random.Generator, stock: Stock, *, most: int, fluent: float) ->
     classes = [_QUIET, *classes, _QUIET]
     samples = leveled(np.concatenate(pieces), float(rng.uniform(1, 20)))
     if rng.random() < 0.5:
-        color = list(COLORS)[int(rng.integers(len(COLORS)))]
+        color = one(rng, list(COLORS))
         unit = noise(rng, color, len(samples))
         samples = mixed(samples, unit, float(rng.uniform(10, 40)))
     return Clip(

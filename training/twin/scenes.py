@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..choosing import one
 from ..pictures.colors import Rgb
 from ..pictures.description import Picture
 from ..pictures.scenes import picture
@@ -50,7 +51,7 @@ def scene(rng: np.random.Generator, sort: Sort) -> Picture:
     height, width = size(rng)
     match sort:
         case "plain":
-            name = list(HUES)[int(rng.integers(len(HUES)))]
+            name = one(rng, list(HUES))
             return _uniform(height, width, tint(rng, name), name)
         case "colorless":
             return _uniform(height, width, _neutral(rng, 0, 255), COLORLESS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..choosing import one
 from ..language.small_talk import HELLO, UNKNOWN, Topic, anything_else
 
 SELF = "I am tiny-unified, a demo model without towers that ships with g4."
@@ -59,5 +60,5 @@ def talk(rng: np.random.Generator) -> tuple[str, str]:
     """A question without media and its answer."""
     if rng.random() < _SHARE_OF_THE_UNKNOWN:
         return anything_else(rng)[0], UNKNOWN
-    topic = TOPICS[int(rng.integers(len(TOPICS)))]
-    return topic.questions[int(rng.integers(len(topic.questions)))], topic.answer
+    topic = one(rng, TOPICS)
+    return one(rng, topic.questions), topic.answer

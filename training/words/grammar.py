@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..choosing import one
+
 _SLOT = re.compile(r"\{([a-z_]+)(?:\.\d)?\}")
 
 
@@ -39,7 +41,7 @@ class Grammar:
 
     def phrase(self, rng: np.random.Generator) -> Phrase:
         """A sentence without slots."""
-        return self._filled(self.templates[int(rng.integers(len(self.templates)))], rng)
+        return self._filled(one(rng, self.templates), rng)
 
     def words(self) -> tuple[str, ...]:
         """Every word that can be spoken, in alphabetical order."""
@@ -60,4 +62,4 @@ class Grammar:
         if name in self.drawn:
             return self.drawn[name](rng)
         phrases = self.slots[name]
-        return self._filled(phrases[int(rng.integers(len(phrases)))], rng)
+        return self._filled(one(rng, phrases), rng)
