@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import wave
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -36,19 +36,24 @@ from gemma4cli.transcript import RecordingFinished
 from training.seeds import generator
 from training.speech.espeak import espeak
 from training.speech.noise import leveled, mixed, noise
-from training.speech.voices import voice
-from training.words.sentence import is_held_out, sentence
+from training.speech.voices import Voice, voice
+from training.words.sentence import Sentence, is_held_out, sentence
 
 FORMATS = ("flac", "mp3", "opus", "m4a", "mp4")
 _KIND_SECONDS = 300.0
 _FORMAT_SECONDS = 120.0
+_UNBROKEN = ((300.0, 0), (200.0, 300), (400.0, 500))
+"""Seconds, and the number of the first sentence."""
+_ONE_VOICE = 12
+"""Recordings of a voice each that says so many sentences without a pause."""
+_SENTENCES_IN_ONE_GO = 25
 _AUDIBLE = 0.01
 _REST_SECONDS = 0.3
 
 Samples = np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Spoken:
     """A sentence that was held out, by a voice that was."""
 
@@ -59,13 +64,23 @@ class Spoken:
 @cache
 def spoken(number: int) -> Spoken:
     rng = generator("benchmark", "sentence", number)
+    said = held_out_sentence(rng)
+    who = voice(rng, "en", held_out=True)
+    return Spoken(audible(said.spoken, who, float(rng.uniform(3, 15))), said.written)
+
+
+def held_out_sentence(rng: np.random.Generator) -> Sentence:
     said = sentence(rng, "en")
     while not is_held_out(said):
         said = sentence(rng, "en")
-    who = voice(rng, "en", held_out=True)
-    samples = leveled(espeak().samples(" ".join(said.spoken), who), float(rng.uniform(3, 15)))
-    audible = np.flatnonzero(np.abs(samples) > _AUDIBLE * np.abs(samples).max())
-    return Spoken(samples[audible[0] : audible[-1] + 1], said.written)
+    return said
+
+
+def audible(words: Sequence[str], who: Voice, decibels: float) -> Samples:
+    """The words without the silence around them, their peak so far below full scale."""
+    samples = leveled(espeak().samples(" ".join(words), who), decibels)
+    loud = np.flatnonzero(np.abs(samples) > _AUDIBLE * np.abs(samples).max())
+    return samples[loud[0] : loud[-1] + 1]
 
 
 def with_rests(samples: Samples) -> Samples:
@@ -87,16 +102,15 @@ def pause(rng: np.random.Generator, kind: str, seconds: float) -> Samples:
     return (0.1 * np.sin(phase) + 0.05 * np.sin(2 * phase)).astype(np.float32)
 
 
-def joined(seconds: float, kind: str, first: int = 0) -> tuple[Samples, list[int]]:
-    """A recording of about so many seconds, and the numbers of its sentences."""
+def joined(seconds: float, kind: str, first: int = 0) -> tuple[Samples, list[Spoken]]:
+    """A recording of about so many seconds, and its sentences."""
     rng = generator("benchmark", "joined", kind, int(seconds))
     parts: list[Samples] = []
-    numbers: list[int] = []
+    sentences: list[Spoken] = []
     length = 0
     while length < seconds * SAMPLE_RATE:
-        number = first + len(numbers)
-        numbers.append(number)
-        parts.append(spoken(number).samples)
+        sentences.append(spoken(first + len(sentences)))
+        parts.append(sentences[-1].samples)
         if kind != "unbroken":
             between = "silence" if kind == "noisy" else kind
             parts.append(pause(rng, between, float(rng.uniform(0.3, 5.0))))
@@ -104,7 +118,17 @@ def joined(seconds: float, kind: str, first: int = 0) -> tuple[Samples, list[int
     whole = np.concatenate(parts)
     if kind == "noisy":
         whole = mixed(whole, noise(rng, "pink", len(whole)), 15.0)
-    return np.clip(whole, -1, 1), numbers
+    return np.clip(whole, -1, 1), sentences
+
+
+def in_one_go(number: int) -> tuple[Samples, list[Spoken]]:
+    """What one voice says without a pause, and its sentences as the same voice says them alone."""
+    rng = generator("benchmark", "in one go", number)
+    who = voice(rng, "en", held_out=True)
+    said = [held_out_sentence(rng) for _ in range(_SENTENCES_IN_ONE_GO)]
+    decibels = float(rng.uniform(3, 15))
+    whole = audible([word for each in said for word in each.spoken], who, decibels)
+    return whole, [Spoken(audible(each.spoken, who, decibels), each.written) for each in said]
 
 
 def write(path: Path, samples: Samples) -> Path:
@@ -136,27 +160,52 @@ def texts(model: LoadedModel, files: Sequence[Path], batch: int | None = None) -
     return found
 
 
+@dataclass(frozen=True)
+class Case:
+    """Recordings of a kind, each with its sentences."""
+
+    kind: str
+    suffix: str
+    recordings: Sequence[tuple[Samples, list[Spoken]]]
+
+
+def cases(seconds: Sequence[float]) -> Iterator[Case]:
+    for length in seconds:
+        yield Case("silence", "wav", [joined(length, "silence")])
+    for kind in ("noise", "tones", "noisy"):
+        yield Case(kind, "wav", [joined(_KIND_SECONDS, kind)])
+    for suffix in FORMATS:
+        yield Case("silence", suffix, [joined(_FORMAT_SECONDS, "silence")])
+    unbroken = [joined(length, "unbroken", first) for length, first in _UNBROKEN]
+    yield Case("unbroken, another voice each time", "wav", unbroken)
+    yield Case("unbroken, one voice", "wav", [in_one_go(number) for number in range(_ONE_VOICE)])
+
+
 def joints(model: LoadedModel, folder: Path, seconds: Sequence[float]) -> list[dict[str, object]]:
-    """Each long recording's rate beside that of its sentences one by one."""
-    cases = [("silence", length, "wav") for length in seconds]
-    cases += [(kind, _KIND_SECONDS, "wav") for kind in ("noise", "tones", "noisy", "unbroken")]
-    cases += [("silence", _FORMAT_SECONDS, suffix) for suffix in FORMATS]
+    """The rate of each kind of long recordings beside that of their sentences one by one."""
     rows: list[dict[str, object]] = []
-    alone: dict[int, str] = {}
-    for kind, length, suffix in cases:
-        samples, numbers = joined(length, kind)
-        right = [spoken(number).written for number in numbers]
-        new = [number for number in numbers if number not in alone]
-        files = [write(folder / f"{n}.wav", with_rests(spoken(n).samples)) for n in new]
+    alone: dict[Spoken, str] = {}
+    for case in cases(seconds):
+        wholes = [samples for samples, _ in case.recordings]
+        sentences = [each for _, those in case.recordings for each in those]
+        right = [each.written for each in sentences]
+        new = [each for each in dict.fromkeys(sentences) if each not in alone]
+        files = [
+            write(folder / f"{number}.wav", with_rests(each.samples))
+            for number, each in enumerate(new)
+        ]
         alone |= zip(new, texts(model, files), strict=True)
-        (whole,) = texts(model, [write(folder / f"whole.{suffix}", samples)])
-        one = error_rate(right, [alone[number] for number in numbers])
-        many = error_rate(right, [whole])
+        files = [
+            write(folder / f"whole{number}.{case.suffix}", samples)
+            for number, samples in enumerate(wholes)
+        ]
+        one = error_rate(right, [alone[each] for each in sentences])
+        many = error_rate(right, texts(model, files))
         rows.append(
             {
-                "kind": kind,
-                "format": suffix,
-                "seconds": round(len(samples) / SAMPLE_RATE),
+                "kind": case.kind,
+                "format": case.suffix,
+                "seconds": round(sum(map(len, wholes)) / SAMPLE_RATE),
                 "words": len(" ".join(right).split()),
                 "single": round(one, 4),
                 "joined": round(many, 4),

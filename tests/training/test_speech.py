@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,29 @@ def test_a_cut_clip_tells_whole_words_only() -> None:
         # Nobody speaks faster than this, so no word comes from outside the window.
         assert len(words) <= len(cut.samples) / 16_000 * 6
     assert told > 60
+
+
+@needs_espeak
+def test_sentences_said_in_one_go_have_their_words_where_they_are_heard() -> None:
+    from training.speech import clips
+
+    who = voice(generator("test"), "en")
+    rng = generator("in one go")
+    sentences = [clips._said(rng, "sentence", "en", held_out=False) for _ in range(5)]
+    timed, samples = clips._in_one_go([clips._Spoken(said=said, who=who) for said in sentences])
+    assert [tuple(word for word, _, _ in words) for words in timed] == [
+        said.spoken for said in sentences
+    ]
+    every = [word for words in timed for word in words]
+    assert every[0][1] == 0 and every[-1][2] == len(samples)
+    assert all(begin < end for _, begin, end in every)
+    # Nothing stands between two words, nor between two sentences.
+    assert all(after[1] in before[1:] for before, after in pairwise(every))
+    one_by_one, alone = clips._one_by_one(
+        generator("one by one"), [clips._Spoken(said=said, who=who) for said in sentences]
+    )
+    assert [word for words in one_by_one for word, _, _ in words] == [word for word, _, _ in every]
+    assert len(samples) == pytest.approx(len(alone), rel=0.25)
 
 
 @needs_espeak

@@ -14,13 +14,13 @@ from .joining import JOINED
 
 _LANGUAGE_NAMES = {"en": "English", "de": "German"}
 _SPEECH = {
-    "sentence": 0.12,
-    "sentences": 0.11,
-    "cut": 0.20,
+    "sentence": 0.09,
+    "sentences": 0.09,
+    "cut": 0.25,
     JOINED: 0.26,
     "random words": 0.10,
     "question": 0.02,
-    "numbers": 0.11,
+    "numbers": 0.10,
     "german": 0.05,
     "german sentences": 0.03,
     "no words": 0.04,

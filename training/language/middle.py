@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..head import Head
-from ..pictures.heads import HEAD_WEIGHT, Heads, by_head, heads_loss
+from ..pictures.heads import Heads, by_head, heads_loss
 from ..seeds import generator
 from ..words.sentence import word_alphabet
 from .answers import Batch
@@ -18,8 +18,6 @@ from .batches import WORDS_BEFORE
 
 _MOST_WORDS = 48
 """Of one sound; what is beyond counts as the last. Ten seconds hold about forty."""
-_SHOWN = {**HEAD_WEIGHT, "order": 1.0, "count": 0.5}
-"""The tower hardly learns to count; the language model, which reads in order, does."""
 
 
 class PictureHeads(nn.Module):
@@ -37,7 +35,7 @@ class PictureHeads(nn.Module):
     def forward(self, states: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The loss, for states ``[B, L, width]``."""
         guesses = self.shown(states[batch.picture_places])
-        shown, _ = heads_loss(guesses, by_head(batch.picture_labels), _SHOWN)
+        shown, _ = heads_loss(guesses, by_head(batch.picture_labels))
         repeated = self.repeated(states[batch.picture_ends])
         return shown + nn.functional.cross_entropy(repeated, batch.repeated)
 

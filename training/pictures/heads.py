@@ -20,8 +20,8 @@ HEAD_WEIGHT = {
     "center": 0.5,
     "row": 0.5,
     "column": 0.5,
-    "count": 0.25,
-    "order": 0.25,
+    "count": 1.0,
+    "order": 1.0,
     "first": 2.0,
     "second": 0.3,
     "index": 0.7,
@@ -47,9 +47,7 @@ def by_head(rows: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def heads_loss(
-    logits: Mapping[str, torch.Tensor],
-    targets: Mapping[str, torch.Tensor],
-    weights: Mapping[str, float] = HEAD_WEIGHT,
+    logits: Mapping[str, torch.Tensor], targets: Mapping[str, torch.Tensor]
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The weighted sum of the heads' losses, and each of them; NaN where no target is known."""
     losses = {}
@@ -59,5 +57,5 @@ def heads_loss(
         losses[name] = functional.cross_entropy(
             logits[name], targets[name], weight=weight, ignore_index=IGNORED
         )
-    weighed = torch.stack([weights[name] * loss for name, loss in losses.items()])
+    weighed = torch.stack([HEAD_WEIGHT[name] * loss for name, loss in losses.items()])
     return weighed.nansum(), losses

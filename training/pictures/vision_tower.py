@@ -102,14 +102,15 @@ def train(folder: Path, steps: int, held_out_every: int, start: Path | None = No
     model = new_tower()
     if start is not None:
         start_from(model, start, "model.vision_tower.")
-    # A tower that learns on has the crowded pictures behind it.
-    learnt = 0.0 if start is None else _DENSE_UNTIL
+    schedule = Schedule(steps=steps, peak=_PEAK, warmup=100)
+    # A tower that learns on has the crowded pictures and the small budgets behind it.
+    learnt = 0.0 if start is None else _LATER
     heads = new_heads(model)
     compile_layers(model.encoder.layers)
     loop = Loop(
         folder,
         {"tower": model, "heads": heads},
-        Schedule(steps=steps, peak=_PEAK, warmup=100),
+        schedule if start is None else schedule.learning_on(),
         matrices=matrices_of(model.encoder.layers),
         save_every=100,
     )

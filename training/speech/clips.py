@@ -6,7 +6,9 @@ speech cut within a word. So there are clips of both.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +32,8 @@ from .noise import KINDS, WORDLESS, band_limited, leveled, mixed, noise
 from .voices import Voice, voice
 
 FloatArray = npt.NDArray[np.float32]
+_Timed = tuple[str, int, int]
+"""A word, and the samples at which it begins and ends."""
 
 SHARES = {
     "sentence": 0.16,
@@ -55,6 +59,8 @@ _TIGHT = 0.5
 then runs into the last of the other."""
 _LONGEST_GAP = 0.15
 """Seconds, in the other cut clips."""
+_IN_ONE_GO = 0.6
+"""How often a single voice says the sentences of a cut clip as if they were one."""
 _SEVERAL_VOICES = {"sentences": 0.3, "german sentences": 0.3, "cut": 0.5}
 """How often each sentence of a clip has a voice, and a loudness, of its own."""
 _SOUND_IN_PAUSES = 0.4
@@ -208,10 +214,14 @@ def _question(rng: np.random.Generator) -> Sentence:
                 return english_words(asked.spoken.split())
 
 
+def _is_one_voice(spoken: list[_Spoken]) -> bool:
+    return all(each.who is spoken[0].who for each in spoken)
+
+
 def _utterances(rng: np.random.Generator, spoken: list[_Spoken]) -> list[Utterance]:
     """Different voices are of different loudness, too."""
     heard = [espeak().utterance(" ".join(each.said.spoken), each.who) for each in spoken]
-    if all(each.who is spoken[0].who for each in spoken):
+    if _is_one_voice(spoken):
         return heard
     return [
         replace(each, samples=leveled(each.samples, float(rng.uniform(1, 14)))) for each in heard
@@ -261,32 +271,53 @@ def _cut(
 ) -> tuple[list[_Spoken], FloatArray]:
     """A window of unbroken speech; words of which a part is missing are not told."""
     spoken = [_Spoken(said=_said(rng, "sentence", "en", held_out), who=who) for who in voices]
-    parts: list[FloatArray] = []
-    spans: list[list[tuple[str, int, int]]] = []
-    length = 0
-    longest_gap = 0.0 if rng.random() < _TIGHT else _LONGEST_GAP
-    for each, heard in zip(spoken, _utterances(rng, spoken), strict=True):
-        bounds = (*heard.words, len(heard.samples))
-        spans.append(
-            [
-                # Words that are joined end together.
-                (word, length + begin, length + min(b for b in bounds if b > begin))
-                for word, begin in zip(each.said.spoken, heard.words, strict=True)
-            ]
-        )
-        gap = np.zeros(int(longest_gap * float(rng.random()) * SAMPLE_RATE), np.float32)
-        parts += [heard.samples, gap]
-        length += len(heard.samples) + len(gap)
-    window = min(length, int(float(rng.uniform(_SHORTEST_CUT, LONGEST_CLIP)) * SAMPLE_RATE))
-    begin = int(rng.integers(0, length - window + 1)) if rng.random() < 0.75 else 0
+    if _is_one_voice(spoken) and rng.random() < _IN_ONE_GO:
+        timed, samples = _in_one_go(spoken)
+    else:
+        timed, samples = _one_by_one(rng, spoken)
+    window = min(len(samples), int(float(rng.uniform(_SHORTEST_CUT, LONGEST_CLIP)) * SAMPLE_RATE))
+    begin = int(rng.integers(0, len(samples) - window + 1)) if rng.random() < 0.75 else 0
     end = begin + window
     slack = int(_CUT_TOLERANCE * SAMPLE_RATE)
     told: list[_Spoken] = []
-    for each, words in zip(spoken, spans, strict=True):
+    for each, words in zip(spoken, timed, strict=True):
         whole = tuple(w for w, b, e in words if b >= begin - slack and e <= end + slack)
         if whole:
             told.append(replace(each, said=english_words(whole)))
-    return told, np.concatenate(parts)[begin:end]
+    return told, samples[begin:end]
+
+
+def _timed(words: Sequence[str], heard: Utterance, at: int = 0) -> list[_Timed]:
+    """Each word of an utterance that begins at sample ``at``; joined words end together."""
+    bounds = (*heard.words, len(heard.samples))
+    return [
+        (word, at + begin, at + min(bound for bound in bounds if bound > begin))
+        for word, begin in zip(words, heard.words, strict=True)
+    ]
+
+
+def _in_one_go(spoken: list[_Spoken]) -> tuple[list[list[_Timed]], FloatArray]:
+    """What the first one's voice makes of all the sentences as if they were one; words of each."""
+    words = [word for each in spoken for word in each.said.spoken]
+    heard = espeak().utterance(" ".join(words), spoken[0].who)
+    timed = iter(_timed(words, heard))
+    return [list(islice(timed, len(each.said.spoken))) for each in spoken], heard.samples
+
+
+def _one_by_one(
+    rng: np.random.Generator, spoken: list[_Spoken]
+) -> tuple[list[list[_Timed]], FloatArray]:
+    """Sentences that follow each other with short gaps, or with none; words of each."""
+    longest_gap = 0.0 if rng.random() < _TIGHT else _LONGEST_GAP
+    timed: list[list[_Timed]] = []
+    parts: list[FloatArray] = []
+    length = 0
+    for each, heard in zip(spoken, _utterances(rng, spoken), strict=True):
+        timed.append(_timed(each.said.spoken, heard, length))
+        gap = np.zeros(int(longest_gap * float(rng.random()) * SAMPLE_RATE), np.float32)
+        parts += [heard.samples, gap]
+        length += len(heard.samples) + len(gap)
+    return timed, np.concatenate(parts)
 
 
 def _in_noise(
