@@ -34,7 +34,7 @@ def picture() -> bytes:
 
 
 def sound() -> bytes:
-    """Two seconds of speech by espeak-ng: "she has 3 small bottles", as FLAC."""
+    """Two seconds of speech by espeak-ng: "i have 7 red books", as FLAC."""
     return _SPEECH.read_bytes()
 
 
