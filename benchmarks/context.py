@@ -14,7 +14,7 @@ import argparse
 import json
 
 import numpy as np
-from transcribe import Samples, error_rate, joined
+from transcribe import Samples, error_rate, joined, tell
 
 import gemma4cli
 from gemma4cli import prompts
@@ -97,7 +97,7 @@ def main() -> None:
                     "wrong": round(rate, 4),
                 }
             )
-            print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+            tell(rows[-1])
     print(json.dumps({"context": rows}))
 
 

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import wave
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -151,6 +151,11 @@ def error_rate(right: Sequence[str], heard: Sequence[str]) -> float:
     return float(jiwer.wer(" ".join(right), " ".join(heard)))
 
 
+def tell(row: Mapping[str, object]) -> None:
+    """A row of the table for people, as soon as it is known."""
+    print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+
+
 def texts(model: LoadedModel, files: Sequence[Path], batch: int | None = None) -> list[str]:
     options = gemma4cli.TranscribeOptions(language="English", batch=batch)
     found = [""] * len(files)
@@ -211,7 +216,7 @@ def joints(model: LoadedModel, folder: Path, seconds: Sequence[float]) -> list[d
                 "joined": round(many, 4),
             }
         )
-        print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+        tell(rows[-1])
     return rows
 
 
@@ -230,7 +235,7 @@ def batches(model: LoadedModel, folder: Path, repeat: int) -> list[dict[str, obj
         speed = len(samples) / SAMPLE_RATE / statistics.median(times)
         gain = statistics.median(spent[1]) / statistics.median(times)
         rows.append({"batch": batch, "times real time": round(speed, 1), "gain": round(gain, 2)})
-        print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+        tell(rows[-1])
     return rows
 
 
@@ -255,7 +260,7 @@ def memory(name: str, folder: Path, seconds: Sequence[float]) -> list[dict[str, 
             {"seconds": int(length), "wall": round(time.perf_counter() - started, 1)}
             | json.loads(done.stdout.splitlines()[-1])
         )
-        print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+        tell(rows[-1])
     return rows
 
 
