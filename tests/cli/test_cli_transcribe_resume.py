@@ -13,7 +13,7 @@ import pytest
 from cli_runs import TEXT_OF, sample, tiny_g4
 from test_cli_transcribe import samples_of, write_wav
 
-NAMES = [f"speech{number:02d}.wav" for number in (0, 2, 3, 4, 5, 7)]
+NAMES = [f"speech{number:02d}.wav" for number in (0, 3, 4, 5, 6, 7)]
 TEXT = "".join(f"{TEXT_OF[name]}\n" for name in NAMES)
 PATIENCE = 90.0
 

@@ -316,6 +316,16 @@ def test_joined_clips_tell_the_words_that_they_hold() -> None:
     assert again > 20
 
 
+def test_longer_cut_clips_come_more_often() -> None:
+    rng = generator("test", "longer")
+    clips = [heard("cut", rng) for _ in range(8)]
+    longer_half = sorted(len(clip.tokens) for clip in clips)[4:]
+    known = Clips(clips)
+    drawn = [len(known.any(rng, {"cut": 1.0}).tokens) for _ in range(300)]
+    # Three quarters of them are expected, and half if all came as often.
+    assert sum(length >= longer_half[0] for length in drawn) > 190
+
+
 def test_targets_are_the_next_tokens(library: Library, tokenizer: Tokenizer) -> None:
     made = example(conversation(generator("test", 3), library, SHARES), tokenizer)
     (batch,) = batches([made, made], PADDING, POSITIONS)

@@ -14,13 +14,13 @@ from .joining import JOINED
 
 _LANGUAGE_NAMES = {"en": "English", "de": "German"}
 _SPEECH = {
-    "sentence": 0.09,
-    "sentences": 0.09,
-    "cut": 0.25,
-    JOINED: 0.26,
-    "random words": 0.10,
+    "sentence": 0.07,
+    "sentences": 0.07,
+    "cut": 0.24,
+    JOINED: 0.33,
+    "random words": 0.08,
     "question": 0.02,
-    "numbers": 0.10,
+    "numbers": 0.07,
     "german": 0.05,
     "german sentences": 0.03,
     "no words": 0.04,

@@ -28,7 +28,7 @@ _RUN = 3
 """Words in a row by which a clip is found that says them, too."""
 _AGAIN = 0.5
 """The part of the clips that say words of those before them again."""
-_PAUSED = 0.35
+_PAUSED = 0.3
 """The part of the joints that are pauses."""
 _PAUSE = (4, 60)
 _FEWEST_TOKENS = 60
@@ -64,7 +64,8 @@ class Joiner:
 
     def joined(self, rng: np.random.Generator) -> Heard:
         """Clips in a row as one, cut off somewhere."""
-        most = int(rng.integers(_FEWEST_TOKENS, MOST_TOKENS + 1))
+        # The longer of two: it is in long ones that a decoder loses its place.
+        most = int(rng.integers(_FEWEST_TOKENS, MOST_TOKENS + 1, 2).max())
         stretches: list[_Stretch] = []
         while sum(len(each.tokens) for each in stretches) < most:
             clip = self._clip(rng, stretches)

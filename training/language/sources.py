@@ -22,6 +22,8 @@ _KINDS: dict[Kind, float] = {
 """How often a picture is of a kind: those that take longer to learn more often than there are of
 them."""
 
+_CUT = "cut"
+
 
 class Clips:
     """Clips by kind, of which one is joined from others, and by what is said in them."""
@@ -39,7 +41,13 @@ class Clips:
         if not self._joiner.clips:
             shares = {kind: share for kind, share in shares.items() if kind != JOINED}
         kind = choice(rng, shares)
-        return self._joiner.joined(rng) if kind == JOINED else one(rng, self._by_kind[kind])
+        if kind == JOINED:
+            return self._joiner.joined(rng)
+        clips = self._by_kind[kind]
+        if kind == _CUT:
+            # A decoder loses its place in the longest ones, of which there are few.
+            return max(one(rng, clips), one(rng, clips), key=lambda clip: len(clip.tokens))
+        return one(rng, clips)
 
     def saying(self, rng: np.random.Generator, text: str) -> Heard | None:
         """A clip with exactly these words, if there is one."""

@@ -23,12 +23,12 @@ def chat(rng: np.random.Generator, library: Library) -> Conversation:
 
 
 SHARES: Shares = {
-    transcribe: 0.32,
+    transcribe: 0.42,
     translate: 0.03,
-    describe: 0.25,
-    compare: 0.06,
-    several_turns: 0.04,
-    watch: 0.13,
+    describe: 0.18,
+    compare: 0.05,
+    several_turns: 0.03,
+    watch: 0.12,
     watch_and_listen: 0.06,
     see_and_listen: 0.07,
     chat: 0.03,
