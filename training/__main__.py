@@ -46,12 +46,11 @@ Chain = tuple[Stage, ...]
 
 _FEW_STEPS = ("--steps", "4")
 TOKENIZER: Chain = (Stage("training.tokenizer"),)
+_FEW_CLIPS = ("--count", "500", "--asked", "500", "--unbroken", "500")
 HEARING: Chain = (
-    Stage("training.speech.shards", small=("--count", "500", "--asked", "500")),
+    Stage("training.speech.shards", small=_FEW_CLIPS),
     Stage("training.speech.audio_tower", small=(*_FEW_STEPS, "--clips", "500")),
-    Stage(
-        "training.speech.audio_features", shared=True, small=("--count", "500", "--asked", "500")
-    ),
+    Stage("training.speech.audio_features", shared=True, small=_FEW_CLIPS),
 )
 SEEING: Chain = (
     Stage("training.pictures.vision_tower", small=_FEW_STEPS),

@@ -22,7 +22,7 @@ from training.language.conversations import Conversation, Library
 from training.language.dialogues import Turn, encode
 from training.language.hearing import transcribe
 from training.language.initial import initialise_language_model, project_to_words
-from training.language.joining import JOINED
+from training.language.joining import JOINED, LONGEST_JOINED
 from training.language.looks import words_heard
 from training.language.middle import looking_loss
 from training.language.seeing import describe
@@ -41,7 +41,6 @@ from training.pictures.scenes import SHARES as PICTURE_SHARES
 from training.pictures.scenes import VIDEO_SIZES, picture, still
 from training.seeds import generator
 from training.speech.audio_features import Heard
-from training.speech.clips import MOST_TOKENS
 from training.speech.clips import SHARES as CLIP_SHARES
 from training.words.numbers import ENGLISH_NUMBER_WORDS
 from training.words.sentence import sentence, word_alphabet
@@ -307,7 +306,7 @@ def test_joined_clips_tell_the_words_that_they_hold() -> None:
         told = list(clip.spelled)
         assert told in (held, held[1:], held[:-1], held[1:-1])
         assert told
-        assert len(clip.tokens) <= MOST_TOKENS
+        assert len(clip.tokens) <= LONGEST_JOINED
         said = [word for _, word in told]
         words = [word for word in clip.written.split() if not word.isdecimal()]
         assert words == [word for word in said if word not in ENGLISH_NUMBER_WORDS]

@@ -76,6 +76,27 @@ def test_a_cut_clip_tells_whole_words_only() -> None:
 
 
 @needs_espeak
+def test_unbroken_clips_are_long_and_hold_nothing_that_is_held_out(monkeypatch) -> None:
+    from training.speech import clips
+    from training.words.sentence import is_held_out
+
+    said = []
+    real = clips._in_one_go
+
+    def in_one_go(spoken):
+        said.extend(spoken)
+        return real(spoken)
+
+    monkeypatch.setattr(clips, "_in_one_go", in_one_go)
+    made = [clips.clip(clips.UNBROKEN, index) for index in range(12)]
+    assert len(said) >= 12 * 5
+    assert not any(is_held_out(each.said) for each in said)
+    seconds = [len(clip.samples) / 16_000 for clip in made]
+    assert max(seconds) <= clips.LONGEST_CLIP and np.mean(seconds) > 7
+    assert {clip.kind for clip in made} == {"cut"}
+
+
+@needs_espeak
 def test_sentences_said_in_one_go_have_their_words_where_they_are_heard() -> None:
     from training.speech import clips
 

@@ -32,6 +32,9 @@ _PAUSED = 0.3
 """The part of the joints that are pauses."""
 _PAUSE = (4, 60)
 _FEWEST_TOKENS = 60
+LONGEST_JOINED = MOST_TOKENS * 6 // 5
+"""Soft tokens, more than are ever heard at once: a decoder is least sure at the edge of what it
+practises."""
 _FROM_WITHIN = 0.4
 """The part that begins within a sentence."""
 _LAST_WORD = (7, 14)
@@ -65,7 +68,7 @@ class Joiner:
     def joined(self, rng: np.random.Generator) -> Heard:
         """Clips in a row as one, cut off somewhere."""
         # The longer of two: it is in long ones that a decoder loses its place.
-        most = int(rng.integers(_FEWEST_TOKENS, MOST_TOKENS + 1, 2).max())
+        most = int(rng.integers(_FEWEST_TOKENS, LONGEST_JOINED + 1, 2).max())
         stretches: list[_Stretch] = []
         while sum(len(each.tokens) for each in stretches) < most:
             clip = self._clip(rng, stretches)

@@ -52,6 +52,7 @@ LONGEST_CLIP = 0.04 * MOST_TOKENS
 _SHORTEST_SOUND = 800
 """Samples."""
 _SHORTEST_CUT = 2.0
+_SHORTEST_UNBROKEN = 6.0
 _CUT_TOLERANCE = 0.03
 """Seconds that may be missing of a word that counts as heard."""
 _TIGHT = 0.5
@@ -87,23 +88,29 @@ class Recipe:
     name: str
     kinds: tuple[str, ...] = tuple(SHARES)
     held_out_voices: bool = False
+    unbroken: bool = False
+    """Cut clips are long, and said by one voice in one go."""
     noisy: float = 0.5
     decibels: tuple[float, float] = (5.0, 30.0)
 
     @property
     def held_out(self) -> bool:
         """Only training takes the sentences that are not held out."""
-        return self.name not in {TRAIN, ASKED}
+        return self.name not in {TRAIN, ASKED, UNBROKEN}
 
 
 TRAIN = "train"
 ASKED = "asked"
 """Questions about pictures, for the language model alone: it has to meet each of them often."""
+UNBROKEN = "unbroken"
+"""One voice that goes on without a pause, for the language model alone: in clips as long as what it
+hears at once it loses its place, and joined ones do not sound like them."""
 SETS = {
     recipe.name: recipe
     for recipe in (
         Recipe(name=TRAIN),
         Recipe(name=ASKED, kinds=("question",)),
+        Recipe(name=UNBROKEN, kinds=("cut",), unbroken=True),
         Recipe(name="unseen", kinds=("sentence",), noisy=0.0),
         Recipe(
             name="noisy",
@@ -148,10 +155,10 @@ def clip(set_name: str, index: int) -> Clip:
             phonemes="",
             kind=kind,
         )
-    count = _how_many(rng, kind)
-    voices = _voices(rng, kind, language, count, held_out=recipe.held_out_voices)
+    count = _how_many(rng, kind, recipe)
+    voices = _voices(rng, kind, language, count, recipe)
     if kind == "cut":
-        told, samples = _cut(rng, voices, recipe.held_out)
+        told, samples = _cut(rng, voices, recipe)
     else:
         spoken = [
             _Spoken(said=_said(rng, kind, language, recipe.held_out), who=who) for who in voices
@@ -173,16 +180,19 @@ def clip(set_name: str, index: int) -> Clip:
 
 
 def _voices(
-    rng: np.random.Generator, kind: str, language: str, count: int, *, held_out: bool
+    rng: np.random.Generator, kind: str, language: str, count: int, recipe: Recipe
 ) -> list[Voice]:
     """One for each sentence of a clip."""
-    if rng.random() < _SEVERAL_VOICES.get(kind, 0.0):
+    held_out = recipe.held_out_voices
+    if not recipe.unbroken and rng.random() < _SEVERAL_VOICES.get(kind, 0.0):
         return [voice(rng, language, held_out=held_out) for _ in range(count)]
     return [voice(rng, language, held_out=held_out)] * count
 
 
-def _how_many(rng: np.random.Generator, kind: str) -> int:
+def _how_many(rng: np.random.Generator, kind: str, recipe: Recipe) -> int:
     """Sentences of a clip."""
+    if recipe.unbroken:
+        return int(rng.integers(5, 8))
     if kind == "cut":
         return int(rng.integers(3, 7))
     if kind == "sentences":
@@ -267,15 +277,17 @@ def _pause(rng: np.random.Generator, seconds: float, kind: str, loud: float) -> 
 
 
 def _cut(
-    rng: np.random.Generator, voices: list[Voice], held_out: bool
+    rng: np.random.Generator, voices: list[Voice], recipe: Recipe
 ) -> tuple[list[_Spoken], FloatArray]:
     """A window of unbroken speech; words of which a part is missing are not told."""
-    spoken = [_Spoken(said=_said(rng, "sentence", "en", held_out), who=who) for who in voices]
-    if _is_one_voice(spoken) and rng.random() < _IN_ONE_GO:
+    said = [_said(rng, "sentence", "en", recipe.held_out) for _ in voices]
+    spoken = [_Spoken(said=each, who=who) for each, who in zip(said, voices, strict=True)]
+    if recipe.unbroken or (_is_one_voice(spoken) and rng.random() < _IN_ONE_GO):
         timed, samples = _in_one_go(spoken)
     else:
         timed, samples = _one_by_one(rng, spoken)
-    window = min(len(samples), int(float(rng.uniform(_SHORTEST_CUT, LONGEST_CLIP)) * SAMPLE_RATE))
+    shortest = _SHORTEST_UNBROKEN if recipe.unbroken else _SHORTEST_CUT
+    window = min(len(samples), int(float(rng.uniform(shortest, LONGEST_CLIP)) * SAMPLE_RATE))
     begin = int(rng.integers(0, len(samples) - window + 1)) if rng.random() < 0.75 else 0
     end = begin + window
     slack = int(_CUT_TOLERANCE * SAMPLE_RATE)

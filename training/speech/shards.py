@@ -26,7 +26,7 @@ from gemma4cli.processing.audio import log_mel
 from gemma4cli.processing.config import MelConfig, ProcessorConfig
 
 from ..cores import half_the_cores
-from .clips import ASKED, TRAIN, Clip, clip
+from .clips import ASKED, TRAIN, UNBROKEN, Clip, clip
 from .targets import phoneme_ids, word_ids
 
 CLIPS_PER_SHARD = 500
@@ -154,13 +154,18 @@ def main() -> None:
     parser.add_argument("work", type=Path, help="folder for working data")
     parser.add_argument("--count", type=int, default=60_000, help="clips of the training set")
     parser.add_argument("--asked", type=int, default=6_000, help="questions about pictures")
+    parser.add_argument("--unbroken", type=int, default=12_000, help="of one voice without a pause")
     parser.add_argument("--jobs", type=int, default=half_the_cores(), help="files made at once")
     arguments = parser.parse_args()
     held_out = [(name, 0, count) for name, count in HELD_OUT_COUNTS.items()]
-    training = [(TRAIN, n, CLIPS_PER_SHARD) for n in range(arguments.count // CLIPS_PER_SHARD)]
-    asked = [(ASKED, n, CLIPS_PER_SHARD) for n in range(arguments.asked // CLIPS_PER_SHARD)]
+    counts = {TRAIN: arguments.count, ASKED: arguments.asked, UNBROKEN: arguments.unbroken}
+    training = [
+        (name, number, CLIPS_PER_SHARD)
+        for name, count in counts.items()
+        for number in range(count // CLIPS_PER_SHARD)
+    ]
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        list(pool.map(partial(_make, arguments.work), held_out + training + asked))
+        list(pool.map(partial(_make, arguments.work), held_out + training))
 
 
 if __name__ == "__main__":
