@@ -26,10 +26,13 @@ PARTS: dict[str, Callable[[int], Iterator[Case]]] = {
 
 
 def markdown(rows: dict[str, Row]) -> str:
-    lines = ["| task | right | of | wrong words, events or answers |", "|-|-|-|-|"]
+    lines = [
+        "| task | right | of | word for word | wrong words, events or answers |",
+        "|-|-|-|-|-|",
+    ]
     for name, row in rows.items():
         lines.append(
-            f"| {name} | {row.whole} | {row.cases} | "
+            f"| {name} | {row.whole} | {row.cases} | {row.verbatim} | "
             f"{row.wrong} of {row.total} ({row.wrong / row.total:.1%}) |"
         )
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -12,9 +13,19 @@ from gemma4cli.api import content_of
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.events import TextDelta
 
+from ..pictures.captions import NUMBERS
+from ..pictures.colors import OBJECT_COLORS
+from ..pictures.description import SHAPES
 from ..word_errors import word_errors
 
 Score = Literal["exact", "words", "sentences"]
+
+_THING = re.compile(
+    "(?:^|, | and | )"
+    f"(?=(?:an?|{'|'.join(NUMBERS)}) (?:{'|'.join(OBJECT_COLORS)}) (?:{'|'.join(SHAPES)}))",
+    re.IGNORECASE,
+)
+"""Before a thing that a caption lists, such as "a red circle at the top left"."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,18 +50,24 @@ class Case:
 
 @dataclass(slots=True)
 class Row:
-    """``wrong`` of ``total`` words, events or answers; ``whole`` answers right of ``cases``."""
+    """``wrong`` of ``total`` words, events or answers; ``whole`` answers right of ``cases``.
+
+    ``verbatim`` are those of the right ones that also tell of things in the order of the captions
+    that were practised.
+    """
 
     wrong: int = 0
     total: int = 0
     whole: int = 0
+    verbatim: int = 0
     cases: int = 0
 
     def add(self, case: Case, answer: str) -> None:
         wrong, total = mistakes(case, answer)
         self.wrong += wrong
         self.total += total
-        self.whole += answer == case.answer
+        self.whole += is_right(case, answer)
+        self.verbatim += answer == case.answer
         self.cases += 1
 
 
@@ -80,10 +97,26 @@ def mistakes(case: Case, answer: str) -> tuple[int, int]:
     if case.score == "words":
         return word_errors(answer.split(), case.answer.split()), len(case.answer.split())
     if case.score == "sentences":
-        said = set(sentences(answer))
-        asked = sentences(case.answer)
+        said = {in_any_order(each) for each in sentences(answer)}
+        asked = [in_any_order(each) for each in sentences(case.answer)]
         return sum(each not in said for each in asked), len(asked)
-    return int(answer != case.answer), 1
+    return int(not is_right(case, answer)), 1
+
+
+def is_right(case: Case, answer: str) -> bool:
+    """Whether the answer says what the right one says, the things in a picture in any order."""
+    return [in_any_order(each) for each in sentences(answer)] == [
+        in_any_order(each) for each in sentences(case.answer)
+    ]
+
+
+def in_any_order(sentence: str) -> tuple[str, ...]:
+    """What comes before the things that a caption lists, and these sorted.
+
+    "One red star and two blue stars" and "Two blue stars and one red star" are the same.
+    """
+    opening, *things = _THING.split(sentence)
+    return (opening, *sorted(thing[0].lower() + thing[1:] for thing in things))
 
 
 def sentences(text: str) -> list[str]:
@@ -96,7 +129,7 @@ def table(model: LoadedModel, cases: Iterable[Case], *, shown: int) -> dict[str,
     for case in cases:
         answer = answer_of(model, case)
         row = rows.setdefault(case.row, Row())
-        if answer != case.answer and row.cases - row.whole < shown:
+        if not is_right(case, answer) and row.cases - row.whole < shown:
             print(f"  {case.row}: {case.answer!r} but {answer!r}", flush=True)
         row.add(case, answer)
     return rows
