@@ -40,8 +40,8 @@ from training.speech.voices import Voice, voice
 from training.words.sentence import Sentence, is_held_out, sentence
 
 FORMATS = ("flac", "mp3", "opus", "m4a", "mp4")
-_KIND_SECONDS = 300.0
-_FORMAT_SECONDS = 120.0
+_KIND_SECONDS = 600.0
+_FORMAT_SECONDS = 600.0
 _UNBROKEN = ((300.0, 0), (200.0, 300), (400.0, 500))
 """Seconds, and the number of the first sentence."""
 _ONE_VOICE = 12
@@ -278,7 +278,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("joints", "batches", "memory", "one"))
     parser.add_argument("-m", "--model", default="tiny")
-    parser.add_argument("--seconds", type=float, nargs="+", default=[5.0, 60.0, 600.0])
+    parser.add_argument("--seconds", type=float, nargs="+", default=[5.0, 60.0, 600.0, 3600.0])
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--file", type=Path)
     arguments = parser.parse_args()
