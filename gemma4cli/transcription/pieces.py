@@ -20,8 +20,9 @@ from ..media.voice import FRAME, QUIET, SPEECH, SpeechFrame, speech_frames
 
 _LATE = 1 / 2
 """The share of a piece behind which a pause is a good place to cut, however short it is."""
-_LATE_FORCED = 2 / 3
-"""The same, where there is no pause: a shorter piece would gain nothing."""
+_FORCED = 8 / 15, 4 / 5
+"""Where it is cut if there is no pause, as shares of a piece. Speech that fits is heard whole; what
+has to be cut anyhow is heard better well within what a model can hear at once."""
 _WINDOW = 3 * FRAME
 """Samples whose loudness says how quiet a place is; 96 ms, longer than most sounds of a word."""
 _CERTAINTY = 10.0
@@ -191,9 +192,8 @@ class _Cutter:
         """The beginning of the first region, which has no pause, as a piece."""
         region = self._regions[0]
         start = self._begin()
-        end = self._tape.quietest(
-            start + round(self._longest * _LATE_FORCED), start + self._longest
-        )
+        early, late = (start + round(self._longest * share) for share in _FORCED)
+        end = self._tape.quietest(early, late)
         slack = self._overlap // 4
         again = self._tape.quietest(end - self._overlap - slack, end - self._overlap + slack)
         region.start = self._onset = again

@@ -32,7 +32,7 @@ def watch(rng: np.random.Generator, library: Library) -> Conversation:
     asked = videos.video_questions(video, rng, frames)
     asked = [asked[int(i)] for i in rng.permutation(len(asked))]
     described = (_video_prompt(rng), videos.video_caption(video, frames))
-    texts = [described, *asked] if rng.random() < 0.7 else [*asked[:1], described]
+    texts = [described, *asked] if rng.random() < 0.5 else [*asked[:1], described]
     sounds: tuple[Heard, ...] = ()
     if rng.random() < 0.15:
         sounds = tuple(_quiet(rng, library) for _ in _spans(video))
