@@ -21,7 +21,7 @@ import tempfile
 import time
 import wave
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -44,7 +44,7 @@ _KIND_SECONDS = 600.0
 _FORMAT_SECONDS = 600.0
 _UNBROKEN = ((300.0, 0), (200.0, 300), (400.0, 500))
 """Seconds, and the number of the first sentence."""
-_ONE_VOICE = 12
+_ONE_VOICE = 40
 """Recordings of a voice each that says so many sentences without a pause."""
 _SENTENCES_IN_ONE_GO = 25
 _AUDIBLE = 0.01
@@ -103,22 +103,30 @@ def pause(rng: np.random.Generator, kind: str, seconds: float) -> Samples:
 
 
 def joined(seconds: float, kind: str, first: int = 0) -> tuple[Samples, list[Spoken]]:
-    """A recording of about so many seconds, and its sentences."""
+    """A recording of about so many seconds, and its sentences, in its noise if it has any."""
     rng = generator("benchmark", "joined", kind, int(seconds))
     parts: list[Samples] = []
     sentences: list[Spoken] = []
+    spans: list[slice] = []
     length = 0
     while length < seconds * SAMPLE_RATE:
         sentences.append(spoken(first + len(sentences)))
         parts.append(sentences[-1].samples)
+        spans.append(slice(length, length + len(parts[-1])))
         if kind != "unbroken":
             between = "silence" if kind == "noisy" else kind
             parts.append(pause(rng, between, float(rng.uniform(0.3, 5.0))))
-        length += len(parts[-1]) + (len(parts[-2]) if kind != "unbroken" else 0)
+        length = spans[-1].stop + (0 if kind == "unbroken" else len(parts[-1]))
     whole = np.concatenate(parts)
     if kind == "noisy":
         whole = mixed(whole, noise(rng, "pink", len(whole)), 15.0)
-    return np.clip(whole, -1, 1), sentences
+    whole = np.clip(whole, -1, 1)
+    if kind == "noisy":
+        # Heard one by one without the noise, they would make its cost one of joining.
+        sentences = [
+            replace(each, samples=whole[span]) for each, span in zip(sentences, spans, strict=True)
+        ]
+    return whole, sentences
 
 
 def in_one_go(number: int) -> tuple[Samples, list[Spoken]]:
