@@ -61,6 +61,11 @@ def test_anything_else_that_differs_is_wrong(asked: str, answer: str) -> None:
     assert scored(asked, answer, "sentences").wrong > 0
 
 
+@pytest.mark.parametrize("answer", ["The word CAT", "The word CAT. ", "The word CAT.."])
+def test_a_full_stop_is_part_of_an_answer(answer: str) -> None:
+    assert scored("The word CAT.", answer).whole == 0
+
+
 def test_words_are_counted() -> None:
     row = scored("two blue stars", "two stars", "words")
     assert (row.wrong, row.total, row.whole) == (1, 3, 0)

@@ -105,18 +105,19 @@ def mistakes(case: Case, answer: str) -> tuple[int, int]:
 
 def is_right(case: Case, answer: str) -> bool:
     """Whether the answer says what the right one says, the things in a picture in any order."""
-    return [in_any_order(each) for each in sentences(answer)] == [
-        in_any_order(each) for each in sentences(case.answer)
+    return [in_any_order(each) for each in answer.split(". ")] == [
+        in_any_order(each) for each in case.answer.split(". ")
     ]
 
 
 def in_any_order(sentence: str) -> tuple[str, ...]:
-    """What comes before the things that a caption lists, and these sorted.
+    """What comes before the things that a caption lists, these sorted, and the full stop.
 
     "One red star and two blue stars" and "Two blue stars and one red star" are the same.
     """
-    opening, *things = _THING.split(sentence)
-    return (opening, *sorted(thing[0].lower() + thing[1:] for thing in things))
+    told = sentence.rstrip(" .")
+    opening, *things = _THING.split(told)
+    return (opening, *sorted(each[0].lower() + each[1:] for each in things), sentence[len(told) :])
 
 
 def sentences(text: str) -> list[str]:
