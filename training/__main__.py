@@ -45,8 +45,8 @@ class Stage:
 Chain = tuple[Stage, ...]
 
 _FEW_STEPS = ("--steps", "4")
-TOKENIZER: Chain = (Stage("training.tokenizer"),)
 _FEW_CLIPS = ("--count", "500", "--asked", "500", "--unbroken", "500")
+TOKENIZER: Chain = (Stage("training.tokenizer"),)
 HEARING: Chain = (
     Stage("training.speech.shards", small=_FEW_CLIPS),
     Stage("training.speech.audio_tower", small=(*_FEW_STEPS, "--clips", "500")),

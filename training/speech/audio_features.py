@@ -31,8 +31,8 @@ from .audio_tower import FOLDER as TOWER
 from .audio_tower import words_read
 from .batches import by_length, collated
 from .channels_last import use_channels_last
-from .clips import ASKED, TRAIN, UNBROKEN
-from .shards import CLIPS_PER_SHARD, StoredClip, read_shard, set_folder
+from .clips import LEARNT_FROM, TRAIN
+from .shards import StoredClip, add_counts, learnt_from, read_shard, set_folder
 from .targets import BLANK
 
 FOLDER = "audio_features"
@@ -143,7 +143,7 @@ def write_features(path: Path, clips: list[Heard]) -> None:
 def load(work: Path) -> list[Heard]:
     """All clips of training that are there, in order; the tokens stay on disk until read."""
     clips: list[Heard] = []
-    folders = (features_path(work, set_name, 0).parent for set_name in (TRAIN, ASKED, UNBROKEN))
+    folders = (features_path(work, set_name, 0).parent for set_name in LEARNT_FROM)
     for path in (path for folder in folders for path in sorted(folder.glob("*.json"))):
         rows = json.loads(path.read_text())
         tokens = np.load(path.with_suffix(".npy"), mmap_mode="r")
@@ -157,22 +157,14 @@ def load(work: Path) -> list[Heard]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Keep what the audio tower makes of the clips.")
     parser.add_argument("work", type=Path, help="folder for working data")
-    parser.add_argument("--count", type=int, default=40_000, help="clips of the training set")
-    parser.add_argument("--asked", type=int, default=6_000, help="questions about pictures")
-    parser.add_argument("--unbroken", type=int, default=12_000, help="of one voice without a pause")
+    add_counts(parser, 40_000)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     work: Path = arguments.work
     tower = finished_tower(work)
     words = word_head(work)
     processes.join()
-    counts = {TRAIN: arguments.count, ASKED: arguments.asked, UNBROKEN: arguments.unbroken}
-    shards = [
-        (name, number)
-        for name, count in counts.items()
-        for number in range(count // CLIPS_PER_SHARD)
-    ]
-    for set_name, number in processes.share(shards):
+    for set_name, number in processes.share(learnt_from(arguments)):
         path = features_path(work, set_name, number)
         if not path.exists():
             write_features(path, heard(tower, words, read_shard(work, set_name, number)))

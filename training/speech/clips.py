@@ -96,7 +96,7 @@ class Recipe:
     @property
     def held_out(self) -> bool:
         """Only training takes the sentences that are not held out."""
-        return self.name not in {TRAIN, ASKED, UNBROKEN}
+        return self.name not in LEARNT_FROM
 
 
 TRAIN = "train"
@@ -105,6 +105,7 @@ ASKED = "asked"
 UNBROKEN = "unbroken"
 """One voice that goes on without a pause, for the language model alone: in clips as long as what it
 hears at once it loses its place, and joined ones do not sound like them."""
+LEARNT_FROM = (TRAIN, ASKED, UNBROKEN)
 SETS = {
     recipe.name: recipe
     for recipe in (

@@ -149,21 +149,31 @@ def _make(work: Path, job: tuple[str, int, int]) -> None:
     sys.stdout.flush()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Make the clips that the audio tower hears.")
-    parser.add_argument("work", type=Path, help="folder for working data")
-    parser.add_argument("--count", type=int, default=60_000, help="clips of the training set")
+def add_counts(parser: argparse.ArgumentParser, count: int) -> None:
+    """Options for how many clips of each set there are to learn from."""
+    parser.add_argument("--count", type=int, default=count, help="clips of the training set")
     parser.add_argument("--asked", type=int, default=6_000, help="questions about pictures")
     parser.add_argument("--unbroken", type=int, default=12_000, help="of one voice without a pause")
-    parser.add_argument("--jobs", type=int, default=half_the_cores(), help="files made at once")
-    arguments = parser.parse_args()
-    held_out = [(name, 0, count) for name, count in HELD_OUT_COUNTS.items()]
+
+
+def learnt_from(arguments: argparse.Namespace) -> list[tuple[str, int]]:
+    """Set and number of every file that these options ask for."""
     counts = {TRAIN: arguments.count, ASKED: arguments.asked, UNBROKEN: arguments.unbroken}
-    training = [
-        (name, number, CLIPS_PER_SHARD)
+    return [
+        (name, number)
         for name, count in counts.items()
         for number in range(count // CLIPS_PER_SHARD)
     ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make the clips that the audio tower hears.")
+    parser.add_argument("work", type=Path, help="folder for working data")
+    add_counts(parser, 60_000)
+    parser.add_argument("--jobs", type=int, default=half_the_cores(), help="files made at once")
+    arguments = parser.parse_args()
+    held_out = [(name, 0, count) for name, count in HELD_OUT_COUNTS.items()]
+    training = [(name, number, CLIPS_PER_SHARD) for name, number in learnt_from(arguments)]
     with ThreadPoolExecutor(arguments.jobs) as pool:
         list(pool.map(partial(_make, arguments.work), held_out + training))
 
