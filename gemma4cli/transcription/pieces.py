@@ -21,8 +21,8 @@ from ..media.voice import FRAME, QUIET, SPEECH, SpeechFrame, speech_frames
 _LATE = 1 / 2
 """The share of a piece behind which a pause is a good place to cut, however short it is."""
 _FORCED = 8 / 15, 4 / 5
-"""Where it is cut if there is no pause, as shares of a piece. Speech that fits is heard whole; where
-it has to be cut, full length is avoided: the built-in model loses its place there."""
+"""Where it is cut if there is no pause, as shares of a piece. Speech that fits is heard whole;
+where it has to be cut, full length is avoided: the built-in model loses its place there."""
 _WINDOW = 3 * FRAME
 """Samples whose loudness says how quiet a place is; 96 ms, longer than most sounds of a word."""
 _CERTAINTY = 10.0
