@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from .special_tokens import ID_OF
+from .tokenizer import CHECKPOINT_FILE
 from .tokenizer import FILE as TOKENIZER
 
 BUDGET = 70
@@ -40,7 +41,7 @@ def write(
     ):
         text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
         (folder / name).write_text(text + "\n")
-    shutil.copyfile(work / TOKENIZER, folder / "tokenizer.json")
+    shutil.copyfile(work / TOKENIZER, folder / CHECKPOINT_FILE)
     shutil.copyfile(template, folder / "chat_template.jinja")
 
 

@@ -39,7 +39,7 @@ def whole_model(work: Path, earlier: Path | None = None) -> Gemma4ForConditional
     """The stages' weights in the reference's model, averaged with the checkpoint ``earlier``."""
     weights = trained(work / language.FOLDER, "model")
     if earlier is not None:
-        before = language.model_of(earlier, tokenizers.load(work))
+        before = language.model_of(earlier, tokenizers.load(work, earlier))
         weights = averaged(weights, before.state_dict())
     config = tiny_config(len(weights["text.embed_tokens.weight"]))
     whole = Gemma4ForConditionalGeneration(config)

@@ -1,6 +1,7 @@
 """The tokenizer: byte-pair encoding as Gemma 4 has it, learnt from all that the model will say.
 
 python -m training.tokenizer WORK
+python -m training.tokenizer WORK --start CHECKPOINT
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from .words.sentence import LANGUAGES, sentence, spoken_words
 
 VOCABULARY = 2048
 FILE = "tokenizer/tokenizer.json"
+CHECKPOINT_FILE = "tokenizer.json"
 _BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 _CHARACTERS = tuple(chr(code) for code in range(33, 127)) + tuple("äöüÄÖÜßéèñ▁\n")
 _SENTENCES = 20_000
@@ -114,17 +116,33 @@ def _merges(trained: Backend) -> list[tuple[str, str]]:
     return [(left, right) for left, right in pairs]
 
 
-def load(work: Path) -> Tokenizer:
-    return Tokenizer.from_file(work / FILE)
+def load(work: Path, start: Path | None = None) -> Tokenizer:
+    """The tokenizer of WORK.
+
+    Raises ValueError if ``start``, a checkpoint that learns on, has another one: its embeddings
+    would stand for other tokens, and it would first have to learn all words anew.
+    """
+    tokenizer = Tokenizer.from_file(work / FILE)
+    if start is not None:
+        other = Tokenizer.from_file(start / CHECKPOINT_FILE)
+        if other.serialized() != tokenizer.serialized():
+            raise ValueError(f"{work / FILE} is not the tokenizer of {start}, which learns on")
+    return tokenizer
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
-    path: Path = parser.parse_args().work / FILE
+    parser.add_argument("--start", type=Path, help="a checkpoint that learns on: take its own")
+    arguments = parser.parse_args()
+    start: Path | None = arguments.start
+    backend = (
+        gemma_like(train()) if start is None else Backend.from_file(str(start / CHECKPOINT_FILE))
+    )
+    path: Path = arguments.work / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    gemma_like(train()).save(str(partial))
+    backend.save(str(partial))
     os.replace(partial, path)
 
 

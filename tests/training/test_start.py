@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 from transformers.models.gemma4.modeling_gemma4 import Gemma4AudioModel, Gemma4VisionModel
 
+from training import tokenizer
 from training.architecture import audio_config, vision_config
 from training.export import averaged
 from training.loop import Schedule
 from training.start import start_from, weights_of
+from training.tokenizer import CHECKPOINT_FILE, FILE, VOCABULARY
 
 START = Path(__file__).parents[2] / "gemma4cli" / "builtin" / "tiny"
 AUDIO, VISION = "model.audio_tower.", "model.vision_tower."
@@ -53,3 +56,30 @@ def test_the_rate_of_what_learns_on_is_lower_and_falls_from_the_first_step() -> 
     assert rates[0] < 0.5e-3
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] < 0.1 * rates[0]
+
+
+def test_a_checkpoint_learns_on_with_its_own_tokenizer(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    path.parent.mkdir()
+    path.write_bytes((START / CHECKPOINT_FILE).read_bytes())
+    loaded = tokenizer.load(tmp_path, START)
+    assert loaded.vocab_size == VOCABULARY
+
+
+def test_a_checkpoint_refuses_another_tokenizer(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    path.parent.mkdir()
+    content = json.loads((START / CHECKPOINT_FILE).read_text())
+    content["model"]["merges"].pop()
+    path.write_text(json.dumps(content))
+    assert tokenizer.load(tmp_path).vocab_size == VOCABULARY
+    with pytest.raises(ValueError, match="is not the tokenizer of"):
+        tokenizer.load(tmp_path, START)
+
+
+def test_the_tokenizer_of_a_checkpoint_is_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["tokenizer", str(tmp_path), "--start", str(START)])
+    tokenizer.main()
+    assert tokenizer.load(tmp_path, START).vocab_size == VOCABULARY

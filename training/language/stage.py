@@ -65,7 +65,7 @@ def new_model(work: Path, tokenizer: Tokenizer) -> LanguageModel:
 
 
 def model_of(checkpoint: Path, tokenizer: Tokenizer) -> LanguageModel:
-    """The parts of a checkpoint that this stage trains. It has to have the same vocabulary."""
+    """The parts of a checkpoint that this stage trains; ``tokenizer`` is the checkpoint's."""
     model = LanguageModel(tiny_config(tokenizer.vocab_size))
     start_from(model.text, checkpoint, "model.language_model.")
     start_from(model.pictures, checkpoint, "model.embed_vision.")
@@ -83,7 +83,7 @@ def library(work: Path, *, pictures: bool) -> Library:
 
 def train(work: Path, steps: int, shares: Shares, *, start: Path | None = None) -> None:
     torch._dynamo.config.recompile_limit = 64
-    tokenizer = tokenizers.load(work)
+    tokenizer = tokenizers.load(work, start)
     known = library(work, pictures=not shares.keys() <= WITHOUT_PICTURES.keys())
     model = new_model(work, tokenizer) if start is None else model_of(start, tokenizer)
     padding = tokenizer.control_id("<pad>")

@@ -19,6 +19,7 @@ from transformers import Gemma4UnifiedModel
 from gemma4cli.processing.tokenizer import Tokenizer
 
 from .. import processes
+from .. import tokenizer as tokenizers
 from ..ahead import ahead
 from ..device import at_once, compile_layers, half_precision, placed, steps_of
 from ..head import Head
@@ -28,7 +29,6 @@ from ..pictures.heads import Heads, heads_loss
 from ..pictures.labels import IGNORED
 from ..seeds import generator
 from ..start import progress, weights_of
-from ..tokenizer import FILE as TOKENIZER
 from ..tokenizer import VOCABULARY
 from . import digits
 from .architecture import HIDDEN, twin_config
@@ -163,7 +163,7 @@ def run_given(
 
 def train(folder: Path, steps: int, start: Path | None = None) -> None:
     material = Material(
-        tokenizer=Tokenizer.from_file(folder / TOKENIZER),
+        tokenizer=tokenizers.load(folder, start),
         stock=digits.load(folder, held_out=False),
     )
     model = new_model(VOCABULARY) if start is None else model_of(start)
