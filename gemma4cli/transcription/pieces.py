@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -60,7 +60,7 @@ class Limits:
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Piece:
     """A stretch of speech with its padding: samples float32 ``[n]``, from ``start`` to ``end`` in
-    seconds of the recording.
+    seconds of the recording, and silence behind them if it breaks off within speech.
 
     The piece before has its first ``overlap`` seconds, too; 0 behind a pause. ``continued`` says
     that it is cut within speech, and that the piece behind it overlaps.
@@ -132,9 +132,17 @@ class _Cutter:
         self._tape.forget(self._needed())
 
     def finish(self) -> Iterator[Piece]:
-        """The last piece, where there is speech left."""
+        """The last piece, where there is speech left.
+
+        Silence stands in for padding that the recording has no longer: an audio tower sees nothing
+        ahead, and knows a word only when some sound has come behind it.
+        """
         if self._regions:
-            yield self._packed(len(self._regions))
+            missing = self._regions[-1].end + self._padding - self._tape.end
+            last = self._packed(len(self._regions))
+            room = self._longest - len(last.samples)
+            rest = np.zeros(max(0, min(missing, room)), np.float32)
+            yield replace(last, samples=np.concatenate([last.samples, rest]))
 
     def _hear(self, probability: float) -> None:
         """Take note of what the last frame of the tape is."""

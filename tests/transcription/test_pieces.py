@@ -73,6 +73,22 @@ def test_a_piece_has_the_samples_of_its_times() -> None:
         np.testing.assert_array_equal(piece.samples, expected.astype(np.float32))
 
 
+@pytest.mark.parametrize("behind", [0.0, 0.064, 0.16])
+def test_silence_stands_behind_speech_that_breaks_off(behind: float) -> None:
+    (piece,) = pieces_of(5 + behind, (2, 5))
+    assert spans([piece]) == close((1.7, 5 + behind))
+    heard, rest = np.split(piece.samples, [round((piece.end - piece.start) * SAMPLE_RATE)])
+    np.testing.assert_array_equal(heard, counting(5 + behind)[-len(heard) :])
+    assert len(rest) / SAMPLE_RATE == pytest.approx(0.3 - behind, abs=FRAME_SECONDS)
+    assert not rest.any()
+
+
+def test_no_silence_makes_a_piece_too_long() -> None:
+    (piece,) = pieces_of(9.9, (0, 9.9))
+    assert len(piece.samples) == 10 * SAMPLE_RATE
+    assert piece.end == pytest.approx(9.9)
+
+
 def test_a_click_is_no_speech() -> None:
     assert pieces_of(9, (2, 2.15), (4, 4.15)) == []
 
@@ -259,8 +275,11 @@ def test_whatever_is_said(seed: int) -> None:
     inside = np.zeros(round(seconds * SAMPLE_RATE), bool)
     for piece in pieces:
         start, end = round(piece.start * SAMPLE_RATE), round(piece.end * SAMPLE_RATE)
-        assert len(piece.samples) == end - start <= limits.longest * SAMPLE_RATE
-        assert (piece.samples[0], piece.samples[-1]) == (start, end - 1)
+        heard, rest = np.split(piece.samples, [end - start])
+        assert len(piece.samples) <= limits.longest * SAMPLE_RATE
+        assert (heard[0], heard[-1]) == (start, end - 1)
+        assert not rest.any()
+        assert not len(rest) or piece is pieces[-1]
         inside[start:end] = True
     for start, stop in said:
         if stop - start > limits.shortest_speech + FRAME_SECONDS:
