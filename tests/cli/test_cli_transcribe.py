@@ -106,7 +106,8 @@ def test_json_lines_have_segments_and_then_the_whole() -> None:
     ]
     assert (record["text"], record["language"], record["pieces"]) == (SPEECH_TEXT, None, 1)
     assert record["segments"] == [piece]
-    assert record["usage"]["soft_tokens"] == 53
+    # 2.107 s are 53, and 0.16 s of silence stand behind speech that breaks off.
+    assert record["usage"]["soft_tokens"] == 57
     assert record["finish_reason"] == "stop"
 
 
