@@ -60,7 +60,7 @@ class Limits:
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Piece:
     """A stretch of speech with its padding: samples float32 ``[n]``, from ``start`` to ``end`` in
-    seconds of the recording, and silence behind them if it breaks off within speech.
+    seconds of the recording, and silence behind them where the recording has no padding left.
 
     The piece before has its first ``overlap`` seconds, too; 0 behind a pause. ``continued`` says
     that it is cut within speech, and that the piece behind it overlaps.
