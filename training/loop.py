@@ -118,6 +118,9 @@ class Loop:
                 recent = {}
             if self.step % self.save_every == 0 or self.step == self.schedule.steps:
                 self.save()
+        if self.step == 0:
+            # No steps were asked for: what a stage starts from is kept as its result.
+            self.save()
 
     def save(self) -> None:
         """Write the state whole or not at all."""

@@ -33,6 +33,14 @@ def start_from(module: nn.Module, checkpoint: Path, prefix: str) -> None:
     module.load_state_dict(bounds | weights_of(checkpoint, prefix))
 
 
+def heads_from(module: nn.Module, file: Path, prefix: str) -> None:
+    """Load a head that ``training.kept_heads`` wrote. Raises RuntimeError if it is another one."""
+    kept = load_file(file)
+    module.load_state_dict(
+        {n.removeprefix(prefix): v.float() for n, v in kept.items() if n.startswith(prefix)}
+    )
+
+
 def progress(step: int, steps: int, learnt: float) -> float:
     """How much of a curriculum is over, 0-1, if ``learnt`` of it was when the stage began."""
     return learnt + (1 - learnt) * step / steps

@@ -328,3 +328,24 @@ def test_no_words_in_the_tower_loss_keep_it_finite() -> None:
     batch = collated(clips)
     loss, _ = loss_of(new_speller()(batch.features, batch.mask), batch, progress=0.5)
     assert torch.isfinite(loss)
+
+
+@needs_espeak
+def test_the_kept_heads_read_what_the_tower_that_ships_hears() -> None:
+    from training.speech.audio_tower import HEADS, errors_in, new_speller
+    from training.speech.clips import clip
+    from training.speech.shards import stored
+    from training.start import heads_from, start_from
+
+    root = Path(__file__).parents[2]
+    speller = new_speller()
+    start_from(speller.tower, root / "gemma4cli" / "builtin" / "tiny", "model.audio_tower.")
+    for name in HEADS:
+        heads_from(
+            speller.get_submodule(name),
+            root / "training" / "tiny_heads.safetensors",
+            f"audio_tower.{name}.",
+        )
+    wrong, said, _ = errors_in(speller, [stored(clip("unseen", index)) for index in range(8)])
+    assert said > 30
+    assert wrong <= 0.05 * said

@@ -10,14 +10,21 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 from transformers.models.gemma4.modeling_gemma4 import Gemma4AudioModel, Gemma4VisionModel
 
-from training import tokenizer
+from training import kept_heads, tokenizer
 from training.architecture import audio_config, vision_config
 from training.export import averaged
-from training.loop import Schedule
-from training.start import start_from, weights_of
+from training.loop import Loop, Schedule, trained
+from training.pictures import vision_tower
+from training.pictures.batches import batch
+from training.pictures.vision_tower import accuracies, new_heads, new_tower, tokens_of
+from training.seeds import generator
+from training.speech import audio_tower
+from training.speech.audio_tower import new_speller
+from training.start import heads_from, start_from, weights_of
 from training.tokenizer import CHECKPOINT_FILE, FILE, VOCABULARY
 
 START = Path(__file__).parents[2] / "gemma4cli" / "builtin" / "tiny"
+HEADS = Path(kept_heads.__file__).with_name("tiny_heads.safetensors")
 AUDIO, VISION = "model.audio_tower.", "model.vision_tower."
 
 
@@ -83,3 +90,52 @@ def test_the_tokenizer_of_a_checkpoint_is_taken_over(
     monkeypatch.setattr("sys.argv", ["tokenizer", str(tmp_path), "--start", str(START)])
     tokenizer.main()
     assert tokenizer.load(tmp_path, START).vocab_size == VOCABULARY
+
+
+def test_heads_are_kept_and_taken_over(tmp_path: Path) -> None:
+    speller = new_speller()
+    heads = new_heads(new_tower())
+    Loop(
+        tmp_path / audio_tower.FOLDER,
+        {name: speller.get_submodule(name) for name in audio_tower.HEADS},
+        Schedule(steps=0, peak=1e-3),
+    ).save()
+    Loop(tmp_path / vision_tower.FOLDER, {"heads": heads}, Schedule(steps=0, peak=1e-3)).save()
+    file = tmp_path / "heads.safetensors"
+    kept_heads.keep(tmp_path, file)
+    for module, prefix in (
+        (heads, "vision_tower.heads."),
+        (speller.words, "audio_tower.words."),
+        (speller.phonemes, "audio_tower.phonemes."),
+    ):
+        before = {name: value.clone() for name, value in module.state_dict().items()}
+        with torch.no_grad():
+            for value in module.parameters():
+                value.zero_()
+        heads_from(module, file, prefix)
+        for name, value in module.state_dict().items():
+            assert torch.equal(value, before[name].half().float())
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        heads_from(speller.phonemes, file, "audio_tower.words.")
+
+
+def test_no_steps_keep_what_a_stage_starts_from(tmp_path: Path) -> None:
+    module = torch.nn.Linear(2, 2)
+    loop = Loop(tmp_path, {"module": module}, Schedule(steps=0, peak=1e-3))
+    loop.run(lambda step: pytest.fail("a step was taken"))
+    kept = trained(tmp_path, "module")
+    assert torch.equal(kept["weight"], module.weight)
+
+
+def test_the_kept_heads_are_those_of_the_tower_that_ships() -> None:
+    tower = new_tower()
+    start_from(tower, START, VISION)
+    heads = new_heads(tower)
+    heads_from(heads, HEADS, "vision_tower.heads.")
+    given = batch(generator("kept heads"), ["objects", "count"] * 4, 70)
+    with torch.no_grad():
+        guesses = {n: v.argmax(-1) for n, v in heads(tokens_of(tower, given)).items()}
+    for name in ("shape", "color"):
+        right, known = accuracies(guesses, given.labels)[name]
+        assert known > 10
+        assert right >= 0.95 * known

@@ -21,7 +21,7 @@ from ..device import at_once, compile_layers, half_precision, placed, steps_of
 from ..loop import Loop, Numbers, Schedule
 from ..muon import matrices_of
 from ..seeds import generator
-from ..start import progress, start_from
+from ..start import heads_from, progress, start_from
 from .batches import Batch, batch
 from .description import KINDS, Kind
 from .heads import Heads, heads_loss
@@ -29,6 +29,7 @@ from .initial_vision import initialise_vision_tower
 from .labels import CLASSES, IGNORED
 
 FOLDER = "vision_tower"
+HEADS = ("heads",)
 _BATCH = 8
 _PEAK = 2e-3
 _DENSE_UNTIL = 0.21
@@ -98,7 +99,14 @@ def tokens_of(model: Gemma4VisionModel, given: Batch) -> torch.Tensor:
     return tokens.float()
 
 
-def train(folder: Path, steps: int, held_out_every: int, start: Path | None = None) -> None:
+def train(
+    folder: Path,
+    steps: int,
+    held_out_every: int,
+    *,
+    start: Path | None = None,
+    kept_heads: Path | None = None,
+) -> None:
     model = new_tower()
     if start is not None:
         start_from(model, start, "model.vision_tower.")
@@ -106,6 +114,8 @@ def train(folder: Path, steps: int, held_out_every: int, start: Path | None = No
     # A tower that learns on has the crowded pictures and the small budgets behind it.
     learnt = 0.0 if start is None else _LATER
     heads = new_heads(model)
+    if kept_heads is not None:
+        heads_from(heads, kept_heads, f"{FOLDER}.heads.")
     compile_layers(model.encoder.layers)
     loop = Loop(
         folder,
@@ -196,10 +206,17 @@ def main() -> None:
         "--held-out-every", type=int, default=400, help="steps between reports; 0 for none"
     )
     parser.add_argument("--start", type=Path, help="a checkpoint whose tower learns on")
+    parser.add_argument("--heads", type=Path, help="that tower's heads, by training.kept_heads")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     processes.join()
-    train(arguments.work / FOLDER, arguments.steps, arguments.held_out_every, arguments.start)
+    train(
+        arguments.work / FOLDER,
+        arguments.steps,
+        arguments.held_out_every,
+        start=arguments.start,
+        kept_heads=arguments.heads,
+    )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from training.device import half_precision, placed
 from training.loop import Loop, Schedule, trained
 from training.muon import matrices_of
 from training.seeds import generator
-from training.start import progress, start_from
+from training.start import heads_from, progress, start_from
 from training.word_errors import word_errors
 from training.words.sentence import word_alphabet
 
@@ -35,6 +35,7 @@ from .shards import CLIPS_PER_SHARD, HELD_OUT_COUNTS, StoredClip, read_shard
 from .targets import BLANK, PHONEMES
 
 FOLDER = "audio_tower"
+HEADS = ("phonemes", "words", "previous")
 PHONEME_LAYER = 2
 WATCHED_CLIPS = 60
 PREVIOUS_WEIGHT = 0.2
@@ -184,21 +185,24 @@ def head_rows(work: Path, head: str) -> torch.Tensor:
 
 
 def train(
-    work: Path, steps: int, shards: int, *, start: Path | None = None, watch_every: int = 400
+    work: Path,
+    steps: int,
+    shards: int,
+    *,
+    start: Path | None = None,
+    kept_heads: Path | None = None,
+    watch_every: int = 400,
 ) -> None:
     speller = new_speller()
     if start is not None:
         start_from(speller.tower, start, "model.audio_tower.")
+    if kept_heads is not None:
+        for name in HEADS:
+            heads_from(speller.get_submodule(name), kept_heads, f"{FOLDER}.{name}.")
     schedule = Schedule(steps=steps, peak=1.5e-3, warmup=150, decay_from=0.6)
-    modules = {
-        "tower": speller.tower,
-        "phonemes": speller.phonemes,
-        "words": speller.words,
-        "previous": speller.previous,
-    }
     loop = Loop(
         work / FOLDER,
-        modules,
+        {name: speller.get_submodule(name) for name in ("tower", *HEADS)},
         schedule if start is None else schedule.learning_on(),
         matrices=matrices_of(speller.tower.layers),
     )
@@ -225,10 +229,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=7500)
     parser.add_argument("--clips", type=int, default=60_000, help="clips of the training set")
     parser.add_argument("--start", type=Path, help="a checkpoint whose tower learns on")
+    parser.add_argument("--heads", type=Path, help="that tower's heads, by training.kept_heads")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    shards = arguments.clips // CLIPS_PER_SHARD
-    train(arguments.work, arguments.steps, shards, start=arguments.start)
+    train(
+        arguments.work,
+        arguments.steps,
+        arguments.clips // CLIPS_PER_SHARD,
+        start=arguments.start,
+        kept_heads=arguments.heads,
+    )
 
 
 if __name__ == "__main__":

@@ -15,14 +15,14 @@ import torch
 from training.loop import trained
 
 from .audio_features import finished_tower
-from .audio_tower import FOLDER, Speller, errors_in
+from .audio_tower import FOLDER, HEADS, Speller, errors_in
 from .shards import HELD_OUT_COUNTS, read_shard
 
 
 def finished_speller(work: Path) -> Speller:
     """The tower as it is shipped, with the heads of its training."""
     speller = Speller(finished_tower(work))
-    for name in ("phonemes", "words", "previous"):
+    for name in HEADS:
         speller.get_submodule(name).load_state_dict(trained(work / FOLDER, name))
     return speller.eval()
 
