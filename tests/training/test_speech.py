@@ -332,6 +332,7 @@ def test_no_words_in_the_tower_loss_keep_it_finite() -> None:
 
 @needs_espeak
 def test_the_kept_heads_read_what_the_tower_that_ships_hears() -> None:
+    pytest.importorskip("torch")
     from training.speech.audio_tower import HEADS, errors_in, new_speller
     from training.speech.clips import clip
     from training.speech.shards import stored
