@@ -17,13 +17,14 @@ from safetensors.torch import save_file
 from .loop import trained
 from .pictures import vision_tower
 from .speech import audio_tower
+from .start import kept_prefix
 
 
 def keep(work: Path, file: Path) -> None:
     """Write the heads of both towers that were trained in ``work``, as float16."""
     towers = ((audio_tower.FOLDER, audio_tower.HEADS), (vision_tower.FOLDER, vision_tower.HEADS))
     kept = {
-        f"{folder}.{module}.{name}": value.half().contiguous()
+        kept_prefix(folder, module) + name: value.half().contiguous()
         for folder, modules in towers
         for module in modules
         for name, value in trained(work / folder, module).items()

@@ -5,6 +5,7 @@ What a stage keeps in its own folder goes before: a checkpoint is only read wher
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -33,12 +34,22 @@ def start_from(module: nn.Module, checkpoint: Path, prefix: str) -> None:
     module.load_state_dict(bounds | weights_of(checkpoint, prefix))
 
 
-def heads_from(module: nn.Module, file: Path, prefix: str) -> None:
-    """Load a head that ``training.kept_heads`` wrote. Raises RuntimeError if it is another one."""
+def heads_from(heads: Mapping[str, nn.Module], file: Path, stage: str) -> None:
+    """Load heads of a stage, by name, from what ``training.kept_heads`` wrote.
+
+    Raises RuntimeError if they are others.
+    """
     kept = load_file(file)
-    module.load_state_dict(
-        {n.removeprefix(prefix): v.float() for n, v in kept.items() if n.startswith(prefix)}
-    )
+    for head, module in heads.items():
+        prefix = kept_prefix(stage, head)
+        module.load_state_dict(
+            {n.removeprefix(prefix): v.float() for n, v in kept.items() if n.startswith(prefix)}
+        )
+
+
+def kept_prefix(stage: str, head: str) -> str:
+    """What the names of a head's weights begin with in a file of kept heads."""
+    return f"{stage}.{head}."
 
 
 def progress(step: int, steps: int, learnt: float) -> float:

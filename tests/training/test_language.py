@@ -24,9 +24,10 @@ from training.language.hearing import transcribe
 from training.language.initial import initialise_language_model, project_to_words
 from training.language.joining import JOINED, LONGEST_JOINED
 from training.language.looks import words_heard
-from training.language.middle import looking_loss
+from training.language.middle import Helpers, looking_loss
 from training.language.seeing import describe
 from training.language.sources import Clips, Pictures
+from training.language.stage import helpers_loss, loss_of
 from training.language.tasks import SHARES, conversation
 from training.language.watching import watch
 from training.loop import Loop, Schedule
@@ -323,6 +324,33 @@ def test_longer_cut_clips_come_more_often() -> None:
     drawn = [len(known.any(rng, {"cut": 1.0}).tokens) for _ in range(300)]
     # Three quarters of them are expected, and half if all came as often.
     assert sum(length >= longer_half[0] for length in drawn) > 190
+
+
+def test_helpers_learn_beside_the_model_or_first_alone(
+    model: LanguageModel, library: Library, tokenizer: Tokenizer
+) -> None:
+    rng = generator("test", "helpers")
+    talks = [task(rng, library) for task in (describe, transcribe) for _ in range(2)]
+    parts = list(batches([example(talk, tokenizer) for talk in talks], PADDING, POSITIONS))
+    helpers = Helpers(model.text.config.hidden_size)
+
+    def learning(module: torch.nn.Module) -> set[str]:
+        return {n for n, p in module.named_parameters() if p.grad is not None}
+
+    loss, numbers = helpers_loss(model, helpers, parts)
+    loss.backward()
+    everything = {name for name, _ in helpers.named_parameters()}
+    assert set(numbers) == {"seen", "heard", "number"}
+    assert learning(helpers) == everything
+    assert not learning(model)
+
+    helpers.zero_grad(set_to_none=True)
+    loss, numbers = loss_of(model, helpers, parts)
+    loss.backward()
+    assert set(numbers) == {"right", "seen", "heard", "number", "looking"}
+    assert learning(helpers) == everything
+    assert "text.layers.0.self_attn.q_proj.weight" in learning(model)
+    model.zero_grad(set_to_none=True)
 
 
 def test_targets_are_the_next_tokens(library: Library, tokenizer: Tokenizer) -> None:

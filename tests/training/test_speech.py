@@ -341,12 +341,11 @@ def test_the_kept_heads_read_what_the_tower_that_ships_hears() -> None:
     root = Path(__file__).parents[2]
     speller = new_speller()
     start_from(speller.tower, root / "gemma4cli" / "builtin" / "tiny", "model.audio_tower.")
-    for name in HEADS:
-        heads_from(
-            speller.get_submodule(name),
-            root / "training" / "tiny_heads.safetensors",
-            f"audio_tower.{name}.",
-        )
+    heads_from(
+        {name: speller.get_submodule(name) for name in HEADS},
+        root / "training" / "tiny_heads.safetensors",
+        "audio_tower",
+    )
     wrong, said, _ = errors_in(speller, [stored(clip("unseen", index)) for index in range(8)])
     assert said > 30
     assert wrong <= 0.05 * said

@@ -103,20 +103,20 @@ def test_heads_are_kept_and_taken_over(tmp_path: Path) -> None:
     Loop(tmp_path / vision_tower.FOLDER, {"heads": heads}, Schedule(steps=0, peak=1e-3)).save()
     file = tmp_path / "heads.safetensors"
     kept_heads.keep(tmp_path, file)
-    for module, prefix in (
-        (heads, "vision_tower.heads."),
-        (speller.words, "audio_tower.words."),
-        (speller.phonemes, "audio_tower.phonemes."),
+    for module, stage, head in (
+        (heads, "vision_tower", "heads"),
+        (speller.words, "audio_tower", "words"),
+        (speller.phonemes, "audio_tower", "phonemes"),
     ):
         before = {name: value.clone() for name, value in module.state_dict().items()}
         with torch.no_grad():
             for value in module.parameters():
                 value.zero_()
-        heads_from(module, file, prefix)
+        heads_from({head: module}, file, stage)
         for name, value in module.state_dict().items():
             assert torch.equal(value, before[name].half().float())
     with pytest.raises(RuntimeError, match="size mismatch"):
-        heads_from(speller.phonemes, file, "audio_tower.words.")
+        heads_from({"words": speller.phonemes}, file, "audio_tower")
 
 
 def test_no_steps_keep_what_a_stage_starts_from(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_the_kept_heads_are_those_of_the_tower_that_ships() -> None:
     tower = new_tower()
     start_from(tower, START, VISION)
     heads = new_heads(tower)
-    heads_from(heads, HEADS, "vision_tower.heads.")
+    heads_from({"heads": heads}, HEADS, "vision_tower")
     given = batch(generator("kept heads"), ["objects", "count"] * 4, 70)
     with torch.no_grad():
         guesses = {n: v.argmax(-1) for n, v in heads(tokens_of(tower, given)).items()}

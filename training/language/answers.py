@@ -2,7 +2,7 @@
 
 The last layers share keys and values with earlier ones, and nothing reads their output at the
 positions of a prompt. They and the vocabulary are run for the answers' positions alone, which
-halves a training step. tests/training/test_answers.py holds this to the reference's own forward.
+halves a training step. tests/training/test_language.py holds this to the reference's own forward.
 """
 
 from __future__ import annotations

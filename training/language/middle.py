@@ -86,6 +86,26 @@ class NumberHeads(nn.Module):
         return loss + nn.functional.cross_entropy(told, batch.told.clamp(max=last))
 
 
+class Helpers(nn.Module):
+    """All heads that teach the layers in the middle."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.pictures = PictureHeads(width)
+        self.words = WordHeads(width)
+        self.numbers = NumberHeads(width)
+
+    def forward(self, states: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
+        """The losses of what the batch has, by name, for states ``[B, L, width]``."""
+        losses: dict[str, torch.Tensor] = {}
+        if len(batch.picture_labels):
+            losses["seen"] = self.pictures(states, batch)
+        if len(batch.words):
+            losses["heard"] = self.words(states, batch)
+            losses["number"] = self.numbers(states, batch)
+        return losses
+
+
 def looking_loss(looks: tuple[torch.Tensor, ...], batch: Batch) -> torch.Tensor:
     """How far the last layers' first heads look from what is to be told next.
 

@@ -6,6 +6,7 @@ python -m training.language.stage WORK --steps 10000
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -30,7 +31,7 @@ from .batches import batches, example
 from .conversations import Library
 from .hearing import transcribe
 from .initial import add_words, initialise_language_model, project_to_words, rotation
-from .middle import NumberHeads, PictureHeads, WordHeads, looking_loss
+from .middle import Helpers, looking_loss
 from .sources import Clips, Pictures
 from .tasks import SHARES, WITHOUT_PICTURES, Shares, conversation, with_transcripts
 
@@ -41,6 +42,8 @@ _POSITIONS = 8192
 """The most of a batch, of which a step may have several."""
 _PEAK = 2e-3
 _PREVIOUS_SIZE = 2.0
+_HELPERS_FIRST = 150
+"""Steps in which only the helpers learn, where the model comes from a checkpoint."""
 _BESIDE = {"seen": 0.1, "heard": 0.1, "number": 0.1, "looking": 0.3}
 """The weights of what the middle layers should know of pictures and of words that are heard, and of
 where the last layers should look for what they tell."""
@@ -86,63 +89,92 @@ def train(work: Path, steps: int, shares: Shares, *, start: Path | None = None) 
     tokenizer = tokenizers.load(work, start)
     known = library(work, pictures=not shares.keys() <= WITHOUT_PICTURES.keys())
     model = new_model(work, tokenizer) if start is None else model_of(start, tokenizer)
+    helpers = Helpers(model.text.config.hidden_size)
     padding = tokenizer.control_id("<pad>")
-    compile_layers(model.text.layers)
-    config = model.text.config
-    of_pictures = PictureHeads(config.hidden_size)
-    of_words = WordHeads(config.hidden_size)
-    of_numbers = NumberHeads(config.hidden_size)
-    schedule = Schedule(steps=steps, peak=_PEAK)
-    loop = Loop(
-        work / FOLDER,
-        {"model": model, "heads": of_pictures, "words": of_words, "numbers": of_numbers},
-        schedule if start is None else schedule.learning_on(),
-        matrices=matrices_of(model.text.layers),
-    )
     share = at_once(_CONVERSATIONS) // processes.count()
     most = at_once(_POSITIONS)
 
-    def batches_of_step(step: int) -> list[Batch]:
-        rng = generator("language", "train", step, processes.rank())
+    def batches_of_step(use: str, step: int) -> list[Batch]:
+        rng = generator("language", use, step, processes.rank())
         talks = [conversation(rng, known, shares) for _ in range(share)]
         examples = [example(talk, tokenizer) for talk in talks]
         return list(batches(examples, padding, most))
 
-    made = ahead(batches_of_step, range(loop.step, steps))
+    if start is not None:
+        # New helpers know nothing yet, and would lead a model that does astray.
+        model.to(device())
+        lessons = Schedule(steps=steps_of(_HELPERS_FIRST), peak=_PEAK, warmup=10)
+        first = Loop(work / FOLDER / "helpers", {"helpers": helpers}, lessons)
+        made = ahead(partial(batches_of_step, "helpers"), range(first.step, lessons.steps))
+        first.run(lambda _: helpers_loss(model, helpers, next(made)))
 
-    def loss_of_step(step: int) -> tuple[torch.Tensor, Numbers]:
-        total = torch.zeros((), device=device())
-        count, right, tokens = torch.zeros((3,), device=device())
-        beside: dict[str, list[torch.Tensor]] = {name: [] for name in _BESIDE}
-        for batch in map(placed, next(made)):
-            with half_precision():
-                outputs = model(batch)
-            logits = outputs.logits
-            losses = torch.nn.functional.cross_entropy(
-                logits.flatten(0, 1), batch.targets.flatten(), reduction="none"
-            )
-            weights = batch.weights.flatten()
-            total = total + (losses * weights).sum()
-            count = count + weights.sum()
-            hits = (logits.argmax(-1) == batch.targets) & (batch.weights > 0)
-            right = right + hits.sum()
-            tokens = tokens + (weights > 0).sum()
-            if len(batch.picture_labels):
-                beside["seen"].append(of_pictures(outputs.states, batch))
-            if len(batch.words):
-                beside["heard"].append(of_words(outputs.states, batch))
-                beside["number"].append(of_numbers(outputs.states, batch))
-            if len(batch.lookers[0]):
-                beside["looking"].append(looking_loss(outputs.looks, batch))
-        loss = total / count
-        numbers = {"right": right / tokens}
-        for name, losses in beside.items():
-            if losses:
-                numbers[name] = torch.stack(losses).mean()
-                loss = loss + _BESIDE[name] * numbers[name]
-        return loss, numbers
+    compile_layers(model.text.layers)
+    schedule = Schedule(steps=steps, peak=_PEAK)
+    loop = Loop(
+        work / FOLDER,
+        {"model": model, "helpers": helpers},
+        schedule if start is None else schedule.learning_on(),
+        matrices=matrices_of(model.text.layers),
+    )
+    made = ahead(partial(batches_of_step, "train"), range(loop.step, steps))
+    loop.run(lambda _: loss_of(model, helpers, next(made)))
 
-    loop.run(loss_of_step)
+
+def helpers_loss(
+    model: LanguageModel, helpers: Helpers, parts: list[Batch]
+) -> tuple[torch.Tensor, Numbers]:
+    """What the helpers do not know of what the model, which stays as it is, makes of a step."""
+    beside = _Means()
+    for batch in map(placed, parts):
+        with torch.no_grad(), half_precision():
+            states = model(batch).states
+        beside.add(helpers(states, batch))
+    numbers = beside.means()
+    return torch.stack(list(numbers.values())).sum(), numbers
+
+
+def loss_of(
+    model: LanguageModel, helpers: Helpers, parts: list[Batch]
+) -> tuple[torch.Tensor, Numbers]:
+    """The loss of all answers of a step, and of what is taught besides."""
+    total = torch.zeros((), device=device())
+    count, right, tokens = torch.zeros((3,), device=device())
+    beside = _Means()
+    for batch in map(placed, parts):
+        with half_precision():
+            outputs = model(batch)
+        logits = outputs.logits
+        losses = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), batch.targets.flatten(), reduction="none"
+        )
+        weights = batch.weights.flatten()
+        total = total + (losses * weights).sum()
+        count = count + weights.sum()
+        hits = (logits.argmax(-1) == batch.targets) & (batch.weights > 0)
+        right = right + hits.sum()
+        tokens = tokens + (weights > 0).sum()
+        beside.add(helpers(outputs.states, batch))
+        if len(batch.lookers[0]):
+            beside.add({"looking": looking_loss(outputs.looks, batch)})
+    loss = total / count
+    numbers = beside.means()
+    for name, mean in numbers.items():
+        loss = loss + _BESIDE[name] * mean
+    return loss, {"right": right / tokens} | numbers
+
+
+class _Means:
+    """Losses of several batches, by name."""
+
+    def __init__(self) -> None:
+        self._losses: dict[str, list[torch.Tensor]] = {}
+
+    def add(self, losses: dict[str, torch.Tensor]) -> None:
+        for name, loss in losses.items():
+            self._losses.setdefault(name, []).append(loss)
+
+    def means(self) -> dict[str, torch.Tensor]:
+        return {name: torch.stack(losses).mean() for name, losses in self._losses.items()}
 
 
 def main() -> None:

@@ -115,7 +115,7 @@ def train(
     learnt = 0.0 if start is None else _LATER
     heads = new_heads(model)
     if kept_heads is not None:
-        heads_from(heads, kept_heads, f"{FOLDER}.heads.")
+        heads_from({"heads": heads}, kept_heads, FOLDER)
     compile_layers(model.encoder.layers)
     loop = Loop(
         folder,

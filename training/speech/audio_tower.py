@@ -196,13 +196,13 @@ def train(
     speller = new_speller()
     if start is not None:
         start_from(speller.tower, start, "model.audio_tower.")
+    heads = {name: speller.get_submodule(name) for name in HEADS}
     if kept_heads is not None:
-        for name in HEADS:
-            heads_from(speller.get_submodule(name), kept_heads, f"{FOLDER}.{name}.")
+        heads_from(heads, kept_heads, FOLDER)
     schedule = Schedule(steps=steps, peak=1.5e-3, warmup=150, decay_from=0.6)
     loop = Loop(
         work / FOLDER,
-        {name: speller.get_submodule(name) for name in ("tower", *HEADS)},
+        {"tower": speller.tower, **heads},
         schedule if start is None else schedule.learning_on(),
         matrices=matrices_of(speller.tower.layers),
     )
