@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import mlx.core as mx
 
@@ -42,14 +43,13 @@ class BatchDecoder:
         tokens, finite = self._ahead or self._choose(self._advance())
         self._tokens = tokens
         self._ahead = self._choose(self._advance()) if self._lookahead else None
-        if not all(finite.tolist()):
+        if not all(cast(list[bool], finite.tolist())):
             raise NonFiniteError("decoding")
-        chosen: list[int] = tokens.tolist()
-        return chosen
+        return cast(list[int], tokens.tolist())
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows alone."""
-        kept = mx.array(rows)
+        kept = mx.array(list(rows))
         self._cache.keep(rows)
         self._tokens = self._tokens[kept]
         if self._ahead is not None:

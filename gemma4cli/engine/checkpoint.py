@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 from safetensors import SafetensorError, safe_open
@@ -77,9 +77,11 @@ class Checkpoint:
         for path in self.weight_files():
             _check_safetensors(path)
             try:
-                result.update(mx.load(str(path)))
+                tensors = mx.load(str(path))
             except (RuntimeError, ValueError) as exc:
                 raise CheckpointError(path.name, f"cannot be read ({exc})") from exc
+            # What is loaded of a .safetensors file is a dict.
+            result.update(cast("dict[str, mx.array]", tensors))
         return result
 
 

@@ -17,9 +17,6 @@ from ..processing.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from llguidance import LLTokenizer
 
-_COMPACT = {"whitespace_flexible": False}
-"""White space has no meaning, and a model that may write some might not stop."""
-
 
 class Constraint:
     """A schema on its way through one answer."""
@@ -30,8 +27,11 @@ class Constraint:
         """``vocab_size`` is that of the logits. Raises OptionError for what is no JSON Schema."""
         from llguidance import LLMatcher
 
+        # White space has no meaning, and a model that may write some might not stop.
         try:
-            grammar = LLMatcher.grammar_from_json_schema(schema, overrides=_COMPACT)
+            grammar = LLMatcher.grammar_from_json_schema(
+                schema, overrides={"whitespace_flexible": False}
+            )
         except ValueError as exc:
             raise OptionError(f"the schema is no JSON object: {_line(exc)}") from exc
         vocabulary = _vocabulary(tokenizer, vocab_size, tuple(sorted(stop_ids)))

@@ -53,7 +53,7 @@ def decode_tokens(
         ahead = choose(advance(token)) if lookahead and constraint is None else None
         if not finite.item():
             raise NonFiniteError("decoding")
-        chosen = int(token.item())
+        chosen = int(token)
         if constraint is not None:
             constraint.push(chosen)
         yield chosen

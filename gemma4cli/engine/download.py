@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from ..errors import DownloadError, UnsupportedModelError
 from ..models.config import Gemma4Config
@@ -162,7 +162,7 @@ class _Meter:
 
 
 class _CountedFile:
-    """A file that tells a meter how long it has become."""
+    """A file that tells a meter how long it has become; it can do what ``http_get`` asks of it."""
 
     def __init__(self, file: BinaryIO, meter: _Meter) -> None:
         self._file = file
@@ -209,7 +209,7 @@ def _fetch_weights(repo: str, file: RemoteFile, meter: _Meter) -> None:
         meter.tell(begun)
         http_get(
             url,
-            _CountedFile(opened, meter),
+            cast(BinaryIO, _CountedFile(opened, meter)),
             resume_size=begun,
             headers=build_hf_headers(),
             expected_size=metadata.size,

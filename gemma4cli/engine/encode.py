@@ -75,7 +75,8 @@ def _batches(features: Sequence[MediaFeatures]) -> Iterator[list[MediaFeatures]]
     """Distinct features; images of one grid together, and clips."""
     waiting = list({f.digest: f for f in features}.values())
     while waiting:
-        batch, others = waiting[:1], []
+        batch = waiting[:1]
+        others: list[MediaFeatures] = []
         for feature in waiting[1:]:
             (batch if _fits(batch, feature) else others).append(feature)
         yield batch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ..options import LoadOptions
 from .backend import on_cpu
@@ -79,8 +79,6 @@ class ModelInfo:
 
 def describe(name: str, folder: Path) -> ModelInfo:
     """Describe the checkpoint in ``folder``. Raises LoadError as loading it would."""
-    from mlx.utils import tree_flatten
-
     model = load_folder(name, folder, LoadOptions())
     config, text = model.network.config, model.network.config.text
     kind = "gemma4_unified" if config.unified else "gemma4"
@@ -105,7 +103,7 @@ def describe(name: str, folder: Path) -> ModelInfo:
         dtype=str(_computed_in(model)).removeprefix("mlx.core."),
         quantization=tuple(sorted(map(str, model.quantization))),
         parameters=_count(model),
-        tensors=len(tree_flatten(model.network.parameters())),
+        tensors=len(_tensors(model)),
         weights=weights_in_memory(model),
         memory=tuple(_memory(model, tokens) for tokens in CONTEXTS if tokens <= text.max_positions),
         memory_limit=model_memory().limit,
@@ -114,14 +112,18 @@ def describe(name: str, folder: Path) -> ModelInfo:
 
 def weights_in_memory(model: LoadedModel) -> Weights:
     """Bytes of a model's weights once they are computed with."""
-    from mlx.utils import tree_flatten
-
     sizes = {"text": 0, "vision": 0, "audio": 0}
-    for name, value in tree_flatten(model.network.parameters()):
+    for name, value in _tensors(model):
         kind = "vision" if name.startswith(VISION_NAMES) else "text"
         kind = "audio" if name.startswith(AUDIO_NAMES) else kind
         sizes[kind] += prod(value.shape) * value.dtype.size
     return Weights(**sizes)
+
+
+def _tensors(model: LoadedModel) -> list[tuple[str, mx.array]]:
+    from mlx.utils import tree_flatten
+
+    return cast("list[tuple[str, mx.array]]", tree_flatten(model.network.parameters()))
 
 
 def numerics_of(model: LoadedModel) -> Numerics:
@@ -130,7 +132,8 @@ def numerics_of(model: LoadedModel) -> Numerics:
 
 
 def _computed_in(model: LoadedModel) -> mx.Dtype:
-    return model.network.language_model.model.norm.weight.dtype
+    dtype: mx.Dtype = model.network.language_model.model.norm.weight.dtype
+    return dtype
 
 
 def _memory(model: LoadedModel, tokens: int) -> ModelMemory:

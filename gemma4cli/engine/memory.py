@@ -158,14 +158,19 @@ def vision_size(
     """Activations of the images, or frames, that go through the tower together."""
     if vision is None or not images:
         return 0
-    unified = isinstance(vision, UnifiedVisionConfig)
-    patches = max(images) * (1 if unified else vision.pooling**2)
-    together = patches * max(1, min(len(images), PATCHES_AT_ONCE // max(1, patches)))
-    if unified:
+    if isinstance(vision, UnifiedVisionConfig):
+        together = _patches_together(max(images), len(images))
         return numerics.item * together * (9 * vision.patch_size**2 + 4 * vision.embed_dim)
+    patches = max(images) * vision.pooling**2
+    together = _patches_together(patches, len(images))
     attended = vision.num_heads * patches * numerics.holds_attention(vision.head_dim)
     width = 3 * vision.intermediate_size + 8 * vision.hidden_size
     return numerics.item * together * (attended + _LAYERS_IN_FLIGHT * width)
+
+
+def _patches_together(patches: int, images: int) -> int:
+    """Of so many images of so many patches, how many patches are computed together."""
+    return patches * max(1, min(images, PATCHES_AT_ONCE // max(1, patches)))
 
 
 def audio_size(audio: object, clip_tokens: int, numerics: Numerics) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 import mlx.core as mx
 
 from ..models.gemma4 import Gemma4
-from ..models.language import Cache
+from ..models.language import RowCache
 from ..models.mlx_lm_parts import KVCache
 from ..processing.inputs import ModelInputs
 
@@ -130,7 +130,7 @@ class CachedRun:
         self,
         turns: TurnCache,
         number: int,
-        cache: list[Cache],
+        cache: list[RowCache],
         start: int,
         content: list[int | str],
     ) -> None:
@@ -167,7 +167,7 @@ def _beginning(layer: KVCache, count: int) -> tuple[Any, ...]:
     return keys[..., :count, :], values[..., :count, :], count
 
 
-def _state(layer: Cache) -> tuple[Any, ...]:
+def _state(layer: RowCache) -> tuple[Any, ...]:
     """The state of a sliding layer, no longer than the window."""
     keys, values, offset, sink, window, index = layer.state
     excess = keys.shape[2] - window

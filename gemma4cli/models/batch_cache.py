@@ -44,8 +44,7 @@ class BatchLayerCache:
         self._columns = columns
         self._window = window
         self._held = 0
-        self._keys: mx.array | None = None
-        self._values: mx.array | None = None
+        self._buffers: tuple[mx.array, mx.array] | None = None
 
     @property
     def offset(self) -> mx.array:
@@ -54,7 +53,7 @@ class BatchLayerCache:
     @property
     def state(self) -> list[mx.array]:
         """The buffers, ``[B, H, columns, D]``."""
-        return [] if self._keys is None else [self._keys, self._values]
+        return list(self._buffers or ())
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         """Append columns; returns all that the first of them may see, and the new ones."""
@@ -62,34 +61,42 @@ class BatchLayerCache:
         before = self._columns.filled - count
         if self._window is not None:
             before = min(before, self._window - 1)
-        if self._keys is None or self._held + count > self._keys.shape[2]:
-            oldest = self._held - before
-            self._keys = _with_room(self._keys, oldest, self._held, keys)
-            self._values = _with_room(self._values, oldest, self._held, values)
+        if self._buffers is None:
+            self._buffers = _room(keys), _room(values)
+        elif self._held + count > self._buffers[0].shape[2]:
+            kept = slice(self._held - before, self._held)
+            held_keys, held_values = self._buffers
+            self._buffers = (
+                mx.concatenate([held_keys[:, :, kept], _room(keys)], axis=2),
+                mx.concatenate([held_values[:, :, kept], _room(values)], axis=2),
+            )
             self._held = before
         end = self._held + count
-        self._keys[..., self._held : end, :] = keys
-        self._values[..., self._held : end, :] = values
+        all_keys, all_values = self._buffers
+        all_keys[..., self._held : end, :] = keys
+        all_values[..., self._held : end, :] = values
         self._held = end
         start = end - count - before
-        return self._keys[..., start:end, :], self._values[..., start:end, :]
+        return all_keys[..., start:end, :], all_values[..., start:end, :]
 
     def admit(self, count: int) -> None:
         """Add rows, empty so far."""
-        if self._keys is not None:
+        if self._buffers is not None:
+            keys, values = self._buffers
             added = [(0, count), (0, 0), (0, 0), (0, 0)]
-            self._keys, self._values = mx.pad(self._keys, added), mx.pad(self._values, added)
+            self._buffers = mx.pad(keys, added), mx.pad(values, added)
 
     def keep(self, rows: mx.array) -> None:
         """Drop all other rows."""
-        self._keys, self._values = self._keys[rows], self._values[rows]
+        if self._buffers is not None:
+            keys, values = self._buffers
+            self._buffers = keys[rows], values[rows]
 
 
-def _with_room(buffer: mx.array | None, start: int, end: int, added: mx.array) -> mx.array:
-    """Columns [start, end) of a buffer, and free ones behind them for ``added`` and more."""
+def _room(added: mx.array) -> mx.array:
+    """Free columns for ``added`` and more."""
     rows, heads, count, width = added.shape
-    room = mx.zeros((rows, heads, -(-count // _STEP) * _STEP, width), added.dtype)
-    return room if buffer is None else mx.concatenate([buffer[:, :, start:end], room], axis=2)
+    return mx.zeros((rows, heads, -(-count // _STEP) * _STEP, width), added.dtype)
 
 
 class BatchCache:
@@ -141,6 +148,6 @@ class BatchCache:
         spare = min(padding)
         columns.padding = tuple(p - spare for p in padding)
         columns.filled -= spare
-        kept = mx.array(rows)
+        kept = mx.array(list(rows))
         for layer in self.layers:
             layer.keep(kept)

@@ -80,7 +80,7 @@ class Gemma4(nn.Module):
         lengths = [len(clip) for clip in clips]
         if self.config.unified:
             borders = list(accumulate(lengths))[:-1]
-            return mx.split(self.encode_audio(mx.concatenate(clips)), borders)
+            return list(mx.split(self.encode_audio(mx.concatenate(list(clips))), borders))
         longest = max(lengths)
         padded = [mx.pad(clip, [(0, longest - len(clip)), (0, 0)]) for clip in clips]
         rows = self.embed_audio(self.audio_tower(mx.stack(padded), lengths))
@@ -94,7 +94,7 @@ class Gemma4(nn.Module):
         Soft tokens replace the embeddings of their positions. A placeholder counts as the pad
         token wherever ids are looked up, in decoding as well as in prefill.
         """
-        tokens = (ids if isinstance(ids, mx.array) else mx.array(ids)).reshape(1, -1)
+        tokens = (ids if isinstance(ids, mx.array) else mx.array(list(ids))).reshape(1, -1)
         return self.embed_rows(tokens, [soft_tokens], [start])
 
     def embed_rows(
@@ -144,4 +144,4 @@ class Gemma4(nn.Module):
         masks: Masks,
     ) -> None:
         """Extend ``cache`` by new tokens, and compute nothing else."""
-        self.language_model.model(embeddings, per_layer_inputs, cache, masks, fill_only=True)
+        self.language_model.model.fill(embeddings, per_layer_inputs, cache, masks)

@@ -7,6 +7,7 @@ embeddings and masks that it is given. Attribute names equal the checkpoint's ke
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -16,7 +17,10 @@ from .config import Rope, TextConfig
 from .masks import Masks
 from .mlx_lm_parts import DecoderLayer, KVCache, ModelArgs, RotatingKVCache
 
-Cache = KVCache | RotatingKVCache | BatchLayerCache
+RowCache: TypeAlias = KVCache | RotatingKVCache
+"""Of one layer, where one row alone runs through the network."""
+
+Cache: TypeAlias = RowCache | BatchLayerCache
 
 
 def _layer_args(config: TextConfig) -> ModelArgs:
@@ -113,22 +117,43 @@ class TextModel(nn.Module):
         per_layer_inputs: mx.array | None,
         cache: Sequence[Cache],
         masks: Masks,
-        *,
-        fill_only: bool = False,
-    ) -> mx.array | None:
-        """Run new tokens ``[B, L, D]`` through the layers, extending ``cache``.
+    ) -> mx.array:
+        """Run new tokens ``[B, L, D]`` through all layers, extending ``cache``.
 
-        Returns the normed hidden states ``[B, L, D]``. ``fill_only`` stops behind the last layer
-        that has keys and values of its own and returns None: for prompt tokens whose logits
-        nobody reads, the layers above leave nothing behind.
+        Returns the normed hidden states ``[B, L, D]``.
         """
+        count = self.config.num_layers
+        return self.norm(self._through(count, embeddings, per_layer_inputs, cache, masks))
+
+    def fill(
+        self,
+        embeddings: mx.array,
+        per_layer_inputs: mx.array | None,
+        cache: Sequence[Cache],
+        masks: Masks,
+    ) -> None:
+        """Extend ``cache`` by prompt tokens whose logits nobody reads.
+
+        The layers above the last one that has keys and values of its own leave nothing behind, and
+        are not run.
+        """
+        count = self.config.num_stored_layers
+        self._through(count, embeddings, per_layer_inputs, cache, masks)
+
+    def _through(
+        self,
+        count: int,
+        embeddings: mx.array,
+        per_layer_inputs: mx.array | None,
+        cache: Sequence[Cache],
+        masks: Masks,
+    ) -> mx.array:
+        """The states ``[B, L, D]`` behind the first ``count`` layers."""
         config = self.config
         hidden = embeddings
         newest: dict[str, tuple[tuple[mx.array, mx.array], mx.array]] = {}
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self.layers[:count]):
             stored = i < config.num_stored_layers
-            if fill_only and not stored:
-                return None
             kind = config.layer_types[i]
             shared_kv, offset = (None, None) if stored else newest[kind]
             hidden, keys_values, offset = layer(
@@ -141,7 +166,7 @@ class TextModel(nn.Module):
             )
             if stored:
                 newest[kind] = (keys_values, offset)
-        return None if fill_only else self.norm(hidden)
+        return hidden
 
 
 class LanguageModel(nn.Module):
@@ -167,7 +192,7 @@ class LanguageModel(nn.Module):
         capped = mx.tanh(logits / config.logit_softcap) * config.logit_softcap
         return mx.where(mx.isinf(logits), mx.nan, capped)
 
-    def make_cache(self) -> list[Cache]:
+    def make_cache(self) -> list[RowCache]:
         """An empty cache for every layer that has keys and values of its own."""
         config = self.config
         return [

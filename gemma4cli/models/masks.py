@@ -79,7 +79,7 @@ def _without_padding(mask: Mask, length: int, before: int, padding: Sequence[int
     if max(padding) <= 0:
         return mask
     q, k = _positions(length, before)
-    first = mx.array(padding)[:, None, None, None]
+    first = mx.array(list(padding))[:, None, None, None]
     seen = mask if isinstance(mask, mx.array) else _causal(length, before)
     return seen & ((k >= first) | (k == q))
 
@@ -106,7 +106,7 @@ def _sliding(length: int, offset: int, window: int) -> mx.array:
 
 def _same_block(blocks: Sequence[int]) -> mx.array:
     """``[L, L]``: query and key belong to one image block."""
-    ids = mx.array(blocks)
+    ids = mx.array(list(blocks))
     return (ids[:, None] == ids[None]) & (ids[:, None] >= 0)
 
 

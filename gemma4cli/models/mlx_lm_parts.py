@@ -12,6 +12,9 @@ import importlib
 import importlib.util
 import sys
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+__all__ = ["DecoderLayer", "KVCache", "ModelArgs", "RotatingKVCache"]
 
 _PACKAGE = "mlx_lm"
 
@@ -35,9 +38,13 @@ def _import_parts() -> tuple[ModuleType, ModuleType]:
     return text, cache
 
 
-_text, _cache = _import_parts()
+if TYPE_CHECKING:
+    from mlx_lm.models.cache import KVCache, RotatingKVCache
+    from mlx_lm.models.gemma4_text import DecoderLayer, ModelArgs
+else:
+    _text, _cache = _import_parts()
 
-ModelArgs = _text.ModelArgs
-DecoderLayer = _text.DecoderLayer
-KVCache = _cache.KVCache
-RotatingKVCache = _cache.RotatingKVCache
+    ModelArgs = _text.ModelArgs
+    DecoderLayer = _text.DecoderLayer
+    KVCache = _cache.KVCache
+    RotatingKVCache = _cache.RotatingKVCache
