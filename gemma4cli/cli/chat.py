@@ -196,6 +196,6 @@ def _converse(
     from .repl import Repl
     from .repl_input import Reader
 
-    repl = Repl.start(turn, log, Reader(history=history), device=device)
-    repl.waiting += [*media, *_recorded(mic, device)]
+    repl = Repl.start(turn, log, Reader(history=history), media, device=device)
+    repl.waiting += _recorded(mic, device)
     repl.converse()

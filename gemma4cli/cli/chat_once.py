@@ -14,7 +14,7 @@ from ..events import Event, Finished, PicturesDecoded
 from ..media.sources import settle
 from ..messages import Part, TextPart
 from ..options import GenerateOptions, MediaOptions
-from .chat_parts import in_card_order
+from .chat_parts import in_card_order, sources_of
 from .chat_render import AnswerRenderer, show_answer
 from .chat_sessions import ChatLog, chat_of, resumed_options
 from .pictures import pictures_for
@@ -51,7 +51,7 @@ class OneTurn:
             yield from _unseen(chat.load(messages))
             yield from self._kept(chat, chat.send(in_card_order(text, parts), options), options)
 
-        self._show(text, answer)
+        self._show(text, answer, parts)
 
     def answer_file(self, path: Path) -> None:
         """Answer the conversation in a file, behind what the log has."""
@@ -69,7 +69,8 @@ class OneTurn:
                 yield from chat.load(conversation.messages)
             yield from self._kept(chat, chat.reply(options), options)
 
-        self._show(str(path), answer)
+        parts = [part for message in conversation.messages for part in message.parts]
+        self._show(str(path), answer, parts)
 
     def _kept(
         self, chat: Chat, events: Iterator[Event], options: GenerateOptions
@@ -87,14 +88,19 @@ class OneTurn:
         add_budgets(result, self._budgets)
         return finished.text
 
-    def _show(self, given: str, answer: Callable[[LoadedModel, str], Iterator[Event]]) -> None:
-        run = self.run
+    def _show(
+        self,
+        given: str,
+        answer: Callable[[LoadedModel, str], Iterator[Event]],
+        parts: Sequence[Part],
+    ) -> None:
+        run, needed = self.run, sources_of(parts)
         # A person sees Markdown; whatever reads the answer elsewhere gets it as it is.
         if run.json or run.output is not None or not has_colour(sys.stdout):
-            run_each(run, [given], answer, self._finish if run.json else None)
+            run_each(run, [given], answer, self._finish if run.json else None, needed=needed)
             return
         pictures = pictures_for(run)
-        model = load_model(run)
+        model = load_model(run, needed)
         renderer = AnswerRenderer(
             sys.stdout, quiet=run.quiet, hide_thoughts=self.hide_thoughts, pictures=pictures
         )
@@ -104,10 +110,7 @@ class OneTurn:
 
 def question(prompt: str | None, media: Sequence[Part]) -> str:
     """The question: -p, and what a pipe brings unless a medium takes it."""
-    media_from_stdin = any(
-        not isinstance(part, TextPart) and part.source is not None and part.source.name == "-"
-        for part in media
-    )
+    media_from_stdin = any(source.name == "-" for source in sources_of(media))
     material = ""
     if not media_from_stdin and sys.stdin is not None and not is_terminal(sys.stdin):
         material = _piped_text()

@@ -38,6 +38,14 @@ def in_card_order(text: str, media: Sequence[Part]) -> tuple[Part, ...]:
     return (*seen, TextPart(text=text), *heard)
 
 
+def sources_of(parts: Sequence[Part]) -> list[Source]:
+    """Where the media among some parts come from."""
+    media = [part for part in parts if not isinstance(part, TextPart)]
+    clips = [part for part in media if isinstance(part, VideoPart)]
+    whole = [part.source for part in media if part.source is not None]
+    return [*whole, *(frame for clip in clips for frame in clip.frames)]
+
+
 def with_material(question: str, material: Sequence[str]) -> str:
     """A question and the texts that it is about, as -p and a pipe make one."""
     return "\n\n".join(text for text in (question, *material) if text)

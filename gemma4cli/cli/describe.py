@@ -103,7 +103,13 @@ def describe(
         add_budgets(result, budgets)
         return finished.text
 
-    run_each(run, [" ".join(images)], about_all, finish if run.json else None)
+    run_each(
+        run,
+        [" ".join(images)],
+        about_all,
+        finish if run.json else None,
+        needed=[source_of(name) for name in names if "://" not in name],
+    )
 
 
 def _images(arguments: Sequence[str]) -> list[str]:

@@ -21,6 +21,7 @@ from .chat_parts import (
     in_card_order,
     media_kind,
     path_of,
+    sources_of,
     with_material,
 )
 from .chat_render import AnswerRenderer, show_answer, unechoed
@@ -84,11 +85,22 @@ class Repl:
         }
 
     @classmethod
-    def start(cls, turn: OneTurn, log: ChatLog, reader: Reader, *, device: str | None) -> Repl:
-        """Load the model, and the conversation that ``log`` has. Raises Gemma4Error."""
+    def start(
+        cls,
+        turn: OneTurn,
+        log: ChatLog,
+        reader: Reader,
+        media: Sequence[Part],
+        *,
+        device: str | None,
+    ) -> Repl:
+        """Load the model, and the conversation that ``log`` has; ``media`` wait for a question.
+
+        Raises Gemma4Error.
+        """
         before = log.read()
         pictures = pictures_for(turn.run)
-        model = load_model(turn.run)
+        model = load_model(turn.run, sources_of(media))
         chat, messages = chat_of(model, before, system=turn.system, media=turn.media)
         repl = cls(
             chat,
@@ -101,6 +113,7 @@ class Repl:
             pictures=pictures,
         )
         repl.take_over(chat, messages)
+        repl.waiting += media
         return repl
 
     def converse(self) -> None:

@@ -12,6 +12,7 @@ import typer
 from .. import api
 from ..errors import Gemma4Error, LoadError, NoModelError
 from ..events import Event, Finished, TextDelta
+from ..media.sources import require
 from ..messages import Source
 from .downloads import fetch
 from .exit_codes import ExitCode, exit_code_of
@@ -43,8 +44,16 @@ def source_of(argument: str) -> Source:
     return Source(name="-") if argument == "-" else Source.of(argument)
 
 
-def load_model(run: RunOptions) -> LoadedModel:
-    """Load the model that the options, or else the settings, name."""
+def load_model(run: RunOptions, needed: Sequence[Source] = ()) -> LoadedModel:
+    """Load the model that the options, or else the settings, name.
+
+    Without the files that are ``needed`` there will be no answer: they are looked for first, since
+    loading a model takes its time, and fetching one more. With --json such a failure is a record
+    where the answers are, and not found here.
+    """
+    if not run.json:
+        for source in needed:
+            require(source)
     logging.basicConfig(
         level=logging.DEBUG if run.debug else logging.ERROR if run.quiet else logging.WARNING,
         format="%(message)s" if not run.debug else "%(name)s: %(message)s",
@@ -84,14 +93,16 @@ def run_each(
     finish: Finish | None = None,
     *,
     shaped: bool = False,
+    needed: Sequence[Source] = (),
 ) -> None:
     """Answer every input and write the results; exits with 5 if some of several failed.
 
     A single answer streams as it comes; of several, each is printed whole, behind its name. What
     an interrupt leaves is printed too, unless ``finish`` gives it a shape that needs the whole.
+    Nothing is loaded if a file that is ``needed`` for all answers is missing.
     """
     pictures = pictures_for(run)
-    model = load_model(run)
+    model = load_model(run, needed)
     several = len(inputs) > 1
     codes: list[ExitCode] = []
     with opened_output(run.output) as stream:

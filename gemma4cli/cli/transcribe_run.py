@@ -31,7 +31,7 @@ from .exit_codes import ExitCode, exit_code_of
 from .outputs import Input, Target, check_targets, inputs, target
 from .results import opened_output
 from .run_options import RunOptions
-from .runner import load_model
+from .runner import load_model, source_of
 from .state import state_folder
 from .terminal import say, say_error
 from .transcribe_progress import TranscribeProgress, clock
@@ -73,7 +73,7 @@ class TranscribeRun:
             given = self._missing(given, where)
         if not given:
             return
-        model = load_model(self.run)
+        model = load_model(self.run, () if several else [source_of(each.given) for each in given])
         with ExitStack() as stack:
             files = _Files(self, model, stack)
             recordings = [files.opened(each) for each in given]

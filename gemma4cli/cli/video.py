@@ -110,7 +110,7 @@ def video(
         events = api.stream_generate(model, asked, videos=[source], options=options, media=media)
         return events if folder is None else saving_frames(events, source, folder)
 
-    run_each(run, clips, answer)
+    run_each(run, clips, answer, needed=[source_of(clips[0])] if len(clips) == 1 else ())
 
 
 def _name_of(source: Source) -> str:

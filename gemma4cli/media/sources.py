@@ -85,6 +85,12 @@ def open_source(source: Source) -> BinaryIO:
     return stream
 
 
+def require(source: Source) -> None:
+    """Look whether a file is there, and read nothing. Raises MediaError as ``open_source`` does."""
+    if source.path is not None:
+        _mode(source, source.path)
+
+
 def _mode(source: Source, path: Path) -> int:
     """The file's mode bits, links followed."""
     try:

@@ -14,6 +14,7 @@ import pytest
 from cli_runs import Exchange, finished
 
 from gemma4cli import api
+from gemma4cli.cli import runner
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.events import Event, TextDelta
 from gemma4cli.messages import Part
@@ -54,7 +55,10 @@ def _shared_model(
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Exchange:
-    """Nothing reaches the model: messages are noted, opened never, and answered with "Done."."""
+    """Nothing reaches the model: messages are noted, and answered with "Done.".
+
+    The files that they name are not opened, and need not be there.
+    """
     exchange = Exchange(events=[TextDelta(text="Done."), finished("Done.")])
 
     def answer(self: Chat, content: tuple[Part, ...], options: GenerateOptions) -> Iterator[Event]:
@@ -68,6 +72,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Exchange:
             yield event
 
     monkeypatch.setattr(Chat, "send", answer)
+    monkeypatch.setattr(runner, "require", lambda source: None)
     return exchange
 
 

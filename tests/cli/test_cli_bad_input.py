@@ -88,6 +88,25 @@ def test_missing_file(command: str) -> None:
     assert_fails(tiny_g4(command, "nowhere/x"), 3, "g4: nowhere/x: no such file")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["describe", "none.png"],
+        ["describe", "--together", GOOD, "none.png"],
+        ["video", "none.png"],
+        ["transcribe", "none.png"],
+        ["chat", "-p", "Which color?", "--image", "none.png"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_missing_file_is_found_before_a_model(arguments: list[str]) -> None:
+    assert_fails(g4(*arguments, "-m", "no/model"), 3, "none.png: no such file")
+
+
+def test_several_files_of_which_some_are_missing_need_a_model() -> None:
+    assert_fails(g4("describe", "none.png", GOOD, "-m", "no/model"), 4, "no/model")
+
+
 def test_folder(tmp_path: Path) -> None:
     assert_fails(tiny_g4("video", tmp_path), 3, f"g4: {tmp_path}: is a folder")
 
@@ -208,9 +227,10 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", ["26b", "31b"])
 @pytest.mark.parametrize("arguments", [["transcribe"], ["chat", "-p", "What is said?", "--audio"]])
 def test_model_that_cannot_hear(size: str, arguments: list[str]) -> None:
-    """The file is missing too: what the model lacks is said before any file is opened."""
+    """The file is no sound either: what the model lacks is said before any file is opened."""
+    Path("no.wav").write_bytes(TEXT)
     model = PARITY / "checkpoints" / size
-    result = g4(*arguments, "nowhere.wav", "-m", model)
+    result = g4(*arguments, "no.wav", "-m", model)
     assert_fails(result, 4, f"{model} takes no audio", "Choose another model with -m")
 
 
