@@ -59,10 +59,10 @@ def lesson(rng: np.random.Generator) -> Lesson:
     small = choice(rng, _SMALL)
     kinds = [choice(rng, SHARES) for _ in range(4 * 70 // small)]
     whole = batch(rng, [choice(rng, _KINDS)], choice(rng, _LARGE))
-    shown = rng.random() < _WHOLE
+    uncut = rng.random() < _WHOLE
     return Lesson(
         small=batch(rng, kinds, small),
-        large=(whole,) if shown else tuple(window(rng, whole) for _ in range(_WINDOWS)),
+        large=(whole,) if uncut else tuple(window(rng, whole) for _ in range(_WINDOWS)),
     )
 
 
@@ -112,8 +112,8 @@ def train(work: Path, steps: int) -> None:
     finished = copy.deepcopy(tower)
     for stays in (heads, finished):
         stays.to(device()).requires_grad_(False)
+    take_windows(tower)
     for model in (tower, finished):
-        take_windows(model)
         compile_layers(model.encoder.layers)
     schedule = Schedule(steps=steps, peak=_PEAK, warmup=30, decay_from=0.0)
     loop = Loop(work / FOLDER, {"tower": tower}, schedule, weight_decay=0.0, save_every=100)
