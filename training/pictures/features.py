@@ -23,13 +23,12 @@ from ..architecture import vision_config
 from ..choosing import choice
 from ..clip_bounds import set_clip_bounds
 from ..device import compile_layers, device, half_precision
-from ..loop import STATE, trained
+from ..loop import trained
 from ..seeds import generator
 from .batches import patches, soft_grid
 from .description import Picture, from_json, to_json
 from .drawing import drawn
 from .labels import label_rows
-from .large_budgets import FOLDER as LARGE_BUDGETS
 from .scenes import VIDEO_SIZES, picture, still
 from .vision_tower import FOLDER as TOWER
 
@@ -69,8 +68,7 @@ class Shown:
 def finished_tower(work: Path) -> Gemma4VisionModel:
     """The trained tower as it is shipped: weights of bfloat16 precision, clip bounds set."""
     model = Gemma4VisionModel(vision_config())
-    last = LARGE_BUDGETS if (work / LARGE_BUDGETS / STATE).exists() else TOWER
-    model.load_state_dict(trained(work / last, "tower"))
+    model.load_state_dict(trained(work / TOWER, "tower"))
     model.to(device())
     with torch.no_grad():
         for parameter in model.parameters():
