@@ -18,58 +18,71 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from .amounts import RECIPE, TRIAL, Amounts
 from .cores import half_the_cores
+from .device import on_gpu, steps_of
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A module to run with WORK and these arguments, by one process or as many as share it.
-
-    ``small`` are arguments that make a trial of it.
-    """
+    """A module to run with WORK and these arguments, by as many processes as share it."""
 
     module: str
     arguments: tuple[str, ...] = ()
-    shared: bool = False
-    small: tuple[str, ...] = ()
+    processes: int = 1
 
-    def command(self, work: Path, *, trial: bool) -> list[str]:
-        count = f"{half_the_cores()}"
-        # Standalone, each of two stages side by side has a port of its own.
-        run = ["torch.distributed.run", "--standalone", "--nproc-per-node", count, "-m", "--"]
-        launcher = [*run, self.module] if self.shared else [self.module]
-        arguments = (*self.arguments, *(self.small if trial else ()))
-        return [sys.executable, "-u", "-m", *launcher, str(work), *arguments]
+    def command(self, work: Path) -> list[str]:
+        launcher = [self.module]
+        if self.processes > 1:
+            # Standalone, each of two stages side by side has a port of its own.
+            run = ["torch.distributed.run", "--standalone", "--nproc-per-node"]
+            launcher = [*run, f"{self.processes}", "-m", "--", self.module]
+        return [sys.executable, "-u", "-m", *launcher, str(work), *self.arguments]
 
 
 Chain = tuple[Stage, ...]
 
-_FEW_STEPS = ("--steps", "4")
-_FEW_CLIPS = ("--count", "500", "--asked", "500", "--unbroken", "500")
-TOKENIZER: Chain = (Stage("training.tokenizer"),)
-HEARING: Chain = (
-    Stage("training.speech.shards", small=_FEW_CLIPS),
-    Stage("training.speech.audio_tower", small=(*_FEW_STEPS, "--clips", "500")),
-    Stage("training.speech.audio_features", shared=True, small=_FEW_CLIPS),
-)
-SEEING: Chain = (
-    Stage("training.pictures.vision_tower", small=_FEW_STEPS),
-    Stage("training.pictures.features", shared=True, small=("--count", "200", "--stills", "200")),
-)
+_MOST_TOGETHER = 4
+"""Processes that share a step of 24 conversations."""
 
 
-def chains(folder: Path) -> tuple[tuple[Chain, ...], ...]:
-    """What can run side by side, in the order in which one needs the other."""
-    language: Chain = (
-        Stage("training.language.stage", small=_FEW_STEPS),
-        Stage("training.export", (str(folder / "tiny"),)),
-    )
-    twin: Chain = (
-        Stage("training.twin.digits", small=("--voices", "20")),
-        Stage("training.twin.train", small=_FEW_STEPS),
+def chains(folder: Path, amounts: Amounts) -> tuple[tuple[Chain, ...], ...]:
+    """What can run side by side, in the order in which one needs the other.
+
+    The twin learns beside the vision tower, which takes longest. The language model needs both
+    towers, and then has the machine for itself.
+    """
+    clips = _options(count=amounts.clips, asked=amounts.asked, unbroken=amounts.unbroken)
+    pictures = _options(count=amounts.pictures, stills=amounts.stills)
+    beside = half_the_cores()
+    together = 1 if on_gpu() else min(_MOST_TOGETHER, os.cpu_count() or 1)
+    hearing_and_twin: Chain = (
+        Stage("training.speech.shards", clips),
+        Stage(
+            "training.speech.audio_tower",
+            _options(steps=amounts.audio_tower, clips=amounts.clips),
+        ),
+        Stage("training.speech.audio_features", clips, beside),
+        Stage("training.twin.digits", _options(voices=amounts.voices)),
+        Stage("training.twin.train", _options(steps=steps_of(amounts.twin))),
         Stage("training.twin.export", (str(folder / "tiny-unified"),)),
     )
-    return ((TOKENIZER,), (HEARING, SEEING), (language, twin))
+    seeing: Chain = (
+        Stage(
+            "training.pictures.vision_tower",
+            (*_options(steps=steps_of(amounts.vision_tower)), "--held-out-every", "0"),
+        ),
+        Stage("training.pictures.features", pictures, beside),
+    )
+    language: Chain = (
+        Stage("training.language.stage", _options(steps=steps_of(amounts.language)), together),
+        Stage("training.export", (str(folder / "tiny"),)),
+    )
+    return (((Stage("training.tokenizer"),),), (hearing_and_twin, seeing), (language,))
+
+
+def _options(**counts: int) -> tuple[str, ...]:
+    return tuple(text for name, count in counts.items() for text in (f"--{name}", f"{count}"))
 
 
 def environment() -> dict[str, str]:
@@ -83,7 +96,7 @@ def environment() -> dict[str, str]:
     return variables
 
 
-def run(chain: Sequence[Stage], work: Path, *, trial: bool) -> None:
+def run(chain: Sequence[Stage], work: Path) -> None:
     """The stages of a chain; each writes its log to WORK/logs. Raises CalledProcessError."""
     logs = work / "logs"
     logs.mkdir(parents=True, exist_ok=True)
@@ -91,7 +104,7 @@ def run(chain: Sequence[Stage], work: Path, *, trial: bool) -> None:
         print(f"{stage.module} ...", flush=True)
         with (logs / f"{stage.module}.txt").open("a") as log:
             subprocess.run(
-                stage.command(work, trial=trial),
+                stage.command(work),
                 env=environment(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -104,18 +117,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path, help="folder for data, states and logs (20 GB)")
     parser.add_argument("folder", type=Path, help="folder for the finished checkpoints")
-    parser.add_argument(
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument(
         "--trial",
         action="store_true",
         help="a few steps of every stage, to see in minutes that all of them run",
     )
+    length.add_argument(
+        "--times",
+        type=float,
+        default=1.0,
+        help="make so many times as much of everything, and practise as much longer",
+    )
     arguments = parser.parse_args()
-    for side_by_side in chains(arguments.folder):
+    if arguments.times <= 0:
+        parser.error("--times has to be more than 0")
+    amounts = TRIAL if arguments.trial else RECIPE.times(arguments.times)
+    for side_by_side in chains(arguments.folder, amounts):
         with ThreadPoolExecutor(len(side_by_side)) as pool:
-            running = [
-                pool.submit(run, chain, arguments.work, trial=arguments.trial)
-                for chain in side_by_side
-            ]
+            running = [pool.submit(run, chain, arguments.work) for chain in side_by_side]
             for done in running:
                 done.result()
 

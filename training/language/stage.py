@@ -1,6 +1,6 @@
 """The stage that trains the language model and the projectors on the frozen towers' output.
 
-python -m training.language.stage WORK --steps 10000
+python -m training.language.stage WORK
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from gemma4cli.processing.tokenizer import Tokenizer
 from .. import processes
 from .. import tokenizer as tokenizers
 from ..ahead import ahead
+from ..amounts import RECIPE
 from ..architecture import tiny_config
 from ..device import at_once, compile_layers, device, half_precision, placed, steps_of
 from ..loop import Loop, Numbers, Schedule
@@ -180,7 +181,7 @@ class _Means:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--steps", type=int, default=steps_of(10_000))
+    parser.add_argument("--steps", type=int, default=steps_of(RECIPE.language))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
         "--speech-only",

@@ -1,6 +1,6 @@
 """Soft tokens of the trained vision tower, kept so that the language model can learn from them.
 
-python -m training.pictures.features WORK --count 30000 --stills 6000
+python -m training.pictures.features WORK
 torchrun --nproc-per-node 2 -m training.pictures.features WORK
 """
 
@@ -19,6 +19,7 @@ import torch
 from transformers.models.gemma4.modeling_gemma4 import Gemma4VisionModel
 
 from .. import processes
+from ..amounts import RECIPE
 from ..architecture import vision_config
 from ..choosing import choice
 from ..clip_bounds import set_clip_bounds
@@ -185,8 +186,8 @@ def is_done(folder: Path, number: int) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--count", type=int, default=30_000)
-    parser.add_argument("--stills", type=int, default=6_000)
+    parser.add_argument("--count", type=int, default=RECIPE.pictures)
+    parser.add_argument("--stills", type=int, default=RECIPE.stills)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model = finished_tower(arguments.work)

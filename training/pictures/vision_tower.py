@@ -1,7 +1,7 @@
 """The stage that trains the vision tower alone, by what every soft token should know.
 
-python -m training.pictures.vision_tower WORK --steps 14000
-torchrun --nproc-per-node 2 -m training.pictures.vision_tower WORK --steps 14000
+python -m training.pictures.vision_tower WORK
+torchrun --nproc-per-node 2 -m training.pictures.vision_tower WORK
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from transformers.models.gemma4.modeling_gemma4 import Gemma4VisionModel
 
 from .. import processes
 from ..ahead import ahead
+from ..amounts import RECIPE
 from ..architecture import vision_config
 from ..choosing import choice
 from ..device import at_once, compile_layers, half_precision, placed, steps_of
@@ -201,7 +202,7 @@ def whole_pictures(guesses: Mapping[str, torch.Tensor], given: Batch, pictures: 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--steps", type=int, default=steps_of(14_000))
+    parser.add_argument("--steps", type=int, default=steps_of(RECIPE.vision_tower))
     parser.add_argument(
         "--held-out-every", type=int, default=400, help="steps between reports; 0 for none"
     )

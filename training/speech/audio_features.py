@@ -157,7 +157,7 @@ def load(work: Path) -> list[Heard]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Keep what the audio tower makes of the clips.")
     parser.add_argument("work", type=Path, help="folder for working data")
-    add_counts(parser, 40_000)
+    add_counts(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     work: Path = arguments.work

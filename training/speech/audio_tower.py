@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.models.gemma4.modeling_gemma4 import Gemma4AudioModel, Gemma4ClippableLinear
 
+from training.amounts import CLIPS_PER_SHARD, RECIPE
 from training.architecture import audio_config
 from training.device import half_precision, placed
 from training.loop import Loop, Schedule, trained
@@ -31,7 +32,7 @@ from training.words.sentence import word_alphabet
 from .batches import Batch, TrainingBatches, by_length, collated, masked_in_places
 from .channels_last import use_channels_last
 from .initial_audio import initialise_audio_tower
-from .shards import CLIPS_PER_SHARD, HELD_OUT_COUNTS, StoredClip, read_shard
+from .shards import HELD_OUT_COUNTS, StoredClip, read_shard
 from .targets import BLANK, PHONEMES
 
 FOLDER = "audio_tower"
@@ -226,8 +227,8 @@ def train(
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the audio tower.")
     parser.add_argument("work", type=Path, help="folder for working data")
-    parser.add_argument("--steps", type=int, default=7500)
-    parser.add_argument("--clips", type=int, default=60_000, help="clips of the training set")
+    parser.add_argument("--steps", type=int, default=RECIPE.audio_tower)
+    parser.add_argument("--clips", type=int, default=RECIPE.clips, help="clips of the training set")
     parser.add_argument("--start", type=Path, help="a checkpoint whose tower learns on")
     parser.add_argument("--heads", type=Path, help="that tower's heads, by training.kept_heads")
     arguments = parser.parse_args()

@@ -25,11 +25,11 @@ import numpy.typing as npt
 from gemma4cli.processing.audio import log_mel
 from gemma4cli.processing.config import MelConfig, ProcessorConfig
 
+from ..amounts import CLIPS_PER_SHARD, RECIPE
 from ..cores import half_the_cores
 from .clips import ASKED, TRAIN, UNBROKEN, Clip, clip
 from .targets import phoneme_ids, word_ids
 
-CLIPS_PER_SHARD = 500
 HELD_OUT_COUNTS = {
     "unseen": 400,
     "noisy": 200,
@@ -149,11 +149,13 @@ def _make(work: Path, job: tuple[str, int, int]) -> None:
     sys.stdout.flush()
 
 
-def add_counts(parser: argparse.ArgumentParser, count: int) -> None:
+def add_counts(parser: argparse.ArgumentParser) -> None:
     """Options for how many clips of each set there are to learn from."""
-    parser.add_argument("--count", type=int, default=count, help="clips of the training set")
-    parser.add_argument("--asked", type=int, default=6_000, help="questions about pictures")
-    parser.add_argument("--unbroken", type=int, default=12_000, help="of one voice without a pause")
+    parser.add_argument("--count", type=int, default=RECIPE.clips, help="clips of the training set")
+    parser.add_argument("--asked", type=int, default=RECIPE.asked, help="questions about pictures")
+    parser.add_argument(
+        "--unbroken", type=int, default=RECIPE.unbroken, help="of one voice without a pause"
+    )
 
 
 def learnt_from(arguments: argparse.Namespace) -> list[tuple[str, int]]:
@@ -169,7 +171,7 @@ def learnt_from(arguments: argparse.Namespace) -> list[tuple[str, int]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make the clips that the audio tower hears.")
     parser.add_argument("work", type=Path, help="folder for working data")
-    add_counts(parser, 60_000)
+    add_counts(parser)
     parser.add_argument("--jobs", type=int, default=half_the_cores(), help="files made at once")
     arguments = parser.parse_args()
     held_out = [(name, 0, count) for name, count in HELD_OUT_COUNTS.items()]

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from gemma4cli.decoded import SAMPLE_RATE
 
+from ..amounts import RECIPE
 from ..choosing import one
 from ..pictures.labels import IGNORED
 from ..seeds import generator
@@ -162,7 +163,7 @@ def _file(folder: Path, *, held_out: bool) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--voices", type=int, default=800)
+    parser.add_argument("--voices", type=int, default=RECIPE.voices)
     arguments = parser.parse_args()
     save(record(arguments.voices, held_out=False), arguments.work, held_out=False)
     save(record(arguments.voices // 10, held_out=True), arguments.work, held_out=True)

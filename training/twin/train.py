@@ -1,7 +1,7 @@
 """The stage that trains the twin, all of it at once.
 
 python -m training.twin.digits WORK
-torchrun --nproc-per-node 2 -m training.twin.train WORK --steps 5000
+torchrun --nproc-per-node 2 -m training.twin.train WORK
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from gemma4cli.processing.tokenizer import Tokenizer
 from .. import processes
 from .. import tokenizer as tokenizers
 from ..ahead import ahead
+from ..amounts import RECIPE
 from ..device import at_once, compile_layers, half_precision, placed, steps_of
 from ..head import Head
 from ..loop import Loop, Numbers, Schedule
@@ -208,7 +209,7 @@ def train(folder: Path, steps: int, start: Path | None = None) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--steps", type=int, default=steps_of(5000))
+    parser.add_argument("--steps", type=int, default=steps_of(RECIPE.twin))
     parser.add_argument("--start", type=Path, help="a checkpoint that learns on")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
