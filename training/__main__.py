@@ -50,12 +50,12 @@ def chains(folder: Path, amounts: Amounts) -> tuple[tuple[Chain, ...], ...]:
     """What can run side by side, in the order in which one needs the other.
 
     The twin learns beside the vision tower, which takes longest. The language model needs both
-    towers, and then has the machine for itself.
+    towers, and has the machine for itself.
     """
     clips = _options(count=amounts.clips, asked=amounts.asked, unbroken=amounts.unbroken)
     pictures = _options(count=amounts.pictures, stills=amounts.stills)
-    beside = half_the_cores()
-    together = 1 if on_gpu() else min(_MOST_TOGETHER, os.cpu_count() or 1)
+    beside, cores = half_the_cores(), os.cpu_count() or 1
+    together = 1 if on_gpu() else min(_MOST_TOGETHER, cores)
     hearing_and_twin: Chain = (
         Stage("training.speech.shards", clips),
         Stage(
@@ -72,9 +72,9 @@ def chains(folder: Path, amounts: Amounts) -> tuple[tuple[Chain, ...], ...]:
             "training.pictures.vision_tower",
             (*_options(steps=steps_of(amounts.vision_tower)), "--held-out-every", "0"),
         ),
-        Stage("training.pictures.features", pictures, beside),
     )
     language: Chain = (
+        Stage("training.pictures.features", pictures, cores),
         Stage("training.language.stage", _options(steps=steps_of(amounts.language)), together),
         Stage("training.export", (str(folder / "tiny"),)),
     )

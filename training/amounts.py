@@ -55,9 +55,9 @@ RECIPE = Amounts(
     stills=2_000,
     language=3_500,
     voices=400,
-    twin=1_500,
+    twin=2_500,
 )
-"""What two cores do in about four hours."""
+"""What two cores do in about three hours."""
 
 TRIAL = Amounts(
     clips=CLIPS_PER_SHARD,

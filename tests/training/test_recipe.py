@@ -33,9 +33,13 @@ def test_every_stage_is_there_and_follows_what_it_needs(amounts: Amounts) -> Non
     ]
     assert all(find_spec(module) for chain in order for module in chain)
     assert order[0] == ["training.tokenizer"]
-    assert order[-1] == ["training.language.stage", "training.export"]
-    before = [module for chain in order[1:-1] for module in chain]
-    assert {"training.speech.audio_features", "training.pictures.features"} <= set(before)
+    assert order[-1] == [
+        "training.pictures.features",
+        "training.language.stage",
+        "training.export",
+    ]
+    towers = [module for chain in order[1:-1] for module in chain]
+    assert {"training.speech.audio_features", "training.pictures.vision_tower"} <= set(towers)
 
 
 def test_all_who_read_the_clips_are_told_the_same_number() -> None:
