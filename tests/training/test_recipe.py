@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("torch", reason="needs the extra `train`")
+
 from training import __main__ as recipe
 from training.amounts import CLIPS_PER_SHARD, RECIPE, TRIAL, Amounts
 
