@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from .special_tokens import ID_OF
 from .tokenizer import CHECKPOINT_FILE
@@ -32,7 +32,8 @@ def write(
     """Write every file of a checkpoint; ``weights`` are stored in bfloat16."""
     folder.mkdir(parents=True, exist_ok=True)
     half = {name: value.to(torch.bfloat16).contiguous() for name, value in weights.items()}
-    save_file(half, folder / "model.safetensors", metadata={"format": "pt"})
+    # Not save_file: what that writes can be read by nobody else.
+    (folder / "model.safetensors").write_bytes(save(half, metadata={"format": "pt"}))
     for name, content in (
         ("config.json", config),
         ("processor_config.json", processor),

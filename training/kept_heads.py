@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from .loop import trained
 from .pictures import vision_tower
@@ -29,7 +29,7 @@ def keep(work: Path, file: Path) -> None:
         for module in modules
         for name, value in trained(work / folder, module).items()
     }
-    save_file(kept, file)
+    file.write_bytes(save(kept))
 
 
 def main() -> None:

@@ -222,6 +222,8 @@ def test_two_steps_make_a_checkpoint_that_g4_runs(
     train.train(tmp_path, steps=2)
     folder, copy = tmp_path / "exported", tmp_path / "causal"
     export(tmp_path, folder)
+    # Who may read the config may read the weights.
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
     copy.mkdir()
     causal_copy(folder, copy)
     loaded, causal = gemma4cli.load(str(folder)), gemma4cli.load(str(copy))
