@@ -57,7 +57,7 @@ RECIPE = Amounts(
     voices=400,
     twin=2_500,
 )
-"""What two cores do in about three hours."""
+"""What two cores do in three to four hours."""
 
 TRIAL = Amounts(
     clips=CLIPS_PER_SHARD,
