@@ -115,7 +115,7 @@ def run(chain: Sequence[Stage], work: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("work", type=Path, help="folder for data, states and logs (20 GB)")
+    parser.add_argument("work", type=Path, help="folder for data, states and logs (6 GB)")
     parser.add_argument("folder", type=Path, help="folder for the finished checkpoints")
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
