@@ -1,1 +1,0 @@
-"""How the built-in models are made: data, tokenizer, staged training, export, evaluation."""

@@ -1,1 +1,0 @@
-"""Drawn pictures of shapes and lettering: scenes, captions, questions, labels, the vision tower."""

@@ -1,1 +1,0 @@
-"""Spoken clips and the audio tower that learns to hear them."""

@@ -1,1 +1,0 @@
-"""What is said: English and German sentences, and English ones about pictures."""
