@@ -4,14 +4,15 @@
     python benchmarks/transcribe.py batches -m tiny     # speed against real time, by batch
     python benchmarks/transcribe.py memory -m tiny      # peak memory by duration
 
-Speech is made by espeak-ng, of sentences and voices that the built-in model was not trained on: the
-rates say something about that model only. A table for people, and as the last line of stdout one
-JSON document.
+Recordings are joined from the sentences of fixtures/held_out, which the built-in model was not
+trained on: the rates say something about that model only. A table for people, and as the last line
+of stdout one JSON document.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import resource
 import statistics
@@ -33,20 +34,13 @@ import gemma4cli
 from gemma4cli.decoded import SAMPLE_RATE
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.transcript import RecordingFinished
-from training.seeds import generator
-from training.speech.espeak import espeak
-from training.speech.noise import leveled, mixed, noise
-from training.speech.voices import Voice, voice
-from training.words.sentence import Sentence, is_held_out, sentence
 
+HELD_OUT = Path(__file__).parents[1] / "fixtures" / "held_out"
 FORMATS = ("flac", "mp3", "opus", "m4a", "mp4")
 _KIND_SECONDS = 600.0
 _FORMAT_SECONDS = 600.0
 _UNBROKEN = ((300.0, 0), (200.0, 300), (400.0, 500))
 """Seconds, and the number of the first sentence."""
-_ONE_VOICE = 40
-"""Recordings of a voice each that says so many sentences without a pause."""
-_SENTENCES_IN_ONE_GO = 25
 _AUDIBLE = 0.01
 _REST_SECONDS = 0.3
 
@@ -55,32 +49,55 @@ Samples = np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class Spoken:
-    """A sentence that was held out, by a voice that was."""
+    """A recorded sentence and its words."""
 
     samples: Samples
     written: str
 
 
 @cache
+def sentences() -> tuple[Spoken, ...]:
+    """The held-out sentences, without the silence around them."""
+    cases = json.loads((HELD_OUT / "tiny.json").read_bytes())
+    return tuple(
+        Spoken(audible(read(HELD_OUT / case["audio"][0])), case["answer"])
+        for case in cases
+        if case["row"] == "speech: unseen sentences"
+    )
+
+
 def spoken(number: int) -> Spoken:
-    rng = generator("benchmark", "sentence", number)
-    said = held_out_sentence(rng)
-    who = voice(rng, "en", held_out=True)
-    return Spoken(audible(said.spoken, who, float(rng.uniform(3, 15))), said.written)
+    return sentences()[number % len(sentences())]
 
 
-def held_out_sentence(rng: np.random.Generator) -> Sentence:
-    said = sentence(rng, "en")
-    while not is_held_out(said):
-        said = sentence(rng, "en")
-    return said
+def read(path: Path) -> Samples:
+    with wave.open(str(path)) as file:
+        data = file.readframes(file.getnframes())
+    return np.frombuffer(data, "<i2").astype(np.float32) / 32768
 
 
-def audible(words: Sequence[str], who: Voice, decibels: float) -> Samples:
-    """The words without the silence around them, their peak so far below full scale."""
-    samples = leveled(espeak().samples(" ".join(words), who), decibels)
+def audible(samples: Samples) -> Samples:
     loud = np.flatnonzero(np.abs(samples) > _AUDIBLE * np.abs(samples).max())
     return samples[loud[0] : loud[-1] + 1]
+
+
+def generator(*key: object) -> np.random.Generator:
+    """Repeatable random numbers, of their own for each key."""
+    digest = hashlib.sha256(repr(key).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "little"))
+
+
+def noise(rng: np.random.Generator, count: int) -> Samples:
+    """Pink noise with a deviation of 1."""
+    spectrum = np.fft.rfft(rng.standard_normal(count))
+    spectrum /= np.sqrt(np.maximum(1, np.arange(len(spectrum))))
+    samples = np.fft.irfft(spectrum, count)
+    return (samples / samples.std()).astype(np.float32)
+
+
+def mixed(speech: Samples, added: Samples, decibels: float) -> Samples:
+    """Speech with noise so far below it."""
+    return speech + added * speech.std() * 10 ** (-decibels / 20)
 
 
 def with_rests(samples: Samples) -> Samples:
@@ -95,7 +112,7 @@ def pause(rng: np.random.Generator, kind: str, seconds: float) -> Samples:
     if kind == "silence":
         return np.zeros(count, np.float32)
     if kind == "noise":
-        return (0.01 * noise(rng, "pink", count)).astype(np.float32)
+        return (0.01 * noise(rng, count)).astype(np.float32)
     beat = SAMPLE_RATE // 4
     pitches = 220.0 * 2 ** (rng.integers(0, 18, 1 + count // beat) / 12)
     phase = np.cumsum(np.repeat(pitches, beat)[:count]) * 2 * np.pi / SAMPLE_RATE
@@ -119,7 +136,7 @@ def joined(seconds: float, kind: str, first: int = 0) -> tuple[Samples, list[Spo
         length = spans[-1].stop + (0 if kind == "unbroken" else len(parts[-1]))
     whole = np.concatenate(parts)
     if kind == "noisy":
-        whole = mixed(whole, noise(rng, "pink", len(whole)), 15.0)
+        whole = mixed(whole, noise(rng, len(whole)), 15.0)
     whole = np.clip(whole, -1, 1)
     if kind == "noisy":
         # Heard one by one without the noise, they would make its cost one of joining.
@@ -127,16 +144,6 @@ def joined(seconds: float, kind: str, first: int = 0) -> tuple[Samples, list[Spo
             replace(each, samples=whole[span]) for each, span in zip(sentences, spans, strict=True)
         ]
     return whole, sentences
-
-
-def in_one_go(number: int) -> tuple[Samples, list[Spoken]]:
-    """What one voice says without a pause, and its sentences as the same voice says them alone."""
-    rng = generator("benchmark", "in one go", number)
-    who = voice(rng, "en", held_out=True)
-    said = [held_out_sentence(rng) for _ in range(_SENTENCES_IN_ONE_GO)]
-    decibels = float(rng.uniform(3, 15))
-    whole = audible([word for each in said for word in each.spoken], who, decibels)
-    return whole, [Spoken(audible(each.spoken, who, decibels), each.written) for each in said]
 
 
 def write(path: Path, samples: Samples) -> Path:
@@ -191,7 +198,6 @@ def cases(seconds: Sequence[float]) -> Iterator[Case]:
         yield Case("silence", suffix, [joined(_FORMAT_SECONDS, "silence")])
     unbroken = [joined(length, "unbroken", first) for length, first in _UNBROKEN]
     yield Case("unbroken, another voice each time", "wav", unbroken)
-    yield Case("unbroken, one voice", "wav", [in_one_go(number) for number in range(_ONE_VOICE)])
 
 
 def joints(model: LoadedModel, folder: Path, seconds: Sequence[float]) -> list[dict[str, object]]:

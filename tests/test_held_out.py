@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from answered import FIXTURES, Answered, Asked, answered
 from quantised_checkpoints import Kind, quantise_checkpoint
+from support.answered import FIXTURES, Answered, Asked, answered
 
 import gemma4cli
 from gemma4cli.options import LoadOptions
@@ -37,6 +37,7 @@ QUANTISED_FLOORS: Mapping[tuple[str, int], float] = {
     ("tiny-unified", 4): 0.9,
 }
 """The same as a mean over all parts, for every other case, by bits."""
+MODELS = {"tiny": "tiny", "tiny-unified": str(FIXTURES / "tiny-unified")}
 CASES = {name: answered(FIXTURES / "held_out" / f"{name}.json") for name in FLOORS}
 QUICK = {
     name: [each for each in cases if each.case.budget is None] for name, cases in CASES.items()
@@ -47,6 +48,7 @@ LARGE = {
 }
 """Some of the budgets that take seconds each on a CPU; the largest take a minute."""
 
+pytestmark = pytest.mark.toy
 AskedOf = Callable[[str], Asked]
 
 
@@ -54,7 +56,7 @@ AskedOf = Callable[[str], Asked]
 def asked_of() -> AskedOf:
     @cache
     def asked(name: str) -> Asked:
-        return Asked(gemma4cli.load(name, options=LoadOptions(dtype="float32")))
+        return Asked(gemma4cli.load(MODELS[name], options=LoadOptions(dtype="float32")))
 
     return asked
 
@@ -78,6 +80,6 @@ def test_as_much_is_right_as_documented(asked_of: AskedOf, name: str) -> None:
 @pytest.mark.parametrize(("name", "bits"), QUANTISED_FLOORS)
 def test_few_bits_cost_as_much_as_documented(name: str, bits: int, tmp_path: Path) -> None:
     kind = Kind(mode="affine", bits=bits, group=32)
-    small, *_ = quantise_checkpoint(gemma4cli.load(name), tmp_path, lambda path: kind, kind)
+    small, *_ = quantise_checkpoint(gemma4cli.load(MODELS[name]), tmp_path, lambda path: kind, kind)
     shares = Asked(small).right_shares(QUICK[name][::2])
     assert sum(shares.values()) / len(shares) >= QUANTISED_FLOORS[name, bits]

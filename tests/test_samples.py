@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from answered import FIXTURES, Answered, answered
+from support.answered import FIXTURES, Answered, answered
+from support.cases import answer_of
 
 import gemma4cli
 from gemma4cli.engine.model import LoadedModel
-from training.evaluation.cases import answer_of
 
 SAMPLES = FIXTURES / "samples"
+pytestmark = pytest.mark.toy
 NOT_MEDIA = (".json", ".md")
 CASES = answered(SAMPLES / "tiny.json")
 

@@ -6,18 +6,23 @@ takes mean and contrast out: a hue is left, and of white, gray and black nothing
 
 from __future__ import annotations
 
+import io
+import json
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
-from answered import FIXTURES, answered
+from PIL import Image
+from support.answered import FIXTURES, answered
+from support.cases import answer_of
 
 import gemma4cli
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.prompts import DESCRIBE_IMAGE
-from training.evaluation.cases import answer_of
-from training.evaluation.files import png
-from training.twin.battery import causal_copy
 
+pytestmark = pytest.mark.toy
+FOLDER = FIXTURES / "tiny-unified"
 COLORS = {
     "red": (220, 30, 30),
     "green": (30, 180, 40),
@@ -30,15 +35,31 @@ SIZES = [(384, 384), (300, 400), (1000, 500)]
 
 @pytest.fixture(scope="module")
 def unified() -> LoadedModel:
-    return gemma4cli.load("tiny-unified")
+    return gemma4cli.load(str(FOLDER))
 
 
 @pytest.fixture(scope="module")
 def causal(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     """The same weights; tokens of an image do not see those behind them."""
     folder = tmp_path_factory.mktemp("causal")
-    causal_copy(gemma4cli.model_path("tiny-unified"), folder)
+    causal_copy(FOLDER, folder)
     return gemma4cli.load(str(folder))
+
+
+def causal_copy(folder: Path, to: Path) -> None:
+    """A copy of a checkpoint whose image tokens do not see later ones of their image."""
+    for file in folder.iterdir():
+        if file.name != "config.json":
+            (to / file.name).symlink_to(file.resolve())
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["use_bidirectional_attention"] = None
+    (to / "config.json").write_text(json.dumps(config))
+
+
+def png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
 
 
 def plain(color: tuple[int, int, int], size: tuple[int, int] = (384, 384)) -> npt.NDArray[np.uint8]:

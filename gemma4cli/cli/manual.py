@@ -20,7 +20,7 @@ _INTRODUCTION = (
     "talks. The answer, and nothing else, goes to standard output; progress, thoughts and notices "
     "go to standard error. A file named - is standard input. Nothing is downloaded unasked.",
     "The model is a folder, a repository of the Hugging Face hub that is in the local cache, or an "
-    "alias (tiny and tiny-unified, which are built in, e2b, e4b, 12b, 26b, 31b, e2b:8bit and the "
+    "alias (tiny, which is built in, e2b, e4b, 12b, 26b, 31b, e2b:8bit and the "
     "like). Where none is named, it is the largest Gemma 4 in the cache that fits the memory.",
 )
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-_INSIDE = Path(__file__).parent.parent / "builtin"
-BUILTIN = {name: _INSIDE / name for name in ("tiny", "tiny-unified")}
+BUILTIN = {"tiny": Path(__file__).parent.parent / "builtin" / "tiny"}
 """Models that ship inside the package."""
 
 

@@ -156,7 +156,7 @@ def test_conversation_with_a_missing_image() -> None:
     ("name", "parts"),
     [
         ("tinny", ["'tinny' not found", "did you mean tiny?"]),
-        ("nonsense", ["'nonsense' not found", "tiny, tiny-unified, e2b, e4b, 12b, 26b, 31b"]),
+        ("nonsense", ["'nonsense' not found", "tiny, e2b, e4b, 12b, 26b, 31b"]),
         ("e2b", ["g4 models pull e2b"]),
         ("e4b:8bit", ["g4 models pull e4b:8bit"]),
         ("e2b:9bit", ["e2b comes as 4bit, "]),

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gemma4cli.engine.model import LoadedModel
-from training.evaluation.cases import Case, Row, answer_of
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
+from .cases import Case, Row, answer_of
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 
 @dataclass(frozen=True, eq=False)

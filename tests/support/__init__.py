@@ -1,0 +1,1 @@
+"""What several tests share: scoring, checkpoints, servers, goldens."""
