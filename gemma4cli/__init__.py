@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ._version import __version__
+
 if TYPE_CHECKING:
     from .api import (
         generate,
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from .options import GenerateOptions, LoadOptions, MediaOptions, TranscribeOptions
     from .session import Chat
     from .transcript import Segment
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Chat": "session",

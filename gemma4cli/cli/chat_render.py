@@ -17,7 +17,7 @@ from .render import Renderer
 from .terminal import has_colour, printable
 
 if TYPE_CHECKING:
-    from .markdown import MarkdownStream
+    from ..markdown.stream import MarkdownStream
     from .pictures import Pictures
 
 _FALLBACK = (80, 24)
@@ -34,7 +34,7 @@ def size_of(stream: TextIO) -> tuple[int, int]:
 
 def markdown_for(stream: TextIO) -> MarkdownStream:
     """Markdown in the width of the terminal that ``stream`` goes to."""
-    from .markdown import MarkdownStream, Size
+    from ..markdown.stream import MarkdownStream, Size
 
     def size() -> Size:
         columns, rows = size_of(stream)

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-from .. import __version__
+from .._version import __version__
 from .exit_codes import ExitCode
 from .run_options import SHARED
 from .settings import value_type

@@ -10,7 +10,7 @@ import typer
 from ..errors import OptionError
 from ..languages import language_name
 from ..options import TranscribeOptions
-from .cues import CueStyle
+from ..subtitles.cues import CueStyle
 from .run_options import RunOptions, runs_a_model
 from .terminal import printable, say
 from .transcribe_run import TranscribeRun

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TextIO
 
 from ..errors import Gemma4Error
+from ..subtitles.cues import CueStyle
+from ..subtitles.formats import FORMATS, Transcript
+from ..subtitles.line_breaks import joined
 from ..transcript import RecordingFinished, Segment
-from .breaks import joined
-from .cues import CueStyle
 from .outputs import Input, Target
 from .results import cost, failure, opened_output, write_json
 from .terminal import printable
-from .writers import FORMATS, Transcript
 
 Shown = Literal["translation", "original"]
 

@@ -11,7 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from .. import __version__, api
+from .. import api
+from .._version import __version__
 from ..engine.machine import device, fast_blas, model_memory
 from ..errors import BackendMissingError, MicrophoneError
 from .findings import Finding

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import __version__
+from .._version import __version__
 from ..decoded import SAMPLE_RATE
 from ..errors import MediaError
 from ..media.audio import Samples, audio_seconds, iter_audio

@@ -255,7 +255,7 @@ def test_lines_of_subtitles_are_as_wide_as_asked(long: Path) -> None:
 def test_output_is_written_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gemma4cli.cli import writers
+    from gemma4cli.subtitles import formats as writers
 
     def fails(transcript: writers.Transcript) -> str:
         raise KeyboardInterrupt

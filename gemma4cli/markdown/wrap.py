@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from rich.cells import cell_len
 
-from .markdown_inline import Span
+from .inline import Span
 
 _SGR = re.compile(r"\x1b\[[0-9;]*m")
 _PIECES = re.compile(r"\s+|\S")

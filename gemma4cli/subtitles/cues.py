@@ -12,7 +12,7 @@ from math import inf
 
 from ..errors import OptionError
 from ..transcript import Segment
-from .breaks import Break, Unit, units
+from .line_breaks import Break, Unit, units
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

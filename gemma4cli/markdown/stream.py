@@ -16,10 +16,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .markdown_code import CodeColours
-from .markdown_inline import BOLD, CODE, DIM, UNDERLINE, Inline
-from .markdown_lines import Words, shown_width, styled
-from .markdown_table import is_delimiter, table_lines
+from .code import CodeColours
+from .inline import BOLD, CODE, DIM, UNDERLINE, Inline
+from .table import is_delimiter, table_lines
+from .wrap import Words, shown_width, styled
 
 _QUOTES = re.compile(r"(?: {0,3}> ?)*")
 _RULE = re.compile(r"(?:-[ \t]*){3,}|(?:\*[ \t]*){3,}|(?:_[ \t]*){3,}")

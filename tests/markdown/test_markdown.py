@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from gemma4cli.cli.markdown import MarkdownStream, Size
-from gemma4cli.cli.markdown_inline import LONGEST, spans_of
+from gemma4cli.markdown.inline import LONGEST, spans_of
+from gemma4cli.markdown.stream import MarkdownStream, Size
 
 pyte = pytest.importorskip("pyte")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from .markdown_inline import BOLD, DIM, Span, spans_of
-from .markdown_lines import Words, shown_width, styled
+from .inline import BOLD, DIM, Span, spans_of
+from .wrap import Words, shown_width, styled
 
 _DELIMITER = re.compile(r"\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?")
 _NARROWEST = 3

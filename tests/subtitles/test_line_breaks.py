@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from gemma4cli.cli.breaks import Break, columns, joined, units
+from gemma4cli.subtitles.line_breaks import Break, columns, joined, units
 
 SENTENCE, CLAUSE, WORD, INSIDE = Break
 

@@ -8,8 +8,8 @@ import random
 
 import pytest
 
-from gemma4cli.cli.cues import CueStyle, shape
-from gemma4cli.cli.writers import (
+from gemma4cli.subtitles.cues import CueStyle, shape
+from gemma4cli.subtitles.formats import (
     FORMATS,
     Transcript,
     write_json,

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..transcript import Segment
-from .breaks import joined
 from .cues import CueStyle, shape
+from .line_breaks import joined
 
 _NOTE = "NOTE Times are those of pieces of speech; inside a piece they go by the length of text.\n"
 

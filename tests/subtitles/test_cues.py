@@ -11,9 +11,9 @@ from itertools import pairwise
 
 import pytest
 
-from gemma4cli.cli.breaks import columns
-from gemma4cli.cli.cues import Cue, CueStyle, shape
 from gemma4cli.errors import OptionError
+from gemma4cli.subtitles.cues import Cue, CueStyle, shape
+from gemma4cli.subtitles.line_breaks import columns
 from gemma4cli.transcript import Segment
 
 USUAL = CueStyle()

@@ -1,0 +1,1 @@
+"""Transcripts as subtitle files: cues, line breaks, and the formats. Knows no command line."""
