@@ -21,14 +21,14 @@ if TYPE_CHECKING:
         stream_transcribe,
         transcribe,
     )
+    from .conversations.chat import Chat
     from .errors import Gemma4Error
     from .events import Finished, TextDelta, ThoughtDelta
     from .options import GenerateOptions, LoadOptions, MediaOptions, TranscribeOptions
-    from .session import Chat
     from .transcript import Segment
 
 _HOMES = {
-    "Chat": "session",
+    "Chat": "conversations.chat",
     "Finished": "events",
     "Gemma4Error": "errors",
     "GenerateOptions": "options",

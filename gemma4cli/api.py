@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .conversations.image_batches import ImageEvent, ImageFailed
 from .events import Event, Finished, LoadProgress
-from .image_batches import ImageEvent, ImageFailed
-from .messages import AudioPart, ImagePart, Part, Source, TextPart, VideoPart
+from .messages import Media, Part, Source, content_of
 from .options import (
     DType,
     GenerateOptions,
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from .engine.info import ModelInfo
     from .engine.machine import Memory
     from .engine.model import LoadedModel
-
-Media = Source | str | Path | bytes
-"""A file, its bytes, or a ready source."""
 
 
 def load(
@@ -56,22 +53,6 @@ def load(
     return load_folder(name, folder, options or LoadOptions(), on_progress)
 
 
-def content_of(
-    prompt: str,
-    *,
-    images: Sequence[Media] = (),
-    audio: Sequence[Media] = (),
-    videos: Sequence[Media] = (),
-) -> tuple[Part, ...]:
-    """A user message in the model card's order: images and videos, text, audio."""
-    return (
-        *(ImagePart(source=Source.of(item)) for item in images),
-        *(VideoPart(source=Source.of(item)) for item in videos),
-        TextPart(text=prompt),
-        *(AudioPart(source=Source.of(item)) for item in audio),
-    )
-
-
 def stream_generate(
     model: LoadedModel,
     prompt: str,
@@ -87,7 +68,7 @@ def stream_generate(
 
     Raises MediaError, PromptError, NonFiniteError.
     """
-    from .session import Chat
+    from .conversations.chat import Chat
 
     content = content_of(prompt, images=images, audio=audio, videos=videos)
     yield from Chat(model, system=system, media=media).send(content, options)
@@ -140,13 +121,42 @@ def stream_each(
 
     Raises OptionError for a batch of none, LoadError.
     """
-    from .image_batches import answer_each
+    from .conversations.image_batches import answer_each
 
     def content(number: int) -> tuple[Part, ...]:
         return content_of(prompt, images=[opened(images[number])])
 
     options, media = options or GenerateOptions(), media or MediaOptions()
     yield from answer_each(model, len(images), content, options=options, media=media, batch=batch)
+
+
+def stream_segments(
+    model: LoadedModel,
+    video: Media,
+    seconds: float,
+    *,
+    question: str | None = None,
+    options: GenerateOptions | None = None,
+    media: MediaOptions | None = None,
+) -> Iterator[Event]:
+    """Answer a question about each segment of a long video, then about the whole.
+
+    ``question`` None asks for a description. Each segment of ``seconds`` ends with the event
+    SegmentFinished; the answer about the whole is made from theirs, and ends with Finished.
+
+    Raises OptionError for segments under a second, MediaError where no segment can be read,
+    otherwise as ``stream_generate``.
+    """
+    from .conversations.video_segments import SegmentRun
+
+    run = SegmentRun(
+        source=Source.of(video),
+        seconds=seconds,
+        question=question,
+        options=options or GenerateOptions(),
+        media=media or MediaOptions(),
+    )
+    yield from run.events(model)
 
 
 def stream_transcribe(

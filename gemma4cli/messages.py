@@ -5,7 +5,7 @@ Knows no model, no prompt format and no decoded media.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -88,3 +88,23 @@ class Message:
         if isinstance(self.content, str):
             return (TextPart(text=self.content),)
         return self.content
+
+
+Media = Source | str | Path | bytes
+"""A file, its bytes, or a ready source."""
+
+
+def content_of(
+    prompt: str,
+    *,
+    images: Sequence[Media] = (),
+    audio: Sequence[Media] = (),
+    videos: Sequence[Media] = (),
+) -> tuple[Part, ...]:
+    """A user message in the model card's order: images and videos, text, audio."""
+    return (
+        *(ImagePart(source=Source.of(item)) for item in images),
+        *(VideoPart(source=Source.of(item)) for item in videos),
+        TextPart(text=prompt),
+        *(AudioPart(source=Source.of(item)) for item in audio),
+    )

@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from gemma4cli import trace
+from gemma4cli.conversations import trace
 from gemma4cli.engine.encode import encode_media
 from gemma4cli.engine.generate import make_prefill
 from gemma4cli.engine.model import LoadedModel

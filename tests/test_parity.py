@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pytest
 
 from gemma4cli.api import load
+from gemma4cli.conversations.trace import trace
 from gemma4cli.options import LoadOptions
-from gemma4cli.trace import trace
 
 PARITY = Path(__file__).parents[1] / "fixtures" / "parity"
 ARCHS = ("e2b", "e4b", "12b", "26b", "31b")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..conversation import Conversation, read_conversation
+from ..conversations.file import Conversation, read_conversation
 from ..errors import ConversationError, OptionError
 from ..events import Event, Finished, PicturesDecoded
 from ..media.sources import settle
@@ -24,8 +24,8 @@ from .runner import load_model, run_each
 from .terminal import has_colour, is_terminal
 
 if TYPE_CHECKING:
+    from ..conversations.chat import Chat
     from ..engine.model import LoadedModel
-    from ..session import Chat
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ..conversation import Conversation
+from ..conversations.file import Conversation
+from ..conversations.store import SavedConversation, check_name, list_saved
 from ..errors import OptionError, SavedConversationError
 from ..messages import Message
 from ..options import GenerateOptions, MediaOptions
-from ..saved import SavedConversation, check_name, list_saved
 from .exit_codes import ExitCode
 from .questions import can_ask, confirmed
 from .results import write_json
@@ -24,8 +24,8 @@ from .state import sessions_folder
 from .terminal import printable, say, say_error
 
 if TYPE_CHECKING:
+    from ..conversations.chat import Chat
     from ..engine.model import LoadedModel
-    from ..session import Chat
 
 _WORDS_SHOWN = 48
 
@@ -153,7 +153,7 @@ def chat_of(
 
     A system prompt takes the place of the one before.
     """
-    from ..session import Chat
+    from ..conversations.chat import Chat
 
     if before is None:
         return Chat(model, system=system, media=media), ()

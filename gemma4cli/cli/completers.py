@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from .. import api
+from ..conversations.store import list_saved
 from ..languages import NAME_OF
 from ..options import SOFT_TOKEN_BUDGETS
-from ..saved import list_saved
 from .sizes import turns_text
 from .state import sessions_folder
 

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import api
 from ..errors import MediaError, OptionError
 from ..events import Event, Finished
 from ..media.kinds import IMAGE_SUFFIXES
-from ..messages import Source
+from ..messages import Source, content_of
 from ..options import MediaOptions
 from ..prompts import DESCRIBE_IMAGE, DESCRIBE_IMAGES
 from .budgets import BudgetChoice, budget_option
@@ -91,11 +90,11 @@ def describe(
     budgets: list[int] = []
 
     def about_all(model: LoadedModel, given: str) -> Iterator[Event]:
-        from ..session import Chat
+        from ..conversations.chat import Chat
 
         asked = prompt or (DESCRIBE_IMAGES if len(names) > 1 else DESCRIBE_IMAGE)
         chat = Chat(model, media=media)
-        content = api.content_of(asked, images=[opened(name) for name in names])
+        content = content_of(asked, images=[opened(name) for name in names])
         yield from chat.send(content, options)
         budgets.extend(chat.budgets())
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Self, TextIO
 import typer
 
 from .. import api
+from ..conversations.image_batches import ImageEvent, ImageFailed
 from ..errors import Gemma4Error
 from ..events import Finished, Notice, PicturesDecoded, TextDelta, ThoughtDelta
-from ..image_batches import ImageEvent, ImageFailed
 from ..messages import Source
 from ..options import GenerateOptions, MediaOptions
 from .exit_codes import ExitCode

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..conversation import Conversation
+from ..conversations.chat import Chat
+from ..conversations.file import Conversation
 from ..errors import ContextLengthError, Gemma4Error, MediaError
 from ..events import Event, Finished
 from ..messages import Message, Part, TextPart
 from ..options import GenerateOptions
-from ..session import Chat
 from .chat_once import OneTurn
 from .chat_parts import (
     MEDIA_PARTS,
@@ -36,8 +36,8 @@ from .sizes import turns_text
 from .terminal import say, say_error
 
 if TYPE_CHECKING:
+    from ..conversations.chat import ContextUse
     from ..engine.model import LoadedModel
-    from ..session import ContextUse
 
 _NEARLY_FULL = 0.8
 _COMMAND = re.compile(r"/[^\s/]*(?=\s|$)")

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import api
-from ..conversation import read_conversation
+from ..conversations.file import read_conversation
+from ..conversations.store import save_copy
 from ..events import Finished
 from ..messages import AudioPart, TextPart
 from ..options import SOFT_TOKEN_BUDGETS
-from ..saved import save_copy
 from .budgets import ALLOWED, budget_of
 from .chat_parts import MediaKind, path_of, read_material
 from .chat_sessions import conversation_of, turns_of

@@ -26,7 +26,7 @@ def trace(
 
     The answer is always greedy; sampling options do not apply.
     """
-    from ..trace import trace as run_trace
+    from ..conversations.trace import trace as run_trace
 
     if run.output is None or str(run.output) == "-":
         raise OptionError("trace writes a binary file: name it with -o OUT.npz")

@@ -17,7 +17,6 @@ from ..prompts import DESCRIBE_VIDEO
 from .run_options import RunOptions, runs_a_model
 from .runner import run_each, source_of
 from .video_frames import saving_frames
-from .video_segments import SegmentRun, check_seconds
 
 if TYPE_CHECKING:
     from ..engine.model import LoadedModel
@@ -79,6 +78,8 @@ def video(
     longer than it hears at once in equal spans, the frames of each before its sound.
     """
     if segment is not None:
+        from ..conversations.video_segments import check_seconds
+
         check_seconds(segment)
     media = MediaOptions(
         video_budget=budget,
@@ -98,17 +99,16 @@ def video(
         if save_frames is not None:
             folder = save_frames / _name_of(source) if len(clips) > 1 else save_frames
         if segment is not None:
-            return SegmentRun(
-                source=source,
-                seconds=segment,
-                question=prompt,
-                options=options,
-                media=media,
-                folder=folder,
-            ).events(model)
-        asked = prompt or DESCRIBE_VIDEO
-        events = api.stream_generate(model, asked, videos=[source], options=options, media=media)
-        return events if folder is None else saving_frames(events, source, folder)
+            events = api.stream_segments(
+                model, source, segment, question=prompt, options=options, media=media
+            )
+        else:
+            events = api.stream_generate(
+                model, prompt or DESCRIBE_VIDEO, videos=[source], options=options, media=media
+            )
+        if folder is None:
+            return events
+        return saving_frames(events, source, folder, segmented=segment is not None)
 
     run_each(run, clips, answer, needed=[source_of(clips[0])] if len(clips) == 1 else ())
 

@@ -15,11 +15,11 @@ from cli_runs import Exchange, finished
 
 from gemma4cli import api
 from gemma4cli.cli import runner
+from gemma4cli.conversations.chat import Chat
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.events import Event, TextDelta
 from gemma4cli.messages import Part
 from gemma4cli.options import GenerateOptions, LoadOptions
-from gemma4cli.session import Chat
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from cli_runs import TEXT_OF, assert_fails, records, sample, tiny_g4
 
 from gemma4cli.cli import chat_sessions
 from gemma4cli.cli.state import sessions_folder
-from gemma4cli.saved import SavedConversation, list_saved
+from gemma4cli.conversations.store import SavedConversation, list_saved
 
 STARS = TEXT_OF["image00.png"]
 GREETING = "Hello! I am g4's tiny demo model."

@@ -13,9 +13,9 @@ from PIL import Image as Pillow
 from gemma4cli import api
 from gemma4cli.cli import progress
 from gemma4cli.cli.describe_each import ImageProgress
+from gemma4cli.conversations.image_batches import ImageEvent, ImageFailed
 from gemma4cli.errors import MediaNotFoundError
 from gemma4cli.events import TextDelta
-from gemma4cli.image_batches import ImageEvent, ImageFailed
 
 Script = Callable[..., list[dict[str, Any]]]
 

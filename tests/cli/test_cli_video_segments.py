@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from cli_runs import assert_fails, finished, records, sample, tiny_g4
 
-from gemma4cli.cli.video_segments import segments_of
+from gemma4cli.conversations.chat import Chat
+from gemma4cli.conversations.video_segments import segments_of
 from gemma4cli.errors import ContextLengthError, MediaDecodeError, NonFiniteError
 from gemma4cli.events import Event, TextDelta, VideoPlanned, VideoSampled
 from gemma4cli.messages import Part, TextPart, VideoPart
 from gemma4cli.options import GenerateOptions
-from gemma4cli.session import Chat
 
 CLIP = sample("video00.mp4")  # 3 s at 4 frames a second
 

@@ -22,14 +22,14 @@ from gemma4cli.cli.repl_commands import COMMANDS
 from gemma4cli.cli.repl_input import CommandCompleter
 from gemma4cli.cli.run_options import RunOptions
 from gemma4cli.cli.state import sessions_folder
+from gemma4cli.conversations.chat import Chat, ContextUse
+from gemma4cli.conversations.store import SavedConversation, list_saved
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import ContextLengthError
 from gemma4cli.media import microphone
 from gemma4cli.media.microphone import Level
 from gemma4cli.messages import AudioPart, ImagePart, TextPart
 from gemma4cli.options import GenerateOptions
-from gemma4cli.saved import SavedConversation, list_saved
-from gemma4cli.session import Chat, ContextUse
 
 GREETING = "Hello! I am g4's tiny demo model."
 STARS = TEXT_OF["image00.png"]
@@ -340,7 +340,7 @@ def test_a_disk_that_fails_ends_nothing(talk: Talk, monkeypatch: pytest.MonkeyPa
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("gemma4cli.saved._write_whole", full)
+    monkeypatch.setattr("gemma4cli.conversations.store._write_whole", full)
     err = talk.say("Hello", "Hello")
     assert err.count("cannot be kept (No space left on device)") == 1
     assert talk.roles == ["user", "assistant"] * 2

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from goldens import FOLDER
 
-from gemma4cli.api import content_of
+from gemma4cli.conversations.chat import Chat
 from gemma4cli.engine import generate as generate_module
 from gemma4cli.engine.decode import decode_tokens
 from gemma4cli.engine.generate import generate
@@ -32,12 +32,11 @@ from gemma4cli.events import (
     TextDelta,
     ThoughtDelta,
 )
-from gemma4cli.messages import Message, Part, Source, TextPart, VideoPart
+from gemma4cli.messages import Message, Part, Source, TextPart, VideoPart, content_of
 from gemma4cli.models.gemma4 import Gemma4
 from gemma4cli.models.mlx_lm_parts import DecoderLayer, KVCache
 from gemma4cli.options import GenerateOptions, LoadOptions, MediaOptions
 from gemma4cli.processing.inputs import ModelInputs
-from gemma4cli.session import Chat
 
 ParityModel = Callable[[str], LoadedModel]
 Content = str | tuple[Part, ...]

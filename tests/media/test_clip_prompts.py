@@ -9,19 +9,18 @@ from pathlib import Path
 import pytest
 from media_makers import numbered, tone, write_video
 
-from gemma4cli.api import content_of
+from gemma4cli.conversations.chat import Chat
+from gemma4cli.conversations.open_media import OpenedMessage, open_message, prepare
 from gemma4cli.decoded import SAMPLE_RATE, AudioClip, Decoded, VideoClip, VideoFrame
 from gemma4cli.engine import room
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import ContextLengthError, PromptTooLargeError
 from gemma4cli.events import DecodeProgress, Finished, VideoPlanned, VideoSampled
 from gemma4cli.media import video
-from gemma4cli.messages import AudioPart, Message, Part, Source, TextPart, VideoPart
-from gemma4cli.opening import OpenedMessage, open_message, prepare
+from gemma4cli.messages import AudioPart, Message, Part, Source, TextPart, VideoPart, content_of
 from gemma4cli.options import GenerateOptions, MediaOptions
 from gemma4cli.processing.inputs import ModelInputs
 from gemma4cli.processing.processor import Processor
-from gemma4cli.session import Chat
 
 SHORT = GenerateOptions(max_tokens=1, temperature=0)
 

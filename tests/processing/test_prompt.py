@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import tokenizers
 
-from gemma4cli.conversation import parse_conversation
+from gemma4cli.conversations.file import parse_conversation
 from gemma4cli.errors import (
     ConversationError,
     PlaceholderMismatchError,

@@ -10,9 +10,9 @@ import jiwer
 
 import gemma4cli
 from gemma4cli import Chat, MediaOptions
-from gemma4cli.api import content_of
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.events import TextDelta
+from gemma4cli.messages import content_of
 
 Score = Literal["exact", "words", "sentences"]
 

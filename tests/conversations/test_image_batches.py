@@ -11,13 +11,13 @@ import pytest
 from PIL import Image as Pillow
 
 from gemma4cli import api
+from gemma4cli.conversations.image_batches import ImageEvent, ImageFailed
 from gemma4cli.engine import batch as engine_batch
 from gemma4cli.engine.batch import BatchEvent, Prompt
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.engine.sampling import seed_of
 from gemma4cli.errors import Gemma4Error, MediaDecodeError, NonFiniteError
 from gemma4cli.events import Finished
-from gemma4cli.image_batches import ImageEvent, ImageFailed
 from gemma4cli.messages import Source
 from gemma4cli.options import GenerateOptions, MediaOptions
 

@@ -9,15 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .errors import ConversationError
-from .events import Event, Finished, TextDelta, ThoughtDelta
-from .messages import Message, Part
-from .opening import OpenedMessage, open_message, prepare
-from .options import GenerateOptions, MediaOptions
+from ..errors import ConversationError
+from ..events import Event, Finished, TextDelta, ThoughtDelta
+from ..messages import Message, Part
+from ..options import GenerateOptions, MediaOptions
+from .open_media import OpenedMessage, open_message, prepare
 
 if TYPE_CHECKING:
-    from .engine.model import LoadedModel
-    from .processing.inputs import ModelInputs
+    from ..engine.model import LoadedModel
+    from ..processing.inputs import ModelInputs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +45,7 @@ class Chat:
         media: MediaOptions | None = None,
         tools: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        from .engine.turn_cache import TurnCache
+        from ..engine.turn_cache import TurnCache
 
         self.model = model
         self.media = media or MediaOptions()
@@ -109,7 +109,7 @@ class Chat:
 
     def reply(self, options: GenerateOptions | None = None) -> Iterator[Event]:
         """Stream the answer to the conversation as it stands."""
-        from .engine.generate import generate
+        from ..engine.generate import generate
 
         options = options or GenerateOptions()
         if not self._opened or self._opened[-1].message.role not in ("user", "tool"):

@@ -16,7 +16,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,17 +25,14 @@ from tempfile import mkstemp
 from types import TracebackType
 from typing import Any, Self
 
-from .conversation import Conversation, read_conversation
-from .errors import ConversationError, SavedConversationError
-from .messages import AudioPart, ImagePart, Message, Part, Source, TextPart, VideoPart
+from ..errors import ConversationError, SavedConversationError
+from ..messages import Message, Part, Source, TextPart
+from .file import Conversation, conversation_data, read_conversation
 
 _FILE, _MEDIA, _LOCK = "conversation.json", "media", "lock"
 _NAME = re.compile(r"\w[\w .@+-]*")
 _LONGEST_NAME = 200
 """Bytes; file systems take 255."""
-
-_Place = Callable[[Source], str]
-"""A medium to the path that the conversation file names it by."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -288,51 +285,3 @@ def _write_whole(path: Path, data: Mapping[str, Any]) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def conversation_data(conversation: Conversation, place: _Place) -> dict[str, Any]:
-    """A conversation as ``parse_conversation`` takes it; ``place`` gives a medium's path."""
-    data: dict[str, Any] = {
-        "messages": [_message_data(message, place) for message in conversation.messages],
-        "enable_thinking": conversation.think,
-        "max_soft_tokens": conversation.max_soft_tokens,
-        "video_max_frames": conversation.video_max_frames,
-    }
-    if conversation.tools:
-        data["tools"] = list(conversation.tools)
-    return data
-
-
-def _message_data(message: Message, place: _Place) -> dict[str, Any]:
-    content = message.content
-    calls = [
-        {"id": call.id, "function": {"name": call.name, "arguments": dict(call.arguments)}}
-        for call in message.tool_calls
-    ]
-    data: dict[str, Any] = {
-        "role": message.role,
-        "content": content
-        if isinstance(content, str)
-        else [_part_data(part, place) for part in content],
-        "reasoning": message.thoughts,
-        "tool_calls": calls or None,
-        "tool_call_id": message.tool_call_id,
-        "name": message.name,
-    }
-    return {key: value for key, value in data.items() if value is not None}
-
-
-def _part_data(part: Part, place: _Place) -> dict[str, Any]:
-    match part:
-        case TextPart(text=text):
-            return {"type": "text", "text": text}
-        case ImagePart(source=source):
-            return {"type": "image", "path": place(source), "name": source.name}
-        case AudioPart(source=source):
-            return {"type": "audio", "path": place(source), "name": source.name}
-        case VideoPart(source=None):
-            frames = [place(frame) for frame in part.frames]
-            return {"type": "video", "frames": frames, "timestamps": list(part.timestamps)}
-        case VideoPart(source=Source() as source):
-            return {"type": "video", "path": place(source), "name": source.name}
-    raise AssertionError("all parts are there")

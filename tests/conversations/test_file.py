@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gemma4cli.conversation import Conversation, parse_conversation, read_conversation
+from gemma4cli.conversations.file import Conversation, parse_conversation, read_conversation
 from gemma4cli.errors import ConversationError
 from gemma4cli.messages import AudioPart, ImagePart, Message, Source, TextPart, ToolCall, VideoPart
 

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .decoded import AudioClip, Decoded, Image, VideoClip, VideoFrame
-from .errors import ConversationError
-from .events import AudioDecoded, DecodeProgress, PicturesDecoded, VideoPlanned, VideoSampled
-from .messages import AudioPart, ImagePart, Message, Part, Source, TextPart, VideoPart
-from .options import Budget, GenerateOptions, MediaOptions
-from .processing.budget import image_budget
-from .processing.inputs import ModelInputs
-from .processing.processor import PreparedMedium, Processor
-from .processing.prompt import AudioSlot, Prompt, Slot, build_prompt
-from .processing.video import ClipPlan, frame_times, interleaved, plan_clip
+from ..decoded import AudioClip, Decoded, Image, VideoClip, VideoFrame
+from ..errors import ConversationError
+from ..events import AudioDecoded, DecodeProgress, PicturesDecoded, VideoPlanned, VideoSampled
+from ..messages import AudioPart, ImagePart, Message, Part, Source, TextPart, VideoPart
+from ..options import Budget, GenerateOptions, MediaOptions
+from ..processing.budget import image_budget
+from ..processing.inputs import ModelInputs
+from ..processing.processor import PreparedMedium, Processor
+from ..processing.prompt import AudioSlot, Prompt, Slot, build_prompt
+from ..processing.video import ClipPlan, frame_times, interleaved, plan_clip
 
 if TYPE_CHECKING:
-    from .engine.model import LoadedModel
+    from ..engine.model import LoadedModel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -73,7 +73,7 @@ def open_message(
     Raises MediaError, UnsupportedModalityError before a file is opened, and ContextLengthError
     and PromptTooLargeError by the plan.
     """
-    from .engine.room import require_room_for_plan
+    from ..engine.room import require_room_for_plan
 
     for part in message.parts:
         if not isinstance(part, TextPart):
@@ -157,8 +157,8 @@ def _open_part(
     model: LoadedModel, part: ImagePart | AudioPart | VideoPart, options: MediaOptions
 ) -> Decoded:
     """What a part holds, if it is no clip."""
-    from .media.audio import load_audio
-    from .media.images import load_image
+    from ..media.audio import load_audio
+    from ..media.images import load_image
 
     if isinstance(part, ImagePart):
         return load_image(part.source)
@@ -176,7 +176,7 @@ def clip_part(source: Source, options: MediaOptions) -> tuple[float, float]:
 
     Raises MediaError, and ConversationError for a part behind the clip's end.
     """
-    from .media.video import probe_video
+    from ..media.video import probe_video
 
     return _part_of(source, probe_video(source).duration, options)
 
@@ -191,8 +191,8 @@ def _part_of(source: Source, duration: float, options: MediaOptions) -> tuple[fl
 
 
 def _plan_clip(model: LoadedModel, given: Source, options: MediaOptions) -> _PlannedClip:
-    from .media.sources import settle
-    from .media.video import probe_video
+    from ..media.sources import settle
+    from ..media.video import probe_video
 
     source = settle(given)
     info = probe_video(source)
@@ -222,7 +222,7 @@ def _plan_clip(model: LoadedModel, given: Source, options: MediaOptions) -> _Pla
 
 
 def _open_clip(model: LoadedModel, clip: _PlannedClip, options: MediaOptions) -> VideoClip:
-    from .media.video import iter_frames, load_sound
+    from ..media.video import iter_frames, load_sound
 
     sound = None
     if clip.listens:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from .conversation import Conversation, read_conversation
-from .options import GenerateOptions
+from ..options import GenerateOptions
+from .file import Conversation, read_conversation
 
 if TYPE_CHECKING:
-    from .engine.model import LoadedModel
-    from .processing.inputs import ModelInputs
+    from ..engine.model import LoadedModel
+    from ..processing.inputs import ModelInputs
 
 _SPAN_KINDS = {"image": 0, "video": 1, "audio": 2}
 
@@ -63,10 +63,10 @@ def trace(
     """
     import mlx.core as mx
 
-    from .engine.decode import decode_tokens
-    from .engine.encode import encode_media
-    from .engine.generate import make_prefill
-    from .engine.sampling import make_sampler
+    from ..engine.decode import decode_tokens
+    from ..engine.encode import encode_media
+    from ..engine.generate import make_prefill
+    from ..engine.sampling import make_sampler
 
     inputs = inputs_of(model, conversation)
     soft_tokens = next(s for s in encode_media(model, inputs) if isinstance(s, list))
@@ -91,7 +91,7 @@ def trace(
 
 def inputs_of(model: LoadedModel, conversation: Conversation | Path) -> ModelInputs:
     """A conversation, or the one in a file, as the model takes it."""
-    from .opening import OpenedMessage, open_message, prepare
+    from .open_media import OpenedMessage, open_message, prepare
 
     if isinstance(conversation, Path):
         conversation = read_conversation(conversation)
@@ -106,8 +106,8 @@ def inputs_of(model: LoadedModel, conversation: Conversation | Path) -> ModelInp
 
 
 def _generated(model: LoadedModel, inputs: ModelInputs, max_tokens: int) -> npt.NDArray[np.int32]:
-    from .engine.generate import generate
-    from .events import Finished
+    from ..engine.generate import generate
+    from ..events import Finished
 
     options = GenerateOptions(max_tokens=max_tokens, temperature=0)
     for event in generate(model, inputs, options):

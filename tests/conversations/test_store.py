@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gemma4cli.conversation import Conversation, read_conversation
+from gemma4cli.conversations.file import Conversation, read_conversation
+from gemma4cli.conversations.store import SavedConversation, check_name, list_saved, save_copy
 from gemma4cli.errors import ConversationError, SavedConversationError
 from gemma4cli.messages import (
     AudioPart,
@@ -20,9 +21,8 @@ from gemma4cli.messages import (
     TextPart,
     ToolCall,
 )
-from gemma4cli.saved import SavedConversation, check_name, list_saved, save_copy
 
-SAMPLES = Path(__file__).parents[1] / "fixtures" / "samples"
+SAMPLES = Path(__file__).parents[2] / "fixtures" / "samples"
 
 
 def talk(*parts: object, answer: str = "A cat.") -> Conversation:

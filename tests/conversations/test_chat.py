@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gemma4cli.api import content_of, generate, stream_generate
+from gemma4cli.api import generate, stream_generate
+from gemma4cli.conversations.chat import Chat, ContextUse
 from gemma4cli.engine import generate as engine
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import (
@@ -43,14 +44,14 @@ from gemma4cli.messages import (
     TextPart,
     ToolCall,
     VideoPart,
+    content_of,
 )
 from gemma4cli.models.gemma4 import Gemma4
 from gemma4cli.options import GenerateOptions, MediaOptions
 from gemma4cli.processing import processor
 from gemma4cli.processing.tokenizer import Tokenizer
-from gemma4cli.session import Chat, ContextUse
 
-SAMPLES = Path(__file__).parents[1] / "fixtures" / "samples"
+SAMPLES = Path(__file__).parents[2] / "fixtures" / "samples"
 STARS, STARS_TEXT = (
     "image00.png",
     ("An orange star at the top right and a red star at the bottom right."),

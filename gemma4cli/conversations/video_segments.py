@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import api
 from ..errors import MediaError, OptionError, PromptError
 from ..events import (
     Event,
@@ -20,10 +18,10 @@ from ..events import (
     VideoPlanned,
     VideoSampled,
 )
-from ..messages import Source
+from ..messages import Source, content_of
 from ..options import GenerateOptions, MediaOptions
 from ..prompts import DESCRIBE_VIDEO, summary, time_range
-from .video_frames import written_frames
+from .chat import Chat
 
 if TYPE_CHECKING:
     from ..engine.model import LoadedModel
@@ -56,7 +54,7 @@ def segments_of(start: float, end: float, seconds: float) -> tuple[tuple[float, 
 class SegmentRun:
     """Questions about a clip in segments of ``seconds``; ``question`` is None for a description.
 
-    ``source`` can be opened any number of times. ``folder`` is where the frames are written to.
+    ``source`` can be opened any number of times.
     """
 
     source: Source
@@ -64,7 +62,9 @@ class SegmentRun:
     question: str | None
     options: GenerateOptions
     media: MediaOptions
-    folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_seconds(self.seconds)
 
     def events(self, model: LoadedModel) -> Iterator[Event]:
         """The answers behind their times; where there are several, one for the whole at last.
@@ -72,7 +72,7 @@ class SegmentRun:
         ``Finished`` has that answer, and what all of them took together. A segment that cannot be
         seen gives a notice. Raises MediaError where none can, otherwise as ``stream_generate``.
         """
-        from ..opening import clip_part
+        from .open_media import clip_part
 
         start, end = clip_part(self.source, self.media)
         segments = segments_of(start, end, self.seconds)
@@ -88,9 +88,6 @@ class SegmentRun:
                 if isinstance(event, SegmentFinished):
                     done.append(event)
                 yield event
-        times = sorted({second for each in done for second in each.timestamps})
-        if self.folder is not None and times:
-            yield written_frames(self.source, times, self.folder)
         if not _answers(done):
             assert done[0].error is not None, "a segment without an answer has an error"
             raise done[0].error
@@ -114,13 +111,8 @@ class SegmentRun:
         times = time_range(start, end)
         plan: VideoPlanned | None = None
         timestamps: tuple[float, ...] = ()
-        events = api.stream_generate(
-            model,
-            self.question or DESCRIBE_VIDEO,
-            videos=[self.source],
-            options=self.options,
-            media=media,
-        )
+        content = content_of(self.question or DESCRIBE_VIDEO, videos=[self.source])
+        events = Chat(model, media=media).send(content, self.options)
         try:
             for event in _below(times, events, first=first):
                 if isinstance(event, VideoPlanned):
@@ -152,7 +144,7 @@ class SegmentRun:
             return
         question = summary(told, self.question)
         try:
-            events = api.stream_generate(model, question, options=self.options)
+            events = Chat(model).send(content_of(question), self.options)
             yield from _below(time_range(start, end), events, first=False)
         except PromptError as error:
             yield Notice(text=f"no answer about the whole clip: {error}")

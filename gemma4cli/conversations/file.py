@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import ConversationError
-from .messages import (
+from ..errors import ConversationError
+from ..messages import (
     AudioPart,
     ImagePart,
     Message,
@@ -30,7 +30,7 @@ from .messages import (
     ToolCall,
     VideoPart,
 )
-from .options import SOFT_TOKEN_BUDGETS, Budget, MediaOptions
+from ..options import SOFT_TOKEN_BUDGETS, Budget, MediaOptions
 
 _ROLES: Mapping[str, Role] = {
     "system": "system",
@@ -272,3 +272,55 @@ class _Parser:
 
     def optional_text(self, data: Mapping[str, Any], key: str, place: str) -> str | None:
         return None if data.get(key) is None else self.text(data, key, place)
+
+
+PathOf = Callable[[Source], str]
+"""A medium to the path that the conversation file names it by."""
+
+
+def conversation_data(conversation: Conversation, path_of: PathOf) -> dict[str, Any]:
+    """A conversation as ``parse_conversation`` takes it; ``path_of`` gives a medium's path."""
+    data: dict[str, Any] = {
+        "messages": [_message_data(message, path_of) for message in conversation.messages],
+        "enable_thinking": conversation.think,
+        "max_soft_tokens": conversation.max_soft_tokens,
+        "video_max_frames": conversation.video_max_frames,
+    }
+    if conversation.tools:
+        data["tools"] = list(conversation.tools)
+    return data
+
+
+def _message_data(message: Message, path_of: PathOf) -> dict[str, Any]:
+    content = message.content
+    calls = [
+        {"id": call.id, "function": {"name": call.name, "arguments": dict(call.arguments)}}
+        for call in message.tool_calls
+    ]
+    data: dict[str, Any] = {
+        "role": message.role,
+        "content": content
+        if isinstance(content, str)
+        else [_part_data(part, path_of) for part in content],
+        "reasoning": message.thoughts,
+        "tool_calls": calls or None,
+        "tool_call_id": message.tool_call_id,
+        "name": message.name,
+    }
+    return {key: value for key, value in data.items() if value is not None}
+
+
+def _part_data(part: Part, path_of: PathOf) -> dict[str, Any]:
+    match part:
+        case TextPart(text=text):
+            return {"type": "text", "text": text}
+        case ImagePart(source=source):
+            return {"type": "image", "path": path_of(source), "name": source.name}
+        case AudioPart(source=source):
+            return {"type": "audio", "path": path_of(source), "name": source.name}
+        case VideoPart(source=None):
+            frames = [path_of(frame) for frame in part.frames]
+            return {"type": "video", "frames": frames, "timestamps": list(part.timestamps)}
+        case VideoPart(source=Source() as source):
+            return {"type": "video", "path": path_of(source), "name": source.name}
+    raise AssertionError("all parts are there")

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .errors import Gemma4Error, LoadError, OptionError
-from .events import Event, Finished, Notice
-from .messages import Message, Part
-from .options import SOFT_TOKEN_BUDGETS, GenerateOptions, MediaOptions
+from ..errors import Gemma4Error, LoadError, OptionError
+from ..events import Event, Finished, Notice
+from ..messages import Message, Part
+from ..options import SOFT_TOKEN_BUDGETS, GenerateOptions, MediaOptions
 
 if TYPE_CHECKING:
-    from .engine.batch import Prompt
-    from .engine.model import LoadedModel
+    from ..engine.batch import Prompt
+    from ..engine.model import LoadedModel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +46,7 @@ def answer_each(
     batch: int | None,
 ) -> Iterator[ImageEvent | ImageFailed]:
     """As ``api.stream_each``; ``content`` says what is asked about image number 0 to ``count``."""
-    from .engine.sampling import seed_of
+    from ..engine.sampling import seed_of
 
     if batch is not None and batch < 1:
         raise OptionError(f"the batch must be 1 or more, not {batch}")
@@ -89,7 +89,7 @@ _LONGEST_QUESTION = 256
 
 
 def _default_batch(model: LoadedModel, options: GenerateOptions, media: MediaOptions) -> int:
-    from .engine.batch_size import batch_size
+    from ..engine.batch_size import batch_size
 
     most = max(SOFT_TOKEN_BUDGETS) if media.budget == "auto" else media.budget
     soft_tokens = most or model.processor.config.vision.image_budget
@@ -103,7 +103,7 @@ def _answer_alone(
     options: GenerateOptions,
     media: MediaOptions,
 ) -> Iterator[ImageEvent]:
-    from .session import Chat
+    from .chat import Chat
 
     chat = Chat(model, media=media)
     for event in chat.send(content, options):
@@ -119,10 +119,10 @@ def _prepare(
     media: MediaOptions,
 ) -> Iterator[ImageEvent | _Waiting]:
     """Open an image and make model inputs of it; its pixels are let go of."""
-    from .engine.batch import Prompt
-    from .engine.generate import check_context
-    from .engine.room import require_room_for_prompt
-    from .opening import OpenedMessage, open_message, prepare
+    from ..engine.batch import Prompt
+    from ..engine.generate import check_context
+    from ..engine.room import require_room_for_prompt
+    from .open_media import OpenedMessage, open_message, prepare
 
     for step in open_message(model, Message(role="user", content=content), media):
         if not isinstance(step, OpenedMessage):
@@ -138,7 +138,7 @@ def _prepare(
 
 def _answer(model: LoadedModel, waiting: Sequence[_Waiting]) -> Iterator[ImageEvent | ImageFailed]:
     """The answers of a batch; should it fail, each of those that are left is asked for alone."""
-    from .engine.batch import stream_batch
+    from ..engine.batch import stream_batch
 
     finished: set[int] = set()
     try:

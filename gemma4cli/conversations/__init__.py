@@ -1,0 +1,1 @@
+"""Conversations: their file and store, their media, and the answers to them."""
