@@ -21,7 +21,7 @@ from itertools import islice
 
 import numpy as np
 
-from gemma4cli.engine.backend import on_cpu, require_backend
+from gemma4cli.machine.backend import on_cpu, require_backend
 
 # As the program does it: before anything imports mlx.
 require_backend(fast_blas="--reference-blas" not in sys.argv)

@@ -25,12 +25,12 @@ from .options import (
 from .transcript import RecordingFailed, RecordingFinished, Segment, TranscriptEvent
 
 if TYPE_CHECKING:
-    from .engine.catalog import CatalogEntry
-    from .engine.download import Download
-    from .engine.hub import ModelEntry, PublishedModel, Removal
     from .engine.info import ModelInfo
-    from .engine.machine import Memory
     from .engine.model import LoadedModel
+    from .hub.cache import ModelEntry, PublishedModel, Removal
+    from .hub.catalog import CatalogEntry
+    from .hub.download import Download
+    from .machine.device import Memory
 
 
 def load(
@@ -43,8 +43,8 @@ def load(
 
     Raises LoadError.
     """
-    from .engine.backend import require_backend
-    from .engine.hub import resolve
+    from .hub.cache import resolve
+    from .machine.backend import require_backend
 
     folder = resolve(name)
     require_backend()
@@ -204,14 +204,14 @@ def transcribe(
 
 def list_models() -> list[ModelEntry]:
     """Every model that runs without a download."""
-    from .engine.hub import available
+    from .hub.cache import available
 
     return available()
 
 
 def default_model() -> str | None:
     """The largest cached model that fits this machine's memory; None where none does."""
-    from .engine.hub import largest_that_fits
+    from .hub.cache import largest_that_fits
 
     entry = largest_that_fits()
     return None if entry is None else entry.name
@@ -219,9 +219,9 @@ def default_model() -> str | None:
 
 def require_memory(name: str, dtype: DType = "auto") -> None:
     """Raise ModelTooLargeError for a model that has no room in memory, ModelNotFoundError."""
-    from .engine.backend import require_backend
-    from .engine.hub import resolve
-    from .engine.room import require_room_for_model
+    from .engine.memory_limits import require_room_for_model
+    from .hub.cache import resolve
+    from .machine.backend import require_backend
 
     folder = resolve(name)
     require_backend()
@@ -230,14 +230,14 @@ def require_memory(name: str, dtype: DType = "auto") -> None:
 
 def machine_memory() -> Memory:
     """The memory that models have on this machine."""
-    from .engine.machine import model_memory
+    from .machine.device import model_memory
 
     return model_memory()
 
 
 def published_models() -> dict[str, CatalogEntry]:
     """Alias to repository and size of every model that ``plan_download`` knows by a short name."""
-    from .engine.catalog import CATALOG, alias_of
+    from .hub.catalog import CATALOG, alias_of
 
     entries = [entry for quants in CATALOG.values() for entry in quants.values()]
     return {alias_of(entry.repo) or entry.repo: entry for entry in entries}
@@ -245,15 +245,15 @@ def published_models() -> dict[str, CatalogEntry]:
 
 def estimate_published() -> list[PublishedModel]:
     """The same with what each would take of this machine's memory, roughly."""
-    from .engine.hub import published
+    from .hub.cache import published
 
     return published()
 
 
 def recommended_model() -> str | None:
     """The alias that suits this machine's memory; None where all are too large."""
-    from .engine.catalog import recommended
-    from .engine.machine import device, model_memory
+    from .hub.catalog import recommended
+    from .machine.device import device, model_memory
 
     found = device()
     on_cpu = found is None or found.backend == "CPU"
@@ -262,36 +262,36 @@ def recommended_model() -> str | None:
 
 def cache_folder() -> Path:
     """Where models are kept: the hub's cache, which other programs share."""
-    from .engine.hub import cache_folder as folder
+    from .hub.cache import cache_folder as folder
 
     return folder()
 
 
 def builtin_models() -> list[str]:
     """Names of the models that ship inside the package."""
-    from .engine.catalog import BUILTIN
+    from .hub.catalog import BUILTIN
 
     return list(BUILTIN)
 
 
 def cached_repos() -> list[str]:
     """Hub ids of the Gemma 4 models in the cache; quick enough to be asked at a key press."""
-    from .engine.hub import cached_repos as repos
+    from .hub.cache import cached_repos as repos
 
     return repos()
 
 
 def plan_download(name: str) -> Download:
     """Ask the hub what fetching a model takes. Raises ModelNotFoundError, DownloadError."""
-    from .engine.download import plan
-    from .engine.hub import repo_of
+    from .hub.cache import repo_of
+    from .hub.download import plan
 
     return plan(repo_of(name))
 
 
 def require_disk(planned: Download) -> None:
     """Raise DownloadError where the disk has no room for a download."""
-    from .engine.download import require_disk as require
+    from .hub.download import require_disk as require
 
     require(planned)
 
@@ -301,36 +301,36 @@ def download(planned: Download, on_bytes: Callable[[int], None]) -> Path:
 
     Returns its folder. Raises DownloadError, and UnsupportedModelError for what is no Gemma 4.
     """
-    from .engine.download import fetch
+    from .hub.download import fetch
 
     return fetch(planned, on_bytes)
 
 
 def plan_removal(name: str) -> Removal:
     """What deleting a model from the hub cache would free. Raises ModelNotFoundError."""
-    from .engine.hub import plan_removal as plan
+    from .hub.cache import plan_removal as plan
 
     return plan(name)
 
 
 def remove(removal: Removal) -> None:
     """Delete a model from the hub cache. Raises DownloadError."""
-    from .engine.hub import remove as delete
+    from .hub.cache import remove as delete
 
     delete(removal)
 
 
 def model_path(name: str) -> Path:
     """The folder of a model. Raises ModelNotFoundError."""
-    from .engine.hub import resolve
+    from .hub.cache import resolve
 
     return resolve(name)
 
 
 def model_info(name: str) -> ModelInfo:
     """What a model is, from its config and its tensors' headers; no weight is read."""
-    from .engine.backend import require_backend
-    from .engine.hub import resolve
+    from .hub.cache import resolve
+    from .machine.backend import require_backend
 
     folder = resolve(name)
     require_backend()

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from gemma4cli.api import load
-from gemma4cli.engine.backend import prepare_backend
 from gemma4cli.engine.model import LoadedModel
+from gemma4cli.machine.backend import prepare_backend
 from gemma4cli.options import LoadOptions
 
 PARITY = Path(__file__).parents[1] / "fixtures" / "parity"

@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from quantised_checkpoints import Kind, quantise_checkpoint
 from support.answered import FIXTURES, Answered, Asked, answered
+from support.quantized_checkpoints import Kind, quantise_checkpoint
 
 import gemma4cli
 from gemma4cli.options import LoadOptions

@@ -14,7 +14,7 @@ from .terminal import say
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 
-    from ..engine.download import Download
+    from ..hub.download import Download
 
 _STEPS = 10
 """Lines that tell the whole of a download where nothing can be redrawn."""

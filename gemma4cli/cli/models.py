@@ -17,8 +17,8 @@ from .sizes import size_text
 from .terminal import say
 
 if TYPE_CHECKING:
-    from ..engine.hub import ModelEntry
     from ..engine.info import ModelInfo, ModelMemory
+    from ..hub.cache import ModelEntry
 
 app = typer.Typer(no_args_is_help=True, help="List, fetch, delete and describe models.")
 

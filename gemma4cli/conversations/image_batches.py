@@ -121,7 +121,7 @@ def _prepare(
     """Open an image and make model inputs of it; its pixels are let go of."""
     from ..engine.batch import Prompt
     from ..engine.generate import check_context
-    from ..engine.room import require_room_for_prompt
+    from ..engine.memory_limits import require_room_for_prompt
     from .open_media import OpenedMessage, open_message, prepare
 
     for step in open_message(model, Message(role="user", content=content), media):

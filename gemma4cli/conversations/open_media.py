@@ -73,7 +73,7 @@ def open_message(
     Raises MediaError, UnsupportedModalityError before a file is opened, and ContextLengthError
     and PromptTooLargeError by the plan.
     """
-    from ..engine.room import require_room_for_plan
+    from ..engine.memory_limits import require_room_for_plan
 
     for part in message.parts:
         if not isinstance(part, TextPart):

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from .. import api
 from .._version import __version__
-from ..engine.machine import device, fast_blas, model_memory
 from ..errors import BackendMissingError, MicrophoneError
+from ..machine.device import device, fast_blas, model_memory
 from .findings import Finding
 
 _PACKAGES = ("mlx", "mlx-lm", "tokenizers", "huggingface-hub", "numpy", "pillow", "av", "soxr")
@@ -80,7 +80,7 @@ def _ffmpeg() -> Finding:
 
 
 def _backend() -> Finding:
-    from ..engine.backend import require_backend
+    from ..machine.backend import require_backend
 
     try:
         require_backend()

@@ -12,10 +12,10 @@ from time import perf_counter
 import mlx.core as mx
 
 from ..events import EncodeProgress, Finished, TextDelta, ThoughtDelta, Timings
+from ..machine.backend import on_cpu
 from ..models.gemma4 import SoftTokens
 from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
-from .backend import on_cpu
 from .batch_decode import BatchDecoder
 from .batch_prefill import BatchPrefill
 from .encode import encode_features, place

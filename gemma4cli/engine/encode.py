@@ -8,12 +8,10 @@ import mlx.core as mx
 
 from ..errors import NonFiniteError, PlaceholderMismatchError
 from ..events import EncodeProgress
+from ..machine.memory import PATCHES_AT_ONCE
 from ..models.gemma4 import SoftTokens
 from ..processing.inputs import AudioFeatures, ImageFeatures, MediaFeatures, ModelInputs
 from .model import LoadedModel
-
-_PATCHES_AT_ONCE = 4096
-"""Patches of equal images (video frames, mostly) that go through the tower together."""
 
 _CLIP_TOKENS_AT_ONCE = 1500
 """Soft tokens of clips that do, each counted as long as the longest: a minute of sound."""
@@ -87,7 +85,7 @@ def _fits(batch: Sequence[MediaFeatures], feature: MediaFeatures) -> bool:
     first, count = batch[0], len(batch) + 1
     if isinstance(first, ImageFeatures) and isinstance(feature, ImageFeatures):
         patches = count * len(feature.patches)
-        return first.grid == feature.grid and patches <= _PATCHES_AT_ONCE
+        return first.grid == feature.grid and patches <= PATCHES_AT_ONCE
     if isinstance(first, AudioFeatures) and isinstance(feature, AudioFeatures):
         longest = max(f.soft_tokens for f in (*batch, feature))
         return count * longest <= _CLIP_TOKENS_AT_ONCE

@@ -20,18 +20,18 @@ from ..events import (
     Timings,
     Usage,
 )
+from ..machine.backend import on_cpu
 from ..models.gemma4 import SoftTokens
 from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
-from .backend import on_cpu
 from .channels import ChannelSplitter
 from .constrain import Constraint
 from .decode import decode_tokens
 from .encode import encode_media
+from .memory_limits import require_room_for_prompt
 from .model import LoadedModel
 from .prefill import Prefill
 from .repetition import is_repeating
-from .room import require_room_for_prompt
 from .sampling import Sampler, make_sampler, suppress
 from .turn_cache import CachedRun, TurnCache, content_of
 

@@ -7,11 +7,9 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from ..options import LoadOptions
-from .backend import on_cpu
-from .loading import load_folder
-from .machine import model_memory
-from .memory import (
+from ..machine.backend import on_cpu
+from ..machine.device import model_memory
+from ..machine.memory import (
     AUDIO_NAMES,
     VISION_NAMES,
     CacheSize,
@@ -22,6 +20,8 @@ from .memory import (
     cache_size,
     footprint,
 )
+from ..options import LoadOptions
+from .loading import load_folder
 
 if TYPE_CHECKING:
     import mlx.core as mx

@@ -10,6 +10,7 @@ import mlx.core as mx
 
 from ..errors import CheckpointError
 from ..events import LoadProgress
+from ..machine.backend import on_cpu, prepare_backend, weights_dtype
 from ..models.config import Gemma4Config
 from ..models.cpu_layers import use_whole_cpu
 from ..models.gemma4 import Gemma4
@@ -19,7 +20,6 @@ from ..processing.config import ProcessorConfig
 from ..processing.processor import Processor
 from ..processing.prompt import PromptFlavour
 from ..processing.tokenizer import Tokenizer
-from .backend import on_cpu, prepare_backend, weights_dtype
 from .checkpoint import Checkpoint
 from .model import GenerationConfig, LoadedModel
 

@@ -15,7 +15,7 @@ from test_cli_start import HEAVY
 from typer.testing import CliRunner
 
 from gemma4cli.cli.app import app
-from gemma4cli.engine import hub
+from gemma4cli.hub import cache as hub
 
 SCRIPTS = {"bash": "g4.bash", "zsh": "_g4", "fish": "g4.fish"}
 

@@ -12,10 +12,10 @@ from gemma4cli import api
 from gemma4cli.cli.doctor import lines_of
 from gemma4cli.doctor import facts, samples, trial
 from gemma4cli.doctor.findings import Finding
-from gemma4cli.engine import backend
-from gemma4cli.engine.machine import Device, Memory
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import BackendMissingError, MicrophoneError, NonFiniteError
+from gemma4cli.machine import backend
+from gemma4cli.machine.device import Device, Memory
 from gemma4cli.media.audio import load_audio
 from gemma4cli.media.images import load_image
 from gemma4cli.media.microphone import Microphone

@@ -10,7 +10,7 @@ from cli_runs import Exchange, assert_fails, g4, records
 
 from gemma4cli import api
 from gemma4cli.cli import questions, runner
-from gemma4cli.engine import room
+from gemma4cli.engine import memory_limits as room
 from gemma4cli.engine.model import LoadedModel
 
 pytestmark = pytest.mark.usefixtures("sent")

@@ -9,8 +9,8 @@ import pytest
 from cli_runs import PARITY, assert_fails, g4, records
 
 import gemma4cli
-from gemma4cli.engine import hub
-from gemma4cli.engine.machine import Memory
+from gemma4cli.hub import cache as hub
+from gemma4cli.machine.device import Memory
 
 TINY = Path(gemma4cli.__file__).parent / "builtin" / "tiny"
 

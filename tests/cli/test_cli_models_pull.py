@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from cli_runs import assert_fails, g4, records
-from fake_hub import FakeHub, running
+from support.fake_hub import FakeHub, running
 
 import gemma4cli
 from gemma4cli import api

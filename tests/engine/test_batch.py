@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 import pytest
-from goldens import inputs_of, soft_tokens_of
+from support.goldens import inputs_of, soft_tokens_of
 
 from gemma4cli.decoded import AudioClip
 from gemma4cli.engine import batch as batch_module

@@ -10,9 +10,9 @@ from typing import Any
 
 import mlx.core as mx
 import pytest
-from checkpoints import INDEX, PARITY, WEIGHTS, json_of, tensors_of, variant
-from goldens import FOLDER
-from published import FOLDER as PUBLISHED
+from support.checkpoints import INDEX, PARITY, WEIGHTS, json_of, tensors_of, variant
+from support.goldens import FOLDER
+from support.published import FOLDER as PUBLISHED
 
 from gemma4cli.api import generate, load, model_info
 from gemma4cli.engine.model import GenerationConfig
@@ -281,7 +281,7 @@ def test_sampling_values_count_where_the_model_samples() -> None:
 
 def test_weights_of_every_dtype_are_kept_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """ "auto" leaves the checkpoint's dtype, except where it would crawl."""
-    from gemma4cli.engine import backend
+    from gemma4cli.machine import backend
 
     monkeypatch.setattr(backend, "on_cpu", lambda: False)
     assert backend.weights_dtype("auto") is None

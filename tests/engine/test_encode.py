@@ -8,7 +8,7 @@ from collections.abc import Callable
 import mlx.core as mx
 import numpy as np
 import pytest
-from goldens import inputs_of, soft_tokens_of
+from support.goldens import inputs_of, soft_tokens_of
 
 from gemma4cli.engine.model import FeatureCache, LoadedModel
 from gemma4cli.errors import NonFiniteError, PlaceholderMismatchError

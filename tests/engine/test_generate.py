@@ -9,8 +9,8 @@ from pathlib import Path
 
 import mlx.core as mx
 import pytest
-from checkpoints import PARITY, json_of, tensors_of, variant
-from goldens import FOLDER, golden, inputs_of, soft_tokens_of
+from support.checkpoints import PARITY, json_of, tensors_of, variant
+from support.goldens import FOLDER, golden, inputs_of, soft_tokens_of
 
 from gemma4cli.api import load, stream_generate
 from gemma4cli.engine import generate as generate_module

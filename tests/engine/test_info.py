@@ -6,14 +6,14 @@ from pathlib import Path
 
 import mlx.core as mx
 import pytest
-from checkpoints import PARITY, Tensors, json_of, tensors_of, variant
 from mlx.utils import tree_flatten
+from support.checkpoints import PARITY, Tensors, json_of, tensors_of, variant
 
-from gemma4cli.engine.catalog import BUILTIN
-from gemma4cli.engine.headers import is_complete, read_headers, weight_names
 from gemma4cli.engine.info import describe
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import CheckpointError
+from gemma4cli.hub.catalog import BUILTIN
+from gemma4cli.hub.safetensors_headers import is_complete, read_headers, weight_names
 
 TINY = BUILTIN["tiny"]
 

@@ -10,7 +10,7 @@ from itertools import islice, pairwise
 import mlx.core as mx
 import numpy as np
 import pytest
-from goldens import ARCHS, inputs_of, logits_of, soft_tokens_of
+from support.goldens import ARCHS, inputs_of, logits_of, soft_tokens_of
 
 from gemma4cli.engine.decode import decode_tokens
 from gemma4cli.engine.generate import make_prefill

@@ -13,9 +13,17 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 import pytest
-from checkpoints import PARITY, json_of, mlx_tensors, variant
-from goldens import inputs_of, logits_of
-from quantised_checkpoints import AFFINE4, AFFINE8, MXFP4, MXFP8, NVFP4, Kind, quantise_checkpoint
+from support.checkpoints import PARITY, json_of, mlx_tensors, variant
+from support.goldens import inputs_of, logits_of
+from support.quantized_checkpoints import (
+    AFFINE4,
+    AFFINE8,
+    MXFP4,
+    MXFP8,
+    NVFP4,
+    Kind,
+    quantise_checkpoint,
+)
 
 from gemma4cli.api import load, model_info, stream_generate
 from gemma4cli.engine.model import LoadedModel

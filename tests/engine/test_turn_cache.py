@@ -15,7 +15,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from goldens import FOLDER
+from support.goldens import FOLDER
 
 from gemma4cli.conversations.chat import Chat
 from gemma4cli.engine import generate as generate_module

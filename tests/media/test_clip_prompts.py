@@ -12,7 +12,7 @@ from media_makers import numbered, tone, write_video
 from gemma4cli.conversations.chat import Chat
 from gemma4cli.conversations.open_media import OpenedMessage, open_message, prepare
 from gemma4cli.decoded import SAMPLE_RATE, AudioClip, Decoded, VideoClip, VideoFrame
-from gemma4cli.engine import room
+from gemma4cli.engine import memory_limits as room
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import ContextLengthError, PromptTooLargeError
 from gemma4cli.events import DecodeProgress, Finished, VideoPlanned, VideoSampled

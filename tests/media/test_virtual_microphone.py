@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sound_server
-from sound_server import DEVICE
+from support.sound_server import DEVICE
 
 from gemma4cli.decoded import SAMPLE_RATE
 from gemma4cli.errors import MicrophoneError

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from spoken import needs_espeak, noise, say, silence
+from support.spoken import needs_espeak, noise, say, silence
 
 from gemma4cli.decoded import SAMPLE_RATE
 from gemma4cli.media import voice

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from published import CONFIGS, config_of
+from support.published import CONFIGS, config_of
 
 from gemma4cli.errors import CheckpointError, UnsupportedModelError
 from gemma4cli.models.config import Gemma4Config, UnifiedVisionConfig, VisionConfig

@@ -14,8 +14,8 @@ import pytest
 import sight_mistakes
 import sound_mistakes
 import text_mistakes
-from goldens import TOLERANCE, golden_error
 from mistakes import MISTAKES, Mistake
+from support.goldens import TOLERANCE, golden_error
 
 from gemma4cli.engine.model import FeatureCache, LoadedModel
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 from plain_decoder import Array, PlainLayer, rms_norm, rotate
-from published import config_of
+from support.published import config_of
 
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.models.config import Gemma4Config

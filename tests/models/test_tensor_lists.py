@@ -12,7 +12,7 @@ from typing import Any
 import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten
-from published import config_of, lazy_weights, tensor_lists
+from support.published import config_of, lazy_weights, tensor_lists
 
 from gemma4cli.models.config import Gemma4Config
 from gemma4cli.models.gemma4 import Gemma4

@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import pytest
-from published import config_of, lazy_weights
+from support.published import config_of, lazy_weights
 
 from gemma4cli.errors import CheckpointError, WeightsMismatchError
 from gemma4cli.models.config import Gemma4Config

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from spoken import needs_espeak, noise, say, silence
+from support.spoken import needs_espeak, noise, say, silence
 
 from gemma4cli.decoded import SAMPLE_RATE
 from gemma4cli.media.audio import Samples

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mlx.core as mx
-from checkpoints import Tensors, json_of, mlx_tensors, variant
 
 from gemma4cli.api import load
 from gemma4cli.engine.model import LoadedModel
+
+from .checkpoints import Tensors, json_of, mlx_tensors, variant
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,7 @@ from mlx.utils import tree_flatten
 
 from gemma4cli.engine.model import LoadedModel
 
-PARITY = Path(__file__).parents[1] / "fixtures" / "parity" / "checkpoints"
+PARITY = Path(__file__).parents[2] / "fixtures" / "parity" / "checkpoints"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import mlx.core as mx
 import pytest
-from published import config_of, tensor_lists
+from support.published import config_of, tensor_lists
 
-from gemma4cli.engine import encode
-from gemma4cli.engine.headers import TensorHeader, read_headers
 from gemma4cli.engine.info import numerics_of, weights_in_memory
-from gemma4cli.engine.memory import (
-    PATCHES_AT_ONCE,
+from gemma4cli.engine.model import LoadedModel
+from gemma4cli.engine.prefill import Prefill
+from gemma4cli.hub.safetensors_headers import TensorHeader, read_headers
+from gemma4cli.machine.memory import (
     Numerics,
     Weights,
     Work,
@@ -21,8 +21,6 @@ from gemma4cli.engine.memory import (
     vision_size,
     weights_of,
 )
-from gemma4cli.engine.model import LoadedModel
-from gemma4cli.engine.prefill import Prefill
 from gemma4cli.models.config import Gemma4Config
 
 CPU = Numerics(item=4, on_cpu=True)
@@ -169,7 +167,6 @@ def test_a_prefill_stays_below_its_estimate(tiny: LoadedModel) -> None:
 def test_frames_go_through_the_tower_in_batches() -> None:
     """As engine/encode.py cuts them, so a longer clip takes no more."""
     vision = published("E2B").vision
-    assert encode._PATCHES_AT_ONCE == PATCHES_AT_ONCE
     assert vision_size(vision, (70,) * 6, CPU) == vision_size(vision, (70,) * 32, CPU)
     assert vision_size(vision, (70,), CPU) < vision_size(vision, (70,) * 2, CPU)
 

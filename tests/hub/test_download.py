@@ -9,13 +9,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from fake_hub import FakeHub, etag_of, running
 from huggingface_hub import constants
+from support.fake_hub import FakeHub, etag_of, running
 
-from gemma4cli.engine import hub as names
-from gemma4cli.engine.catalog import BUILTIN
-from gemma4cli.engine.download import Download, fetch, plan, require_disk
 from gemma4cli.errors import DownloadError, ModelNotFoundError, UnsupportedModelError
+from gemma4cli.hub import cache as names
+from gemma4cli.hub.catalog import BUILTIN
+from gemma4cli.hub.download import Download, fetch, plan, require_disk
 
 REPO = "someone/gemma"
 WEIGHTS = bytes(range(256)) * 200

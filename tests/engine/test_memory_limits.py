@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from gemma4cli.decoded import AudioClip, Image
-from gemma4cli.engine import room
-from gemma4cli.engine.machine import Device, Memory
+from gemma4cli.engine import memory_limits as room
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import ModelTooLargeError, PromptTooLargeError
+from gemma4cli.machine.device import Device, Memory
 from gemma4cli.messages import AudioPart, ImagePart, Message, Part, Source, TextPart
 from gemma4cli.options import GenerateOptions
 from gemma4cli.processing.inputs import ModelInputs
@@ -54,7 +54,7 @@ def test_model_without_room(monkeypatch: pytest.MonkeyPatch, tiny: LoadedModel) 
 
 def test_a_model_that_would_fit_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     give(monkeypatch, 6 * 10**9)
-    monkeypatch.setattr("gemma4cli.engine.hub.needs_of", lambda folder, work, dtype: 20 * 10**9)
+    monkeypatch.setattr("gemma4cli.hub.cache.needs_of", lambda folder, work, dtype: 20 * 10**9)
     with pytest.raises(
         ModelTooLargeError, match=r"takes about 20\.0 GB .* 6\.0 GB .*e2b would fit"
     ):

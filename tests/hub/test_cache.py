@@ -8,17 +8,10 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from gemma4cli.engine import hub
-from gemma4cli.engine.catalog import (
-    BUILTIN,
-    CATALOG,
-    alias_of,
-    entry_of,
-    largest_within,
-    recommended,
-)
-from gemma4cli.engine.machine import Memory
 from gemma4cli.errors import ModelNotFoundError
+from gemma4cli.hub import cache as hub
+from gemma4cli.hub.catalog import BUILTIN, CATALOG, alias_of, entry_of, largest_within, recommended
+from gemma4cli.machine.device import Memory
 
 E2B = "mlx-community/gemma-4-e2b-it-4bit"
 

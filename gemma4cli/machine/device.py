@@ -14,8 +14,7 @@ from typing import Literal
 
 from ..errors import BackendMissingError
 from ..options import DType
-from .backend import _FAST_BLAS as FAST_BLAS
-from .backend import require_backend
+from .backend import FAST_BLAS, require_backend
 
 Backend = Literal["Metal", "CUDA", "CPU"]
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError, DownloadError, LoadError, ModelNotFoundError
+from ..machine.device import device, float_size, model_memory
+from ..machine.memory import Numerics, Work, footprint
 from ..models.config import FAMILIES, Gemma4Config
 from ..options import DType
 from .catalog import BUILTIN, CATALOG, RUN_BYTES, alias_of, entry_of
 from .download import FILES, WEIGHTS
-from .headers import is_complete, read_headers
-from .machine import device, float_size, model_memory
-from .memory import Numerics, Work, footprint, weights_of
+from .safetensors_headers import is_complete, read_headers, weights_of
 
 if TYPE_CHECKING:
     from huggingface_hub import CachedRepoInfo, HFCacheInfo

@@ -16,7 +16,7 @@ from gemma4cli.engine.model import LoadedModel
 from gemma4cli.models.gemma4 import SoftTokens
 from gemma4cli.processing.inputs import ModelInputs
 
-FOLDER = Path(__file__).parents[1] / "fixtures" / "parity"
+FOLDER = Path(__file__).parents[2] / "fixtures" / "parity"
 ARCHS = ("e2b", "e4b", "12b", "26b", "31b")
 TOLERANCE = 2e-3
 """Of logits whose deviation is 4.4: right in float32. The largest error seen is 1.3e-3."""

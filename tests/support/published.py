@@ -14,7 +14,7 @@ from typing import Any
 
 import mlx.core as mx
 
-FOLDER = Path(__file__).parents[1] / "fixtures" / "gemma4"
+FOLDER = Path(__file__).parents[2] / "fixtures" / "gemma4"
 CONFIGS = {
     f"{path.parent.name}/{path.name}": path
     for path in sorted((FOLDER / "configs").glob("*/config*.json"))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
+from ..machine.memory import AUDIO_NAMES, VISION_NAMES, Weights
 
 INDEX = "model.safetensors.index.json"
 _MOST_BYTES = 100_000_000
@@ -89,3 +90,14 @@ def _header(path: Path) -> dict[str, Any]:
     if not isinstance(header, dict):
         raise CheckpointError(path.name, "is no safetensors file")
     return header
+
+
+def weights_of(tensors: TensorHeaders, float_size: int | None) -> Weights:
+    """Bytes of a checkpoint's tensors; ``float_size`` as in ``TensorHeader.size``."""
+    sizes = {"text": 0, "vision": 0, "audio": 0}
+    for name, tensor in tensors.items():
+        bare = name.removeprefix("model.")
+        kind = "vision" if bare.startswith(VISION_NAMES) else "text"
+        kind = "audio" if bare.startswith(AUDIO_NAMES) else kind
+        sizes[kind] += tensor.size(float_size)
+    return Weights(**sizes)

@@ -13,7 +13,8 @@ from ..options import DType
 
 logger = logging.getLogger(__name__)
 
-_FAST_BLAS = ("libopenblas.so.0", "libmkl_rt.so.2", "libblis.so.4")
+FAST_BLAS = ("libopenblas.so.0", "libmkl_rt.so.2", "libblis.so.4")
+"""Libraries that multiply matrices faster than the one in MLX's CPU wheel, best first."""
 
 
 def require_backend(*, fast_blas: bool = True) -> None:
@@ -35,7 +36,7 @@ def _prefer_fast_blas() -> None:
     """
     if sys.platform != "linux" or "mlx.core" in sys.modules:
         return
-    for name in _FAST_BLAS:
+    for name in FAST_BLAS:
         try:
             ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
         except OSError:

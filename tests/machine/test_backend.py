@@ -12,8 +12,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from gemma4cli.engine import backend
 from gemma4cli.errors import BackendMissingError
+from gemma4cli.machine import backend
 
 
 def test_missing_backend_names_the_extras(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,13 +46,13 @@ def libraries_tried(monkeypatch: pytest.MonkeyPatch, there: set[str]) -> list[st
 
 def test_first_fast_blas_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
-    first, second, *_ = backend._FAST_BLAS
+    first, second, *_ = backend.FAST_BLAS
     assert libraries_tried(monkeypatch, {second}) == [first, second]
 
 
 def test_no_fast_blas_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
-    assert libraries_tried(monkeypatch, set()) == list(backend._FAST_BLAS)
+    assert libraries_tried(monkeypatch, set()) == list(backend.FAST_BLAS)
 
 
 def test_a_mac_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +65,7 @@ def test_another_blas_changes_no_result() -> None:
     """Two processes, one with MLX's own BLAS: the same product within float32's reach."""
     code = """
 import json, sys
-from gemma4cli.engine.backend import require_backend
+from gemma4cli.machine.backend import require_backend
 require_backend(fast_blas=sys.argv[1] == "fast")
 import mlx.core as mx
 x = mx.random.normal((64, 256), key=mx.random.key(1))

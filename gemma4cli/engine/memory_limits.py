@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ContextLengthError, LoadError, ModelTooLargeError, PromptTooLargeError
-from .catalog import largest_within
-from .machine import device, model_memory, taken
-from .memory import Footprint, Work, audio_size, footprint, vision_size
+from ..hub.catalog import largest_within
+from ..machine.device import device, model_memory, taken
+from ..machine.memory import Footprint, Work, audio_size, footprint, vision_size
 
 if TYPE_CHECKING:
     from ..options import DType, GenerateOptions
@@ -38,7 +38,7 @@ def obtainable() -> int:
 
 def require_room_for_model(name: str, folder: Path, dtype: DType = "auto") -> None:
     """Raise ModelTooLargeError where not even a short run of the model has room."""
-    from .hub import needs_of
+    from ..hub.cache import needs_of
 
     if _ignored():
         return

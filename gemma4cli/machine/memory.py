@@ -1,7 +1,7 @@
 """What a run takes of memory, told before it runs.
 
 Pure arithmetic on a config and on lists of tensors, in bytes: weights and key/value cache are
-exact, activations a bound that was fitted to measured peaks (tests/engine/test_memory.py). Knows
+exact, activations a bound that was fitted to measured peaks (tests/machine/test_memory.py). Knows
 no machine, no files and no mlx.
 """
 
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..models.config import AudioConfig, Gemma4Config, TextConfig, UnifiedVisionConfig, VisionConfig
-from .headers import TensorHeaders
 
 _CACHE_STEP = 256
 """Positions by which a cache grows."""
@@ -20,7 +19,7 @@ AUDIO_NAMES = ("audio_tower.", "embed_audio.")
 _FUSED_HEADS = (64, 80, 128)
 """Head sizes for which a GPU attends without holding all attention weights."""
 PATCHES_AT_ONCE = 4096
-"""Patches of equal images that engine/encode.py sends through the tower together."""
+"""Patches of equal images (video frames, mostly) that go through the tower together."""
 _LAYERS_IN_FLIGHT = 2
 """Layers whose intermediate results may be alive together: mlx runs ahead of what it computes."""
 
@@ -76,17 +75,6 @@ class Footprint:
     @property
     def total(self) -> int:
         return self.text + self.towers + self.cache + self.working
-
-
-def weights_of(tensors: TensorHeaders, float_size: int | None) -> Weights:
-    """Bytes of a checkpoint's tensors; ``float_size`` as in ``TensorHeader.size``."""
-    sizes = {"text": 0, "vision": 0, "audio": 0}
-    for name, tensor in tensors.items():
-        bare = name.removeprefix("model.")
-        kind = "vision" if bare.startswith(VISION_NAMES) else "text"
-        kind = "audio" if bare.startswith(AUDIO_NAMES) else kind
-        sizes[kind] += tensor.size(float_size)
-    return Weights(**sizes)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

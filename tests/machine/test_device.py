@@ -8,9 +8,9 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
-from gemma4cli.engine import machine
-from gemma4cli.engine.machine import Device, Memory
 from gemma4cli.errors import BackendMissingError
+from gemma4cli.machine import device as machine
+from gemma4cli.machine.device import Device, Memory
 
 VM_STAT = """Mach Virtual Memory Statistics: (page size of 16384 bytes)
 Pages free:                               10.

@@ -1,0 +1,1 @@
+"""Models by name: the catalog, the hub's cache, downloads, and what weight files contain."""
