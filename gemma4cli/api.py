@@ -25,8 +25,8 @@ from .options import (
 from .transcript import RecordingFailed, RecordingFinished, Segment, TranscriptEvent
 
 if TYPE_CHECKING:
-    from .engine.info import ModelInfo
     from .engine.model import LoadedModel
+    from .engine.model_info import ModelInfo
     from .hub.cache import ModelEntry, PublishedModel, Removal
     from .hub.catalog import CatalogEntry
     from .hub.download import Download
@@ -171,9 +171,8 @@ def stream_transcribe(
     Decoding is greedy unless ``generate`` has a temperature. Nothing is kept on disk. Raises
     UnsupportedModalityError; a recording that cannot be read is the event RecordingFailed.
     """
-    from .transcription.batching import piece_batch_size
     from .transcription.recordings import FileRecording
-    from .transcription.transcriber import transcribe
+    from .transcription.transcriber import piece_batch_size, transcribe
 
     options = options or TranscribeOptions()
     yield from transcribe(
@@ -334,6 +333,6 @@ def model_info(name: str) -> ModelInfo:
 
     folder = resolve(name)
     require_backend()
-    from .engine.info import describe
+    from .engine.model_info import describe
 
     return describe(name, folder)

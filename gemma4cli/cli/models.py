@@ -17,7 +17,7 @@ from .sizes import size_text
 from .terminal import say
 
 if TYPE_CHECKING:
-    from ..engine.info import ModelInfo, ModelMemory
+    from ..engine.model_info import ModelInfo, ModelMemory
     from ..hub.cache import ModelEntry
 
 app = typer.Typer(no_args_is_help=True, help="List, fetch, delete and describe models.")

@@ -112,8 +112,7 @@ class TranscribeRun:
         source: AudioSource | None = None,
     ) -> list[ExitCode]:
         """Run the recordings through the model; the codes of those that failed."""
-        from ..transcription.batching import piece_batch_size
-        from ..transcription.transcriber import transcribe
+        from ..transcription.transcriber import piece_batch_size, transcribe
 
         names = [each.given for each in given]
         batch = 1 if source is not None else self.options.batch or piece_batch_size(model)

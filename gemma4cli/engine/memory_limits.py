@@ -64,7 +64,7 @@ def require_room_for_prompt(
 
     ``hint`` says what to change where the caller knows better.
     """
-    from .info import numerics_of, weights_in_memory
+    from .model_info import numerics_of, weights_in_memory
 
     if _ignored():
         return

@@ -16,7 +16,6 @@ from .audio import audio_features, max_samples
 from .config import MelConfig, ProcessorConfig
 from .image import fit, image_features, patch_features
 from .inputs import MediaFeatures, ModelInputs
-from .pieces import MediaKind
 from .prompt import (
     AudioSlot,
     ImageSlot,
@@ -27,6 +26,7 @@ from .prompt import (
     check_placeholders,
     media_parts,
 )
+from .prompt_tokens import MediaKind
 from .tokenizer import Tokenizer
 
 MediaPart = ImagePart | AudioPart | VideoPart

@@ -17,16 +17,7 @@ from ..errors import (
     UnsupportedModalityError,
 )
 from ..messages import Message
-from .pieces import (
-    Control,
-    Expanded,
-    Media,
-    MediaKind,
-    Piece,
-    Placeholders,
-    Text,
-    merged,
-)
+from .prompt_tokens import Control, Expanded, Media, MediaKind, Piece, Placeholders, Text, merged
 from .template import (
     TemplateOptions,
     kind_of,

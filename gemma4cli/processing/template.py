@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from ..errors import ConversationError
 from ..messages import AudioPart, ImagePart, Message, Part, Role, TextPart, VideoPart
 from . import tools as tool_syntax
-from .pieces import Control, Media, MediaKind, Piece, Text
+from .prompt_tokens import Control, Media, MediaKind, Piece, Text
 
 MediaPart = ImagePart | AudioPart | VideoPart
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import ConversationError
-from .pieces import Control, Piece, Text
+from .prompt_tokens import Control, Piece, Text
 
 _QUOTE = Control('<|"|>')
 _STANDARD_KEYS = frozenset({"description", "type", "properties", "required", "nullable"})

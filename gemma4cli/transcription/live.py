@@ -19,7 +19,7 @@ from ..errors import MediaError
 from ..media.audio import Samples
 from ..media.microphone import AudioSource
 from ..media.voice import FRAME_SECONDS, QUIET, SPEECH, SpeechFrame, speech_frames
-from .pieces import Piece
+from .cut import Piece
 
 _SHORTEST_SPEECH = 0.25
 """Seconds of speech before a pause counts: a click or a cough ends nothing."""

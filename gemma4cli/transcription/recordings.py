@@ -18,9 +18,9 @@ from ..media.microphone import AudioSource
 from ..media.sources import spool
 from ..messages import Source
 from ..options import GenerateOptions, TranscribeOptions
+from .cut import Limits, Piece, cut
 from .journal import Journal
 from .live import LivePieces
-from .pieces import Limits, Piece, cut
 from .transcriber import limits_of
 
 if TYPE_CHECKING:

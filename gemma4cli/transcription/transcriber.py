@@ -17,11 +17,10 @@ from ..events import Finished, FinishReason, Notice
 from ..messages import AudioPart, Message, Source, TextPart
 from ..options import GenerateOptions, TranscribeOptions
 from ..transcript import Doubt, RecordingFailed, RecordingOpened, TranscriptEvent
-from .assembly import Assembly, not_kept
+from .assemble import Assembly, not_kept
+from .cut import Limits, Piece
 from .journal import Heard, Journal
-from .loops import without_loop
-from .pieces import Limits, Piece
-from .translated import parted
+from .parse_translation import parted
 
 if TYPE_CHECKING:
     from ..engine.model import LoadedModel
@@ -32,6 +31,8 @@ LONGEST_PIECE = 30.0
 _TOKENS_PER_SECOND = 16
 """More than anybody says in a second, in any language."""
 _SPARE_TOKENS = 32
+_LONGEST_PROMPT = 1500
+"""Positions of a piece: 750 soft tokens, the prompt, and as much said as anybody can."""
 _MOST_ENDED = 16
 """Recordings that wait, with their journals open, for a batch to fill."""
 _WARMER = 0.4
@@ -122,6 +123,13 @@ def transcribe(
                     yield event
                 case Notice():
                     yield step
+
+
+def piece_batch_size(model: LoadedModel) -> int:
+    """Pieces to transcribe at once, by what memory this machine has; 1 to 8."""
+    from ..engine.batch_size import batch_size
+
+    return batch_size(model, _LONGEST_PROMPT)
 
 
 def limits_of(model: LoadedModel, options: TranscribeOptions) -> Limits:
@@ -226,6 +234,8 @@ class _Ear:
             (second,) = self._answers([piece], self._warmer())
             runs = (first, second)
         best = runs[-1] if runs[-1].reason == "stop" else first
+        from ..engine.repetition import without_loop
+
         text, translation = self._parted(best.text)
         doubt = _DOUBTS.get(best.reason)
         heard = Heard(

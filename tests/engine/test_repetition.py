@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from gemma4cli.engine.repetition import is_repeating
+from gemma4cli.engine.repetition import is_repeating, without_loop
 
 
 def first_noticed(cycle: list[int], limit: int = 600) -> int | None:
@@ -65,3 +65,27 @@ def test_random_text_of_a_small_vocabulary() -> None:
     rng = random.Random(1)
     said = [rng.randrange(3) for _ in range(3000)]
     assert not any(is_repeating(said[:end]) for end in range(0, 3000, 11))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ""),
+        ("the cat sat", "the cat sat"),
+        ("no no", "no no"),
+        ("so we we we we", "so we"),
+        ("a red ball a red ball a red ball", "a red ball"),
+        ("see a red ball a red ball a red ball a red", "see a red ball"),
+        ("7 7 7 and 8", "7 7 7 and 8"),
+        ("one two one two one two one", "one two"),
+    ],
+)
+def test_a_loop_is_said_once(text: str, expected: str) -> None:
+    assert without_loop(text) == expected
+
+
+def test_a_long_loop_is_found() -> None:
+    words = [f"w{n}" for n in range(40)]
+    assert without_loop(" ".join(["before", *words * 3, *words[:7]])) == " ".join(
+        ["before", *words]
+    )

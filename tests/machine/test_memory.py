@@ -6,10 +6,10 @@ import mlx.core as mx
 import pytest
 from support.published import config_of, tensor_lists
 
-from gemma4cli.engine.info import numerics_of, weights_in_memory
 from gemma4cli.engine.model import LoadedModel
+from gemma4cli.engine.model_info import numerics_of, weights_in_memory
 from gemma4cli.engine.prefill import Prefill
-from gemma4cli.hub.safetensors_headers import TensorHeader, read_headers
+from gemma4cli.hub.safetensors_headers import TensorHeader, read_headers, weights_of
 from gemma4cli.machine.memory import (
     Numerics,
     Weights,
@@ -19,7 +19,6 @@ from gemma4cli.machine.memory import (
     footprint,
     prefill_size,
     vision_size,
-    weights_of,
 )
 from gemma4cli.models.config import Gemma4Config
 

@@ -13,8 +13,8 @@ from gemma4cli.errors import MicrophoneError
 from gemma4cli.media.audio import Samples
 from gemma4cli.media.microphone import Level
 from gemma4cli.media.voice import FRAME, SpeechFrame
+from gemma4cli.transcription.cut import Piece
 from gemma4cli.transcription.live import LivePieces, record_clip
-from gemma4cli.transcription.pieces import Piece
 
 BLOCK = FRAME
 PIECE = 1200

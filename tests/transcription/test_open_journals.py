@@ -17,8 +17,8 @@ from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import JournalError
 from gemma4cli.events import Notice
 from gemma4cli.transcript import RecordingFinished
+from gemma4cli.transcription.cut import Limits, Piece
 from gemma4cli.transcription.journal import Heard, Journal
-from gemma4cli.transcription.pieces import Limits, Piece
 
 _RUN = """
 import os, resource, sys

@@ -24,8 +24,8 @@ from gemma4cli.transcript import (
     SegmentReady,
     TranscriptEvent,
 )
+from gemma4cli.transcription.cut import Limits, Piece
 from gemma4cli.transcription.journal import Heard, Journal
-from gemma4cli.transcription.pieces import Limits, Piece
 from gemma4cli.transcription.transcriber import limits_of, transcribe
 
 RATE = 16_000

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from ..errors import JournalError
 from ..events import Finished, Notice, Timings, Usage
 from ..transcript import PieceDone, RecordingFinished, Segment, SegmentReady, TranscriptEvent
-from .joints import without_doubled
 from .journal import Heard, Journal
+from .overlap import without_doubled
 
 _WORDS_PER_SECOND = 5.0
 """As fast as people speak: so many words may have been heard twice in a second of overlap."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gemma4cli.transcription.translated import parted
+from gemma4cli.transcription.parse_translation import parted
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from gemma4cli.transcription.joints import without_doubled
+from gemma4cli.transcription.overlap import without_doubled
 
 MOST = 6
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

@@ -9,8 +9,8 @@ import pytest
 from mlx.utils import tree_flatten
 from support.checkpoints import PARITY, Tensors, json_of, tensors_of, variant
 
-from gemma4cli.engine.info import describe
 from gemma4cli.engine.model import LoadedModel
+from gemma4cli.engine.model_info import describe
 from gemma4cli.errors import CheckpointError
 from gemma4cli.hub.catalog import BUILTIN
 from gemma4cli.hub.safetensors_headers import is_complete, read_headers, weight_names

@@ -18,7 +18,7 @@ from support.spoken import needs_espeak, noise, say, silence
 from gemma4cli.decoded import SAMPLE_RATE
 from gemma4cli.media.audio import Samples
 from gemma4cli.media.voice import FRAME, SpeechFrame
-from gemma4cli.transcription.pieces import Limits, Piece, cut, cut_frames
+from gemma4cli.transcription.cut import Limits, Piece, cut, cut_frames
 
 FRAME_SECONDS = FRAME / SAMPLE_RATE
 LIMITS = Limits(longest=10.0, overlap=1.0)
