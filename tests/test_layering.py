@@ -81,11 +81,31 @@ LAYERS = {
         "_version errors options prompts api machine engine media",
         "av numpy PIL",
     ),
+    "cli.output": layer("errors events messages decoded hub api media", "rich PIL textual_image"),
+    "cli.settings": layer("errors", "typer"),
+    "cli.run": layer(
+        "errors events messages options languages api hub engine media conversations "
+        "cli.output cli.settings",
+        "typer",
+    ),
+    "cli.chat": layer(
+        "errors events messages options decoded api conversations engine media transcription "
+        "markdown cli.output cli.settings cli.run",
+        "typer prompt_toolkit",
+    ),
+    "cli.transcribe": layer(
+        "errors events messages options languages transcript api engine media transcription "
+        "subtitles cli.output cli.settings cli.run",
+        "typer rich",
+    ),
+    "cli.commands": layer(
+        "errors events messages options prompts api conversations hub engine media doctor "
+        "cli.output cli.settings cli.run",
+        "typer rich",
+    ),
     "cli": layer(
-        "_version errors messages options events decoded prompts conversations languages "
-        "transcript api transcription doctor media subtitles markdown",
-        "typer rich prompt_toolkit PIL textual_image",
-        types="engine hub",
+        "_version errors api cli.output cli.settings cli.run cli.chat cli.transcribe cli.commands",
+        "typer",
     ),
     "__main__": layer("cli"),
 }

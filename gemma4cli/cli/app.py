@@ -13,17 +13,17 @@ from typer.core import TyperGroup
 
 from .._version import __version__
 from ..errors import Gemma4Error
-from . import models
-from .chat import ChatCommand, chat
-from .completion import completion
-from .config import config
-from .describe import describe
-from .doctor import doctor
-from .exit_codes import ExitCode, exit_code_of
-from .terminal import say_error
-from .trace import trace
-from .transcribe import transcribe
-from .video import video
+from .chat.command import ChatCommand, chat
+from .commands import models
+from .commands.completion import completion
+from .commands.config import config
+from .commands.describe import describe
+from .commands.doctor import doctor
+from .commands.trace import trace
+from .commands.video import video
+from .output.exit_codes import ExitCode, exit_code_of
+from .output.terminal import say_error
+from .transcribe.command import transcribe
 
 
 class Commands(TyperGroup):

@@ -11,9 +11,9 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from .._version import __version__
-from .exit_codes import ExitCode
-from .run_options import SHARED
-from .settings import value_type
+from .output.exit_codes import ExitCode
+from .run.options import SHARED
+from .settings.resolve import value_type
 
 _INTRODUCTION = (
     "g4 runs Gemma 4 with MLX: it describes pictures, writes down speech, watches videos and "

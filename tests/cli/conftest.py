@@ -14,7 +14,7 @@ import pytest
 from cli_runs import Exchange, finished
 
 from gemma4cli import api
-from gemma4cli.cli import runner
+from gemma4cli.cli.run import runner
 from gemma4cli.conversations.chat import Chat
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.events import Event, TextDelta

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cli_runs import sample
 
-from gemma4cli.cli.chat_parts import find_dropped, media_kind, read_material, with_material
+from gemma4cli.cli.chat.attachments import find_dropped, media_kind, read_material, with_material
 from gemma4cli.errors import ConversationError
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from cli_runs import TEXT_OF, assert_fails, records, sample, tiny_g4
 
-from gemma4cli.cli import chat_sessions
-from gemma4cli.cli.state import sessions_folder
+from gemma4cli.cli.chat import sessions as chat_sessions
+from gemma4cli.cli.settings.folders import sessions_folder
 from gemma4cli.conversations.store import SavedConversation, list_saved
 
 STARS = TEXT_OF["image00.png"]

@@ -11,8 +11,8 @@ from cli_runs import Terminal, assert_fails, finished, records, sample, tiny_g4
 from PIL import Image as Pillow
 
 from gemma4cli import api
-from gemma4cli.cli import progress
-from gemma4cli.cli.describe_each import ImageProgress
+from gemma4cli.cli.commands.describe_many import ImageProgress
+from gemma4cli.cli.output import progress
 from gemma4cli.conversations.image_batches import ImageEvent, ImageFailed
 from gemma4cli.errors import MediaNotFoundError
 from gemma4cli.events import TextDelta

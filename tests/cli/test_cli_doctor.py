@@ -9,7 +9,7 @@ import pytest
 from cli_runs import g4, records
 
 from gemma4cli import api
-from gemma4cli.cli.doctor import lines_of
+from gemma4cli.cli.commands.doctor import lines_of
 from gemma4cli.doctor import facts, samples, trial
 from gemma4cli.doctor.findings import Finding
 from gemma4cli.engine.model import LoadedModel

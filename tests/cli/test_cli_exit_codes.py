@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from gemma4cli import errors
-from gemma4cli.cli.exit_codes import ExitCode, exit_code_of
+from gemma4cli.cli.output.exit_codes import ExitCode, exit_code_of
 from gemma4cli.errors import Gemma4Error
 
 CODES = {

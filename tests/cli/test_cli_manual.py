@@ -12,8 +12,8 @@ from cli_runs import ROOT
 from typer.core import TyperGroup
 
 from gemma4cli.cli.app import app
-from gemma4cli.cli.exit_codes import ExitCode
 from gemma4cli.cli.manual import manual
+from gemma4cli.cli.output.exit_codes import ExitCode
 
 PAGE = ROOT / "completions" / "g4.1"
 

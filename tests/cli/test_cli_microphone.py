@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from cli_runs import TEXT_OF, assert_fails, records, sample, tiny_g4
 
-from gemma4cli.cli.transcribe_progress import level_bar
-from gemma4cli.cli.transcribe_run import interrupting
+from gemma4cli.cli.transcribe.progress import level_bar
+from gemma4cli.cli.transcribe.run import interrupting
 from gemma4cli.errors import MicrophoneError
 from gemma4cli.media import microphone
 from gemma4cli.media.microphone import Level, Microphone

@@ -9,7 +9,8 @@ import pytest
 from cli_runs import Exchange, assert_fails, g4, records
 
 from gemma4cli import api
-from gemma4cli.cli import questions, runner
+from gemma4cli.cli.output import confirm as questions
+from gemma4cli.cli.run import runner
 from gemma4cli.engine import memory_limits as room
 from gemma4cli.engine.model import LoadedModel
 

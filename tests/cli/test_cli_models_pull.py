@@ -11,7 +11,9 @@ from support.fake_hub import FakeHub, running
 
 import gemma4cli
 from gemma4cli import api
-from gemma4cli.cli import downloads, progress, questions
+from gemma4cli.cli.output import confirm as questions
+from gemma4cli.cli.output import download_progress as downloads
+from gemma4cli.cli.output import progress
 
 REPO = "someone/gemma"
 TINY = Path(gemma4cli.__file__).parent / "builtin" / "tiny"

@@ -16,10 +16,10 @@ import pytest
 from cli_runs import Terminal, run_g4, sample, tiny_g4
 from PIL import Image as Pillow
 
-from gemma4cli.cli import pictures
-from gemma4cli.cli.graphics import Cells, Protocol, drawn, protocol_of
-from gemma4cli.cli.pictures import PictureMode, Pictures, Screen, pictures_for
-from gemma4cli.cli.run_options import RunOptions
+from gemma4cli.cli.output import pictures
+from gemma4cli.cli.output.graphics import Cells, Protocol, drawn, protocol_of
+from gemma4cli.cli.output.pictures import PictureMode, Pictures, Screen, pictures_for
+from gemma4cli.cli.run.options import RunOptions
 from gemma4cli.decoded import Image, VideoFrame
 from gemma4cli.errors import OptionError
 from gemma4cli.events import PicturesDecoded
@@ -242,7 +242,7 @@ def test_frames_make_one_strip() -> None:
 
 
 def test_strip_begins_and_ends_with_the_clip() -> None:
-    from gemma4cli.cli.thumbnails import Box, contact_strip
+    from gemma4cli.cli.output.thumbnails import Box, contact_strip
 
     frames = [
         VideoFrame(pixels=np.full((10, 10, 3), n, np.uint8), seconds=float(n)) for n in range(100)

@@ -14,9 +14,10 @@ from cli_runs import Exchange, assert_fails, g4, records
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
-from gemma4cli.cli import settings, transcribe
 from gemma4cli.cli.app import app
-from gemma4cli.cli.run_options import SHARED, RunOptions, runs_a_model
+from gemma4cli.cli.run.options import SHARED, RunOptions, runs_a_model
+from gemma4cli.cli.settings import resolve as settings
+from gemma4cli.cli.transcribe import command as transcribe
 from gemma4cli.options import GenerateOptions, MediaOptions
 
 PROJECT = Path(".g4.toml")

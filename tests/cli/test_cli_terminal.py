@@ -8,8 +8,8 @@ import sys
 import pytest
 from cli_runs import finished
 
-from gemma4cli.cli.render import Renderer
-from gemma4cli.cli.terminal import has_colour, is_animated, printable, say_error
+from gemma4cli.cli.output.render import Renderer
+from gemma4cli.cli.output.terminal import has_colour, is_animated, printable, say_error
 from gemma4cli.events import Notice, TextDelta, ThoughtDelta, VideoPlanned
 
 

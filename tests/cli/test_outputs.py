@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gemma4cli.cli.outputs import Input, Target, check_targets, inputs, target
+from gemma4cli.cli.transcribe.paths import Input, Target, check_targets, inputs, target
 from gemma4cli.errors import OptionError
 
 

@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 from cli_runs import TEXT_OF, sample
 
-from gemma4cli.cli import repl_record
-from gemma4cli.cli.chat_sessions import ChatLog, opened_log
-from gemma4cli.cli.chat_sessions import LogOptions as Log
-from gemma4cli.cli.repl import Repl
-from gemma4cli.cli.repl_commands import COMMANDS
-from gemma4cli.cli.repl_input import CommandCompleter
-from gemma4cli.cli.run_options import RunOptions
-from gemma4cli.cli.state import sessions_folder
+from gemma4cli.cli.chat import microphone as repl_record
+from gemma4cli.cli.chat.loop import converse
+from gemma4cli.cli.chat.prompt_input import CommandCompleter
+from gemma4cli.cli.chat.repl import Repl
+from gemma4cli.cli.chat.sessions import ChatLog, opened_log
+from gemma4cli.cli.chat.sessions import LogOptions as Log
+from gemma4cli.cli.chat.slash_commands import COMMANDS
+from gemma4cli.cli.run.options import RunOptions
+from gemma4cli.cli.settings.folders import sessions_folder
 from gemma4cli.conversations.chat import Chat, ContextUse
 from gemma4cli.conversations.store import SavedConversation, list_saved
 from gemma4cli.engine.model import LoadedModel
@@ -71,7 +72,7 @@ class Talk:
         self.capsys.readouterr()
         self.script.lines = list(lines)
         self.repl.run = RunOptions(quiet=quiet)
-        self.repl.converse()
+        converse(self.repl)
         self.out, err = self.capsys.readouterr()
         return err
 

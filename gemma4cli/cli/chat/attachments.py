@@ -1,0 +1,134 @@
+"""What a turn is made of: the text, the media that go with it, files as material."""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote
+
+from ...errors import ConversationError
+from ...media.kinds import HEAD_BYTES, sniff
+from ...messages import AudioPart, ImagePart, Part, Source, TextPart, VideoPart
+
+MediaKind = Literal["image", "audio", "video"]
+
+MEDIA_PARTS: Mapping[str, Callable[[Source], Part]] = {
+    "image": lambda source: ImagePart(source=source),
+    "audio": lambda source: AudioPart(source=source),
+    "video": lambda source: VideoPart(source=source),
+}
+"""What a flag (``--image``), or a command of the conversation (``/image``), attaches."""
+
+_LONGEST_FILE = 1 << 20
+"""Bytes of text; no context has room for more."""
+
+_WORD = re.compile(r"""'([^'\n]+)'|"([^"\n]+)"|((?:\\.|[^\s'"\\])(?:\\.|[^\s\\])*)""")
+_FILE_URL = re.compile(r"file://(?:localhost)?(/.*)", re.DOTALL)
+_PUNCTUATION = ".,;:!?)"
+
+
+def in_card_order(text: str, media: Sequence[Part]) -> tuple[Part, ...]:
+    """Images and videos before the text, audio behind it, as the model card wants them."""
+    heard = [part for part in media if isinstance(part, AudioPart)]
+    seen = [part for part in media if not isinstance(part, AudioPart)]
+    return (*seen, TextPart(text=text), *heard)
+
+
+def sources_of(parts: Sequence[Part]) -> list[Source]:
+    """Where the media among some parts come from."""
+    media = [part for part in parts if not isinstance(part, TextPart)]
+    clips = [part for part in media if isinstance(part, VideoPart)]
+    whole = [part.source for part in media if part.source is not None]
+    return [*whole, *(frame for clip in clips for frame in clip.frames)]
+
+
+def with_material(question: str, material: Sequence[str]) -> str:
+    """A question and the texts that it is about, as -p and a pipe make one."""
+    return "\n\n".join(text for text in (question, *material) if text)
+
+
+def read_material(path: Path, name: str) -> str:
+    """A text file as material, headed by its name. Raises ConversationError."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LONGEST_FILE + 1)
+    except OSError as exc:
+        raise ConversationError(f"{name}: {exc.strerror or exc}") from exc
+    if len(content) > _LONGEST_FILE:
+        raise ConversationError(f"{name}: is longer than any context; give a part of it")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise ConversationError(f"{name}: is no text; attach media with /image or /audio") from exc
+    return f"{path.name}:\n{text.rstrip()}"
+
+
+def media_kind(path: Path) -> MediaKind | None:
+    """What a file is, by its content, or else by its suffix; None for what is no medium."""
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            found = sniff(file.read(HEAD_BYTES))
+    except (OSError, ValueError):
+        return None
+    guess = (mimetypes.guess_type(path.name)[0] or "").partition("/")[0]
+    if found is None:
+        return "audio" if guess == "audio" else "video" if guess == "video" else None
+    if found.kind == "video" and guess == "audio":
+        # Containers of video may hold sound alone.
+        return "audio"
+    return None if found.kind == "other" else found.kind
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dropped:
+    """What was typed, with the files that were dropped on it: their names stand in the text.
+
+    ``text`` is empty where there was nothing but files.
+    """
+
+    text: str
+    files: tuple[tuple[MediaKind, Path], ...]
+
+
+def find_dropped(typed: str) -> Dropped:
+    """Find paths of media files among the words: as they are, in quotes, escaped, as file URLs."""
+    whole = path_of(typed.strip())
+    if (kind := media_kind(whole)) is not None:
+        return Dropped(text="", files=((kind, whole),))
+    files: list[tuple[MediaKind, Path]] = []
+
+    def named(word: re.Match[str]) -> str:
+        given = word[0]
+        ending = given[len(given.rstrip(_PUNCTUATION)) :]
+        for candidate, rest in ((given, ""), (given[: len(given) - len(ending)], ending)):
+            path = path_of(candidate)
+            if (found := media_kind(path)) is not None:
+                files.append((found, path))
+                return f"{path.name}{rest}"
+        return given
+
+    text = _WORD.sub(named, typed)
+    if not _WORD.sub("", typed).strip() and len(files) == len(_WORD.findall(typed)):
+        text = ""
+    return Dropped(text=text, files=tuple(files))
+
+
+def path_of(word: str) -> Path:
+    """The path that a terminal or a person writes as ``word``."""
+    if len(word) > 1 and word[0] == word[-1] and word[0] in "'\"":
+        word = word[1:-1]
+    elif url := _FILE_URL.fullmatch(word):
+        word = unquote(url[1])
+    else:
+        word = re.sub(r"\\(.)", r"\1", word)
+    path = Path(word)
+    try:
+        return path.expanduser()
+    except RuntimeError:  # "~nobody"
+        return path

@@ -1,0 +1,202 @@
+"""``g4 chat``: a conversation, or one answer in a pipeline."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from ...errors import OptionError
+from ...messages import Part
+from ...options import MediaOptions
+from ..output.terminal import is_terminal
+from ..run.budgets import BudgetChoice, budget_option
+from ..run.options import RunOptions, runs_a_model
+from ..run.runner import source_of
+from .attachments import MEDIA_PARTS
+from .one_turn import OneTurn, question
+from .sessions import ChatLog, LogOptions, delete_saved, opened_log, show_saved
+
+_SESSION = "Session"
+_MEDIA = "Media"
+
+
+class ChatCommand(TyperCommand):
+    """Keeps the order in which options were typed; those of different names lose it otherwise."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        ctx.meta["order"] = [parameter.name for parameter in order]
+        return super().parse_args(ctx, args)
+
+
+def attachments(order: Sequence[str], files: Mapping[str, Sequence[str]]) -> list[Part]:
+    """The media that a command line names, in its order; ``files`` are those of each kind."""
+    waiting = {kind: iter(named) for kind, named in files.items()}
+    return [MEDIA_PARTS[kind](source_of(next(waiting[kind]))) for kind in order if kind in waiting]
+
+
+@runs_a_model
+def chat(
+    context: typer.Context,
+    run: RunOptions,
+    prompt: Annotated[
+        str | None,
+        typer.Option("-p", "--prompt", metavar="TEXT", help="Ask this, answer and end."),
+    ] = None,
+    image: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE", help="Show an image; may be given again.", rich_help_panel=_MEDIA
+        ),
+    ] = None,
+    audio: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE", help="Play a clip; may be given again.", rich_help_panel=_MEDIA
+        ),
+    ] = None,
+    video: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE", help="Show a video; may be given again.", rich_help_panel=_MEDIA
+        ),
+    ] = None,
+    mic: Annotated[
+        bool,
+        typer.Option(
+            "--mic", help="Record a clip first, until Enter or a pause.", rich_help_panel=_MEDIA
+        ),
+    ] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Microphone: number or part of the name. (default: the system's)",
+            rich_help_panel=_MEDIA,
+        ),
+    ] = None,
+    budget: Annotated[BudgetChoice | None, budget_option(_MEDIA)] = None,
+    system: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Instructions for the whole conversation.")
+    ] = None,
+    messages: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Answer the conversation in a JSON file and end."),
+    ] = None,
+    hide_thoughts: Annotated[
+        bool, typer.Option("--hide-thoughts", help="Do not show what the model thinks.")
+    ] = False,
+    goes_on: Annotated[
+        bool,
+        typer.Option(
+            "-c", "--continue", help="Go on with the last conversation.", rich_help_panel=_SESSION
+        ),
+    ] = False,
+    session: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Go on with a conversation of this name, or begin it.",
+            rich_help_panel=_SESSION,
+        ),
+    ] = None,
+    list_sessions: Annotated[
+        bool,
+        typer.Option("--list", help="Show all kept conversations.", rich_help_panel=_SESSION),
+    ] = False,
+    delete: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Delete a kept conversation, after a question.",
+            rich_help_panel=_SESSION,
+        ),
+    ] = None,
+    yes: Annotated[
+        bool,
+        typer.Option("-y", "--yes", help="Do not ask before --delete.", rich_help_panel=_SESSION),
+    ] = False,
+    no_log: Annotated[
+        bool,
+        typer.Option(
+            "--no-log",
+            envvar="G4_NO_LOG",
+            help="Leave nothing behind: no history, no conversation.",
+            rich_help_panel=_SESSION,
+        ),
+    ] = False,
+) -> None:
+    """Talk with the model, or put one question to it.
+
+    Without -p, and with a terminal to type at, a conversation begins; it is kept, and -c goes on
+    with it. With -p or with text from a pipe there is one answer; given both, -p is the instruction
+    and the pipe its material. One answer is kept where -c or --session says of which conversation.
+    """
+    if list_sessions:
+        show_saved(as_json=run.json)
+        return
+    if yes and delete is None:
+        raise OptionError("--yes is for --delete")
+    if delete is not None:
+        delete_saved(delete, yes=yes, quiet=run.quiet)
+        return
+    log = LogOptions(goes_on=goes_on, name=session, no_log=no_log)
+    media = attachments(
+        context.meta["order"], {"image": image or [], "audio": audio or [], "video": video or []}
+    )
+    if device is not None and not mic:
+        raise OptionError("--device is for --mic")
+    if messages is not None and (prompt or system or media or mic):
+        raise OptionError("--messages brings the whole conversation: give it alone")
+    alone = messages is not None or prompt is not None or not is_terminal(sys.stdin)
+    if not alone and (run.json or run.output is not None):
+        raise OptionError("--json and --output need a question: give -p")
+    with opened_log(log, always=not alone, debug=run.debug) as kept:
+        run = replace(run, model=run.model or kept.model)
+        turn = OneTurn(
+            run=run,
+            log=kept,
+            media=MediaOptions(budget=budget),
+            system=system,
+            hide_thoughts=hide_thoughts,
+        )
+        if messages is not None:
+            turn.answer_file(messages)
+        elif alone:
+            text = question(prompt, media)
+            turn.ask(text, [*media, *_recorded(mic, device)])
+        else:
+            _converse(turn, kept, media, mic=mic, device=device, history=not no_log)
+
+
+def _recorded(mic: bool, device: str | None) -> list[Part]:
+    if not mic:
+        return []
+    from .microphone import record_part
+
+    return [record_part(device)]
+
+
+def _converse(
+    turn: OneTurn,
+    log: ChatLog,
+    media: Sequence[Part],
+    *,
+    mic: bool,
+    device: str | None,
+    history: bool,
+) -> None:
+    """Begin or go on with a conversation at the terminal."""
+    from .loop import converse
+    from .prompt_input import Reader
+    from .repl import Repl
+
+    repl = Repl.start(turn, log, Reader(history=history), media, device=device)
+    repl.waiting += _recorded(mic, device)
+    converse(repl)

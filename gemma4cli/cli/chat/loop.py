@@ -1,0 +1,93 @@
+"""The loop of a chat at a terminal: reads a line, runs a slash command or asks the model."""
+
+from __future__ import annotations
+
+import re
+
+from ...errors import Gemma4Error
+from ..output.numbers import turns_text
+from ..output.terminal import say, say_error
+from .attachments import find_dropped, in_card_order, media_kind, path_of, with_material
+from .repl import Repl
+from .sessions import turns_of
+from .slash_commands import COMMANDS, find_command
+
+_COMMAND = re.compile(r"/[^\s/]*(?=\s|$)")
+_CHARACTERS_PER_TOKEN = 4
+_ANSWER_SHARE = 16
+"""An answer gets at least this part of the context, or what --max-tokens says."""
+
+
+def converse(repl: Repl) -> None:
+    """Read questions and show answers until the user leaves."""
+    repl.reader.completer.choices = {
+        f"/{name}": command.choices for name, command in COMMANDS.items()
+    }
+    if not repl.run.quiet:
+        say(f"{repl.chat.model.name}: type a question, /help for commands, Ctrl-D to leave")
+        if turns := turns_of(repl.chat.history):
+            say(f"going on with {repl.log.name}, {turns_text(turns)}")
+    while not repl.left:
+        draft, repl.draft = repl.draft, ""
+        try:
+            typed = repl.reader.read(aside=_context_use(repl), draft=draft).strip()
+        except (EOFError, KeyboardInterrupt):
+            break
+        _take(repl, typed)
+    if repl.log.is_kept and not repl.run.quiet:
+        say(f"kept as {repl.log.name}; g4 chat -c goes on with it")
+
+
+def _context_use(repl: Repl) -> str:
+    use = repl.use
+    return "" if use is None else f"{use.tokens:,} / {use.limit:,} tokens"
+
+
+def _take(repl: Repl, typed: str) -> None:
+    """Run a command, or ask a question."""
+    command = _COMMAND.match(typed)
+    try:
+        if command and media_kind(path_of(typed)) is None:
+            find_command(command[0])(repl, typed[command.end() :].strip())
+        elif typed:
+            _ask(repl, typed)
+    except Gemma4Error as error:
+        say_error(error, debug=repl.run.debug)
+    except KeyboardInterrupt:
+        say("stopped")
+
+
+def _ask(repl: Repl, typed: str) -> None:
+    dropped = find_dropped(typed)
+    for kind, path in dropped.files:
+        repl.attach(kind, str(path), "this question" if dropped.text else "the next question")
+    if not dropped.text:
+        return
+    text = with_material(dropped.text, repl.material)
+    _free_context(repl, text)
+    content = in_card_order(text, repl.waiting)
+    if repl.answer(lambda: repl.chat.send(content, repl.options)):
+        repl.waiting.clear()
+        repl.material.clear()
+    elif repl.unsaid:
+        repl.draft = dropped.text
+
+
+def _free_context(repl: Repl, text: str) -> None:
+    """Offer to forget the oldest turns where little context is left for an answer."""
+    if repl.use is None:
+        return
+    tokens, limit = repl.use.tokens, repl.use.limit
+    needed = len(text) // _CHARACTERS_PER_TOKEN
+    needed += min(repl.options.max_tokens, limit // _ANSWER_SHARE)
+    if tokens + needed <= limit or not repl.reader.confirm(
+        f"{tokens:,} of {limit:,} tokens are taken, an answer may not fit; forget the oldest turns?"
+    ):
+        return
+    forgotten = 0
+    while repl.use is not None and repl.use.tokens + needed > limit:
+        dropped = repl.forget_oldest()
+        if not dropped:
+            break
+        forgotten += dropped
+    repl.say_forgotten(forgotten)

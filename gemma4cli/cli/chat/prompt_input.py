@@ -1,0 +1,208 @@
+"""What is typed at the prompt: editing, history, completion. Knows no conversation."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application import create_app_session, get_app
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
+from prompt_toolkit.document import Document
+from prompt_toolkit.filters import has_completions, is_searching
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.output import create_output
+
+from ..output.terminal import say
+from ..settings.folders import state_folder
+from .attachments import path_of
+
+PROMPT = "> "
+CONTINUED = "… "
+
+Choices = Callable[[], Iterable[str]]
+"""What a command may be followed by."""
+
+
+class OwnerHistory(FileHistory):
+    """A history that only its owner can read; a disk that fails ends no conversation."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        path.chmod(0o600)
+        self._broken = False
+        super().__init__(path)
+
+    def store_string(self, string: str) -> None:
+        if self._broken:
+            return
+        try:
+            super().store_string(string)
+        except OSError as exc:
+            self._broken = True
+            say(f"the history cannot be kept: {exc.strerror or exc}")
+
+
+def is_unfinished(text: str) -> bool:
+    """Whether Enter makes a new line: behind a backslash, and inside a fence of code."""
+    return text.endswith("\\") or len(re.findall(r"^ {0,3}```", text, re.MULTILINE)) % 2 == 1
+
+
+class Reader:
+    """Reads messages from the terminal. ``history`` is kept across runs unless it is False."""
+
+    def __init__(self, *, history: bool) -> None:
+        # Where the answers go to a file, the prompt goes to stderr.
+        self._output = create_output(always_prefer_tty=True)
+        self.completer = CommandCompleter()
+        # A session with an output of its own would not see that a terminal is dumb.
+        with create_app_session(output=self._output):
+            self._session: PromptSession[str] = PromptSession(
+                history=_history() if history else InMemoryHistory(),
+                multiline=True,
+                prompt_continuation=CONTINUED,
+                key_bindings=key_bindings(),
+                completer=self.completer,
+                complete_while_typing=False,
+                enable_open_in_editor=True,
+                tempfile_suffix=".md",
+            )
+            self._confirmation: PromptSession[str] = PromptSession(history=InMemoryHistory())
+
+    def read(self, *, aside: str = "", draft: str = "") -> str:
+        """One message; ``aside`` stands at the right, ``draft`` is there to be edited.
+
+        Raises EOFError or KeyboardInterrupt where the user leaves.
+        """
+
+        def shown() -> str:
+            # What stays above an answer is what was typed.
+            return "" if get_app().is_done else aside
+
+        return self._prompt(self._session, PROMPT, rprompt=shown, default=draft)
+
+    def confirm(self, question: str) -> bool:
+        """Whether the user says yes."""
+        try:
+            answer = self._prompt(self._confirmation, f"{question} [y/n] ")
+        except (EOFError, KeyboardInterrupt):
+            return False
+        return answer.strip().lower() in ("y", "yes")
+
+    def _prompt(
+        self,
+        session: PromptSession[str],
+        message: str,
+        rprompt: Callable[[], str] | None = None,
+        default: str = "",
+    ) -> str:
+        with create_app_session(output=self._output):
+            return session.prompt(message, rprompt=rprompt, default=default)
+
+
+def _history() -> History:
+    try:
+        return OwnerHistory(state_folder() / "history")
+    except OSError as exc:
+        say(f"the history cannot be kept: {exc.strerror or exc}")
+        return InMemoryHistory()
+
+
+def key_bindings() -> KeyBindings:
+    """What differs from Emacs' keys."""
+    keys = KeyBindings()
+
+    @keys.add("enter", filter=~is_searching)
+    def _send(event: KeyPressEvent) -> None:
+        buffer = event.current_buffer
+        before = buffer.document.text_before_cursor
+        if before.endswith("\\"):
+            buffer.delete_before_cursor()
+            buffer.newline(copy_margin=False)
+        elif is_unfinished(before):
+            buffer.newline(copy_margin=False)
+        else:
+            buffer.validate_and_handle()
+
+    @keys.add("tab", filter=~is_searching & ~has_completions)
+    def _complete(event: KeyPressEvent) -> None:
+        buffer = event.current_buffer
+        asked = CompleteEvent(completion_requested=True)
+        found = list(buffer.completer.get_completions(buffer.document, asked))
+        if len(found) == 1:
+            # At once: the usual way takes a moment, and an Enter right behind it would win.
+            buffer.apply_completion(found[0])
+        else:
+            buffer.start_completion(insert_common_part=True)
+
+    @keys.add("escape", "enter")
+    def _new_line(event: KeyPressEvent) -> None:
+        event.current_buffer.newline(copy_margin=False)
+
+    @keys.add("c-c", filter=~is_searching)
+    def _clear(event: KeyPressEvent) -> None:
+        if event.current_buffer.text:
+            event.current_buffer.reset()
+        else:
+            event.app.exit(exception=KeyboardInterrupt, style="class:aborting")
+
+    return keys
+
+
+class CommandCompleter(Completer):
+    """Completes commands, and behind them what each of them takes.
+
+    ``choices`` are filled in by whoever knows the commands; None stands for files.
+    """
+
+    def __init__(self) -> None:
+        self.choices: Mapping[str, Choices | None] = {}
+        self._paths = PathCompleter(expanduser=True)
+
+    def get_completions(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> Iterable[Completion]:
+        line = document.text_before_cursor
+        if not line.startswith("/") or "\n" in line:
+            return
+        name, space, rest = line.partition(" ")
+        if not space:
+            yield from _starting_with(name, sorted(self.choices))
+        elif name in self.choices:
+            choices = self.choices[name]
+            if choices is None:
+                yield from self._files(rest, complete_event)
+            else:
+                yield from _starting_with(rest, list(choices()))
+
+    def _files(self, rest: str, event: CompleteEvent) -> Iterable[Completion]:
+        """Paths behind the last space that nothing escapes, with their own spaces escaped."""
+        word = re.split(r"(?<!\\) ", rest)[-1]
+        opened = word[0] if word[:1] in ("'", '"') else ""
+        given = word[1:] if opened else str(path_of(word)) if word else ""
+        if word.endswith("/") and not given.endswith("/"):
+            given += "/"
+        for found in self._paths.get_completions(Document(given), event):
+            text = found.text if opened else re.sub(r"([\s'\"\\])", r"\\\1", found.text)
+            yield Completion(text, 0, display=found.display)
+
+
+def _starting_with(word: str, choices: Sequence[str]) -> Iterable[Completion]:
+    return (Completion(choice, -len(word)) for choice in choices if choice.startswith(word))
+
+
+def copy_to_clipboard(text: str) -> bool:
+    """Put text on the clipboard by way of the terminal (OSC 52); False where there is none."""
+    from base64 import b64encode
+
+    for stream in (sys.stderr, sys.stdout):
+        if stream.isatty() and os.environ.get("TERM") != "dumb":
+            stream.write(f"\x1b]52;c;{b64encode(text.encode()).decode()}\x07")
+            stream.flush()
+            return True
+    return False

@@ -1,0 +1,228 @@
+"""Where ``g4 chat`` keeps conversations, and which of them a command line means."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import typer
+
+from ...conversations.file import Conversation
+from ...conversations.store import SavedConversation, check_name, list_saved
+from ...errors import OptionError, SavedConversationError
+from ...messages import Message
+from ...options import GenerateOptions, MediaOptions
+from ..output.confirm import can_ask, confirmed
+from ..output.exit_codes import ExitCode
+from ..output.numbers import turns_text
+from ..output.results import write_json
+from ..output.terminal import printable, say, say_error
+from ..settings.folders import sessions_folder
+
+if TYPE_CHECKING:
+    from ...conversations.chat import Chat
+    from ...engine.model import LoadedModel
+
+_WORDS_SHOWN = 48
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogOptions:
+    """Which saved conversation to go on with, if any, and whether to keep anything at all."""
+
+    goes_on: bool = False
+    name: str | None = None
+    no_log: bool = False
+
+    def __post_init__(self) -> None:
+        if self.no_log and (self.goes_on or self.name is not None):
+            raise OptionError("--no-log keeps nothing: leave out --session and --continue")
+        if self.goes_on and self.name is not None:
+            raise OptionError("give either --session or --continue")
+
+    @property
+    def named(self) -> bool:
+        """Whether one is meant, new or old."""
+        return self.goes_on or self.name is not None
+
+
+class ChatLog:
+    """Keeps a conversation, turn by turn. A disk that fails is reported once and ends nothing."""
+
+    def __init__(self, saved: SavedConversation | None, *, debug: bool) -> None:
+        self._saved = saved
+        self._debug = debug
+        self._failed = False
+
+    @property
+    def name(self) -> str | None:
+        """What the conversation is called; None where it is not kept."""
+        return None if self._saved is None or self._failed else self._saved.name
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether something of it is on disk."""
+        return self.name is not None and self._saved is not None and self._saved.path.exists()
+
+    def read(self) -> Conversation | None:
+        """What was said before. Raises ConversationError."""
+        return None if self._saved is None else self._saved.read()
+
+    @property
+    def model(self) -> str | None:
+        """The model that answered last, before this run."""
+        return None if self._saved is None else self._saved.model
+
+    def keep(self, chat: Chat, *, think: bool) -> None:
+        """Write the conversation as it stands."""
+        if self._saved is None or self._failed:
+            return
+        try:
+            self._saved.write(conversation_of(chat, think=think), model=chat.model.name)
+        except SavedConversationError as error:
+            self._failed = True
+            say_error(error, debug=self._debug)
+
+    def begin_anew(self) -> None:
+        """What comes now is another conversation; the one before stays as it is."""
+        if self._saved is None:
+            return
+        self._saved.close()
+        self._saved = _begun()
+
+    def close(self) -> None:
+        if self._saved is not None:
+            self._saved.close()
+
+
+@contextmanager
+def opened_log(options: LogOptions, *, always: bool, debug: bool) -> Iterator[ChatLog]:
+    """The log that the options mean; ``always``: a new one where they mean none.
+
+    Raises OptionError where there is nothing to go on with, SavedConversationError for a
+    conversation that another process has open.
+    """
+    if options.name is not None:
+        check_name(options.name)
+        saved: SavedConversation | None = SavedConversation(sessions_folder() / options.name)
+    elif options.goes_on:
+        known = list_saved(sessions_folder())
+        if not known:
+            raise OptionError("there is no conversation to continue")
+        saved = SavedConversation(sessions_folder() / known[0].name)
+    else:
+        saved = _begun() if always and not options.no_log else None
+    log = ChatLog(saved, debug=debug)
+    try:
+        yield log
+    finally:
+        log.close()
+
+
+def _begun() -> SavedConversation | None:
+    try:
+        return SavedConversation.begin(sessions_folder())
+    except SavedConversationError as error:
+        say_error(error)
+        return None
+
+
+def conversation_of(chat: Chat, *, think: bool) -> Conversation:
+    """A chat as a conversation file has it."""
+    return Conversation(
+        messages=chat.history,
+        think=think,
+        max_soft_tokens=chat.media.budget,
+        video_max_frames=chat.media.video_max_frames,
+        tools=chat.tools,
+    )
+
+
+def chat_of(
+    model: LoadedModel,
+    before: Conversation | None,
+    *,
+    system: str | None,
+    media: MediaOptions,
+) -> tuple[Chat, tuple[Message, ...]]:
+    """A chat, and the messages that it has yet to load to go on from ``before``.
+
+    A system prompt takes the place of the one before.
+    """
+    from ...conversations.chat import Chat
+
+    if before is None:
+        return Chat(model, system=system, media=media), ()
+    messages = before.messages
+    if system:
+        messages = tuple(message for message in messages if message.role != "system")
+    media = replace(
+        media,
+        budget=media.budget or before.max_soft_tokens,
+        video_max_frames=media.video_max_frames or before.video_max_frames,
+    )
+    return Chat(model, system=system, media=media, tools=before.tools), messages
+
+
+def resumed_options(options: GenerateOptions, before: Conversation | None) -> GenerateOptions:
+    """The options with what the conversation was set to."""
+    return replace(options, think=options.think or (before is not None and before.think))
+
+
+def show_saved(*, as_json: bool) -> None:
+    """Print every saved conversation, the last one first."""
+    known = list_saved(sessions_folder())
+    if as_json:
+        for each in known:
+            write_json(
+                sys.stdout,
+                {
+                    "name": each.name,
+                    "used": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(each.used)),
+                    "turns": each.turns,
+                    "first_words": each.first_words,
+                    "model": each.model,
+                },
+            )
+        return
+    if not known:
+        say(f"no conversation is kept in {sessions_folder()}")
+    width = max((len(each.name) for each in known), default=0)
+    for each in known:
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(each.used))
+        words = each.first_words
+        if len(words) > _WORDS_SHOWN:
+            words = f"{words[: _WORDS_SHOWN - 1]}…"
+        line = f"{each.name:{width}}  {used}  {each.turns:4} turn{'s' if each.turns != 1 else ' '}"
+        typer.echo(printable(f"{line}  {words}".rstrip(), sys.stdout))
+
+
+def delete_saved(name: str, *, yes: bool, quiet: bool) -> None:
+    """Delete a saved conversation and its media, asking first unless ``yes``.
+
+    Raises OptionError where there is none, SavedConversationError where another process has it.
+    """
+    found = next((each for each in list_saved(sessions_folder()) if each.name == name), None)
+    if found is None:
+        raise OptionError(f"no conversation is called {name}; g4 chat --list shows all")
+    if not yes and not can_ask():
+        raise OptionError(f"nobody can be asked here: give --yes to delete {name}")
+    with SavedConversation(sessions_folder() / name) as saved:
+        if not yes:
+            words = f": {found.first_words}" if found.first_words else ""
+            say(f"{name}, {turns_text(found.turns)}{words}")
+            if not confirmed("Delete it?"):
+                say("nothing was deleted")
+                raise typer.Exit(ExitCode.FAILED)
+        saved.delete()
+    if not quiet:
+        say(f"{name} was deleted")
+
+
+def turns_of(messages: Sequence[Message]) -> int:
+    """How often the user spoke."""
+    return sum(message.role == "user" for message in messages)

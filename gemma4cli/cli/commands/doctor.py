@@ -1,0 +1,97 @@
+"""``g4 doctor``: what this machine can run, and why it is slow where it is slow."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..output.exit_codes import ExitCode
+from ..output.results import write_json
+from ..output.terminal import printable
+
+if TYPE_CHECKING:
+    from ...doctor.findings import Finding
+
+_WIDTH = 80
+_LABEL = 14
+_MARKS = {"ok": " ", "note": "!", "problem": "x"}
+
+
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Look at this machine, try the built-in model, and say what to change.
+
+    Exit status 0 where g4 is usable, 1 where it is not.
+    """
+    from ...doctor.facts import facts
+    from ...doctor.trial import trial
+
+    looked_at = list(_shown("This machine", facts(), quiet=json))
+    tried = list(_shown("The built-in model", trial(), quiet=json))
+    problems = [each for each in (*looked_at, *tried) if each.state == "problem"]
+    if json:
+        record = {
+            "usable": not problems,
+            "machine": [_record(each) for each in looked_at],
+            "trial": [_record(each) for each in tried],
+        }
+        write_json(sys.stdout, record)
+    else:
+        typer.echo(f"\n{_verdict(looked_at + tried)}")
+    if problems:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _shown(title: str, findings: Iterator[Finding], *, quiet: bool) -> Iterator[Finding]:
+    """The findings, each printed as it comes."""
+    if not quiet:
+        typer.echo(title)
+    for finding in findings:
+        if not quiet:
+            typer.echo(printable("\n".join(lines_of(finding)), sys.stdout))
+            sys.stdout.flush()
+        yield finding
+
+
+def lines_of(finding: Finding) -> list[str]:
+    """A finding in lines of 80 columns: mark, name, value; below, what to change."""
+    took = "" if finding.seconds is None else f" ({finding.seconds:.2f} s)"
+    head = f"{_MARKS[finding.state]} {finding.name:<{_LABEL - 2}}"
+    lines = textwrap.wrap(
+        " ".join(f"{finding.value}{took}".split()),
+        _WIDTH,
+        initial_indent=head,
+        subsequent_indent=" " * _LABEL,
+    ) or [head]
+    if finding.advice:
+        indent = " " * _LABEL
+        lines += textwrap.wrap(
+            f"-> {finding.advice}", _WIDTH, initial_indent=indent, subsequent_indent=indent + "   "
+        )
+    return lines
+
+
+def _verdict(findings: list[Finding]) -> str:
+    if any(each.state == "problem" for each in findings):
+        return "g4 is not usable here: see the lines marked x."
+    if any(each.state == "note" for each in findings):
+        return "g4 works here. Lines marked ! say what is missing or slow."
+    return "g4 works here."
+
+
+def _record(finding: Finding) -> dict[str, object]:
+    record: dict[str, object] = {
+        "name": finding.name,
+        "value": finding.value,
+        "state": finding.state,
+    }
+    if finding.seconds is not None:
+        record["seconds"] = round(finding.seconds, 4)
+    if finding.advice is not None:
+        record["advice"] = finding.advice
+    return record

@@ -1,0 +1,215 @@
+"""``g4 models``: what can be run here, what could be fetched, and what each takes."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ... import api
+from ...errors import OptionError
+from ..output.confirm import can_ask, confirmed
+from ..output.download_progress import announce, run
+from ..output.exit_codes import ExitCode
+from ..output.numbers import size_text
+from ..output.results import write_json
+from ..output.terminal import say
+
+if TYPE_CHECKING:
+    from ...engine.model_info import ModelInfo, ModelMemory
+    from ...hub.cache import ModelEntry
+
+app = typer.Typer(no_args_is_help=True, help="List, fetch, delete and describe models.")
+
+_Json = Annotated[bool, typer.Option("--json", help="JSON, one object per line.")]
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="Alias, folder or hub id.")]
+_HubName = Annotated[str, typer.Argument(metavar="NAME", help="Alias or hub id.")]
+_Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
+_Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")]
+
+_ROW = "{:<12} {:>8} {:>8} {:<10} {}"
+_HOW = (
+    "MEMORY is an estimate from config and headers: weights, towers and the activations and cache "
+    "of 8,192 tokens (of what is not here: the weights and 1 GB)"
+)
+
+
+@app.command("list")
+def list_models(
+    json: _Json = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Also the aliases that could be pulled.")
+    ] = False,
+) -> None:
+    """List the models that run without a download: built in, or in the hub cache."""
+    entries = api.list_models()
+    if not json:
+        typer.echo(_ROW.format("NAME", "SIZE", "MEMORY", "FITS", "FROM"))
+    for entry in entries:
+        if json:
+            write_json(sys.stdout, _entry_record(entry))
+        else:
+            fits = ("yes" if entry.fits else "no") if entry.complete else "incomplete"
+            sizes = size_text(entry.size), size_text(entry.needs)
+            typer.echo(_ROW.format(entry.name, *sizes, fits, entry.repo or "built in"))
+    if every:
+        _list_published({entry.repo for entry in entries}, json=json)
+    if not json:
+        say(f"{_HOW}; models may fill {size_text(api.machine_memory().limit)} here")
+
+
+def _entry_record(entry: ModelEntry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "repo": entry.repo,
+        "path": str(entry.folder),
+        "bytes": entry.size,
+        "memory_bytes": entry.needs,
+        "fits": entry.fits,
+        "complete": entry.complete,
+    }
+
+
+def _list_published(cached: set[str | None], *, json: bool) -> None:
+    """The aliases that are not in the cache; their memory is guessed from the weights' size."""
+    for model in api.estimate_published():
+        if model.repo in cached:
+            continue
+        if json:
+            write_json(
+                sys.stdout,
+                {
+                    "name": model.name,
+                    "repo": model.repo,
+                    "path": None,
+                    "bytes": model.size,
+                    "memory_bytes": model.needs,
+                    "fits": model.fits,
+                    "complete": False,
+                },
+            )
+        else:
+            sizes = size_text(model.size), size_text(model.needs)
+            word = "to pull" if model.fits else "no"
+            typer.echo(_ROW.format(model.name, *sizes, word, model.repo))
+
+
+@app.command("pull")
+def pull(name: _HubName, yes: _Yes = False, quiet: _Quiet = False) -> None:
+    """Fetch a model into the hub cache, or the rest of one, and print its folder.
+
+    Only the files that g4 reads. What an interrupt leaves is kept and completed the next time.
+    """
+    if not yes and not can_ask():
+        raise OptionError(f"nobody can be asked here: to fetch it, g4 models pull {name} --yes")
+    planned = api.plan_download(name)
+    if not quiet or not yes:
+        announce(planned)
+    api.require_disk(planned)
+    if planned.missing and not yes and not confirmed("Fetch it?"):
+        say("nothing was fetched")
+        raise typer.Exit(ExitCode.FAILED)
+    typer.echo(run(planned, name, quiet=quiet))
+
+
+@app.command("rm")
+def remove(name: _HubName, yes: _Yes = False, quiet: _Quiet = False) -> None:
+    """Delete a model from the hub cache; other programs that use it there lose it, too."""
+    removal = api.plan_removal(name)
+    if not yes and not can_ask():
+        raise OptionError(f"nobody can be asked here: to delete it, g4 models rm {name} --yes")
+    if not yes:
+        say(f"{removal.repo}: {size_text(removal.size)} in {removal.folder}")
+        if not confirmed("Delete it?"):
+            say("nothing was deleted")
+            raise typer.Exit(ExitCode.FAILED)
+    api.remove(removal)
+    if not quiet:
+        say(f"{removal.repo} was deleted; {size_text(removal.size)} are free again")
+
+
+@app.command("path")
+def model_path(name: _Name) -> None:
+    """Print the folder of a model."""
+    typer.echo(api.model_path(name))
+
+
+@app.command("info")
+def model_info(name: _Name, json: _Json = False) -> None:
+    """Say what a model is and what it takes; reads no weights."""
+    info = api.model_info(name)
+    if json:
+        write_json(sys.stdout, _info_record(info))
+        return
+    rows = {
+        "name": info.name,
+        "path": str(info.folder),
+        "architecture": info.architecture,
+        "inputs": ", ".join(info.inputs),
+        "parameters": _count_text(info.parameters),
+        "layers": f"{info.layers} of width {info.hidden_size}",
+        "context": f"{info.context:,} tokens",
+        "weights": f"{size_text(info.size)} in memory, {info.tensors} tensors, {info.dtype}",
+        "quantised": "; ".join(info.quantization) or "no",
+        "cache": _cache_text(info),
+    }
+    for memory in info.memory:
+        rows |= {f"{memory.tokens:,} tokens": _memory_text(memory)}
+    rows["this machine"] = f"{size_text(info.memory_limit)} for models"
+    for key, value in rows.items():
+        typer.echo(f"{key:<13} {value}")
+
+
+def _info_record(info: ModelInfo) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "path": str(info.folder),
+        "architecture": info.architecture,
+        "inputs": list(info.inputs),
+        "parameters": info.parameters,
+        "layers": info.layers,
+        "hidden_size": info.hidden_size,
+        "context": info.context,
+        "dtype": info.dtype,
+        "quantization": list(info.quantization),
+        "tensors": info.tensors,
+        "bytes": info.size,
+        "memory": [
+            {
+                "tokens": memory.tokens,
+                "weights": memory.run.text,
+                "towers": memory.run.towers,
+                "cache_sliding": memory.cache.sliding,
+                "cache_full": memory.cache.full,
+                "activations": memory.run.working,
+                "total": memory.run.total,
+            }
+            for memory in info.memory
+        ],
+        "memory_limit": info.memory_limit,
+    }
+
+
+def _cache_text(info: ModelInfo) -> str:
+    sliding, stored = info.sliding_layers, info.stored_layers
+    shared = info.layers - stored
+    return f"{sliding} layers hold {info.window} tokens at most, {stored - sliding} hold all" + (
+        f", {shared} share theirs" if shared else ""
+    )
+
+
+def _memory_text(memory: ModelMemory) -> str:
+    run = memory.run
+    towers = f" + towers {size_text(run.towers)}" if run.towers else ""
+    return (
+        f"about {size_text(run.total)}: weights {size_text(run.text)}{towers}\n"
+        f"{'':<13} + cache {size_text(run.cache)} + activations {size_text(run.working)}"
+    )
+
+
+def _count_text(count: int) -> str:
+    """ "4.65 billion"."""
+    if count < 1e9:
+        return f"{count / 1e6:.2f} million"
+    return f"{count / 1e9:.2f} billion"

@@ -1,0 +1,46 @@
+"""``g4 trace``: what exactly reaches the model, for bug reports and comparisons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...errors import OptionError
+from ..output.terminal import say
+from ..run.options import RunOptions, runs_a_model
+from ..run.runner import load_model
+
+_GREEDY_TOKENS = 24
+
+
+@runs_a_model
+def trace(
+    conversation: Annotated[
+        Path, typer.Argument(metavar="CONVERSATION.json", help="A conversation file.")
+    ],
+    run: RunOptions,
+) -> None:
+    """Write ids, logits, soft tokens and greedy continuations of a conversation to an .npz file.
+
+    The answer is always greedy; sampling options do not apply.
+    """
+    from ...conversations.trace import trace as run_trace
+
+    if run.output is None or str(run.output) == "-":
+        raise OptionError("trace writes a binary file: name it with -o OUT.npz")
+    if not run.output.parent.is_dir():
+        raise OptionError(f"{run.output.parent}: no such folder")
+    if run.output.is_dir():
+        raise OptionError(f"{run.output}: is a folder; name a file")
+    result = run_trace(load_model(run), conversation, max_tokens=run.max_tokens or _GREEDY_TOKENS)
+    try:
+        result.save(run.output)
+    except PermissionError as exc:
+        raise OptionError(f"{run.output}: cannot be written ({exc.strerror})") from exc
+    if not run.quiet:
+        say(
+            f"{run.output}: {len(result.input_ids)} prompt tokens, {len(result.soft_tokens)} soft "
+            f"tokens, {len(result.greedy)} greedy tokens"
+        )

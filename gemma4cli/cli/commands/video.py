@@ -1,0 +1,117 @@
+"""``g4 video``: questions about clips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ... import api
+from ...events import Event
+from ...media.sources import settle
+from ...messages import Source
+from ...options import MediaOptions
+from ...prompts import DESCRIBE_VIDEO
+from ..run.options import RunOptions, runs_a_model
+from ..run.runner import run_each, source_of
+from .video_frames import saving_frames
+
+if TYPE_CHECKING:
+    from ...engine.model import LoadedModel
+
+
+@runs_a_model
+def video(
+    clips: Annotated[
+        list[str], typer.Argument(metavar="CLIP", help="Video files; - is standard input.")
+    ],
+    run: RunOptions,
+    prompt: Annotated[
+        str | None,
+        typer.Option("-p", "--prompt", metavar="TEXT", help="What to ask about the video."),
+    ] = None,
+    video_max_frames: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Most frames to look at. (default: the model's, 32)"),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            max=1000, metavar="F", help="Frames per second, as far as the most frames allow."
+        ),
+    ] = None,
+    start: Annotated[float, typer.Option("--from", metavar="SECONDS", help="Where to begin.")] = 0,
+    end: Annotated[
+        float | None, typer.Option("--to", metavar="SECONDS", help="Where to end.")
+    ] = None,
+    budget: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Soft tokens per frame: 70, 140, 280, 560 or 1120. (default: the model's, 70)",
+        ),
+    ] = None,
+    save_frames: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write the frames that are looked at, named by their times, and a sheet of all.",
+        ),
+    ] = None,
+    segment: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Answer each stretch of so many seconds by itself, then the whole from these "
+            "answers; for long videos.",
+        ),
+    ] = None,
+    audio: Annotated[
+        bool, typer.Option("--audio/--no-audio", help="Listen to the clip's sound.")
+    ] = True,
+) -> None:
+    """Describe videos, or answer a question about them.
+
+    Frames are shown to the model with their times, and the sound where the model hears: a clip
+    longer than it hears at once in equal spans, the frames of each before its sound.
+    """
+    if segment is not None:
+        from ...conversations.video_segments import check_seconds
+
+        check_seconds(segment)
+    media = MediaOptions(
+        video_budget=budget,
+        video_max_frames=video_max_frames,
+        video_fps=fps,
+        video_start=start,
+        video_end=end,
+        video_sound=audio,
+    )
+    options = run.generate_options()
+
+    def answer(model: LoadedModel, given: str) -> Iterator[Event]:
+        source = source_of(given)
+        folder = None
+        if save_frames is not None or segment is not None:
+            source = settle(source)
+        if save_frames is not None:
+            folder = save_frames / _name_of(source) if len(clips) > 1 else save_frames
+        if segment is not None:
+            events = api.stream_segments(
+                model, source, segment, question=prompt, options=options, media=media
+            )
+        else:
+            events = api.stream_generate(
+                model, prompt or DESCRIBE_VIDEO, videos=[source], options=options, media=media
+            )
+        if folder is None:
+            return events
+        return saving_frames(events, source, folder, segmented=segment is not None)
+
+    run_each(run, clips, answer, needed=[source_of(clips[0])] if len(clips) == 1 else ())
+
+
+def _name_of(source: Source) -> str:
+    return "stdin" if source.path is None else source.path.name

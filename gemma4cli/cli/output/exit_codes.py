@@ -1,0 +1,42 @@
+"""What g4's exit status means."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from ...errors import (
+    ContextLengthError,
+    ConversationError,
+    Gemma4Error,
+    LoadError,
+    MediaError,
+    OptionError,
+    UnsupportedModalityError,
+)
+
+
+class ExitCode(IntEnum):
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    INPUT = 3
+    MODEL = 4
+    SOME_FAILED = 5
+    INTERRUPTED = 130
+
+
+_CODES: tuple[tuple[type[Gemma4Error], ExitCode], ...] = (
+    (OptionError, ExitCode.USAGE),
+    (MediaError, ExitCode.INPUT),
+    (ConversationError, ExitCode.INPUT),
+    (ContextLengthError, ExitCode.INPUT),
+    (UnsupportedModalityError, ExitCode.MODEL),
+    (LoadError, ExitCode.MODEL),
+    (Gemma4Error, ExitCode.FAILED),
+)
+"""The first class that fits decides; the last one fits all."""
+
+
+def exit_code_of(error: Gemma4Error) -> ExitCode:
+    """The exit status that an error ends the program with."""
+    return next(code for kind, code in _CODES if isinstance(error, kind))

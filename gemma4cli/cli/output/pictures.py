@@ -1,0 +1,109 @@
+"""Thumbnails of what a run looks at, on terminals that draw pictures."""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import os
+import struct
+import sys
+import termios
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Self, TextIO
+
+from ...errors import OptionError
+from ...events import PicturesDecoded
+from .graphics import Cells, Protocol, drawn, draws_sixel, protocol_of
+from .terminal import is_animated, is_terminal
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PictureMode = Literal["auto", "never", "kitty", "iterm", "sixel"]
+"""Whether thumbnails are shown, and by which protocol."""
+
+_MOST_ROWS = 12
+_STRIP_LINES = 3
+_FALLBACK = (24, 80, 0, 0)
+_CELL = (10, 20)
+"""Pixels of a cell, width and height, where the terminal does not tell."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Screen:
+    """A terminal's size in cells, and a cell's in pixels."""
+
+    columns: int
+    rows: int
+    cell_width: int
+    cell_height: int
+
+    @classmethod
+    def of(cls, stream: TextIO) -> Self:
+        """The size, at present, of the terminal that ``stream`` goes to."""
+        try:
+            told = fcntl.ioctl(stream.fileno(), termios.TIOCGWINSZ, bytes(8))
+            rows, columns, width, height = struct.unpack("4H", told)
+        except OSError:
+            rows, columns, width, height = _FALLBACK
+        rows, columns = rows or _FALLBACK[0], columns or _FALLBACK[1]
+        cell = (width // columns, height // rows)
+        return cls(
+            columns=columns,
+            rows=rows,
+            cell_width=cell[0] if all(cell) else _CELL[0],
+            cell_height=cell[1] if all(cell) else _CELL[1],
+        )
+
+
+class Pictures:
+    """Draws thumbnails on the terminal that ``stream`` goes to."""
+
+    def __init__(self, stream: TextIO, protocol: Protocol) -> None:
+        self._stream = stream
+        self._protocol = protocol
+
+    def show(self, event: PicturesDecoded) -> None:
+        """Draw a picture, or the frames of a clip, from the beginning of a line."""
+        from .thumbnails import Box, contact_strip, thumbnail
+
+        screen = Screen.of(self._stream)
+        # Behind the last column the line would break; the line above should be seen, too.
+        rows = max(1, min(_MOST_ROWS, screen.rows - 2))
+        box = Box(
+            width=max(1, screen.columns - 1) * screen.cell_width, height=rows * screen.cell_height
+        )
+        if len(event.pictures) > 1:
+            picture = contact_strip(event.pictures, box, lines=_STRIP_LINES)
+        else:
+            picture = thumbnail(event.pictures[0], box)
+        self._draw(picture, screen)
+
+    def _draw(self, picture: Image, screen: Screen) -> None:
+        columns = math.ceil(picture.width / screen.cell_width)
+        rows = math.ceil(picture.height / screen.cell_height)
+        # The side that is nearer its end: the other one has room, should cells be of another size.
+        across = columns * _MOST_ROWS > rows * screen.columns
+        cells = Cells(side="columns" if across else "rows", count=columns if across else rows)
+        # Terminals do not agree where the cursor is behind a picture: room is made for it first,
+        # then it is drawn there and the cursor put back.
+        self._stream.write("\n" * rows)
+        self._stream.write(f"\x1b7\x1b[{rows}A{drawn(picture, self._protocol, cells)}\x1b8")
+        self._stream.flush()
+
+
+def pictures_for(mode: PictureMode) -> Pictures | None:
+    """Who shows the pictures of a run; None where nobody would see them.
+
+    Raises OptionError where sixel is asked for and its extra is missing.
+    """
+    if mode == "never" or not (is_animated(sys.stderr) and is_terminal(sys.stdout)):
+        return None
+    if mode == "auto":
+        protocol = protocol_of(os.environ)
+        if protocol is None or (protocol == "sixel" and not draws_sixel()):
+            return None
+        return Pictures(sys.stderr, protocol)
+    if mode == "sixel" and not draws_sixel():
+        raise OptionError("--pictures sixel needs an extra: pip install 'gemma4cli[pictures]'")
+    return Pictures(sys.stderr, mode)

@@ -1,0 +1,125 @@
+"""Answers to a stream or a file, as text or as JSON lines. Pure but for the writing."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkstemp
+from typing import Any, TextIO
+
+from ...errors import Gemma4Error, OptionError
+from ...events import Finished, Timings, Usage
+from .exit_codes import exit_code_of
+from .terminal import printable
+
+
+def record(given: str, model: str, finished: Finished) -> dict[str, Any]:
+    """One answer as a JSON object; ``given`` is the input as the user named it."""
+    result: dict[str, Any] = {
+        "input": given,
+        "text": finished.text,
+        "model": model,
+        "finish_reason": finished.reason,
+        **cost(finished.usage, finished.timings),
+    }
+    if finished.thoughts:
+        result["thoughts"] = finished.thoughts
+    return result
+
+
+def cost(usage: Usage, timings: Timings) -> dict[str, Any]:
+    """What an answer took: tokens, and seconds."""
+    return {
+        "usage": {
+            "prompt_tokens": usage.prompt_tokens,
+            "soft_tokens": usage.soft_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "cached_tokens": usage.cached_tokens,
+        },
+        "timings": {
+            "encode": round(timings.encode, 4),
+            "prefill": round(timings.prefill, 4),
+            "decode": round(timings.decode, 4),
+        },
+    }
+
+
+def failure(given: str, error: Gemma4Error) -> dict[str, Any]:
+    """One failed input as a JSON object."""
+    return {
+        "input": given,
+        "error": {"code": int(exit_code_of(error)), "message": str(error)},
+    }
+
+
+def add_budgets(result: dict[str, Any], budgets: Sequence[int]) -> None:
+    """Say what each image might take: one number where they agree, nothing where there is none."""
+    if budgets:
+        result["budget"] = budgets[0] if len(set(budgets)) == 1 else list(budgets)
+
+
+def write_text(stream: TextIO, text: str) -> None:
+    """An answer, up to the end of its line."""
+    stream.write(printable(text, stream))
+    if not text.endswith("\n"):
+        stream.write("\n")
+    stream.flush()
+
+
+def write_json(stream: TextIO, value: Mapping[str, Any]) -> None:
+    """One object on one line."""
+    ascii_only = "utf" not in (getattr(stream, "encoding", None) or "utf-8").lower()
+    stream.write(json.dumps(value, ensure_ascii=ascii_only) + "\n")
+    stream.flush()
+
+
+@contextmanager
+def opened_output(path: Path | None) -> Iterator[TextIO]:
+    """Standard output, or a file that appears whole under its name, or not at all.
+
+    An interrupt counts as an end: what was written by then is kept.
+    """
+    if path is None or str(path) == "-":
+        yield sys.stdout
+        return
+    try:
+        if path.is_dir():
+            raise OptionError(f"{path}: is a folder; name a file")
+        if path.exists() and not path.is_file():
+            # A pipe or a device takes what comes, and must not be replaced.
+            handle, written = os.open(path, os.O_WRONLY), None
+        else:
+            path = path.resolve()  # a link stays a link
+            handle, written = mkstemp(dir=path.parent, prefix=f".{path.name}.", text=True)
+    except OSError as exc:
+        raise OptionError(f"{path}: cannot be written ({exc.strerror})") from exc
+    keep = False
+    try:
+        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            try:
+                yield file
+                keep = True
+            except KeyboardInterrupt:
+                keep = written is not None and file.tell() > 0
+                raise
+            finally:
+                file.flush()
+                if written is not None:
+                    os.fsync(file.fileno())
+    finally:
+        if written is not None and keep:
+            _publish(Path(written), path)
+        elif written is not None:
+            os.unlink(written)
+
+
+def _publish(written: Path, path: Path) -> None:
+    """Give a finished file its name, and the rights that a new file has here."""
+    umask = os.umask(0)
+    os.umask(umask)
+    written.chmod(0o666 & ~umask)
+    written.replace(path)

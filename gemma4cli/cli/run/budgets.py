@@ -1,0 +1,44 @@
+"""The option ``--budget`` of the commands that show single images."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import typer
+from typer.models import OptionInfo
+
+from ...options import SOFT_TOKEN_BUDGETS, Budget
+from .completers import image_budgets
+
+ALLOWED = f"{', '.join(map(str, SOFT_TOKEN_BUDGETS))} or auto"
+
+
+BudgetChoice = Literal[70, 140, 280, 560, 1120, "auto"]
+"""The type of the parameter; it says what a settings file may have."""
+
+
+def budget_of(text: str | int) -> Budget:
+    """A budget as it is typed, or set in a file. Which numbers are any is for MediaOptions to say.
+
+    Raises BadParameter for what is neither a number nor "auto".
+    """
+    if text == "auto":
+        return "auto"
+    try:
+        return int(text)
+    except ValueError as exc:
+        raise typer.BadParameter(f"{text!r} is not one of {ALLOWED}.") from exc
+
+
+def budget_option(panel: str | None = None) -> OptionInfo:
+    """``--budget``, in one of the panels of ``--help``."""
+    option: OptionInfo = typer.Option(
+        "--budget",
+        metavar="N|auto",
+        parser=budget_of,
+        autocompletion=image_budgets,
+        help="Soft tokens per image: 70, 140, 280, 560 or 1120; more see finer detail. auto goes "
+        "by the question and the image's size. (default: the model's, 280)",
+        rich_help_panel=panel,
+    )
+    return option

@@ -1,0 +1,71 @@
+"""What a shell offers behind an option, by the option's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from ... import api
+from ...conversations.store import list_saved
+from ...languages import NAME_OF
+from ...options import SOFT_TOKEN_BUDGETS
+from ..output.numbers import turns_text
+from ..settings.folders import sessions_folder
+
+Words = Iterator[tuple[str, str]]
+"""Words that begin as asked, and what they mean, if anything."""
+
+
+def model_names(incomplete: str) -> Words:
+    """Aliases of published models, then what is in the cache under another name."""
+    cached = set(api.cached_repos())
+    published = api.published_models()
+    names = dict.fromkeys(api.builtin_models(), "built in") | {
+        name: entry.repo if entry.repo in cached else f"{entry.repo}, {entry.gigabytes:.1f} GB"
+        for name, entry in published.items()
+    }
+    names |= dict.fromkeys(sorted(cached - {entry.repo for entry in published.values()}), "")
+    # Quantisations are many: they come once their model is typed.
+    model = incomplete.partition(":")[0]
+    near = {n: what for n, what in names.items() if ":" not in n or n.startswith(f"{model}:")}
+    return _beginning(near, incomplete)
+
+
+def languages(incomplete: str) -> Words:
+    """Codes; behind a capital letter, names of one word."""
+    if incomplete[:1].isupper():
+        return _beginning({name: code for code, name in NAME_OF.items()}, incomplete)
+    return _beginning(NAME_OF, incomplete)
+
+
+def conversations(incomplete: str) -> Words:
+    """Those that are kept, the last one first."""
+    kept = list_saved(sessions_folder())
+    return _beginning({each.name: turns_text(each.turns) for each in kept}, incomplete)
+
+
+def image_budgets(incomplete: str) -> Words:
+    words = {"auto": "by question and size"} | {str(n): "soft tokens" for n in SOFT_TOKEN_BUDGETS}
+    return _beginning(words, incomplete)
+
+
+def budgets(incomplete: str) -> Words:
+    return _beginning({str(n): "soft tokens" for n in SOFT_TOKEN_BUDGETS}, incomplete)
+
+
+def _beginning(words: Mapping[str, str], incomplete: str) -> Words:
+    # The shells' scripts take a blank for the end of a word.
+    return (
+        (word, what)
+        for word, what in words.items()
+        if word.startswith(incomplete) and " " not in word
+    )
+
+
+COMPLETERS: Mapping[str, Callable[[str], Words]] = {
+    "model": model_names,
+    "language": languages,
+    "translate_to": languages,
+    "budget": budgets,
+    "session": conversations,
+    "delete": conversations,
+}

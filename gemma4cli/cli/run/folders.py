@@ -1,0 +1,27 @@
+"""Folders as arguments: the files in them that a command has something to do with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+
+from ...errors import OptionError
+
+
+def files_in(folder: Path, suffixes: AbstractSet[str], what: str) -> list[Path]:
+    """All files below a folder with one of the suffixes (".png"), in order of their names.
+
+    Hidden files and folders are passed over. Raises OptionError for a folder that has no ``what``.
+    """
+    found = sorted(file for file in _walk(folder) if file.suffix.lower() in suffixes)
+    if not found:
+        raise OptionError(f"{folder}: holds no {what}")
+    return found
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for root, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(root, name) for name in files if not name.startswith("."))

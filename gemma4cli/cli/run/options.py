@@ -1,0 +1,225 @@
+"""The options that every command shares which runs a model, declared once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass, fields
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+import typer
+from typer.models import OptionInfo
+
+from ...errors import OptionError
+from ...options import DType, GenerateOptions, LoadOptions
+from ..output.pictures import PictureMode
+from ..settings.resolve import blamed, settings_for
+from .completers import COMPLETERS
+
+_MODEL = "Model"
+_SAMPLING = "Sampling"
+_OUTPUT = "Output"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """Which model, how it generates, where the answer goes."""
+
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="NAME",
+            help="Alias (tiny, e2b, e4b, 12b, 26b, 31b, e2b:8bit …), folder or hub id.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
+    dtype: Annotated[
+        DType,
+        typer.Option(
+            help="What to compute in; auto is float32 on a CPU, else the checkpoint's own.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = "auto"
+    open_blocks: Annotated[
+        bool,
+        typer.Option(
+            "--open-blocks",
+            help="12B only: let image blocks open on full-attention layers too "
+            "(docs/parity.md says why).",
+            rich_help_panel=_MODEL,
+        ),
+    ] = False
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", help="Never use the network.", rich_help_panel=_MODEL),
+    ] = False
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Longest answer, thoughts included. (default: 2048; trace: 24)",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="T",
+            help="0 is greedy. (default: the model's)",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None
+    top_p: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P",
+            help="Nucleus, above 0 and at most 1. (default: the model's)",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="K",
+            help="Candidates; 0 is all. (default: the model's)",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=2**64 - 1,
+            metavar="N",
+            help="Makes sampling repeatable.",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None
+    think: Annotated[
+        bool,
+        typer.Option(
+            "--think/--no-think",
+            help="Let the model reason first; thoughts go to stderr.",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = False
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Write the answer to a file; - is standard output.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None
+    json: Annotated[
+        bool,
+        typer.Option("--json", help="One JSON object per input.", rich_help_panel=_OUTPUT),
+    ] = False
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "-q", "--quiet", help="Nothing on stderr but errors.", rich_help_panel=_OUTPUT
+        ),
+    ] = False
+    pictures: Annotated[
+        PictureMode,
+        typer.Option(
+            help="Show thumbnails of what is looked at; auto does where the terminal draws them.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = "auto"
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Show tracebacks and log lines.", rich_help_panel=_OUTPUT),
+    ] = False
+
+    @property
+    def thumbnails(self) -> PictureMode:
+        """Whether pictures are shown, given where the answer goes."""
+        hidden = self.quiet or self.json or self.output not in (None, Path("-"))
+        return "never" if hidden else self.pictures
+
+    @property
+    def load_options(self) -> LoadOptions:
+        return LoadOptions(dtype=self.dtype, unified_full_attention_blocks=self.open_blocks)
+
+    def generate_options(self, *, default_temperature: float | None = None) -> GenerateOptions:
+        """``default_temperature`` is what the command wants where the user says nothing."""
+        temperature = default_temperature if self.temperature is None else self.temperature
+        defaults = GenerateOptions()
+        return GenerateOptions(
+            max_tokens=self.max_tokens or defaults.max_tokens,
+            temperature=temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            seed=self.seed,
+            think=self.think,
+        )
+
+
+SHARED = frozenset(field.name for field in fields(RunOptions))
+"""The parameters that every command has which runs a model."""
+
+
+def runs_a_model(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of ``RunOptions``; it receives them as its parameter ``run``.
+
+    What the command line leaves out is taken from the settings.
+    """
+    hints = get_type_hints(RunOptions, include_extras=True)
+    shared = [
+        _keyword(field.name, hints[field.name], default=field.default)
+        for field in fields(RunOptions)
+    ]
+    own_hints = get_type_hints(command, include_extras=True)
+    own = [
+        _keyword(name, own_hints[name], default=parameter.default)
+        for name, parameter in inspect.signature(command).parameters.items()
+        if name != "run"
+    ]
+    asks_for_context = next((p.name for p in own if p.annotation is typer.Context), None)
+    if asks_for_context is None:
+        own.append(_keyword(_CONTEXT, typer.Context))
+
+    @wraps(command)
+    def wrapper(**values: Any) -> None:
+        context = values[asks_for_context] if asks_for_context else values.pop(_CONTEXT)
+        chosen = settings_for(context, SHARED)
+        values |= {name: found.value for name, found in chosen.items()}
+        context.meta["debug"] = values["debug"]
+        run = RunOptions(**{name: values.pop(name) for name in SHARED})
+        try:
+            command(run=run, **values)
+        except OptionError as error:
+            raise blamed(error, chosen.values()) from error
+
+    wrapper.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in [*own, *shared]}
+    return wrapper
+
+
+_CONTEXT = "context_of_settings"
+
+
+def _keyword(
+    name: str, annotation: Any, default: Any = inspect.Parameter.empty
+) -> inspect.Parameter:
+    """A keyword parameter; an option gets the completion that belongs to its name."""
+    option = next(iter(getattr(annotation, "__metadata__", ())), None)
+    if isinstance(option, OptionInfo) and option.autocompletion is None:
+        option = copy(option)
+        option.autocompletion = COMPLETERS.get(name)
+        annotation = Annotated[get_args(annotation)[0], option]
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )

@@ -1,0 +1,1 @@
+"""``g4 transcribe``: recordings in, transcripts out."""

@@ -1,0 +1,126 @@
+"""How far a transcription has come, on a terminal: audio time, speed, time left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ...transcript import PieceDone, RecordingFailed, RecordingFinished, RecordingOpened
+from ..output.progress import ProgressLine
+from ..output.terminal import printable
+
+if TYPE_CHECKING:
+    from rich.progress import ProgressColumn
+
+    from ...media.microphone import AudioSource
+
+
+class TranscribeProgress(ProgressLine):
+    """One line for the recording that is being heard; it makes room for what is printed."""
+
+    def __init__(
+        self, names: Sequence[str], *, quiet: bool, source: AudioSource | None = None
+    ) -> None:
+        super().__init__(_columns if source is None else partial(_meter, source), quiet=quiet)
+        self._names = names
+        self._source = source
+        self._total: float | None = None
+        self._begun = 0.0
+        self._from = 0.0
+
+    def opened(self, event: RecordingOpened) -> None:
+        name = self._names[event.recording]
+        if event.resumed:
+            self.notice(f"{name}: goes on from {clock(event.resumed)}")
+        self._begun, self._from, self._total = time.monotonic(), event.resumed, event.seconds
+        if self._source is not None:
+            self.notice("listening; Ctrl-C ends")
+        if self.bar is not None:
+            count = f" ({event.recording + 1}/{len(self._names)})" if len(self._names) > 1 else ""
+            self.task = self.bar.add_task(
+                printable(name, sys.stderr) + count,
+                total=event.seconds,
+                audio=_audio(event.resumed, event.seconds),
+                speed="",
+            )
+            self.bar.update(self.task, completed=event.resumed)
+
+    def done(self, event: PieceDone) -> None:
+        if self.bar is None or self.task is None:
+            return
+        passed = time.monotonic() - self._begun
+        heard = event.position - self._from
+        self.bar.update(
+            self.task,
+            completed=event.position,
+            audio=_audio(event.position, self._total),
+            speed=f"{heard / passed:.1f}x" if passed > 0 and heard > 0 else "",
+        )
+
+    def ended(self, event: RecordingFinished | RecordingFailed) -> None:
+        if self.bar is not None and self.task is not None:
+            self.bar.remove_task(self.task)
+            self.task = None
+        if isinstance(event, RecordingFinished):
+            name = self._names[event.recording]
+            if not event.pieces:
+                self.notice(f"{name}: no speech in {clock(event.seconds)}")
+            elif event.pieces > 1:
+                self.notice(f"{name}: {event.pieces} pieces in {clock(event.seconds)}")
+
+
+def _columns() -> Sequence[ProgressColumn]:
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.table import Column
+
+    # Not as wide as the terminal: the "^C" that it shows would begin a new line, which stayed.
+    return (
+        TextColumn(
+            "{task.description}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", max_width=32),
+        ),
+        BarColumn(bar_width=16),
+        TextColumn("{task.fields[audio]}"),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+    )
+
+
+def _meter(source: AudioSource) -> Sequence[ProgressColumn]:
+    """How loud it is, looked at several times a second."""
+    from rich.progress import ProgressColumn, Task, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    class Meter(ProgressColumn):
+        max_refresh = 0.1
+
+        def render(self, task: Task) -> Text:
+            return Text(level_bar(source.level.peak))
+
+    return TextColumn("{task.description}", markup=False), TimeElapsedColumn(), Meter()
+
+
+def level_bar(decibels: float, width: int = 24) -> str:
+    """A level from -60 to 0 dB below full scale as a bar with its number."""
+    filled = round(width * min(1.0, max(0.0, 1 + decibels / 60)))
+    number = f"{decibels:4.0f} dB" if decibels > -100 else "  silent"
+    return (
+        "\N{BLACK VERTICAL RECTANGLE}" * filled
+        + "\N{WHITE VERTICAL RECTANGLE}" * (width - filled)
+        + number
+    )
+
+
+def _audio(position: float, total: float | None) -> str:
+    return clock(position) if total is None else f"{clock(position)}/{clock(total)}"
+
+
+def clock(seconds: float) -> str:
+    """ "1:02:03", or "2:03" below an hour."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
