@@ -36,14 +36,20 @@ class Constraint:
             raise OptionError(f"the schema is no JSON object: {_line(exc)}") from exc
         vocabulary = _vocabulary(tokenizer, vocab_size, tuple(sorted(stop_ids)))
         self._matcher = LLMatcher(vocabulary, grammar, log_level=0)
+        self._vocab_size = vocab_size
         self._stop_ids = stop_ids
         self._check()
 
-    def bias(self) -> mx.array:
-        """What to add to the next logits ``[V]``: 0 for open tokens, -inf for closed ones."""
-        open_ids = np.frombuffer(self._matcher.compute_logit_bias(), np.uint8) > 0
+    def open_tokens(self) -> mx.array:
+        """Which tokens may come next: bool ``[V]``.
+
+        The host finds them, one bit a token; the bits are unpacked on the device, in the graph of
+        what asks for them. llguidance.mlx has a kernel for that, which needs Metal.
+        """
+        octets = mx.array(np.frombuffer(self._matcher.compute_bitmask(), np.uint8))
         self._check()
-        return mx.array(np.where(open_ids, 0.0, -np.inf).astype(np.float32))
+        bits = (octets[:, None] >> mx.arange(8, dtype=mx.uint8)) & 1
+        return bits.flatten()[: self._vocab_size].astype(mx.bool_)
 
     def push(self, token: int) -> None:
         """Take note of the token that was chosen."""

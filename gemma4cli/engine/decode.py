@@ -29,9 +29,9 @@ def decode_tokens(
     """Yield token ids without end; ``logits`` ``[V]`` are those of the last prompt position.
 
     ``bias`` is added to all logits. With ``lookahead`` the next step is computed while the caller
-    handles this one's token: right for a GPU, at the price of one step too many at the end. A
-    ``constraint`` has to know a token before the next one is chosen, so there is none with it.
-    Raises NonFiniteError.
+    handles this one's token: right for a GPU, at the price of one step too many at the end. Of a
+    ``constraint`` the step's logits are computed ahead, but its token is not: that takes knowing
+    the one before. Raises NonFiniteError.
     """
 
     def choose(logits: mx.array) -> tuple[mx.array, mx.array]:
@@ -40,21 +40,30 @@ def decode_tokens(
         if bias is not None:
             logits = logits + bias
         if constraint is not None:
-            logits = logits + constraint.bias()
+            logits = mx.where(constraint.open_tokens(), logits, -mx.inf)
         token = sampler(logits)
         mx.async_eval(token, finite)
         return token, finite
 
     def advance(token: mx.array) -> mx.array:
-        return network(*network.embed(token), cache, _NO_MASKS)[0, -1]
+        logits = network(*network.embed(token), cache, _NO_MASKS)[0, -1]
+        if constraint is not None:
+            # The device has work while the host looks for the open tokens.
+            mx.async_eval(logits)
+        return logits
 
     token, finite = choose(logits)
     while True:
-        ahead = choose(advance(token)) if lookahead and constraint is None else None
+        ahead = None
+        if lookahead:
+            logits = advance(token)
+            ahead = choose(logits) if constraint is None else None
         if not finite.item():
             raise NonFiniteError("decoding")
         chosen = int(token)
         if constraint is not None:
             constraint.push(chosen)
         yield chosen
-        token, finite = ahead or choose(advance(token))
+        if not lookahead:
+            logits = advance(token)
+        token, finite = ahead or choose(logits)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from itertools import islice, takewhile
 from typing import Any
 
 import jsonschema
@@ -43,12 +45,26 @@ SCHEMAS: tuple[dict[str, Any], ...] = (
 )
 
 
-def constraint(model: LoadedModel, schema: str) -> Constraint:
-    return Constraint(
+def constraint(model: LoadedModel, schema: str, kind: type[Constraint] = Constraint) -> Constraint:
+    return kind(
         schema,
         model.processor.tokenizer,
         vocab_size=model.network.config.text.vocab_size,
         stop_ids=model.generation.stop_ids,
+    )
+
+
+def decoding(
+    model: LoadedModel, rule: Constraint, temperature: float, lookahead: bool
+) -> Iterator[int]:
+    """Tokens without a prompt, by a sampler that always draws the same."""
+    return decode_tokens(
+        model.network,
+        model.network.language_model.make_cache(),
+        mx.zeros((model.network.config.text.vocab_size,)),
+        make_sampler(temperature=temperature, top_p=1.0, top_k=0, key=mx.random.key(3)),
+        constraint=rule,
+        lookahead=lookahead,
     )
 
 
@@ -59,7 +75,7 @@ def test_any_walk_over_open_tokens_is_valid(tiny: LoadedModel, schema: dict[str,
         walk = constraint(tiny, json.dumps(schema))
         ids: list[int] = []
         while True:
-            token = int(rng.choice(np.flatnonzero(np.array(walk.bias()) == 0)))
+            token = int(rng.choice(np.flatnonzero(walk.open_tokens())))
             if token in tiny.generation.stop_ids:
                 break
             ids.append(token)
@@ -73,7 +89,7 @@ def test_the_model_chooses_among_open_tokens(tiny: LoadedModel) -> None:
     text = tiny.network.config.text
     logits = mx.zeros((text.vocab_size,))
     rule = constraint(tiny, '{"enum": ["circle", "square"]}')
-    open_ids = np.flatnonzero(np.array(rule.bias()) == 0)
+    open_ids = np.flatnonzero(rule.open_tokens())
     wanted = int(open_ids[-1])
     logits[wanted] = 1.0
     logits[int(next(iter(tiny.generation.stop_ids)))] = 9.0
@@ -92,9 +108,9 @@ def test_control_tokens_are_closed(tiny: LoadedModel) -> None:
     rule = constraint(tiny, '{"type": "string"}')
     stops = tiny.generation.stop_ids
     for token in ('"', "a", "b"):
-        bias = np.array(rule.bias())
-        assert all(bias[i] == -np.inf for i in tiny.processor.tokenizer.control_ids - stops)
-        assert all(bias[i] == -np.inf for i in stops)
+        open_ids = set(np.flatnonzero(rule.open_tokens()).tolist())
+        assert not open_ids & tiny.processor.tokenizer.control_ids
+        assert not open_ids & stops
         (token_id,) = tiny.processor.tokenizer.encode(token)
         rule.push(token_id)
 
@@ -102,7 +118,7 @@ def test_control_tokens_are_closed(tiny: LoadedModel) -> None:
 def test_no_white_space_between(tiny: LoadedModel) -> None:
     rule = constraint(tiny, '{"type": "array", "items": {"type": "integer"}}')
     rule.push(tiny.processor.tokenizer.encode("[")[0])
-    assert np.array(rule.bias())[tiny.processor.tokenizer.encode(" ")[0]] == -np.inf
+    assert not rule.open_tokens()[tiny.processor.tokenizer.encode(" ")[0]]
 
 
 @pytest.mark.parametrize(
@@ -117,3 +133,46 @@ def test_no_white_space_between(tiny: LoadedModel) -> None:
 def test_what_is_no_schema(tiny: LoadedModel, schema: str, problem: str) -> None:
     with pytest.raises(OptionError, match=problem):
         constraint(tiny, schema)
+
+
+@pytest.mark.parametrize("temperature", [0, 1.5])
+def test_looking_ahead_changes_nothing(tiny: LoadedModel, temperature: float) -> None:
+    for schema in SCHEMAS:
+        first, second = (
+            list(takewhile(lambda token: token not in tiny.generation.stop_ids, islice(tokens, 30)))
+            for tokens in (
+                decoding(tiny, constraint(tiny, json.dumps(schema)), temperature, lookahead)
+                for lookahead in (False, True)
+            )
+        )
+        assert first == second
+        assert len(first) > 0
+
+
+@pytest.mark.parametrize("lookahead", [False, True])
+def test_the_device_has_the_step_before_open_tokens_are_looked_for(
+    tiny: LoadedModel, lookahead: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    submit = mx.async_eval
+
+    class Noting(Constraint):
+        def open_tokens(self) -> mx.array:
+            order.append("look")
+            return super().open_tokens()
+
+        def push(self, token: int) -> None:
+            order.append("push")
+            super().push(token)
+
+    def submitting(*arrays: mx.array) -> None:
+        order.extend(["step"] * any(array.ndim == 1 for array in arrays))
+        submit(*arrays)
+
+    monkeypatch.setattr(mx, "async_eval", submitting)
+    rule = constraint(tiny, '{"type": "array", "items": {"type": "boolean"}}', Noting)
+    list(islice(decoding(tiny, rule, 0, lookahead), 3))
+    if lookahead:
+        assert order == ["look", "step", "push", "look", "step", "push", "look", "step", "push"]
+    else:
+        assert order == ["look", "push", "step", "look", "push", "step", "look", "push"]
