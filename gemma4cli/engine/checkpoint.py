@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import mlx.core as mx
-from safetensors import SafetensorError, safe_open
 
 from ..errors import CheckpointError, ModelNotFoundError
+from .headers import open_weights, weight_names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,15 +55,7 @@ class Checkpoint:
 
     def weight_files(self) -> list[Path]:
         """Every safetensors file: those of the index, or all ``model*.safetensors``."""
-        index = self.optional_json("model.safetensors.index.json")
-        if index is None:
-            files = sorted(self.folder.glob("model*.safetensors"))
-        else:
-            weight_map = index.get("weight_map")
-            if not isinstance(weight_map, dict):
-                raise CheckpointError("model.safetensors.index.json", "has no 'weight_map'")
-            names = set(map(str, weight_map.values()))
-            files = [self.folder / name for name in sorted(names)]
+        files = [self.folder / name for name in weight_names(self.folder)]
         if not files:
             raise CheckpointError("model.safetensors", f"no such file in {self.folder}")
         for path in files:
@@ -75,7 +67,8 @@ class Checkpoint:
         """All tensors, lazy: none is read before it is computed with."""
         result: dict[str, mx.array] = {}
         for path in self.weight_files():
-            _check_safetensors(path)
+            with open_weights(path):
+                pass  # being opened, it has been checked
             try:
                 tensors = mx.load(str(path))
             except (RuntimeError, ValueError) as exc:
@@ -83,18 +76,3 @@ class Checkpoint:
             # What is loaded of a .safetensors file is a dict.
             result.update(cast("dict[str, mx.array]", tensors))
         return result
-
-
-def _check_safetensors(path: Path) -> None:
-    """Compare the file's length with what its header promises.
-
-    The tensors are read late; a download that broke off must be found before that.
-    """
-    try:
-        with safe_open(str(path), framework="numpy"):
-            pass
-    except (SafetensorError, OSError) as exc:
-        raise CheckpointError(
-            path.name,
-            f"was cut short, or is no safetensors file ({exc}); fetch the checkpoint again",
-        ) from exc

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from ..errors import CheckpointError
 from ..machine.memory import AUDIO_NAMES, VISION_NAMES, Weights
 
 INDEX = "model.safetensors.index.json"
-_MOST_BYTES = 100_000_000
-"""Of a header, as the format has it; anything longer is no header."""
 _ITEM_SIZES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4}
 _ITEM_SIZES |= {"F16": 2, "BF16": 2, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 _FLOATS = ("F64", "F32", "F16", "BF16")
@@ -72,24 +71,30 @@ def read_headers(folder: Path) -> dict[str, TensorHeader]:
     """Every tensor of a checkpoint folder by its name. Raises CheckpointError."""
     result: dict[str, TensorHeader] = {}
     for name in weight_names(folder):
-        for tensor, entry in _header(folder / name).items():
-            if tensor != "__metadata__":
-                result[tensor] = TensorHeader(dtype=entry["dtype"], shape=tuple(entry["shape"]))
+        with open_weights(folder / name) as file:
+            for tensor in file.keys():  # noqa: SIM118  it cannot be iterated over
+                entry = file.get_slice(tensor)
+                result[tensor] = TensorHeader(
+                    dtype=entry.get_dtype(), shape=tuple(entry.get_shape())
+                )
     return result
 
 
-def _header(path: Path) -> dict[str, Any]:
+def open_weights(path: Path) -> safe_open:
+    """A safetensors file of which no tensor is read yet.
+
+    Opening compares its length with what its header promises: tensors are read late, and a
+    download that broke off must be found before that. Raises CheckpointError.
+    """
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > _MOST_BYTES:
-                raise CheckpointError(path.name, "is no safetensors file")
-            header = json.loads(file.read(length))
-    except (OSError, ValueError) as exc:
+        return safe_open(str(path), framework="numpy")
+    except SafetensorError as exc:
+        raise CheckpointError(
+            path.name,
+            f"was cut short, or is no safetensors file ({exc}); fetch the checkpoint again",
+        ) from exc
+    except OSError as exc:
         raise CheckpointError(path.name, f"cannot be read ({exc})") from exc
-    if not isinstance(header, dict):
-        raise CheckpointError(path.name, "is no safetensors file")
-    return header
 
 
 def weights_of(tensors: TensorHeaders, float_size: int | None) -> Weights:

@@ -81,6 +81,27 @@ def test_what_is_no_header(tmp_path: Path, content: bytes) -> None:
         read_headers(tmp_path)
 
 
+@pytest.mark.parametrize("kept", [1000, -1])
+def test_file_that_was_cut_short(tmp_path: Path, kept: int) -> None:
+    """Its header may be whole, but promises more than there is."""
+    whole = (TINY / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[:kept])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: was cut short"):
+        read_headers(tmp_path)
+
+
+def test_headers_of_shards(tmp_path: Path) -> None:
+    tensors = tensors_of(PARITY / "e2b")
+    first, *others = tensors
+    shards = {"a.safetensors": {first: tensors[first]}}
+    shards["b.safetensors"] = {name: tensors[name] for name in others}
+    folder = variant(PARITY / "e2b", tmp_path / "sharded", shards=shards)
+    assert read_headers(folder) == read_headers(PARITY / "e2b")
+    (folder / "b.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"b\.safetensors: cannot be read"):
+        read_headers(folder)
+
+
 def test_broken_index(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text("{}")
     with pytest.raises(CheckpointError, match="weight_map"):
