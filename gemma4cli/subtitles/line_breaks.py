@@ -1,7 +1,7 @@
 """Where a text may be broken, and how wide it is on a screen. Pure functions on strings.
 
-Widths are in columns: most characters take one, those of East Asian width W or F two, marks that
-stand on others and format characters none.
+Widths are in columns, as terminals count them: most characters take one, those of East Asian
+scripts and emoji two, and what joins the character before it none, spacing marks excepted.
 """
 
 from __future__ import annotations
@@ -69,9 +69,11 @@ _SHORTENED_BEFORE_NUMBERS = {
 
 def columns(text: str) -> int:
     """How wide ``text`` is."""
-    return sum(
-        0 if category(char) in ("Mn", "Me", "Cf", "Cc") else 1 + _is_wide(char) for char in text
-    )
+    from rich.cells import cell_len
+
+    # Terminals squeeze a vowel sign of India's scripts into the cell of its consonant; where
+    # lines are shown in any other font, it takes room of its own.
+    return cell_len(text) + sum(category(char) == "Mc" for char in text)
 
 
 def joined(texts: Iterable[str]) -> str:

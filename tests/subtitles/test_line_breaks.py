@@ -31,6 +31,13 @@ def texts(text: str, widest: int = 42) -> list[str]:
         ("e\u0301", 1),
         ("วันนี้", 3),
         ("\u200b", 0),
+        ("\u1112\u1161\u11ab", 2),
+        ("हिन्दी", 5),
+        ("👍", 2),
+        ("👍🏽", 2),
+        ("❤\ufe0f", 2),
+        ("👨\u200d👩\u200d👧", 2),
+        ("🇩🇪", 2),
     ],
 )
 def test_columns(text: str, width: int) -> None:
