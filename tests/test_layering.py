@@ -81,7 +81,7 @@ LAYERS = {
         "_version errors options prompts api machine engine media",
         "av numpy PIL",
     ),
-    "cli.output": layer("errors events messages decoded hub api media", "rich PIL textual_image"),
+    "cli.output": layer("errors events messages decoded hub api media", "rich PIL"),
     "cli.settings": layer("errors", "typer"),
     "cli.run": layer(
         "errors events messages options languages api hub engine media conversations "
@@ -245,7 +245,7 @@ def test_foreign_packages_are_declared() -> None:
 
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    entries = project["dependencies"] + extras["heif"] + extras.get("pictures", [])
+    entries = project["dependencies"] + extras["heif"]
     declared = {entry.split(">")[0].split("=")[0] for entry in entries}
     aliases = {"PIL": "pillow"}
     used = {name for rules in LAYERS.values() for name in rules.foreign}

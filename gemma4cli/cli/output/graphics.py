@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Protocol = Literal["kitty", "iterm", "sixel"]
+Protocol = Literal["kitty", "iterm"]
 
 _CHUNK = 4096
 """Most characters of one kitty command."""
@@ -27,10 +27,6 @@ _BY_TERM: Mapping[str, Protocol] = {
     "xterm-kitty": "kitty",
     "xterm-ghostty": "kitty",
     "wezterm": "iterm",
-    "foot": "sixel",
-    "foot-extra": "sixel",
-    "contour": "sixel",
-    "mlterm": "sixel",
 }
 _BY_PROGRAM: Mapping[str, Protocol] = {
     "kitty": "kitty",
@@ -58,17 +54,12 @@ def protocol_of(environment: Mapping[str, str]) -> Protocol | None:
         return None
     if term in _BY_TERM:
         return _BY_TERM[term]
-    if "sixel" in term:
-        return "sixel"
     # A terminal that says its name is not the one that it was started from.
     if program := environment.get("TERM_PROGRAM"):
         return _BY_PROGRAM.get(program)
     if environment.get("LC_TERMINAL") == "iTerm2":
         return "iterm"
-    if environment.get("KITTY_WINDOW_ID"):
-        return "kitty"
-    # Windows Terminal draws them since 1.22; those before pass over them.
-    return "sixel" if environment.get("WT_SESSION") else None
+    return "kitty" if environment.get("KITTY_WINDOW_ID") else None
 
 
 def drawn(picture: Image, protocol: Protocol, cells: Cells) -> str:
@@ -78,15 +69,6 @@ def drawn(picture: Image, protocol: Protocol, cells: Cells) -> str:
             return "".join(_kitty(_png(picture), cells))
         case "iterm":
             return _iterm(_png(picture), cells)
-        case "sixel":
-            return _sixel(picture)
-
-
-def draws_sixel() -> bool:
-    """Whether the extra is there that sixel needs."""
-    from importlib.util import find_spec
-
-    return find_spec("textual_image") is not None
 
 
 def _png(picture: Image) -> bytes:
@@ -112,10 +94,3 @@ def _iterm(png: bytes, cells: Cells) -> str:
     side = "width" if cells.side == "columns" else "height"
     keys = f"inline=1;size={len(png)};{side}={cells.count};preserveAspectRatio=1"
     return f"\x1b]1337;File={keys}:{b64encode(png).decode()}\x07"
-
-
-def _sixel(picture: Image) -> str:
-    # The encoder alone: the package's own pictures ask the terminal for its size.
-    from textual_image._sixel import image_to_sixels
-
-    return str(image_to_sixels(picture))

@@ -11,15 +11,14 @@ import termios
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self, TextIO
 
-from ...errors import OptionError
 from ...events import PicturesDecoded
-from .graphics import Cells, Protocol, drawn, draws_sixel, protocol_of
+from .graphics import Cells, Protocol, drawn, protocol_of
 from .terminal import is_animated, is_terminal
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PictureMode = Literal["auto", "never", "kitty", "iterm", "sixel"]
+PictureMode = Literal["auto", "never", "kitty", "iterm"]
 """Whether thumbnails are shown, and by which protocol."""
 
 _MOST_ROWS = 12
@@ -93,17 +92,8 @@ class Pictures:
 
 
 def pictures_for(mode: PictureMode) -> Pictures | None:
-    """Who shows the pictures of a run; None where nobody would see them.
-
-    Raises OptionError where sixel is asked for and its extra is missing.
-    """
+    """Who shows the pictures of a run; None where nobody would see them."""
     if mode == "never" or not (is_animated(sys.stderr) and is_terminal(sys.stdout)):
         return None
-    if mode == "auto":
-        protocol = protocol_of(os.environ)
-        if protocol is None or (protocol == "sixel" and not draws_sixel()):
-            return None
-        return Pictures(sys.stderr, protocol)
-    if mode == "sixel" and not draws_sixel():
-        raise OptionError("--pictures sixel needs an extra: pip install 'gemma4cli[pictures]'")
-    return Pictures(sys.stderr, mode)
+    protocol = protocol_of(os.environ) if mode == "auto" else mode
+    return None if protocol is None else Pictures(sys.stderr, protocol)
