@@ -9,6 +9,7 @@ import sys
 from typing import Annotated, Any
 
 import typer
+from typer.completion import get_completion_inspect_parameters
 from typer.core import TyperGroup
 
 from .._version import __version__
@@ -64,10 +65,13 @@ app = typer.Typer(
     name="g4",
     cls=Commands,
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Gemma 4 on your own machine: images, speech, video and chat.",
 )
+# What answers the scripts of ``g4 completion``. Typer gets it ready with options of its own only.
+get_completion_inspect_parameters()
 
 
 def _show_version(wanted: bool) -> None:

@@ -47,6 +47,13 @@ def test_zsh_finds_its_mark() -> None:
     assert g4("completion", "zsh").stdout.startswith("#compdef g4\n")
 
 
+def test_scripts_come_from_g4_completion_alone() -> None:
+    """Typer's own leave out some words."""
+    assert set(offered("g4 --")) == {"--version", "--help"}
+    assert "completion" in offered("g4 ")
+    assert g4("--install-completion").exit_code == 2
+
+
 def test_commands() -> None:
     known = {"describe", "transcribe", "video", "chat", "models", "trace", "config", "doctor"}
     assert known <= set(offered("g4 "))
