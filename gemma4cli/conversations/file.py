@@ -5,8 +5,9 @@
      "enable_thinking": false, "max_soft_tokens": 280, "video_max_frames": 32, "tools": []}
 
 Paths are relative to the file. Assistant messages may carry ``reasoning`` and ``tool_calls``,
-tool messages ``tool_call_id`` and ``name``, as OpenAI's chat format has them. Other keys are
-ignored, unless they look like a slip of the pen. Knows no model and no prompt format.
+tool messages ``tool_call_id`` and ``name``, as OpenAI's chat format has them. A file for ``g4
+trace`` may hold ``unified_full_attention_blocks``, see ``LoadOptions``. Other keys are ignored,
+unless they look like a slip of the pen. Knows no model and no prompt format.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ _ROLES: Mapping[str, Role] = {
     "assistant": "assistant",
     "tool": "tool",
 }
-_KEYS = ("messages", "enable_thinking", "max_soft_tokens", "video_max_frames", "tools")
+_TRACE_KEY = "unified_full_attention_blocks"
+_KEYS = ("messages", "enable_thinking", "max_soft_tokens", "video_max_frames", "tools", _TRACE_KEY)
 _LONGEST_VIDEO = 1e7
 """Seconds; later timestamps are mistakes, NaN and infinity among them."""
 
@@ -53,6 +55,7 @@ class Conversation:
     max_soft_tokens: Budget | None = None
     video_max_frames: int | None = None
     tools: tuple[Mapping[str, Any], ...] = ()
+    unified_full_attention_blocks: bool = False
 
     @property
     def media(self) -> MediaOptions:
@@ -60,8 +63,11 @@ class Conversation:
         return MediaOptions(budget=self.max_soft_tokens, video_max_frames=self.video_max_frames)
 
 
-def read_conversation(path: Path | str) -> Conversation:
-    """Read a conversation file; ``ConversationError`` names the file and the place in it."""
+def read_conversation(path: Path | str, *, for_trace: bool = False) -> Conversation:
+    """Read a conversation file; ``ConversationError`` names the file and the place in it.
+
+    ``for_trace`` allows what only a trace heeds.
+    """
     path = Path(path)
     try:
         content = path.read_bytes()
@@ -78,12 +84,14 @@ def read_conversation(path: Path | str) -> Conversation:
         raise ConversationError(f"{path}: is no valid JSON: {problem}") from exc
     except (ValueError, RecursionError) as exc:
         raise ConversationError(f"{path}: is no valid JSON: {exc}") from exc
-    return parse_conversation(data, folder=path.parent, name=str(path))
+    return parse_conversation(data, folder=path.parent, name=str(path), for_trace=for_trace)
 
 
-def parse_conversation(data: object, *, folder: Path, name: str) -> Conversation:
+def parse_conversation(
+    data: object, *, folder: Path, name: str, for_trace: bool = False
+) -> Conversation:
     """The conversation in JSON data; ``folder`` is where relative paths start from."""
-    return _Parser(folder=folder, name=name).conversation(data)
+    return _Parser(folder=folder, name=name, for_trace=for_trace).conversation(data)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +100,7 @@ class _Parser:
 
     folder: Path
     name: str
+    for_trace: bool
 
     def fail(self, place: str, problem: str) -> ConversationError:
         where = f"{self.name}: {place}" if place else self.name
@@ -106,21 +115,21 @@ class _Parser:
         messages = self.items(data["messages"], "messages")
         if not messages:
             raise self.fail("messages", "is empty: give at least one message")
-        think = data.get("enable_thinking", False)
-        if not isinstance(think, bool):
-            raise self.fail("enable_thinking", "must be true or false")
+        if _TRACE_KEY in data and not self.for_trace:
+            raise self.fail(_TRACE_KEY, "is for g4 trace alone")
         return Conversation(
             messages=tuple(
                 self.message(message, f"messages[{index}]")
                 for index, message in enumerate(messages)
             ),
-            think=think,
+            think=self.flag(data, "enable_thinking"),
             max_soft_tokens=self.budget(data, "max_soft_tokens"),
             video_max_frames=self.count(data, "video_max_frames"),
             tools=tuple(
                 self.tool(tool, f"tools[{index}]")
                 for index, tool in enumerate(self.optional_items(data, "tools", ""))
             ),
+            unified_full_attention_blocks=self.flag(data, _TRACE_KEY),
         )
 
     def message(self, data: object, place: str) -> Message:
@@ -232,6 +241,12 @@ class _Parser:
         function = self.mapping(tool.get("function"), f"{place}.function")
         self.text(function, "name", f"{place}.function")
         return tool
+
+    def flag(self, data: Mapping[str, Any], key: str) -> bool:
+        value = data.get(key, False)
+        if not isinstance(value, bool):
+            raise self.fail(key, "must be true or false")
+        return value
 
     def count(self, data: Mapping[str, Any], key: str) -> int | None:
         value = data.get(key)

@@ -5,7 +5,7 @@ For bug reports, and for comparing with other implementations.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,6 +59,8 @@ def trace(
 ) -> Trace:
     """Run a conversation, or the one in a file, greedily.
 
+    Its ``unified_full_attention_blocks`` does what the load option of that name does.
+
     Raises ConversationError, MediaError, PromptError, NonFiniteError.
     """
     import mlx.core as mx
@@ -68,6 +70,9 @@ def trace(
     from ..engine.generate import make_prefill
     from ..engine.sampling import make_sampler
 
+    conversation = _read(conversation)
+    if conversation.unified_full_attention_blocks:
+        model = replace(model, options=replace(model.options, unified_full_attention_blocks=True))
     inputs = inputs_of(model, conversation)
     soft_tokens = next(s for s in encode_media(model, inputs) if isinstance(s, list))
     cache = model.network.language_model.make_cache()
@@ -93,8 +98,7 @@ def inputs_of(model: LoadedModel, conversation: Conversation | Path) -> ModelInp
     """A conversation, or the one in a file, as the model takes it."""
     from .open_media import OpenedMessage, open_message, prepare
 
-    if isinstance(conversation, Path):
-        conversation = read_conversation(conversation)
+    conversation = _read(conversation)
     media = conversation.media
     opened = [
         step
@@ -103,6 +107,12 @@ def inputs_of(model: LoadedModel, conversation: Conversation | Path) -> ModelInp
         if isinstance(step, OpenedMessage)
     ]
     return prepare(model, opened, media, think=conversation.think, tools=conversation.tools)
+
+
+def _read(conversation: Conversation | Path) -> Conversation:
+    if isinstance(conversation, Path):
+        return read_conversation(conversation, for_trace=True)
+    return conversation
 
 
 def _generated(model: LoadedModel, inputs: ModelInputs, max_tokens: int) -> npt.NDArray[np.int32]:

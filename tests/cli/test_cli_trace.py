@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_runs import assert_fails, sample, tiny_g4
+from cli_runs import assert_fails, g4, sample, tiny_g4
+
+from gemma4cli.api import load
+from gemma4cli.options import LoadOptions
+from gemma4cli.trace import trace
 
 VOCABULARY, WIDTH = 2048, 128
 
@@ -114,6 +118,51 @@ def test_line_about_the_file_goes_to_stderr() -> None:
     assert result.stderr.startswith("out.npz: ")
     assert result.stderr.endswith(" prompt tokens, 0 soft tokens, 2 greedy tokens\n")
     assert tiny_g4("trace", talk, "-o", "out.npz", "--max-tokens", "2", "-q").stderr == ""
+
+
+def test_open_blocks() -> None:
+    """What the file asks for is what the load option does."""
+    talk = write_talk({"type": "image", "path": sample("image01.png")})
+    plain = unified_trace(talk)
+    asked = write_keys(talk, unified_full_attention_blocks=True)
+    opened = unified_trace(asked)
+    options = LoadOptions(unified_full_attention_blocks=True)
+    expected = trace(load("tiny-unified", options=options), Path(talk), max_tokens=2)
+    assert np.array_equal(opened["logits"], expected.logits)
+    assert not np.allclose(opened["logits"], plain["logits"], atol=1e-3)
+    closed = write_keys(talk, unified_full_attention_blocks=False)
+    assert np.array_equal(unified_trace(closed)["logits"], plain["logits"])
+
+
+def unified_trace(talk: str) -> dict[str, Any]:
+    result = g4("trace", "-m", "tiny-unified", talk, "-o", "out.npz", "--max-tokens", "2")
+    assert result.exit_code == 0, result.output
+    with np.load("out.npz") as arrays:
+        return dict(arrays)
+
+
+def write_keys(talk: str, **keys: object) -> str:
+    """A copy of a conversation's file with more keys."""
+    data = json.loads(Path(talk).read_text())
+    Path("keys.json").write_text(json.dumps(data | keys))
+    return "keys.json"
+
+
+@pytest.mark.parametrize("value", ["yes", 1, None])
+def test_open_blocks_are_asked_for_by_a_boolean(value: object) -> None:
+    talk = write_keys(write_talk(), unified_full_attention_blocks=value)
+    result = tiny_g4("trace", talk, "-o", "out.npz")
+    assert_fails(result, 3, "keys.json: unified_full_attention_blocks: must be true or false")
+
+
+def test_a_key_of_traces_is_no_other_command_s() -> None:
+    talk = write_keys(write_talk(), unified_full_attention_blocks=True)
+    result = tiny_g4("chat", "--messages", talk)
+    assert_fails(result, 3, "keys.json: unified_full_attention_blocks: is for g4 trace alone")
+
+
+def test_open_blocks_are_no_option() -> None:
+    assert tiny_g4("trace", write_talk(), "--open-blocks").exit_code == 2
 
 
 @pytest.mark.parametrize(

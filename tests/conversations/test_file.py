@@ -72,6 +72,18 @@ def test_defaults() -> None:
     )
 
 
+def test_what_only_a_trace_heeds() -> None:
+    data = {"messages": [USER], "unified_full_attention_blocks": True}
+    folder, name = Path("/talks"), "talk.json"
+    talk = parse_conversation(data, folder=folder, name=name, for_trace=True)
+    assert talk.unified_full_attention_blocks
+    with pytest.raises(ConversationError, match=r"talk\.json: unified_full.*is for g4 trace alone"):
+        parse(data)
+    with pytest.raises(ConversationError, match="must be true or false"):
+        data["unified_full_attention_blocks"] = "yes"
+        parse_conversation(data, folder=folder, name=name, for_trace=True)
+
+
 @pytest.mark.parametrize("budget", [1, 100, 2240])
 def test_budget_that_no_model_was_made_for(budget: int) -> None:
     with pytest.raises(ConversationError, match=r"talk\.json: max_soft_tokens.*70, 140, 280"):

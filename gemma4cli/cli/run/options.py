@@ -45,15 +45,6 @@ class RunOptions:
             rich_help_panel=_MODEL,
         ),
     ] = "auto"
-    open_blocks: Annotated[
-        bool,
-        typer.Option(
-            "--open-blocks",
-            help="12B only: let image blocks open on full-attention layers too "
-            "(docs/parity.md says why).",
-            rich_help_panel=_MODEL,
-        ),
-    ] = False
     offline: Annotated[
         bool,
         typer.Option("--offline", help="Never use the network.", rich_help_panel=_MODEL),
@@ -151,7 +142,7 @@ class RunOptions:
 
     @property
     def load_options(self) -> LoadOptions:
-        return LoadOptions(dtype=self.dtype, unified_full_attention_blocks=self.open_blocks)
+        return LoadOptions(dtype=self.dtype)
 
     def generate_options(self, *, default_temperature: float | None = None) -> GenerateOptions:
         """``default_temperature`` is what the command wants where the user says nothing."""
