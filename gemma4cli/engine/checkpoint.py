@@ -10,7 +10,7 @@ from typing import Any, cast
 import mlx.core as mx
 
 from ..errors import CheckpointError, ModelNotFoundError
-from .headers import open_weights, weight_names
+from ..hub.safetensors_headers import open_weights, weight_names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -133,8 +133,8 @@ def test_environment(environment: Mapping[str, str], protocol: Protocol | None) 
 
 @pytest.mark.usefixtures("terminals")
 def test_a_run_at_a_terminal_has_pictures() -> None:
-    assert pictures_for(RunOptions()) is not None
-    assert pictures_for(RunOptions(output=Path("-"))) is not None
+    assert pictures_for(RunOptions().thumbnails) is not None
+    assert pictures_for(RunOptions(output=Path("-")).thumbnails) is not None
 
 
 @pytest.mark.usefixtures("terminals")
@@ -148,27 +148,27 @@ def test_a_run_at_a_terminal_has_pictures() -> None:
     ],
 )
 def test_a_run_without_pictures(run: RunOptions) -> None:
-    assert pictures_for(run) is None
+    assert pictures_for(run.thumbnails) is None
 
 
 @pytest.mark.parametrize("mode", ["auto", "kitty"])
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_no_pictures_in_a_pipe(stream: str, mode: PictureMode, terminals: SimpleNamespace) -> None:
     setattr(terminals, stream, io.StringIO())
-    assert pictures_for(RunOptions(pictures=mode)) is None
+    assert pictures_for(RunOptions(pictures=mode).thumbnails) is None
 
 
 @pytest.mark.usefixtures("terminals")
 def test_no_pictures_on_a_dumb_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
-    assert pictures_for(RunOptions(pictures="kitty")) is None
+    assert pictures_for(RunOptions(pictures="kitty").thumbnails) is None
 
 
 @pytest.mark.usefixtures("terminals")
 def test_a_person_may_know_better_than_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMUX", "1")
-    assert pictures_for(RunOptions()) is None
-    assert pictures_for(RunOptions(pictures="iterm")) is not None
+    assert pictures_for(RunOptions().thumbnails) is None
+    assert pictures_for(RunOptions(pictures="iterm").thumbnails) is not None
 
 
 # What is drawn

@@ -11,8 +11,8 @@ import pytest
 from cli_runs import assert_fails, g4, sample, tiny_g4
 
 from gemma4cli.api import load
+from gemma4cli.conversations.trace import trace
 from gemma4cli.options import LoadOptions
-from gemma4cli.trace import trace
 
 VOCABULARY, WIDTH = 2048, 128
 
