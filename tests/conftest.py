@@ -11,12 +11,19 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from gemma4cli.api import load
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.machine.backend import prepare_backend
 from gemma4cli.options import LoadOptions
+
+# A failure must come again, and a busy machine is not one.
+hypothesis.settings.register_profile(
+    "g4", derandomize=True, deadline=None, database=None, max_examples=50
+)
+hypothesis.settings.load_profile("g4")
 
 PARITY = Path(__file__).parents[1] / "fixtures" / "parity"
 
