@@ -16,7 +16,6 @@ from .conversations.image_batches import ImageEvent, ImageFailed
 from .events import Event, Finished, LoadProgress
 from .messages import Media, Part, Source, content_of
 from .options import (
-    DType,
     GenerateOptions,
     LoadOptions,
     MediaOptions,
@@ -27,30 +26,40 @@ from .transcript import RecordingFailed, RecordingFinished, Segment, TranscriptE
 if TYPE_CHECKING:
     from .engine.model import LoadedModel
     from .engine.model_info import ModelInfo
-    from .hub.cache import ModelEntry, PublishedModel, Removal
-    from .hub.catalog import CatalogEntry
-    from .hub.download import Download
-    from .machine.device import Memory
+    from .hub.cache import ModelEntry
+    from .hub.resolved import ResolvedModel
 
 
 def load(
-    name: str,
+    model: str | ResolvedModel,
     *,
     options: LoadOptions | None = None,
     on_progress: Callable[[LoadProgress], None] | None = None,
 ) -> LoadedModel:
-    """Load a model by alias, folder or hub id (cached ones only; nothing is downloaded).
+    """Load a model that is on this machine; nothing is downloaded.
 
-    Raises LoadError.
+    Args:
+        model: An alias ("tiny", "e2b:8bit"), a folder, a hub id, or a model that was resolved.
+        options: The dtype to compute in.
+        on_progress: Called at each stage of loading.
+
+    Returns:
+        The model, for ``generate`` and the other functions. Weights are read when first used.
+
+    Raises:
+        ModelNotFoundError: No such model is on this machine.
+        CheckpointError: A file of the checkpoint is missing or broken.
+        UnsupportedModelError: The checkpoint is not a Gemma 4.
+        BackendMissingError: MLX has no backend here.
     """
     from .hub.cache import resolve
     from .machine.backend import require_backend
 
-    folder = resolve(name)
+    found = resolve(model) if isinstance(model, str) else model
     require_backend()
-    from .engine.loading import load_folder
+    from .engine.loading import load_resolved
 
-    return load_folder(name, folder, options or LoadOptions(), on_progress)
+    return load_resolved(found, options or LoadOptions(), on_progress)
 
 
 def stream_generate(
@@ -202,137 +211,50 @@ def transcribe(
 
 
 def list_models() -> list[ModelEntry]:
-    """Every model that runs without a download."""
+    """List every model that runs without a download: built in, or in the hub's cache.
+
+    Returns:
+        The models, built-in ones first, then by size.
+    """
     from .hub.cache import available
 
     return available()
 
 
-def default_model() -> str | None:
-    """The largest cached model that fits this machine's memory; None where none does."""
-    from .hub.cache import largest_that_fits
-
-    entry = largest_that_fits()
-    return None if entry is None else entry.name
-
-
-def require_memory(name: str, dtype: DType = "auto") -> None:
-    """Raise ModelTooLargeError for a model that has no room in memory, ModelNotFoundError."""
-    from .engine.memory_limits import require_room_for_model
-    from .hub.cache import resolve
-    from .machine.backend import require_backend
-
-    folder = resolve(name)
-    require_backend()
-    require_room_for_model(name, folder, dtype)
-
-
-def machine_memory() -> Memory:
-    """The memory that models have on this machine."""
-    from .machine.device import model_memory
-
-    return model_memory()
-
-
-def published_models() -> dict[str, CatalogEntry]:
-    """Alias to repository and size of every model that ``plan_download`` knows by a short name."""
-    from .hub.catalog import CATALOG, alias_of
-
-    entries = [entry for quants in CATALOG.values() for entry in quants.values()]
-    return {alias_of(entry.repo) or entry.repo: entry for entry in entries}
-
-
-def estimate_published() -> list[PublishedModel]:
-    """The same with what each would take of this machine's memory, roughly."""
-    from .hub.cache import published
-
-    return published()
-
-
-def recommended_model() -> str | None:
-    """The alias that suits this machine's memory; None where all are too large."""
-    from .hub.catalog import recommended
-    from .machine.device import device, model_memory
-
-    found = device()
-    on_cpu = found is None or found.backend == "CPU"
-    return recommended(model_memory().total, on_cpu=on_cpu)
-
-
-def cache_folder() -> Path:
-    """Where models are kept: the hub's cache, which other programs share."""
-    from .hub.cache import cache_folder as folder
-
-    return folder()
-
-
-def builtin_models() -> list[str]:
-    """Names of the models that ship inside the package."""
-    from .hub.catalog import BUILTIN
-
-    return list(BUILTIN)
-
-
-def cached_repos() -> list[str]:
-    """Hub ids of the Gemma 4 models in the cache; quick enough to be asked at a key press."""
-    from .hub.cache import cached_repos as repos
-
-    return repos()
-
-
-def plan_download(name: str) -> Download:
-    """Ask the hub what fetching a model takes. Raises ModelNotFoundError, DownloadError."""
-    from .hub.cache import repo_of
-    from .hub.download import plan
-
-    return plan(repo_of(name))
-
-
-def require_disk(planned: Download) -> None:
-    """Raise DownloadError where the disk has no room for a download."""
-    from .hub.download import require_disk as require
-
-    require(planned)
-
-
-def download(planned: Download, on_bytes: Callable[[int], None]) -> Path:
-    """Fetch a model, or the rest of it; ``on_bytes`` is told how many bytes are there.
-
-    Returns its folder. Raises DownloadError, and UnsupportedModelError for what is no Gemma 4.
-    """
-    from .hub.download import fetch
-
-    return fetch(planned, on_bytes)
-
-
-def plan_removal(name: str) -> Removal:
-    """What deleting a model from the hub cache would free. Raises ModelNotFoundError."""
-    from .hub.cache import plan_removal as plan
-
-    return plan(name)
-
-
-def remove(removal: Removal) -> None:
-    """Delete a model from the hub cache. Raises DownloadError."""
-    from .hub.cache import remove as delete
-
-    delete(removal)
-
-
 def model_path(name: str) -> Path:
-    """The folder of a model. Raises ModelNotFoundError."""
-    from .hub.cache import resolve
+    """Find the folder of a model.
 
-    return resolve(name)
+    Args:
+        name: An alias, a folder or a hub id.
+
+    Returns:
+        The folder with its files.
+
+    Raises:
+        ModelNotFoundError: No such model is on this machine.
+    """
+    from .hub.cache import folder_of
+
+    return folder_of(name)
 
 
 def model_info(name: str) -> ModelInfo:
-    """What a model is, from its config and its tensors' headers; no weight is read."""
+    """Describe a model from its config and its tensors' headers; no weight is read.
+
+    Args:
+        name: An alias, a folder or a hub id.
+
+    Returns:
+        Architecture, sizes, and what runs of several lengths take of memory, in bytes.
+
+    Raises:
+        LoadError: The model is missing, broken or not a Gemma 4.
+    """
     from .hub.cache import resolve
     from .machine.backend import require_backend
 
-    folder = resolve(name)
+    found = resolve(name)
     require_backend()
     from .engine.model_info import describe
 
-    return describe(name, folder)
+    return describe(found)

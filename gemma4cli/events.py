@@ -130,7 +130,11 @@ class Timings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finished:
-    """The answer is complete. ``token_ids`` are all generated ids but the stop id."""
+    """The answer is complete.
+
+    ``token_ids`` are all generated ids except the stop id. ``budgets`` are the soft tokens that
+    each image of the prompt was allowed at most, in order.
+    """
 
     reason: FinishReason
     text: str
@@ -138,6 +142,7 @@ class Finished:
     token_ids: tuple[int, ...]
     usage: Usage
     timings: Timings
+    budgets: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

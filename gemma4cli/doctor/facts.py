@@ -11,9 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from .. import api
 from .._version import __version__
 from ..errors import BackendMissingError, MicrophoneError
+from ..hub.cache import available, cache_folder, largest_that_fits, recommended_model
 from ..machine.device import device, fast_blas, model_memory
 from .findings import Finding
 
@@ -138,7 +138,7 @@ def _memory() -> Finding:
 
 
 def _cache() -> Finding:
-    folder = api.cache_folder()
+    folder = cache_folder()
     free = shutil.disk_usage(_nearest(folder)).free
     value = f"{folder}, {free / 1e9:.1f} GB free"
     if not os.access(_nearest(folder), os.W_OK):
@@ -156,17 +156,17 @@ def _nearest(folder: Path) -> Path:
 
 
 def _models() -> Finding:
-    cached = [entry for entry in api.list_models() if entry.repo is not None and entry.complete]
+    cached = [entry for entry in available() if entry.repo is not None and entry.complete]
     if not cached:
-        alias = api.recommended_model()
+        alias = recommended_model()
         advice = f"g4 models pull {alias}" if alias else "the built-in toy is all that fits here"
         return Finding(name="models", value="none cached", state="note", advice=advice)
-    default = api.default_model()
+    default = largest_that_fits()
     names = ", ".join(entry.name for entry in cached)
     if default is None:
         advice = "none fits the memory; g4 models list --all shows smaller ones"
         return Finding(name="models", value=names, state="note", advice=advice)
-    return Finding(name="models", value=f"{names}; without -m it is {default}")
+    return Finding(name="models", value=f"{names}; without -m it is {default.name}")
 
 
 def _microphones() -> Finding:

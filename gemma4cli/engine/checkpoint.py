@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import mlx.core as mx
 
-from ..errors import CheckpointError, ModelNotFoundError
-from ..hub.safetensors_headers import open_weights, weight_names
+from ..errors import CheckpointError
+from ..hub.resolved import read_json
+from ..hub.safetensors_headers import weight_files
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,23 +19,9 @@ class Checkpoint:
 
     folder: Path
 
-    def __post_init__(self) -> None:
-        if not (self.folder / "config.json").is_file():
-            raise ModelNotFoundError(
-                str(self.folder), "the folder has no config.json; name a folder with a checkpoint"
-            )
-
     def json(self, name: str) -> dict[str, Any]:
-        """A JSON object from the folder; CheckpointError where it is missing or broken."""
-        try:
-            value = json.loads((self.folder / name).read_bytes())
-        except OSError as exc:
-            raise CheckpointError(name, exc.strerror or str(exc)) from exc
-        except ValueError as exc:
-            raise CheckpointError(name, f"is no valid JSON ({exc})") from exc
-        if not isinstance(value, dict):
-            raise CheckpointError(name, "must hold a JSON object")
-        return value
+        """A JSON object from the folder. Raises CheckpointError if missing or broken."""
+        return read_json(self.folder, name)
 
     def optional_json(self, *names: str) -> dict[str, Any] | None:
         """The first of ``names`` that is there, or None."""
@@ -53,22 +39,10 @@ class Checkpoint:
         template = section.get("chat_template")
         return template if isinstance(template, str) else None
 
-    def weight_files(self) -> list[Path]:
-        """Every safetensors file: those of the index, or all ``model*.safetensors``."""
-        files = [self.folder / name for name in weight_names(self.folder)]
-        if not files:
-            raise CheckpointError("model.safetensors", f"no such file in {self.folder}")
-        for path in files:
-            if not path.is_file():
-                raise CheckpointError(path.name, "no such file; fetch the checkpoint again")
-        return files
-
     def weights(self) -> dict[str, mx.array]:
         """All tensors, lazy: none is read before it is computed with."""
         result: dict[str, mx.array] = {}
-        for path in self.weight_files():
-            with open_weights(path):
-                pass  # being opened, it has been checked
+        for path in weight_files(self.folder):
             try:
                 tensors = mx.load(str(path))
             except (RuntimeError, ValueError) as exc:

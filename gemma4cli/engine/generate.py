@@ -229,6 +229,7 @@ class Answer:
                 cached_tokens=self._cached_tokens,
             ),
             timings=timings,
+            budgets=self._inputs.budgets,
         )
 
     def _ending(self) -> FinishReason | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
 import mlx.core as mx
 
 from ..errors import CheckpointError
 from ..events import LoadProgress
+from ..hub.resolved import ResolvedModel
 from ..machine.backend import on_cpu, prepare_backend, weights_dtype
 from ..models.config import Gemma4Config
 from ..models.cpu_layers import use_whole_cpu
@@ -28,43 +28,42 @@ logger = logging.getLogger(__name__)
 OnProgress = Callable[[LoadProgress], None]
 
 
-def load_folder(
-    name: str, folder: Path, options: LoadOptions, on_progress: OnProgress | None = None
+def load_resolved(
+    model: ResolvedModel, options: LoadOptions, on_progress: OnProgress | None = None
 ) -> LoadedModel:
-    """Load the checkpoint in ``folder``; ``name`` is what to call it.
+    """Load a model that was found.
 
     Raises LoadError for anything that keeps the checkpoint from running.
     """
 
     def report(stage: str) -> None:
         if on_progress is not None:
-            on_progress(LoadProgress(stage=stage, model=name))
+            on_progress(LoadProgress(stage=stage, model=model.name))
 
     report("config")
     prepare_backend()
-    checkpoint = Checkpoint(folder=folder)
-    raw = checkpoint.json("config.json")
-    config = Gemma4Config.from_dict(raw)
+    checkpoint = Checkpoint(folder=model.folder)
+    config = Gemma4Config.from_dict(model.config)
     report("tokenizer")
-    tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
+    tokenizer = Tokenizer.from_file(model.folder / "tokenizer.json")
     report("weights")
     weights = checkpoint.weights()
     config = fit_config(config, {canonical_name(key) for key in weights})
     weights = sanitize(weights, config)
     network = Gemma4(config)
-    kinds = quantize_layers(network, weights, raw)
+    kinds = quantize_layers(network, weights, model.config)
     if on_cpu():
         use_whole_cpu(network)
     dtype_name = weights_dtype(options.dtype)
     load_weights(network, weights, getattr(mx, dtype_name) if dtype_name else None)
     return LoadedModel(
-        name=name,
-        folder=folder,
+        name=model.name,
+        folder=model.folder,
         options=options,
         network=network,
-        processor=_processor(name, checkpoint, config, tokenizer),
+        processor=_processor(model.name, checkpoint, config, tokenizer),
         generation=GenerationConfig.from_dict(
-            checkpoint.optional_json("generation_config.json"), raw
+            checkpoint.optional_json("generation_config.json"), model.config
         ),
         quantization=frozenset(kinds),
     )

@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ContextLengthError, LoadError, ModelTooLargeError, PromptTooLargeError
+from ..hub.cache import needs_of
 from ..hub.catalog import largest_within
 from ..machine.device import device, model_memory, taken
 from ..machine.memory import Footprint, Work, audio_size, footprint, vision_size
 
 if TYPE_CHECKING:
+    from ..hub.resolved import ResolvedModel
     from ..options import DType, GenerateOptions
     from ..processing.inputs import ModelInputs
     from ..processing.prompt import Prompt
@@ -36,21 +37,19 @@ def obtainable() -> int:
     return memory.free + (taken() if found is not None else 0)
 
 
-def require_room_for_model(name: str, folder: Path, dtype: DType = "auto") -> None:
+def require_room_for_model(model: ResolvedModel, dtype: DType = "auto") -> None:
     """Raise ModelTooLargeError where not even a short run of the model has room."""
-    from ..hub.cache import needs_of
-
     if _ignored():
         return
     try:
-        needed = needs_of(folder, _SHORTEST, dtype)
+        needed = needs_of(model, _SHORTEST, dtype)
     except LoadError:  # loading says what is wrong, and better
         return
     room = obtainable()
     if needed > room:
         smaller = largest_within(room)
         hint = f"{smaller} would fit" if smaller else "close other programs"
-        raise ModelTooLargeError(name, needed, room, f"take a smaller model with -m ({hint})")
+        raise ModelTooLargeError(model.name, needed, room, f"take a smaller model with -m ({hint})")
 
 
 def require_room_for_prompt(

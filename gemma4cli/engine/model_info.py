@@ -7,6 +7,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from ..hub.resolved import ResolvedModel
 from ..machine.backend import on_cpu
 from ..machine.device import model_memory
 from ..machine.memory import (
@@ -21,7 +22,7 @@ from ..machine.memory import (
     footprint,
 )
 from ..options import LoadOptions
-from .loading import load_folder
+from .loading import load_resolved
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -77,17 +78,17 @@ class ModelInfo:
         return self.weights.total
 
 
-def describe(name: str, folder: Path) -> ModelInfo:
-    """Describe the checkpoint in ``folder``. Raises LoadError as loading it would."""
-    model = load_folder(name, folder, LoadOptions())
+def describe(found: ResolvedModel) -> ModelInfo:
+    """Describe a model without reading its weights. Raises LoadError as loading it would."""
+    model = load_resolved(found, LoadOptions())
     config, text = model.network.config, model.network.config.text
     kind = "gemma4_unified" if config.unified else "gemma4"
     if text.moe is not None:
         kind += f", mixture of {text.moe.num_experts} experts"
     stored = text.layer_types[: text.num_stored_layers]
     return ModelInfo(
-        name=name,
-        folder=folder,
+        name=found.name,
+        folder=found.folder,
         architecture=kind,
         inputs=(
             "text",

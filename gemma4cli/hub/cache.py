@@ -8,18 +8,19 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CheckpointError, DownloadError, LoadError, ModelNotFoundError
+from ..errors import DownloadError, LoadError, ModelNotFoundError
 from ..machine.device import device, float_size, model_memory
 from ..machine.memory import Numerics, Work, footprint
 from ..models.config import FAMILIES, Gemma4Config
 from ..options import DType
-from .catalog import BUILTIN, CATALOG, RUN_BYTES, alias_of, entry_of
+from .catalog import BUILTIN, CATALOG, RUN_BYTES, alias_of, entry_of, recommended
 from .download import FILES, WEIGHTS
-from .safetensors_headers import is_complete, read_headers, weights_of
+from .resolved import ResolvedModel
+from .safetensors_headers import is_complete, weights_of
 
 if TYPE_CHECKING:
     from huggingface_hub import CachedRepoInfo, HFCacheInfo
@@ -35,7 +36,8 @@ class ModelEntry:
 
     ``needs`` is an estimate of what ``COMMON_WORK`` takes of memory, and ``fits`` whether this
     machine has so much for models. One that is not
-    ``complete`` was not downloaded to the end, and cannot be run.
+    ``complete`` was not downloaded to the end, and cannot be run. ``model`` is None for one that
+    cannot be loaded.
     """
 
     name: str
@@ -45,6 +47,7 @@ class ModelEntry:
     needs: int
     fits: bool
     complete: bool = True
+    model: ResolvedModel | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +61,15 @@ class PublishedModel:
     fits: bool
 
 
-def resolve(name: str) -> Path:
+def resolve(name: str) -> ResolvedModel:
+    """Find the model of a name, and read what its files say of it.
+
+    Raises ModelNotFoundError, with what to do next, and CheckpointError for a broken one.
+    """
+    return ResolvedModel.of(name, folder_of(name))
+
+
+def folder_of(name: str) -> Path:
     """The folder of a model name: an alias, a folder, or a repository in the cache.
 
     An alias wins over a folder of the same name; "./tiny" is the folder.
@@ -142,37 +153,40 @@ def published() -> list[PublishedModel]:
     return found
 
 
-def largest_that_fits() -> ModelEntry | None:
+def largest_that_fits() -> ResolvedModel | None:
     """The largest cached model that fits this machine's memory."""
-    fitting = [entry for entry in _cached_models() if entry.fits and entry.complete]
-    return max(fitting, key=lambda entry: entry.size, default=None)
+    fitting = [entry for entry in _cached_models() if entry.fits and entry.model is not None]
+    largest = max(fitting, key=lambda entry: entry.size, default=None)
+    return None if largest is None else largest.model
 
 
-def needs_of(folder: Path, work: Work, dtype: DType = "auto") -> int:
-    """Bytes of memory that ``work`` takes with the checkpoint in ``folder``, computed in ``dtype``.
+def recommended_model() -> str | None:
+    """The alias that suits this machine's memory; None if all are too large."""
+    found = device()
+    on_cpu = found is None or found.backend == "CPU"
+    return recommended(model_memory().total, on_cpu=on_cpu)
 
-    Read from config.json and the headers of the weights. Raises LoadError.
-    """
-    try:
-        raw = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError) as exc:
-        raise CheckpointError("config.json", f"cannot be read ({exc})") from exc
-    if not isinstance(raw, dict):
-        raise CheckpointError("config.json", "must hold a JSON object")
-    config = Gemma4Config.from_dict(raw)
+
+def needs_of(model: ResolvedModel, work: Work, dtype: DType = "auto") -> int:
+    """Bytes of memory that ``work`` takes with a model, computed in ``dtype``. Raises LoadError."""
+    config = Gemma4Config.from_dict(model.config)
     size = float_size(dtype)
     found = device()
     numerics = Numerics(item=size or 2, on_cpu=found is None or found.backend == "CPU")
-    return footprint(config, weights_of(read_headers(folder), size), numerics, work).total
+    return footprint(config, weights_of(model.headers, size), numerics, work).total
 
 
 def _entry(name: str, repo: str | None, folder: Path) -> ModelEntry:
     size = _weight_bytes(folder)
     complete = is_complete(folder)
-    try:
-        needs = needs_of(folder, COMMON_WORK) if complete else size
-    except LoadError:  # a broken one is listed all the same; loading it says what is wrong
-        needs = size
+    model, needs = None, size
+    if complete:
+        try:
+            found = ResolvedModel.of(name, folder)
+            needs = needs_of(found, COMMON_WORK)
+            model = found
+        except LoadError:  # a broken one is listed all the same; loading it says what is wrong
+            pass
     return ModelEntry(
         name=name,
         repo=repo,
@@ -181,6 +195,7 @@ def _entry(name: str, repo: str | None, folder: Path) -> ModelEntry:
         needs=needs,
         fits=needs <= model_memory().limit,
         complete=complete,
+        model=model,
     )
 
 

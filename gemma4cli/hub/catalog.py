@@ -96,3 +96,9 @@ def alias_of(repo: str) -> str | None:
             if entry.repo == repo:
                 return f"{alias}:{quant}" if i else alias
     return None
+
+
+def published_models() -> dict[str, CatalogEntry]:
+    """Alias to repository and size of every published model that has a short name."""
+    entries = [entry for quants in CATALOG.values() for entry in quants.values()]
+    return {alias_of(entry.repo) or entry.repo: entry for entry in entries}

@@ -67,11 +67,22 @@ def is_complete(folder: Path) -> bool:
     return bool(names) and all((folder / name).is_file() for name in names)
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """The files of ``weight_names``. Raises CheckpointError if one is missing."""
+    files = [folder / name for name in weight_names(folder)]
+    if not files:
+        raise CheckpointError("model.safetensors", f"no such file in {folder}")
+    for path in files:
+        if not path.is_file():
+            raise CheckpointError(path.name, "no such file; fetch the checkpoint again")
+    return files
+
+
 def read_headers(folder: Path) -> dict[str, TensorHeader]:
     """Every tensor of a checkpoint folder by its name. Raises CheckpointError."""
     result: dict[str, TensorHeader] = {}
-    for name in weight_names(folder):
-        with open_weights(folder / name) as file:
+    for path in weight_files(folder):
+        with open_weights(path) as file:
             for tensor in file.keys():  # noqa: SIM118  it cannot be iterated over
                 entry = file.get_slice(tensor)
                 result[tensor] = TensorHeader(

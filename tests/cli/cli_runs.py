@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import pty
@@ -17,12 +18,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Self, TextIO
 
 import av
 from typer.testing import CliRunner, Result
 
 from gemma4cli.cli.app import app
+from gemma4cli.cli.environment import Environment
 from gemma4cli.events import Event, Finished, FinishReason, Timings, Usage
 from gemma4cli.messages import Message, Part, TextPart
 from gemma4cli.options import GenerateOptions, MediaOptions
@@ -51,6 +53,47 @@ def g4(*args: str | Path, stdin: str | bytes | None = None) -> Result:
     """Run a command in this process; a bug's exception comes through."""
     runner = CliRunner()
     return runner.invoke(app, [str(arg) for arg in args], input=stdin, catch_exceptions=False)
+
+
+class Tty(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def environment(
+    *,
+    stdin: TextIO | None = None,
+    stdout: TextIO | None = None,
+    stderr: TextIO | None = None,
+    **variables: str,
+) -> Environment:
+    """A world of streams in memory; ``variables`` are all that there are."""
+    return Environment(
+        stdin=io.StringIO() if stdin is None else stdin,
+        stdout=io.StringIO() if stdout is None else stdout,
+        stderr=io.StringIO() if stderr is None else stderr,
+        variables=variables,
+        folder=Path.cwd(),
+    )
+
+
+@dataclass(frozen=True)
+class Told:
+    """How a run ended, and what it wrote."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+def g4_with_a_person(*args: str | Path, typed: str) -> Told:
+    """Run a command where somebody reads stderr and types lines; stdout is a pipe."""
+    out, err = io.StringIO(), Tty()
+    env = environment(stdin=Tty(typed), stdout=out, stderr=err, **{**os.environ, "TERM": "dumb"})
+    result = CliRunner().invoke(app, [str(a) for a in args], obj=env, catch_exceptions=False)
+    return Told(result.exit_code, out.getvalue() + result.stdout, err.getvalue() + result.stderr)
 
 
 def tiny_g4(command: str, *args: str | Path, stdin: str | bytes | None = None) -> Result:

@@ -18,6 +18,7 @@ from gemma4cli.cli.run import runner
 from gemma4cli.conversations.chat import Chat
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.events import Event, TextDelta
+from gemma4cli.hub.resolved import ResolvedModel
 from gemma4cli.messages import Part
 from gemma4cli.options import GenerateOptions, LoadOptions
 
@@ -42,9 +43,12 @@ def _shared_model(
     """``tiny`` is loaded once for all tests, other models by each."""
     load = api.load
 
-    def load_shared(name: str, *, options: LoadOptions | None = None, **rest: Any) -> LoadedModel:
+    def load_shared(
+        model: str | ResolvedModel, *, options: LoadOptions | None = None, **rest: Any
+    ) -> LoadedModel:
+        name = model if isinstance(model, str) else model.name
         if name != "tiny" or options not in (None, LoadOptions()):
-            return load(name, options=options, **rest)
+            return load(model, options=options, **rest)
         shared: LoadedModel = request.getfixturevalue("tiny")
         return shared
 

@@ -196,7 +196,7 @@ def config(**changes: object) -> bytes:
     ("replaced", "problem"),
     [
         ({"config_json": None}, "the folder has no config.json"),
-        ({"config_json": b"{"}, "config.json: is no valid JSON"),
+        ({"config_json": b"{"}, "config.json: is not valid JSON"),
         ({"config_json": b"[]"}, "config.json: must hold a JSON object"),
         ({"config_json": config(model_type="llama")}, "llama"),
         ({"config_json": config(text_config={})}, "config.json"),

@@ -112,7 +112,7 @@ def test_only_an_image_is_no_question(sent: Exchange) -> None:
 
 def test_piped_bytes_that_are_no_text(sent: Exchange) -> None:
     result = tiny_g4("chat", "-p", "Sum up:", stdin=Path(sample("image00.png")).read_bytes())
-    assert_fails(result, 3, "standard input is no text", "--image -")
+    assert_fails(result, 3, "stdin is not text", "--image -")
     assert sent.parts == []
 
 

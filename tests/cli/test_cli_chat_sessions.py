@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_runs import TEXT_OF, assert_fails, records, sample, tiny_g4
+from cli_runs import TEXT_OF, assert_fails, g4_with_a_person, records, sample, tiny_g4
 
-from gemma4cli.cli.chat import sessions as chat_sessions
-from gemma4cli.cli.settings.folders import sessions_folder
+from gemma4cli.cli.environment import Environment
 from gemma4cli.conversations.store import SavedConversation, list_saved
 
 STARS = TEXT_OF["image00.png"]
@@ -18,7 +17,7 @@ GREETING = "Hello! I am g4's tiny demo model."
 
 def kept(name: str) -> list[tuple[str, str]]:
     """Roles and texts of a kept conversation."""
-    with SavedConversation(sessions_folder() / name) as saved:
+    with SavedConversation(Environment.of_process().sessions_folder / name) as saved:
         conversation = saved.read()
     assert conversation is not None
     return [
@@ -29,8 +28,8 @@ def kept(name: str) -> list[tuple[str, str]]:
 
 def test_one_question_is_not_kept_unless_asked_for() -> None:
     tiny_g4("chat", "-p", "Hello")
-    assert list_saved(sessions_folder()) == []
-    assert not sessions_folder().exists()
+    assert list_saved(Environment.of_process().sessions_folder) == []
+    assert not Environment.of_process().sessions_folder.exists()
 
 
 def test_turns_are_appended() -> None:
@@ -50,7 +49,7 @@ def test_image_from_a_pipe_is_kept() -> None:
     question = ("-p", "Describe this image.", "--image", "-")
     result = tiny_g4("chat", "--session", "talk", *question, stdin=picture)
     assert result.stdout == f"{STARS}\n"
-    (copy,) = (sessions_folder() / "talk" / "media").iterdir()
+    (copy,) = (Environment.of_process().sessions_folder / "talk" / "media").iterdir()
     assert copy.read_bytes() == picture
     again = tiny_g4("chat", "-c", "-p", "Hello", "--json", "--max-tokens", "1")
     assert records(again)[0]["usage"]["soft_tokens"] == 64
@@ -65,13 +64,13 @@ def test_a_conversation_file_is_appended() -> None:
 
 def test_a_question_that_fails_leaves_no_turn() -> None:
     assert_fails(tiny_g4("chat", "--session", "t", "-p", "What?", "--image", "nowhere"), 3)
-    assert list_saved(sessions_folder()) == []
+    assert list_saved(Environment.of_process().sessions_folder) == []
 
 
 def test_list() -> None:
     result = tiny_g4("chat", "--list")
     assert (result.stdout, result.exit_code) == ("", 0)
-    assert "no conversation is kept in" in result.stderr
+    assert "no conversation is saved in" in result.stderr
     tiny_g4("chat", "--session", "talk", "-p", "Hello")
     (line,) = tiny_g4("chat", "--list").stdout.splitlines()
     assert line.startswith("talk  20") and line.endswith("1 turn   Hello")
@@ -91,14 +90,14 @@ def test_names_and_options_that_do_not_go_together() -> None:
 
 
 def test_the_same_conversation_twice() -> None:
-    with SavedConversation(sessions_folder() / "talk"):
+    with SavedConversation(Environment.of_process().sessions_folder / "talk"):
         result = tiny_g4("chat", "--session", "talk", "-p", "Hello")
     assert_fails(result, 1, "conversation talk: another g4 has it open")
 
 
 @pytest.mark.parametrize("broken", ["{", '{"messages": 3}', '{"messages": []}'])
 def test_a_broken_conversation_is_named(broken: str) -> None:
-    folder = sessions_folder() / "talk"
+    folder = Environment.of_process().sessions_folder / "talk"
     folder.mkdir(parents=True)
     (folder / "conversation.json").write_text(broken)
     assert_fails(tiny_g4("chat", "--session", "talk", "-p", "Hello"), 3, "conversation.json: ")
@@ -106,10 +105,14 @@ def test_a_broken_conversation_is_named(broken: str) -> None:
 
 def test_settings_go_on() -> None:
     tiny_g4("chat", "--session", "talk", "-p", "Hello", "--think", "--budget", "140")
-    data = json.loads((sessions_folder() / "talk" / "conversation.json").read_text())
+    data = json.loads(
+        (Environment.of_process().sessions_folder / "talk" / "conversation.json").read_text()
+    )
     assert (data["enable_thinking"], data["max_soft_tokens"]) == (True, 140)
     tiny_g4("chat", "-c", "-p", "Hello")
-    data = json.loads((sessions_folder() / "talk" / "conversation.json").read_text())
+    data = json.loads(
+        (Environment.of_process().sessions_folder / "talk" / "conversation.json").read_text()
+    )
     assert (data["enable_thinking"], data["max_soft_tokens"]) == (True, 140)
 
 
@@ -118,27 +121,24 @@ def test_delete() -> None:
         tiny_g4("chat", "--session", name, "-p", "Hello", "--max-tokens", "1")
     result = tiny_g4("chat", "--delete", "talk", "--yes")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "talk was deleted\n")
-    assert [each.name for each in list_saved(sessions_folder())] == ["other"]
-    assert not (sessions_folder() / "talk").exists()
+    assert [each.name for each in list_saved(Environment.of_process().sessions_folder)] == ["other"]
+    assert not (Environment.of_process().sessions_folder / "talk").exists()
     assert tiny_g4("chat", "--delete", "other", "-y", "-q").stderr == ""
 
 
 def test_delete_asks_somebody() -> None:
     tiny_g4("chat", "--session", "talk", "-p", "Hello", "--max-tokens", "1")
-    assert_fails(tiny_g4("chat", "--delete", "talk"), 2, "nobody can be asked", "--yes")
-    assert [each.name for each in list_saved(sessions_folder())] == ["talk"]
+    assert_fails(tiny_g4("chat", "--delete", "talk"), 2, "not a terminal", "--yes")
+    assert [each.name for each in list_saved(Environment.of_process().sessions_folder)] == ["talk"]
 
 
 @pytest.mark.parametrize(("typed", "code", "left"), [("n\n", 1, ["talk"]), ("y\n", 0, [])])
-def test_delete_takes_an_answer(
-    typed: str, code: int, left: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_delete_takes_an_answer(typed: str, code: int, left: list[str]) -> None:
     tiny_g4("chat", "--session", "talk", "-p", "Hello", "--max-tokens", "1")
-    monkeypatch.setattr(chat_sessions, "can_ask", lambda: True)
-    result = tiny_g4("chat", "--delete", "talk", stdin=typed)
+    result = g4_with_a_person("chat", "--delete", "talk", typed=typed)
     assert (result.exit_code, result.stdout) == (code, "")
     assert result.stderr.startswith("talk, 1 turn: Hello\nDelete it? [y/N] ")
-    assert [each.name for each in list_saved(sessions_folder())] == left
+    assert [each.name for each in list_saved(Environment.of_process().sessions_folder)] == left
 
 
 def test_delete_what_is_not_there() -> None:
@@ -149,14 +149,14 @@ def test_delete_what_is_not_there() -> None:
 
 def test_delete_what_is_open() -> None:
     tiny_g4("chat", "--session", "talk", "-p", "Hello", "--max-tokens", "1")
-    with SavedConversation(sessions_folder() / "talk"):
+    with SavedConversation(Environment.of_process().sessions_folder / "talk"):
         result = tiny_g4("chat", "--delete", "talk", "--yes")
     assert_fails(result, 1, "another g4 has it open")
-    assert [each.name for each in list_saved(sessions_folder())] == ["talk"]
+    assert [each.name for each in list_saved(Environment.of_process().sessions_folder)] == ["talk"]
 
 
 def test_delete_what_is_broken() -> None:
-    folder = sessions_folder() / "talk"
+    folder = Environment.of_process().sessions_folder / "talk"
     folder.mkdir(parents=True)
     (folder / "conversation.json").write_text("{")
     assert tiny_g4("chat", "--delete", "talk", "--yes").exit_code == 0

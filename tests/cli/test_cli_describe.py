@@ -184,7 +184,7 @@ def test_cut_answer_says_so_on_stderr() -> None:
     result = tiny_g4("describe", STARS, "--max-tokens", "3")
     assert result.exit_code == 0
     assert STARS_TEXT.startswith(result.stdout.strip())
-    assert result.stderr == "the answer was cut at --max-tokens\n"
+    assert result.stderr == "answer truncated at --max-tokens\n"
 
 
 def test_quiet_silences_notices() -> None:

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_runs import Terminal, assert_fails, finished, records, sample, tiny_g4
+from cli_runs import (
+    Terminal,
+    Tty,
+    assert_fails,
+    environment,
+    finished,
+    records,
+    sample,
+    tiny_g4,
+)
 from PIL import Image as Pillow
 
 from gemma4cli import api
 from gemma4cli.cli.commands.describe_many import ImageProgress
-from gemma4cli.cli.output import progress
+from gemma4cli.cli.output.consume import Failed
 from gemma4cli.conversations.image_batches import ImageEvent, ImageFailed
 from gemma4cli.errors import MediaNotFoundError
-from gemma4cli.events import TextDelta
+from gemma4cli.events import TextDelta, ThoughtDelta
 
 Script = Callable[..., list[dict[str, Any]]]
 
@@ -24,8 +35,13 @@ def said(image: int, text: str) -> ImageEvent:
     return ImageEvent(image=image, event=TextDelta(text=text))
 
 
-def done(image: int, text: str, *, thoughts: str = "") -> ImageEvent:
-    return ImageEvent(image=image, event=finished(text, thoughts=thoughts), budget=280)
+def thought(image: int, text: str) -> ImageEvent:
+    return ImageEvent(image=image, event=ThoughtDelta(text=text))
+
+
+def done(image: int, text: str) -> ImageEvent:
+    event = replace(finished(text), budgets=(280,))
+    return ImageEvent(image=image, event=event)
 
 
 def failed(image: int) -> ImageFailed:
@@ -86,7 +102,7 @@ def test_interrupt_leaves_whole_objects_only(script: Script) -> None:
 
 
 def test_thoughts_go_to_stderr(script: Script) -> None:
-    script(done(0, "A", thoughts="hm"), done(1, "B"))
+    script(thought(0, "hm"), done(1, "B"), done(0, "A"))
     result = tiny_g4("describe", "a.png", "b.png", "--think")
     assert (result.stdout, result.stderr) == ("a.png: A\nb.png: B\n", "hm\n")
 
@@ -150,18 +166,18 @@ def test_bar_at_a_terminal() -> None:
 
 
 @pytest.mark.parametrize(("quiet", "animated"), [(True, True), (False, False)])
-def test_no_bar(quiet: bool, animated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "is_animated", lambda stream: animated)
-    with ImageProgress(3, quiet=quiet) as line:
-        line.done()
+def test_no_bar(quiet: bool, animated: bool) -> None:
+    env = environment(stderr=Tty() if animated else io.StringIO())
+    with ImageProgress(env, 3, quiet=quiet) as line:
+        line.update(0, finished("A"))
         assert line.bar is None
 
 
-def test_bar_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "is_animated", lambda stream: True)
-    with ImageProgress(3, quiet=False) as line:
-        line.done()
-        line.done()
+def test_bar_counts() -> None:
+    with ImageProgress(environment(stderr=Tty()), 3, quiet=False) as line:
+        line.update(0, finished("A"))
+        line.update(1, TextDelta(text="B"))
+        line.update(1, Failed(MediaNotFoundError("b.png")))
         assert line.bar is not None
         (task,) = line.bar.tasks
         assert (task.completed, task.total) == (2, 3)

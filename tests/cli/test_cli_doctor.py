@@ -130,7 +130,7 @@ def test_memory(monkeypatch: pytest.MonkeyPatch, limit: int, state: str) -> None
 
 
 def test_models_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "recommended_model", lambda: "e4b")
+    monkeypatch.setattr(facts, "recommended_model", lambda: "e4b")
     assert finding("models").advice == "g4 models pull e4b"
 
 

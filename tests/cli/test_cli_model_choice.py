@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cli_runs import Exchange, assert_fails, g4, records
+from cli_runs import Exchange, assert_fails, g4, g4_with_a_person, records
 
-from gemma4cli import api
-from gemma4cli.cli.output import confirm as questions
+from gemma4cli.cli.environment import Environment
 from gemma4cli.cli.run import runner
 from gemma4cli.engine import memory_limits as room
-from gemma4cli.engine.model import LoadedModel
+from gemma4cli.hub import cache
+from gemma4cli.hub.resolved import ResolvedModel
 
 pytestmark = pytest.mark.usefixtures("sent")
 
@@ -100,13 +101,13 @@ def test_project_that_names_none_is_passed_over(tmp_path: Path) -> None:
 
 def test_user_before_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     write_user("tiny")
-    monkeypatch.setattr(api, "default_model", lambda: "of-cache")
+    monkeypatch.setattr(cache, "largest_that_fits", lambda: of_cache())
     assert model_used() == "tiny"
 
 
 def test_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "default_model", lambda: "of-cache")
-    assert_asks_for("of-cache")
+    monkeypatch.setattr(cache, "largest_that_fits", lambda: of_cache())
+    assert model_used() == "of-cache"
 
 
 def test_removed_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,64 +126,69 @@ def test_none_never_answers_from_tiny_unasked(sent: Exchange) -> None:
     assert sent.parts == []
 
 
-@pytest.fixture
-def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A person can be asked, on a machine for e2b; returns the models that are fetched."""
-    fetched: list[str] = []
+def of_cache() -> ResolvedModel:
+    return replace(cache.resolve("tiny"), name="of-cache")
 
-    def fetch(name: str, *, quiet: bool = False) -> Path:
-        fetched.append(name)
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """On a machine for e2b, the models that are downloaded."""
+    names: list[str] = []
+
+    def fetch(env: Environment, name: str, *, quiet: bool = False) -> Path:
+        names.append(name)
         return Path("there")
 
-    monkeypatch.setattr(questions, "is_terminal", lambda stream: True)
-    monkeypatch.setattr(api, "recommended_model", lambda: "e2b")
+    monkeypatch.setattr(cache, "recommended_model", lambda: "e2b")
     monkeypatch.setattr(runner, "fetch", fetch)
-    return fetched
+    return names
 
 
 @pytest.mark.parametrize(
     ("answers", "code"), [("n\ny\n", 0), ("\nYes\n", 0), ("n\nn\n", 4), ("\n\n", 4), ("", 4)]
 )
 def test_none_at_a_terminal_offers_tiny(
-    at_a_terminal: list[str], sent: Exchange, answers: str, code: int
+    fetched: list[str], sent: Exchange, answers: str, code: int
 ) -> None:
-    result = g4("describe", "a.png", stdin=answers)
+    result = g4_with_a_person("describe", "a.png", typed=answers)
     assert result.exit_code == code
     assert result.stdout == ("Done.\n" if code == 0 else "")
     assert "tiny" in result.stderr
     assert len(sent.parts) == (1 if code == 0 else 0)
-    assert at_a_terminal == []
+    assert fetched == []
 
 
-def test_none_at_a_terminal_says_what_it_would_fetch(at_a_terminal: list[str]) -> None:
-    stderr = g4("describe", "a.png", stdin="").stderr
-    for said in ("mlx-community/gemma-4-e2b-it-4bit", "3.55 GB", str(api.cache_folder())):
+def test_none_at_a_terminal_says_what_it_would_fetch(fetched: list[str]) -> None:
+    stderr = g4_with_a_person("describe", "a.png", typed="").stderr
+    for said in ("mlx-community/gemma-4-e2b-it-4bit", "3.55 GB", str(cache.cache_folder())):
         assert said in stderr
 
 
 def test_none_at_a_terminal_fetches_after_a_yes(
-    at_a_terminal: list[str], sent: Exchange, monkeypatch: pytest.MonkeyPatch, tiny: LoadedModel
+    fetched: list[str],
+    sent: Exchange,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(api, "require_memory", lambda name, dtype: None)
-    monkeypatch.setattr(api, "load", lambda name, **rest: tiny)
-    result = g4("describe", "a.png", stdin="y\n")
+    resolve = cache.resolve
+    monkeypatch.setattr(cache, "resolve", lambda name: resolve("tiny"))
+    result = g4_with_a_person("describe", "a.png", typed="y\n")
     assert (result.exit_code, result.stdout) == (0, "Done.\n")
-    assert at_a_terminal == ["e2b"]
+    assert fetched == ["e2b"]
 
 
-def test_offline_offers_no_download(at_a_terminal: list[str]) -> None:
-    result = g4("describe", "a.png", "--offline", stdin="y\n")
+def test_offline_offers_no_download(fetched: list[str]) -> None:
+    result = g4_with_a_person("describe", "a.png", "--offline", typed="y\n")
     assert (result.exit_code, result.stdout) == (0, "Done.\n")
-    assert at_a_terminal == []
+    assert fetched == []
 
 
 def test_a_small_machine_is_offered_tiny_alone(
-    at_a_terminal: list[str], monkeypatch: pytest.MonkeyPatch
+    fetched: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "recommended_model", lambda: None)
-    result = g4("describe", "a.png", stdin="y\n")
+    monkeypatch.setattr(cache, "recommended_model", lambda: None)
+    result = g4_with_a_person("describe", "a.png", typed="y\n")
     assert (result.exit_code, result.stdout) == (0, "Done.\n")
-    assert at_a_terminal == []
+    assert fetched == []
 
 
 def test_model_without_room_is_refused(monkeypatch: pytest.MonkeyPatch, sent: Exchange) -> None:

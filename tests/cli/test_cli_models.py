@@ -80,8 +80,8 @@ def test_info() -> None:
     assert rows["inputs"] == "text, image, video, audio"
     assert rows["layers"] == "6 of width 128"
     assert rows["context"] == "8,192 tokens"
-    assert rows["quantised"] == "no"
-    assert rows["cache"] == "3 layers hold 256 tokens at most, 1 hold all, 2 share theirs"
+    assert rows["quantized"] == "no"
+    assert rows["cache"] == "3 layers store 256 tokens, 1 store all, 2 share"
     assert rows["parameters"].endswith(" million")
     assert rows["8,192 tokens"].startswith("about ")
     assert "this machine" in rows

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_runs import assert_fails, g4, records
+from cli_runs import Tty, assert_fails, environment, g4, g4_with_a_person, records
 from support.fake_hub import FakeHub, running
 
 import gemma4cli
 from gemma4cli import api
-from gemma4cli.cli.output import confirm as questions
 from gemma4cli.cli.output import download_progress as downloads
-from gemma4cli.cli.output import progress
+from gemma4cli.cli.output.download_progress import run
+from gemma4cli.hub.catalog import BUILTIN
+from gemma4cli.hub.download import plan
 
 REPO = "someone/gemma"
 TINY = Path(gemma4cli.__file__).parent / "builtin" / "tiny"
@@ -28,16 +29,11 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
         yield fake
 
 
-@pytest.fixture
-def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(questions, "is_terminal", lambda stream: True)
-
-
 def test_pulled_model_can_be_used(hub: FakeHub, tmp_path: Path) -> None:
     result = g4("models", "pull", REPO, "--yes")
     assert result.exit_code == 0
     assert g4("models", "path", REPO).stdout == result.stdout
-    (record,) = records(g4("models", "list", "--json"))[len(api.builtin_models()) :]
+    (record,) = records(g4("models", "list", "--json"))[len(list(BUILTIN)) :]
     assert (record["repo"], record["complete"], record["fits"]) == (REPO, True, True)
     assert g4("models", "info", REPO).exit_code == 0
 
@@ -54,24 +50,22 @@ def test_quiet(hub: FakeHub) -> None:
 
 
 def test_nobody_to_ask(hub: FakeHub) -> None:
-    assert_fails(g4("models", "pull", "e2b"), 2, "g4 models pull e2b --yes")
+    assert_fails(g4("models", "pull", "e2b"), 2, "not a terminal", "--yes")
     assert hub.asked == []
 
 
-@pytest.mark.usefixtures("at_a_terminal")
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 1), ("\n", 1), ("", 1)])
 def test_asks_a_person(hub: FakeHub, answer: str, code: int) -> None:
-    result = g4("models", "pull", REPO, stdin=answer)
+    result = g4_with_a_person("models", "pull", REPO, typed=answer)
     assert result.exit_code == code
-    assert "Fetch it? [y/N]" in result.stderr
+    assert "Download it? [y/N]" in result.stderr
     assert bool(hub.ranges("model.safetensors")) == (code == 0)
 
 
-@pytest.mark.usefixtures("at_a_terminal")
 def test_what_is_there_is_not_asked_about(hub: FakeHub) -> None:
     g4("models", "pull", REPO, "--yes")
-    result = g4("models", "pull", REPO, stdin="")
-    assert result.exit_code == 0 and "Fetch it?" not in result.stderr
+    result = g4_with_a_person("models", "pull", REPO, typed="")
+    assert result.exit_code == 0 and "Download it?" not in result.stderr
 
 
 def test_interrupt_says_how_to_go_on(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,14 +75,15 @@ def test_interrupt_says_how_to_go_on(hub: FakeHub, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(downloads.DownloadProgress, "show", interrupt)
     result = g4("models", "pull", REPO, "--yes")
     assert result.exit_code == 130
-    assert f"g4 models pull {REPO} goes on from there" in result.stderr
+    assert f"g4 models pull {REPO} resumes it" in result.stderr
 
 
-def test_bar_on_a_terminal(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "is_animated", lambda stream: True)
-    result = g4("models", "pull", REPO, "--yes")
-    assert result.exit_code == 0
-    assert " of " not in "".join(result.stderr.splitlines(keepends=True)[2:])
+def test_bar_on_a_terminal(hub: FakeHub) -> None:
+    screen = Tty()
+    env = environment(stderr=screen, TERM="xterm")
+    planned = plan(REPO)
+    run(env, planned, REPO, quiet=False)
+    assert "MB" in screen.getvalue() and " of " not in screen.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -117,21 +112,20 @@ def test_removed_model_is_gone(hub: FakeHub) -> None:
     g4("models", "pull", REPO, "--yes")
     result = g4("models", "rm", REPO, "--yes")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert f"{REPO} was deleted; 9." in result.stderr and "MB are free again" in result.stderr
-    assert names_listed() == api.builtin_models()
+    assert f"{REPO} was deleted; 9." in result.stderr and "MB freed" in result.stderr
+    assert names_listed() == list(BUILTIN)
 
 
 def test_nobody_to_ask_before_deleting(hub: FakeHub) -> None:
     g4("models", "pull", REPO, "--yes")
-    assert_fails(g4("models", "rm", REPO), 2, f"g4 models rm {REPO} --yes")
+    assert_fails(g4("models", "rm", REPO), 2, "not a terminal", "--yes")
     assert REPO in names_listed()
 
 
-@pytest.mark.usefixtures("at_a_terminal")
 @pytest.mark.parametrize(("answer", "kept"), [("y\n", False), ("n\n", True), ("", True)])
 def test_asks_before_deleting(hub: FakeHub, answer: str, kept: bool) -> None:
     g4("models", "pull", REPO, "--yes")
-    result = g4("models", "rm", REPO, stdin=answer)
+    result = g4_with_a_person("models", "rm", REPO, typed=answer)
     assert "Delete it? [y/N]" in result.stderr
     assert (REPO in names_listed()) == kept
 

@@ -7,14 +7,14 @@ import re
 from base64 import b64decode
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
-from cli_runs import Terminal, run_g4, sample, tiny_g4
+from cli_runs import Terminal, Tty, environment, run_g4, sample, tiny_g4
 from PIL import Image as Pillow
 
-from gemma4cli.cli.output import pictures
+from gemma4cli.cli.environment import Environment
 from gemma4cli.cli.output.graphics import Cells, Protocol, drawn, protocol_of
 from gemma4cli.cli.output.pictures import PictureMode, Pictures, Screen, pictures_for
 from gemma4cli.cli.run.options import RunOptions
@@ -34,22 +34,9 @@ BRIEF = ("-m", "tiny", "--max-tokens", "4")
 """Nobody reads these answers."""
 
 
-class Tty(io.StringIO):
-    """A terminal that notes what it is sent; its size is not known."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.fixture
-def terminals(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Both streams, which go to a kitty."""
-    for name, value in KITTY.items():
-        monkeypatch.setenv(name, value)
-    streams = SimpleNamespace(stdout=Tty(), stderr=Tty())
-    # pytest puts its own in their place for each phase of a test.
-    monkeypatch.setattr(pictures, "sys", streams)
-    return streams
+def kitty(**changes: Any) -> Environment:
+    """A world whose streams go to a kitty."""
+    return environment(**{"stdout": Tty(), "stderr": Tty(), **KITTY, **changes})
 
 
 def noise(width: int, height: int) -> Pillow.Image:
@@ -131,13 +118,11 @@ def test_environment(environment: Mapping[str, str], protocol: Protocol | None) 
 # When nothing is drawn
 
 
-@pytest.mark.usefixtures("terminals")
 def test_a_run_at_a_terminal_has_pictures() -> None:
-    assert pictures_for(RunOptions().thumbnails) is not None
-    assert pictures_for(RunOptions(output=Path("-")).thumbnails) is not None
+    assert pictures_for(kitty(), RunOptions().thumbnails) is not None
+    assert pictures_for(kitty(), RunOptions(output=Path("-")).thumbnails) is not None
 
 
-@pytest.mark.usefixtures("terminals")
 @pytest.mark.parametrize(
     "run",
     [
@@ -148,27 +133,23 @@ def test_a_run_at_a_terminal_has_pictures() -> None:
     ],
 )
 def test_a_run_without_pictures(run: RunOptions) -> None:
-    assert pictures_for(run.thumbnails) is None
+    assert pictures_for(kitty(), run.thumbnails) is None
 
 
 @pytest.mark.parametrize("mode", ["auto", "kitty"])
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_no_pictures_in_a_pipe(stream: str, mode: PictureMode, terminals: SimpleNamespace) -> None:
-    setattr(terminals, stream, io.StringIO())
-    assert pictures_for(RunOptions(pictures=mode).thumbnails) is None
+def test_no_pictures_in_a_pipe(stream: str, mode: PictureMode) -> None:
+    env = kitty(**{stream: io.StringIO()})
+    assert pictures_for(env, RunOptions(pictures=mode).thumbnails) is None
 
 
-@pytest.mark.usefixtures("terminals")
-def test_no_pictures_on_a_dumb_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "dumb")
-    assert pictures_for(RunOptions(pictures="kitty").thumbnails) is None
+def test_no_pictures_on_a_dumb_terminal() -> None:
+    assert pictures_for(kitty(TERM="dumb"), RunOptions(pictures="kitty").thumbnails) is None
 
 
-@pytest.mark.usefixtures("terminals")
-def test_a_person_may_know_better_than_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TMUX", "1")
-    assert pictures_for(RunOptions().thumbnails) is None
-    assert pictures_for(RunOptions(pictures="iterm").thumbnails) is not None
+def test_a_person_may_know_better_than_the_environment() -> None:
+    assert pictures_for(kitty(TMUX="1"), RunOptions().thumbnails) is None
+    assert pictures_for(kitty(TMUX="1"), RunOptions(pictures="iterm").thumbnails) is not None
 
 
 # What is drawn

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from gemma4cli.cli.app import app
+from gemma4cli.cli.environment import Environment
 from gemma4cli.cli.run.options import SHARED, RunOptions, runs_a_model
 from gemma4cli.cli.settings import resolve as settings
 from gemma4cli.cli.transcribe import command as transcribe
@@ -111,7 +112,9 @@ def test_variable_of_a_command_before_that_of_all(
 
 
 def test_variable_that_an_option_declares(monkeypatch: pytest.MonkeyPatch, sent: Exchange) -> None:
-    assert "G4_NO_LOG" in settings.Settings.of(program(), SHARED).variables()
+    assert (
+        "G4_NO_LOG" in settings.Settings.of(program(), SHARED, Environment.of_process()).variables()
+    )
     monkeypatch.setenv("G4_NO_LOG", "1")
     result = g4("chat", "-m", "tiny", "-p", "Hello", "--session", "mine")
     assert_fails(result, 2, "no_log is set in G4_NO_LOG")
@@ -376,6 +379,7 @@ def new_program(monkeypatch: pytest.MonkeyPatch) -> tuple[typer.Typer, Seen]:
     @runs_a_model
     def paint(
         run: RunOptions,
+        env: Environment,
         brush_size: Annotated[float, typer.Option("--brush", "-b", max=9)] = 1,
         palette: Path | None = None,
         dry: Annotated[bool, typer.Option("--dry/--wet")] = False,
@@ -415,13 +419,13 @@ def test_option_that_may_be_given_again_cannot_be_set(
 ) -> None:
     group = typer.main.get_command(new_program[0])
     assert isinstance(group, TyperGroup)
-    known = settings.Settings.of(group, SHARED)
+    known = settings.Settings.of(group, SHARED, Environment.of_process())
     assert list(known.commands["paint"])[:3] == ["brush", "palette", "dry"]
     assert "layer" not in known.commands["paint"]
 
 
 def test_variables_have_one_meaning() -> None:
-    names = list(settings.Settings.of(program(), SHARED).variables())
+    names = list(settings.Settings.of(program(), SHARED, Environment.of_process()).variables())
     assert len(names) == len(set(names)) and "G4_TRANSCRIBE_FORMAT" in names
 
 

@@ -136,5 +136,5 @@ def test_variable_that_means_nothing_is_noticed(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("G4_TEMPRATURE", "1")
     monkeypatch.setenv("G4_IGNORE_MEMORY", "1")
     result = g4("config", "--json")
-    assert result.stderr == "G4_TEMPRATURE is no setting of g4; did you mean G4_TEMPERATURE?\n"
+    assert result.stderr == "G4_TEMPRATURE is not a setting of g4; did you mean G4_TEMPERATURE?\n"
     assert all(json.loads(line) for line in result.stdout.splitlines())

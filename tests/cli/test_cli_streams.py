@@ -113,7 +113,7 @@ def test_question_without_a_model_stays_off_standard_output() -> None:
         Path("answer.txt").open("wb") as file,
         Terminal("describe", STAR, stdout=file) as terminal,
     ):
-        terminal.expect("Fetch it? [y/N] ")
+        terminal.expect("Download it? [y/N] ")
         terminal.type("n\n")
         terminal.expect("short speech? [y/N] ")
         terminal.type("y\n")

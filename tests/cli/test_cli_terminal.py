@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
+from typing import TextIO
 
 import pytest
-from cli_runs import finished
+from cli_runs import Tty, environment, finished
 
-from gemma4cli.cli.output.render import Renderer
-from gemma4cli.cli.output.terminal import has_colour, is_animated, printable, say_error
-from gemma4cli.events import Notice, TextDelta, ThoughtDelta, VideoPlanned
-
-
-class Screen(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
+from gemma4cli.cli.environment import Environment, printable
+from gemma4cli.cli.output.progress import Spinner
+from gemma4cli.cli.output.writer import AnswerWriter
+from gemma4cli.events import Event, FinishReason, Notice, TextDelta, ThoughtDelta, VideoPlanned
 
 
-def stderr_as_screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
-    """Not a fixture: pytest puts its own stderr in place between the fixtures and the test."""
-    monkeypatch.setenv("TERM", "xterm")
-    screen = Screen()
-    monkeypatch.setattr(sys, "stderr", screen)
-    return screen
+def written(
+    *events: Event, answer: TextIO | None = None, quiet: bool = False, **variables: str
+) -> str:
+    """What the writer of an answer puts on a terminal's stderr."""
+    screen = Tty()
+    env = environment(stderr=screen, **{"TERM": "xterm", "NO_COLOR": "1", **variables})
+    with (
+        Spinner(env, quiet=quiet) as spinner,
+        AnswerWriter(env, spinner, answer, quiet=quiet) as writer,
+    ):
+        for event in events:
+            writer.show(event)
+    return screen.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -33,29 +36,23 @@ def stderr_as_screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
     ["\x00", "\x07", "\x08", "\r", "\x0b", "\x0c", "\x1b", "\x7f", "\x80", "\x9b", "\x9f"],
 )
 def test_control_characters_never_reach_a_terminal(control: str) -> None:
-    assert printable(f"a{control}b", Screen()) == "a\N{REPLACEMENT CHARACTER}b"
+    assert printable(f"a{control}b", Tty()) == "a\N{REPLACEMENT CHARACTER}b"
     assert printable(f"a{control}b", io.StringIO()) == f"a{control}b"
 
 
 def test_all_other_characters_do() -> None:
     text = "a\tb\nc é 漢 🙂 \u00a0 \u200d [bold]"
-    assert printable(text, Screen()) == text
+    assert printable(text, Tty()) == text
 
 
 MARKUP = ["[bold]x[/bold]", "[/INST]", "arr[i] = x[j]", "list[int]", "x[/b]", ":smile:", "**a**"]
 
 
 @pytest.mark.parametrize("text", MARKUP)
-@pytest.mark.parametrize("stream", [Screen, io.StringIO])
-def test_markup_is_shown_as_it_is(
-    monkeypatch: pytest.MonkeyPatch, text: str, stream: type[io.StringIO]
-) -> None:
-    stderr_as_screen(monkeypatch)
+@pytest.mark.parametrize("stream", [Tty, io.StringIO])
+def test_markup_is_shown_as_it_is(text: str, stream: type[io.StringIO]) -> None:
     answer = stream()
-    with Renderer(answer, quiet=False) as renderer:
-        for piece in text:
-            renderer.show(TextDelta(text=piece))
-        renderer.show(finished(text))
+    written(*(TextDelta(text=each) for each in text), finished(text), answer=answer)
     assert answer.getvalue() == f"{text}\n"
 
 
@@ -66,96 +63,86 @@ def plan_of(source: str) -> VideoPlanned:
 
 
 @pytest.mark.parametrize("text", MARKUP)
-def test_markup_in_thoughts_and_notices_is_shown_as_it_is(
-    monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
-    screen = stderr_as_screen(monkeypatch)
-    with Renderer(io.StringIO(), quiet=False) as renderer:
-        renderer.show(ThoughtDelta(text=text))
-        renderer.show(Notice(text=text))
-        renderer.show(plan_of(text))
-    assert screen.getvalue().count(text) == 3
+def test_markup_in_thoughts_and_notices_is_shown_as_it_is(text: str) -> None:
+    shown = written(ThoughtDelta(text=text), Notice(text=text), plan_of(text), answer=io.StringIO())
+    assert shown.count(text) == 3
 
 
-def test_escape_sequences_of_the_model_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = stderr_as_screen(monkeypatch)
-    answer = Screen()
-    with Renderer(answer, quiet=False) as renderer:
-        renderer.show(ThoughtDelta(text="\x1b[31mred"))
-        renderer.show(Notice(text="\x1b]0;title\x07.wav: short"))
-        renderer.show(plan_of("\x1b[31m"))
-        renderer.show(TextDelta(text="\x1b[2Jgone"))
+def test_escape_sequences_of_the_model_do_nothing() -> None:
+    answer = Tty()
+    shown = written(
+        ThoughtDelta(text="\x1b[31mred"),
+        Notice(text="\x1b]0;title\x07.wav: short"),
+        plan_of("\x1b[31m"),
+        TextDelta(text="\x1b[2Jgone"),
+        answer=answer,
+    )
     assert answer.getvalue() == "\N{REPLACEMENT CHARACTER}[2Jgone\n"
-    assert "\x1b[31m" not in screen.getvalue()
-    assert "\x1b]0;" not in screen.getvalue()
+    assert "\x1b[31m" not in shown
+    assert "\x1b]0;" not in shown
 
 
-def test_thoughts_are_dim_where_there_is_colour(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("NO_COLOR")
-    screen = stderr_as_screen(monkeypatch)
-    with Renderer(None, quiet=False) as renderer:
-        renderer.show(ThoughtDelta(text="Hm."))
-    assert screen.getvalue() == "\x1b[2mHm.\x1b[0m\n"
+def test_thoughts_are_dim_where_there_is_color() -> None:
+    assert written(ThoughtDelta(text="Hm."), NO_COLOR="") == "\x1b[2mHm.\x1b[0m\n"
 
 
-def test_no_colour_if_unwanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = stderr_as_screen(monkeypatch)
-    with Renderer(None, quiet=False) as renderer:
-        renderer.show(ThoughtDelta(text="Hm."))
-    assert screen.getvalue() == "Hm.\n"
+def test_no_color_if_unwanted() -> None:
+    assert written(ThoughtDelta(text="Hm.")) == "Hm.\n"
 
 
 @pytest.mark.parametrize(
-    ("variables", "animated", "colour"),
+    ("variables", "animated", "color"),
     [
         ({}, True, True),
         ({"NO_COLOR": "1"}, True, False),
         ({"TERM": "dumb"}, False, False),
     ],
 )
-def test_colour_and_animation_of_a_terminal(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], animated: bool, colour: bool
+def test_color_and_animation_of_a_terminal(
+    variables: dict[str, str], animated: bool, color: bool
 ) -> None:
-    for name, value in {"NO_COLOR": "", "TERM": "xterm", **variables}.items():
-        monkeypatch.setenv(name, value)
-    assert (is_animated(Screen()), has_colour(Screen())) == (animated, colour)
-    assert not is_animated(io.StringIO())
-    assert not has_colour(io.StringIO())
+    env = environment(**{"TERM": "xterm", **variables})
+    assert (env.is_animated(Tty()), env.has_color(Tty())) == (animated, color)
+    assert not env.is_animated(io.StringIO())
+    assert not env.has_color(io.StringIO())
 
 
-def test_statistics_are_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = stderr_as_screen(monkeypatch)
-    with Renderer(io.StringIO(), quiet=False) as renderer:
-        renderer.show(finished("Done."))
-    assert "9 prompt tokens (4 soft)" in screen.getvalue()
-    assert "2 tokens at 16.0/s" in screen.getvalue()
+def test_statistics_are_for_people() -> None:
+    shown = written(finished("Done."), answer=io.StringIO())
+    assert "9 prompt tokens (4 soft)" in shown
+    assert "2 tokens at 16.0/s" in shown
 
 
-def test_no_statistics_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
-    with Renderer(sys.stdout, quiet=False) as renderer:
-        renderer.show(TextDelta(text="Done."))
-        renderer.show(finished("Done."))
-    assert capsys.readouterr() == ("Done.\n", "")
+def test_no_statistics_in_a_pipe() -> None:
+    env, answer = environment(TERM="xterm"), io.StringIO()
+    with Spinner(env, quiet=False) as spinner, AnswerWriter(env, spinner, answer, quiet=False) as w:
+        w.show(TextDelta(text="Done."))
+        w.show(finished("Done."))
+    assert (answer.getvalue(), env.stderr.getvalue()) == ("Done.\n", "")  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
     ("reason", "notice"),
     [("length", "--max-tokens"), ("context", "context is full"), ("repetition", "repeat itself")],
 )
-def test_cut_answers(capsys: pytest.CaptureFixture[str], reason: str, notice: str) -> None:
-    with Renderer(None, quiet=False) as renderer:
-        renderer.show(finished("Done.", reason=reason))  # type: ignore[arg-type]
-    assert notice in capsys.readouterr().err
+def test_truncated_answers(reason: FinishReason, notice: str) -> None:
+    assert notice in written(finished("Done.", reason=reason))
 
 
-def test_answer_that_ends_its_line_gets_no_second_end() -> None:
+def test_an_answer_that_ends_its_line_gets_no_second_end() -> None:
     answer = io.StringIO()
-    with Renderer(answer, quiet=True) as renderer:
-        renderer.show(TextDelta(text="Done.\n"))
-        renderer.show(finished("Done.\n"))
+    written(TextDelta(text="Done.\n"), finished("Done.\n"), answer=answer, quiet=True)
     assert answer.getvalue() == "Done.\n"
 
 
-def test_error_with_a_line_break_stays_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    say_error("a\nb\r\nc.png: no such file")
-    assert capsys.readouterr().err == "g4: a b c.png: no such file\n"
+def test_an_error_with_a_line_break_stays_one_line() -> None:
+    screen = Tty()
+    environment(stderr=screen).say_error("a\nb\r\nc.png: no such file")
+    assert screen.getvalue() == "g4: a b c.png: no such file\n"
+
+
+def test_the_process_is_the_usual_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    env = Environment.of_process()
+    assert (env.stdout, env.folder) == (sys.stdout, tmp_path)
+    assert env.config_file.parts[-2:] == ("g4", "config.toml")

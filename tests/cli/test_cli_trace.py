@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_runs import assert_fails, g4, sample, tiny_g4
+from cli_runs import ROOT, assert_fails, g4, sample, tiny_g4
 
 from gemma4cli.api import load
 from gemma4cli.conversations.trace import trace
 from gemma4cli.options import LoadOptions
 
 VOCABULARY, WIDTH = 2048, 128
+
+UNIFIED = str(ROOT / "fixtures" / "tiny-unified")
 
 
 def write_talk(*parts: dict[str, str], path: str = "talk.json") -> str:
@@ -127,7 +129,7 @@ def test_open_blocks() -> None:
     asked = write_keys(talk, unified_full_attention_blocks=True)
     opened = unified_trace(asked)
     options = LoadOptions(unified_full_attention_blocks=True)
-    expected = trace(load("tiny-unified", options=options), Path(talk), max_tokens=2)
+    expected = trace(load(UNIFIED, options=options), Path(talk), max_tokens=2)
     assert np.array_equal(opened["logits"], expected.logits)
     assert not np.allclose(opened["logits"], plain["logits"], atol=1e-3)
     closed = write_keys(talk, unified_full_attention_blocks=False)
@@ -135,7 +137,7 @@ def test_open_blocks() -> None:
 
 
 def unified_trace(talk: str) -> dict[str, Any]:
-    result = g4("trace", "-m", "tiny-unified", talk, "-o", "out.npz", "--max-tokens", "2")
+    result = g4("trace", "-m", UNIFIED, talk, "-o", "out.npz", "--max-tokens", "2")
     assert result.exit_code == 0, result.output
     with np.load("out.npz") as arrays:
         return dict(arrays)

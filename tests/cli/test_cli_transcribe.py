@@ -230,7 +230,7 @@ def test_what_is_there_is_skipped(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert (out / "speech00.txt").read_text() == "by hand\n"
     assert (out / "speech03.txt").read_text() == f"{TEACHER_TEXT}\n"
-    assert "speech00.wav: is transcribed already" in result.stderr
+    assert "speech00.wav: is already transcribed" in result.stderr
 
 
 def test_skipping_looks_for_every_format(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_the_same_command_goes_on(long: Path, tmp_path: Path, number: signal.Sig
 
     result = tiny_g4("transcribe", long, "--batch", "1", "-o", out)
     assert result.exit_code == 0
-    assert "long.wav: goes on from 0:" in result.stderr
+    assert "long.wav: resumes at 0:" in result.stderr
     assert out.read_text() == text
     assert journals() == []
 
@@ -80,7 +80,7 @@ def test_other_options_start_over(long: Path, tmp_path: Path) -> None:
         process.communicate()
     for option in (["--language", "en"], ["--restart"]):
         result = tiny_g4("transcribe", long, "-o", tmp_path / "out.txt", *option)
-        assert "goes on" not in result.stderr
+        assert "resumes" not in result.stderr
 
 
 def test_the_batch_may_change(long: Path, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_the_batch_may_change(long: Path, tmp_path: Path) -> None:
         process.kill()
         process.communicate()
     result = tiny_g4("transcribe", long, "--batch", "4")
-    assert "goes on" in result.stderr
+    assert "resumes" in result.stderr
     assert result.stdout == text
 
 
@@ -101,7 +101,7 @@ def test_a_changed_file_starts_over(long: Path, tmp_path: Path) -> None:
         process.communicate()
     write_wav(long, [1.0, samples_of(sample(NAMES[3]))])
     result = tiny_g4("transcribe", long)
-    assert "goes on" not in result.stderr
+    assert "resumes" not in result.stderr
     changed = result.stdout
     assert changed == uninterrupted(long)
     assert changed.count("\n") == 1
@@ -120,9 +120,9 @@ def test_finished_recordings_of_an_interrupted_folder_are_not_heard_again(
     assert (tmp_path / "out" / "a.txt").read_text() == text_of_short
     result = tiny_g4("transcribe", short, long, "-o", tmp_path / "out")
     assert result.exit_code == 0
-    first, second = (line for line in result.stderr.splitlines() if "goes on" in line)
-    assert first.startswith(f"{short}: goes on from 0:02")
-    assert second.startswith(f"{long}: goes on from 0:")
+    first, second = (line for line in result.stderr.splitlines() if "resumes" in line)
+    assert first.startswith(f"{short}: resumes at 0:02")
+    assert second.startswith(f"{long}: resumes at 0:")
     assert (tmp_path / "out" / "long.txt").read_text() == text_of_long
     assert journals() == []
 

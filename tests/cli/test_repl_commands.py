@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,17 +12,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_runs import TEXT_OF, sample
+from cli_runs import TEXT_OF, environment, sample
 
 from gemma4cli.cli.chat import microphone as repl_record
 from gemma4cli.cli.chat.loop import converse
 from gemma4cli.cli.chat.prompt_input import CommandCompleter
 from gemma4cli.cli.chat.repl import Repl
-from gemma4cli.cli.chat.sessions import ChatLog, opened_log
-from gemma4cli.cli.chat.sessions import LogOptions as Log
+from gemma4cli.cli.chat.sessions import Autosave, SessionOptions, opened_autosave
 from gemma4cli.cli.chat.slash_commands import COMMANDS
+from gemma4cli.cli.environment import Environment
 from gemma4cli.cli.run.options import RunOptions
-from gemma4cli.cli.settings.folders import sessions_folder
 from gemma4cli.conversations.chat import Chat, ContextUse
 from gemma4cli.conversations.store import SavedConversation, list_saved
 from gemma4cli.engine.model import LoadedModel
@@ -65,16 +64,23 @@ class Talk:
 
     repl: Repl
     script: Script
-    capsys: pytest.CaptureFixture[str]
+    stdout: io.StringIO
+    stderr: io.StringIO
 
     def say(self, *lines: str, quiet: bool = True) -> str:
         """Type lines; what stderr had to say to them."""
-        self.capsys.readouterr()
+        for stream in (self.stdout, self.stderr):
+            stream.seek(0)
+            stream.truncate()
         self.script.lines = list(lines)
         self.repl.run = RunOptions(quiet=quiet)
         converse(self.repl)
-        self.out, err = self.capsys.readouterr()
-        return err
+        self.out = self.stdout.getvalue()
+        return self.stderr.getvalue()
+
+    @property
+    def sessions(self) -> Path:
+        return self.repl.env.sessions_folder
 
     @property
     def roles(self) -> list[str]:
@@ -82,35 +88,42 @@ class Talk:
 
 
 @pytest.fixture
-def log() -> Iterator[ChatLog]:
-    with opened_log(Log(), always=True, debug=False) as log:
-        yield log
+def world(tmp_path: Path) -> Environment:
+    return environment(XDG_STATE_HOME=str(tmp_path / "state"))
 
 
 @pytest.fixture
-def talk(tiny: LoadedModel, log: ChatLog, capsys: pytest.CaptureFixture[str]) -> Talk:
+def autosave(world: Environment) -> Iterator[Autosave]:
+    with opened_autosave(world, SessionOptions(), always=True, debug=False) as autosave:
+        yield autosave
+
+
+@pytest.fixture
+def talk(tiny: LoadedModel, world: Environment, autosave: Autosave) -> Talk:
     script = Script([])
     repl = Repl(
+        world,
         Chat(tiny),
         RunOptions(quiet=True),
-        log,
+        autosave,
         script,  # type: ignore[arg-type]
         options=GenerateOptions(temperature=0.0, max_tokens=40),
     )
-    return Talk(repl=repl, script=script, capsys=capsys)
+    assert isinstance(world.stdout, io.StringIO) and isinstance(world.stderr, io.StringIO)
+    return Talk(repl=repl, script=script, stdout=world.stdout, stderr=world.stderr)
 
 
 def test_a_turn_is_on_disk_when_it_is_done(talk: Talk) -> None:
     talk.say("Hello")
     assert talk.out == f"{GREETING}\n"
-    (saved,) = list_saved(sessions_folder())
+    (saved,) = list_saved(talk.sessions)
     assert (saved.turns, saved.first_words, saved.model) == (1, "Hello", "tiny")
 
 
 def test_undo(talk: Talk) -> None:
     assert talk.say("Hello", "/undo") == "the last turn is forgotten\n"
     assert talk.roles == []
-    assert list_saved(sessions_folder())[0].turns == 0
+    assert list_saved(talk.sessions)[0].turns == 0
     assert talk.say("/undo") == "there is nothing to undo\n"
 
 
@@ -191,11 +204,11 @@ def test_model(talk: Talk) -> None:
 
 
 def test_clear_begins_another_conversation(talk: Talk) -> None:
-    first = talk.repl.log.name
+    first = talk.repl.autosave.name
     assert talk.say("Hello", "/clear") == f"begun again; what was said is kept as {first}\n"
-    assert talk.repl.log.name != first
+    assert talk.repl.autosave.name != first
     talk.say("Hello", "Hello")
-    assert sorted(saved.turns for saved in list_saved(sessions_folder())) == [1, 2]
+    assert sorted(saved.turns for saved in list_saved(talk.sessions)) == [1, 2]
 
 
 def test_save_and_load(talk: Talk) -> None:
@@ -226,17 +239,18 @@ def test_context_and_stats(talk: Talk) -> None:
     assert talk.say("/context", "/stats") == (
         "nothing was said yet\nnothing was answered in full yet\n"
     )
-    context, tokens, seconds = talk.say("Hello", "/context", "/stats").splitlines()
+    context, stats = talk.say("Hello", "/context", "/stats").splitlines()
     assert context.startswith("27 of 8,192 tokens (0 %), 1 turn")
-    assert tokens == "prompt 10 tokens, 0 of them media"
-    assert seconds.startswith("media 0.00 s, prompt ")
+    assert re.fullmatch(
+        r"10 prompt tokens, first answer after \d+\.\d\d s, \d+ tokens at \d+\.\d/s", stats
+    )
     assert talk.script.asides[-1] == "27 / 8,192 tokens"
 
 
 def test_stats_say_what_the_turn_before_had_computed(talk: Talk) -> None:
-    assert "from before" not in talk.say("Hello", "/stats")
+    assert "cached" not in talk.say("Hello", "/stats")
     assert re.search(
-        r"^prompt \d+ tokens, 0 of them media, \d+ from before$",
+        r"^\d+ prompt tokens \(\d+ cached\), ",
         talk.say("Hello", "/stats"),
         re.MULTILINE,
     )
@@ -322,7 +336,7 @@ def test_a_context_that_fills_is_told(talk: Talk, monkeypatch: pytest.MonkeyPatc
 def test_drop(talk: Talk) -> None:
     assert talk.say("Hello", "Hello", "/drop") == "forgot 1 turn\n"
     assert talk.roles == ["user", "assistant"]
-    assert list_saved(sessions_folder())[0].turns == 1
+    assert list_saved(talk.sessions)[0].turns == 1
 
 
 def test_an_interrupt_before_a_word_gives_the_message_back(
@@ -371,8 +385,8 @@ def test_mic(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(first, AudioPart) and isinstance(second, AudioPart)
     assert second.source.name == "recording 2.wav"
     talk.say("Hello")
-    kept = list_saved(sessions_folder())[0].name
-    assert list((sessions_folder() / kept / "media").glob("*.wav"))
+    kept = list_saved(talk.sessions)[0].name
+    assert list((talk.sessions / kept / "media").glob("*.wav"))
 
 
 def test_nothing_recorded(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -387,12 +401,11 @@ def test_nothing_recorded(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
     assert talk.repl.waiting == []
 
 
-def test_without_a_terminal_nobody_presses_enter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", None)
-    assert not repl_record._entered()
+def test_without_a_terminal_nobody_presses_enter() -> None:
+    assert not repl_record._entered(environment(stdin=io.StringIO("\n")))
 
 
-def test_continuing_a_conversation_that_is_open(log: ChatLog) -> None:
-    assert log.name is not None
+def test_continuing_a_conversation_that_is_open(world: Environment, autosave: Autosave) -> None:
+    assert autosave.name is not None
     with pytest.raises(Exception, match="another g4 has it open"):
-        SavedConversation(sessions_folder() / log.name)
+        SavedConversation(world.sessions_folder / autosave.name)

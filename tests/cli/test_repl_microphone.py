@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import sound_server
 from cli_runs import Terminal, sample
+from support import sound_server
 
 PROMPT = "\x1b[?2004h"
 """What prompt_toolkit sends when it begins to read a line."""

@@ -18,7 +18,7 @@ from gemma4cli.engine.model import LoadedModel
 from gemma4cli.engine.sampling import seed_of
 from gemma4cli.errors import Gemma4Error, MediaDecodeError, NonFiniteError
 from gemma4cli.events import Finished
-from gemma4cli.messages import Source
+from gemma4cli.messages import Media, Source
 from gemma4cli.options import GenerateOptions, MediaOptions
 
 SIZES = ((64, 64), (96, 48), (64, 64), (48, 200), (200, 200))
@@ -39,7 +39,7 @@ def images(tmp_path: Path) -> list[Path]:
 
 
 def outcomes(
-    model: LoadedModel, images: Sequence[api.Media], options: GenerateOptions, **more: Any
+    model: LoadedModel, images: Sequence[Media], options: GenerateOptions, **more: Any
 ) -> dict[int, tuple[int, ...] | Gemma4Error]:
     """The tokens of each answer, or what went wrong."""
     found: dict[int, tuple[int, ...] | Gemma4Error] = {}
@@ -88,7 +88,7 @@ def test_bad_image_leaves_the_others_alone(
 def test_no_more_than_a_batch_is_open(tiny: LoadedModel, images: list[Path]) -> None:
     asked: list[str] = []
 
-    def opened(image: api.Media) -> Source:
+    def opened(image: Media) -> Source:
         asked.append(str(image))
         return Source.of(image)
 
@@ -126,17 +126,17 @@ def test_budget_of_each_is_told(tiny: LoadedModel, images: list[Path]) -> None:
     Pillow.new("RGB", (500, 500)).save(large)
     options = GenerateOptions(max_tokens=1, temperature=0)
 
-    def budgets(media: MediaOptions, batch: int) -> list[int | None]:
+    def budgets(media: MediaOptions, batch: int) -> list[tuple[int, ...]]:
         events = api.stream_each(
             tiny, "Who?", [images[0], large], options=options, media=media, batch=batch
         )
         return [
-            each.budget
+            each.event.budgets
             for each in events
             if isinstance(each, ImageEvent) and isinstance(each.event, Finished)
         ]
 
     own = tiny.processor.config.vision.image_budget
     for batch in (1, 2):
-        assert set(budgets(MediaOptions(budget="auto"), batch)) == {70, 140}
-        assert budgets(MediaOptions(), batch) == [own, own]
+        assert set(budgets(MediaOptions(budget="auto"), batch)) == {(70,), (140,)}
+        assert budgets(MediaOptions(), batch) == [(own,), (own,)]

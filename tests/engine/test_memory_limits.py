@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from gemma4cli.decoded import AudioClip, Image
 from gemma4cli.engine import memory_limits as room
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import ModelTooLargeError, PromptTooLargeError
+from gemma4cli.hub.cache import resolve
 from gemma4cli.machine.device import Device, Memory
 from gemma4cli.messages import AudioPart, ImagePart, Message, Part, Source, TextPart
 from gemma4cli.options import GenerateOptions
@@ -39,30 +39,30 @@ def asked(model: LoadedModel, *, images: int = 0, sound: bool = False) -> ModelI
 
 def test_what_has_room_runs(monkeypatch: pytest.MonkeyPatch, tiny: LoadedModel) -> None:
     give(monkeypatch, 10**9)
-    room.require_room_for_model("tiny", tiny.folder)
+    room.require_room_for_model(resolve("tiny"))
     room.require_room_for_prompt(tiny, asked(tiny, images=1, sound=True), OPTIONS)
 
 
 def test_model_without_room(monkeypatch: pytest.MonkeyPatch, tiny: LoadedModel) -> None:
     give(monkeypatch, 10**6)
     with pytest.raises(ModelTooLargeError) as caught:
-        room.require_room_for_model("tiny", tiny.folder)
+        room.require_room_for_model(resolve("tiny"))
     assert caught.value.free == 10**6 < caught.value.needed
     text = str(caught.value)
     assert "close other programs" in text and "G4_IGNORE_MEMORY=1" in text and "\n" not in text
 
 
-def test_a_model_that_would_fit_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_model_that_would_fit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     give(monkeypatch, 6 * 10**9)
-    monkeypatch.setattr("gemma4cli.hub.cache.needs_of", lambda folder, work, dtype: 20 * 10**9)
+    monkeypatch.setattr(room, "needs_of", lambda model, work, dtype: 20 * 10**9)
     with pytest.raises(
         ModelTooLargeError, match=r"takes about 20\.0 GB .* 6\.0 GB .*e2b would fit"
     ):
-        room.require_room_for_model("31b", tmp_path)
+        room.require_room_for_model(resolve("tiny"))
 
 
-def test_a_broken_checkpoint_is_left_to_loading(tmp_path: Path) -> None:
-    room.require_room_for_model("broken", tmp_path)
+def test_a_broken_config_is_left_to_loading() -> None:
+    room.require_room_for_model(replace(resolve("tiny"), config={}))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_media_count_by_their_soft_tokens(tiny: LoadedModel) -> None:
 def test_it_can_be_tried_all_the_same(monkeypatch: pytest.MonkeyPatch, tiny: LoadedModel) -> None:
     give(monkeypatch, 0)
     monkeypatch.setenv("G4_IGNORE_MEMORY", "1")
-    room.require_room_for_model("tiny", tiny.folder)
+    room.require_room_for_model(resolve("tiny"))
     room.require_room_for_prompt(tiny, asked(tiny), OPTIONS)
 
 

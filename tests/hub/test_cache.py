@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from huggingface_hub import constants
+from safetensors.numpy import save_file
 
 from gemma4cli.errors import ModelNotFoundError
 from gemma4cli.hub import cache as hub
@@ -39,23 +41,23 @@ def put(cache: Path, repo: str, *, kind: str = "gemma4", size: int = 10) -> Path
 
 def test_built_in() -> None:
     for name, folder in BUILTIN.items():
-        assert hub.resolve(name) == folder
+        assert hub.folder_of(name) == folder
         assert (folder / "config.json").is_file()
 
 
 def test_alias_and_repository(cache: Path) -> None:
     snapshot = put(cache, E2B)
-    assert hub.resolve("e2b") == hub.resolve("E2B:4bit") == hub.resolve(E2B) == snapshot
+    assert hub.folder_of("e2b") == hub.folder_of("E2B:4bit") == hub.folder_of(E2B) == snapshot
 
 
 def test_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
     (tmp_path / "tiny").mkdir()
-    assert hub.resolve("mine") == Path("mine")
-    assert hub.resolve(str(tmp_path / "mine")) == tmp_path / "mine"
-    assert hub.resolve("tiny") == BUILTIN["tiny"], "an alias wins"
-    assert hub.resolve("./tiny") == Path("tiny")
+    assert hub.folder_of("mine") == Path("mine")
+    assert hub.folder_of(str(tmp_path / "mine")) == tmp_path / "mine"
+    assert hub.folder_of("tiny") == BUILTIN["tiny"], "an alias wins"
+    assert hub.folder_of("./tiny") == Path("tiny")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_what_is_not_there(name: str, hint: str, cache: Path) -> None:
     with pytest.raises(ModelNotFoundError) as caught:
-        hub.resolve(name)
+        hub.folder_of(name)
     assert name in str(caught.value) and hint in str(caught.value)
 
 
@@ -92,7 +94,7 @@ def test_available(cache: Path) -> None:
     ]
     assert [e.name for e in entries if not e.complete] == ["someone/headless"]
     assert (entries[0].name, entries[0].repo) == ("tiny", None)
-    assert all(hub.resolve(entry.name) == entry.folder for entry in entries if entry.complete)
+    assert all(hub.folder_of(entry.name) == entry.folder for entry in entries if entry.complete)
 
 
 def test_nothing_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,15 +104,24 @@ def test_nothing_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_largest_that_fits(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The largest that leaves room, never the built-in one."""
-    memory = Memory(total=1000, free=900, limit=700)
-    monkeypatch.setattr(hub, "model_memory", lambda: memory)
-    put(cache, "someone/huge", size=701)
+    """The largest that leaves memory, never the built-in one, and none that is broken."""
+    put(cache, "someone/broken", size=10**9)
+    for repo, megabytes in (("someone/huge", 30), ("someone/fitting", 20), (E2B, 1)):
+        folder = put(cache, repo)
+        (folder / "config.json").write_bytes((BUILTIN["tiny"] / "config.json").read_bytes())
+        weights = {"weight": np.zeros((megabytes, 10**6), np.int8)}
+        save_file(weights, folder / "model.safetensors")
+    needs = {entry.name: entry.needs for entry in hub.available()}
+
+    def limit(count: int) -> None:
+        memory = Memory(total=count, free=count, limit=count)
+        monkeypatch.setattr(hub, "model_memory", lambda: memory)
+
+    limit(needs["someone/fitting"])
+    found = hub.largest_that_fits()
+    assert found is not None and found.name == "someone/fitting"
+    limit(needs["e2b"] - 1)
     assert hub.largest_that_fits() is None
-    put(cache, "someone/fitting", size=700)
-    put(cache, E2B, size=20)
-    entry = hub.largest_that_fits()
-    assert entry is not None and entry.name == "someone/fitting"
 
 
 def test_published_models_are_widened_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,9 +144,9 @@ def test_incomplete_shards(cache: Path) -> None:
     index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(ModelNotFoundError, match="not downloaded to the end"):
-        hub.resolve("e2b")
+        hub.folder_of("e2b")
     (folder / "model-2.safetensors").write_bytes(b"")
-    assert hub.resolve("e2b") == folder
+    assert hub.folder_of("e2b") == folder
 
 
 def test_removal_frees_what_was_told(cache: Path) -> None:

@@ -71,7 +71,7 @@ def test_plan_fetches_nothing(hub: FakeHub, tmp_path: Path) -> None:
 
 def test_fetched_files_are_in_the_cache(hub: FakeHub) -> None:
     folder = fetch(plan(REPO), nothing)
-    assert names.resolve(REPO) == folder
+    assert names.folder_of(REPO) == folder
     assert sorted(p.name for p in folder.iterdir()) == [
         "config.json",
         "model.safetensors",
@@ -102,7 +102,7 @@ def test_interrupted_download_goes_on(hub: FakeHub, tmp_path: Path) -> None:
 def test_interrupted_model_is_not_taken_for_whole(hub: FakeHub) -> None:
     break_off(plan(REPO), 30_000)
     with pytest.raises(ModelNotFoundError, match="go on with: g4 models pull someone/gemma"):
-        names.resolve(REPO)
+        names.folder_of(REPO)
     (entry,) = names.available()[len(BUILTIN) :]
     assert (entry.repo, entry.complete) == (REPO, False)
     assert names.largest_that_fits() is None

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import sound_server
+from support import sound_server
 from support.sound_server import DEVICE
 
 from gemma4cli.decoded import SAMPLE_RATE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +13,13 @@ from typer.core import TyperCommand
 from ...errors import OptionError
 from ...messages import Part
 from ...options import MediaOptions
-from ..output.terminal import is_terminal
+from ..environment import Environment
 from ..run.budgets import BudgetChoice, budget_option
 from ..run.options import RunOptions, runs_a_model
 from ..run.runner import source_of
 from .attachments import MEDIA_PARTS
-from .one_turn import OneTurn, question
-from .sessions import ChatLog, LogOptions, delete_saved, opened_log, show_saved
+from .one_turn import ChatOptions, answer_file, ask, question
+from .sessions import SessionOptions, delete_saved, opened_autosave, show_saved
 
 _SESSION = "Session"
 _MEDIA = "Media"
@@ -45,6 +44,7 @@ def attachments(order: Sequence[str], files: Mapping[str, Sequence[str]]) -> lis
 def chat(
     context: typer.Context,
     run: RunOptions,
+    env: Environment,
     prompt: Annotated[
         str | None,
         typer.Option("-p", "--prompt", metavar="TEXT", help="Ask this, answer and end."),
@@ -139,14 +139,14 @@ def chat(
     and the pipe its material. One answer is kept where -c or --session says of which conversation.
     """
     if list_sessions:
-        show_saved(as_json=run.json)
+        show_saved(env, as_json=run.json)
         return
     if yes and delete is None:
         raise OptionError("--yes is for --delete")
     if delete is not None:
-        delete_saved(delete, yes=yes, quiet=run.quiet)
+        delete_saved(env, delete, yes=yes, quiet=run.quiet)
         return
-    log = LogOptions(goes_on=goes_on, name=session, no_log=no_log)
+    session_options = SessionOptions(goes_on=goes_on, name=session, no_log=no_log)
     media = attachments(
         context.meta["order"], {"image": image or [], "audio": audio or [], "video": video or []}
     )
@@ -154,49 +154,48 @@ def chat(
         raise OptionError("--device is for --mic")
     if messages is not None and (prompt or system or media or mic):
         raise OptionError("--messages brings the whole conversation: give it alone")
-    alone = messages is not None or prompt is not None or not is_terminal(sys.stdin)
+    alone = messages is not None or prompt is not None or not env.stdin.isatty()
     if not alone and (run.json or run.output is not None):
         raise OptionError("--json and --output need a question: give -p")
-    with opened_log(log, always=not alone, debug=run.debug) as kept:
-        run = replace(run, model=run.model or kept.model)
-        turn = OneTurn(
-            run=run,
-            log=kept,
+    with opened_autosave(env, session_options, always=not alone, debug=run.debug) as autosave:
+        asked = ChatOptions(
+            env=env,
+            run=replace(run, model=run.model or autosave.model),
+            autosave=autosave,
             media=MediaOptions(budget=budget),
             system=system,
             hide_thoughts=hide_thoughts,
         )
         if messages is not None:
-            turn.answer_file(messages)
+            answer_file(asked, messages)
         elif alone:
-            text = question(prompt, media)
-            turn.ask(text, [*media, *_recorded(mic, device)])
+            text = question(env, prompt, media)
+            ask(asked, text, [*media, *_recorded(env, mic, device)])
         else:
-            _converse(turn, kept, media, mic=mic, device=device, history=not no_log)
+            _converse(asked, media, mic=mic, device=device, history=not no_log)
 
 
-def _recorded(mic: bool, device: str | None) -> list[Part]:
+def _recorded(env: Environment, mic: bool, device: str | None) -> list[Part]:
     if not mic:
         return []
     from .microphone import record_part
 
-    return [record_part(device)]
+    return [record_part(env, device)]
 
 
 def _converse(
-    turn: OneTurn,
-    log: ChatLog,
+    asked: ChatOptions,
     media: Sequence[Part],
     *,
     mic: bool,
     device: str | None,
     history: bool,
 ) -> None:
-    """Begin or go on with a conversation at the terminal."""
+    """Start or continue a conversation at the terminal."""
     from .loop import converse
     from .prompt_input import Reader
     from .repl import Repl
 
-    repl = Repl.start(turn, log, Reader(history=history), media, device=device)
-    repl.waiting += _recorded(mic, device)
+    repl = Repl.start(asked, Reader(asked.env, history=history), media, device=device)
+    repl.waiting += _recorded(asked.env, mic, device)
     converse(repl)

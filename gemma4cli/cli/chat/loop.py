@@ -6,7 +6,6 @@ import re
 
 from ...errors import Gemma4Error
 from ..output.numbers import turns_text
-from ..output.terminal import say, say_error
 from .attachments import find_dropped, in_card_order, media_kind, path_of, with_material
 from .repl import Repl
 from .sessions import turns_of
@@ -24,9 +23,11 @@ def converse(repl: Repl) -> None:
         f"/{name}": command.choices for name, command in COMMANDS.items()
     }
     if not repl.run.quiet:
-        say(f"{repl.chat.model.name}: type a question, /help for commands, Ctrl-D to leave")
+        repl.env.say(
+            f"{repl.chat.model.name}: type a question, /help for commands, Ctrl-D to leave"
+        )
         if turns := turns_of(repl.chat.history):
-            say(f"going on with {repl.log.name}, {turns_text(turns)}")
+            repl.env.say(f"going on with {repl.autosave.name}, {turns_text(turns)}")
     while not repl.left:
         draft, repl.draft = repl.draft, ""
         try:
@@ -34,8 +35,8 @@ def converse(repl: Repl) -> None:
         except (EOFError, KeyboardInterrupt):
             break
         _take(repl, typed)
-    if repl.log.is_kept and not repl.run.quiet:
-        say(f"kept as {repl.log.name}; g4 chat -c goes on with it")
+    if repl.autosave.is_kept and not repl.run.quiet:
+        repl.env.say(f"saved as {repl.autosave.name}; g4 chat -c continues it")
 
 
 def _context_use(repl: Repl) -> str:
@@ -52,9 +53,9 @@ def _take(repl: Repl, typed: str) -> None:
         elif typed:
             _ask(repl, typed)
     except Gemma4Error as error:
-        say_error(error, debug=repl.run.debug)
+        repl.env.say_error(error, debug=repl.run.debug)
     except KeyboardInterrupt:
-        say("stopped")
+        repl.env.say("stopped")
 
 
 def _ask(repl: Repl, typed: str) -> None:

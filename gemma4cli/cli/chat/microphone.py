@@ -1,17 +1,16 @@
-"""A clip from the microphone, to go with a message. Nothing is written down of it."""
+"""A clip from the microphone, to go with a message; it is not transcribed."""
 
 from __future__ import annotations
 
 import io
 import select
-import sys
 import wave
 from typing import TYPE_CHECKING
 
 from ...decoded import SAMPLE_RATE
 from ...errors import MicrophoneError
 from ...messages import AudioPart, Part, Source
-from ..output.terminal import is_terminal, say
+from ..environment import Environment
 
 if TYPE_CHECKING:
     from ...media.microphone import AudioSource
@@ -23,29 +22,33 @@ PAUSE_SECONDS = 1.5
 _SHORTEST_SECONDS = 0.1
 
 
-def record_part(device: str | None, name: str = "recording") -> Part:
+def record_part(env: Environment, device: str | None, name: str = "recording") -> Part:
     """Record from a device until Enter, a pause or ``LONGEST_SECONDS``.
 
-    Raises MicrophoneError, where nothing was heard as well.
+    Raises MicrophoneError, also if nothing was recorded.
     """
     from ...media.microphone import record
 
     with record(device) as source:
-        say("listening; Enter or a pause ends")
-        return clip_of(source, name)
+        env.say("listening; Enter or a pause ends")
+        return clip_of(env, source, name)
 
 
-def clip_of(source: AudioSource, name: str) -> Part:
+def clip_of(env: Environment, source: AudioSource, name: str) -> Part:
     """One clip of what ``source`` captures, as 16-bit WAV."""
     from ...transcription.live import record_clip
 
     clip = record_clip(
-        source, name=name, longest=LONGEST_SECONDS, pause=PAUSE_SECONDS, stop_when=_entered
+        source,
+        name=name,
+        longest=LONGEST_SECONDS,
+        pause=PAUSE_SECONDS,
+        stop_when=lambda: _entered(env),
     )
     seconds = len(clip.samples) / SAMPLE_RATE
     if seconds < _SHORTEST_SECONDS:
         raise MicrophoneError("nothing was recorded")
-    say(f"{name}: {seconds:.1f} s")
+    env.say(f"{name}: {seconds:.1f} s")
     samples = (clip.samples.clip(-1.0, 1.0) * 32767).astype("<i2")
     out = io.BytesIO()
     with wave.open(out, "wb") as file:
@@ -56,11 +59,11 @@ def clip_of(source: AudioSource, name: str) -> Part:
     return AudioPart(source=Source.of(out.getvalue(), name=f"{name}.wav"))
 
 
-def _entered() -> bool:
-    """Whether a line was typed, which is taken away."""
-    if sys.stdin is None or not is_terminal(sys.stdin):
+def _entered(env: Environment) -> bool:
+    """Whether Enter was pressed; the line is consumed."""
+    if not env.stdin.isatty():
         return False
-    ready, _, _ = select.select([sys.stdin], [], [], 0)
+    ready, _, _ = select.select([env.stdin], [], [], 0)
     if ready:
-        sys.stdin.readline()
+        env.stdin.readline()
     return bool(ready)

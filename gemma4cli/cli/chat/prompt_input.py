@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import termios
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import create_app_session, get_app
@@ -17,8 +19,7 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output import create_output
 
-from ..output.terminal import say
-from ..settings.folders import state_folder
+from ..environment import Environment
 from .attachments import path_of
 
 PROMPT = "> "
@@ -31,11 +32,12 @@ Choices = Callable[[], Iterable[str]]
 class OwnerHistory(FileHistory):
     """A history that only its owner can read; a disk that fails ends no conversation."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
         path.chmod(0o600)
         self._broken = False
+        self._say = say
         super().__init__(path)
 
     def store_string(self, string: str) -> None:
@@ -45,7 +47,7 @@ class OwnerHistory(FileHistory):
             super().store_string(string)
         except OSError as exc:
             self._broken = True
-            say(f"the history cannot be kept: {exc.strerror or exc}")
+            self._say(f"the history cannot be saved: {exc.strerror or exc}")
 
 
 def is_unfinished(text: str) -> bool:
@@ -56,14 +58,14 @@ def is_unfinished(text: str) -> bool:
 class Reader:
     """Reads messages from the terminal. ``history`` is kept across runs unless it is False."""
 
-    def __init__(self, *, history: bool) -> None:
+    def __init__(self, env: Environment, *, history: bool) -> None:
         # Where the answers go to a file, the prompt goes to stderr.
         self._output = create_output(always_prefer_tty=True)
         self.completer = CommandCompleter()
         # A session with an output of its own would not see that a terminal is dumb.
         with create_app_session(output=self._output):
             self._session: PromptSession[str] = PromptSession(
-                history=_history() if history else InMemoryHistory(),
+                history=_history(env) if history else InMemoryHistory(),
                 multiline=True,
                 prompt_continuation=CONTINUED,
                 key_bindings=key_bindings(),
@@ -105,11 +107,11 @@ class Reader:
             return session.prompt(message, rprompt=rprompt, default=default)
 
 
-def _history() -> History:
+def _history(env: Environment) -> History:
     try:
-        return OwnerHistory(state_folder() / "history")
+        return OwnerHistory(env.state_folder / "history", env.say)
     except OSError as exc:
-        say(f"the history cannot be kept: {exc.strerror or exc}")
+        env.say(f"the history cannot be saved: {exc.strerror or exc}")
         return InMemoryHistory()
 
 
@@ -192,16 +194,32 @@ class CommandCompleter(Completer):
             yield Completion(text, 0, display=found.display)
 
 
+@contextmanager
+def unechoed(stream: TextIO) -> Iterator[None]:
+    """Do not show what is typed meanwhile between the lines of an answer."""
+    if not stream.isatty():
+        yield
+        return
+    before = termios.tcgetattr(stream)
+    silent = termios.tcgetattr(stream)
+    silent[3] &= ~termios.ECHO
+    termios.tcsetattr(stream, termios.TCSADRAIN, silent)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(stream, termios.TCSADRAIN, before)
+
+
 def _starting_with(word: str, choices: Sequence[str]) -> Iterable[Completion]:
     return (Completion(choice, -len(word)) for choice in choices if choice.startswith(word))
 
 
-def copy_to_clipboard(text: str) -> bool:
-    """Put text on the clipboard by way of the terminal (OSC 52); False where there is none."""
+def copy_to_clipboard(env: Environment, text: str) -> bool:
+    """Put text on the clipboard through the terminal (OSC 52); False without a terminal."""
     from base64 import b64encode
 
-    for stream in (sys.stderr, sys.stdout):
-        if stream.isatty() and os.environ.get("TERM") != "dumb":
+    for stream in (env.stderr, env.stdout):
+        if env.is_animated(stream):
             stream.write(f"\x1b]52;c;{b64encode(text.encode()).decode()}\x07")
             stream.flush()
             return True

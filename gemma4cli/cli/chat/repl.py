@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from ...conversations.chat import Chat
 from ...conversations.file import Conversation
@@ -12,10 +11,13 @@ from ...errors import ContextLengthError, Gemma4Error, MediaError
 from ...events import Event, Finished
 from ...messages import Message, Part, TextPart
 from ...options import GenerateOptions
+from ..environment import Environment
+from ..output.answers import StreamedAnswer
+from ..output.consume import consume, numbered
 from ..output.numbers import turns_text
 from ..output.pictures import Pictures, pictures_for
-from ..output.render import Renderer
-from ..output.terminal import say, say_error
+from ..output.progress import Spinner
+from ..output.writer import AnswerWriter
 from ..run.options import RunOptions
 from ..run.runner import load_model, source_of
 from .attachments import (
@@ -23,10 +25,9 @@ from .attachments import (
     MediaKind,
     sources_of,
 )
-from .one_turn import OneTurn
-from .prompt_input import Reader
-from .render import AnswerRenderer, show_answer, unechoed
-from .sessions import ChatLog, chat_of, resumed_options, turns_of
+from .one_turn import ChatOptions
+from .prompt_input import Reader, unechoed
+from .sessions import Autosave, chat_of, resumed_options, turns_of
 
 if TYPE_CHECKING:
     from ...conversations.chat import ContextUse
@@ -44,9 +45,10 @@ class Repl:
 
     def __init__(
         self,
+        env: Environment,
         chat: Chat,
         run: RunOptions,
-        log: ChatLog,
+        autosave: Autosave,
         reader: Reader,
         *,
         options: GenerateOptions,
@@ -54,9 +56,10 @@ class Repl:
         device: str | None = None,
         pictures: Pictures | None = None,
     ) -> None:
+        self.env = env
         self.chat = chat
         self.run = run
-        self.log = log
+        self.autosave = autosave
         self.reader = reader
         self.options = options
         self.hide_thoughts = hide_thoughts
@@ -73,28 +76,28 @@ class Repl:
     @classmethod
     def start(
         cls,
-        turn: OneTurn,
-        log: ChatLog,
+        asked: ChatOptions,
         reader: Reader,
         media: Sequence[Part],
         *,
         device: str | None,
     ) -> Repl:
-        """Load the model, and the conversation that ``log`` has; ``media`` wait for a question.
+        """Load the model, and the conversation that was saved; ``media`` wait for a question.
 
         Raises Gemma4Error.
         """
-        before = log.read()
-        pictures = pictures_for(turn.run.thumbnails)
-        model = load_model(turn.run, sources_of(media))
-        chat, messages = chat_of(model, before, system=turn.system, media=turn.media)
+        before = asked.autosave.read()
+        pictures = pictures_for(asked.env, asked.run.thumbnails)
+        model = load_model(asked.env, asked.run, sources_of(media))
+        chat, messages = chat_of(model, before, system=asked.system, media=asked.media)
         repl = cls(
+            asked.env,
             chat,
-            turn.run,
-            log,
+            asked.run,
+            asked.autosave,
             reader,
-            options=resumed_options(turn.run.generate_options(), before),
-            hide_thoughts=turn.hide_thoughts,
+            options=resumed_options(asked.run.generate_options(), before),
+            hide_thoughts=asked.hide_thoughts,
             device=device,
             pictures=pictures,
         )
@@ -109,12 +112,11 @@ class Repl:
     def attach(self, kind: MediaKind, name: str, when: str = "the next question") -> None:
         """Let a file go with a question."""
         self.waiting.append(MEDIA_PARTS[kind](source_of(name)))
-        say(f"{name} comes with {when}")
+        self.env.say(f"{name} comes with {when}")
 
     def take_over(self, chat: Chat, messages: Sequence[Message]) -> None:
         """Let ``chat`` be the conversation, once it has loaded ``messages``. Raises Gemma4Error."""
-        with Renderer(None, quiet=self.run.quiet) as renderer:
-            show_answer(renderer, chat.load(messages))
+        self._show(chat.load(messages), answer=None)
         self.chat = chat
         self.look_at_context()
 
@@ -136,12 +138,12 @@ class Repl:
         chat, messages = chat_of(self.chat.model, conversation, system=None, media=self.chat.media)
         self.take_over(chat, messages)
         self.options = resumed_options(self.options, conversation)
-        self.log.begin_anew()
+        self.autosave.begin_anew()
         self.keep()
 
     def keep(self) -> None:
         """Write the conversation to disk, as it stands."""
-        self.log.keep(self.chat, think=self.options.think)
+        self.autosave.keep(self.chat, think=self.options.think)
 
     def look_at_context(self) -> None:
         """Find out how much of the context the conversation takes."""
@@ -171,25 +173,19 @@ class Repl:
         before = self.chat.history
         while True:
             try:
-                renderer = AnswerRenderer(
-                    sys.stdout,
-                    quiet=self.run.quiet,
-                    hide_thoughts=self.hide_thoughts,
-                    pictures=self._pictures,
-                )
-                with unechoed(sys.stdin), renderer:
-                    self.last = show_answer(renderer, begin())
+                with unechoed(self.env.stdin):
+                    self.last = self._show(begin(), answer=self.env.stdout)
             except KeyboardInterrupt:
                 self.unsaid = True
-                say("stopped")
+                self.env.say("stopped")
             except ContextLengthError as error:
                 if self._let_go(error, needs):
                     continue
                 self.unsaid = True
-                say_error(error, debug=self.run.debug)
+                self.env.say_error(error, debug=self.run.debug)
             except Gemma4Error as error:
                 self._detach(error)
-                say_error(error, debug=self.run.debug)
+                self.env.say_error(error, debug=self.run.debug)
             break
         answered = self.chat.history != before
         if answered:
@@ -197,6 +193,25 @@ class Repl:
             self.look_at_context()
             self._warn()
         return answered
+
+    def _show(self, events: Iterator[Event], *, answer: TextIO | None) -> Finished | None:
+        """Write events to their end; returns the last one of an answer."""
+        hide = self.hide_thoughts
+        with (
+            Spinner(self.env, quiet=self.run.quiet, hides_thoughts=hide) as spinner,
+            AnswerWriter(
+                self.env,
+                spinner,
+                answer,
+                quiet=self.run.quiet,
+                markdown=True,
+                hide_thoughts=hide,
+                pictures=self._pictures if answer is not None else None,
+            ) as writer,
+        ):
+            sink = StreamedAnswer(self.env, writer, debug=self.run.debug)
+            consume(numbered(events), sink, spinner)
+        return sink.finished
 
     def _detach(self, error: Gemma4Error) -> None:
         """Let go of what made a turn fail: the one file, or all where it is not known."""
@@ -216,14 +231,16 @@ class Repl:
 
     def say_forgotten(self, turns: int) -> bool:
         if turns:
-            say(f"forgot {turns_text(turns)}")
+            self.env.say(f"forgot {turns_text(turns)}")
         return turns > 0
 
     def _warn(self) -> None:
         use = self._use
         if use is not None and use.tokens >= _NEARLY_FULL * use.limit and not self.run.quiet:
             share = 100 * use.tokens // use.limit
-            say(f"the conversation takes {share} % of the context; /drop forgets its oldest turn")
+            self.env.say(
+                f"the conversation takes {share} % of the context; /drop forgets its oldest turn"
+            )
 
 
 def _name_of(part: Part) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,12 +15,10 @@ from ...conversations.store import SavedConversation, check_name, list_saved
 from ...errors import OptionError, SavedConversationError
 from ...messages import Message
 from ...options import GenerateOptions, MediaOptions
-from ..output.confirm import can_ask, confirmed
+from ..environment import Environment
 from ..output.exit_codes import ExitCode
 from ..output.numbers import turns_text
 from ..output.results import write_json
-from ..output.terminal import printable, say, say_error
-from ..settings.folders import sessions_folder
 
 if TYPE_CHECKING:
     from ...conversations.chat import Chat
@@ -31,7 +28,7 @@ _WORDS_SHOWN = 48
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LogOptions:
+class SessionOptions:
     """Which saved conversation to go on with, if any, and whether to keep anything at all."""
 
     goes_on: bool = False
@@ -50,10 +47,11 @@ class LogOptions:
         return self.goes_on or self.name is not None
 
 
-class ChatLog:
+class Autosave:
     """Keeps a conversation, turn by turn. A disk that fails is reported once and ends nothing."""
 
-    def __init__(self, saved: SavedConversation | None, *, debug: bool) -> None:
+    def __init__(self, env: Environment, saved: SavedConversation | None, *, debug: bool) -> None:
+        self._env = env
         self._saved = saved
         self._debug = debug
         self._failed = False
@@ -85,14 +83,14 @@ class ChatLog:
             self._saved.write(conversation_of(chat, think=think), model=chat.model.name)
         except SavedConversationError as error:
             self._failed = True
-            say_error(error, debug=self._debug)
+            self._env.say_error(error, debug=self._debug)
 
     def begin_anew(self) -> None:
         """What comes now is another conversation; the one before stays as it is."""
         if self._saved is None:
             return
         self._saved.close()
-        self._saved = _begun()
+        self._saved = _new(self._env)
 
     def close(self) -> None:
         if self._saved is not None:
@@ -100,7 +98,9 @@ class ChatLog:
 
 
 @contextmanager
-def opened_log(options: LogOptions, *, always: bool, debug: bool) -> Iterator[ChatLog]:
+def opened_autosave(
+    env: Environment, options: SessionOptions, *, always: bool, debug: bool
+) -> Iterator[Autosave]:
     """The log that the options mean; ``always``: a new one where they mean none.
 
     Raises OptionError where there is nothing to go on with, SavedConversationError for a
@@ -108,26 +108,26 @@ def opened_log(options: LogOptions, *, always: bool, debug: bool) -> Iterator[Ch
     """
     if options.name is not None:
         check_name(options.name)
-        saved: SavedConversation | None = SavedConversation(sessions_folder() / options.name)
+        saved: SavedConversation | None = SavedConversation(env.sessions_folder / options.name)
     elif options.goes_on:
-        known = list_saved(sessions_folder())
+        known = list_saved(env.sessions_folder)
         if not known:
             raise OptionError("there is no conversation to continue")
-        saved = SavedConversation(sessions_folder() / known[0].name)
+        saved = SavedConversation(env.sessions_folder / known[0].name)
     else:
-        saved = _begun() if always and not options.no_log else None
-    log = ChatLog(saved, debug=debug)
+        saved = _new(env) if always and not options.no_log else None
+    autosave = Autosave(env, saved, debug=debug)
     try:
-        yield log
+        yield autosave
     finally:
-        log.close()
+        autosave.close()
 
 
-def _begun() -> SavedConversation | None:
+def _new(env: Environment) -> SavedConversation | None:
     try:
-        return SavedConversation.begin(sessions_folder())
+        return SavedConversation.begin(env.sessions_folder)
     except SavedConversationError as error:
-        say_error(error)
+        env.say_error(error)
         return None
 
 
@@ -160,12 +160,17 @@ def chat_of(
     messages = before.messages
     if system:
         messages = tuple(message for message in messages if message.role != "system")
-    media = replace(
+    chat = Chat(model, system=system, media=media_options(media, before), tools=before.tools)
+    return chat, messages
+
+
+def media_options(media: MediaOptions, conversation: Conversation) -> MediaOptions:
+    """The options with what the conversation asks for where they say nothing."""
+    return replace(
         media,
-        budget=media.budget or before.max_soft_tokens,
-        video_max_frames=media.video_max_frames or before.video_max_frames,
+        budget=media.budget or conversation.max_soft_tokens,
+        video_max_frames=media.video_max_frames or conversation.video_max_frames,
     )
-    return Chat(model, system=system, media=media, tools=before.tools), messages
 
 
 def resumed_options(options: GenerateOptions, before: Conversation | None) -> GenerateOptions:
@@ -173,13 +178,13 @@ def resumed_options(options: GenerateOptions, before: Conversation | None) -> Ge
     return replace(options, think=options.think or (before is not None and before.think))
 
 
-def show_saved(*, as_json: bool) -> None:
+def show_saved(env: Environment, *, as_json: bool) -> None:
     """Print every saved conversation, the last one first."""
-    known = list_saved(sessions_folder())
+    known = list_saved(env.sessions_folder)
     if as_json:
         for each in known:
             write_json(
-                sys.stdout,
+                env.stdout,
                 {
                     "name": each.name,
                     "used": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(each.used)),
@@ -190,7 +195,7 @@ def show_saved(*, as_json: bool) -> None:
             )
         return
     if not known:
-        say(f"no conversation is kept in {sessions_folder()}")
+        env.say(f"no conversation is saved in {env.sessions_folder}")
     width = max((len(each.name) for each in known), default=0)
     for each in known:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(each.used))
@@ -198,29 +203,29 @@ def show_saved(*, as_json: bool) -> None:
         if len(words) > _WORDS_SHOWN:
             words = f"{words[: _WORDS_SHOWN - 1]}…"
         line = f"{each.name:{width}}  {used}  {each.turns:4} turn{'s' if each.turns != 1 else ' '}"
-        typer.echo(printable(f"{line}  {words}".rstrip(), sys.stdout))
+        env.echo(f"{line}  {words}".rstrip())
 
 
-def delete_saved(name: str, *, yes: bool, quiet: bool) -> None:
+def delete_saved(env: Environment, name: str, *, yes: bool, quiet: bool) -> None:
     """Delete a saved conversation and its media, asking first unless ``yes``.
 
     Raises OptionError where there is none, SavedConversationError where another process has it.
     """
-    found = next((each for each in list_saved(sessions_folder()) if each.name == name), None)
+    found = next((each for each in list_saved(env.sessions_folder) if each.name == name), None)
     if found is None:
         raise OptionError(f"no conversation is called {name}; g4 chat --list shows all")
-    if not yes and not can_ask():
-        raise OptionError(f"nobody can be asked here: give --yes to delete {name}")
-    with SavedConversation(sessions_folder() / name) as saved:
+    if not yes and not env.can_ask:
+        raise OptionError("not a terminal; pass --yes to delete it")
+    with SavedConversation(env.sessions_folder / name) as saved:
         if not yes:
             words = f": {found.first_words}" if found.first_words else ""
-            say(f"{name}, {turns_text(found.turns)}{words}")
-            if not confirmed("Delete it?"):
-                say("nothing was deleted")
+            env.say(f"{name}, {turns_text(found.turns)}{words}")
+            if not env.confirm("Delete it?"):
+                env.say("nothing was deleted")
                 raise typer.Exit(ExitCode.FAILED)
         saved.delete()
     if not quiet:
-        say(f"{name} was deleted")
+        env.say(f"{name} was deleted")
 
 
 def turns_of(messages: Sequence[Message]) -> int:

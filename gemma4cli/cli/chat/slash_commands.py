@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 from ... import api
 from ...conversations.file import read_conversation
 from ...conversations.store import save_copy
-from ...events import Finished
 from ...messages import AudioPart, TextPart
 from ...options import SOFT_TOKEN_BUDGETS
 from ..output.numbers import turns_text
-from ..output.terminal import say
+from ..output.writer import statistics
 from ..run.budgets import ALLOWED, budget_of
 from ..run.runner import load_model
 from .attachments import MediaKind, path_of, read_material
@@ -61,52 +60,52 @@ def _unknown(typed: str) -> Run:
 
     def tell(repl: Repl, rest: str) -> None:
         hint = f"did you mean /{meant[0]}?" if meant else "/help lists them"
-        say(f"no command {typed}; {hint}")
+        repl.env.say(f"no command {typed}; {hint}")
 
     return tell
 
 
 def _attach(kind: MediaKind) -> Run:
     def attach(repl: Repl, rest: str) -> None:
-        for name in _files(f"/{kind}", rest):
+        for name in _files(repl, f"/{kind}", rest):
             if not path_of(name).is_file():
-                say(f"{name}: no such file")
+                repl.env.say(f"{name}: no such file")
             else:
                 repl.attach(kind, str(path_of(name)))
 
     return attach
 
 
-def _files(command: str, rest: str) -> list[str]:
+def _files(repl: Repl, command: str, rest: str) -> list[str]:
     """The names behind a command; none, and a line that says why, where they are not right."""
     try:
         names = shlex.split(rest)
     except ValueError as exc:
-        say(f"{command} {rest}: {exc}")
+        repl.env.say(f"{command} {rest}: {exc}")
         return []
     if not names:
-        say(f"{command} needs a file")
+        repl.env.say(f"{command} needs a file")
     return names
 
 
-def _one_file(command: str, rest: str) -> Path | None:
-    names = _files(command, rest)
+def _one_file(repl: Repl, command: str, rest: str) -> Path | None:
+    names = _files(repl, command, rest)
     if len(names) > 1:
-        say(f"{command} takes one file; put quotes around a name with spaces")
+        repl.env.say(f"{command} takes one file; put quotes around a name with spaces")
         return None
     return path_of(names[0]) if names else None
 
 
 def _file(repl: Repl, rest: str) -> None:
-    for name in _files("/file", rest):
+    for name in _files(repl, "/file", rest):
         repl.material.append(read_material(path_of(name), name))
-        say(f"{name} comes with the next question")
+        repl.env.say(f"{name} comes with the next question")
 
 
 def _mic(repl: Repl, rest: str) -> None:
     number = 1 + sum(part.source.name.startswith("recording") for part in _heard(repl))
-    repl.waiting.append(record_part(rest or repl.device, f"recording {number}"))
-    say("it comes with the next question")
+    repl.waiting.append(record_part(repl.env, rest or repl.device, f"recording {number}"))
+    repl.env.say("it comes with the next question")
 
 
 def _heard(repl: Repl) -> Iterable[AudioPart]:
@@ -119,10 +118,12 @@ def _system(repl: Repl, rest: str) -> None:
         repl.rebuild(system="" if rest == "off" else rest)
         if turns_of(repl.chat.history):
             repl.keep()
-        say("no system prompt" if rest == "off" else "it holds from now on")
+        repl.env.say("no system prompt" if rest == "off" else "it holds from now on")
         return
     prompts = [message for message in repl.chat.history if message.role == "system"]
-    say(str(prompts[0].content) if prompts else "there is no system prompt; /system TEXT sets one")
+    repl.env.say(
+        str(prompts[0].content) if prompts else "there is no system prompt; /system TEXT sets one"
+    )
 
 
 def _think(repl: Repl, rest: str) -> None:
@@ -134,33 +135,35 @@ def _think(repl: Repl, rest: str) -> None:
         case "":
             pass
         case _:
-            say("/think takes on, off, show or hide")
+            repl.env.say("/think takes on, off, show or hide")
             return
     shown = "hidden" if repl.hide_thoughts else "shown"
-    say(f"the model thinks first; thoughts are {shown}" if repl.options.think else "no thinking")
+    repl.env.say(
+        f"the model thinks first; thoughts are {shown}" if repl.options.think else "no thinking"
+    )
 
 
 def _budget(repl: Repl, rest: str) -> None:
     if rest:
         if rest != "auto" and not rest.isdecimal():
-            say(f"/budget takes {ALLOWED}")
+            repl.env.say(f"/budget takes {ALLOWED}")
             return
         repl.chat.media = replace(repl.chat.media, budget=budget_of(rest))
         repl.look_at_context()
     match repl.chat.media.budget:
         case None:
-            say("images take the model's own budget")
+            repl.env.say("images take the model's own budget")
         case "auto":
-            say("images take what the question and their size ask for")
+            repl.env.say("images take what the question and their size ask for")
         case budget:
-            say(f"{budget} tokens an image")
+            repl.env.say(f"{budget} tokens an image")
 
 
 def _model(repl: Repl, rest: str) -> None:
     if rest:
-        repl.rebuild(model=load_model(replace(repl.run, model=rest)))
+        repl.rebuild(model=load_model(repl.env, replace(repl.run, model=rest)))
         repl.run = replace(repl.run, model=rest)
-    say(repl.chat.model.name)
+    repl.env.say(repl.chat.model.name)
 
 
 def _model_names() -> Iterable[str]:
@@ -171,9 +174,9 @@ def _undo(repl: Repl, rest: str) -> None:
     if repl.chat.undo():
         repl.look_at_context()
         repl.keep()
-        say("the last turn is forgotten")
+        repl.env.say("the last turn is forgotten")
     else:
-        say("there is nothing to undo")
+        repl.env.say("there is nothing to undo")
 
 
 def _retry(repl: Repl, rest: str) -> None:
@@ -184,88 +187,78 @@ def _drop(repl: Repl, rest: str) -> None:
     turns = repl.forget_oldest()
     if turns:
         repl.keep()
-    say(f"forgot {turns_text(turns)}" if turns else "nothing to forget")
+    repl.env.say(f"forgot {turns_text(turns)}" if turns else "nothing to forget")
 
 
 def _copy(repl: Repl, rest: str) -> None:
     answers = [message for message in repl.chat.history if message.role == "assistant"]
     if not answers:
-        say("there is no answer to copy")
+        repl.env.say("there is no answer to copy")
         return
     text = "".join(part.text for part in answers[-1].parts if isinstance(part, TextPart))
     if rest == "code":
         blocks = _FENCED.findall(text)
         if not blocks:
-            say("the last answer has no block of code")
+            repl.env.say("the last answer has no block of code")
             return
         text = blocks[-1][1]
-    if copy_to_clipboard(text):
-        say(f"{len(text):,} characters were given to the terminal's clipboard")
+    if copy_to_clipboard(repl.env, text):
+        repl.env.say(f"{len(text):,} characters were given to the terminal's clipboard")
     else:
-        say("the clipboard is reached through a terminal, and this is none")
+        repl.env.say("the clipboard is reached through a terminal, and this is none")
 
 
 def _save(repl: Repl, rest: str) -> None:
-    path = _one_file("/save", rest)
+    path = _one_file(repl, "/save", rest)
     if path is None:
         return
     if path.exists() and not repl.reader.confirm(f"{path} exists; replace it?"):
         return
     conversation = conversation_of(repl.chat, think=repl.options.think)
     if not conversation.messages:
-        say("there is nothing to save")
+        repl.env.say("there is nothing to save")
         return
     save_copy(path, conversation, model=repl.chat.model.name)
-    say(f"written: {path}; /load and g4 chat --messages read it")
+    repl.env.say(f"written: {path}; /load and g4 chat --messages read it")
 
 
 def _load(repl: Repl, rest: str) -> None:
-    path = _one_file("/load", rest)
+    path = _one_file(repl, "/load", rest)
     if path is None:
         return
     repl.replace_with(read_conversation(path))
     turns = turns_of(repl.chat.history)
-    say(f"{path}: {turns_text(turns)}")
+    repl.env.say(f"{path}: {turns_text(turns)}")
     if repl.chat.history[-1].role in ("user", "tool"):
         repl.answer(lambda: repl.chat.reply(repl.options), needs=1)
 
 
 def _stats(repl: Repl, rest: str) -> None:
-    say(statistics(repl.last) if repl.last else "nothing was answered in full yet")
-
-
-def statistics(finished: Finished) -> str:
-    """Sizes and speed of one answer."""
-    usage, timings = finished.usage, finished.timings
-    speed = usage.completion_tokens / timings.decode if timings.decode else 0.0
-    cached = f", {usage.cached_tokens:,} from before" if usage.cached_tokens else ""
-    return (
-        f"prompt {usage.prompt_tokens:,} tokens, {usage.soft_tokens:,} of them media{cached}\n"
-        f"media {timings.encode:.2f} s, prompt {timings.prefill:.2f} s, "
-        f"answer {usage.completion_tokens:,} tokens in {timings.decode:.2f} s, {speed:.1f}/s"
-    )
+    repl.env.say(statistics(repl.last) if repl.last else "nothing was answered in full yet")
 
 
 def _context(repl: Repl, rest: str) -> None:
     use = repl.use
     if use is None:
-        say("nothing was said yet")
+        repl.env.say("nothing was said yet")
         return
     turns = turns_of(repl.chat.history)
-    say(
+    repl.env.say(
         f"{use.tokens:,} of {use.limit:,} tokens ({100 * use.tokens // use.limit} %), "
         f"{turns_text(turns)}"
     )
 
 
 def _clear(repl: Repl, rest: str) -> None:
-    before = repl.log.name if repl.log.is_kept else None
+    before = repl.autosave.name if repl.autosave.is_kept else None
     repl.chat.clear()
     repl.waiting.clear()
     repl.material.clear()
     repl.look_at_context()
-    repl.log.begin_anew()
-    say("begun again" if before is None else f"begun again; what was said is kept as {before}")
+    repl.autosave.begin_anew()
+    repl.env.say(
+        "begun again" if before is None else f"begun again; what was said is kept as {before}"
+    )
 
 
 def _help(repl: Repl, rest: str) -> None:
@@ -273,7 +266,7 @@ def _help(repl: Repl, rest: str) -> None:
         f"{f'/{name} {command.takes}'.rstrip():<24}{command.does}"
         for name, command in COMMANDS.items()
     ]
-    say("\n".join([*lines, _KEYS]))
+    repl.env.say("\n".join([*lines, _KEYS]))
 
 
 def _exit(repl: Repl, rest: str) -> None:

@@ -12,12 +12,15 @@ from typing import Annotated, Literal
 
 import typer
 
+from ..environment import environment_of
+
 Shell = Literal["bash", "zsh", "fish"]
 
 _FILES: dict[Shell, str] = {"bash": "g4.bash", "zsh": "_g4", "fish": "g4.fish"}
 
 
 def completion(
+    context: typer.Context,
     shell: Annotated[Shell, typer.Argument(metavar="bash|zsh|fish", help="Whose script.")],
 ) -> None:
     """Print a shell's completion script.
@@ -26,4 +29,4 @@ def completion(
     a folder of $fpath, fish ~/.config/fish/completions/g4.fish.
     """
     script = files("gemma4cli") / "completions" / _FILES[shell]
-    typer.echo(script.read_text("utf-8"), nl=False)
+    environment_of(context).echo(script.read_text("utf-8").rstrip("\n"))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +12,8 @@ import typer
 from typer.core import TyperGroup
 
 from ...errors import OptionError
+from ..environment import Environment, environment_of
 from ..output.results import write_json
-from ..output.terminal import printable, say
 from ..run.options import SHARED
 from ..settings.files import settings_paths
 from ..settings.resolve import PREFIX, Found, Setting, Settings, variable
@@ -50,7 +48,8 @@ class _Row:
 def _topics(context: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
     program = context.find_root().command
     assert isinstance(program, TyperGroup), "config is a command of g4"
-    topics = dict.fromkeys(Settings.of(program, SHARED, files=()).commands, "its settings")
+    settings = Settings.of(program, SHARED, environment_of(context), files=())
+    topics = dict.fromkeys(settings.commands, "its settings")
     topics[_PATHS] = "the files that are looked at"
     return ((word, what) for word, what in topics.items() if word.startswith(incomplete))
 
@@ -76,21 +75,22 @@ def config(
     environment, then the nearest file.
     """
     if topic == _PATHS:
-        _show_paths(json=json)
+        _show_paths(environment_of(context), json=json)
         return
     program = context.find_root().command
     assert isinstance(program, TyperGroup), "config is a command of g4"
-    settings = Settings.of(program, SHARED)
+    env = environment_of(context)
+    settings = Settings.of(program, SHARED, env)
     if topic is not None and topic not in settings.commands:
         known = [*settings.commands, _PATHS]
         raise OptionError(f"{topic} has no settings: name one of {', '.join(known)}")
-    _warn_of_variables(settings)
+    _warn_of_variables(env, settings)
     rows = list(_everything(settings, context) if topic is None else _of(topic, settings, context))
     if json:
         for row in rows:
-            write_json(sys.stdout, _record(row))
+            write_json(env.stdout, _record(row))
     else:
-        typer.echo(printable("\n".join(_lines(rows)), sys.stdout))
+        env.echo("\n".join(_lines(rows)))
 
 
 def _of(command: str, settings: Settings, context: typer.Context) -> Iterator[_Row]:
@@ -152,19 +152,19 @@ def _record(row: _Row) -> Mapping[str, Any]:
     }
 
 
-def _warn_of_variables(settings: Settings) -> None:
+def _warn_of_variables(env: Environment, settings: Settings) -> None:
     known = _OTHER_VARIABLES | set(settings.variables())
-    for name in sorted(set(os.environ) - known):
+    for name in sorted(set(env.variables) - known):
         if name.startswith(f"{PREFIX}_"):
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            say(f"{name} is no setting of g4{hint}")
+            env.say(f"{name} is not a setting of g4{hint}")
 
 
-def _show_paths(*, json: bool) -> None:
-    for path in settings_paths():
+def _show_paths(env: Environment, *, json: bool) -> None:
+    for path in settings_paths(env):
         exists = path.is_file()
         if json:
-            write_json(sys.stdout, {"path": str(path), "exists": exists})
+            write_json(env.stdout, {"path": str(path), "exists": exists})
         else:
-            typer.echo(printable(f"{'found' if exists else '-':<6} {path}", sys.stdout))
+            env.echo(f"{'found' if exists else '-':<6} {path}")

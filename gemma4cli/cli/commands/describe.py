@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ... import api
 from ...errors import MediaError, OptionError
-from ...events import Event, Finished
+from ...events import Event
 from ...media.kinds import IMAGE_SUFFIXES
-from ...messages import Source, content_of
+from ...messages import Source
 from ...options import MediaOptions
 from ...prompts import DESCRIBE_IMAGE, DESCRIBE_IMAGES
-from ..output.results import add_budgets
+from ..environment import Environment
 from ..run.budgets import BudgetChoice, budget_option
 from ..run.folders import files_in
 from ..run.options import RunOptions, runs_a_model
 from ..run.runner import run_each, source_of
-from .describe_many import DescribeEach
+from .describe_many import ImageQuestion, describe_many
 
 if TYPE_CHECKING:
     from ...engine.model import LoadedModel
@@ -35,6 +36,7 @@ def describe(
         ),
     ],
     run: RunOptions,
+    env: Environment,
     prompt: Annotated[
         str | None,
         typer.Option("-p", "--prompt", metavar="TEXT", help="What to ask about the image."),
@@ -77,38 +79,31 @@ def describe(
         return image_source(name, allow_urls=allow_urls)
 
     if not together and (len(names) > 1 or names != images):
-        each = DescribeEach(
-            run=run,
-            prompt=prompt or DESCRIBE_IMAGE,
+        describe_many(
+            env,
+            run,
+            names,
+            ImageQuestion(
+                prompt=prompt or DESCRIBE_IMAGE,
+                options=options,
+                media=media,
+                batch=batch,
+                opened=opened,
+            ),
+        )
+        return
+
+    def about_all(model: LoadedModel, number: int) -> Iterator[Event]:
+        return api.stream_generate(
+            model,
+            prompt or (DESCRIBE_IMAGES if len(names) > 1 else DESCRIBE_IMAGE),
+            images=[opened(name) for name in names],
             options=options,
             media=media,
-            batch=batch,
-            opened=opened,
         )
-        each.images(names)
-        return
-    budgets: list[int] = []
 
-    def about_all(model: LoadedModel, given: str) -> Iterator[Event]:
-        from ...conversations.chat import Chat
-
-        asked = prompt or (DESCRIBE_IMAGES if len(names) > 1 else DESCRIBE_IMAGE)
-        chat = Chat(model, media=media)
-        content = content_of(asked, images=[opened(name) for name in names])
-        yield from chat.send(content, options)
-        budgets.extend(chat.budgets())
-
-    def finish(given: str, finished: Finished, result: dict[str, Any]) -> str:
-        add_budgets(result, budgets)
-        return finished.text
-
-    run_each(
-        run,
-        [" ".join(images)],
-        about_all,
-        finish if run.json else None,
-        needed=[source_of(name) for name in names if "://" not in name],
-    )
+    needed = [source_of(name) for name in names if "://" not in name]
+    run_each(env, run, [" ".join(images)], about_all, needed=needed)
 
 
 def _images(arguments: Sequence[str]) -> list[str]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..environment import Environment, environment_of
 from ..output.exit_codes import ExitCode
 from ..output.results import write_json
-from ..output.terminal import printable
 
 if TYPE_CHECKING:
     from ...doctor.findings import Finding
@@ -22,6 +21,7 @@ _MARKS = {"ok": " ", "note": "!", "problem": "x"}
 
 
 def doctor(
+    context: typer.Context,
     json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Look at this machine, try the built-in model, and say what to change.
@@ -31,8 +31,9 @@ def doctor(
     from ...doctor.facts import facts
     from ...doctor.trial import trial
 
-    looked_at = list(_shown("This machine", facts(), quiet=json))
-    tried = list(_shown("The built-in model", trial(), quiet=json))
+    env = environment_of(context)
+    looked_at = list(_shown(env, "This machine", facts(), quiet=json))
+    tried = list(_shown(env, "The built-in model", trial(), quiet=json))
     problems = [each for each in (*looked_at, *tried) if each.state == "problem"]
     if json:
         record = {
@@ -40,21 +41,22 @@ def doctor(
             "machine": [_record(each) for each in looked_at],
             "trial": [_record(each) for each in tried],
         }
-        write_json(sys.stdout, record)
+        write_json(env.stdout, record)
     else:
-        typer.echo(f"\n{_verdict(looked_at + tried)}")
+        env.echo(f"\n{_verdict(looked_at + tried)}")
     if problems:
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _shown(title: str, findings: Iterator[Finding], *, quiet: bool) -> Iterator[Finding]:
+def _shown(
+    env: Environment, title: str, findings: Iterator[Finding], *, quiet: bool
+) -> Iterator[Finding]:
     """The findings, each printed as it comes."""
     if not quiet:
-        typer.echo(title)
+        env.echo(title)
     for finding in findings:
         if not quiet:
-            typer.echo(printable("\n".join(lines_of(finding)), sys.stdout))
-            sys.stdout.flush()
+            env.echo("\n".join(lines_of(finding)))
         yield finding
 
 

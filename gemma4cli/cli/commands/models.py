@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ... import api
 from ...errors import OptionError
-from ..output.confirm import can_ask, confirmed
+from ..environment import Environment, environment_of
 from ..output.download_progress import announce, run
 from ..output.exit_codes import ExitCode
 from ..output.numbers import size_text
 from ..output.results import write_json
-from ..output.terminal import say
 
 if TYPE_CHECKING:
     from ...engine.model_info import ModelInfo, ModelMemory
@@ -37,26 +35,30 @@ _HOW = (
 
 @app.command("list")
 def list_models(
+    context: typer.Context,
     json: _Json = False,
     every: Annotated[
         bool, typer.Option("--all", help="Also the aliases that could be pulled.")
     ] = False,
 ) -> None:
     """List the models that run without a download: built in, or in the hub cache."""
+    from ...machine.device import model_memory
+
+    env = environment_of(context)
     entries = api.list_models()
     if not json:
-        typer.echo(_ROW.format("NAME", "SIZE", "MEMORY", "FITS", "FROM"))
+        env.echo(_ROW.format("NAME", "SIZE", "MEMORY", "FITS", "FROM"))
     for entry in entries:
         if json:
-            write_json(sys.stdout, _entry_record(entry))
+            write_json(env.stdout, _entry_record(entry))
         else:
             fits = ("yes" if entry.fits else "no") if entry.complete else "incomplete"
             sizes = size_text(entry.size), size_text(entry.needs)
-            typer.echo(_ROW.format(entry.name, *sizes, fits, entry.repo or "built in"))
+            env.echo(_ROW.format(entry.name, *sizes, fits, entry.repo or "built in"))
     if every:
-        _list_published({entry.repo for entry in entries}, json=json)
+        _list_published(env, {entry.repo for entry in entries}, json=json)
     if not json:
-        say(f"{_HOW}; models may fill {size_text(api.machine_memory().limit)} here")
+        env.say(f"{_HOW}; models may fill {size_text(model_memory().limit)} here")
 
 
 def _entry_record(entry: ModelEntry) -> dict[str, Any]:
@@ -71,14 +73,16 @@ def _entry_record(entry: ModelEntry) -> dict[str, Any]:
     }
 
 
-def _list_published(cached: set[str | None], *, json: bool) -> None:
+def _list_published(env: Environment, cached: set[str | None], *, json: bool) -> None:
     """The aliases that are not in the cache; their memory is guessed from the weights' size."""
-    for model in api.estimate_published():
+    from ...hub.cache import published
+
+    for model in published():
         if model.repo in cached:
             continue
         if json:
             write_json(
-                sys.stdout,
+                env.stdout,
                 {
                     "name": model.name,
                     "repo": model.repo,
@@ -92,55 +96,66 @@ def _list_published(cached: set[str | None], *, json: bool) -> None:
         else:
             sizes = size_text(model.size), size_text(model.needs)
             word = "to pull" if model.fits else "no"
-            typer.echo(_ROW.format(model.name, *sizes, word, model.repo))
+            env.echo(_ROW.format(model.name, *sizes, word, model.repo))
 
 
 @app.command("pull")
-def pull(name: _HubName, yes: _Yes = False, quiet: _Quiet = False) -> None:
-    """Fetch a model into the hub cache, or the rest of one, and print its folder.
+def pull(context: typer.Context, name: _HubName, yes: _Yes = False, quiet: _Quiet = False) -> None:
+    """Download a model into the hub cache, or the rest of one, and print its folder.
 
-    Only the files that g4 reads. What an interrupt leaves is kept and completed the next time.
+    Only the files that g4 reads. An interrupted download is resumed the next time.
     """
-    if not yes and not can_ask():
-        raise OptionError(f"nobody can be asked here: to fetch it, g4 models pull {name} --yes")
-    planned = api.plan_download(name)
+    from ...hub.cache import repo_of
+    from ...hub.download import plan, require_disk
+
+    env = environment_of(context)
+    if not yes and not env.can_ask:
+        raise OptionError("not a terminal; pass --yes to download it")
+    planned = plan(repo_of(name))
     if not quiet or not yes:
-        announce(planned)
-    api.require_disk(planned)
-    if planned.missing and not yes and not confirmed("Fetch it?"):
-        say("nothing was fetched")
+        announce(env, planned)
+    require_disk(planned)
+    if planned.missing and not yes and not env.confirm("Download it?"):
+        env.say("nothing was downloaded")
         raise typer.Exit(ExitCode.FAILED)
-    typer.echo(run(planned, name, quiet=quiet))
+    env.echo(str(run(env, planned, name, quiet=quiet)))
 
 
 @app.command("rm")
-def remove(name: _HubName, yes: _Yes = False, quiet: _Quiet = False) -> None:
-    """Delete a model from the hub cache; other programs that use it there lose it, too."""
-    removal = api.plan_removal(name)
-    if not yes and not can_ask():
-        raise OptionError(f"nobody can be asked here: to delete it, g4 models rm {name} --yes")
+def remove(
+    context: typer.Context, name: _HubName, yes: _Yes = False, quiet: _Quiet = False
+) -> None:
+    """Delete a model from the hub cache, which other programs share."""
+    from ...hub.cache import plan_removal
+    from ...hub.cache import remove as delete
+
+    env = environment_of(context)
+    removal = plan_removal(name)
+    if not yes and not env.can_ask:
+        raise OptionError("not a terminal; pass --yes to delete it")
     if not yes:
-        say(f"{removal.repo}: {size_text(removal.size)} in {removal.folder}")
-        if not confirmed("Delete it?"):
-            say("nothing was deleted")
+        env.say(f"{removal.repo}: {size_text(removal.size)} in {removal.folder}")
+        if not env.confirm("Delete it?"):
+            env.say("nothing was deleted")
             raise typer.Exit(ExitCode.FAILED)
-    api.remove(removal)
+    delete(removal)
     if not quiet:
-        say(f"{removal.repo} was deleted; {size_text(removal.size)} are free again")
+        env.say(f"{removal.repo} was deleted; {size_text(removal.size)} freed")
 
 
 @app.command("path")
-def model_path(name: _Name) -> None:
+def model_path(context: typer.Context, name: _Name) -> None:
     """Print the folder of a model."""
-    typer.echo(api.model_path(name))
+    environment_of(context).echo(str(api.model_path(name)))
 
 
 @app.command("info")
-def model_info(name: _Name, json: _Json = False) -> None:
+def model_info(context: typer.Context, name: _Name, json: _Json = False) -> None:
     """Say what a model is and what it takes; reads no weights."""
+    env = environment_of(context)
     info = api.model_info(name)
     if json:
-        write_json(sys.stdout, _info_record(info))
+        write_json(env.stdout, _info_record(info))
         return
     rows = {
         "name": info.name,
@@ -151,14 +166,14 @@ def model_info(name: _Name, json: _Json = False) -> None:
         "layers": f"{info.layers} of width {info.hidden_size}",
         "context": f"{info.context:,} tokens",
         "weights": f"{size_text(info.size)} in memory, {info.tensors} tensors, {info.dtype}",
-        "quantised": "; ".join(info.quantization) or "no",
+        "quantized": "; ".join(info.quantization) or "no",
         "cache": _cache_text(info),
     }
     for memory in info.memory:
         rows |= {f"{memory.tokens:,} tokens": _memory_text(memory)}
     rows["this machine"] = f"{size_text(info.memory_limit)} for models"
     for key, value in rows.items():
-        typer.echo(f"{key:<13} {value}")
+        env.echo(f"{key:<13} {value}")
 
 
 def _info_record(info: ModelInfo) -> dict[str, Any]:
@@ -194,8 +209,8 @@ def _info_record(info: ModelInfo) -> dict[str, Any]:
 def _cache_text(info: ModelInfo) -> str:
     sliding, stored = info.sliding_layers, info.stored_layers
     shared = info.layers - stored
-    return f"{sliding} layers hold {info.window} tokens at most, {stored - sliding} hold all" + (
-        f", {shared} share theirs" if shared else ""
+    return f"{sliding} layers store {info.window} tokens, {stored - sliding} store all" + (
+        f", {shared} share" if shared else ""
     )
 
 

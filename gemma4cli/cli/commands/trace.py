@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ...errors import OptionError
-from ..output.terminal import say
+from ..environment import Environment
 from ..run.options import RunOptions, runs_a_model
 from ..run.runner import load_model
 
@@ -21,6 +21,7 @@ def trace(
         Path, typer.Argument(metavar="CONVERSATION.json", help="A conversation file.")
     ],
     run: RunOptions,
+    env: Environment,
 ) -> None:
     """Write ids, logits, soft tokens and greedy continuations of a conversation to an .npz file.
 
@@ -34,13 +35,15 @@ def trace(
         raise OptionError(f"{run.output.parent}: no such folder")
     if run.output.is_dir():
         raise OptionError(f"{run.output}: is a folder; name a file")
-    result = run_trace(load_model(run), conversation, max_tokens=run.max_tokens or _GREEDY_TOKENS)
+    result = run_trace(
+        load_model(env, run), conversation, max_tokens=run.max_tokens or _GREEDY_TOKENS
+    )
     try:
         result.save(run.output)
     except PermissionError as exc:
         raise OptionError(f"{run.output}: cannot be written ({exc.strerror})") from exc
     if not run.quiet:
-        say(
+        env.say(
             f"{run.output}: {len(result.input_ids)} prompt tokens, {len(result.soft_tokens)} soft "
             f"tokens, {len(result.greedy)} greedy tokens"
         )

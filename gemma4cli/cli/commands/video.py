@@ -14,6 +14,7 @@ from ...media.sources import settle
 from ...messages import Source
 from ...options import MediaOptions
 from ...prompts import DESCRIBE_VIDEO
+from ..environment import Environment
 from ..run.options import RunOptions, runs_a_model
 from ..run.runner import run_each, source_of
 from .video_frames import saving_frames
@@ -28,6 +29,7 @@ def video(
         list[str], typer.Argument(metavar="CLIP", help="Video files; - is standard input.")
     ],
     run: RunOptions,
+    env: Environment,
     prompt: Annotated[
         str | None,
         typer.Option("-p", "--prompt", metavar="TEXT", help="What to ask about the video."),
@@ -91,8 +93,8 @@ def video(
     )
     options = run.generate_options()
 
-    def answer(model: LoadedModel, given: str) -> Iterator[Event]:
-        source = source_of(given)
+    def answer(model: LoadedModel, number: int) -> Iterator[Event]:
+        source = source_of(clips[number])
         folder = None
         if save_frames is not None or segment is not None:
             source = settle(source)
@@ -110,7 +112,7 @@ def video(
             return events
         return saving_frames(events, source, folder, segmented=segment is not None)
 
-    run_each(run, clips, answer, needed=[source_of(clips[0])] if len(clips) == 1 else ())
+    run_each(env, run, clips, answer, needed=[source_of(clips[0])] if len(clips) == 1 else ())
 
 
 def _name_of(source: Source) -> str:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from ... import api
+from ..environment import Environment
 from .numbers import size_text
 from .progress import ProgressLine
-from .terminal import say
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
@@ -20,39 +19,44 @@ _STEPS = 10
 """Lines that tell the whole of a download where nothing can be redrawn."""
 
 
-def announce(planned: Download) -> None:
+def announce(env: Environment, planned: Download) -> None:
     """Say what is fetched, how much of it, and where to."""
     here = f", {size_text(planned.here)} of it here already" if planned.here else ""
-    say(
+    env.say(
         f"{planned.repo}: {size_text(planned.size)}{here}; {size_text(planned.missing)} to download"
     )
-    say(f"into {planned.folder} ({size_text(planned.disk_free)} free)")
+    env.say(f"into {planned.folder} ({size_text(planned.disk_free)} free)")
 
 
-def fetch(name: str, *, quiet: bool = False) -> Path:
+def fetch(env: Environment, name: str, *, quiet: bool = False) -> Path:
     """Fetch what was agreed to; returns the folder."""
-    planned = api.plan_download(name)
+    from ...hub.cache import repo_of
+    from ...hub.download import plan
+
+    planned = plan(repo_of(name))
     if not quiet:
-        announce(planned)
-    return run(planned, name, quiet=quiet)
+        announce(env, planned)
+    return run(env, planned, name, quiet=quiet)
 
 
-def run(planned: Download, name: str, *, quiet: bool) -> Path:
+def run(env: Environment, planned: Download, name: str, *, quiet: bool) -> Path:
     """Fetch, and show how far it has come."""
+    from ...hub.download import fetch as fetch_files
+
     try:
-        with DownloadProgress(planned, quiet=quiet) as progress:
-            return api.download(planned, progress.show)
+        with DownloadProgress(env, planned, quiet=quiet) as progress:
+            return fetch_files(planned, progress.show)
     except KeyboardInterrupt:
         if not quiet:
-            say(f"stopped; what has come is kept, and g4 models pull {name} goes on from there")
+            env.say(f"stopped; partial download kept; g4 models pull {name} resumes it")
         raise
 
 
 class DownloadProgress(ProgressLine):
     """Bytes on one line of a terminal; elsewhere a line now and then."""
 
-    def __init__(self, planned: Download, *, quiet: bool) -> None:
-        super().__init__(_columns, quiet=quiet)
+    def __init__(self, env: Environment, planned: Download, *, quiet: bool) -> None:
+        super().__init__(env, _columns, quiet=quiet)
         self._size = planned.size
         self._begun = planned.here
         self._steps = self._step(planned.here)
@@ -69,7 +73,7 @@ class DownloadProgress(ProgressLine):
             self.bar.update(self.task, completed=done)
         elif not self.quiet and self._step(done) > self._steps:
             self._steps = self._step(done)
-            say(f"{size_text(done)} of {size_text(self._size)}")
+            self.env.say(f"{size_text(done)} of {size_text(self._size)}")
 
     def _step(self, done: int) -> int:
         return _STEPS * done // max(1, self._size)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import math
-import os
 import struct
-import sys
 import termios
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self, TextIO
 
 from ...events import PicturesDecoded
+from ..environment import Environment
 from .graphics import Cells, Protocol, drawn, protocol_of
-from .terminal import is_animated, is_terminal
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -91,9 +89,9 @@ class Pictures:
         self._stream.flush()
 
 
-def pictures_for(mode: PictureMode) -> Pictures | None:
+def pictures_for(env: Environment, mode: PictureMode) -> Pictures | None:
     """Who shows the pictures of a run; None where nobody would see them."""
-    if mode == "never" or not (is_animated(sys.stderr) and is_terminal(sys.stdout)):
+    if mode == "never" or not (env.is_animated(env.stderr) and env.stdout.isatty()):
         return None
-    protocol = protocol_of(os.environ) if mode == "auto" else mode
-    return None if protocol is None else Pictures(sys.stderr, protocol)
+    protocol = protocol_of(env.variables) if mode == "auto" else mode
+    return None if protocol is None else Pictures(env.stderr, protocol)

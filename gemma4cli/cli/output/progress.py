@@ -1,39 +1,111 @@
-"""How far a run has come, on one line of a terminal that goes again."""
+"""How far a run has come, on one line of a terminal that disappears again."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from .terminal import is_animated, say
+from ...events import (
+    DecodeProgress,
+    EncodeProgress,
+    LoadProgress,
+    PrefillProgress,
+    ThoughtDelta,
+)
+from ..environment import Environment, printable
+from .consume import AnyEvent, Failed
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, TaskID
+    from rich.status import Status
+
+
+class Spinner:
+    """What a single answer is waiting for. ``hides_thoughts``: shows that the model thinks."""
+
+    def __init__(self, env: Environment, *, quiet: bool, hides_thoughts: bool = False) -> None:
+        self.is_shown = env.is_animated(env.stderr) and not quiet
+        self._env = env
+        self._hides_thoughts = hides_thoughts
+        self._status: Status | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def update(self, number: int, event: AnyEvent | LoadProgress | Failed) -> None:
+        match event:
+            case LoadProgress(model=model):
+                self._show(f"loading {model}")
+            case DecodeProgress(source=source):
+                self._show(f"reading {source}")
+            case EncodeProgress(done=done, total=total):
+                self._show(f"encoding media {done}/{total}")
+            case PrefillProgress(done=done, total=total):
+                self._show(f"reading the prompt {done}/{total}")
+            case ThoughtDelta() if self._hides_thoughts:
+                self._show("thinking")
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        self._stop()
+        yield
+
+    def _show(self, text: str) -> None:
+        if not self.is_shown:
+            return
+        if self._status is None:
+            from rich.console import Console
+
+            console = Console(
+                file=self._env.stderr, highlight=False, markup=False, force_terminal=True
+            )
+            self._status = console.status("")
+            self._status.start()
+        from rich.text import Text
+
+        self._status.update(Text(printable(text, self._env.stderr)))
+
+    def _stop(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
 
 
 class ProgressLine:
-    """The line, which makes room for what is printed; none with ``quiet`` or without a terminal.
+    """A line with a bar; not shown with ``quiet`` or without a terminal.
 
-    ``columns`` gives its parts where it is shown.
+    ``columns`` gives its parts when it is shown.
     """
 
-    def __init__(self, columns: Callable[[], Sequence[ProgressColumn]], *, quiet: bool) -> None:
+    def __init__(
+        self, env: Environment, columns: Callable[[], Sequence[ProgressColumn]], *, quiet: bool
+    ) -> None:
+        self.env = env
         self.quiet = quiet
         self.bar: Progress | None = None
         self.task: TaskID | None = None
         self._columns = columns
 
     def __enter__(self) -> Self:
-        if is_animated(sys.stderr) and not self.quiet:
+        if self.env.is_animated(self.env.stderr) and not self.quiet:
             from rich.console import Console
             from rich.progress import Progress
 
             self.bar = Progress(
                 *self._columns(),
-                console=Console(stderr=True, highlight=False, markup=False),
+                console=Console(
+                    file=self.env.stderr, highlight=False, markup=False, force_terminal=True
+                ),
                 transient=True,
                 redirect_stdout=False,
                 redirect_stderr=False,
@@ -52,7 +124,6 @@ class ProgressLine:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """The line is gone while something else is printed."""
         if self.bar is None:
             yield
             return
@@ -63,7 +134,7 @@ class ProgressLine:
             self.bar.start()
 
     def notice(self, text: str) -> None:
-        """One line that stays."""
+        """Write one line that stays."""
         if not self.quiet:
             with self.aside():
-                say(text)
+                self.env.say(text)

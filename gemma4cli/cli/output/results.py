@@ -1,65 +1,17 @@
-"""Answers to a stream or a file, as text or as JSON lines. Pure but for the writing."""
+"""Text and JSON lines to standard output, or to a file that appears whole or not at all."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkstemp
 from typing import Any, TextIO
 
-from ...errors import Gemma4Error, OptionError
-from ...events import Finished, Timings, Usage
-from .exit_codes import exit_code_of
-from .terminal import printable
-
-
-def record(given: str, model: str, finished: Finished) -> dict[str, Any]:
-    """One answer as a JSON object; ``given`` is the input as the user named it."""
-    result: dict[str, Any] = {
-        "input": given,
-        "text": finished.text,
-        "model": model,
-        "finish_reason": finished.reason,
-        **cost(finished.usage, finished.timings),
-    }
-    if finished.thoughts:
-        result["thoughts"] = finished.thoughts
-    return result
-
-
-def cost(usage: Usage, timings: Timings) -> dict[str, Any]:
-    """What an answer took: tokens, and seconds."""
-    return {
-        "usage": {
-            "prompt_tokens": usage.prompt_tokens,
-            "soft_tokens": usage.soft_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "cached_tokens": usage.cached_tokens,
-        },
-        "timings": {
-            "encode": round(timings.encode, 4),
-            "prefill": round(timings.prefill, 4),
-            "decode": round(timings.decode, 4),
-        },
-    }
-
-
-def failure(given: str, error: Gemma4Error) -> dict[str, Any]:
-    """One failed input as a JSON object."""
-    return {
-        "input": given,
-        "error": {"code": int(exit_code_of(error)), "message": str(error)},
-    }
-
-
-def add_budgets(result: dict[str, Any], budgets: Sequence[int]) -> None:
-    """Say what each image might take: one number where they agree, nothing where there is none."""
-    if budgets:
-        result["budget"] = budgets[0] if len(set(budgets)) == 1 else list(budgets)
+from ...errors import OptionError
+from ..environment import printable
 
 
 def write_text(stream: TextIO, text: str) -> None:
@@ -78,13 +30,13 @@ def write_json(stream: TextIO, value: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def opened_output(path: Path | None) -> Iterator[TextIO]:
+def opened_output(path: Path | None, stdout: TextIO) -> Iterator[TextIO]:
     """Standard output, or a file that appears whole under its name, or not at all.
 
     An interrupt counts as an end: what was written by then is kept.
     """
     if path is None or str(path) == "-":
-        yield sys.stdout
+        yield stdout
         return
     try:
         if path.is_dir():

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from ... import api
 from ...conversations.store import list_saved
 from ...languages import NAME_OF
 from ...options import SOFT_TOKEN_BUDGETS
+from ..environment import Environment
 from ..output.numbers import turns_text
-from ..settings.folders import sessions_folder
 
 Words = Iterator[tuple[str, str]]
 """Words that begin as asked, and what they mean, if anything."""
@@ -17,9 +16,12 @@ Words = Iterator[tuple[str, str]]
 
 def model_names(incomplete: str) -> Words:
     """Aliases of published models, then what is in the cache under another name."""
-    cached = set(api.cached_repos())
-    published = api.published_models()
-    names = dict.fromkeys(api.builtin_models(), "built in") | {
+    from ...hub.cache import cached_repos
+    from ...hub.catalog import BUILTIN, published_models
+
+    cached = set(cached_repos())
+    published = published_models()
+    names = dict.fromkeys(BUILTIN, "built in") | {
         name: entry.repo if entry.repo in cached else f"{entry.repo}, {entry.gigabytes:.1f} GB"
         for name, entry in published.items()
     }
@@ -38,8 +40,8 @@ def languages(incomplete: str) -> Words:
 
 
 def conversations(incomplete: str) -> Words:
-    """Those that are kept, the last one first."""
-    kept = list_saved(sessions_folder())
+    """Saved conversations, the latest first."""
+    kept = list_saved(Environment.of_process().sessions_folder)
     return _beginning({each.name: turns_text(each.turns) for each in kept}, incomplete)
 
 

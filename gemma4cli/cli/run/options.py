@@ -15,6 +15,7 @@ from typer.models import OptionInfo
 
 from ...errors import OptionError
 from ...options import DType, GenerateOptions, LoadOptions
+from ..environment import environment_of
 from ..output.pictures import PictureMode
 from ..settings.resolve import blamed, settings_for
 from .completers import COMPLETERS
@@ -163,7 +164,8 @@ SHARED = frozenset(field.name for field in fields(RunOptions))
 
 
 def runs_a_model(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of ``RunOptions``; it receives them as its parameter ``run``.
+    """Give a command the options of ``RunOptions``; it receives them as
+    its parameter ``run``, and the outside world as ``env``.
 
     What the command line leaves out is taken from the settings.
     """
@@ -176,7 +178,7 @@ def runs_a_model(command: Callable[..., None]) -> Callable[..., None]:
     own = [
         _keyword(name, own_hints[name], default=parameter.default)
         for name, parameter in inspect.signature(command).parameters.items()
-        if name != "run"
+        if name not in ("run", "env")
     ]
     asks_for_context = next((p.name for p in own if p.annotation is typer.Context), None)
     if asks_for_context is None:
@@ -190,7 +192,7 @@ def runs_a_model(command: Callable[..., None]) -> Callable[..., None]:
         context.meta["debug"] = values["debug"]
         run = RunOptions(**{name: values.pop(name) for name in SHARED})
         try:
-            command(run=run, **values)
+            command(run=run, env=environment_of(context), **values)
         except OptionError as error:
             raise blamed(error, chosen.values()) from error
 

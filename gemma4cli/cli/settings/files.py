@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import OptionError
+from ..environment import Environment
 
 PROJECT_FILE = ".g4.toml"
 
@@ -21,21 +21,16 @@ class SettingsFile:
     values: Mapping[str, object]
 
 
-def settings_paths() -> Iterator[Path]:
-    """Every file that is looked at: this folder's, those of the folders above, the user's."""
-    try:
-        here = Path.cwd()
-    except FileNotFoundError:  # the folder was removed
-        pass
-    else:
-        yield from (folder / PROJECT_FILE for folder in (here, *here.parents))
-    home = os.environ.get("XDG_CONFIG_HOME")
-    yield (Path(home) if home else Path.home() / ".config") / "g4" / "config.toml"
+def settings_paths(env: Environment) -> Iterator[Path]:
+    """Every file that may hold settings: in this folder, in those above it, and the user's."""
+    if env.folder is not None:
+        yield from (folder / PROJECT_FILE for folder in (env.folder, *env.folder.parents))
+    yield env.config_file
 
 
-def read_settings_files() -> list[SettingsFile]:
-    """Those that there are. Raises OptionError for a broken one."""
-    read = ((path, _read(path)) for path in settings_paths())
+def read_settings_files(env: Environment) -> list[SettingsFile]:
+    """The files that exist. Raises OptionError for a broken one."""
+    read = ((path, _read(path)) for path in settings_paths(env))
     return [SettingsFile(path=path, values=values) for path, values in read if values is not None]
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import os
 import re
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from ...errors import OptionError
+from ..environment import Environment, environment_of
 from .files import SettingsFile, read_settings_files
 
 PREFIX = "G4"
@@ -103,11 +103,13 @@ class Settings:
         commands: Mapping[str, Mapping[str, Setting]],
         shared: Sequence[str],
         files: Sequence[SettingsFile],
+        variables: Mapping[str, str],
     ) -> None:
         """Raises OptionError for a key that no command has."""
         self.commands = commands
         self.shared = shared
         self.files = files
+        self._variables = variables
         for file in files:
             self._check_keys(file)
 
@@ -116,6 +118,7 @@ class Settings:
         cls,
         program: TyperGroup,
         shared: AbstractSet[str],
+        env: Environment,
         files: Sequence[SettingsFile] | None = None,
     ) -> Settings:
         """Those of a program's commands that have all the options named ``shared``.
@@ -134,7 +137,12 @@ class Settings:
             for setting in settings.values()
             if setting.option.name in shared
         )
-        return cls(commands, tuple(keys), read_settings_files() if files is None else files)
+        return cls(
+            commands,
+            tuple(keys),
+            read_settings_files(env) if files is None else files,
+            env.variables,
+        )
 
     def variables(self) -> Iterator[str]:
         """The names of all variables that mean something."""
@@ -162,7 +170,7 @@ class Settings:
         names = {variable(*([scope] if scope else []), key): scope is None for scope in scopes}
         names |= dict.fromkeys(setting.declared_variables, False)
         for name, shared in names.items():
-            if text := os.environ.get(name):
+            if text := self._variables.get(name):
                 value = _checked(setting, text, name, context)
                 return Found(setting=setting, value=value, source=name, shared=shared)
         for file in self.files:
@@ -231,7 +239,7 @@ def settings_for(context: typer.Context, shared: AbstractSet[str]) -> dict[str, 
     command = context.info_name or ""
     if not isinstance(program, TyperGroup) or command not in program.commands:
         return {}
-    settings = Settings.of(program, shared)
+    settings = Settings.of(program, shared, environment_of(context))
     chosen = {}
     for key, setting in settings.commands[command].items():
         if _is_typed(setting.option.name, context) or not _applies(command, key, context):
@@ -268,9 +276,9 @@ def blamed(error: OptionError, chosen: Iterable[Found]) -> OptionError:
     return OptionError(f"{error} ({'; '.join(meant)})") if meant else error
 
 
-def configured_model() -> str | None:
+def configured_model(env: Environment) -> str | None:
     """The model that files name where a kept conversation could have named one and did not."""
-    for file in read_settings_files():
+    for file in read_settings_files(env):
         own = file.values.get("chat")
         for table in (own if isinstance(own, Mapping) else {}, file.values):
             name = table.get("model")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Literal, get_args
 
 import typer
@@ -11,10 +10,10 @@ from ...errors import OptionError
 from ...languages import language_name
 from ...options import TranscribeOptions
 from ...subtitles.cues import CueStyle
-from ..output.terminal import printable, say
+from ..environment import Environment
 from ..run.options import RunOptions, runs_a_model
 from .run import TranscribeRun
-from .sinks import Shape, Shown
+from .sinks import Shown, TranscriptStyle
 
 Format = Literal["txt", "srt", "vtt", "tsv", "json", "all"]
 
@@ -26,6 +25,7 @@ _SUBTITLES = "Subtitles"
 @runs_a_model
 def transcribe(
     run: RunOptions,
+    env: Environment,
     recordings: Annotated[
         list[str] | None,
         typer.Argument(
@@ -65,13 +65,11 @@ def transcribe(
             rich_help_panel=_SPEECH,
         ),
     ] = "translation",
-    prompt: Annotated[
+    vocabulary: Annotated[
         str | None,
         typer.Option(
-            "-p",
-            "--prompt",
-            metavar="NAMES",
-            help="Names and terms that may be said, for their spelling.",
+            metavar="WORDS",
+            help="Names and terms that may come up, as they are spelled.",
             rich_help_panel=_SPEECH,
         ),
     ] = None,
@@ -140,7 +138,7 @@ def transcribe(
     A run that was interrupted goes on where it was.
     """
     if list_devices:
-        show_devices()
+        show_devices(env)
         return
     if mic == bool(recordings):
         raise OptionError("name recordings, or ask for the microphone with --mic")
@@ -157,14 +155,15 @@ def transcribe(
         max_line_count=max_line_count or usual.max_line_count,
     )
     asked = TranscribeRun(
+        env=env,
         run=run,
         options=TranscribeOptions(
             language=spoken,
             translate_to=None if translate_to is None else language_name(translate_to),
-            names=prompt,
+            names=vocabulary,
             batch=batch,
         ),
-        shape=Shape(language=spoken, style=style, shown=show),
+        style=TranscriptStyle(language=spoken, style=style, shown=show),
         suffixes=_FORMATS if format == "all" else (format,),
         skip_existing=skip_existing,
         restart=restart,
@@ -175,16 +174,16 @@ def transcribe(
         asked.microphone(device)
 
 
-def show_devices() -> None:
+def show_devices(env: Environment) -> None:
     """Every device that can record, its number first; the default one has a star."""
     from ...media.microphone import list_devices
 
     devices = list_devices()
     if not devices:
-        say("no device can record")
+        env.say("no device can record")
     for each in devices:
         mark = "*" if each.is_default else " "
-        typer.echo(f"{mark}{each.index:3} {printable(each.name, sys.stdout)}")
+        env.echo(f"{mark}{each.index:3} {each.name}")
 
 
 _FORMATS = tuple(name for name in get_args(Format) if name != "all")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ...transcript import PieceDone, RecordingFailed, RecordingFinished, RecordingOpened
+from ...events import LoadProgress
+from ...transcript import PieceDone, RecordingFinished, RecordingOpened
+from ..environment import Environment, printable
+from ..output.consume import AnyEvent, Failed
 from ..output.progress import ProgressLine
-from ..output.terminal import printable
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
@@ -22,36 +23,54 @@ class TranscribeProgress(ProgressLine):
     """One line for the recording that is being heard; it makes room for what is printed."""
 
     def __init__(
-        self, names: Sequence[str], *, quiet: bool, source: AudioSource | None = None
+        self,
+        env: Environment,
+        names: Sequence[str],
+        *,
+        quiet: bool,
+        source: AudioSource | None = None,
     ) -> None:
-        super().__init__(_columns if source is None else partial(_meter, source), quiet=quiet)
+        columns = _columns if source is None else partial(_meter, source)
+        super().__init__(env, columns, quiet=quiet)
         self._names = names
         self._source = source
         self._total: float | None = None
-        self._begun = 0.0
+        self._started = 0.0
         self._from = 0.0
 
-    def opened(self, event: RecordingOpened) -> None:
+    def update(self, number: int, event: AnyEvent | LoadProgress | Failed) -> None:
+        match event:
+            case RecordingOpened():
+                self._opened(event)
+            case PieceDone():
+                self._piece_done(event)
+            case RecordingFinished():
+                self._ended()
+                self._summarize(event)
+            case Failed():
+                self._ended()
+
+    def _opened(self, event: RecordingOpened) -> None:
         name = self._names[event.recording]
         if event.resumed:
-            self.notice(f"{name}: goes on from {clock(event.resumed)}")
-        self._begun, self._from, self._total = time.monotonic(), event.resumed, event.seconds
+            self.notice(f"{name}: resumes at {clock(event.resumed)}")
+        self._started, self._from, self._total = time.monotonic(), event.resumed, event.seconds
         if self._source is not None:
             self.notice("listening; Ctrl-C ends")
         if self.bar is not None:
             count = f" ({event.recording + 1}/{len(self._names)})" if len(self._names) > 1 else ""
             self.task = self.bar.add_task(
-                printable(name, sys.stderr) + count,
+                printable(name, self.env.stderr) + count,
                 total=event.seconds,
                 audio=_audio(event.resumed, event.seconds),
                 speed="",
             )
             self.bar.update(self.task, completed=event.resumed)
 
-    def done(self, event: PieceDone) -> None:
+    def _piece_done(self, event: PieceDone) -> None:
         if self.bar is None or self.task is None:
             return
-        passed = time.monotonic() - self._begun
+        passed = time.monotonic() - self._started
         heard = event.position - self._from
         self.bar.update(
             self.task,
@@ -60,16 +79,17 @@ class TranscribeProgress(ProgressLine):
             speed=f"{heard / passed:.1f}x" if passed > 0 and heard > 0 else "",
         )
 
-    def ended(self, event: RecordingFinished | RecordingFailed) -> None:
+    def _ended(self) -> None:
         if self.bar is not None and self.task is not None:
             self.bar.remove_task(self.task)
             self.task = None
-        if isinstance(event, RecordingFinished):
-            name = self._names[event.recording]
-            if not event.pieces:
-                self.notice(f"{name}: no speech in {clock(event.seconds)}")
-            elif event.pieces > 1:
-                self.notice(f"{name}: {event.pieces} pieces in {clock(event.seconds)}")
+
+    def _summarize(self, event: RecordingFinished) -> None:
+        name = self._names[event.recording]
+        if not event.pieces:
+            self.notice(f"{name}: no speech in {clock(event.seconds)}")
+        elif event.pieces > 1:
+            self.notice(f"{name}: {event.pieces} pieces in {clock(event.seconds)}")
 
 
 def _columns() -> Sequence[ProgressColumn]:

@@ -12,30 +12,20 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-import typer
-
-from ...errors import Gemma4Error, OptionError
+from ...errors import OptionError
 from ...events import Notice
 from ...messages import Source
 from ...options import GenerateOptions, TranscribeOptions
-from ...transcript import (
-    PieceDone,
-    RecordingFailed,
-    RecordingFinished,
-    RecordingOpened,
-    Segment,
-    SegmentReady,
-    TranscriptEvent,
-)
-from ..output.exit_codes import ExitCode, exit_code_of
+from ...transcript import RecordingFailed, TranscriptEvent
+from ..environment import Environment
+from ..output.consume import Failed, Numbered, consume, exit_if_failed
+from ..output.exit_codes import ExitCode
 from ..output.results import opened_output
-from ..output.terminal import say, say_error
 from ..run.options import RunOptions
 from ..run.runner import load_model, source_of
-from ..settings.folders import state_folder
 from .paths import Input, Target, check_targets, inputs, target
-from .progress import TranscribeProgress, clock
-from .sinks import Documents, Files, JsonLines, Lines, Results, Shape
+from .progress import TranscribeProgress
+from .sinks import Documents, Files, JsonLines, Lines, Results, TranscriptSink, TranscriptStyle
 
 if TYPE_CHECKING:
     from ...engine.model import LoadedModel
@@ -51,9 +41,10 @@ MICROPHONE = "microphone"
 class TranscribeRun:
     """What was asked for; ``files`` and ``microphone`` do it."""
 
+    env: Environment
     run: RunOptions
     options: TranscribeOptions
-    shape: Shape
+    style: TranscriptStyle
     suffixes: Sequence[str]
     skip_existing: bool = False
     restart: bool = False
@@ -73,16 +64,17 @@ class TranscribeRun:
             given = self._missing(given, where)
         if not given:
             return
-        model = load_model(self.run, () if several else [source_of(each.given) for each in given])
+        model = load_model(
+            self.env, self.run, () if several else [source_of(each.given) for each in given]
+        )
         with ExitStack() as stack:
             files = _Files(self, model, stack)
             recordings = [files.opened(each) for each in given]
-            results = self._results(model, where, stack, several=several)
+            results = self._results(model, where, given, stack, several=several)
             codes = self._transcribe(model, given, recordings, results)
             # Only now: a run that is stopped after some of its recordings repeats none of them.
             files.forget()
-        if codes:
-            raise typer.Exit(ExitCode.SOME_FAILED if several else codes[0])
+        exit_if_failed(codes, several=several)
 
     def microphone(self, device: str | None) -> None:
         """Transcribe what is said, at each pause, until an interrupt."""
@@ -93,9 +85,9 @@ class TranscribeRun:
             raise OptionError("--skip-existing and --mic exclude each other")
         given = [Input(given=MICROPHONE, path=None, name=Path(MICROPHONE))]
         where = self._target(several=False)
-        model = load_model(self.run)
+        model = load_model(self.env, self.run)
         with ExitStack() as stack:
-            results = self._results(model, where, stack, several=False)
+            results = self._results(model, where, given, stack, several=False)
             source = stack.enter_context(record(device))
             stack.enter_context(interrupting(source.stop))
             recording = LiveRecording(source)
@@ -116,11 +108,10 @@ class TranscribeRun:
 
         names = [each.given for each in given]
         batch = 1 if source is not None else self.options.batch or piece_batch_size(model)
-        with TranscribeProgress(names, quiet=self.run.quiet, source=source) as progress:
-            show = _Show(given, results, progress, debug=self.run.debug)
-            for event in transcribe(model, recordings, self.options, self.generate, batch=batch):
-                show.event(event)
-        return show.codes
+        events = transcribe(model, recordings, self.options, self.generate, batch=batch)
+        with TranscribeProgress(self.env, names, quiet=self.run.quiet, source=source) as progress:
+            sink = TranscriptSink(self.env, progress, results, names, debug=self.run.debug)
+            return consume(_numbered(events), sink, progress)
 
     def _target(self, several: bool) -> Target:
         if self.run.json:
@@ -139,22 +130,44 @@ class TranscribeRun:
             if not all(path.exists() for path in where.paths(each)):
                 missing.append(each)
             elif not self.run.quiet:
-                say(f"{each.given}: is transcribed already")
+                self.env.say(f"{each.given}: is already transcribed")
         return missing
 
     def _results(
-        self, model: LoadedModel, where: Target, stack: ExitStack, *, several: bool
+        self,
+        model: LoadedModel,
+        where: Target,
+        given: Sequence[Input],
+        stack: ExitStack,
+        *,
+        several: bool,
     ) -> Results:
         if where.file is not None or where.folder is not None:
-            return Files(target=where, shape=self.shape, suffixes=self.suffixes)
-        stream = stack.enter_context(opened_output(self.run.output))
+            return Files(
+                env=self.env, target=where, style=self.style, suffixes=self.suffixes, inputs=given
+            )
+        stream = stack.enter_context(opened_output(self.run.output, self.env.stdout))
+        names = [each.given for each in given]
         if self.run.json:
-            return JsonLines(stream=stream, shape=self.shape, model=model.name)
+            return JsonLines(stream=stream, style=self.style, names=names, model=model.name)
         (suffix,) = self.suffixes
         if several or suffix != "txt":
             several = several and suffix == "txt"
-            return Documents(stream=stream, shape=self.shape, suffix=suffix, several=several)
-        return Lines(stream=stream, shape=self.shape)
+            return Documents(
+                stream=stream, style=self.style, suffix=suffix, names=names, several=several
+            )
+        return Lines(stream=stream, style=self.style)
+
+
+def _numbered(events: Iterator[TranscriptEvent]) -> Iterator[Numbered]:
+    """A notice belongs to the recording that is open."""
+    number = 0
+    for event in events:
+        if isinstance(event, Notice):
+            yield number, event
+            continue
+        number = event.recording
+        yield number, Failed(event.error) if isinstance(event, RecordingFailed) else event
 
 
 class _Files:
@@ -167,7 +180,7 @@ class _Files:
         self._model = model
         self._stack = stack
         self._journals: list[Journal] = []
-        self._kept = state_folder() / "transcripts"
+        self._kept = asked.env.state_folder / "transcripts"
         forget_stale(self._kept)
         self._spooled = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="g4-")))
 
@@ -195,55 +208,6 @@ class _Files:
         journal = self._stack.enter_context(Journal(self._kept, facts, fresh=asked.restart))
         self._journals.append(journal)
         return journal
-
-
-class _Show:
-    """Events to results and progress; remembers what failed."""
-
-    def __init__(
-        self,
-        given: Sequence[Input],
-        results: Results,
-        progress: TranscribeProgress,
-        *,
-        debug: bool,
-    ) -> None:
-        self.codes: list[ExitCode] = []
-        self._given = given
-        self._results = results
-        self._progress = progress
-        self._debug = debug
-
-    def event(self, event: TranscriptEvent) -> None:
-        match event:
-            case Notice(text=text):
-                self._progress.notice(text)
-            case RecordingOpened():
-                self._progress.opened(event)
-            case PieceDone():
-                self._progress.done(event)
-            case SegmentReady(recording=number, segment=segment):
-                self._segment(self._given[number], segment)
-            case RecordingFinished(recording=number):
-                self._progress.ended(event)
-                with self._progress.aside():
-                    self._results.finished(self._given[number], event)
-            case RecordingFailed(recording=number, error=error):
-                self._progress.ended(event)
-                with self._progress.aside():
-                    self._failed(self._given[number], error)
-
-    def _segment(self, given: Input, segment: Segment) -> None:
-        if segment.doubt is not None:
-            at = clock(segment.start)
-            self._progress.notice(f"{given.given}: may be wrong at {at} ({segment.doubt})")
-        with self._progress.aside():
-            self._results.segment(given, segment)
-
-    def _failed(self, given: Input, error: Gemma4Error) -> None:
-        self._results.failed(given, error)
-        self.codes.append(exit_code_of(error))
-        say_error(error, debug=self._debug)
 
 
 @contextmanager

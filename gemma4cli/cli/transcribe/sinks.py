@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, TextIO
+from typing import Literal, Protocol, TextIO
 
 from ...errors import Gemma4Error
+from ...events import Notice
+from ...records import failure_record, segment_record, transcript_record
 from ...subtitles.cues import CueStyle
 from ...subtitles.formats import FORMATS, Transcript
-from ...subtitles.line_breaks import joined
-from ...transcript import RecordingFinished, Segment
-from ..output.results import cost, failure, opened_output, write_json
-from ..output.terminal import printable
+from ...transcript import RecordingFinished, Segment, SegmentReady
+from ..environment import Environment, printable
+from ..output.consume import AnyEvent
+from ..output.exit_codes import exit_code_of
+from ..output.progress import ProgressLine
+from ..output.results import opened_output, write_json
 from .paths import Input, Target
+from .progress import clock
 
 Shown = Literal["translation", "original"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Shape:
+class TranscriptStyle:
     """What a document is made of; ``shown`` matters where there is a translation."""
 
     language: str | None
@@ -27,7 +32,7 @@ class Shape:
     shown: Shown
 
     def document(self, suffix: str, segments: Sequence[Segment]) -> str:
-        """A file's text; JSON has both texts whatever is shown."""
+        """A file's text; JSON always has both texts."""
         if suffix != "json":
             segments = [replace(each, text=self.text(each)) for each in segments]
         return FORMATS[suffix](
@@ -35,20 +40,65 @@ class Shape:
         )
 
     def text(self, segment: Segment) -> str:
-        """The text to show; a translation that the model left out is stood in for."""
+        """The text to show: the original if the model left out the translation."""
         if segment.translation is None or self.shown == "original":
             return segment.text
         return segment.translation
 
 
 class Results(Protocol):
-    """Takes what is written down, recording by recording, in order."""
+    """Where the results of recordings are written, recording by recording, in order."""
 
-    def segment(self, given: Input, segment: Segment) -> None: ...
+    def segment(self, number: int, segment: Segment) -> None:
+        """Write a segment as it comes."""
 
-    def finished(self, given: Input, event: RecordingFinished) -> None: ...
+    def finished(self, number: int, event: RecordingFinished) -> None:
+        """Write a whole recording."""
 
-    def failed(self, given: Input, error: Gemma4Error) -> None: ...
+    def failed(self, number: int, error: Gemma4Error) -> None:
+        """Write that a recording has no result."""
+
+
+class TranscriptSink:
+    """Takes the events of recordings: results to ``results``, what else to know to stderr."""
+
+    def __init__(
+        self,
+        env: Environment,
+        display: ProgressLine,
+        results: Results,
+        names: Sequence[str],
+        *,
+        debug: bool,
+    ) -> None:
+        self._env = env
+        self._display = display
+        self._results = results
+        self._names = names
+        self._debug = debug
+
+    def take(self, number: int, event: AnyEvent) -> None:
+        match event:
+            case Notice(text=text):
+                self._display.notice(text)
+            case SegmentReady(segment=segment):
+                if segment.doubt is not None:
+                    at = clock(segment.start)
+                    name = self._names[number]
+                    self._display.notice(f"{name}: may be wrong at {at} ({segment.doubt})")
+                with self._display.aside():
+                    self._results.segment(number, segment)
+            case RecordingFinished():
+                with self._display.aside():
+                    self._results.finished(number, event)
+
+    def failed(self, number: int, error: Gemma4Error) -> None:
+        with self._display.aside():
+            self._results.failed(number, error)
+            self._env.say_error(error, debug=self._debug)
+
+    def interrupted(self) -> None:
+        """Lines were written as they came; half a document is none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,39 +106,40 @@ class Lines:
     """Plain text of one recording, each segment as it comes."""
 
     stream: TextIO
-    shape: Shape
+    style: TranscriptStyle
 
-    def segment(self, given: Input, segment: Segment) -> None:
-        self.stream.write(printable(self.shape.text(segment), self.stream) + "\n")
+    def segment(self, number: int, segment: Segment) -> None:
+        self.stream.write(printable(self.style.text(segment), self.stream) + "\n")
         self.stream.flush()
 
-    def finished(self, given: Input, event: RecordingFinished) -> None:
+    def finished(self, number: int, event: RecordingFinished) -> None:
         """All of it was written."""
 
-    def failed(self, given: Input, error: Gemma4Error) -> None:
+    def failed(self, number: int, error: Gemma4Error) -> None:
         """What was written stays."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Documents:
-    """Whole documents to a stream; of several recordings one line each, behind its name."""
+    """Whole documents to a stream; of several recordings one line each, after its name."""
 
     stream: TextIO
-    shape: Shape
+    style: TranscriptStyle
     suffix: str
+    names: Sequence[str]
     several: bool
 
-    def segment(self, given: Input, segment: Segment) -> None:
+    def segment(self, number: int, segment: Segment) -> None:
         """It comes with the document."""
 
-    def finished(self, given: Input, event: RecordingFinished) -> None:
-        text = self.shape.document(self.suffix, event.segments)
+    def finished(self, number: int, event: RecordingFinished) -> None:
+        text = self.style.document(self.suffix, event.segments)
         if self.several:
-            text = f"{given.given}: {' '.join(text.split())}\n"
+            text = f"{self.names[number]}: {' '.join(text.split())}\n"
         self.stream.write(printable(text, self.stream))
         self.stream.flush()
 
-    def failed(self, given: Input, error: Gemma4Error) -> None:
+    def failed(self, number: int, error: Gemma4Error) -> None:
         """Half a document is none."""
 
 
@@ -96,20 +147,22 @@ class Documents:
 class Files:
     """Documents as files that appear whole or not at all."""
 
+    env: Environment
     target: Target
-    shape: Shape
+    style: TranscriptStyle
     suffixes: Sequence[str]
+    inputs: Sequence[Input]
 
-    def segment(self, given: Input, segment: Segment) -> None:
+    def segment(self, number: int, segment: Segment) -> None:
         """It comes with the files."""
 
-    def finished(self, given: Input, event: RecordingFinished) -> None:
-        for suffix, path in zip(self.suffixes, self.target.paths(given), strict=True):
+    def finished(self, number: int, event: RecordingFinished) -> None:
+        for suffix, path in zip(self.suffixes, self.target.paths(self.inputs[number]), strict=True):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with opened_output(path) as stream:
-                stream.write(self.shape.document(suffix, event.segments))
+            with opened_output(path, self.env.stdout) as stream:
+                stream.write(self.style.document(suffix, event.segments))
 
-    def failed(self, given: Input, error: Gemma4Error) -> None:
+    def failed(self, number: int, error: Gemma4Error) -> None:
         """Half a document is none."""
 
 
@@ -118,43 +171,16 @@ class JsonLines:
     """A line for each segment as it comes, and one for each recording at its end."""
 
     stream: TextIO
-    shape: Shape
+    style: TranscriptStyle
+    names: Sequence[str]
     model: str
 
-    def segment(self, given: Input, segment: Segment) -> None:
-        write_json(self.stream, {"input": given.given, **_segment(segment)})
+    def segment(self, number: int, segment: Segment) -> None:
+        write_json(self.stream, {"input": self.names[number], **segment_record(segment)})
 
-    def finished(self, given: Input, event: RecordingFinished) -> None:
-        doubts = [each.doubt for each in event.segments if each.doubt is not None]
-        record: dict[str, Any] = {
-            "input": given.given,
-            "text": joined(each.text for each in event.segments),
-        }
-        if any(each.translation is not None for each in event.segments):
-            record["translation"] = joined(each.translation or "" for each in event.segments)
-        record |= {
-            "language": self.shape.language,
-            "seconds": round(event.seconds, 3),
-            "pieces": event.pieces,
-            "segments": [_segment(each) for each in event.segments],
-            "model": self.model,
-            "finish_reason": doubts[0] if doubts else "stop",
-            **cost(event.usage, event.timings),
-        }
-        write_json(self.stream, record)
+    def finished(self, number: int, event: RecordingFinished) -> None:
+        language = self.style.language
+        write_json(self.stream, transcript_record(self.names[number], self.model, language, event))
 
-    def failed(self, given: Input, error: Gemma4Error) -> None:
-        write_json(self.stream, failure(given.given, error))
-
-
-def _segment(segment: Segment) -> dict[str, Any]:
-    result: dict[str, Any] = {
-        "start": round(segment.start, 3),
-        "end": round(segment.end, 3),
-        "text": segment.text,
-    }
-    if segment.translation is not None:
-        result["translation"] = segment.translation
-    if segment.doubt is not None:
-        result["doubt"] = segment.doubt
-    return result
+    def failed(self, number: int, error: Gemma4Error) -> None:
+        write_json(self.stream, failure_record(self.names[number], error, exit_code_of(error)))

@@ -1,4 +1,4 @@
-"""The manual page, from the commands themselves: ``python -m gemma4cli.cli.manual``."""
+"""The manual page, from the commands themselves: ``python docs/generate.py``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, Literal, get_args, get_origin
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-from .._version import __version__
-from .output.exit_codes import ExitCode
-from .run.options import SHARED
-from .settings.resolve import value_type
+from gemma4cli._version import __version__
+from gemma4cli.cli.output.exit_codes import ExitCode
+from gemma4cli.cli.run.options import SHARED
+from gemma4cli.cli.settings.resolve import value_type
 
 _INTRODUCTION = (
     "g4 runs Gemma 4 with MLX: it describes pictures, writes down speech, watches videos and "
@@ -214,7 +214,7 @@ def _text(text: str) -> str:
 
 def main() -> None:
     """Print the page of g4."""
-    from .app import app
+    from gemma4cli.cli.app import app
 
     program = typer.main.get_command(app)
     assert isinstance(program, TyperGroup), "g4 has commands"

@@ -1,0 +1,123 @@
+"""The outside world of one run, as one value: streams, variables, folders, the terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, TextIO
+
+import typer
+
+# C0 except tab and newline, DEL, C1: they would move the cursor, ring the bell or change colors.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_FALLBACK_SIZE = (80, 24)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Environment:
+    """What a command may know of the world around it. ``folder`` is None if it was deleted."""
+
+    stdin: TextIO
+    stdout: TextIO
+    stderr: TextIO
+    variables: Mapping[str, str]
+    folder: Path | None
+
+    @classmethod
+    def of_process(cls) -> Self:
+        """The streams, variables and current folder that this process has now."""
+        try:
+            folder = Path.cwd()
+        except FileNotFoundError:
+            folder = None
+        return cls(
+            stdin=sys.stdin,
+            stdout=sys.stdout,
+            stderr=sys.stderr,
+            variables=os.environ,
+            folder=folder,
+        )
+
+    @property
+    def config_file(self) -> Path:
+        """The user's settings, where the XDG rules put them."""
+        return self._xdg("XDG_CONFIG_HOME", ".config") / "config.toml"
+
+    @property
+    def state_folder(self) -> Path:
+        """Where g4 keeps what outlives a run."""
+        return self._xdg("XDG_STATE_HOME", ".local/state")
+
+    @property
+    def sessions_folder(self) -> Path:
+        """Where conversations are saved."""
+        return self.state_folder / "sessions"
+
+    def _xdg(self, name: str, default: str) -> Path:
+        base = self.variables.get(name)
+        return (Path(base) if base else Path.home() / default) / "g4"
+
+    def is_animated(self, stream: TextIO) -> bool:
+        """Whether the stream is a terminal that can redraw a line."""
+        return stream.isatty() and self.variables.get("TERM") != "dumb"
+
+    def has_color(self, stream: TextIO) -> bool:
+        """Whether the stream is a terminal that should get colors."""
+        return self.is_animated(stream) and not self.variables.get("NO_COLOR")
+
+    def size(self, stream: TextIO) -> tuple[int, int]:
+        """Columns and rows, at present, of the terminal that a stream is written to."""
+        try:
+            columns, rows = os.get_terminal_size(stream.fileno())
+        except (OSError, ValueError):
+            return _FALLBACK_SIZE
+        return (columns, rows) if columns and rows else _FALLBACK_SIZE
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether a person sees a question and can answer it."""
+        return self.stdin.isatty() and self.stderr.isatty()
+
+    def confirm(self, question: str) -> bool:
+        """Whether a person says yes; anything else, and the end of the input, means no.
+
+        Asked on stderr, so that stdout has nothing but the answer.
+        """
+        self.stderr.write(printable(f"{question} [y/N] ", self.stderr))
+        self.stderr.flush()
+        return self.stdin.readline().strip().lower() in ("y", "yes")
+
+    def say(self, line: str) -> None:
+        """Write one line to stderr."""
+        self.stderr.write(printable(line, self.stderr) + "\n")
+        self.stderr.flush()
+
+    def say_error(self, problem: Exception | str, *, debug: bool = False) -> None:
+        """Write an error as one line, whatever the names in it contain; first its traceback."""
+        if debug and isinstance(problem, Exception):
+            traceback.print_exception(problem, file=self.stderr)
+        self.say("g4: " + " ".join(str(problem).splitlines()))
+
+    def echo(self, text: str) -> None:
+        """Write lines to stdout."""
+        self.stdout.write(printable(text, self.stdout) + "\n")
+        self.stdout.flush()
+
+
+def environment_of(context: typer.Context) -> Environment:
+    """The environment that the program was started with, or else that of the process."""
+    root = context.find_root()
+    if root.obj is None:
+        root.obj = Environment.of_process()
+    assert isinstance(root.obj, Environment), "the program is started with an Environment"
+    return root.obj
+
+
+def printable(text: str, stream: TextIO) -> str:
+    """``text`` as it may go to ``stream``: a terminal gets no control characters."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text) if stream.isatty() else text

@@ -1,0 +1,155 @@
+"""Where answers go: one as it comes, or each of several whole, as text or as JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TextIO
+
+from ...errors import Gemma4Error
+from ...events import Event, Finished, TextDelta
+from ...records import VideoRecord, answer_record, failure_record
+from ..environment import Environment
+from .consume import AnyEvent, Display, Failed, Sink
+from .exit_codes import exit_code_of
+from .results import write_json, write_text
+from .writer import AnswerWriter
+
+
+class StreamedAnswer:
+    """A single answer, written as it comes; ``finished`` is its last event."""
+
+    def __init__(self, env: Environment, writer: AnswerWriter, *, debug: bool) -> None:
+        self.finished: Finished | None = None
+        self._env = env
+        self._writer = writer
+        self._debug = debug
+
+    def take(self, number: int, event: AnyEvent) -> None:
+        self._writer.show(event)
+        if isinstance(event, Finished):
+            self.finished = event
+
+    def failed(self, number: int, error: Gemma4Error) -> None:
+        self._env.say_error(error, debug=self._debug)
+
+    def interrupted(self) -> None:
+        """All there is was written."""
+
+
+class WholeAnswers:
+    """Answers of one input after the other, each written when it is whole.
+
+    As text, an answer follows its input's name if there are several; ``as_json`` writes one object
+    per input, failures included. ``writer`` shows what is not the answer.
+    """
+
+    def __init__(
+        self,
+        env: Environment,
+        writer: AnswerWriter,
+        display: Display,
+        stream: TextIO,
+        names: Sequence[str],
+        *,
+        model: str,
+        labeled: bool,
+        as_json: bool,
+        debug: bool,
+    ) -> None:
+        self._env = env
+        self._writer = writer
+        self._display = display
+        self._stream = stream
+        self._names = names
+        self._model = model
+        self._labeled = labeled
+        self._as_json = as_json
+        self._debug = debug
+        self._number = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._text: list[str] = []
+        self._video = VideoRecord()
+
+    def take(self, number: int, event: AnyEvent) -> None:
+        self._number = number
+        self._writer.show(event)
+        if isinstance(event, TextDelta):
+            self._text.append(event.text)
+        elif isinstance(event, Finished):
+            self._finished(number, event)
+            self._begin()
+        elif isinstance(event, Event):
+            self._video.see(event)
+
+    def failed(self, number: int, error: Gemma4Error) -> None:
+        self._begin()
+        self._writer.end_line()
+        with self._display.aside():
+            self._env.say_error(error, debug=self._debug)
+            if self._as_json:
+                code = exit_code_of(error)
+                write_json(self._stream, failure_record(self._names[number], error, code))
+
+    def interrupted(self) -> None:
+        """Half a JSON object is none."""
+        if self._text and not self._as_json:
+            self._write(self._number, "".join(self._text))
+        self._begin()
+
+    def _finished(self, number: int, event: Finished) -> None:
+        if self._as_json:
+            record = answer_record(self._names[number], self._model, event)
+            record |= self._video.fields(exit_code_of)
+            with self._display.aside():
+                write_json(self._stream, record)
+        else:
+            # Of a video in segments, what was streamed has the answers about all of them.
+            self._write(number, "".join(self._text) if self._video.segments else event.text)
+
+    def _write(self, number: int, text: str) -> None:
+        label = f"{self._names[number]}: " if self._labeled else ""
+        with self._display.aside():
+            write_text(self._stream, f"{label}{text}")
+
+
+class InOrder:
+    """Hands events on to a sink in the order of their inputs; later inputs wait for their turn."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._waiting: dict[int, list[AnyEvent | Failed]] = {}
+        self._next = 0
+
+    def take(self, number: int, event: AnyEvent) -> None:
+        self._receive(number, event)
+
+    def failed(self, number: int, error: Gemma4Error) -> None:
+        self._receive(number, Failed(error))
+
+    def interrupted(self) -> None:
+        """Inputs that are finished are written whole, the others as far as they came."""
+        self._sink.interrupted()
+        for number, events in sorted(self._waiting.items()):
+            for event in events:
+                self._hand_on(number, event)
+            self._sink.interrupted()
+
+    def _receive(self, number: int, event: AnyEvent | Failed) -> None:
+        if number != self._next:
+            self._waiting.setdefault(number, []).append(event)
+            return
+        ended = self._hand_on(number, event)
+        while ended:
+            self._next += 1
+            waiting = self._waiting.pop(self._next, [])
+            ended = [self._hand_on(self._next, each) for each in waiting][-1:] == [True]
+
+    def _hand_on(self, number: int, event: AnyEvent | Failed) -> bool:
+        """Whether that was the input's last event."""
+        if isinstance(event, Failed):
+            self._sink.failed(number, event.error)
+        else:
+            self._sink.take(number, event)
+        return isinstance(event, Failed | Finished)

@@ -1,0 +1,192 @@
+"""One answer in words: its text to a stream, thoughts and notices to stderr.
+
+Rich, which lays out Markdown, is imported only where a terminal shows it.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TextIO
+
+from ...events import (
+    Finished,
+    Notice,
+    PicturesDecoded,
+    SegmentFinished,
+    TextDelta,
+    ThoughtDelta,
+    VideoPlanned,
+)
+from ..environment import Environment, printable
+from .consume import AnyEvent, Display
+
+if TYPE_CHECKING:
+    from ...markdown.stream import MarkdownStream
+    from .pictures import Pictures
+
+_TRUNCATED = {
+    "length": "answer truncated at --max-tokens",
+    "context": "answer truncated: the model's context is full",
+    "repetition": "answer truncated: it had begun to repeat itself",
+}
+_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
+
+
+class AnswerWriter:
+    """Writes what the events of an answer say.
+
+    ``answer`` is where text goes as it comes, or None to hold it back; speed and token counts are
+    shown to a person who reads a single answer as it comes. ``markdown`` lays the text out.
+    ``pictures`` draws thumbnails.
+    """
+
+    def __init__(
+        self,
+        env: Environment,
+        display: Display,
+        answer: TextIO | None,
+        *,
+        quiet: bool,
+        markdown: bool = False,
+        hide_thoughts: bool = False,
+        pictures: Pictures | None = None,
+    ) -> None:
+        self._env = env
+        self._display = display
+        self._answer = answer
+        self._quiet = quiet
+        self._hide_thoughts = hide_thoughts
+        self._pictures = pictures
+        self._markdown: MarkdownStream | None = None
+        if markdown and answer is not None and env.has_color(answer):
+            self._markdown = _markdown_for(env, answer)
+        self._thinking = False
+        self._thought_before = False
+        self._last = "\n"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.end_line()
+
+    def show(self, event: AnyEvent) -> None:
+        """Write one event."""
+        match event:
+            case PicturesDecoded() if self._pictures is not None:
+                with self._display.aside():
+                    self._pictures.show(event)
+            case VideoPlanned():
+                self._notice(_plan(event))
+            case Notice(text=text):
+                self._notice(text)
+            case ThoughtDelta(text=text):
+                self._thought(text)
+            case TextDelta(text=text):
+                self._text(text)
+            case SegmentFinished(answer=Finished(reason=reason)):
+                if reason in _TRUNCATED:
+                    self.end_line()
+                    self._notice(_TRUNCATED[reason])
+            case Finished():
+                self._finished(event)
+
+    def end_line(self) -> None:
+        """Write what the layout holds back, and end a line that the text or a thought left open."""
+        self._end_thought()
+        if self._markdown is not None:
+            self._write(self._markdown.finish())
+            self._last = "\n"
+        if self._answer is not None and self._last != "\n":
+            self._write("\n")
+        self._last = "\n"
+
+    def _notice(self, text: str) -> None:
+        if not self._quiet:
+            with self._display.aside():
+                self._env.say(text)
+
+    def _text(self, text: str) -> None:
+        self._end_thought()
+        if self._answer is None:
+            return
+        if self._thought_before:
+            # Without color, too, a person sees where the answer begins.
+            self._write_error("\n")
+            self._thought_before = False
+        shown = printable(text, self._answer)
+        self._write(shown if self._markdown is None else self._markdown.feed(shown))
+        self._last = text[-1]
+
+    def _thought(self, text: str) -> None:
+        if self._quiet or self._hide_thoughts:
+            return
+        self._write_error(self._dim(printable(text, self._env.stderr)))
+        self._thinking = True
+        self._thought_before = self._answer is not None and self._answer.isatty()
+
+    def _end_thought(self) -> None:
+        if self._thinking:
+            self._write_error("\n")
+            self._thinking = False
+
+    def _finished(self, event: Finished) -> None:
+        self.end_line()
+        if event.reason in _TRUNCATED:
+            self._notice(_TRUNCATED[event.reason])
+        if self._answer is not None and self._env.is_animated(self._env.stderr):
+            self._notice(self._dim(statistics(event)))
+
+    def _write(self, text: str) -> None:
+        if text and self._answer is not None:
+            with self._display.aside():
+                self._answer.write(text)
+                self._answer.flush()
+
+    def _write_error(self, text: str) -> None:
+        with self._display.aside():
+            self._env.stderr.write(text)
+            self._env.stderr.flush()
+
+    def _dim(self, text: str) -> str:
+        return f"{_DIM}{text}{_PLAIN}" if self._env.has_color(self._env.stderr) else text
+
+
+def statistics(finished: Finished) -> str:
+    """Sizes and speed of one answer, on one line."""
+    usage, timings = finished.usage, finished.timings
+    details = [f"{usage.soft_tokens:,} soft"] if usage.soft_tokens else []
+    details += [f"{usage.cached_tokens:,} cached"] if usage.cached_tokens else []
+    speed = usage.completion_tokens / timings.decode if timings.decode else 0.0
+    parts = f" ({', '.join(details)})" if details else ""
+    return (
+        f"{usage.prompt_tokens:,} prompt tokens{parts}, "
+        f"first answer after {timings.encode + timings.prefill:.2f} s, "
+        f"{usage.completion_tokens:,} tokens at {speed:.1f}/s"
+    )
+
+
+def _markdown_for(env: Environment, stream: TextIO) -> MarkdownStream:
+    """Markdown in the width of the terminal that ``stream`` is written to."""
+    from ...markdown.stream import MarkdownStream, Size
+
+    def size() -> Size:
+        columns, rows = env.size(stream)
+        return Size(columns=columns, rows=rows)
+
+    return MarkdownStream(size)
+
+
+def _plan(event: VideoPlanned) -> str:
+    spacing = "" if event.spacing is None else f", one every {event.spacing:.2f} s"
+    sound = f", {event.sound_seconds:.1f} s of sound" if event.audio_pieces else ""
+    pieces = f" in {event.audio_pieces} pieces" if event.audio_pieces > 1 else ""
+    return (
+        f"{event.source}: {event.frames} frame{'s' if event.frames > 1 else ''}{spacing}"
+        f"{sound}{pieces}, {event.soft_tokens:,} soft tokens"
+    )

@@ -1,0 +1,49 @@
+"""A model that was found: its name, its folder, and what its files say of it, read once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from ..errors import CheckpointError, ModelNotFoundError
+from .safetensors_headers import TensorHeaders, read_headers
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ResolvedModel:
+    """A checkpoint on this machine.
+
+    ``name`` is as the user gave it. ``config`` is config.json, ``headers`` lists every tensor;
+    no weight is read.
+    """
+
+    name: str
+    folder: Path
+    config: Mapping[str, Any] = field(repr=False)
+    headers: TensorHeaders = field(repr=False)
+
+    @classmethod
+    def of(cls, name: str, folder: Path) -> Self:
+        """Read what a folder says of its model. Raises ModelNotFoundError, CheckpointError."""
+        if not (folder / "config.json").is_file():
+            raise ModelNotFoundError(
+                str(folder), "the folder has no config.json; name a folder with a checkpoint"
+            )
+        config = read_json(folder, "config.json")
+        return cls(name=name, folder=folder, config=config, headers=read_headers(folder))
+
+
+def read_json(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON object from a checkpoint folder. Raises CheckpointError if missing or broken."""
+    try:
+        value = json.loads((folder / name).read_bytes())
+    except OSError as exc:
+        raise CheckpointError(name, exc.strerror or str(exc)) from exc
+    except ValueError as exc:
+        raise CheckpointError(name, f"is not valid JSON ({exc})") from exc
+    if not isinstance(value, dict):
+        raise CheckpointError(name, "must hold a JSON object")
+    return value

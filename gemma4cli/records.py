@@ -1,0 +1,145 @@
+"""Results as JSON records: the tables behind ``--json``. Knows no stream and no terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import Gemma4Error
+from .events import Event, Finished, SegmentFinished, Timings, Usage, VideoPlanned, VideoSampled
+from .subtitles.line_breaks import joined
+from .transcript import RecordingFinished, Segment
+
+Record = dict[str, Any]
+CodeOf = Callable[[Gemma4Error], int]
+
+
+def answer_record(given: str, model: str, finished: Finished) -> Record:
+    """One answer; ``given`` is the input as the user named it."""
+    record: Record = {
+        "input": given,
+        "text": finished.text,
+        "model": model,
+        "finish_reason": finished.reason,
+        **_cost(finished.usage, finished.timings),
+    }
+    if finished.thoughts:
+        record["thoughts"] = finished.thoughts
+    if finished.budgets:
+        budgets = finished.budgets
+        record["budget"] = budgets[0] if len(set(budgets)) == 1 else list(budgets)
+    return record
+
+
+def failure_record(given: str, error: Exception, code: int) -> Record:
+    """An input without a result; ``code`` is the exit status of its error alone."""
+    return {"input": given, "error": _error(error, code)}
+
+
+def segment_record(segment: Segment) -> Record:
+    """A segment of a transcript, times in seconds."""
+    record: Record = {
+        "start": round(segment.start, 3),
+        "end": round(segment.end, 3),
+        "text": segment.text,
+    }
+    if segment.translation is not None:
+        record["translation"] = segment.translation
+    if segment.doubt is not None:
+        record["doubt"] = segment.doubt
+    return record
+
+
+def transcript_record(
+    given: str, model: str, language: str | None, event: RecordingFinished
+) -> Record:
+    """The transcript of a whole recording."""
+    doubts = [each.doubt for each in event.segments if each.doubt is not None]
+    record: Record = {"input": given, "text": joined(each.text for each in event.segments)}
+    if any(each.translation is not None for each in event.segments):
+        record["translation"] = joined(each.translation or "" for each in event.segments)
+    return record | {
+        "language": language,
+        "seconds": round(event.seconds, 3),
+        "pieces": event.pieces,
+        "segments": [segment_record(each) for each in event.segments],
+        "model": model,
+        "finish_reason": doubts[0] if doubts else "stop",
+        **_cost(event.usage, event.timings),
+    }
+
+
+@dataclass(kw_only=True, slots=True)
+class VideoRecord:
+    """Collects from the events of one input what its record says of a clip."""
+
+    plan: VideoPlanned | None = None
+    frames: tuple[float, ...] | None = None
+    segments: list[SegmentFinished] = field(default_factory=list)
+
+    def see(self, event: Event) -> None:
+        """Note an event, if it is about a clip."""
+        match event:
+            case VideoPlanned():
+                self.plan = event
+            case VideoSampled(timestamps=timestamps):
+                self.frames = timestamps
+            case SegmentFinished():
+                self.segments.append(event)
+
+    def fields(self, code_of: CodeOf) -> Record:
+        """What the record has in addition; a clip in segments has plan and frames in each.
+
+        ``code_of`` gives the exit status of an error.
+        """
+        if self.segments:
+            return {"segments": [_video_segment(each, code_of) for each in self.segments]}
+        return _sampling(self.plan, self.frames)
+
+
+def _video_segment(event: SegmentFinished, code_of: CodeOf) -> Record:
+    times = {"start": round(event.start, 3), "end": round(event.end, 3)}
+    if event.answer is None:
+        assert isinstance(event.error, Gemma4Error), "a segment without an answer has an error"
+        return {**times, "error": _error(event.error, code_of(event.error))}
+    answer = {"text": event.answer.text, "finish_reason": event.answer.reason}
+    if event.answer.thoughts:
+        answer["thoughts"] = event.answer.thoughts
+    return {**times, **answer, **_sampling(event.plan, event.timestamps)}
+
+
+def _sampling(plan: VideoPlanned | None, frames: Sequence[float] | None) -> Record:
+    record: Record = {}
+    if frames is not None:
+        record["frames"] = [round(seconds, 3) for seconds in frames]
+    if plan is not None:
+        record["plan"] = {
+            "frames": plan.frames,
+            "spacing": None if plan.spacing is None else round(plan.spacing, 3),
+            "soft_tokens": plan.soft_tokens,
+            "sound_seconds": round(plan.sound_seconds, 3),
+            "audio_pieces": plan.audio_pieces,
+        }
+    return record
+
+
+def _cost(usage: Usage, timings: Timings) -> Record:
+    """Tokens, and seconds."""
+    return {
+        "usage": {
+            "prompt_tokens": usage.prompt_tokens,
+            "soft_tokens": usage.soft_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "cached_tokens": usage.cached_tokens,
+        },
+        "timings": {
+            "encode": round(timings.encode, 4),
+            "prefill": round(timings.prefill, 4),
+            "decode": round(timings.decode, 4),
+        },
+    }
+
+
+def _error(error: Exception, code: int) -> Record:
+    return {"code": code, "message": str(error)}
