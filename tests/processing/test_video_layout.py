@@ -116,6 +116,12 @@ def test_frame_belongs_to_the_time_at_which_it_was_asked_for() -> None:
     assert parts(clip, wanted, 2.0) == [(0, 0.98), (0, 2), (1.98, 2.98), (2, 4)]
 
 
+def test_frame_that_begins_a_rounding_error_late_belongs_to_its_time() -> None:
+    """Times in a file are whole ticks: a frame may begin half a millisecond after it was due."""
+    clip, wanted = made((0, 1.0005, 2.0005, 3.0005), 4.0), plan((0, 1, 2, 3), 0, 4)
+    assert parts(clip, wanted, 2.0) == [(0, 1.0005), (0, 2), (2.0005, 3.0005), (2, 4)]
+
+
 def test_frame_that_stays_on_screen_stands_once() -> None:
     clip, wanted = made((0, 1), 4.0), plan((0, 1, 2, 3), 0, 4)
     assert parts(clip, wanted, 2.0) == [(0, 1), (0, 2), (2, 4)]
