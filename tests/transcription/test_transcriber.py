@@ -288,6 +288,17 @@ def test_a_broken_recording_keeps_what_was_heard(
     assert [e.recording for e in events if isinstance(e, RecordingFinished)] == [1]
 
 
+@pytest.mark.parametrize(
+    "end", [(), (MediaDecodeError("tape", "is damaged"),)], ids=["ends", "fails"]
+)
+def test_what_waits_for_the_piece_behind_a_cut_is_kept_without_it(
+    tiny: LoadedModel, says: Callable[..., Model], end: tuple[Exception, ...]
+) -> None:
+    says("the dog runs")
+    events = run(tiny, Tape([piece(0, 10, cut=True), *end]))
+    assert segments(events) == [Segment(start=0.0, end=10.0, text="the dog runs")]
+
+
 def test_a_run_goes_on_where_it_was(
     tiny: LoadedModel, says: Callable[..., Model], tmp_path: Path
 ) -> None:
