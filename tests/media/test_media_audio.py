@@ -356,6 +356,22 @@ def test_sound_that_was_recorded_into_a_pipe_is_whole(
     assert "breaks off" not in caplog.text
 
 
+def test_sound_is_missed_behind_a_chunk_of_odd_size(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A byte of padding follows such a chunk, which its size does not count."""
+    samples = scaled(tone(8, 16_000), "s16")[None, :]
+    path = tmp_path / "cut.wav"
+    write_audio(path, samples, codec="pcm_s16le", sample_format="s16", rate=16_000)
+    data = path.read_bytes()
+    at = data.index(b"data")
+    odd = b"note" + struct.pack("<I", 3) + b"abc\0"
+    path.write_bytes(data[:at] + odd + data[at : len(data) // 2])
+    with caplog.at_level(logging.WARNING):
+        load(path)
+    assert "s of 8.0 s" in caplog.text
+
+
 def test_damage_in_the_middle_keeps_the_rest_and_the_time(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
