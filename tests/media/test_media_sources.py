@@ -149,6 +149,7 @@ def test_a_named_pipe_is_read_whole(tmp_path: Path) -> None:
         (b"RIFF\x24\x00\x00\x00AVI LIST", "AVI", "video"),
         (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "HEIC", "image"),
         (b"\x00\x00\x00\x1cftypmif1\x00\x00\x00\x00mif1avifmiaf", "AVIF", "image"),
+        (b"\x00\x00\x00\x18ftypmif1\x00\x00\x00\x00miafavif", "AVIF", "image"),
         (b"\x00\x00\x00\x18ftypmif1\x00\x00\x00\x00mif1heic", "HEIC", "image"),
         (b"\x00\x00\x00\x14ftypM4A \x00\x00\x02\x00isom", "M4A", "audio"),
         (b"\x00\x00\x00\x14ftypisom\x00\x00\x02\x00mp41", "MP4 or MOV", "video"),
@@ -163,6 +164,17 @@ def test_content_tells_the_kind(head: bytes, name: str, kind: str) -> None:
     assert (found.name, found.kind) == (name, kind)
 
 
-@pytest.mark.parametrize("head", [b"", b"B", b"P", b"hello there", b"BMW is a car maker. Other"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"B",
+        b"P",
+        b"hello there",
+        b"BMW is a car maker. Other",
+        b"I think WEBP is a format",
+        b"FORM\x24\x00\x00\x00WAVEfmt ",
+    ],
+)
 def test_other_content_tells_nothing(head: bytes) -> None:
     assert sniff(head) is None
