@@ -35,9 +35,6 @@ PACKAGE = "gemma4cli"
 COPIED = (PACKAGE, "tests", "completions", "benchmarks", "docs", "pyproject.toml", "README.md")
 LINKED = ("fixtures",)
 """Large, and only ever read."""
-PATIENCE = 600.0
-"""Seconds after which tests that are still running count as hung, and the break as noticed."""
-
 TESTS: Mapping[str, Sequence[Sequence[str]]] = {
     "engine": (
         (
@@ -50,8 +47,13 @@ TESTS: Mapping[str, Sequence[Sequence[str]]] = {
         ("tests/models", "tests/test_session.py", "tests/test_parity.py"),
     ),
     "models": (
-        ("tests/models/test_[cmpw]*.py", "tests/test_parity.py", "tests/engine/test_batch*.py"),
-        ("tests/models", "tests/test_tiny_unified.py", "tests/engine"),
+        (
+            "tests/models/test_[cmpw]*.py",
+            "tests/models",
+            "tests/engine/test_[eg]*.py",
+            "tests/engine/test_batch*.py",
+        ),
+        ("tests/test_parity.py", "tests/test_tiny_unified.py", "tests/engine"),
     ),
     "processing": (
         ("tests/processing",),
@@ -84,8 +86,9 @@ class UsageError(Exception):
 class Tree:
     """A copy of everything that the tests need, in ``root``; one break at a time is made in it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, patience: float) -> None:
         self._root = root
+        self._patience = patience
         skipped = shutil.ignore_patterns("__pycache__")
         for name in COPIED:
             if (ROOT / name).is_dir():
@@ -160,7 +163,7 @@ class Tree:
             start_new_session=True,
         ) as process:
             try:
-                output, _ = process.communicate(timeout=PATIENCE)
+                output, _ = process.communicate(timeout=self._patience)
             except BaseException:
                 killpg(process.pid, signal.SIGKILL)
                 raise
@@ -198,8 +201,14 @@ def chosen(only: Sequence[str]) -> list[tuple[int, Break]]:
     ]
 
 
-def measure(breaks: Sequence[Break], jobs: int, *, checked: bool) -> Iterator[Outcome]:
-    """What each break comes to, in order. ``checked``: first see that nothing fails without it."""
+def measure(
+    breaks: Sequence[Break], *, jobs: int, patience: float, checked: bool
+) -> Iterator[Outcome]:
+    """What each break comes to, in order.
+
+    Tests that run for more than ``patience`` seconds count as hung, and the break as noticed.
+    ``checked``: first see that nothing fails without any break.
+    """
     trees: SimpleQueue[Tree] = SimpleQueue()
 
     @contextmanager
@@ -225,7 +234,7 @@ def measure(breaks: Sequence[Break], jobs: int, *, checked: bool) -> Iterator[Ou
         for job in range(jobs):
             root = Path(folder, str(job)).resolve()
             root.mkdir()
-            trees.put(Tree(root))
+            trees.put(Tree(root, patience))
         pool = ThreadPoolExecutor(jobs)
         try:
             areas = {each.area for each in breaks}
@@ -241,6 +250,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Break the program, and see whether tests notice.")
     parser.add_argument("--only", action="append", default=[], metavar="AREA|NUMBER")
     parser.add_argument("--jobs", type=int, default=2, help="copies that are tested at once")
+    parser.add_argument("--patience", type=float, default=900.0, help="seconds until tests hang")
     parser.add_argument("--list", action="store_true", help="show the breaks and run nothing")
     parser.add_argument("--unchecked", action="store_true", help="skip the tests of the sound tree")
     options = parser.parse_args()
@@ -252,16 +262,21 @@ def main() -> int:
             for number, each in breaks:
                 _say(f"{number:>3} | {each.area:<13} | {each.what}")
             return 0
-        return _report(breaks, options.jobs, checked=not options.unchecked)
+        outcomes = measure(
+            [each for _, each in breaks],
+            jobs=options.jobs,
+            patience=options.patience,
+            checked=not options.unchecked,
+        )
+        return _report(breaks, outcomes)
     except UsageError as error:
         sys.stderr.write(f"mutations: {error}\n")
         return 2
 
 
-def _report(breaks: Sequence[tuple[int, Break]], jobs: int, *, checked: bool) -> int:
+def _report(breaks: Sequence[tuple[int, Break]], outcomes: Iterator[Outcome]) -> int:
     survived = 0
     begun = time.monotonic()
-    outcomes = measure([each for _, each in breaks], jobs, checked=checked)
     for (number, each), outcome in zip(breaks, outcomes, strict=True):
         survived += outcome.noticed_by is None
         verdict = outcome.noticed_by or "SURVIVED"
