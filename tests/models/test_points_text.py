@@ -274,6 +274,14 @@ def test_logits_are_tied_and_capped(parity_model: ParityModel) -> None:
     np.testing.assert_allclose(out, 30 * np.tanh(raw / 30), atol=1e-3)
 
 
+def test_cap_does_not_hide_an_infinity(parity_model: ParityModel) -> None:
+    model = parity_model("e2b").network.language_model
+    hidden = mx.zeros((1, 1, model.config.hidden_size))
+    assert mx.isfinite(model.logits(hidden)).all().item()
+    hidden[..., 0] = mx.inf
+    assert mx.isnan(model.logits(hidden)).all().item()
+
+
 def test_logits_are_float32_whatever_the_weights(parity_model: ParityModel) -> None:
     text = parity_model("31b").network.config.text
     model = LanguageModel(text)
