@@ -303,6 +303,16 @@ def test_weights_that_are_no_numbers(
     assert caught.value.where == "decoding"
 
 
+@pytest.mark.parametrize("value", [mx.nan, mx.inf, -mx.inf])
+def test_a_single_logit_that_is_no_number(value: float, tiny: LoadedModel) -> None:
+    """It need not be the first, nor the one that would be chosen."""
+    logits = mx.zeros((8,))
+    logits[5] = value
+    sampler = make_sampler(temperature=0.0, top_p=1.0, top_k=0)
+    with pytest.raises(NonFiniteError):
+        next(decode_tokens(tiny.network, [], logits, sampler, lookahead=False))
+
+
 @pytest.mark.parametrize(
     "kind", [EncodeProgress, PrefillProgress, TextDelta], ids=lambda kind: kind.__name__
 )
