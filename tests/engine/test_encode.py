@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from support.goldens import inputs_of, soft_tokens_of
 
+from gemma4cli.engine.encode import encode_features
 from gemma4cli.engine.model import FeatureCache, LoadedModel
 from gemma4cli.errors import NonFiniteError, PlaceholderMismatchError
 from gemma4cli.models.gemma4 import Gemma4
+from gemma4cli.processing.image import image_features
 from gemma4cli.processing.inputs import ModelInputs
 
 ParityModel = Callable[[str], LoadedModel]
@@ -84,6 +86,23 @@ def test_images_of_other_sizes_go_alone(
     assert len(set(grids)) == len(grids) > 1
     soft_tokens_of(model, inputs)
     assert counted == [("image", 1)] * len(grids)
+
+
+def test_a_wide_image_and_a_tall_one_go_alone(
+    parity_model: ParityModel, counted: list[tuple[str, int]]
+) -> None:
+    """They have as many patches, but not one grid."""
+    model = fresh(parity_model("e2b"))
+    wide = np.zeros((96, 144, 3), np.uint8)
+    features = [
+        image_features(pixels, 6, model.processor.config.vision, unified=False)
+        for pixels in (wide, wide.swapaxes(0, 1))
+    ]
+    assert features[0].patches.shape == features[1].patches.shape
+    assert features[0].grid != features[1].grid
+    *_, known = encode_features(model, features)
+    assert len(known) == 2
+    assert counted == [("image", 1)] * 2
 
 
 def test_more_media_than_are_kept(
