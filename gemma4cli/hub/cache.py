@@ -1,6 +1,6 @@
 """Model names to folders: built in, on disk, or in the Hugging Face cache.
 
-Never downloads anything; ``download.py`` does, and only the two know huggingface_hub.
+Never downloads anything; ``download.py`` does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..machine.memory import Numerics, Work, footprint
 from ..models.config import FAMILIES, Gemma4Config
 from ..options import DType
 from .catalog import BUILTIN, CATALOG, RUN_BYTES, alias_of, entry_of, recommended
-from .download import FILES, WEIGHTS
+from .download import FILES, WEIGHTS, cache_folder, repo_folder
 from .resolved import ResolvedModel
 from .safetensors_headers import is_complete, weights_of
 
@@ -231,13 +231,6 @@ def cached_repos() -> list[str]:
     return sorted(f.name.removeprefix("models--").replace("--", "/") for f in folders)
 
 
-def cache_folder() -> Path:
-    """Where the hub's tools keep what they fetch."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Removal:
     """What taking a repository out of the cache deletes, and how many bytes that frees."""
@@ -267,14 +260,11 @@ def plan_removal(name: str) -> Removal:
 
 def _root(name: str, repo: str) -> Path:
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.file_download import repo_folder_name
-    from huggingface_hub.utils import validate_repo_id
 
     try:
-        validate_repo_id(repo)
+        return repo_folder(repo)
     except HFValidationError as exc:
         raise ModelNotFoundError(name, "it is no valid repository name") from exc
-    return cache_folder() / repo_folder_name(repo_id=repo, repo_type="model")
 
 
 def remove(removal: Removal) -> None:

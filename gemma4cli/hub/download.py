@@ -1,28 +1,26 @@
 """A repository of the hub into the local cache: what g4 reads of it, and nothing else.
 
-Weights are written by a download that goes on where another one broke off, which huggingface_hub's
-own does not do inside a file; everything else, and the cache's order, is huggingface_hub's.
+Small files come by huggingface_hub's ``snapshot_download``, which also puts everything in order at
+the end. Large ones come by ``transfer``, since a download that is interrupted has to go on later.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
-import logging
-import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING
 
 from ..errors import DownloadError, UnsupportedModelError
 from ..models.config import Gemma4Config
+from .transfer import BROKEN, LargeFile, OnBytes, here_of, transfer
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoSibling
 
 WEIGHTS = "model*.safetensors"
 FILES = (
@@ -40,24 +38,29 @@ FILES = (
 _SPARE = 100_000_000
 """Bytes of disk that stay free."""
 
-OnBytes = Callable[[int], None]
-"""Told how many bytes are there."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RemoteFile:
-    """A file of the repository. ``here`` is what of its ``size`` in bytes is cached."""
+    """A file of the repository. ``here`` is what of its ``size`` in bytes is cached.
+
+    ``large`` says how to fetch one that must not start over.
+    """
 
     name: str
     size: int
     here: int
+    large: LargeFile | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Download:
-    """What fetching a repository takes, looked up and not begun. ``folder`` is the cache's."""
+    """What fetching a repository takes, looked up and not begun. ``folder`` is the cache's.
+
+    ``commit`` is the revision whose files these are.
+    """
 
     repo: str
+    commit: str
     folder: Path
     files: tuple[RemoteFile, ...]
     disk_free: int
@@ -76,32 +79,66 @@ class Download:
         return self.size - self.here
 
 
+def cache_folder() -> Path:
+    """Where the hub's tools keep what they fetch."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def repo_folder(repo: str) -> Path:
+    """The folder of a repository in the cache, whose layout huggingface_hub documents.
+
+    Raises HFValidationError for what cannot be the name of a repository.
+    """
+    from huggingface_hub import hf_hub_url
+
+    hf_hub_url(repo, "config.json")  # checks the name
+    return cache_folder() / f"models--{repo.replace('/', '--')}"
+
+
 def plan(repo: str) -> Download:
     """Ask the hub what there is to fetch. Raises DownloadError."""
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import HfApi
 
     with _told(repo):
+        root = repo_folder(repo)
         info = HfApi().model_info(repo, files_metadata=True)
-    root = _root(repo)
-    files = []
-    for sibling in info.siblings or ():
-        if not (sibling.rfilename in FILES or fnmatch(sibling.rfilename, WEIGHTS)):
-            continue
-        lfs = sibling.lfs
-        etag = lfs.sha256 if lfs is not None else sibling.blob_id
-        files.append(
-            RemoteFile(
-                name=sibling.rfilename,
-                size=sibling.size or 0,
-                here=_here(root / "blobs" / str(etag)),
-            )
-        )
+    commit = str(info.sha)
+    files = [
+        _remote_file(repo, commit, root, sibling)
+        for sibling in info.siblings or ()
+        if sibling.rfilename in FILES or fnmatch(sibling.rfilename, WEIGHTS)
+    ]
     if not any(file.name == "config.json" for file in files):
         raise DownloadError(repo, "has no config.json, so it holds no checkpoint that g4 reads")
     if not any(fnmatch(file.name, WEIGHTS) for file in files):
         raise DownloadError(repo, "has no weights as safetensors files; g4 reads no others")
-    cache = Path(constants.HF_HUB_CACHE)
-    return Download(repo=repo, folder=root, files=tuple(files), disk_free=_disk_free(cache))
+    return Download(
+        repo=repo,
+        commit=commit,
+        folder=root,
+        files=tuple(files),
+        disk_free=_disk_free(root),
+    )
+
+
+def _remote_file(repo: str, commit: str, root: Path, listed: RepoSibling) -> RemoteFile:
+    from huggingface_hub import hf_hub_url
+
+    name, size = listed.rfilename, listed.size or 0
+    if listed.lfs is None or name == "config.json":
+        blob = root / "blobs" / str(listed.blob_id)
+        return RemoteFile(name=name, size=size, here=here_of(blob), large=None)
+    sha256 = listed.lfs.sha256
+    large = LargeFile(
+        repo=repo,
+        url=hf_hub_url(repo, name, revision=commit),
+        blob=root / "blobs" / sha256,
+        size=size,
+        sha256=sha256,
+    )
+    return RemoteFile(name=name, size=size, here=here_of(large.blob), large=large)
 
 
 def require_disk(download: Download) -> None:
@@ -121,23 +158,32 @@ def fetch(download: Download, on_bytes: OnBytes) -> Path:
     Raises DownloadError, and UnsupportedModelError before any weights come where the repository
     is no Gemma 4.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
 
     repo = download.repo
     require_disk(download)
-    weights = [file for file in download.files if fnmatch(file.name, WEIGHTS)]
-    small = [file for file in download.files if file not in weights]
+    small = [file for file in download.files if file.large is None]
+    large = [file.large for file in download.files if file.large is not None]
     with _told(repo), _no_bars():
-        folder = Path(snapshot_download(repo, allow_patterns=[file.name for file in small]))
+        revision = HfApi().resolve_revision(repo)
+        if revision.resolved != download.commit:
+            raise DownloadError(repo, "has just been changed on the hub: try again")
+        names = [file.name for file in small]
+        folder = Path(snapshot_download(repo, revision=revision, allow_patterns=names))
         _require_gemma4(repo, folder)
         done = sum(file.size for file in small)
-        for file in weights:
-            _fetch_weights(repo, file, _Meter(on_bytes, done))
-            done += file.size
+        for wanted in large:
+            transfer(wanted, _after(done, on_bytes))
+            done += wanted.size
         names = [file.name for file in download.files]
-        folder = Path(snapshot_download(repo, allow_patterns=names))
+        folder = Path(snapshot_download(repo, revision=revision, allow_patterns=names))
     on_bytes(download.size)
     return folder
+
+
+def _after(done: int, on_bytes: OnBytes) -> OnBytes:
+    """Counts the bytes of one file on top of those of the files before it."""
+    return lambda count: on_bytes(done + count)
 
 
 def _require_gemma4(repo: str, folder: Path) -> None:
@@ -148,119 +194,6 @@ def _require_gemma4(repo: str, folder: Path) -> None:
     if not isinstance(raw, dict):
         raise UnsupportedModelError(repo, "its config.json describes no model")
     Gemma4Config.from_dict(raw)
-
-
-class _Meter:
-    """Counts bytes on their way; ``before`` are those of the files that came first."""
-
-    def __init__(self, on_bytes: OnBytes, before: int) -> None:
-        self._on_bytes = on_bytes
-        self._before = before
-
-    def tell(self, count: int) -> None:
-        self._on_bytes(self._before + count)
-
-
-class _CountedFile:
-    """A file that tells a meter how long it has become; it can do what ``http_get`` asks of it."""
-
-    def __init__(self, file: BinaryIO, meter: _Meter) -> None:
-        self._file = file
-        self._meter = meter
-
-    def write(self, data: bytes) -> int:
-        written = self._file.write(data)
-        self._meter.tell(self._file.tell())
-        return written
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def truncate(self, size: int | None = None) -> int:
-        return self._file.truncate(size)
-
-
-def _fetch_weights(repo: str, file: RemoteFile, meter: _Meter) -> None:
-    """Put one file of weights where the cache expects its content, unless it is there."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
-
-    url = hf_hub_url(repo, file.name)
-    metadata = get_hf_file_metadata(url)
-    if metadata.etag is None:
-        raise DownloadError(repo, f"the hub does not say which version of {file.name} it has")
-    blob = _root(repo) / "blobs" / metadata.etag
-    if blob.exists():
-        meter.tell(file.size)
-        return
-    blob.parent.mkdir(parents=True, exist_ok=True)
-    part = _part(blob)
-    with part.open("ab") as opened:
-        _lock(repo, opened)
-        begun = opened.tell()
-        if begun > file.size:
-            opened.truncate(0)
-            begun = 0
-        logger.debug("%s: goes on from byte %d of %d", file.name, begun, file.size)
-        meter.tell(begun)
-        http_get(
-            url,
-            cast(BinaryIO, _CountedFile(opened, meter)),
-            resume_size=begun,
-            headers=build_hf_headers(),
-            expected_size=metadata.size,
-        )
-        opened.flush()
-        os.fsync(opened.fileno())
-        _check(repo, file.name, part, metadata.etag)
-        part.replace(blob)
-
-
-def _lock(repo: str, file: BinaryIO) -> None:
-    """Keep another g4 from writing the same file; the lock ends with the process."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
-        raise DownloadError(repo, "another g4 is fetching it") from exc
-    except OSError:  # a disk without locks
-        logger.debug("no locks in %s", file.name)
-    file.seek(0, os.SEEK_END)
-
-
-def _check(repo: str, name: str, part: Path, etag: str) -> None:
-    """Compare what came with its checksum, where the hub names files by it."""
-    if len(etag) != 64:
-        return
-    with part.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != etag:
-        part.unlink()
-        raise DownloadError(repo, f"{name} came with another checksum than the hub's: try again")
-
-
-def _root(repo: str) -> Path:
-    """The folder of a repository in the cache."""
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    name = repo_folder_name(repo_id=repo, repo_type="model")
-    return Path(constants.HF_HUB_CACHE) / name
-
-
-def _part(blob: Path) -> Path:
-    """What has come of a blob, under the name that huggingface_hub gave to such files."""
-    return blob.with_name(f"{blob.name}.incomplete")
-
-
-def _here(blob: Path) -> int:
-    for path in (blob, _part(blob)):
-        if path.is_file():
-            return path.stat().st_size
-    return 0
 
 
 def _disk_free(folder: Path) -> int:
@@ -301,9 +234,9 @@ def _told(repo: str) -> Iterator[None]:
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
+        RevisionResolutionError,
     )
 
-    unreachable = "the hub cannot be reached; what has come so far is kept, try again later"
     try:
         yield
     except HFValidationError as exc:
@@ -321,8 +254,16 @@ def _told(repo: str) -> Iterator[None]:
             repo, "the hub has no such repository; for a private one run: hf auth login"
         ) from exc
     except HfHubHTTPError as exc:
+        if exc.response.status_code == 401:
+            raise DownloadError(repo, "the hub refuses your token; run: hf auth login") from exc
         raise DownloadError(repo, f"the hub answers: {str(exc).splitlines()[0]}") from exc
-    except (HTTPError, LocalEntryNotFoundError, ConnectionError) as exc:
-        raise DownloadError(repo, unreachable) from exc
+    except (
+        HTTPError,
+        LocalEntryNotFoundError,
+        RevisionResolutionError,
+        ConnectionError,
+        TimeoutError,
+    ) as exc:
+        raise DownloadError(repo, BROKEN) from exc
     except OSError as exc:
         raise DownloadError(repo, f"cannot be kept ({exc.strerror or exc})") from exc

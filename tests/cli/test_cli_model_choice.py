@@ -13,6 +13,7 @@ from gemma4cli.cli.environment import Environment
 from gemma4cli.cli.run import runner
 from gemma4cli.engine import memory_limits as room
 from gemma4cli.hub import cache
+from gemma4cli.hub.download import cache_folder
 from gemma4cli.hub.resolved import ResolvedModel
 
 pytestmark = pytest.mark.usefixtures("sent")
@@ -160,7 +161,7 @@ def test_none_at_a_terminal_offers_tiny(
 
 def test_none_at_a_terminal_says_what_it_would_fetch(fetched: list[str]) -> None:
     stderr = g4_with_a_person("describe", "a.png", typed="").stderr
-    for said in ("mlx-community/gemma-4-e2b-it-4bit", "3.55 GB", str(cache.cache_folder())):
+    for said in ("mlx-community/gemma-4-e2b-it-4bit", "3.55 GB", str(cache_folder())):
         assert said in stderr
 
 

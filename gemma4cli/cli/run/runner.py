@@ -80,8 +80,9 @@ def _resolved(env: Environment, run: RunOptions) -> ResolvedModel:
 
 def _no_model(env: Environment, run: RunOptions) -> str:
     """Nothing was named and nothing is cached: ask a person, report it to a program."""
-    from ...hub.cache import cache_folder, recommended_model
+    from ...hub.cache import recommended_model
     from ...hub.catalog import published_models
+    from ...hub.download import cache_folder
 
     alias = recommended_model()
     if env.can_ask:
