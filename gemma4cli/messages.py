@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
+MediaKind = Literal["image", "audio", "video"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +60,8 @@ class VideoPart:
     timestamps: tuple[float, ...] = ()
 
 
-Part = TextPart | ImagePart | AudioPart | VideoPart
+MediaPart = ImagePart | AudioPart | VideoPart
+Part = TextPart | MediaPart
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ..decoded import AudioClip, Decoded, Image, VideoClip, VideoFrame
 from ..errors import ConversationError
 from ..events import AudioDecoded, DecodeProgress, PicturesDecoded, VideoPlanned, VideoSampled
-from ..messages import AudioPart, ImagePart, Message, Part, Source, TextPart, VideoPart
+from ..messages import AudioPart, ImagePart, MediaPart, Message, Part, Source, TextPart, VideoPart
 from ..options import Budget, GenerateOptions, MediaOptions
 from ..processing.budget import image_budget
 from ..processing.inputs import ModelInputs
@@ -146,16 +146,14 @@ class _PlannedClip:
         )
 
 
-def _name_of(part: ImagePart | AudioPart | VideoPart) -> str:
+def _name_of(part: MediaPart) -> str:
     if isinstance(part, VideoPart):
         source = part.source or part.frames[0]
         return source.name
     return part.source.name
 
 
-def _open_part(
-    model: LoadedModel, part: ImagePart | AudioPart | VideoPart, options: MediaOptions
-) -> Decoded:
+def _open_part(model: LoadedModel, part: MediaPart, options: MediaOptions) -> Decoded:
     """What a part holds, if it is no clip."""
     from ..media.audio import load_audio
     from ..media.images import load_image

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..decoded import SAMPLE_RATE, AudioClip, Decoded, Image, VideoClip
 from ..errors import MediaDecodeError, UnsupportedModalityError
-from ..messages import AudioPart, ImagePart, Message, VideoPart
+from ..messages import AudioPart, ImagePart, MediaKind, MediaPart, Message
 from .audio import audio_features, max_samples
 from .config import MelConfig, ProcessorConfig
 from .image import fit, image_features, patch_features
@@ -26,10 +26,8 @@ from .prompt import (
     check_placeholders,
     media_parts,
 )
-from .prompt_tokens import MediaKind
 from .tokenizer import Tokenizer
 
-MediaPart = ImagePart | AudioPart | VideoPart
 Pixels = npt.NDArray[np.uint8]
 
 

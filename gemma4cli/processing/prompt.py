@@ -16,8 +16,8 @@ from ..errors import (
     PlaceholderMismatchError,
     UnsupportedModalityError,
 )
-from ..messages import Message
-from .prompt_tokens import Control, Expanded, Media, MediaKind, Piece, Placeholders, Text, merged
+from ..messages import MediaKind, Message
+from .prompt_tokens import Control, Expanded, Media, Piece, Placeholders, Text, merged
 from .template import (
     TemplateOptions,
     kind_of,
@@ -30,7 +30,6 @@ __all__ = [
     "PLACEHOLDER",
     "AudioSlot",
     "ImageSlot",
-    "MediaKind",
     "MediaSpan",
     "Prompt",
     "PromptFlavour",

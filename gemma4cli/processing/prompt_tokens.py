@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
-MediaKind = Literal["image", "video", "audio"]
+from ..messages import MediaKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,19 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from ..errors import ConversationError
-from ..messages import AudioPart, ImagePart, Message, Part, Role, TextPart, VideoPart
+from ..messages import (
+    AudioPart,
+    ImagePart,
+    MediaKind,
+    MediaPart,
+    Message,
+    Part,
+    Role,
+    TextPart,
+    VideoPart,
+)
 from . import tools as tool_syntax
-from .prompt_tokens import Control, Media, MediaKind, Piece, Text
-
-MediaPart = ImagePart | AudioPart | VideoPart
+from .prompt_tokens import Control, Media, Piece, Text
 
 _THOUGHT_BEGIN, _THOUGHT_END = "<|channel>", "<channel|>"
 

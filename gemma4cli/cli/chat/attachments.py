@@ -7,14 +7,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 from urllib.parse import unquote
 
 from ...errors import ConversationError
 from ...media.kinds import HEAD_BYTES, sniff
-from ...messages import AudioPart, ImagePart, Part, Source, TextPart, VideoPart
-
-MediaKind = Literal["image", "audio", "video"]
+from ...messages import AudioPart, ImagePart, MediaKind, Part, Source, TextPart, VideoPart
 
 MEDIA_PARTS: Mapping[str, Callable[[Source], Part]] = {
     "image": lambda source: ImagePart(source=source),

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from ... import api
 from ...conversations.file import read_conversation
 from ...conversations.store import save_copy
-from ...messages import AudioPart, TextPart
+from ...messages import AudioPart, MediaKind, TextPart
 from ...options import SOFT_TOKEN_BUDGETS
 from ..output.numbers import turns_text
 from ..output.writer import statistics
 from ..run.budgets import ALLOWED, budget_of
 from ..run.runner import load_model
-from .attachments import MediaKind, path_of, read_material
+from .attachments import path_of, read_material
 from .microphone import record_part
 from .prompt_input import Choices, copy_to_clipboard
 from .sessions import conversation_of, turns_of
