@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .times import minutes_label
+
 DESCRIBE_IMAGE = "Describe this image."
 DESCRIBE_IMAGES = "Describe these images."
 DESCRIBE_VIDEO = "Describe this video."
@@ -56,12 +58,7 @@ def translation(language: str | None, target: str, names: str | None = None) -> 
 
 def time_range(start: float, end: float) -> str:
     """A stretch of a clip as it is written above its answer, minutes without end. [00:30-01:00]."""
-    return f"[{_minutes(start)}-{_minutes(end)}]"
-
-
-def _minutes(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes:02d}:{rest:02d}"
+    return f"[{minutes_label(start)}-{minutes_label(end)}]"
 
 
 def summary(answers: Sequence[tuple[float, float, str]], question: str | None = None) -> str:

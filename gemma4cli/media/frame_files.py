@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..decoded import VideoFrame
 from ..errors import MediaError
 from ..messages import Source
+from ..times import file_time
 from .frames import iter_frames
 
 SHEET = "contact-sheet.png"
@@ -55,7 +56,7 @@ def _written(
     thumbnails: list[Image.Image] = []
     for number, frame in enumerate(frames, 1):
         picture = Image.fromarray(frame.pixels)
-        path = folder / f"frame-{number:04d}-{_time(frame.seconds)}.png"
+        path = folder / f"frame-{number:04d}-{file_time(frame.seconds)}.png"
         picture.save(path)
         files.append(FrameFile(path=path, seconds=frame.seconds))
         picture.thumbnail(_THUMBNAIL, Image.Resampling.LANCZOS)
@@ -76,12 +77,5 @@ def contact_sheet(thumbnails: Sequence[Image.Image], seconds: Sequence[float]) -
         left = _GAP + index % columns * width
         top = _GAP + index // columns * height
         sheet.paste(picture, (left, top))
-        draw.text((left, top + picture.height + 2), _time(second), fill=_INK, font=font)
+        draw.text((left, top + picture.height + 2), file_time(second), fill=_INK, font=font)
     return sheet
-
-
-def _time(seconds: float) -> str:
-    """ "03m04.500s"; minutes go on beyond an hour."""
-    milliseconds = round(seconds * 1000)
-    minutes, rest = divmod(milliseconds, 60_000)
-    return f"{minutes:02d}m{rest // 1000:02d}.{rest % 1000:03d}s"

@@ -17,6 +17,7 @@ from ..errors import (
     UnsupportedModalityError,
 )
 from ..messages import MediaKind, Message
+from ..times import minutes_label
 from .prompt_tokens import Control, Expanded, Media, Piece, Placeholders, Text, merged
 from .template import (
     TemplateOptions,
@@ -38,7 +39,6 @@ __all__ = [
     "build_prompt",
     "check_placeholders",
     "media_parts",
-    "time_label",
 ]
 
 PLACEHOLDER: Mapping[MediaKind, str] = {
@@ -218,14 +218,8 @@ def _video(item: int, frames: Sequence[tuple[float, int]]) -> Iterator[Expanded]
     """
     for number, (seconds, count) in enumerate(frames):
         gap = " " if number else ""
-        yield Text(f"{gap}{time_label(seconds)} ")
+        yield Text(f"{gap}{minutes_label(seconds)} ")
         yield from _image(Placeholders(kind="video", count=count, item=item, frame=number))
-
-
-def time_label(seconds: float) -> str:
-    """``mm:ss`` as the model reads it: seconds cut off, minutes without end. 3725.9 -> 62:05."""
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes:02d}:{rest:02d}"
 
 
 def _check_slots(messages: Sequence[Message], slots: Sequence[Slot]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..times import milliseconds, subtitle_time
 from ..transcript import Segment
 from .cues import CueStyle, shape
 from .line_breaks import joined
@@ -39,7 +40,7 @@ def write_srt(transcript: Transcript) -> str:
     markup stays as it is.
     """
     cues = (
-        f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n"
+        f"{number}\n{subtitle_time(cue.start, ',')} --> {subtitle_time(cue.end, ',')}\n"
         + "".join(f"{line.replace('-->', '->')}\n" for line in cue.lines)
         for number, cue in enumerate(shape(transcript.segments, transcript.style), 1)
     )
@@ -49,7 +50,7 @@ def write_srt(transcript: Transcript) -> str:
 def write_vtt(transcript: Transcript) -> str:
     """WebVTT, in which <, > and & are markup and are escaped."""
     cues = [
-        f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n"
+        f"{subtitle_time(cue.start, '.')} --> {subtitle_time(cue.end, '.')}\n"
         + "".join(f"{_escaped(line)}\n" for line in cue.lines)
         for cue in shape(transcript.segments, transcript.style)
     ]
@@ -59,7 +60,7 @@ def write_vtt(transcript: Transcript) -> str:
 def write_tsv(transcript: Transcript) -> str:
     """Start and end in milliseconds, then the text; tabs and newlines in it become spaces."""
     rows = (
-        f"{_milliseconds(s.start)}\t{_milliseconds(s.end)}\t{_one_line(s.text)}\n"
+        f"{milliseconds(s.start)}\t{milliseconds(s.end)}\t{_one_line(s.text)}\n"
         for s in transcript.segments
     )
     return "".join(["start\tend\ttext\n", *rows])
@@ -88,8 +89,8 @@ FORMATS: Mapping[str, Callable[[Transcript], str]] = {
 def _entry(number: int, segment: Segment) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "id": number,
-        "start": _milliseconds(segment.start) / 1000,
-        "end": _milliseconds(segment.end) / 1000,
+        "start": milliseconds(segment.start) / 1000,
+        "end": milliseconds(segment.end) / 1000,
         "text": segment.text,
     }
     if segment.translation is not None:
@@ -97,17 +98,6 @@ def _entry(number: int, segment: Segment) -> dict[str, Any]:
     if segment.doubt is not None:
         entry["doubt"] = segment.doubt
     return entry
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(0, round(seconds * 1000))
-
-
-def _clock(seconds: float, separator: str) -> str:
-    """``hh:mm:ss`` and milliseconds; hours take a third digit where they need it."""
-    minutes, rest = divmod(_milliseconds(seconds), 60_000)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02d}:{minutes:02d}:{rest // 1000:02d}{separator}{rest % 1000:03d}"
 
 
 def _one_line(text: str) -> str:

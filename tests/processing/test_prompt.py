@@ -36,7 +36,6 @@ from gemma4cli.processing.prompt import (
     build_prompt,
     check_placeholders,
     media_parts,
-    time_label,
 )
 from gemma4cli.processing.tokenizer import Tokenizer
 
@@ -192,22 +191,6 @@ def test_video_labels_join_the_text_around(gemma: Tokenizer) -> None:
         ("video", 0, 2),
     ]
     assert [span.end - span.start for span in prompt.spans] == [1, 2, 1]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "label"),
-    [
-        (0, "00:00"),
-        (0.999, "00:00"),
-        (59.99, "00:59"),
-        (60, "01:00"),
-        (3599.9, "59:59"),
-        (3725.9, "62:05"),
-        (6000, "100:00"),
-    ],
-)
-def test_time_label(seconds: float, label: str) -> None:
-    assert time_label(seconds) == label
 
 
 def test_several_media_keep_their_order(tiny: Tokenizer) -> None:

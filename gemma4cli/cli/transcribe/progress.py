@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...events import LoadProgress
+from ...times import clock
 from ...transcript import PieceDone, RecordingFinished, RecordingOpened
 from ..environment import Environment, printable
 from ..output.consume import AnyEvent, Failed
@@ -137,10 +138,3 @@ def level_bar(decibels: float, width: int = 24) -> str:
 
 def _audio(position: float, total: float | None) -> str:
     return clock(position) if total is None else f"{clock(position)}/{clock(total)}"
-
-
-def clock(seconds: float) -> str:
-    """ "1:02:03", or "2:03" below an hour."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

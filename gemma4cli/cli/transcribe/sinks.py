@@ -11,6 +11,7 @@ from ...events import Notice
 from ...records import failure_record, segment_record, transcript_record
 from ...subtitles.cues import CueStyle
 from ...subtitles.formats import FORMATS, Transcript
+from ...times import clock
 from ...transcript import RecordingFinished, Segment, SegmentReady
 from ..environment import Environment, printable
 from ..output.consume import AnyEvent
@@ -18,7 +19,6 @@ from ..output.exit_codes import exit_code_of
 from ..output.progress import ProgressLine
 from ..output.results import opened_output, write_json
 from .paths import Input, Target
-from .progress import clock
 
 Shown = Literal["translation", "original"]
 
