@@ -268,7 +268,7 @@ def _planned_prompt(
         [*(item.message for item in before), replace(message, content=tuple(parts))],
         slots,
         tokenizer=processor.tokenizer,
-        flavour=processor.flavour,
+        style=processor.prompt_style,
         think=think,
     )
 

@@ -18,7 +18,7 @@ from ..models.weights import canonical_name, fit_config, load_weights, quantize_
 from ..options import LoadOptions
 from ..processing.config import ProcessorConfig
 from ..processing.processor import Processor
-from ..processing.prompt import PromptFlavour
+from ..processing.prompt import PromptStyle
 from ..processing.tokenizer import Tokenizer
 from .checkpoint import Checkpoint
 from .model import GenerationConfig, LoadedModel
@@ -92,12 +92,12 @@ def _processor(
                     "tokenizer.json",
                     f"gives {token} the id {tokenizer.control_id(token)}, config.json {expected}",
                 )
-    # Without a template: the models without per-layer embeddings open an empty thought.
-    flavour = PromptFlavour.detect(checkpoint.chat_template(), default=not config.text.ple_size)
+    # Without a template: models without per-layer embeddings start with an empty thought.
+    style = PromptStyle.detect(checkpoint.chat_template(), default=not config.text.ple_size)
     return Processor(
         model=name,
         tokenizer=tokenizer,
-        flavour=flavour,
+        prompt_style=style,
         config=processor_config,
         unified=config.unified,
         sees=config.vision is not None and places is not None,

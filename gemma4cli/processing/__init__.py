@@ -1,1 +1,1 @@
-"""Arrays to model inputs, in numpy. Knows no files and no model code."""
+"""Arrays to model inputs, in numpy; opens no files and runs no model."""

@@ -1,7 +1,7 @@
 """Samples to audio features: log-mel frames for the tower, raw frames for the 12B.
 
-Source: feature_extraction_gemma4 and its unified twin in transformers. A clip is framed by its
-own length, so every frame is real and no mask is needed.
+Ported from feature_extraction_gemma4 and its unified variant in transformers. Clips are not padded
+to a common length, so every frame is valid and no mask is needed.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from .config import MelConfig, RawAudioConfig
 from .inputs import AudioFeatures, FloatArray, digest_of
 
 FRAMES_PER_TOKEN = 4
-"""The tower's two convolutions halve time twice."""
+"""The tower has two convolutions of stride 2 in time."""
 
 
 def mel_frame_count(samples: int, config: MelConfig) -> int:
-    """Frames whose last sample is real; half a frame of silence stands before the first."""
+    """Frames that end within the samples; half a frame of silence precedes the first sample."""
     padded = samples + config.frame_length // 2
     return max(0, (padded - config.frame_length - 1) // config.hop_length + 1)
 
 
 def mel_token_count(samples: int, config: MelConfig) -> int:
-    """Soft tokens of a clip of ``samples`` samples, cut at the tower's longest clip."""
+    """Soft tokens of ``samples`` samples, truncated to the longest clip of the tower."""
     frames = mel_frame_count(min(samples, max_samples(config)), config)
     return -(-frames // FRAMES_PER_TOKEN)
 
 
 def raw_token_count(samples: int, config: RawAudioConfig) -> int:
-    """Soft tokens of a clip of ``samples`` samples; there is no longest clip."""
+    """Soft tokens of ``samples`` samples; clips of any length are allowed."""
     return -(-samples // config.samples_per_token)
 
 
 def max_samples(config: MelConfig) -> int:
-    """The longest clip that the tower hears, in samples (30 s)."""
+    """The longest clip that the tower takes, in samples (30 s)."""
     return config.max_tokens * FRAMES_PER_TOKEN * config.hop_length
 
 

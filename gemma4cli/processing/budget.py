@@ -1,6 +1,7 @@
-"""How many soft tokens an image is worth, by what is asked about it and by its size.
+"""The soft-token budget of an image, chosen from the prompt and the image's size.
 
-The model card: low budgets for captions and classification, high ones for documents and small text.
+The model card recommends low budgets for captions and classification, high ones for documents and
+small text.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from ..options import SOFT_TOKEN_BUDGETS, Budget
 
 _CAPTION, _QUESTION, _READING = 140, 280, 1120
 _PIXELS = 48 * 48
-"""Of an image in its own size that one soft token takes in."""
+"""Pixels that one soft token covers in an unscaled image."""
 _READ = re.compile(
     r"\b(?:read|reads|reading|text|texts|written|writing|wrote|handwriting|handwritten|says|ocr|"
     r"do(?:es)? .{1,60} say|transcribe|transcript|documents?|pages?|letters?|words?|spell|spelled|"
@@ -23,7 +24,7 @@ _READ = re.compile(
     r"texto|escrito|leggi|testo|scritto|ler)\b|文字|写着|读|読|書いて|글자|읽|текст|написано|прочита",
     re.IGNORECASE,
 )
-"""What somebody asks who wants something read."""
+"""Prompts that ask for text, numbers or charts to be read."""
 _DESCRIBE = re.compile(
     r"\W*(?:please )?(?:briefly )?(?:describe|caption|summari[sz]e) "
     r"(?:it|this|these|(?:(?:this|these|the|my|each) )?(?:image|picture|photo|photograph)s?)"
@@ -34,11 +35,11 @@ _SORT = re.compile(
     r"\b(?:captions? (?:for|of)|classify|classification|categor(?:y|ies|i[sz]e)|keywords|tags)\b",
     re.IGNORECASE,
 )
-"""What somebody asks to whom details do not matter: a caption and no more, or a class."""
+"""Prompts for which detail does not matter: a caption, tags or a class."""
 
 
 def image_budget(item: Decoded, budget: Budget | None, prompt: str) -> int | None:
-    """The budget of one item that ``prompt`` comes with; None leaves it to the checkpoint."""
+    """The budget of one item in a message with the text ``prompt``; None means the default."""
     if budget != "auto":
         return budget
     if not isinstance(item, Image):
@@ -48,9 +49,9 @@ def image_budget(item: Decoded, budget: Budget | None, prompt: str) -> int | Non
 
 
 def auto_budget(height: int, width: int, prompt: str) -> int:
-    """The budget for an image of so many pixels and what is asked about it.
+    """The budget for an image of ``height`` times ``width`` pixels and a prompt.
 
-    An image gets no more than it has detail for: enlarging shows nothing new.
+    Small images get a small budget: enlarging them adds no detail.
     """
     most = _QUESTION
     if _READ.search(prompt):

@@ -1,8 +1,8 @@
-"""processor_config.json: how media become model inputs.
+"""processor_config.json: the parameters by which media become model inputs.
 
-Every published Gemma 4 has the same values. They are read from the file; a file that lacks a
-section (older conversions do) gets the published ones, and the caller is told. A value that the
-processors do not implement is refused.
+Every published Gemma 4 checkpoint has the same values. They are read from the file; for a section
+that is missing (in older conversions) the published values are used, and ``assumed`` names it.
+Values that the processors do not implement are rejected.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _BICUBIC = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VisionProcessorConfig:
-    """``patch_size`` pixels a side, ``pooling`` patches a side of a soft token."""
+    """Patches measure ``patch_size`` pixels a side, soft tokens ``pooling`` patches a side."""
 
     patch_size: int = 16
     pooling: int = 3
@@ -46,14 +46,14 @@ class MelConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RawAudioConfig:
-    """Raw frames of the 12B."""
+    """Raw audio frames, which the 12B takes instead of log-mel features."""
 
     samples_per_token: int = 640
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessorConfig:
-    """``assumed`` names the sections for which the published values stand in."""
+    """``assumed`` names the missing sections, for which the published values are used."""
 
     vision: VisionProcessorConfig
     audio: MelConfig | RawAudioConfig
@@ -61,7 +61,7 @@ class ProcessorConfig:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any] | None, *, unified: bool) -> ProcessorConfig:
-        """``raw`` is the file's content, or None where the checkpoint has no such file."""
+        """``raw`` is the file's content, or None if the checkpoint has no such file."""
         raw = raw or {}
         assumed = [
             name
@@ -82,47 +82,47 @@ class ProcessorConfig:
         return cls(vision=vision, audio=audio, assumed=tuple(assumed))
 
 
-def _get(section: Mapping[str, Any], key: str, where: str) -> Any:
+def _get(section: Mapping[str, Any], key: str, section_name: str) -> Any:
     if key not in section:
-        raise CheckpointError(_FILE, f"{where} lacks {key!r}")
+        raise CheckpointError(_FILE, f"{section_name} has no {key!r}")
     return section[key]
 
 
-def _refuse_unless(section: Mapping[str, Any], where: str, expected: Mapping[str, object]) -> None:
+def _require_values(section: Mapping[str, Any], name: str, expected: Mapping[str, object]) -> None:
     for key, value in expected.items():
         if key in section and section[key] != value:
             raise UnsupportedModelError(
-                f"a checkpoint whose {where} has {key} = {section[key]!r}",
+                f"a checkpoint whose {name} has {key} = {section[key]!r}",
                 f"every published Gemma 4 has {value!r}",
             )
 
 
 def _with_image(base: VisionProcessorConfig, section: Mapping[str, Any]) -> VisionProcessorConfig:
-    where = "image_processor"
-    _refuse_unless(section, where, {"resample": _BICUBIC, "do_normalize": False, "do_resize": True})
+    name = "image_processor"
+    _require_values(section, name, {"resample": _BICUBIC, "do_normalize": False, "do_resize": True})
     return replace(
         base,
-        patch_size=_get(section, "patch_size", where),
-        pooling=_get(section, "pooling_kernel_size", where),
-        image_budget=_get(section, "max_soft_tokens", where),
-        rescale_factor=_get(section, "rescale_factor", where),
+        patch_size=_get(section, "patch_size", name),
+        pooling=_get(section, "pooling_kernel_size", name),
+        image_budget=_get(section, "max_soft_tokens", name),
+        rescale_factor=_get(section, "rescale_factor", name),
     )
 
 
 def _with_video(base: VisionProcessorConfig, section: Mapping[str, Any]) -> VisionProcessorConfig:
-    where = "video_processor"
-    # Normalisation by mean 0 and deviation 1 is none.
+    name = "video_processor"
+    # Normalizing with mean 0 and deviation 1 changes nothing.
     identity = {"image_mean": [0.0] * 3, "image_std": [1.0] * 3, "resample": _BICUBIC}
-    _refuse_unless(section, where, identity)
+    _require_values(section, name, identity)
     return replace(
         base,
-        video_budget=_get(section, "max_soft_tokens", where),
-        video_frames=_get(section, "num_frames", where),
+        video_budget=_get(section, "max_soft_tokens", name),
+        video_frames=_get(section, "num_frames", name),
     )
 
 
 def _mel(section: Mapping[str, Any]) -> MelConfig:
-    where = "feature_extractor"
+    name = "feature_extractor"
     plain: Mapping[str, object] = {
         "dither": 0.0,
         "preemphasis": 0.0,
@@ -132,19 +132,19 @@ def _mel(section: Mapping[str, Any]) -> MelConfig:
         "per_bin_stddev": None,
         "sampling_rate": SAMPLE_RATE,
     }
-    _refuse_unless(section, where, plain)
+    _require_values(section, name, plain)
     return MelConfig(
-        bins=_get(section, "feature_size", where),
-        frame_length=_get(section, "frame_length", where),
-        hop_length=_get(section, "hop_length", where),
-        fft_length=_get(section, "fft_length", where),
-        min_frequency=_get(section, "min_frequency", where),
-        max_frequency=_get(section, "max_frequency", where),
-        floor=_get(section, "mel_floor", where),
+        bins=_get(section, "feature_size", name),
+        frame_length=_get(section, "frame_length", name),
+        hop_length=_get(section, "hop_length", name),
+        fft_length=_get(section, "fft_length", name),
+        min_frequency=_get(section, "min_frequency", name),
+        max_frequency=_get(section, "max_frequency", name),
+        floor=_get(section, "mel_floor", name),
     )
 
 
 def _raw_audio(section: Mapping[str, Any]) -> RawAudioConfig:
-    where = "feature_extractor"
-    _refuse_unless(section, where, {"sampling_rate": SAMPLE_RATE})
-    return RawAudioConfig(samples_per_token=_get(section, "audio_samples_per_token", where))
+    name = "feature_extractor"
+    _require_values(section, name, {"sampling_rate": SAMPLE_RATE})
+    return RawAudioConfig(samples_per_token=_get(section, "audio_samples_per_token", name))

@@ -1,4 +1,7 @@
-"""RGB pixels to patches. Source: image_processing_gemma4 and its unified twin in transformers."""
+"""RGB pixels to patches.
+
+Ported from image_processing_gemma4 and its unified variant in transformers.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ def fitted_size(
 ) -> tuple[int, int]:
     """The size in pixels (height, width) at which an image takes at most ``budget`` soft tokens.
 
-    The aspect ratio is kept and both sides are multiples of one soft token's side, rounded down.
-    A side that comes to nothing gets one soft token, the other as many as the ratio and the
-    budget allow. Small images are scaled up.
+    The aspect ratio is kept; both sides are rounded down to multiples of a soft token's side. A
+    side that would round to 0 gets one soft token, the other as many as the ratio and the budget
+    allow. Small images are scaled up.
     """
     unit = config.patch_size * config.pooling
     scale = math.sqrt(budget * unit**2 / (height * width))
@@ -34,7 +37,7 @@ def fitted_size(
 def fit(
     pixels: npt.NDArray[np.uint8], budget: int, config: VisionProcessorConfig
 ) -> npt.NDArray[np.uint8]:
-    """An RGB image uint8 ``[H, W, 3]`` at its fitted size."""
+    """An RGB image uint8 ``[H, W, 3]`` resized to its fitted size."""
     given = pixels.shape[0], pixels.shape[1]
     height, width = fitted_size(*given, budget, config)
     if (height, width) == given:
@@ -53,9 +56,10 @@ def image_features(
 def patch_features(
     pixels: npt.NDArray[np.uint8], config: VisionProcessorConfig, *, unified: bool
 ) -> ImageFeatures:
-    """Patches of an image that ``fit`` has sized.
+    """Patches of an image that ``fit`` has resized.
 
-    Towers take patches of ``patch_size`` and pool them; the 12B takes the pooled squares whole.
+    Towers take patches of ``patch_size`` and pool their outputs; the 12B takes one patch per soft
+    token.
     """
     side = config.patch_size * config.pooling if unified else config.patch_size
     rows, columns = pixels.shape[0] // side, pixels.shape[1] // side

@@ -1,4 +1,4 @@
-"""What the models take: features of single media items, and a prompt with its features."""
+"""Model inputs: features of single media items, and a prompt with its features."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FloatArray = npt.NDArray[np.float32]
 class ImageFeatures:
     """Patches ``[rows*columns, P*P*3]`` in [0, 1], raster order, of one image or frame.
 
-    ``grid`` is (rows, columns) of patches as the encoder sees them.
+    ``grid`` is (rows, columns) in patches.
     """
 
     patches: FloatArray
@@ -30,7 +30,7 @@ class ImageFeatures:
 class AudioFeatures:
     """Log-mel frames ``[T, bins]``, or raw frames ``[n, samples]`` for the 12B.
 
-    ``heard_seconds`` is how much of the clip they cover; towers hear 30 s.
+    ``heard_seconds`` is how much of the clip the frames cover; towers take 30 s at most.
     """
 
     frames: FloatArray
@@ -46,8 +46,8 @@ MediaFeatures = ImageFeatures | AudioFeatures
 class ModelInputs:
     """A prompt ready to run. ``features[i]`` fills the placeholders of ``spans[i]``.
 
-    ``notices`` tell a person what was done to the media, one line each; ``budgets`` are those of
-    the images.
+    ``notices`` report changes to the media to the user, one line each; ``budgets`` are those of the
+    images.
     """
 
     ids: tuple[int, ...]
@@ -63,7 +63,7 @@ class ModelInputs:
 
 
 def digest_of(array: npt.NDArray[np.generic], *settings: object) -> str:
-    """A key for an array's content together with the settings it was made with."""
+    """A cache key for an array and the settings it was computed with."""
     state = hashlib.blake2b(digest_size=16)
     state.update(repr((array.shape, array.dtype.str, settings)).encode())
     state.update(np.ascontiguousarray(array).data)

@@ -1,4 +1,4 @@
-"""Messages and decoded media to model inputs, for one checkpoint."""
+"""Messages and decoded media to the inputs of one checkpoint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .inputs import MediaFeatures, ModelInputs
 from .prompt import (
     AudioSlot,
     ImageSlot,
-    PromptFlavour,
+    PromptStyle,
     Slot,
     VideoSlot,
     build_prompt,
@@ -33,9 +33,9 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PreparedMedium:
-    """One media item as the prompt and the model take it; a video has features for each frame.
+    """One media item: its slot in the prompt and its features, for a video those of each frame.
 
-    ``budget`` is that of an image.
+    ``budget`` is set for images only.
     """
 
     slot: Slot
@@ -46,11 +46,11 @@ class PreparedMedium:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Processor:
-    """How one checkpoint takes its input. ``model`` is its name in errors."""
+    """Prepares the input of one checkpoint. ``model`` is the name in error messages."""
 
     model: str
     tokenizer: Tokenizer
-    flavour: PromptFlavour
+    prompt_style: PromptStyle
     config: ProcessorConfig
     unified: bool
     sees: bool
@@ -58,7 +58,7 @@ class Processor:
 
     @property
     def longest_clip(self) -> float | None:
-        """Seconds of one audio clip that the model hears; None where nothing bounds them."""
+        """The longest audio clip that the model takes, in seconds; None if there is no limit."""
         audio = self.config.audio
         if not isinstance(audio, MelConfig):
             return None
@@ -76,7 +76,7 @@ class Processor:
             raise UnsupportedModalityError(kind, self.model, lack)
 
     def fit_frame(self, pixels: Pixels, budget: int | None = None) -> Pixels:
-        """A video frame at the size that ``prepare`` takes: small, so that a clip fits memory."""
+        """A video frame at the size that ``prepare`` takes, so that whole clips fit in memory."""
         return fit(pixels, budget or self.config.vision.video_budget, self.config.vision)
 
     def prepare(
@@ -90,10 +90,10 @@ class Processor:
     ) -> ModelInputs:
         """Model inputs of a conversation; ``media`` holds one item per media part, in order.
 
-        Images may have any size; the frames of videos come through ``fit_frame``.
+        Images may have any size; video frames must have been resized by ``fit_frame``.
 
-        Raises PromptError where the conversation does not suit the model, MediaDecodeError for a
-        clip that is too short to be heard.
+        Raises PromptError if the model cannot take the conversation, MediaDecodeError for an audio
+        clip that is too short for one soft token.
         """
         for part in media_parts(messages):
             self.check_modality(part)
@@ -101,7 +101,7 @@ class Processor:
         return self.prepare_prompt(messages, prepared, think=think, tools=tools)
 
     def prepare_medium(self, item: Decoded, budget: int | None = None) -> PreparedMedium:
-        """One item's part of ``prepare``; the rest of the conversation has no say in it."""
+        """``prepare`` for one item; it does not depend on the rest of the conversation."""
         if isinstance(item, Image):
             return self._image(item.pixels, budget or self.config.vision.image_budget)
         return self._audio(item) if isinstance(item, AudioClip) else self._video(item)
@@ -114,12 +114,12 @@ class Processor:
         think: bool = False,
         tools: Sequence[Mapping[str, Any]] = (),
     ) -> ModelInputs:
-        """``prepare`` for media that are prepared already, of kinds that were checked."""
+        """``prepare`` for media that are prepared already and passed ``check_modality``."""
         prompt = build_prompt(
             messages,
             [item.slot for item in media],
             tokenizer=self.tokenizer,
-            flavour=self.flavour,
+            style=self.prompt_style,
             think=think,
             tools=tools,
         )
@@ -156,12 +156,14 @@ class Processor:
     def _audio(self, clip: AudioClip) -> PreparedMedium:
         features = audio_features(clip.samples, self.config.audio)
         if features.soft_tokens == 0:
-            raise MediaDecodeError(clip.name, f"{clip.seconds * 1000:.0f} ms are too short to hear")
+            raise MediaDecodeError(
+                clip.name, f"{clip.seconds * 1000:.0f} ms of sound are too short"
+            )
         notices: tuple[str, ...] = ()
         if features.heard_seconds < clip.seconds:
             notices = (
                 f"{clip.name}: only the first {features.heard_seconds:.0f} s of "
-                f"{clip.seconds:.1f} s are heard; this model takes no more in one clip",
+                f"{clip.seconds:.1f} s are used: this model takes no more in one clip",
             )
         slot = AudioSlot(soft_tokens=features.soft_tokens)
         return PreparedMedium(slot=slot, features=(features,), notices=notices)

@@ -1,7 +1,7 @@
-"""Conversation and soft-token counts to the prompt: token ids, and where the placeholders are.
+"""Conversation and soft-token counts to the prompt: token ids and the spans of placeholders.
 
-Text is encoded apart from control tokens, so what a user types never becomes one. Knows no files,
-no pixels and no samples: media are numbers of soft tokens here.
+Text is encoded separately from control tokens, so nothing a user types becomes one. Media are
+represented by their numbers of soft tokens only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..errors import (
 )
 from ..messages import MediaKind, Message
 from ..times import minutes_label
-from .prompt_tokens import Control, Expanded, Media, Piece, Placeholders, Text, merged
+from .prompt_tokens import Control, ExpandedPart, Media, Placeholders, PromptPart, Text, merged
 from .template import (
     TemplateOptions,
     kind_of,
@@ -33,7 +33,7 @@ __all__ = [
     "ImageSlot",
     "MediaSpan",
     "Prompt",
-    "PromptFlavour",
+    "PromptStyle",
     "Slot",
     "VideoSlot",
     "build_prompt",
@@ -46,7 +46,7 @@ PLACEHOLDER: Mapping[MediaKind, str] = {
     "video": "<|video|>",
     "audio": "<|audio|>",
 }
-"""The control token that one soft token of each kind will replace."""
+"""The control token that a soft token of each kind replaces."""
 
 _NEEDED_FOR = {
     "<|think|>": "thinking",
@@ -64,20 +64,21 @@ _NEEDED_FOR = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PromptFlavour:
-    """The one point in which the templates of the sizes differ.
+class PromptStyle:
+    """The only difference between the chat templates of the model sizes.
 
-    ``empty_thought``: 12B, 26B-A4B and 31B open the answer with an empty thought when thinking is
-    off; E2B and E4B do not.
+    ``empty_thought``: with thinking off, the generation prompt of 12B, 26B-A4B and 31B ends in an
+    empty thought; that of E2B and E4B does not.
     """
 
     empty_thought: bool
 
     @classmethod
-    def detect(cls, chat_template: str | None, *, default: bool) -> PromptFlavour:
-        """From the checkpoint's own chat template; ``default`` where it has none.
+    def detect(cls, chat_template: str | None, *, default: bool) -> PromptStyle:
+        """The style of a checkpoint's chat template; ``default`` if it has none.
 
-        Templates that add the empty thought hold it as one literal, its newline escaped or not.
+        Templates that add the empty thought contain it as one literal, with the newline escaped or
+        not.
         """
         if chat_template is None:
             return cls(empty_thought=default)
@@ -87,21 +88,21 @@ class PromptFlavour:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageSlot:
-    """What one image part becomes."""
+    """The soft tokens of an image part."""
 
     soft_tokens: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AudioSlot:
-    """What one audio part becomes."""
+    """The soft tokens of an audio part."""
 
     soft_tokens: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoSlot:
-    """What one video part becomes: the time in seconds and the soft tokens of each frame."""
+    """The time in seconds and the soft tokens of each frame of a video part."""
 
     frames: tuple[tuple[float, int], ...]
 
@@ -119,8 +120,8 @@ _SLOT_KIND: Mapping[type[Slot], MediaKind] = {
 class MediaSpan:
     """The placeholders of one image, one video frame or one audio clip: ``ids[start:end]``.
 
-    The markers around them are not part of it. ``item`` is the number of the media part in the
-    conversation, ``frame`` the number of the frame in its video.
+    The begin and end tokens around them are not included. ``item`` is the index of the media part
+    in the conversation, ``frame`` that of the frame in its video.
     """
 
     kind: MediaKind
@@ -134,8 +135,8 @@ class MediaSpan:
 class Prompt:
     """A prompt ready for the model.
 
-    ``text`` is for people: control tokens are written by name, so it cannot be encoded back
-    where a user typed such a name.
+    ``text`` is for display: control tokens appear by name, so it does not encode back to ``ids``
+    if a user typed such a name.
     """
 
     ids: tuple[int, ...]
@@ -148,7 +149,7 @@ def build_prompt(
     slots: Sequence[Slot] = (),
     *,
     tokenizer: Tokenizer,
-    flavour: PromptFlavour,
+    style: PromptStyle,
     think: bool = False,
     tools: Sequence[Mapping[str, Any]] = (),
     add_generation_prompt: bool = True,
@@ -161,19 +162,19 @@ def build_prompt(
     """
     options = TemplateOptions(
         think=think,
-        empty_thought=flavour.empty_thought,
+        empty_thought=style.empty_thought,
         add_generation_prompt=add_generation_prompt,
     )
-    pieces = list(render(messages, tools=tools, options=options))
+    parts = list(render(messages, tools=tools, options=options))
     _check_slots(messages, slots)
-    return _encode(list(merged(expand(pieces, slots))), tokenizer)
+    return _encode(list(merged(expand(parts, slots))), tokenizer)
 
 
 def check_placeholders(prompt: Prompt, soft_tokens: Mapping[MediaKind, Sequence[int]]) -> None:
-    """Make sure that every placeholder will meet its soft token, before the model runs.
+    """Check before the model runs that every placeholder has a soft token.
 
-    ``soft_tokens`` has, for each kind, how many soft tokens the towers gave for every image,
-    video frame or clip, in the order of the prompt's spans.
+    ``soft_tokens`` has, for each kind, the number of soft tokens of every image, video frame or
+    clip, in the order of the prompt's spans. Raises PlaceholderMismatchError.
     """
     for kind in PLACEHOLDER:
         wanted = [span.end - span.start for span in prompt.spans if span.kind == kind]
@@ -186,32 +187,32 @@ def check_placeholders(prompt: Prompt, soft_tokens: Mapping[MediaKind, Sequence[
         raise PlaceholderMismatchError(kind, *next(pair for pair in pairs if pair[0] != pair[1]))
 
 
-def expand(pieces: Sequence[Piece], slots: Sequence[Slot]) -> Iterator[Expanded]:
-    """Pieces with every media item replaced by its markers and placeholders."""
-    for piece in pieces:
-        if not isinstance(piece, Media):
-            yield piece
+def expand(parts: Sequence[PromptPart], slots: Sequence[Slot]) -> Iterator[ExpandedPart]:
+    """Parts with every media item replaced by its begin token, placeholders and end token."""
+    for part in parts:
+        if not isinstance(part, Media):
+            yield part
             continue
-        match slots[piece.item]:
+        match slots[part.item]:
             case ImageSlot(soft_tokens=count):
-                yield from _image(Placeholders(kind="image", count=count, item=piece.item))
+                yield from _image(Placeholders(kind="image", count=count, item=part.item))
             case AudioSlot(soft_tokens=count):
-                yield from _audio(Placeholders(kind="audio", count=count, item=piece.item))
+                yield from _audio(Placeholders(kind="audio", count=count, item=part.item))
             case VideoSlot(frames=frames):
-                yield from _video(piece.item, frames)
+                yield from _video(part.item, frames)
 
 
-def _image(placeholders: Placeholders) -> tuple[Expanded, ...]:
+def _image(placeholders: Placeholders) -> tuple[ExpandedPart, ...]:
     """3 soft tokens  ->  <|image> <|image|> <|image|> <|image|> <image|>."""
     return (Control("<|image>"), placeholders, Control("<image|>"))
 
 
-def _audio(placeholders: Placeholders) -> tuple[Expanded, ...]:
+def _audio(placeholders: Placeholders) -> tuple[ExpandedPart, ...]:
     """3 soft tokens  ->  <|audio> <|audio|> <|audio|> <|audio|> <audio|>."""
     return (Control("<|audio>"), placeholders, Control("<audio|>"))
 
 
-def _video(item: int, frames: Sequence[tuple[float, int]]) -> Iterator[Expanded]:
+def _video(item: int, frames: Sequence[tuple[float, int]]) -> Iterator[ExpandedPart]:
     """Frames at 0 s and 61.9 s with one soft token each.
 
     ->  "00:00 " <|image> <|video|> <image|> " 01:01 " <|image> <|video|> <image|>
@@ -238,13 +239,13 @@ def _check_slots(messages: Sequence[Message], slots: Sequence[Slot]) -> None:
             raise ConversationError(f"media part {number + 1} is a video without frames")
 
 
-def _encode(pieces: Sequence[Expanded], tokenizer: Tokenizer) -> Prompt:
-    """Merged pieces to ids; spans are counted here, where the ids are."""
+def _encode(parts: Sequence[ExpandedPart], tokenizer: Tokenizer) -> Prompt:
+    """Merged parts to ids and spans."""
     ids: list[int] = []
     spans: list[MediaSpan] = []
     texts: list[str] = []
-    for piece in pieces:
-        match piece:
+    for part in parts:
+        match part:
             case Text(text=text):
                 ids += tokenizer.encode(text)
                 texts.append(well_formed(text))

@@ -1,7 +1,6 @@
-"""The intermediate form of a prompt: text, control tokens and media, not yet token ids.
+"""The parts of a prompt before tokenization: text, control tokens and media.
 
-Text and control tokens are different things here, so text can never turn into a control token.
-Knows no tokenizer and no conversation.
+Text and control tokens have different types, so text cannot turn into a control token.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from ..messages import MediaKind
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Plain text, encoded as such."""
+    """Plain text; control tokens that are spelled out in it stay text."""
 
     text: str
 
@@ -28,7 +27,7 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """The place of media item number ``item``, counted over the whole conversation."""
+    """Media item ``item``, counted over the whole conversation."""
 
     kind: MediaKind
     item: int
@@ -44,29 +43,29 @@ class Placeholders:
     frame: int | None = None
 
 
-Piece = Text | Control | Media
-"""What the template makes of a conversation."""
+PromptPart = Text | Control | Media
+"""What the template yields."""
 
-Expanded = Text | Control | Placeholders
-"""The same once the number of soft tokens is known."""
+ExpandedPart = Text | Control | Placeholders
+"""The same with media expanded to their placeholders."""
 
 
-def merged(pieces: Iterable[Expanded]) -> Iterator[Expanded]:
-    """Pieces with neighbouring texts joined and empty texts dropped.
+def merged(parts: Iterable[ExpandedPart]) -> Iterator[ExpandedPart]:
+    """Parts with adjacent texts joined and empty texts dropped.
 
         Text("A") Text("00:00 ") Control("<|image>")  ->  Text("A00:00 ") Control("<|image>")
 
-    The reference tokenises the whole rendered string, which only control tokens cut; so every
-    stretch of text between two of them has to be encoded as one.
+    The reference tokenizes the whole rendered string, which only control tokens split; so all text
+    between two of them must be encoded at once.
     """
     texts: list[str] = []
-    for piece in pieces:
-        if isinstance(piece, Text):
-            texts.append(piece.text)
+    for part in parts:
+        if isinstance(part, Text):
+            texts.append(part.text)
             continue
         if joined := "".join(texts):
             yield Text(joined)
         texts.clear()
-        yield piece
+        yield part
     if joined := "".join(texts):
         yield Text(joined)

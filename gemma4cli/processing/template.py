@@ -1,7 +1,7 @@
-"""Gemma 4's chat template: a conversation as text, control tokens and places for media.
+"""Gemma 4's chat template: a conversation as text, control tokens and media.
 
-The rules are those of the template that Google published in July 2026. Knows no tokenizer, no
-token ids and no sizes of media.
+Follows the template that Google published in July 2026. Token ids and the sizes of media are added
+later, in ``prompt``.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from ..messages import (
     VideoPart,
 )
 from . import tools as tool_syntax
-from .prompt_tokens import Control, Media, Piece, Text
+from .prompt_tokens import Control, Media, PromptPart, Text
 
 _THOUGHT_BEGIN, _THOUGHT_END = "<|channel>", "<channel|>"
 
 
 def media_parts(messages: Sequence[Message]) -> list[MediaPart]:
-    """Every media part in order of appearance; the place in this list is the item number."""
+    """Every media part in order; the index in this list is its item number."""
     return [
         part for message in messages for part in message.parts if not isinstance(part, TextPart)
     ]
 
 
 def kind_of(part: MediaPart) -> MediaKind:
-    """Which kind of placeholder a media part stands for."""
+    """The kind of placeholder that a media part needs."""
     match part:
         case ImagePart():
             return "image"
@@ -48,9 +48,9 @@ def kind_of(part: MediaPart) -> MediaKind:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TemplateOptions:
-    """What shapes the prompt besides the messages.
+    """Options of the template.
 
-    ``empty_thought``: with thinking off, the model's turn is opened with an empty thought.
+    ``empty_thought``: with thinking off, the model's turn starts with an empty thought.
     """
 
     think: bool = False
@@ -65,50 +65,50 @@ class _Entry:
     message: Message
     first_item: int
 
-    def media(self) -> list[Piece]:
+    def media(self) -> list[PromptPart]:
         """The message's media, without its texts."""
-        return [piece for piece in self.content() if isinstance(piece, Media)]
+        return [part for part in self.content() if isinstance(part, Media)]
 
-    def content(self) -> list[Piece]:
-        """Texts trimmed and media in their places, with nothing in between.
+    def content(self) -> list[PromptPart]:
+        """Trimmed texts and media, without separators.
 
             "  Compare " image image  ->  Compare <|image|> <|image|>
 
-        An assistant's texts lose the thoughts that stand in them.
+        Thoughts inside an assistant's texts are removed.
         """
         item = self.first_item
-        pieces: list[Piece] = []
+        parts: list[PromptPart] = []
         for part in self.message.parts:
             if not isinstance(part, TextPart):
-                pieces.append(Media(kind_of(part), item))
+                parts.append(Media(kind_of(part), item))
                 item += 1
             elif self.message.role == "assistant":
-                pieces.append(Text(without_thoughts(part.text)))
+                parts.append(Text(without_thoughts(part.text)))
             else:
-                pieces.append(Text(part.text.strip()))
-        return pieces
+                parts.append(Text(part.text.strip()))
+        return parts
 
 
 _Left = Literal["call", "result"] | None
-"""A call that wants its result, a result to go on from, or neither."""
+"""How a turn with tool calls ends: in a call without a result, or in a result."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Turn:
-    """A message that is no tool result, with the results of its own calls."""
+    """A message other than a tool result, with the results of its calls."""
 
     entry: _Entry
     results: tuple[_Entry, ...]
     continues: bool
-    """The model's turn was left open by the assistant message before."""
+    """The previous message is the assistant's too, and its turn was not closed."""
     shows_thoughts: bool
     """No user message follows."""
     next_role: Role | None
-    """Role of the next message that is no tool result."""
+    """Role of the next message that is not a tool result."""
 
     @property
     def left(self) -> _Left:
-        """What the turn leaves the model with."""
+        """How the turn ends, if it has tool calls."""
         if not self.entry.message.tool_calls:
             return None
         return "result" if self.results else "call"
@@ -119,8 +119,8 @@ def render(
     *,
     tools: Sequence[Mapping[str, Any]] = (),
     options: TemplateOptions,
-) -> Iterator[Piece]:
-    """The conversation as pieces.
+) -> Iterator[PromptPart]:
+    """The conversation as prompt parts.
 
     user "Hi"  ->  <bos> <|turn> user\\nHi <turn|> \\n <|turn> model\\n
     """
@@ -138,17 +138,17 @@ def render(
 
 
 def without_thoughts(text: str) -> str:
-    """An answer as the next prompt repeats it: without what was thought before it.
+    """An answer as later prompts repeat it, without its thoughts.
 
     "<|channel>thought\\nhm<channel|>Hello"  ->  "Hello"
     """
-    kept = [stretch.split(_THOUGHT_BEGIN)[0] for stretch in text.split(_THOUGHT_END)]
+    kept = [part.split(_THOUGHT_BEGIN)[0] for part in text.split(_THOUGHT_END)]
     return "".join(kept).strip()
 
 
 def _entries(messages: Sequence[Message]) -> list[_Entry]:
     if not messages:
-        raise ConversationError("the conversation has no messages: give at least one of the user")
+        raise ConversationError("the conversation has no messages: add a user message")
     entries = []
     first_item = 0
     for index, message in enumerate(messages):
@@ -164,7 +164,7 @@ def _entries(messages: Sequence[Message]) -> list[_Entry]:
 
 def _system_turn(
     system: _Entry | None, tools: Sequence[Mapping[str, Any]], *, think: bool
-) -> Iterator[Piece]:
+) -> Iterator[PromptPart]:
     """``<|turn> system\\n <|think|> \\nBe brief. <|tool> ... <tool|> <turn|> \\n``."""
     yield Control("<|turn>")
     yield Text("system\n")
@@ -173,7 +173,7 @@ def _system_turn(
         yield Text("\n")
     if system is not None:
         if system.media():
-            raise ConversationError("the system message holds media: put them into a user message")
+            raise ConversationError("the system message has media: move them to a user message")
         content = system.message.content
         if isinstance(content, str):
             yield Text(content.strip())
@@ -187,19 +187,19 @@ def _system_turn(
 def _turns(entries: Sequence[_Entry]) -> Iterator[_Turn]:
     """Messages with the tool results that follow their calls.
 
-    A result without a call before it is left out, as the template does; one with media is refused.
+    A result that follows no call is left out, as in the template; with media it is an error.
     """
     last_user = max(
         (index for index, entry in enumerate(entries) if entry.message.role == "user"), default=-1
     )
     heads = [index for index, entry in enumerate(entries) if entry.message.role != "tool"]
-    _refuse_lost_media(entries[: heads[0] if heads else len(entries)])
+    _refuse_dropped_media(entries[: heads[0] if heads else len(entries)])
     previous: Role | None = None
     for head, following in zip(heads, [*heads, None][1:], strict=True):
         entry = entries[head]
         results = tuple(entries[head + 1 : following])
         if not entry.message.tool_calls:
-            _refuse_lost_media(results)
+            _refuse_dropped_media(results)
             results = ()
         yield _Turn(
             entry=entry,
@@ -211,18 +211,18 @@ def _turns(entries: Sequence[_Entry]) -> Iterator[_Turn]:
         previous = entry.message.role
 
 
-def _refuse_lost_media(results: Sequence[_Entry]) -> None:
+def _refuse_dropped_media(results: Sequence[_Entry]) -> None:
     if any(entry.media() for entry in results):
-        raise ConversationError("a tool result holds media but answers no call of the assistant")
+        raise ConversationError("a tool result has media but follows no call of the assistant")
 
 
-def _turn(turn: _Turn) -> Iterator[Piece]:
-    """One message, from its opening to its closing as far as it has them.
+def _turn(turn: _Turn) -> Iterator[PromptPart]:
+    """One message. Its turn begins here unless it continues one, and ends here unless left open.
 
         <|turn> model\\n <|tool_call> ... <tool_call|> <|tool_response> ... <tool_response|>
 
-    Calls, results and the answer after them share one turn of the model, so a turn that ends in a
-    result stays open, and one that ends in a call ends in the request for its result.
+    Calls, results and the answer after them share one turn of the model: a turn that ends in a
+    result stays open, and one that ends in a call stops at the token that begins its result.
     """
     message = turn.entry.message
     if not turn.continues:
@@ -239,16 +239,16 @@ def _turn(turn: _Turn) -> Iterator[Piece]:
     content = turn.entry.content()
     yield from content
 
-    has_content = any(not isinstance(piece, Text) or piece.text.strip() for piece in content)
-    goes_on = message.role == "assistant" == turn.next_role
+    has_content = any(not isinstance(part, Text) or part.text.strip() for part in content)
+    continued = message.role == "assistant" == turn.next_role
     if turn.left == "call":
         yield Control("<|tool_response>")
-    elif not goes_on and (turn.left is None or has_content or turn.next_role is not None):
+    elif not continued and (turn.left is None or has_content or turn.next_role is not None):
         yield from _end_of_turn()
 
 
-def _result(result: _Entry, caller: Message) -> Iterator[Piece]:
-    """A tool's texts, untrimmed, as one result; then its media."""
+def _result(result: _Entry, caller: Message) -> Iterator[PromptPart]:
+    """A tool's texts, untrimmed, as one result, followed by its media."""
     name = result.message.name or "unknown"
     for call in caller.tool_calls:
         if call.id == result.message.tool_call_id:
@@ -258,14 +258,14 @@ def _result(result: _Entry, caller: Message) -> Iterator[Piece]:
     yield from result.media()
 
 
-def _generation_prompt(left: _Left, options: TemplateOptions) -> Iterator[Piece]:
-    """What makes the model speak next.
+def _generation_prompt(left: _Left, options: TemplateOptions) -> Iterator[PromptPart]:
+    """The tokens after which the model answers.
 
         <|turn> model\\n
         <|turn> model\\n <|channel> thought\\n <channel|>     thinking off, larger checkpoints
         <|channel> thought\\n                                thinking on, after a tool's result
 
-    After a call the model's turn is still open, so nothing is added.
+    After a call the model's turn is still open, so none are added.
     """
     if left is None:
         yield Control("<|turn>")
@@ -279,7 +279,7 @@ def _generation_prompt(left: _Left, options: TemplateOptions) -> Iterator[Piece]
         yield Text("thought\n")
 
 
-def _end_of_turn() -> tuple[Piece, ...]:
+def _end_of_turn() -> tuple[PromptPart, ...]:
     return (Control("<turn|>"), Text("\n"))
 
 

@@ -1,7 +1,4 @@
-"""Text to token ids and back; control tokens only by name, never from text.
-
-Knows no prompt format: which control token stands where is the prompt builder's business.
-"""
+"""Text to token ids and back; control tokens only by name, never from text."""
 
 from __future__ import annotations
 
@@ -18,8 +15,8 @@ from ..errors import CheckpointError
 def well_formed(text: str) -> str:
     """``text`` without lone surrogates, which no tokenizer and no terminal can encode.
 
-    They come from broken file names and from JSON escapes: "\\ud83d\\ude00" becomes one emoji,
-    a lone half becomes U+FFFD.
+    They come from invalid file names and from JSON escapes: the pair "\\ud83d\\ude00" becomes one
+    emoji, a lone surrogate becomes U+FFFD.
     """
     try:
         text.encode("utf-8")
@@ -29,10 +26,10 @@ def well_formed(text: str) -> str:
 
 
 class Tokenizer:
-    """One checkpoint's tokenizer. ``source`` is what errors call it, usually its file."""
+    """One checkpoint's tokenizer. ``source`` is its name in errors, usually the file."""
 
     def __init__(self, backend: tokenizers.Tokenizer, source: str) -> None:
-        # The library then reads "<turn|>" in a text as seven characters, not as the control token.
+        # Makes the library read "<turn|>" in a text as seven characters, not as a control token.
         backend.encode_special_tokens = True
         backend.no_truncation()
         backend.no_padding()
@@ -47,7 +44,7 @@ class Tokenizer:
 
     @classmethod
     def from_file(cls, path: Path | str) -> Tokenizer:
-        """Read a ``tokenizer.json``; ``CheckpointError`` when it is missing or broken."""
+        """Read a ``tokenizer.json``. Raises CheckpointError if it is missing or invalid."""
         try:
             data = Path(path).read_bytes()
         except FileNotFoundError as exc:
@@ -63,12 +60,12 @@ class Tokenizer:
         try:
             backend = tokenizers.Tokenizer.from_buffer(data)
         except ValueError as exc:
-            raise CheckpointError(source, f"is no valid tokenizer.json ({exc})") from exc
+            raise CheckpointError(source, f"is not a valid tokenizer.json ({exc})") from exc
         return cls(backend, source)
 
     @property
     def vocab_size(self) -> int:
-        """Number of ids, the control tokens among them."""
+        """Number of ids, control tokens included."""
         return self._backend.get_vocab_size(with_added_tokens=True)
 
     def serialized(self) -> str:
@@ -76,11 +73,11 @@ class Tokenizer:
         return self._backend.to_str()
 
     def encode(self, text: str) -> list[int]:
-        """The ids of plain text; no control id ever stands among them.
+        """The ids of plain text, never those of control tokens.
 
             "Hi<turn|>"  ->  [Hi] [<] [turn] [|>]
 
-        Text between two control tokens must be encoded as one piece: "ab" is not "a" and "b".
+        Encode all text between two control tokens at once: "ab" may be one token.
         """
         return self._backend.encode(well_formed(text), add_special_tokens=False).ids
 
@@ -97,16 +94,16 @@ class Tokenizer:
             raise CheckpointError(self.source, problem) from None
 
     def decode(self, ids: Sequence[int], *, skip_control: bool = True) -> str:
-        """The text of ids; control tokens are left out, or written by name."""
+        """The text of ids; control tokens are skipped or written by name."""
         return self._backend.decode(ids, skip_special_tokens=skip_control)
 
     def stream_decoder(self) -> StreamDecoder:
-        """A fresh decoder for ids that arrive one by one."""
+        """A new decoder for ids that arrive one by one."""
         return StreamDecoder(self)
 
     @cached_property
     def byte_values(self) -> dict[int, int]:
-        """Token id to byte for the tokens "<0x00>" to "<0xFF>" that spell rare characters."""
+        """Token id to byte for "<0x00>" to "<0xFF>", which encode rare characters."""
         values = {}
         for byte in range(256):
             token_id = self._backend.token_to_id(f"<0x{byte:02X}>")
@@ -116,7 +113,7 @@ class Tokenizer:
 
 
 class StreamDecoder:
-    """Ids in, text out, one id at a time and never half a character.
+    """Decodes ids one at a time and never returns part of a character.
 
         push([hi])    -> "hi"
         push(<0xF0>)  -> ""      a four-byte character begins
@@ -124,10 +121,10 @@ class StreamDecoder:
         push(<0x98>)  -> ""
         push(<0x80>)  -> "😀"
         push(<turn|>) -> ""      control tokens have no text
-        flush()       -> ""      or U+FFFD where a character was left unfinished
+        flush()       -> ""      or U+FFFD if the last character is incomplete
 
-    The library's own DecodeStream is not used: it raises when a valid character is followed by a
-    broken byte, and a model may write any bytes. Here a broken byte becomes U+FFFD.
+    The library's DecodeStream raises an error when an invalid byte follows a valid character, and a
+    model may generate any bytes. Here an invalid byte becomes U+FFFD.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -135,7 +132,7 @@ class StreamDecoder:
         self._bytes = codecs.getincrementaldecoder("utf-8")("replace")
 
     def push(self, token_id: int) -> str:
-        """The text that this id completes."""
+        """The text that this id completes, possibly empty."""
         byte = self._tokenizer.byte_values.get(token_id)
         if byte is not None:
             return self._bytes.decode(bytes([byte]))
@@ -144,7 +141,7 @@ class StreamDecoder:
         return self.flush() + self._tokenizer.decode([token_id])
 
     def flush(self) -> str:
-        """What an unfinished character leaves behind; the decoder is then as new."""
+        """U+FFFD for an incomplete character, else ""; resets the decoder."""
         rest = self._bytes.decode(b"", final=True)
         self._bytes.reset()
         return rest

@@ -1,12 +1,12 @@
-"""Gemma 4's syntax for functions: their declaration, a call, a result; as pieces.
+"""Gemma 4's syntax for functions: their declarations, calls and results.
 
     declaration:get_weather{description:<|"|>...<|"|>,parameters:{properties:{...},type:...}}
     call:get_weather{city:<|"|>Paris<|"|>,days:3}
     response:get_weather{value:<|"|>21 degrees<|"|>}
 
-Strings stand between two ``<|"|>`` control tokens, so a string may hold any character. Keys are
-sorted without regard to case. Where a schema lacks something, the output is what the published
-chat template gives, also where that looks odd. Knows no conversation.
+Strings are enclosed in ``<|"|>`` control tokens, so they may contain any character. Keys are sorted
+case-insensitively. For incomplete schemas the output matches that of the published chat template,
+even if it looks odd.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import ConversationError
-from .prompt_tokens import Control, Piece, Text
+from .prompt_tokens import Control, PromptPart, Text
 
 _QUOTE = Control('<|"|>')
 _STANDARD_KEYS = frozenset({"description", "type", "properties", "required", "nullable"})
 
 
-def declaration(tool: Mapping[str, Any]) -> Iterator[Piece]:
+def declaration(tool: Mapping[str, Any]) -> Iterator[PromptPart]:
     """One function that the model may call, in the OpenAI form with a JSON schema.
 
     {"type": "function", "function": {"name": "now", "description": "The time"}}
@@ -44,7 +44,7 @@ def declaration(tool: Mapping[str, Any]) -> Iterator[Piece]:
     yield Control("<tool|>")
 
 
-def call(name: str, arguments: Mapping[str, Any]) -> Iterator[Piece]:
+def call(name: str, arguments: Mapping[str, Any]) -> Iterator[PromptPart]:
     """A call that the model made.
 
     ("get_weather", {"city": "Paris", "days": 3})
@@ -57,8 +57,8 @@ def call(name: str, arguments: Mapping[str, Any]) -> Iterator[Piece]:
     yield Control("<tool_call|>")
 
 
-def result(name: str, text: str) -> Iterator[Piece]:
-    """What a call gave.
+def result(name: str, text: str) -> Iterator[PromptPart]:
+    """The result of a call.
 
     ("get_weather", "21 degrees")
     ->  <|tool_response> response:get_weather{value: <|"|> 21 degrees <|"|> } <tool_response|>
@@ -70,10 +70,11 @@ def result(name: str, text: str) -> Iterator[Piece]:
     yield Control("<tool_response|>")
 
 
-def _parameters(schema: Mapping[str, Any]) -> Iterator[Piece]:
+def _parameters(schema: Mapping[str, Any]) -> Iterator[PromptPart]:
     """The schema of all parameters, after its opening brace.
 
-    The closing brace belongs to the type: a schema without a type stays open, as in the template.
+    The closing brace is written with the type, so a schema without a type stays open, as in the
+    template.
     """
     required = schema.get("required")
     if properties := schema.get("properties"):
@@ -89,8 +90,8 @@ def _parameters(schema: Mapping[str, Any]) -> Iterator[Piece]:
         yield Text("}")
 
 
-def _response(schema: Mapping[str, Any]) -> Iterator[Piece]:
-    """The schema of a function's result, after its opening brace; closed by its type alone."""
+def _response(schema: Mapping[str, Any]) -> Iterator[PromptPart]:
+    """The schema of a function's result, after its opening brace; only its type closes it."""
     if schema.get("description"):
         yield Text("description:")
         yield from _quoted(schema["description"])
@@ -101,7 +102,7 @@ def _response(schema: Mapping[str, Any]) -> Iterator[Piece]:
         yield Text("}")
 
 
-def _properties(properties: Mapping[str, Any]) -> Iterator[Piece]:
+def _properties(properties: Mapping[str, Any]) -> Iterator[PromptPart]:
     """Named schemas, separated by commas: ``city:{description:...,type:...},days:{...}``."""
     first = True
     for key, value in _sorted(properties):
@@ -109,11 +110,11 @@ def _properties(properties: Mapping[str, Any]) -> Iterator[Piece]:
             yield Text(",")
         first = False
         yield Text(f"{key}:{{")
-        # A schema may be a bare true or false; it has no fields then.
+        # A schema may be just true or false, without fields.
         yield from _property(value if isinstance(value, Mapping) else {})
 
 
-def _property(schema: Mapping[str, Any]) -> Iterator[Piece]:
+def _property(schema: Mapping[str, Any]) -> Iterator[PromptPart]:
     """One schema after its opening brace; every field ends in a comma, then comes the type."""
     kind = _upper(schema)
     if schema.get("description"):
@@ -138,8 +139,8 @@ def _property(schema: Mapping[str, Any]) -> Iterator[Piece]:
     yield Text("}")
 
 
-def _object(schema: Mapping[str, Any]) -> Iterator[Piece]:
-    """The inner properties of an object; its unknown keys where it declares none."""
+def _object(schema: Mapping[str, Any]) -> Iterator[PromptPart]:
+    """The properties of an object, or its nonstandard keys if it declares none."""
     inner = schema.get("properties")
     if not isinstance(inner, Mapping):
         inner = {key: value for key, value in schema.items() if key not in _STANDARD_KEYS}
@@ -151,8 +152,8 @@ def _object(schema: Mapping[str, Any]) -> Iterator[Piece]:
         yield Text(",")
 
 
-def _items(items: Mapping[str, Any]) -> Iterator[Piece]:
-    """The schema of an array's items: its keys as they are, sorted, null values left out."""
+def _items(items: Mapping[str, Any]) -> Iterator[PromptPart]:
+    """The schema of an array's items: all its keys, sorted, without null values."""
     first = True
     for key, value in _sorted(items):
         if value is None:
@@ -175,7 +176,7 @@ def _items(items: Mapping[str, Any]) -> Iterator[Piece]:
             yield from _value(value)
 
 
-def _required(names: Any) -> Iterator[Piece]:
+def _required(names: Any) -> Iterator[PromptPart]:
     """``required:[<|"|>city<|"|>,<|"|>days<|"|>]``."""
     if isinstance(names, str) or not isinstance(names, Sequence):
         raise ConversationError("a tool's required must be a list of names")
@@ -187,8 +188,8 @@ def _required(names: Any) -> Iterator[Piece]:
     yield Text("]")
 
 
-def _value(value: Any, *, quote_keys: bool = True) -> Iterator[Piece]:
-    """A JSON value: strings and, in declarations, keys between quote tokens."""
+def _value(value: Any, *, quote_keys: bool = True) -> Iterator[PromptPart]:
+    """A JSON value: strings and, in declarations, keys are enclosed in quote tokens."""
     if value is None:
         yield Text("null")
     elif isinstance(value, str):
@@ -210,7 +211,7 @@ def _value(value: Any, *, quote_keys: bool = True) -> Iterator[Piece]:
         yield Text(str(value))
 
 
-def _entries(mapping: Mapping[str, Any], *, quote_keys: bool) -> Iterator[Piece]:
+def _entries(mapping: Mapping[str, Any], *, quote_keys: bool) -> Iterator[PromptPart]:
     """``key:value,key:value``, without the braces."""
     first = True
     for key, value in _sorted(mapping):
@@ -225,7 +226,7 @@ def _entries(mapping: Mapping[str, Any], *, quote_keys: bool) -> Iterator[Piece]
         yield from _value(value, quote_keys=quote_keys)
 
 
-def _quoted(value: Any) -> tuple[Piece, ...]:
+def _quoted(value: Any) -> tuple[PromptPart, ...]:
     return (_QUOTE, Text(str(value)), _QUOTE)
 
 

@@ -1,4 +1,4 @@
-"""Which moments of a clip are shown to the model, and which of its sound stands behind them."""
+"""Which frames of a clip the model sees, and how its sound is placed between them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .processor import Processor
 from .prompt import AudioSlot, Slot, VideoSlot
 
 _SHORTEST_SOUND = 0.02
-"""Seconds; what is shorter makes no soft token and says nothing."""
+"""Seconds; shorter sound may not fill a soft token, and nothing can be heard in it."""
 
 _PADDING = 0.1
-"""Seconds by which codecs, whose packets have one length, draw sound out behind the picture."""
+"""Seconds by which sound may exceed the picture because codecs fill up the last packet."""
 
 _SLACK = 1e-3
-"""Seconds by which a frame may begin after the time at which it was asked for."""
+"""Seconds by which a frame may begin after the requested time."""
 
 
 def frame_times(
@@ -38,10 +38,10 @@ def frame_times(
 ) -> tuple[float, ...]:
     """Times in seconds from the clip's start, ascending, at most ``max_frames``.
 
-    The span is cut into equal parts and each is shown as it begins; for a steady frame rate those
-    are the frames number i*T//n, the reference's choice (video_utils.py). ``fps`` asks for that
-    many a second, as far as ``max_frames`` allows. ``frame_count`` is how many frames the whole
-    clip has, where known: no more are asked for.
+    The span from ``start`` to ``end`` is divided into equal parts, and the time of each is its
+    beginning; at a constant frame rate those are the frames i*T//n, as in the reference
+    (video_utils.py). ``fps`` asks for that many frames a second, limited by ``max_frames``.
+    ``frame_count`` is the number of frames of the whole clip, if known, and limits them too.
     """
     end = duration if end is None else min(end, duration)
     span = max(0.0, end - start)
@@ -54,29 +54,29 @@ def frame_times(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stretch:
-    """Frames that stand together in the prompt, and the sound behind them.
+class ClipSection:
+    """Consecutive frames in the prompt and the sound that follows them.
 
-    ``frames`` are their numbers, ``sound`` is from which second to which it is heard. One of the
-    two may be missing, never both.
+    ``frames`` are indices, ``sound`` is (first second, last second). One of the two may be empty,
+    never both.
     """
 
     frames: range
     sound: tuple[float, float] | None
 
 
-def stretches(
+def sections(
     times: Sequence[float], *, start: float, end: float, sound_end: float, longest: float | None
-) -> tuple[Stretch, ...]:
-    """How frames at ``times`` and the sound of the same part of a clip stand in the prompt.
+) -> tuple[ClipSection, ...]:
+    """The order in the prompt of frames at ``times`` and the sound of the same part of a clip.
 
-    The part from ``start`` to ``end`` is cut into equal spans that the model hears at once, which
-    is ``longest`` seconds: frames of the span, sound of the span, frames of the next.
+    The part from ``start`` to ``end`` is divided into equal spans of at most ``longest`` seconds,
+    the longest clip that the model takes. Each span's frames are followed by its sound.
 
         70 s, a frame every 20 s, longest 30  ->  0 20 sound  40 sound  60 sound
 
-    Sound that goes on behind the picture lengthens the part; behind ``sound_end`` there are only
-    frames. A clip without sound ends at ``start``.
+    Sound that continues after the picture extends the part; frames after ``sound_end`` come without
+    sound. For a clip without sound, ``sound_end`` is ``start``.
     """
     if sound_end > end + _PADDING:
         end = sound_end
@@ -88,51 +88,50 @@ def stretches(
         heard = min(until, sound_end)
         if heard - begin < _SHORTEST_SOUND:
             break
-        behind = bisect_left(times, until - 1e-9)
-        found.append(Stretch(frames=range(first, behind), sound=(begin, heard)))
-        first = behind
+        after = bisect_left(times, until - 1e-9)
+        found.append(ClipSection(frames=range(first, after), sound=(begin, heard)))
+        first = after
     if first < len(times):
-        found.append(Stretch(frames=range(first, len(times)), sound=None))
+        found.append(ClipSection(frames=range(first, len(times)), sound=None))
     return tuple(found)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClipPlan:
-    """What is shown and heard of a clip, known before it is decoded.
+    """The frames and sound of a clip, known before it is decoded.
 
     The part begins at ``start`` and its picture ends at ``end``, in seconds. Every frame takes
-    ``frame_tokens`` soft tokens, the sound of the stretches ``sound_tokens``, those without left
-    out.
+    ``frame_tokens`` soft tokens; ``sound_tokens`` has one count for each section with sound.
     """
 
     start: float
     end: float
     times: tuple[float, ...]
-    stretches: tuple[Stretch, ...]
+    sections: tuple[ClipSection, ...]
     frame_tokens: int
     sound_tokens: tuple[int, ...]
 
     @property
     def spacing(self) -> float | None:
-        """Seconds from one frame to the next."""
+        """Seconds between frames; None if there is only one."""
         return self.times[1] - self.times[0] if len(self.times) > 1 else None
 
     @property
     def sound_seconds(self) -> float:
-        return sum((s.sound[1] - s.sound[0] for s in self.stretches if s.sound is not None), 0.0)
+        return sum((s.sound[1] - s.sound[0] for s in self.sections if s.sound is not None), 0.0)
 
     @property
     def soft_tokens(self) -> int:
         return len(self.times) * self.frame_tokens + sum(self.sound_tokens)
 
     def slots(self) -> Iterator[Slot]:
-        """What stands in the prompt, in order."""
+        """The slots of the prompt, in order."""
         sounds = iter(self.sound_tokens)
-        for stretch in self.stretches:
-            if stretch.frames:
-                times = (self.times[number] for number in stretch.frames)
+        for section in self.sections:
+            if section.frames:
+                times = (self.times[number] for number in section.frames)
                 yield VideoSlot(frames=tuple((time, self.frame_tokens) for time in times))
-            if stretch.sound is not None:
+            if section.sound is not None:
                 yield AudioSlot(soft_tokens=next(sounds))
 
 
@@ -146,22 +145,22 @@ def plan_clip(
     size: tuple[int, int],
     budget: int | None,
 ) -> ClipPlan:
-    """The plan for frames of ``size`` (height, width) in pixels; the rest as for ``stretches``."""
+    """The plan for frames of ``size``, (height, width) in pixels; see ``sections`` for the rest."""
     vision = processor.config.vision
     height, width = fitted_size(*size, budget or vision.video_budget, vision)
-    placed = stretches(
+    placed = sections(
         times, start=start, end=end, sound_end=sound_end, longest=processor.longest_clip
     )
     return ClipPlan(
         start=start,
         end=end,
         times=times,
-        stretches=placed,
+        sections=placed,
         frame_tokens=height * width // (vision.patch_size * vision.pooling) ** 2,
         sound_tokens=tuple(
-            _sound_tokens(stretch.sound, processor.config.audio)
-            for stretch in placed
-            if stretch.sound is not None
+            _sound_tokens(section.sound, processor.config.audio)
+            for section in placed
+            if section.sound is not None
         ),
     )
 
@@ -176,23 +175,23 @@ def _sound_tokens(sound: tuple[float, float], config: MelConfig | RawAudioConfig
 def interleaved(
     clip: VideoClip, plan: ClipPlan, longest: float | None
 ) -> Iterator[VideoClip | AudioClip]:
-    """A decoded clip in the order of the prompt: frames of a span, then its sound.
+    """A decoded clip in the order of the prompt: each section's frames, then its sound.
 
-    The true length of the sound decides, not the planned one. A frame that is on screen at
-    several times stands at the first.
+    Sections follow the length of the decoded sound, which may differ from the planned one. A frame
+    that is on screen at several of the planned times belongs to the first.
     """
     sound = clip.sound
     sound_end = plan.start + (0.0 if sound is None else sound.seconds)
     numbers = [bisect_left(plan.times, frame.seconds - _SLACK) for frame in clip.frames]
-    for stretch in stretches(
+    for section in sections(
         plan.times, start=plan.start, end=plan.end, sound_end=sound_end, longest=longest
     ):
         pairs = zip(clip.frames, numbers, strict=True)
-        frames = tuple(frame for frame, number in pairs if number in stretch.frames)
+        frames = tuple(frame for frame, number in pairs if number in section.frames)
         if frames:
             yield VideoClip(frames=frames, sound=None, name=clip.name)
-        if stretch.sound is not None:
-            assert sound is not None, "a stretch has no sound that its clip lacks"
-            first, last = (round((at - plan.start) * SAMPLE_RATE) for at in stretch.sound)
+        if section.sound is not None:
+            assert sound is not None, "sections have sound only if their clip has"
+            first, last = (round((at - plan.start) * SAMPLE_RATE) for at in section.sound)
             samples = np.ascontiguousarray(sound.samples[first:last])
             yield AudioClip(samples=samples, name=clip.name)

@@ -322,7 +322,7 @@ def test_long_clip_is_told(arch: str, parity_model: Any) -> None:
 
 @pytest.mark.parametrize(("arch", "samples"), [("e2b", 160), ("e2b", 0), ("12b", 0)])
 def test_clip_too_short_to_hear(arch: str, samples: int, parity_model: Any) -> None:
-    with pytest.raises(MediaDecodeError, match=r"talk\.wav: .* too short to hear"):
+    with pytest.raises(MediaDecodeError, match=r"talk\.wav: (0|10) ms of sound are too short"):
         heard(parity_model(arch), samples)
 
 

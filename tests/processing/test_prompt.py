@@ -30,7 +30,7 @@ from gemma4cli.processing.prompt import (
     ImageSlot,
     MediaSpan,
     Prompt,
-    PromptFlavour,
+    PromptStyle,
     Slot,
     VideoSlot,
     build_prompt,
@@ -44,9 +44,9 @@ GOLDEN = json.loads(
 )
 CASES = [(size, name) for size, cases in GOLDEN.items() for name in cases]
 
-SMALL = PromptFlavour(empty_thought=False)
-LARGE = PromptFlavour(empty_thought=True)
-FLAVOURS = {"E2B-E4B": SMALL, "12B-26B-31B": LARGE}
+SMALL = PromptStyle(empty_thought=False)
+LARGE = PromptStyle(empty_thought=True)
+STYLES = {"E2B-E4B": SMALL, "12B-26B-31B": LARGE}
 
 SOURCE = Source(name="x")
 IMAGE = ImagePart(source=SOURCE)
@@ -59,16 +59,16 @@ def user(*parts: Part | str) -> Message:
     return Message(role="user", content=content)
 
 
-def ids_of(tokenizer: Tokenizer, *pieces: str | int) -> tuple[int, ...]:
+def ids_of(tokenizer: Tokenizer, *parts: str | int) -> tuple[int, ...]:
     """Ids of texts, control tokens and single ids: a prompt written out by hand."""
     ids: list[int] = []
-    for piece in pieces:
-        if isinstance(piece, int):
-            ids.append(piece)
-        elif tokenizer.has_control(piece):
-            ids.append(tokenizer.control_id(piece))
+    for part in parts:
+        if isinstance(part, int):
+            ids.append(part)
+        elif tokenizer.has_control(part):
+            ids.append(tokenizer.control_id(part))
         else:
-            ids += tokenizer.encode(piece)
+            ids += tokenizer.encode(part)
     return tuple(ids)
 
 
@@ -83,7 +83,7 @@ def test_golden(gemma: Tokenizer, size: str, name: str) -> None:
         messages,
         [one_soft_token(part) for part in media_parts(messages)],
         tokenizer=gemma,
-        flavour=FLAVOURS[size],
+        style=STYLES[size],
         think=options.get("enable_thinking", False),
         tools=options.get("tools", ()),
         add_generation_prompt=options["add_generation_prompt"],
@@ -140,7 +140,7 @@ def expanded_golden(gemma: Tokenizer, text: str, ids: list[int]) -> tuple[str, l
 
 def test_image_expansion(gemma: Tokenizer) -> None:
     prompt = build_prompt(
-        [user(IMAGE, "Describe.")], [ImageSlot(soft_tokens=3)], tokenizer=gemma, flavour=SMALL
+        [user(IMAGE, "Describe.")], [ImageSlot(soft_tokens=3)], tokenizer=gemma, style=SMALL
     )
     turn = [2, 105, 2364, 107]
     image = [255999, 258880, 258880, 258880, 258882]
@@ -158,7 +158,7 @@ def test_audio_expansion(tiny: Tokenizer) -> None:
         [user("Transcribe.", AUDIO)],
         [AudioSlot(soft_tokens=2)],
         tokenizer=tiny,
-        flavour=SMALL,
+        style=SMALL,
         add_generation_prompt=False,
     )
     clip = ("<|audio>", "<|audio|>", "<|audio|>", "<audio|>")
@@ -175,7 +175,7 @@ def test_video_labels_join_the_text_around(gemma: Tokenizer) -> None:
         [user("Clip:", VIDEO, "What happens?")],
         [VideoSlot(frames=frames)],
         tokenizer=gemma,
-        flavour=SMALL,
+        style=SMALL,
         add_generation_prompt=False,
     )
     one = ("<|image>", "<|video|>", "<image|>")
@@ -203,7 +203,7 @@ def test_several_media_keep_their_order(tiny: Tokenizer) -> None:
             AudioSlot(soft_tokens=4),
         ],
         tokenizer=tiny,
-        flavour=SMALL,
+        style=SMALL,
     )
     found = [(span.kind, span.item, span.frame, span.end - span.start) for span in prompt.spans]
     assert found == [
@@ -216,8 +216,8 @@ def test_several_media_keep_their_order(tiny: Tokenizer) -> None:
 
 
 def test_neighbouring_texts_are_encoded_as_one(gemma: Tokenizer) -> None:
-    split = build_prompt([user("Hel", "lo")], tokenizer=gemma, flavour=SMALL)
-    whole = build_prompt([user("Hello")], tokenizer=gemma, flavour=SMALL)
+    split = build_prompt([user("Hel", "lo")], tokenizer=gemma, style=SMALL)
+    whole = build_prompt([user("Hello")], tokenizer=gemma, style=SMALL)
     assert split == whole
 
 
@@ -227,7 +227,7 @@ def test_random_media(tiny: Tokenizer, rendered_ids: tokenizers.Tokenizer, seed:
     chance = random.Random(seed)
     messages, slots = random_conversation(chance)
     prompt = build_prompt(
-        messages, slots, tokenizer=tiny, flavour=chance.choice([SMALL, LARGE]), think=seed % 3 == 0
+        messages, slots, tokenizer=tiny, style=chance.choice([SMALL, LARGE]), think=seed % 3 == 0
     )
     assert rendered_ids.encode(prompt.text, add_special_tokens=False).ids == list(prompt.ids)
     for kind, name in PLACEHOLDER.items():
@@ -277,23 +277,23 @@ def soft_tokens_of(slots: list[Slot]) -> dict[Any, list[int]]:
 @pytest.mark.parametrize("slots", [[], [ImageSlot(soft_tokens=1)] * 2])
 def test_slots_must_match_the_media(tiny: Tokenizer, slots: list[Slot]) -> None:
     with pytest.raises(ConversationError, match=f"1 media parts but {len(slots)}"):
-        build_prompt([user(IMAGE)], slots, tokenizer=tiny, flavour=SMALL)
+        build_prompt([user(IMAGE)], slots, tokenizer=tiny, style=SMALL)
 
 
 def test_slot_of_another_kind(tiny: Tokenizer) -> None:
     with pytest.raises(ConversationError, match=r"part 1 is of kind image but .* audio"):
-        build_prompt([user(IMAGE)], [AudioSlot(soft_tokens=1)], tokenizer=tiny, flavour=SMALL)
+        build_prompt([user(IMAGE)], [AudioSlot(soft_tokens=1)], tokenizer=tiny, style=SMALL)
 
 
 def test_video_without_frames(tiny: Tokenizer) -> None:
     with pytest.raises(ConversationError, match="without frames"):
-        build_prompt([user(VIDEO)], [VideoSlot(frames=())], tokenizer=tiny, flavour=SMALL)
+        build_prompt([user(VIDEO)], [VideoSlot(frames=())], tokenizer=tiny, style=SMALL)
 
 
 @pytest.fixture
 def two_images(tiny: Tokenizer) -> Prompt:
     slots = [ImageSlot(soft_tokens=2), ImageSlot(soft_tokens=3)]
-    return build_prompt([user(IMAGE, IMAGE)], slots, tokenizer=tiny, flavour=SMALL)
+    return build_prompt([user(IMAGE, IMAGE)], slots, tokenizer=tiny, style=SMALL)
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ import tokenizers
 
 from gemma4cli.errors import CheckpointError, ConversationError, UnsupportedModalityError
 from gemma4cli.messages import ImagePart, Message, Part, Source, TextPart, ToolCall
-from gemma4cli.processing.prompt import ImageSlot, Prompt, PromptFlavour, build_prompt
+from gemma4cli.processing.prompt import ImageSlot, Prompt, PromptStyle, build_prompt
 from gemma4cli.processing.tokenizer import Tokenizer
 
-SMALL = PromptFlavour(empty_thought=False)
-LARGE = PromptFlavour(empty_thought=True)
+SMALL = PromptStyle(empty_thought=False)
+LARGE = PromptStyle(empty_thought=True)
 IMAGE = ImagePart(source=Source(name="x"))
 
 
@@ -36,7 +36,7 @@ def result(text: str | tuple[Part, ...], **fields: Any) -> Message:
 
 def text_of(tokenizer: Tokenizer, *messages: Message, **options: Any) -> str:
     """The rendered prompt without the opening and the generation prompt."""
-    given: dict[str, Any] = {"add_generation_prompt": False, "flavour": SMALL} | options
+    given: dict[str, Any] = {"add_generation_prompt": False, "style": SMALL} | options
     return build_prompt(messages, tokenizer=tokenizer, **given).text.removeprefix("<bos>")
 
 
@@ -64,14 +64,14 @@ def test_user_text_never_becomes_a_control_token(name: str, request: pytest.Fixt
             assistant(thoughts=text),
         ]
         slots = [ImageSlot(soft_tokens=2)]
-        return build_prompt(messages, slots, tokenizer=tokenizer, flavour=LARGE, tools=tools)
+        return build_prompt(messages, slots, tokenizer=tokenizer, style=LARGE, tools=tools)
 
     assert control_ids_in(prompt(INJECTION), tokenizer) == control_ids_in(prompt("x"), tokenizer)
 
 
 def test_typed_placeholder_is_text_in_the_right_place(tiny: Tokenizer) -> None:
     prompt = build_prompt(
-        [user("<|image|>", IMAGE)], [ImageSlot(soft_tokens=1)], tokenizer=tiny, flavour=SMALL
+        [user("<|image|>", IMAGE)], [ImageSlot(soft_tokens=1)], tokenizer=tiny, style=SMALL
     )
     before = [tiny.control_id("<bos>"), tiny.control_id("<|turn>")]
     before += tiny.encode("user\n<|image|>")
@@ -99,7 +99,7 @@ def test_thinking_opens_the_system_turn(tiny: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flavour", "think", "opening"),
+    ("style", "think", "opening"),
     [
         (SMALL, False, "<|turn>model\n"),
         (SMALL, True, "<|turn>model\n"),
@@ -107,10 +107,8 @@ def test_thinking_opens_the_system_turn(tiny: Tokenizer) -> None:
         (LARGE, True, "<|turn>model\n"),
     ],
 )
-def test_generation_prompt(
-    tiny: Tokenizer, flavour: PromptFlavour, think: bool, opening: str
-) -> None:
-    prompt = build_prompt([user("Hi")], tokenizer=tiny, flavour=flavour, think=think)
+def test_generation_prompt(tiny: Tokenizer, style: PromptStyle, think: bool, opening: str) -> None:
+    prompt = build_prompt([user("Hi")], tokenizer=tiny, style=style, think=think)
     assert prompt.text.endswith(f"<turn|>\n{opening}")
 
 
@@ -145,10 +143,8 @@ def test_assistant_messages_in_a_row_share_a_turn(tiny: Tokenizer) -> None:
         (None, False, False),
     ],
 )
-def test_flavour_is_read_from_the_template(
-    template: str | None, default: bool, empty: bool
-) -> None:
-    assert PromptFlavour.detect(template, default=default).empty_thought is empty
+def test_style_is_read_from_the_template(template: str | None, default: bool, empty: bool) -> None:
+    assert PromptStyle.detect(template, default=default).empty_thought is empty
 
 
 # Tools
@@ -246,7 +242,7 @@ def test_answer_after_a_result_stays_in_the_turn(tiny: Tokenizer) -> None:
 @pytest.mark.parametrize(("think", "ending"), [(False, ""), (True, "<|channel>thought\n")])
 def test_generation_prompt_after_a_result(tiny: Tokenizer, think: bool, ending: str) -> None:
     messages = (assistant(tool_calls=(call(),)), result("9"))
-    text = text_of(tiny, *messages, think=think, flavour=LARGE, add_generation_prompt=True)
+    text = text_of(tiny, *messages, think=think, style=LARGE, add_generation_prompt=True)
     assert text.endswith(f"<tool_response|>{ending}")
 
 
@@ -273,7 +269,7 @@ def test_media_of_a_result_follow_it(tiny: Tokenizer) -> None:
         ],
         [ImageSlot(soft_tokens=1), ImageSlot(soft_tokens=2)],
         tokenizer=tiny,
-        flavour=SMALL,
+        style=SMALL,
         add_generation_prompt=False,
     )
     assert '{value:<|"|>see this<|"|>}<tool_response|><|image>' in prompt.text
@@ -308,8 +304,8 @@ def test_unknown_role(tiny: Tokenizer) -> None:
     ],
 )
 def test_media_are_never_dropped(tiny: Tokenizer, messages: list[Message]) -> None:
-    with pytest.raises(ConversationError, match="holds media"):
-        build_prompt(messages, [ImageSlot(soft_tokens=1)], tokenizer=tiny, flavour=SMALL)
+    with pytest.raises(ConversationError, match="has media"):
+        build_prompt(messages, [ImageSlot(soft_tokens=1)], tokenizer=tiny, style=SMALL)
 
 
 def bare_tokenizer(*controls: str) -> Tokenizer:
@@ -323,15 +319,15 @@ def bare_tokenizer(*controls: str) -> Tokenizer:
 
 def test_vocabulary_without_thinking_or_media() -> None:
     bare = bare_tokenizer("<bos>", "<|turn>", "<turn|>")
-    assert build_prompt([user("Hi")], tokenizer=bare, flavour=SMALL).text
+    assert build_prompt([user("Hi")], tokenizer=bare, style=SMALL).text
     with pytest.raises(UnsupportedModalityError, match=r"bare takes no thinking: .*<\|think\|>"):
-        build_prompt([user("Hi")], tokenizer=bare, flavour=SMALL, think=True)
+        build_prompt([user("Hi")], tokenizer=bare, style=SMALL, think=True)
     with pytest.raises(UnsupportedModalityError, match="bare takes no images"):
-        build_prompt([user(IMAGE)], [ImageSlot(soft_tokens=1)], tokenizer=bare, flavour=SMALL)
+        build_prompt([user(IMAGE)], [ImageSlot(soft_tokens=1)], tokenizer=bare, style=SMALL)
     with pytest.raises(UnsupportedModalityError, match="bare takes no tools"):
-        build_prompt([user("A")], tokenizer=bare, flavour=SMALL, tools=[function("", {})])
+        build_prompt([user("A")], tokenizer=bare, style=SMALL, tools=[function("", {})])
 
 
 def test_vocabulary_without_turns() -> None:
     with pytest.raises(CheckpointError, match=r"bare: .*<\|turn>"):
-        build_prompt([user("Hi")], tokenizer=bare_tokenizer("<bos>"), flavour=SMALL)
+        build_prompt([user("Hi")], tokenizer=bare_tokenizer("<bos>"), style=SMALL)

@@ -201,5 +201,5 @@ def test_folder_instead_of_file_is_named(tmp_path: Path) -> None:
 def test_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"tokenizer\.json: is no valid"):
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json: is not a valid"):
         Tokenizer.from_file(path)

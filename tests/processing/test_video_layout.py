@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from gemma4cli.decoded import SAMPLE_RATE, AudioClip, VideoClip, VideoFrame
-from gemma4cli.processing.video import ClipPlan, Stretch, frame_times, interleaved, stretches
+from gemma4cli.processing.video import ClipPlan, ClipSection, frame_times, interleaved, sections
 
 
-def told(found: tuple[Stretch, ...]) -> list[int | tuple[float, float]]:
+def told(found: tuple[ClipSection, ...]) -> list[int | tuple[float, float]]:
     """Numbers of frames, and from where to where the sound between them goes."""
     order: list[int | tuple[float, float]] = []
-    for stretch in found:
-        order += stretch.frames
-        if stretch.sound is not None:
-            order.append(stretch.sound)
+    for section in found:
+        order += section.frames
+        if section.sound is not None:
+            order.append(section.sound)
     return order
 
 
@@ -44,12 +44,12 @@ def test_order(
     longest: float | None,
     order: list[int | tuple[float, float]],
 ) -> None:
-    found = stretches(times, start=0, end=end, sound_end=sound_end, longest=longest)
+    found = sections(times, start=0, end=end, sound_end=sound_end, longest=longest)
     assert told(found) == order
 
 
 def test_part_of_a_clip() -> None:
-    found = stretches((100, 110, 120), start=100, end=130, sound_end=130, longest=15)
+    found = sections((100, 110, 120), start=100, end=130, sound_end=130, longest=15)
     assert told(found) == [0, 1, (100, 115), 2, (115, 130)]
 
 
@@ -63,9 +63,9 @@ def test_all_frames_and_all_sound_in_equal_spans() -> None:
         times = frame_times(
             duration=end, frame_count=None, max_frames=draw.randrange(1, 40), start=start
         )
-        found = stretches(times, start=start, end=end, sound_end=sound_end, longest=longest)
-        assert [n for stretch in found for n in stretch.frames] == list(range(len(times)))
-        sounds = [stretch.sound for stretch in found if stretch.sound is not None]
+        found = sections(times, start=start, end=end, sound_end=sound_end, longest=longest)
+        assert [n for section in found for n in section.frames] == list(range(len(times)))
+        sounds = [section.sound for section in found if section.sound is not None]
         assert all(one[1] == other[0] for one, other in pairwise(sounds))
         assert (sounds[0][0], sounds[-1][1]) == pytest.approx((start, sound_end), abs=0.1)
         lengths = [last - first for first, last in sounds]
@@ -85,9 +85,7 @@ def made(seconds: tuple[float, ...], sound: float | None) -> VideoClip:
 
 
 def plan(times: tuple[float, ...], start: float, end: float) -> ClipPlan:
-    return ClipPlan(
-        start=start, end=end, times=times, stretches=(), frame_tokens=1, sound_tokens=()
-    )
+    return ClipPlan(start=start, end=end, times=times, sections=(), frame_tokens=1, sound_tokens=())
 
 
 def parts(clip: VideoClip, plan: ClipPlan, longest: float | None) -> list[tuple[float, ...]]:
