@@ -25,6 +25,7 @@ from ..processing.video import ClipPlan, frame_times, interleaved, plan_clip
 
 if TYPE_CHECKING:
     from ..engine.model import LoadedModel
+    from ..media.video import VideoInfo
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -127,10 +128,11 @@ def open_message(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _PlannedClip:
-    """A clip that is about to be decoded. ``source`` is what was ``given``, ready to be opened."""
+    """A clip that is about to be decoded. ``source`` is ``given`` after ``settle``."""
 
     given: Source
     source: Source
+    info: VideoInfo
     listens: bool
     plan: ClipPlan
 
@@ -216,7 +218,7 @@ def _plan_clip(model: LoadedModel, given: Source, options: MediaOptions) -> _Pla
         size=(info.height, info.width),
         budget=options.video_budget,
     )
-    return _PlannedClip(given=given, source=source, listens=listens, plan=plan)
+    return _PlannedClip(given=given, source=source, info=info, listens=listens, plan=plan)
 
 
 def _open_clip(model: LoadedModel, clip: _PlannedClip, options: MediaOptions) -> VideoClip:
@@ -224,7 +226,7 @@ def _open_clip(model: LoadedModel, clip: _PlannedClip, options: MediaOptions) ->
 
     sound = None
     if clip.listens:
-        sound = load_sound(clip.source, clip.plan.start, options.video_end)
+        sound = load_sound(clip.source, clip.info, clip.plan.start, options.video_end)
     frames = tuple(
         _fitted(model, frame.pixels, frame.seconds, options)
         for frame in iter_frames(clip.source, clip.plan.times)

@@ -1,1 +1,1 @@
-"""Files and devices to arrays; the only place that opens them. Knows no model and no prompt."""
+"""Files and devices to arrays; only these modules open them. Independent of models and prompts."""

@@ -1,6 +1,6 @@
-"""Sound of any container to mono samples at 16 kHz, whole or in blocks.
+"""Sound of any container to mono samples at 16 kHz, at once or in blocks.
 
-Knows no models: nothing is padded, split at pauses or turned into features here.
+Nothing is padded, split at pauses or turned into features here.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ log = logging.getLogger(__name__)
 Samples = npt.NDArray[np.float32]
 
 BLOCK_SECONDS = 1
-"""Sound that is resampled at a time; memory stays bounded by it for any length of file."""
+"""Sound resampled at a time; bounds the memory for files of any length."""
 
 GAP_SECONDS = Fraction(1, 10)
-"""A pause in the track's time stamps from which silence is put in, so that times stay true."""
+"""Longer gaps in the track's time stamps are filled with silence, so that times stay true."""
 
 LONGEST_GAP_SECONDS = 3600
-"""A longer pause is no pause: the clock of the recording jumped, and nothing is put in."""
+"""Longer gaps mean that the clock of the recording jumped; they are not filled."""
 
 _EARLY_SECONDS, _EARLY_SHARE = 1.0, 0.02
-"""Sound that may be missing at the end without a word: times in headers are rounded."""
+"""Sound that may be missing at the end without a warning: times in headers are rounded."""
 
 _FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "flt": 1.0, "dbl": 1.0}
 
@@ -44,10 +44,10 @@ _FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "flt": 1.0, "dbl": 
 def load_audio(source: Source) -> AudioClip:
     """The file's sound, mono float32 ``[N]`` in [-1, 1] at 16 kHz.
 
-    Channels are averaged. Where a file has several audio tracks, libav's best one is taken.
-    Raises NoAudioTrackError for a file without sound, MediaDecodeError for one that cannot be
-    decoded at all, and what ``open_source`` raises. Damaged packets are left out with a warning
-    in the log; silence takes their place.
+    Channels are averaged. Of several audio tracks, the one that libav rates best is used.
+    Damaged packets are replaced by silence, with a warning in the log. Raises NoAudioTrackError for
+    a file without sound, MediaDecodeError for one that cannot be decoded at all, and the errors of
+    ``open_source``.
     """
     return AudioClip(samples=_joined(iter_audio(source)), name=source.name)
 
@@ -55,12 +55,12 @@ def load_audio(source: Source) -> AudioClip:
 def load_span(
     source: Source, start: float, end: float | None, origin: float | None = None
 ) -> AudioClip:
-    """As ``load_audio``, but the sound of one span only; see ``iter_audio``."""
+    """``load_audio`` for one span; see ``iter_audio``."""
     return AudioClip(samples=_joined(iter_audio(source, start, end, origin)), name=source.name)
 
 
 def audio_seconds(source: Source) -> float | None:
-    """How long a file's sound is by its header; None where that says nothing. Raises MediaError."""
+    """Seconds of sound by the file's header; None if it has no duration. Raises MediaError."""
     with open_container(source) as container:
         stream = _audio_stream(container, source)
         if stream.duration is not None and stream.time_base is not None:
@@ -73,9 +73,9 @@ def iter_audio(
 ) -> Iterator[Samples]:
     """The sound from ``start`` to ``end`` seconds in blocks: mono float32 ``[n]`` at 16 kHz.
 
-    The blocks of a span are exactly that slice of the whole. Second 0 is the track's first
-    sample or, where ``origin`` is given, that second of the container's own clock; a track that
-    begins after it starts with silence. Raises as ``load_audio``.
+    The blocks of a span are exactly that slice of the whole. Second 0 is the track's first sample
+    or, if ``origin`` is given, that second of the container's clock; if the track begins later,
+    silence comes first. Raises the errors of ``load_audio``.
     """
     first = round(start * SAMPLE_RATE)
     last = None if end is None else round(end * SAMPLE_RATE)
@@ -94,7 +94,7 @@ def _joined(blocks: Iterator[Samples]) -> Samples:
 
 
 def _audio_stream(container: InputContainer, source: Source) -> AudioStream:
-    """The best audio track that can be decoded; some cameras add one that cannot."""
+    """The best audio track with a known codec; some cameras add one with an unknown codec."""
     if not container.streams.audio:
         raise NoAudioTrackError(source.name, "has no audio track")
     known = [track for track in container.streams.audio if track.codec_context is not None]
@@ -105,7 +105,7 @@ def _audio_stream(container: InputContainer, source: Source) -> AudioStream:
 
 
 def _frames(container: InputContainer, stream: AudioStream, source: Source) -> Iterator[AudioFrame]:
-    """Every frame that libav can decode, at least one; broken packets are passed over."""
+    """Every frame that libav can decode, at least one; damaged packets are skipped."""
     failure: av.FFmpegError | None = None
     failures = decoded = 0
     seconds = Fraction(0)
@@ -135,14 +135,14 @@ def _frames(container: InputContainer, stream: AudioStream, source: Source) -> I
     promised = promised_seconds(container, stream, source)
     if promised is not None and promised - seconds > max(_EARLY_SECONDS, _EARLY_SHARE * promised):
         log.warning(
-            "%s: the file breaks off: there are %.1f s of %.1f s", source.name, seconds, promised
+            "%s: the file is cut short: it has %.1f s of %.1f s", source.name, seconds, promised
         )
 
 
 def _checked(frame: AudioFrame, source: Source) -> AudioFrame:
     if frame.format.name.removesuffix("p") not in _FULL_SCALE:
         raise MediaDecodeError(
-            source.name, f"has a sample format that g4 does not read ({frame.format.name})"
+            source.name, f"has an unsupported sample format ({frame.format.name})"
         )
     return frame
 
@@ -163,9 +163,9 @@ def _mono(frame: AudioFrame) -> Samples:
 
 
 def _runs(head: AudioFrame, rest: Iterator[AudioFrame]) -> Iterator[tuple[int, Samples]]:
-    """Pairs of rate in Hz and samples ``[n]`` of about a block, gaps filled with silence.
+    """Pairs of rate in Hz and samples ``[n]``, about a block at a time, gaps filled with silence.
 
-    ``due`` is the second at which the next frame should begin by the samples so far.
+    ``due`` is the second at which the next frame is due, by the samples so far.
     """
     rate, waiting, held = head.sample_rate, [_mono(head)], head.samples
     due = _begin(head, Fraction(0)) + Fraction(head.samples, rate)
@@ -186,7 +186,7 @@ def _runs(head: AudioFrame, rest: Iterator[AudioFrame]) -> Iterator[tuple[int, S
 
 
 def _begin(frame: AudioFrame, default: Fraction) -> Fraction:
-    """The frame's time in seconds on the container's clock."""
+    """The frame's time in seconds on the container's clock, ``default`` if it has none."""
     if frame.pts is None or frame.time_base is None:
         return default
     return frame.pts * frame.time_base
@@ -201,7 +201,7 @@ def _silence(count: int, most: int) -> Iterator[Samples]:
 def resampled(runs: Iterator[tuple[int, Samples]]) -> Iterator[Samples]:
     """Pairs of rate in Hz and samples ``[n]`` as samples at 16 kHz, within [-1, 1].
 
-    Sound that has that rate already is not touched.
+    Samples at 16 kHz are not resampled.
     """
     rate, resampler = SAMPLE_RATE, None
     for new_rate, samples in runs:
@@ -217,13 +217,13 @@ def resampled(runs: Iterator[tuple[int, Samples]]) -> Iterator[Samples]:
 
 
 def _bounded(samples: Samples) -> Samples:
-    """Float files may hold anything, and resampling overshoots: NaN to 0, the rest clipped."""
+    """NaN to 0, the rest clipped: float files may contain anything, and resampling overshoots."""
     bounded: Samples = np.clip(np.nan_to_num(samples, nan=0.0), -1.0, 1.0)
     return bounded
 
 
 def _cut(blocks: Iterator[Samples], first: int, last: int | None) -> Iterator[Samples]:
-    """The samples with numbers ``first <= i < last``; those below 0 are silence."""
+    """The samples ``first <= i < last``; those with negative indices are silence."""
     if first < 0:
         yield from _silence((0 if last is None else min(last, 0)) - first, SAMPLE_RATE)
     at = 0

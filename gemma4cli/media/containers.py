@@ -1,7 +1,4 @@
-"""libav containers over sources: opening them, and their errors in this project's words.
-
-Knows neither what is decoded nor why.
-"""
+"""Opens sources as libav containers and turns libav's errors into MediaErrors."""
 
 from __future__ import annotations
 
@@ -25,20 +22,20 @@ from .sources import open_source
 StreamT = TypeVar("StreamT", AudioStream, VideoStream)
 
 _NO_OTHER_FILES = {"protocol_whitelist": "none"}
-"""Playlists and the like may name other files and addresses; none of them is ever opened."""
+"""Playlists may name other files and URLs; libav must never open them."""
 
 _EXACT = ("flac", "aiff", "mov,mp4,m4a,3gp,3g2,mj2")
-"""Formats of libav's whose headers tell the length; of others it is estimated."""
+"""libav formats with the exact length in the header; for others libav estimates it."""
 
 _RIFF_HEADER = 12
 _NO_SIZE = 0x7FFFF000
 
 _STILLS_IN_MP4 = ("AVIF", "HEIC")
-"""Pictures that libav takes for clips, since they come in the container of MP4."""
+"""Still images in MP4 containers, which libav takes for clips."""
 
 
 class _Nameless:
-    """A stream without its name, so that libav judges the content and not the suffix."""
+    """A stream without a name, so that libav goes by the content and not by the suffix."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.read = stream.read
@@ -48,9 +45,9 @@ class _Nameless:
 
 @contextmanager
 def open_container(source: Source) -> Iterator[InputContainer]:
-    """The source as a libav container, closed on leaving.
+    """The source as a libav container, for the length of a with block.
 
-    Raises MediaDecodeError when the content is no audio or video file, or is a still image.
+    Raises MediaDecodeError unless the content is audio or video; still images are not.
     """
     with open_source(source) as stream:
         kind = sniff(stream.read(HEAD_BYTES))
@@ -73,11 +70,11 @@ def open_container(source: Source) -> Iterator[InputContainer]:
 
 
 def packets(container: InputContainer, stream: StreamT) -> Iterator[Packet[StreamT]]:
-    """The track's packets from where the container stands; at the end an empty one."""
+    """The track's packets from the container's current position, then an empty one."""
     while True:
         try:
             yield from container.demux(stream)
-        except IndexError:  # PyAV meets a packet of a track that was not there on opening
+        except IndexError:  # a packet of a track that did not exist when the file was opened
             continue
         return
 
@@ -85,9 +82,9 @@ def packets(container: InputContainer, stream: StreamT) -> Iterator[Packet[Strea
 def promised_seconds(
     container: InputContainer, stream: AudioStream, source: Source
 ) -> float | None:
-    """How long the header of a file says that its sound is; None where it does not say.
+    """Seconds of sound according to the header; None if it does not say.
 
-    Of a file that was cut off that is more than it has.
+    A truncated file has less.
     """
     if container.format.name == "wav":
         return _wave_seconds(source)
@@ -97,7 +94,7 @@ def promised_seconds(
 
 
 def _wave_seconds(source: Source) -> float | None:
-    """By the size of the data chunk; libav goes by the size of the file."""
+    """By the size of the data chunk; libav uses the size of the file."""
     with open_source(source) as file:
         file.seek(_RIFF_HEADER)
         bytes_per_second = 0
@@ -107,7 +104,7 @@ def _wave_seconds(source: Source) -> float | None:
                 content = file.read(size)
                 bytes_per_second = int.from_bytes(content[8:12], "little")
             elif name == b"data":
-                # What was recorded into a pipe has no size, or the largest one.
+                # Recordings written to a pipe have size 0 or the largest possible size.
                 known = bytes_per_second and 0 < size < _NO_SIZE
                 return size / bytes_per_second if known else None
             else:
@@ -116,12 +113,12 @@ def _wave_seconds(source: Source) -> float | None:
 
 
 def still_image(source: Source, format_name: str) -> MediaDecodeError:
-    """The error for a picture where sound or moving pictures were asked for."""
-    return MediaDecodeError(source.name, f"is an image ({format_name}): use g4 describe for it")
+    """The error for a still image where audio or video is expected."""
+    return MediaDecodeError(source.name, f"is an image ({format_name}): use g4 describe")
 
 
 def reason(exc: av.FFmpegError) -> str:
-    """What libav says, in lower case and without its error number and file name."""
+    """libav's error message in lower case, without the error number and the file name."""
     return (exc.strerror or "unknown error").rstrip(".").lower()
 
 
@@ -130,4 +127,4 @@ def _unreadable(kind: FileKind | None) -> str:
         return "not an audio or video file"
     if kind.kind == "other":
         return f"not an audio or video file but {kind.name}"
-    return f"is a damaged or truncated {kind.name} file: fetch or save it again"
+    return f"is a damaged or truncated {kind.name} file: download or save it again"

@@ -1,7 +1,4 @@
-"""Frames of a clip as files, with their times, and all of them on one sheet.
-
-Knows no model: frames are those of the clip, in their own size.
-"""
+"""Frames of a clip as PNG files at full size, and a contact sheet of all of them."""
 
 from __future__ import annotations
 
@@ -20,24 +17,24 @@ from .frames import iter_frames
 
 SHEET = "contact-sheet.png"
 _THUMBNAIL = (320, 240)
-"""Most pixels of a frame on the sheet, width and height."""
+"""The largest width and height of a frame on the sheet, in pixels."""
 _GAP, _LABEL = 8, 20
 _GROUND, _INK = (24, 24, 24), (235, 235, 235)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrameFile:
-    """A frame that was written; ``seconds`` is its time from the clip's start."""
+    """A written frame; ``seconds`` is its time from the clip's start."""
 
     path: Path
     seconds: float
 
 
 def save_frames(source: Source, timestamps: Sequence[float], folder: Path) -> list[FrameFile]:
-    """Write the frames on screen at ``timestamps`` as PNG files, and a sheet with all of them.
+    """Write the frames on screen at ``timestamps`` as PNG files, and a contact sheet.
 
-    Files are named by number and time, ``frame-0003-00m04.500s.png``. Raises MediaError as
-    ``iter_frames``, and where the folder cannot be written.
+    Files are named by number and time, ``frame-0003-00m04.500s.png``. Raises the errors of
+    ``iter_frames``, and MediaError if the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +48,7 @@ def save_frames(source: Source, timestamps: Sequence[float], folder: Path) -> li
 def _written(
     frames: Iterable[VideoFrame], folder: Path
 ) -> tuple[list[FrameFile], list[Image.Image]]:
-    """Each frame's file and thumbnail; one whole frame is in memory at a time."""
+    """Each frame's file and thumbnail; holds one full-size frame in memory at a time."""
     files: list[FrameFile] = []
     thumbnails: list[Image.Image] = []
     for number, frame in enumerate(frames, 1):
@@ -65,7 +62,7 @@ def _written(
 
 
 def contact_sheet(thumbnails: Sequence[Image.Image], seconds: Sequence[float]) -> Image.Image:
-    """Pictures in rows, in reading order, each above its time."""
+    """Thumbnails in rows, in reading order, each with its time below."""
     columns = max(1, math.ceil(math.sqrt(len(thumbnails))))
     rows = math.ceil(len(thumbnails) / columns)
     width = max((each.width for each in thumbnails), default=0) + _GAP

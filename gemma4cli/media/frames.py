@@ -1,7 +1,7 @@
-"""The frames of a clip at given times, by jumping to keyframes where that saves decoding.
+"""The frames of a clip at given times, seeking to keyframes if that saves decoding.
 
-Jumping never changes which frames come back: where a file cannot be searched reliably, it is
-decoded from its beginning instead. Knows neither models nor why these times are wanted.
+Seeking never changes the result: files that cannot be searched reliably are decoded from the
+beginning.
 """
 
 from __future__ import annotations
@@ -26,44 +26,44 @@ from .containers import open_container, packets, reason, still_image
 from .limits import check_size
 
 MOST_TOLERANCE = Fraction(1, 2000)
-"""Seconds by which a frame may begin after the wanted time; half a tick where that is less."""
+"""Seconds by which a frame may begin after the requested time, half a tick at most."""
 
 DEFAULT_FPS = Fraction(25)
-"""Taken where a file tells no frame rate at all."""
+"""Used for files that state no frame rate."""
 
 SHORT_GAP = Fraction(1, 4)
-"""Seconds of decoding below which looking for a nearer keyframe is not worth its while."""
+"""Seconds of video that are decoded without looking for a closer keyframe."""
 
 SEARCHABLE = {"asf", "avi", "flv", "matroska", "mov", "mpegts", "ogg", "webm"}
-"""libav's names of containers in which a frame has the same time wherever reading began.
+"""libav's names of containers in which frame times do not depend on where reading began.
 
-Others, MPEG program streams above all, give a time to some frames only; the rest is counted on
-from there, and from another place comes out different.
+Others, above all MPEG program streams, store a time for some frames only; the times of the frames
+in between are extrapolated, with different results from different positions.
 """
 
 _STEPS_BACK = (0, Fraction(1, 2), 2, 8, 32)
-"""Seconds before the wanted time at which a keyframe is looked for, one after the other."""
+"""Seconds before the requested time from which to search for a keyframe, in order."""
 
 
 class _SearchError(Exception):
-    """A jump did not land where the packets said; only plain decoding is to be trusted."""
+    """A jump missed its keyframe or hit damage; the file must be decoded from the beginning."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Shot:
-    """A decoded frame, not converted yet, with its time in ticks of the track."""
+    """A decoded frame, not converted to RGB yet, with its time in ticks of the track."""
 
     frame: AvFrame
     pts: int
 
     @property
     def turns(self) -> int:
-        """Quarter turns counter-clockwise that bring the frame upright."""
+        """Quarter turns counterclockwise that turn the frame upright."""
         return round(self.frame.rotation / 90) % 4
 
 
 class Track:
-    """One video track, decoded forward from wherever it is."""
+    """One video track, decoded forward from its current position."""
 
     def __init__(self, container: InputContainer, stream: VideoStream, source: Source) -> None:
         self.container = container
@@ -76,13 +76,13 @@ class Track:
         self._failure: av.FFmpegError | None = None
         self._shots: Iterator[Shot] = self._decode()
         if stream.time_base is None:
-            raise MediaDecodeError(source.name, "its video track has no clock")
+            raise MediaDecodeError(source.name, "its video track has no time base")
         self.tick = stream.time_base
         stream.thread_type = "AUTO"
 
     @property
     def rate(self) -> Fraction:
-        """Frames per second: the average of a track with times, else what the codec says."""
+        """Frames per second: the average if frames have times, else the codec's rate."""
         average, nominal = self.stream.average_rate, self.stream.guessed_rate
         return (average or nominal if self.timed else nominal or average) or DEFAULT_FPS
 
@@ -92,13 +92,14 @@ class Track:
         return max(1, round(1 / self.rate / self.tick))
 
     def first(self) -> Shot:
-        """The first frame. Raises MediaDecodeError where not one can be decoded,
-        or where the track is a picture that does not move.
+        """The first frame.
+
+        Raises MediaDecodeError if no frame can be decoded, or for a GIF with a single frame.
         """
         shot = self.next()
         if shot is None and self._failure is not None:
             raise MediaDecodeError(
-                self.source.name, f"no frame of it can be decoded ({reason(self._failure)})"
+                self.source.name, f"none of its frames can be decoded ({reason(self._failure)})"
             ) from self._failure
         if shot is None:
             raise MediaDecodeError(self.source.name, "its video track has no frames")
@@ -110,13 +111,13 @@ class Track:
         return shot
 
     def next(self) -> Shot | None:
-        """The next frame in order of display, None after the last."""
+        """The next frame in display order, None after the last."""
         return next(self._shots, None)
 
     def jump(self, seek_to: int, keyframe: int) -> Shot:
-        """Moves to a keyframe and gives it; both are times in ticks.
+        """Seeks to ``seek_to`` and returns the keyframe at ``keyframe``; both in ticks.
 
-        Raises _SearchError unless exactly that frame comes out, undamaged.
+        Raises _SearchError if that frame is missing or damaged.
         """
         self._jumped = True
         try:
@@ -126,7 +127,7 @@ class Track:
         self._last = None
         self._shots = self._decode()
         shot = self.next()
-        while shot is not None and shot.pts < keyframe:  # may lean on frames before the jump
+        while shot is not None and shot.pts < keyframe:  # may depend on frames before the jump
             shot = self.next()
         if shot is None or shot.pts != keyframe or shot.frame.is_corrupt:
             raise _SearchError
@@ -151,7 +152,7 @@ class Track:
                 yield Shot(frame=frame, pts=self._time_of(frame))
 
     def _time_of(self, frame: AvFrame) -> int:
-        """The frame's time in ticks; a track without times is counted at its frame rate."""
+        """The frame's time in ticks; without time stamps, counted at the frame rate."""
         pts = frame.pts
         if pts is None:
             self.timed = self.searchable = False
@@ -161,7 +162,7 @@ class Track:
 
 
 def video_stream(container: InputContainer, source: Source) -> VideoStream:
-    """The container's video track; cover art and stills are none."""
+    """The container's best video track; cover art is ignored."""
     tracks = [
         stream
         for stream in container.streams.video
@@ -178,17 +179,12 @@ def video_stream(container: InputContainer, source: Source) -> VideoStream:
     return stream
 
 
-def load_frames(source: Source, timestamps: Sequence[float]) -> tuple[VideoFrame, ...]:
-    """The frames on screen at ``timestamps``, all in memory; see ``iter_frames``."""
-    return tuple(iter_frames(source, timestamps))
-
-
 def iter_frames(source: Source, timestamps: Sequence[float]) -> Iterator[VideoFrame]:
-    """The frame on screen at each time, in order, each with its own true time.
+    """The frame on screen at each time, in order, with the time at which it begins.
 
     ``timestamps`` are seconds from the clip's first frame, ascending and not negative. A frame
-    that is on screen at several of them comes once; times after the end give the last frame.
-    Raises ValueError for times out of order, otherwise as ``probe_video``.
+    that is on screen at several of them is yielded once; times after the end yield the last frame.
+    Raises ValueError for times out of order, otherwise the errors of ``probe_video``.
     """
     if any(not math.isfinite(time) or time < 0 for time in timestamps) or any(
         later < earlier for earlier, later in pairwise(timestamps)
@@ -210,9 +206,9 @@ def iter_frames(source: Source, timestamps: Sequence[float]) -> Iterator[VideoFr
 def _pick(
     source: Source, timestamps: Sequence[float], *, search: bool
 ) -> Iterator[tuple[Shot, int, Fraction]]:
-    """The wanted frames, each once, with the first frame's ticks and the tick in seconds.
+    """The requested frames, each once, with the first frame's ticks and the tick in seconds.
 
-    A second handle looks for keyframes, so that the decoder moves only when a jump pays.
+    A second container searches for keyframes, so that the decoder seeks only if that skips frames.
     """
     with open_container(source) as container, open_container(source) as scout:
         track = Track(container, video_stream(container, source), source)
@@ -225,9 +221,9 @@ def _pick(
             target = origin + math.floor((Fraction(time) + slack) / track.tick)
             gap = 0 if ahead is None else (target - ahead.pts) * track.tick
             if search and track.searchable and ahead is not None and gap > SHORT_GAP:
-                place = _keyframe(scout, scout_stream, target)
-                if place is not None and place[1] > ahead.pts:
-                    shown = track.jump(*place)
+                found = _keyframe(scout, scout_stream, target)
+                if found is not None and found[1] > ahead.pts:
+                    shown = track.jump(*found)
                     ahead = track.next()
             while ahead is not None and ahead.pts <= target:
                 shown, ahead = ahead, track.next()
@@ -237,11 +233,11 @@ def _pick(
 
 
 def _keyframe(scout: InputContainer, stream: VideoStream, target: int) -> tuple[int, int] | None:
-    """Where to seek, and the time of the keyframe it leads to, at or before ``target``; ticks.
+    """The time to seek to and that of the keyframe found there, at or before ``target``; ticks.
 
-    None where no such keyframe is found. A search may land after the last keyframe before the
-    target (transport streams have no index; others are searched by decoding time, which runs
-    ahead of display time) and is then repeated further and further back.
+    None if there is no such keyframe. A seek may land after the last keyframe before the target
+    (transport streams have no index; others are searched by decoding time, which is ahead of
+    display time), so it is repeated from earlier and earlier times.
     """
     tick = stream.time_base or Fraction(1)
     for back in _STEPS_BACK:
@@ -257,7 +253,7 @@ def _keyframe(scout: InputContainer, stream: VideoStream, target: int) -> tuple[
 
 
 def _next_keyframe(scout: InputContainer, stream: VideoStream, target: int) -> int | None:
-    """The time of the next keyframe if that is at or before ``target``."""
+    """The time of the next keyframe if it is at or before ``target``, in ticks."""
     for packet in packets(scout, stream):
         if packet.pts is None or (packet.dts is not None and packet.dts > target):
             return None

@@ -1,7 +1,4 @@
-"""Pictures to upright RGB pixels.
-
-Knows no models: nothing is resized or normalised here. Colour profiles are not applied.
-"""
+"""Image files to upright RGB pixels at their original size. Color profiles are not applied."""
 
 from __future__ import annotations
 
@@ -34,15 +31,15 @@ from .sources import open_source
 
 
 def _heif_reader(stream: BinaryIO) -> ImageFile:
-    """HEIC by pillow-heif, which the extra ``heif`` brings; it is upright already."""
+    """HEIC by pillow-heif, from the extra ``heif``; its images are upright already."""
     from pillow_heif import HeifImageFile
 
     reader: ImageFile = HeifImageFile(stream)
     return reader
 
 
-# The readers are called one by one, by content. Image.open would try formats that start other
-# programs (EPS), and it warns through the process-wide warning filters about large pictures.
+# Image.open would try formats that start other programs (EPS), and it warns about large images
+# through the process-wide warning filters. So the reader is chosen here, by content.
 _READERS: dict[str, Callable[[BinaryIO], ImageFile]] = {
     "AVIF": AvifImageFile,
     "BMP": BmpImageFile,
@@ -71,7 +68,7 @@ _PILLOW_ERRORS = (
     Pillow.DecompressionBombError,
     Pillow.DecompressionBombWarning,
 )
-"""What Pillow's readers raise on damaged files; they have no common base."""
+"""Errors of Pillow's readers for damaged files; they have no common base class."""
 
 _NO_HEIF = "HEIC needs an extra: pip install 'gemma4cli[heif]', or convert it to JPEG or PNG"
 _ORIENTATION_TAG = 0x0112
@@ -87,11 +84,11 @@ _UPRIGHT = {
 
 
 def load_image(source: Source) -> Image:
-    """The picture as upright RGB, uint8 ``[H, W, 3]``; of an animation the first frame.
+    """The image as upright RGB, uint8 ``[H, W, 3]``; the first frame of an animation.
 
-    Transparent parts lie on white, deep grey is scaled to 8 bits. Raises MediaDecodeError for
-    anything that is no readable picture or has more than ``limits.MAX_PIXELS``, and what
-    ``open_source`` raises.
+    Transparent pixels are blended onto white, deep gray is scaled to 8 bits. Raises
+    MediaDecodeError unless the content is a readable image of at most ``limits.MAX_PIXELS``, and
+    the errors of ``open_source``.
     """
     with open_source(source) as stream:
         kind = sniff(stream.read(HEAD_BYTES))
@@ -117,27 +114,27 @@ def load_image(source: Source) -> Image:
 
 def _not_an_image(kind: FileKind | None) -> str:
     if kind is None:
-        return "not an image, or in a format that g4 does not read"
+        return "not an image, or in an unsupported format"
     if kind.kind == "image":
-        return f"{kind.name} images are not read; convert it to JPEG or PNG"
+        return f"{kind.name} images are not supported; convert it to JPEG or PNG"
     if kind.kind == "other":
         return f"not an image but {kind.name}; convert it to JPEG or PNG"
     command = "g4 video" if kind.kind == "video" else "g4 transcribe"
-    return f"not an image but {kind.name}: use {command} for it"
+    return f"not an image but {kind.name}: use {command}"
 
 
 def _damage(format_name: str, exc: Exception) -> str:
-    """One line about a damaged picture; Pillow says "truncated" in several ways."""
+    """A one-line message about a damaged image; Pillow reports truncation in several ways."""
     text = " ".join(str(exc).split()).lower()
-    if "not installed" in text or "not available" in text:  # a codec that Pillow was built without
-        return f"{format_name} is not read by the installed Pillow; convert it to JPEG or PNG"
+    if "not installed" in text or "not available" in text:  # Pillow was built without the codec
+        return f"{format_name} is not supported by the installed Pillow; convert it to JPEG or PNG"
     cut = isinstance(exc, EOFError) or "truncated" in text or "end of file" in text
     state = "truncated" if cut else "damaged"
-    return f"is a {state} {format_name} image: fetch or save it again"
+    return f"is a {state} {format_name} image: download or save it again"
 
 
 def _orientation(image: ImageFile) -> int:
-    """The EXIF orientation, 1 (upright) where there is none or the EXIF block is damaged."""
+    """The EXIF orientation, 1 (upright) if there is none or the EXIF block is damaged."""
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
     except _PILLOW_ERRORS:
@@ -146,9 +143,9 @@ def _orientation(image: ImageFile) -> int:
 
 
 def _to_rgb(image: Pillow.Image) -> Pillow.Image:
-    """The image in mode RGB, transparent parts on white."""
+    """The image in mode RGB, transparent pixels on white."""
     if image.mode.startswith("I") or image.mode == "F":
-        image = _deep_grey_to_8_bit(image)
+        image = _deep_gray_to_8_bit(image)
     key = image.info.get("transparency")
     if image.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:
         # a 16-bit PNG: Pillow keeps the high bytes of the pixels but the whole key
@@ -160,25 +157,25 @@ def _to_rgb(image: Pillow.Image) -> Pillow.Image:
     return image.convert("RGB")
 
 
-def _deep_grey_to_8_bit(image: Pillow.Image) -> Pillow.Image:
-    """16-bit, 32-bit and float grey to mode L, or LA where one level is transparent.
+def _deep_gray_to_8_bit(image: Pillow.Image) -> Pillow.Image:
+    """16-bit, 32-bit and float gray to mode L, or LA if one level is transparent.
 
-    Integers count to 65535, floats to 1; where values lie outside, the next usual scale (255,
-    65535) that holds them, else their own range is stretched. All of it keeps the order.
+    White is 65535 for integers and 1 for floats. Floats beyond 1 use the next common scale (255,
+    65535) that contains them; any other values are scaled from their own minimum and maximum.
     """
     values = np.asarray(image)
     if values.dtype.kind == "f":
         values = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0)
-    grey = Pillow.fromarray(_scaled(values))
+    gray = Pillow.fromarray(_scaled(values))
     key = image.info.get("transparency")
     if not isinstance(key, int):
-        return grey
+        return gray
     alpha = np.where(values == key, np.uint8(0), np.uint8(255))
-    return Pillow.merge("LA", (grey, Pillow.fromarray(alpha)))
+    return Pillow.merge("LA", (gray, Pillow.fromarray(alpha)))
 
 
 def _scaled(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    """Grey values ``[H, W]`` of any number type to 0..255."""
+    """Gray values ``[H, W]`` of any number type to 0..255."""
     low, high = float(values.min()), float(values.max())
     scales = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (65535.0,)
     top = next((scale for scale in scales if low >= 0 and high <= scale), None)

@@ -1,7 +1,4 @@
-"""What a file is, told from its first bytes; suffixes are asked only in folders.
-
-Knows nothing of files and decoders.
-"""
+"""The kind of a file by its first bytes, and the suffixes of images in folders."""
 
 from __future__ import annotations
 
@@ -9,21 +6,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 HEAD_BYTES = 64
-"""First bytes of a file that ``sniff`` needs."""
+"""How many bytes of a file ``sniff`` needs."""
 
 IMAGE_SUFFIXES = frozenset({
     ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".hif", ".j2k", ".jfif", ".jp2", ".jpe",
     ".jpeg", ".jpf", ".jpg", ".jpx", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tif",
     ".tiff", ".webp",
 })  # fmt: skip
-"""Images in a folder, where other files are passed over; a file that is named is always tried."""
+"""Suffixes of the files to read from a folder; files given by name are sniffed instead."""
 
 Kind = Literal["image", "audio", "video", "other"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileKind:
-    """The format's name as people know it, and what it holds."""
+    """The format's common name and the kind of its content."""
 
     name: str
     kind: Kind
@@ -64,7 +61,7 @@ _AUDIO_BRANDS = {b"M4A ", b"M4B "}
 
 
 def sniff(head: bytes) -> FileKind | None:
-    """The kind of a file from its first ``HEAD_BYTES`` bytes, or None when they tell nothing."""
+    """The kind of a file by its first ``HEAD_BYTES`` bytes, or None if it is not known."""
     if head[4:8] == b"ftyp":
         return _sniff_brands(head)
     for offset, magic, name, kind in _MAGIC:
@@ -80,9 +77,9 @@ def sniff(head: bytes) -> FileKind | None:
 
 
 def _sniff_brands(head: bytes) -> FileKind:
-    """The kind of an ISO media file: MP4 and its relatives name themselves in ``ftyp``.
+    """The kind of an ISO media file (MP4 and related formats) by the brands in its ``ftyp`` box.
 
-    The major brand decides; the generic still-image brand "mif1" leaves it to the others.
+    The major brand decides, except the generic image brands, for which the others do.
     """
     size = min(int.from_bytes(head[:4], "big"), len(head))
     major = head[8:12]

@@ -1,8 +1,8 @@
-"""The door to the microphone: sounddevice, loaded only when it is asked for.
+"""Recording from a microphone with sounddevice.
 
-Nothing else imports sounddevice; without the PortAudio library that import fails. PortAudio calls
-from a thread of its own, and all that is done there is to keep a copy: a queue without bounds lies
-between it and whoever reads, so a reader may be as slow as it likes.
+Only this module imports sounddevice, on first use, because the import fails without the PortAudio
+library. PortAudio's callback thread only copies samples into an unbounded queue, so slow readers
+lose nothing.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from .audio import Samples, resampled
 log = logging.getLogger(__name__)
 
 LATENCY_SECONDS = 0.3
-"""Sound that the driver may hold back: it overflows only where Python stands still for longer."""
+"""Sound that the driver buffers: it overflows only if Python is blocked for longer."""
 
 STALLED_SECONDS = 5.0
-"""A device that gives nothing for so long is gone. A Bluetooth headset takes two to wake up."""
+"""A device that delivers nothing for this long is gone. Bluetooth headsets need 2 s to wake up."""
 
 SILENT_SECONDS = 3.0
-"""Zeros and nothing else for so long come from no microphone; macOS gives them to the forbidden."""
+"""Only zeros for this long mean no microphone: macOS sends them to apps without permission."""
 
 _TICK_SECONDS = 0.25
 _ENDING_SECONDS = 1.0
-"""Wait for the last sound of a device that was told to stop."""
+"""Wait for the last sound of a device that was stopped."""
 
 _CLOSING_SECONDS = 5.0
 
@@ -50,7 +50,7 @@ _ALLOW = "on macOS, allow the terminal in System Settings > Privacy & Security >
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Microphone:
-    """One input device, as PortAudio knows it."""
+    """One input device, with PortAudio's index."""
 
     index: int
     name: str
@@ -61,7 +61,7 @@ class Microphone:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Level:
-    """How loud a block is, in dB below full scale: 0 is the loudest, -inf is nothing but zeros."""
+    """Loudness of a block in dBFS: 0 is full scale, -inf is digital silence."""
 
     peak: float
     rms: float
@@ -80,27 +80,27 @@ def _decibels(amplitude: float) -> float:
 
 
 class AudioSource(Protocol):
-    """Sound that is being captured: a microphone, or what stands in for one."""
+    """Sound that is being captured, from a microphone or a test double."""
 
     def blocks(self) -> Iterator[Samples]:
-        """What is captured from the beginning on: mono float32 ``[n]`` at 16 kHz, to be read once.
+        """All captured sound: mono float32 ``[n]`` at 16 kHz, to be iterated once.
 
-        Ends behind the last sample that was captured before ``stop``. Raises MediaError, behind
-        what was captured until then, where capturing breaks off.
+        Ends after the last sample captured before ``stop``. Raises MediaError if capturing fails,
+        after yielding what was captured until then.
         """
 
     @property
     def level(self) -> Level:
-        """Of the block that was captured last, read or not."""
+        """The level of the latest captured block, read or not."""
 
     def stop(self) -> None:
-        """Capture no more. Returns at once; any thread may call it, and more than once."""
+        """Stop capturing. Returns at once; any thread may call it, any number of times."""
 
 
 def import_sounddevice() -> ModuleType:
     """The module ``sounddevice``.
 
-    Raises MicrophoneError where it or the PortAudio library that it loads is not installed.
+    Raises MicrophoneError if it or the PortAudio library that it loads is not installed.
     """
     try:
         return import_module("sounddevice")
@@ -111,7 +111,7 @@ def import_sounddevice() -> ModuleType:
 
 
 def list_devices() -> tuple[Microphone, ...]:
-    """All devices that can record, in PortAudio's order; empty where there is none."""
+    """All devices that can record, in PortAudio's order."""
     sounddevice = import_sounddevice()
     try:
         devices = sounddevice.query_devices()
@@ -132,10 +132,10 @@ def list_devices() -> tuple[Microphone, ...]:
 
 
 def find_device(wanted: str | None = None) -> Microphone:
-    """The device with that number, name or part of a name; without one, the system's default.
+    """The device with this number, name or part of a name; without one, the system's default.
 
-    Case makes no difference, and a whole name wins over a part. Raises MicrophoneError, which
-    lists all devices, unless exactly one fits.
+    Case is ignored, and a full name is preferred to a part. Raises MicrophoneError with a list of
+    the devices unless exactly one matches.
     """
     devices = list_devices()
     if not devices:
@@ -145,17 +145,17 @@ def find_device(wanted: str | None = None) -> Microphone:
     if wanted is None:
         found, problem = [d for d in devices if d.is_default], "the system has no default device"
     else:
-        found, problem = _matches(devices, wanted), f"no device fits {wanted!r}"
+        found, problem = _matches(devices, wanted), f"no device matches {wanted!r}"
     if len(found) == 1:
         return found[0]
     if found:
-        devices, problem = tuple(found), f"several devices fit {wanted!r}"
+        devices, problem = tuple(found), f"several devices match {wanted!r}"
     listed = "; ".join(f"{device.index} {device.name}" for device in devices)
     raise MicrophoneError(f"{problem}: give the number or the name of one of: {listed}")
 
 
 def _matches(devices: Sequence[Microphone], wanted: str) -> list[Microphone]:
-    """The devices that ``wanted`` may mean, by the first rule that any of them fits."""
+    """The devices that match ``wanted`` by number, else by full name, else by part of the name."""
     name = wanted.strip().casefold()
     numbered = [device for device in devices if str(device.index) == name]
     called = [device for device in devices if device.name.casefold() == name]
@@ -164,10 +164,10 @@ def _matches(devices: Sequence[Microphone], wanted: str) -> list[Microphone]:
 
 @contextmanager
 def record(wanted: str | None = None) -> Iterator[Recorder]:
-    """Record from a device, as ``find_device`` knows it, until the context ends.
+    """Record from the device that ``find_device`` returns until the context ends.
 
-    What was captured can be read behind the context as well. Raises MicrophoneError where the
-    device is not found or cannot be opened.
+    Captured sound can still be read after that. Raises MicrophoneError if the device is not found
+    or cannot be opened.
     """
     sounddevice = import_sounddevice()
     recorder, stream = _started(sounddevice, find_device(wanted))
@@ -179,20 +179,20 @@ def record(wanted: str | None = None) -> Iterator[Recorder]:
 
 
 def _close(sounddevice: ModuleType, stream: Any) -> None:
-    """Close a stream. A driver that never lets go of a device that died is left behind."""
+    """Close a stream, without waiting longer for drivers that hang when their device is gone."""
     closing = Thread(target=stream.close, name="microphone closes", daemon=True)
     closing.start()
     closing.join(_CLOSING_SECONDS)
     if closing.is_alive():
-        log.warning("the microphone's driver does not let go of it")
-        # At the end of the program PortAudio would wait for it once more, and for ever.
+        log.warning("the microphone's driver does not close it")
+        # sounddevice's exit handler would wait for the stream forever.
         atexit.unregister(sounddevice._exit_handler)
 
 
 def _started(sounddevice: ModuleType, device: Microphone) -> tuple[Recorder, Any]:
-    """A recorder and the open stream that feeds it."""
+    """A recorder and the started stream that feeds it."""
     failure: Exception | None = None
-    # Not every device has 16 kHz; its own rate is resampled.
+    # Devices without 16 kHz record at their default rate and are resampled.
     for rate in dict.fromkeys((SAMPLE_RATE, round(device.sample_rate))):
         recorder = Recorder(device.name, rate)
         try:
@@ -228,9 +228,9 @@ def _stream(sounddevice: ModuleType, device: Microphone, recorder: Recorder) -> 
 
 
 class Recorder:
-    """What a device hears, on its way from the driver's thread to whoever reads.
+    """An ``AudioSource`` that passes samples from the driver's thread to the reader.
 
-    An ``AudioSource``. ``overflows`` counts how often the driver lost sound before it came here.
+    ``overflows`` counts how often the driver lost sound before delivering it.
     """
 
     def __init__(self, name: str, rate: int) -> None:
@@ -240,13 +240,13 @@ class Recorder:
         self._captured: SimpleQueue[Samples | None] = SimpleQueue()
         self._latest: Samples = np.zeros(0, np.float32)
         self._stopping = False
-        # What was said before the stop may still lie with the driver.
+        # Sound captured before the stop may still be in the driver's buffer.
         self._due = round(LATENCY_SECONDS * rate)
         self._seconds = 0.0
         self._heard = False
 
     def take(self, samples: Samples, *, overflow: bool) -> bool:
-        """Keep a copy of captured samples ``[n, 1]``; False when no more are wanted."""
+        """Keep a copy of captured samples ``[n, 1]``; False if no more are needed."""
         self._latest = samples[:, 0].copy()
         self._captured.put(self._latest)
         self.overflows += overflow
@@ -255,22 +255,22 @@ class Recorder:
         return self._due > 0
 
     def end(self) -> None:
-        """The driver gives no more, whether it was asked to stop or not."""
+        """The driver delivers no more samples, stopped or not."""
         self._captured.put(None)
 
     def stop(self) -> None:
-        """Capture no more; ``blocks`` ends behind what was heard until now."""
+        """Stop capturing; ``blocks`` ends after what was captured until now."""
         self._stopping = True
 
     @property
     def level(self) -> Level:
-        """Of the block that was captured last, read or not."""
+        """The level of the latest captured block, read or not."""
         return Level.of(self._latest)
 
     def blocks(self) -> Iterator[Samples]:
-        """All that was and will be captured: mono float32 ``[n]`` at 16 kHz, to be read once.
+        """All captured sound: mono float32 ``[n]`` at 16 kHz, to be iterated once.
 
-        Raises MicrophoneError at the end where the device broke off, or gave zeros only.
+        Raises MicrophoneError at the end if the device failed or delivered only zeros.
         """
         for block in resampled((self.rate, block) for block in self._read()):
             if len(block):
@@ -281,14 +281,14 @@ class Recorder:
             )
         if not self._stopping:
             raise MicrophoneError(
-                f"{self._name} gives no more sound after {self._seconds:.1f} s: "
-                "connect it again, or name another device"
+                f"{self._name} stopped sending sound after {self._seconds:.1f} s: "
+                "reconnect it, or name another device"
             )
         if not self._heard and self._seconds >= SILENT_SECONDS:
             raise MicrophoneError(self._silence())
 
     def _read(self) -> Iterator[Samples]:
-        """Blocks as the device gave them, until it ends, or gives none for too long."""
+        """Blocks as delivered, until the device ends or delivers none for too long."""
         waited = 0.0
         while waited < (_ENDING_SECONDS if self._stopping else STALLED_SECONDS):
             try:
@@ -309,4 +309,4 @@ class Recorder:
             log.warning("%s", self._silence())
 
     def _silence(self) -> str:
-        return f"{self._name} gives nothing but zeros: switch it on; {_ALLOW}"
+        return f"{self._name} sends only silence: switch it on; {_ALLOW}"

@@ -1,7 +1,4 @@
-"""A ``Source`` to a seekable stream of bytes: a file, a pipe, standard input or memory.
-
-Knows no formats.
-"""
+"""Opens a ``Source`` as a seekable stream of bytes: a file, a pipe, standard input or memory."""
 
 from __future__ import annotations
 
@@ -22,8 +19,8 @@ _SPOOL_BYTES = 1 << 20
 def settle(source: Source) -> Source:
     """The same source in a form that can be opened any number of times.
 
-    Standard input (named "-", with neither path nor data) and pipes are read whole, once;
-    regular files and bytes come back as they are. Raises MediaError as ``open_source`` does.
+    Standard input (named "-", with neither path nor data) and pipes are read into memory; sources
+    with regular files or bytes are returned unchanged. Raises the errors of ``open_source``.
     """
     if source.data is not None:
         return source
@@ -41,10 +38,9 @@ def settle(source: Source) -> Source:
 
 
 def spool(source: Source, folder: Path) -> Source:
-    """As ``settle``, but what comes through a pipe is put into a file in ``folder``.
+    """``settle`` for input that may exceed memory: pipes are copied to a file in ``folder``.
 
-    For input of any length, which memory may not hold. Raises as ``settle``, and OSError where
-    the disk is full.
+    Raises the errors of ``settle``, and OSError if the disk is full.
     """
     if source.data is not None:
         return source
@@ -61,7 +57,7 @@ def _spooled(source: Source, stream: BinaryIO, path: Path) -> Source:
     with path.open("wb") as file:
         shutil.copyfileobj(stream, file, _SPOOL_BYTES)
         if not file.tell():
-            raise MediaDecodeError(source.name, "is empty, or was read already")
+            raise MediaDecodeError(source.name, "is empty or was already read")
     return Source(name=source.name, path=path)
 
 
@@ -69,14 +65,14 @@ def open_source(source: Source) -> BinaryIO:
     """A seekable binary stream at the source's first byte; the caller closes it.
 
     Raises MediaNotFoundError for a missing file, MediaDecodeError for a folder, a device or an
-    empty file, MediaError where reading is not allowed or standard input is a terminal.
+    empty file, MediaError without permission to read, or if standard input is a terminal.
     """
     settled = settle(source)
     stream: BinaryIO
     if settled.data is not None:
         stream, size = io.BytesIO(settled.data), len(settled.data)
     else:
-        assert settled.path is not None  # settle() gives a path or data
+        assert settled.path is not None  # settle() returns a path or data
         stream = _open_path(settled, settled.path)
         size = settled.path.stat().st_size
     if size == 0:
@@ -86,7 +82,7 @@ def open_source(source: Source) -> BinaryIO:
 
 
 def require(source: Source) -> None:
-    """Look whether a file is there, and read nothing. Raises MediaError as ``open_source`` does."""
+    """Check that a file exists, without opening it. Raises the errors of ``open_source``."""
     if source.path is not None:
         _mode(source, source.path)
 
@@ -119,15 +115,15 @@ def _reason(exc: OSError) -> str:
 
 
 def _read_stdin(source: Source) -> bytes:
-    """All bytes of standard input; a second reading finds none and fails."""
+    """All bytes of standard input, which can be read only once."""
     data = _stdin(source).read()
     if not data:
-        raise MediaDecodeError(source.name, "standard input is empty, or was read already")
+        raise MediaDecodeError(source.name, "standard input is empty or was already read")
     return data
 
 
 def _stdin(source: Source) -> BinaryIO:
-    """Standard input, if that is what is meant and something is piped into it."""
+    """Standard input, if the source is named "-" and input is redirected."""
     if source.name != STDIN_NAME:
         raise MediaNotFoundError(source.name)
     if sys.stdin is None or sys.stdin.closed:

@@ -128,9 +128,9 @@ def test_equal_to_content_written_by_hand(
     source = Source.of(path)
     frames = [
         VideoFrame(pixels=tiny.processor.fit_frame(frame.pixels), seconds=frame.seconds)
-        for frame in video.load_frames(source, (0, 2, 4, 6))
+        for frame in video.iter_frames(source, (0, 2, 4, 6))
     ]
-    sound = video.load_sound(source)
+    sound = video.load_sound(source, video.probe_video(source))
     assert sound is not None
     half = 4 * SAMPLE_RATE
     seen, heard = VideoPart(source=source), AudioPart(source=source)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from gemma4cli.errors import MediaError
 from gemma4cli.media.frame_files import SHEET, contact_sheet, save_frames
-from gemma4cli.media.frames import load_frames
+from gemma4cli.media.frames import iter_frames
 from gemma4cli.messages import Source
 
 CLIP = Source.of(Path(__file__).parents[2] / "fixtures" / "samples" / "video00.mp4")
@@ -23,7 +23,7 @@ def test_files_hold_the_frames_and_are_named_by_their_times(tmp_path: Path) -> N
         "frame-0002-00m01.000s.png",
         "frame-0003-00m02.500s.png",
     ]
-    for file, frame in zip(files, load_frames(CLIP, [0.0, 1.0, 2.5]), strict=True):
+    for file, frame in zip(files, iter_frames(CLIP, [0.0, 1.0, 2.5]), strict=True):
         assert file.seconds == frame.seconds
         with Image.open(file.path) as picture:
             assert np.array_equal(np.asarray(picture), frame.pixels)

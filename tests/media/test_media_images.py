@@ -73,7 +73,7 @@ def test_lossy_formats_come_close(file_format: str) -> None:
     if not features.check(
         {"AVIF": "avif", "WEBP": "webp", "JPEG2000": "jpg_2000"}.get(file_format, "jpg")
     ):
-        pytest.skip(f"this Pillow does not read {file_format}")
+        pytest.skip(f"this Pillow does not support {file_format}")
     found = pixels(encode(Pillow.new("RGB", (32, 16), (200, 40, 90)), file_format, quality=95))
     assert found.shape == (16, 32, 3)
     np.testing.assert_allclose(
@@ -300,7 +300,7 @@ def test_text_is_no_image(tmp_path: Path) -> None:
     [
         (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "is a damaged HEIC image"),
         (b"%PDF-1.7\n", "not an image but PDF"),
-        (b"\x00\x00\x01\x00\x01\x00", "ICO images are not read; convert"),
+        (b"\x00\x00\x01\x00\x01\x00", "ICO images are not supported; convert"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image but SVG"),
         (b"RIFF\x24\x00\x00\x00WAVEfmt ", "WAV: use g4 transcribe"),
         (b"\x00\x00\x00\x14ftypisom\x00\x00\x02\x00mp41", "MP4 or MOV: use g4 video"),
@@ -337,7 +337,7 @@ def test_a_damaged_image_is_refused() -> None:
 def test_a_codec_that_pillow_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode(noise(32, 32), "AVIF")
     monkeypatch.setattr(AvifImagePlugin, "SUPPORTED", False)
-    with pytest.raises(MediaDecodeError, match="AVIF is not read by the installed Pillow"):
+    with pytest.raises(MediaDecodeError, match="AVIF is not supported by the installed Pillow"):
         pixels(data)
 
 

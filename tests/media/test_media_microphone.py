@@ -199,13 +199,13 @@ def test_device_is_found(wanted: str | None, index: int, install: Install) -> No
     [
         pytest.param(
             "radio",
-            "no device fits 'radio': give the number or the name of one of: "
+            "no device matches 'radio': give the number or the name of one of: "
             "0 Webcam; 2 USB Mic 2; 3 USB Mic; 4 Desk USB Mic",
             id="unknown",
         ),
-        pytest.param("1", "no device fits '1'", id="number-of-a-speaker"),
+        pytest.param("1", "no device matches '1'", id="number-of-a-speaker"),
         pytest.param(
-            "USB", "several devices fit 'USB': .*: 2 USB Mic 2; 3 USB Mic; 4", id="several"
+            "USB", "several devices match 'USB': .*: 2 USB Mic 2; 3 USB Mic; 4", id="several"
         ),
         pytest.param(None, "the system has no default device: .*: 0 Webcam; 2", id="no-default"),
     ],
@@ -290,7 +290,7 @@ def test_a_driver_that_never_lets_go_is_left_behind(
         driver.stream.hear(noise(1600))
         source.stop()
     released.set()
-    assert "does not let go" in caplog.text
+    assert "does not close it" in caplog.text
     assert forgotten == [Driver._exit_handler]
 
 
@@ -359,7 +359,7 @@ def test_a_device_that_breaks_off_gives_all_it_has_first(driver: Driver) -> None
         driver.stream.break_off()
         blocks = recorder.blocks()
         assert np.array_equal(next(blocks), said)
-        with pytest.raises(MicrophoneError, match=r"Headset gives no more sound after 0\.5 s: "):
+        with pytest.raises(MicrophoneError, match=r"Headset stopped sending sound after 0\.5 s: "):
             next(blocks)
 
 
@@ -370,7 +370,7 @@ def test_a_resampled_device_that_breaks_off_gives_all_it_has_first(install: Inst
     with record() as recorder:
         driver.stream.hear(noise(48_000))
         driver.stream.break_off()
-        with pytest.raises(MicrophoneError, match="Webcam gives no more sound"):
+        with pytest.raises(MicrophoneError, match="Webcam stopped sending sound"):
             for block in recorder.blocks():
                 count += len(block)
     assert count == SAMPLE_RATE
@@ -386,7 +386,7 @@ def test_a_device_that_falls_silent_is_given_up(
         driver.stream.hear(noise(500))
         blocks = recorder.blocks()
         assert len(next(blocks)) == 500
-        with pytest.raises(MicrophoneError, match="gives no more sound"):
+        with pytest.raises(MicrophoneError, match="stopped sending sound"):
             next(blocks)
 
 
@@ -426,9 +426,9 @@ def test_a_recording_of_zeros_is_an_error(driver: Driver, caplog: pytest.LogCapt
     with record() as recorder:
         for _ in range(5):
             driver.stream.hear(np.zeros(SAMPLE_RATE, np.float32))
-    with pytest.raises(MicrophoneError, match=r"nothing but zeros: .*Privacy & Security"):
+    with pytest.raises(MicrophoneError, match=r"only silence: .*Privacy & Security"):
         list(recorder.blocks())
-    assert caplog.text.count("nothing but zeros") == 1
+    assert caplog.text.count("only silence") == 1
 
 
 def test_zeros_are_told_while_there_is_time_to_act(
@@ -437,7 +437,7 @@ def test_zeros_are_told_while_there_is_time_to_act(
     with record() as recorder:
         driver.stream.hear(np.zeros(SAMPLE_RATE * 3, np.float32))
         next(recorder.blocks())
-        assert "nothing but zeros" in caplog.text
+        assert "only silence" in caplog.text
 
 
 def test_sound_is_no_reason_to_warn(driver: Driver, caplog: pytest.LogCaptureFixture) -> None:

@@ -113,7 +113,7 @@ def test_settled_standard_input_opens_again(monkeypatch: pytest.MonkeyPatch) -> 
 def test_standard_input_cannot_be_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", FakeStdin(b"piped"))
     open_source(STDIN).close()
-    with pytest.raises(MediaDecodeError, match="was read already"):
+    with pytest.raises(MediaDecodeError, match="was already read"):
         open_source(STDIN)
 
 

@@ -84,7 +84,7 @@ def test_what_is_not_there(server: str) -> None:
 
 
 def test_what_the_server_refuses(server: str) -> None:
-    with pytest.raises(MediaError, match="the server answers 403 Forbidden"):
+    with pytest.raises(MediaError, match="the server answered 403 Forbidden"):
         fetch(f"{server}/403")
 
 
@@ -95,12 +95,12 @@ def test_what_is_too_large(server: str) -> None:
 
 
 def test_what_breaks_off(server: str) -> None:
-    with pytest.raises(MediaError, match="cannot be fetched"):
+    with pytest.raises(MediaError, match="cannot be downloaded"):
         fetch(f"{server}/short")
 
 
 def test_nobody_at_home() -> None:
-    with pytest.raises(MediaError, match=r"cannot be fetched: .*refused"):
+    with pytest.raises(MediaError, match=r"cannot be downloaded: .*refused"):
         fetch("http://127.0.0.1:9/x.png")
 
 

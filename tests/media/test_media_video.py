@@ -17,6 +17,7 @@ import pytest
 from media_makers import number_of, numbered, tone, write_audio, write_video, write_wav
 from PIL import Image as Pillow
 
+from gemma4cli.decoded import AudioClip, VideoFrame
 from gemma4cli.errors import MediaDecodeError, MediaNotFoundError, NoVideoTrackError
 from gemma4cli.media import frames, video
 from gemma4cli.messages import Source
@@ -152,9 +153,17 @@ def expected_frames(
     return sorted(picked.items(), key=lambda entry: entry[0])
 
 
+def load_frames(source: Source, times: Sequence[float]) -> list[VideoFrame]:
+    return list(frames.iter_frames(source, times))
+
+
+def load_sound(source: Source, start: float = 0.0, end: float | None = None) -> AudioClip | None:
+    return video.load_sound(source, video.probe_video(source), start, end)
+
+
 def load(path: Path, times: Sequence[float]) -> list[tuple[int, float]]:
     """Numbers and seconds of the frames at ``times``."""
-    found = frames.load_frames(Source.of(path), times)
+    found = load_frames(Source.of(path), times)
     return [(number_of(frame.pixels), round(frame.seconds, 4)) for frame in found]
 
 
@@ -187,7 +196,7 @@ def test_frames_do_not_depend_on_how_they_are_reached(
         "dense": [0.5 * length + 0.03 * step for step in range(10)],
     }[plan]
     expected = expected_frames(path, times)
-    found = frames.load_frames(Source.of(path), times)
+    found = load_frames(Source.of(path), times)
     assert [frame.seconds for frame in found] == pytest.approx([time for time, _ in expected])
     for frame, (_, pixels) in zip(found, expected, strict=True):
         np.testing.assert_array_equal(frame.pixels, pixels)
@@ -271,13 +280,13 @@ def test_no_times_give_no_frames(tmp_path: Path) -> None:
 def test_times_out_of_order_are_refused(tmp_path: Path, times: list[float]) -> None:
     path = write_video(tmp_path / "a.mp4", NUMBERS[:3])
     with pytest.raises(ValueError, match="ascending and not negative"):
-        frames.load_frames(Source.of(path), times)
+        load_frames(Source.of(path), times)
 
 
 def test_seconds_count_from_the_first_frame(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.ts", NUMBERS[:30], codec="mpeg2video", rate=25)
     info = video.probe_video(Source.of(path))
-    assert info.start > 0
+    assert info.origin > 0
     assert info.duration == pytest.approx(30 / 25, abs=0.05)
     assert load(path, [0, 1]) == [(0, 0.0), (25, 1.0)]
 
@@ -304,7 +313,6 @@ def test_a_clip_is_measured(
 ) -> None:
     info = video.probe_video(Source.of(make(tmp_path)))
     assert (info.width, info.height, info.has_sound) == (128, 64, False)
-    assert info.fps == pytest.approx(rate, rel=0.01)
     assert info.duration == pytest.approx(count / rate, abs=0.005)
     assert info.frames == pytest.approx(count, abs=1)
 
@@ -312,7 +320,6 @@ def test_a_clip_is_measured(
 def test_uneven_frames_are_averaged(tmp_path: Path) -> None:
     info = video.probe_video(Source.of(uneven_mp4(tmp_path)))
     assert UNEVEN[-1] < info.duration <= UNEVEN[-1] + 0.5
-    assert info.fps == pytest.approx(len(UNEVEN) / info.duration, rel=0.05)
 
 
 def test_longer_sound_does_not_lengthen_the_clip(tmp_path: Path) -> None:
@@ -345,7 +352,7 @@ def test_rotated_clips_come_upright(tmp_path: Path, rotation: int) -> None:
     upright = np.rot90(QUARTERS, rotation // 90 % 4)
     info = video.probe_video(Source.of(path))
     assert (info.height, info.width) == upright.shape[:2]
-    for frame in frames.load_frames(Source.of(path), [0, 2.5]):
+    for frame in load_frames(Source.of(path), [0, 2.5]):
         assert frame.pixels.flags.c_contiguous
         close = np.abs(frame.pixels.astype(int) - upright) < 24
         assert close.mean() > 0.95
@@ -359,7 +366,7 @@ def test_rotation_agrees_with_ffmpeg(tmp_path: Path, rotation: int) -> None:
     picture = tmp_path / "a.png"
     command = ["ffmpeg", "-v", "error", "-i", str(path), "-frames:v", "1", str(picture)]
     subprocess.run(command, check=True)
-    found = frames.load_frames(Source.of(path), [0])[0].pixels.astype(int)
+    found = load_frames(Source.of(path), [0])[0].pixels.astype(int)
     with Pillow.open(picture) as image:
         expected = np.asarray(image.convert("RGB"))
     assert found.shape == expected.shape
@@ -399,15 +406,15 @@ def test_colours_follow_the_tagged_matrix_and_range(
     r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
     g = (y - red * r - blue * b) / (1 - red - blue)
     expected = np.clip(np.array([r, g, b]) * 255, 0, 255)
-    found = frames.load_frames(Source.of(path), [0])[0].pixels
+    found = load_frames(Source.of(path), [0])[0].pixels
     np.testing.assert_allclose(found.reshape(-1, 3).mean(axis=0), expected, atol=2.5)
 
 
 def test_the_sound_of_a_span(tmp_path: Path) -> None:
     samples = np.random.default_rng(0).integers(-9999, 9999, 32_000).astype(np.int16)
     source = Source.of(write_video(tmp_path / "a.mkv", NUMBERS[:20], sound=samples))
-    whole = video.load_sound(source)
-    part = video.load_sound(source, 0.5, 1.25)
+    whole = load_sound(source)
+    part = load_sound(source, 0.5, 1.25)
     assert whole is not None
     assert part is not None
     np.testing.assert_array_equal(whole.samples, samples.astype(np.float32) / 32768)
@@ -416,7 +423,7 @@ def test_the_sound_of_a_span(tmp_path: Path) -> None:
 
 def test_a_clip_without_sound_gives_none(tmp_path: Path) -> None:
     source = Source.of(write_video(tmp_path / "a.mp4", NUMBERS[:5]))
-    assert video.load_sound(source) is None
+    assert load_sound(source) is None
 
 
 @pytest.mark.parametrize(("video_begins", "sound_begins"), [(0, 1.5), (0.5, 0), (0.2, 0.7)])
@@ -439,7 +446,7 @@ def test_sound_is_aligned_with_the_first_frame(
         block.pts = round(16_000 * sound_begins)
         container.mux(track.encode(block))
         container.mux(track.encode())
-    sound = video.load_sound(Source.of(path), 0.0, 2.0)
+    sound = load_sound(Source.of(path), 0.0, 2.0)
     assert sound is not None
     late = round((sound_begins - video_begins) * 16_000)
     expected = samples.astype(np.float32) / 32768
@@ -479,16 +486,15 @@ def test_cover_art_is_no_video(tmp_path: Path) -> None:
         video.probe_video(Source.of(path))
 
 
-@pytest.mark.parametrize("use", [video.probe_video, video.load_sound])
-def test_sound_alone_is_no_video(tmp_path: Path, use: Callable[[Source], object]) -> None:
+def test_sound_alone_is_no_video(tmp_path: Path) -> None:
     with pytest.raises(NoVideoTrackError, match="has no video track"):
-        use(Source.of(write_wav(tmp_path / "a.mp4", tone(1))))
+        video.probe_video(Source.of(write_wav(tmp_path / "a.mp4", tone(1))))
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.gif", "a.bmp", "a.tif", "a.avif"])
 def test_a_picture_is_no_video(tmp_path: Path, name: str) -> None:
     Pillow.new("RGB", (64, 64), (1, 2, 3)).save(tmp_path / name)
-    for use in (video.probe_video, lambda source: frames.load_frames(source, [0])):
+    for use in (video.probe_video, lambda source: load_frames(source, [0])):
         with pytest.raises(MediaDecodeError, match=r"is an image \(\w+\): use g4 describe"):
             use(Source.of(tmp_path / name))
 
@@ -520,7 +526,7 @@ def test_frames_that_are_all_broken_are_an_error(tmp_path: Path) -> None:
     begin, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
     data[begin:end] = np.random.default_rng(0).integers(0, 256, end - begin, np.uint8).tobytes()
     path.write_bytes(data)
-    with pytest.raises(MediaDecodeError, match="no frame of it can be decoded"):
+    with pytest.raises(MediaDecodeError, match="none of its frames can be decoded"):
         video.probe_video(Source.of(path))
 
 
@@ -538,7 +544,7 @@ def test_bytes_are_read_as_files_are(tmp_path: Path) -> None:
     path = short_groups(tmp_path)
     source = Source.of(path.read_bytes(), name="-")
     assert video.probe_video(source) == video.probe_video(Source.of(path))
-    found = frames.load_frames(source, [0.0, 5.0, 11.0])
+    found = load_frames(source, [0.0, 5.0, 11.0])
     assert [number_of(frame.pixels) for frame in found] == [0, 50, 110]
 
 

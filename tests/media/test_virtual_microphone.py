@@ -108,5 +108,5 @@ def test_a_server_that_dies_is_an_error(server: subprocess.Popen[bytes]) -> None
         blocks = source.blocks()
         next(blocks)
         server.kill()
-        with pytest.raises(MicrophoneError, match=f"{DEVICE} gives no more sound"):
+        with pytest.raises(MicrophoneError, match=f"{DEVICE} stopped sending sound"):
             list(blocks)
