@@ -177,7 +177,7 @@ def test_standard_input_can_be_read_once() -> None:
     result = tiny_g4("describe", "-", "-", stdin=Path(STAR).read_bytes())
     assert result.exit_code == 5
     assert result.stdout == f"-: {STAR_TEXT}\n"
-    assert "was read already" in result.stderr
+    assert "was already read" in result.stderr
 
 
 def test_cut_answer_says_so_on_stderr() -> None:
@@ -339,6 +339,6 @@ def test_addresses_are_fetched_only_when_allowed(monkeypatch: pytest.MonkeyPatch
     url = "http://127.0.0.1:9/a.png"
     assert_fails(tiny_g4("describe", url), 3, "--allow-urls lets g4 fetch it")
     monkeypatch.setenv("no_proxy", "*")
-    assert_fails(tiny_g4("describe", url, "--allow-urls"), 3, "cannot be fetched")
+    assert_fails(tiny_g4("describe", url, "--allow-urls"), 3, "cannot be downloaded")
     result = tiny_g4("describe", url, "--allow-urls", "--offline")
     assert_fails(result, 2, "exclude each other")
