@@ -1,6 +1,6 @@
-"""Pixels, samples and clips become what the reference makes of them, down to the count.
+"""Features of images and audio, frame times and processor configs, checked against the reference.
 
-Numbers that stand here as they are were taken from transformers 5.23.
+Literal numbers were computed with transformers 5.23.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from gemma4cli.decoded import AudioClip
 from gemma4cli.engine.model import LoadedModel
@@ -38,7 +41,7 @@ from gemma4cli.processing.config import (
     RawAudioConfig,
     VisionProcessorConfig,
 )
-from gemma4cli.processing.image import fitted_size, image_features
+from gemma4cli.processing.image import fitted_size, image_features, patch_features
 from gemma4cli.processing.video import frame_times
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -69,29 +72,35 @@ SIZES: list[tuple[Size, list[Size]]] = [
 # fmt: on
 
 
-@pytest.mark.parametrize(("given", "fitted"), SIZES, ids=[str(size) for size, _ in SIZES])
-def test_fitted_size(given: Size, fitted: list[Size]) -> None:
-    for budget, expected in zip(SOFT_TOKEN_BUDGETS, fitted, strict=True):
-        assert fitted_size(*given, budget, VISION) == expected
+def test_sizes_are_fitted_as_in_the_reference() -> None:
+    found = [
+        (given, [fitted_size(*given, budget, VISION) for budget in SOFT_TOKEN_BUDGETS])
+        for given, _ in SIZES
+    ]
+    assert found == SIZES
 
 
-def test_any_size_fits_its_budget() -> None:
-    sides = [1, 2, 7, 15, 16, 47, 48, 49, 95, 96, 97, 640, 1023, 4000, 65_000]
-    for height in sides:
-        for width in sides:
-            for budget in SOFT_TOKEN_BUDGETS:
-                rows, columns = (side / 48 for side in fitted_size(height, width, budget, VISION))
-                assert rows.is_integer()
-                assert columns.is_integer()
-                assert 1 <= rows * columns <= budget
+SIDE = st.integers(1, 65_000) | st.sampled_from([1, 47, 48, 49, 95, 96, 97])
+
+
+@given(height=SIDE, width=SIDE, budget=st.sampled_from(SOFT_TOKEN_BUDGETS))
+def test_every_size_fits_its_budget_in_whole_soft_tokens(
+    height: int, width: int, budget: int
+) -> None:
+    rows, columns = (side / 48 for side in fitted_size(height, width, budget, VISION))
+    assert rows.is_integer()
+    assert columns.is_integer()
+    assert 1 <= rows * columns <= budget
+    turned = fitted_size(width, height, budget, VISION)
+    assert turned == (columns * 48, rows * 48)
 
 
 def picture(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def test_patches_are_rows_of_pixels() -> None:
-    """No resizing where the size fits: patch (y, x), and in it row, column, channel.
+def test_patches_are_squares_of_the_image_in_raster_order() -> None:
+    """An image of a fitted size is not resized; patches hold rows, columns and channels.
 
     48 x 96 pixels are 1 x 2 soft tokens, or 3 x 6 patches of 16.
     """
@@ -113,7 +122,7 @@ def test_patches_are_rows_of_pixels() -> None:
 
 @pytest.mark.parametrize("unified", [False, True])
 def test_resized_picture_stays_in_range(unified: bool) -> None:
-    """Bicubic overshoots at edges; the values are bytes before they are floats."""
+    """Bicubic interpolation overshoots at edges; converting to bytes clips it."""
     pixels = np.zeros((100, 150, 3), np.uint8)
     pixels[:, 75:] = 255
     features = image_features(pixels, 70, VISION, unified=unified)
@@ -122,9 +131,8 @@ def test_resized_picture_stays_in_range(unified: bool) -> None:
     assert features.soft_tokens == 6 * 10
 
 
-def test_digest_tells_pictures_apart() -> None:
-    """And the same picture at another budget; not the same picture twice."""
-    first, second = picture(480, 624), picture(480, 624, seed=1)
+def test_digests_differ_by_image_budget_and_kind_of_model() -> None:
+    first, second = picture(48, 96), picture(48, 96, seed=1)
     digests = {
         image_features(pixels, budget, VISION, unified=unified).digest
         for pixels in (first, second)
@@ -138,7 +146,7 @@ def test_digest_tells_pictures_apart() -> None:
 
 @pytest.fixture(scope="module")
 def tiny_tower() -> VisionTower:
-    """A tower with next to no weights: it counts, and computes nothing of worth."""
+    """A tower with minimal weights, for the number of its outputs."""
     tower = VisionTower(
         VisionConfig(
             hidden_size=4,
@@ -159,61 +167,89 @@ def tiny_tower() -> VisionTower:
     return tower
 
 
-@pytest.mark.parametrize("budget", [70, 140, 280])
-@pytest.mark.parametrize(
-    "size", [(1, 1), (48, 48), (333, 777), (777, 333), (20, 900), (900, 20), (719, 1283)]
-)
-def test_tower_gives_as_many_soft_tokens_as_were_counted(
-    size: Size, budget: int, tiny_tower: VisionTower
+def test_the_tower_yields_as_many_soft_tokens_as_were_counted(tiny_tower: VisionTower) -> None:
+    sizes = [(1, 1), (48, 48), (333, 777), (777, 333), (20, 900), (900, 20), (719, 1283)]
+    wrong = []
+    for size, budget in product(sizes, [70, 140, 280]):
+        features = image_features(picture(*size), budget, VISION, unified=False)
+        unified = image_features(picture(*size), budget, VISION, unified=True)
+        output = tiny_tower(mx.array(features.patches)[None], features.grid)
+        counts = {output.shape[1], features.soft_tokens, unified.soft_tokens, len(unified.patches)}
+        if len(counts) != 1:
+            wrong.append((size, budget, counts))
+    assert wrong == []
+
+
+@given(rows=st.integers(1, 9), columns=st.integers(1, 9), unified=st.booleans())
+def test_a_fitted_image_has_a_patch_for_every_square(
+    rows: int, columns: int, unified: bool
 ) -> None:
-    features = image_features(picture(*size), budget, VISION, unified=False)
-    tower_out = tiny_tower(mx.array(features.patches)[None], features.grid)
-    assert tower_out.shape[1] == features.soft_tokens
-    unified = image_features(picture(*size), budget, VISION, unified=True)
-    assert len(unified.patches) == unified.soft_tokens == features.soft_tokens
+    features = patch_features(
+        np.zeros((rows * 48, columns * 48, 3), np.uint8), VISION, unified=unified
+    )
+    assert features.soft_tokens == rows * columns
+    scale = 1 if unified else VISION.pooling
+    assert features.grid == (rows * scale, columns * scale)
+    assert features.patches.shape == (rows * columns * scale**2, (48 // scale) ** 2 * 3)
 
 
 # Audio
 
 
 def counted(samples: int) -> int:
-    """Every 640 samples begin a token, if 161 of them are there; none for less than that."""
+    """A token for every 640 samples begun, if at least 161 of the last 640 exist."""
     return math.ceil(((samples - 1) // 160) / 4) if samples > 0 else 0
 
 
-def test_token_count_of_every_length() -> None:
+def test_tokens_of_every_length_around_the_limits() -> None:
     for base in (0, 16_000, 479_360):
         for samples in range(base, base + 641):
             assert mel_token_count(samples, MEL) == counted(samples), samples
 
 
-@pytest.mark.parametrize(
-    ("samples", "frames", "tokens"),
-    [
-        (0, 0, 0),
-        (160, 0, 0),
-        (161, 1, 1),
-        (320, 1, 1),
-        (321, 2, 1),
-        (641, 4, 1),
-        (800, 4, 1),
-        (801, 5, 2),
-        (16_000, 99, 25),
-        (480_000, 2999, 750),
-        (480_001, 2999, 750),
-        (2_000_000, 2999, 750),
-    ],
-)
-def test_frames_and_tokens(samples: int, frames: int, tokens: int) -> None:
-    heard = min(samples, max_samples(MEL))
-    assert mel_frame_count(heard, MEL) == frames
-    assert mel_token_count(samples, MEL) == tokens
-    if samples <= 16_000:
-        assert log_mel(np.zeros(samples, np.float32), MEL).shape == (frames, 128)
+# samples, frames, soft tokens
+MEL_COUNTS = [
+    (0, 0, 0),
+    (160, 0, 0),
+    (161, 1, 1),
+    (320, 1, 1),
+    (321, 2, 1),
+    (641, 4, 1),
+    (800, 4, 1),
+    (801, 5, 2),
+    (16_000, 99, 25),
+    (480_000, 2999, 750),
+    (480_001, 2999, 750),
+    (2_000_000, 2999, 750),
+]
 
 
-def test_tower_halves_time_twice() -> None:
-    """As many rows come out of the tower as tokens were counted, for every rest."""
+def test_frames_and_tokens_are_counted_as_in_the_reference() -> None:
+    found = [
+        (
+            samples,
+            mel_frame_count(min(samples, max_samples(MEL)), MEL),
+            mel_token_count(samples, MEL),
+        )
+        for samples, _, _ in MEL_COUNTS
+    ]
+    assert found == MEL_COUNTS
+
+
+@given(samples=st.integers(0, 5000))
+@example(samples=160)
+@example(samples=161)
+@example(samples=321)
+@example(samples=801)
+@example(samples=16_000)
+def test_features_have_the_frames_and_tokens_that_were_counted(samples: int) -> None:
+    features = audio_features(np.zeros(samples, np.float32), MEL)
+    assert features.frames.shape == (mel_frame_count(samples, MEL), 128)
+    assert features.soft_tokens == mel_token_count(samples, MEL) == counted(samples)
+    assert features.heard_seconds == samples / 16_000
+
+
+def test_the_tower_yields_as_many_audio_tokens_as_were_counted() -> None:
     config = json.loads((FIXTURES / "parity" / "checkpoints" / "e2b" / "config.json").read_bytes())
     part = SubsampleProjection(AudioConfig.from_dict(config["audio_config"]))
     for samples in range(161, 161 + 1300, 80):
@@ -221,17 +257,20 @@ def test_tower_halves_time_twice() -> None:
         assert part(frames).shape[1] == mel_token_count(samples, MEL) == counted(samples)
 
 
-@pytest.mark.parametrize(
-    ("samples", "tokens"),
-    [(0, 0), (1, 1), (640, 1), (641, 2), (480_000, 750), (480_001, 751), (1_000_000, 1563)],
-)
-def test_raw_frames(samples: int, tokens: int) -> None:
-    """The 12B takes samples as they are, the last frame filled with zeros; there is no end."""
-    assert raw_token_count(samples, RAW) == tokens
+# samples, soft tokens
+RAW_COUNTS = {0: 0, 1: 1, 640: 1, 641: 2, 480_000: 750, 480_001: 751, 1_000_000: 1563}
+
+
+def test_raw_frames_are_counted_without_a_limit() -> None:
+    assert {samples: raw_token_count(samples, RAW) for samples in RAW_COUNTS} == RAW_COUNTS
+
+
+@given(samples=st.integers(0, 5000))
+def test_raw_frames_are_the_samples_padded_with_zeros(samples: int) -> None:
     sound = np.linspace(-3, 3, samples, dtype=np.float32)
     features = audio_features(sound, RAW)
-    assert features.frames.shape == (tokens, 640)
-    assert features.soft_tokens == tokens
+    assert features.frames.shape == (features.soft_tokens, 640)
+    assert features.soft_tokens == raw_token_count(samples, RAW)
     flat = features.frames.reshape(-1)
     np.testing.assert_array_equal(flat[:samples], sound)
     assert not flat[samples:].any()
@@ -239,14 +278,14 @@ def test_raw_frames(samples: int, tokens: int) -> None:
 
 
 def sound(samples: int) -> npt.NDArray[np.float32]:
-    """Two tones, the second one from sample 701 on."""
+    """Two tones; the second begins at sample 701."""
     t = np.arange(samples)
     low = 0.5 * np.sin(2 * np.pi * 440 * t / 16_000)
     high = 0.25 * np.sin(2 * np.pi * 3000 * t / 16_000) * (t > 700)
     return (low + high).astype(np.float32)
 
 
-def test_log_mel_is_the_references() -> None:
+def test_log_mel_equals_the_reference() -> None:
     features = log_mel(sound(1500), MEL)
     bins = [0, 9, 10, 20, 60, 100, 126, 127]
     expected = [
@@ -259,8 +298,8 @@ def test_log_mel_is_the_references() -> None:
     np.testing.assert_allclose(features[[0, 3, 5, 8]][:, bins], expected, atol=1e-5)
 
 
-def test_log_mel_is_the_formula() -> None:
-    """Silence of half a frame, a periodic Hann window, magnitudes, triangles, a floor added."""
+def test_log_mel_follows_the_formula() -> None:
+    """Half a frame of silence, a periodic Hann window, magnitudes, triangles, an added floor."""
     samples = sound(900)
     padded = np.concatenate([np.zeros(160), samples])
     window = [math.sin(math.pi * n / 320) ** 2 for n in range(320)]
@@ -282,7 +321,7 @@ def test_log_mel_is_the_formula() -> None:
     np.testing.assert_allclose(log_mel(samples, MEL), expected, atol=5e-4)
 
 
-def test_long_clip_is_cut_at_thirty_seconds() -> None:
+def test_a_long_clip_is_truncated_to_thirty_seconds() -> None:
     features = audio_features(sound(500_000), MEL)
     assert (features.soft_tokens, features.heard_seconds) == (750, 30.0)
     assert len(features.frames) == 2999
@@ -291,14 +330,14 @@ def test_long_clip_is_cut_at_thirty_seconds() -> None:
     assert features.digest == whole.digest
 
 
-def test_digest_tells_clips_apart() -> None:
+def test_digests_differ_by_clip_and_config() -> None:
     clips = [sound(1000), sound(1001), sound(1000) * 0.5]
     digests = {audio_features(clip, config).digest for clip in clips for config in (MEL, RAW)}
     assert len(digests) == 6
 
 
 def heard(model: LoadedModel, samples: int) -> Any:
-    """What the processor makes of a question with one clip."""
+    """Model inputs of a question about one clip."""
     part = AudioPart(source=Source(name="talk.wav"))
     message = Message(role="user", content=(TextPart(text="What?"), part))
     clip = AudioClip(samples=np.zeros(samples, np.float32), name="talk.wav")
@@ -306,8 +345,7 @@ def heard(model: LoadedModel, samples: int) -> Any:
 
 
 @pytest.mark.parametrize("arch", ["e2b", "12b"])
-def test_long_clip_is_told(arch: str, parity_model: Any) -> None:
-    """Only by the models that do not hear all of it."""
+def test_a_notice_reports_a_truncated_clip(arch: str, parity_model: Any) -> None:
     inputs = heard(parity_model(arch), 40 * 16_000)
     if arch == "12b":
         assert inputs.notices == ()
@@ -321,7 +359,9 @@ def test_long_clip_is_told(arch: str, parity_model: Any) -> None:
 
 
 @pytest.mark.parametrize(("arch", "samples"), [("e2b", 160), ("e2b", 0), ("12b", 0)])
-def test_clip_too_short_to_hear(arch: str, samples: int, parity_model: Any) -> None:
+def test_a_clip_too_short_for_a_token_is_an_error(
+    arch: str, samples: int, parity_model: Any
+) -> None:
     with pytest.raises(MediaDecodeError, match=r"talk\.wav: (0|10) ms of sound are too short"):
         heard(parity_model(arch), samples)
 
@@ -329,50 +369,47 @@ def test_clip_too_short_to_hear(arch: str, samples: int, parity_model: Any) -> N
 # Video
 
 
-@pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(25), Fraction(30), Fraction(60)])
-@pytest.mark.parametrize("frames", [1, 2, 3, 32])
-def test_steady_clip_shows_the_references_frames(rate: Fraction, frames: int) -> None:
-    """Frame number i*T//n, where a frame is on screen from its own time to the next one's."""
-    for total in (32, 33, 47, 100, 999, 5401):
-        times = frame_times(
-            duration=float(total / rate), frame_count=total, max_frames=frames, fps=None
-        )
-        shown = [math.floor(time * rate + 1e-6) for time in times]
-        assert shown == [i * total // frames for i in range(frames)]
+RATES = [Fraction(24000, 1001), Fraction(25), Fraction(30), Fraction(60)]
 
 
-@pytest.mark.parametrize(
-    ("options", "times"),
-    [
-        ({}, (0.0, 2.5, 5.0, 7.5)),
-        ({"max_frames": 1}, (0.0,)),
-        ({"fps": 0.2}, (0.0, 5.0)),
-        ({"fps": 0.3}, (0.0, 10 / 3, 20 / 3)),
-        ({"fps": 0.01}, (0.0,)),
-        ({"fps": 50.0}, (0.0, 2.5, 5.0, 7.5)),
-        ({"start": 6.0}, (6.0, 7.0, 8.0, 9.0)),
-        ({"start": 2.0, "end": 4.0}, (2.0, 2.5, 3.0, 3.5)),
-        ({"end": 99.0}, (0.0, 2.5, 5.0, 7.5)),
-        ({"start": 4.0, "end": 8.0, "fps": 0.5}, (4.0, 6.0)),
-        ({"frame_count": 2}, (0.0, 5.0)),
-        ({"frame_count": 1}, (0.0,)),
-        ({"frame_count": 10, "start": 8.0}, (8.0, 9.0)),
-        ({"frame_count": None}, (0.0, 2.5, 5.0, 7.5)),
-        ({"duration": 0.0, "frame_count": None}, (0.0,)),
-    ],
-    ids=str,
-)
-def test_frame_times(options: dict[str, Any], times: tuple[float, ...]) -> None:
-    """Ten seconds of 250 frames, four frames at most."""
-    given = {"duration": 10.0, "frame_count": 250, "max_frames": 4} | options
-    assert frame_times(**given) == pytest.approx(times)
+@given(rate=st.sampled_from(RATES), frames=st.integers(1, 32), total=st.integers(32, 6000))
+def test_a_constant_frame_rate_gives_the_frames_of_the_reference(
+    rate: Fraction, frames: int, total: int
+) -> None:
+    """Frames i*T//n; a frame is on screen from its own time to that of the next one."""
+    times = frame_times(duration=float(total / rate), frame_count=total, max_frames=frames)
+    shown = [math.floor(time * rate + 1e-6) for time in times]
+    assert shown == [i * total // frames for i in range(frames)]
 
 
-def test_whole_number_of_frames_a_second() -> None:
-    """Three seconds at one frame a second are three, whatever floats make of it."""
-    for seconds in range(1, 60):
-        times = frame_times(duration=seconds * 0.1 * 10, frame_count=None, max_frames=99, fps=1.0)
-        assert len(times) == seconds
+TIMES: list[tuple[dict[str, Any], tuple[float, ...]]] = [
+    ({}, (0.0, 2.5, 5.0, 7.5)),
+    ({"max_frames": 1}, (0.0,)),
+    ({"fps": 0.2}, (0.0, 5.0)),
+    ({"fps": 0.3}, (0.0, 10 / 3, 20 / 3)),
+    ({"fps": 0.01}, (0.0,)),
+    ({"fps": 50.0}, (0.0, 2.5, 5.0, 7.5)),
+    ({"start": 6.0}, (6.0, 7.0, 8.0, 9.0)),
+    ({"start": 2.0, "end": 4.0}, (2.0, 2.5, 3.0, 3.5)),
+    ({"end": 99.0}, (0.0, 2.5, 5.0, 7.5)),
+    ({"start": 4.0, "end": 8.0, "fps": 0.5}, (4.0, 6.0)),
+    ({"frame_count": 2}, (0.0, 5.0)),
+    ({"frame_count": 1}, (0.0,)),
+    ({"frame_count": 10, "start": 8.0}, (8.0, 9.0)),
+    ({"frame_count": None}, (0.0, 2.5, 5.0, 7.5)),
+    ({"duration": 0.0, "frame_count": None}, (0.0,)),
+]
+
+
+def test_frame_times_follow_the_options() -> None:
+    """Of ten seconds with 250 frames, four frames at most."""
+    given_: dict[str, Any] = {"duration": 10.0, "frame_count": 250, "max_frames": 4}
+    wrong = [
+        (options, found)
+        for options, times in TIMES
+        if (found := frame_times(**given_ | options)) != pytest.approx(times)
+    ]
+    assert wrong == []
 
 
 # processor_config.json
@@ -384,26 +421,29 @@ def processor_json(name: str) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize(
-    "name",
-    [path.parent.name for path in sorted(FIXTURES.glob("gemma4/configs/*/processor_config.json"))],
-)
-def test_published_config_is_read(name: str) -> None:
-    unified = "12B" in name
-    config = ProcessorConfig.from_dict(processor_json(name), unified=unified)
-    assert config.vision == VISION
-    assert config.audio == (RAW if unified else MEL)
-    assert config.assumed == ()
+PUBLISHED = sorted(FIXTURES.glob("gemma4/configs/*/processor_config.json"))
+
+
+def test_published_configs_have_the_default_values() -> None:
+    assert PUBLISHED
+    wrong = [
+        path.parent.name
+        for path in PUBLISHED
+        for unified in ["12B" in path.parent.name]
+        if ProcessorConfig.from_dict(processor_json(path.parent.name), unified=unified)
+        != ProcessorConfig(vision=VISION, audio=RAW if unified else MEL, assumed=())
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("unified", [False, True])
-def test_missing_file_means_the_published_values(unified: bool) -> None:
+def test_without_a_file_the_published_values_are_used(unified: bool) -> None:
     config = ProcessorConfig.from_dict(None, unified=unified)
     assert (config.vision, config.audio) == (VISION, RAW if unified else MEL)
     assert config.assumed == ("image_processor", "video_processor", "feature_extractor")
 
 
-def test_other_values_are_taken_over() -> None:
+def test_other_values_are_read_from_the_file() -> None:
     raw = processor_json("google__gemma-4-E2B-it")
     raw["image_processor"]["max_soft_tokens"] = 560
     raw["video_processor"]["num_frames"] = 8
@@ -415,39 +455,39 @@ def test_other_values_are_taken_over() -> None:
     assert (config.audio.floor, max_samples(config.audio)) == (1e-5, 188 * 640)
 
 
-@pytest.mark.parametrize(
-    ("section", "key", "value"),
-    [
-        ("image_processor", "resample", 2),
-        ("image_processor", "do_normalize", True),
-        ("image_processor", "do_resize", False),
-        ("video_processor", "image_mean", [0.5, 0.5, 0.5]),
-        ("video_processor", "resample", 2),
-        ("feature_extractor", "dither", 0.1),
-        ("feature_extractor", "preemphasis", 0.97),
-        ("feature_extractor", "sampling_rate", 8000),
-        ("feature_extractor", "per_bin_mean", [0.0]),
-    ],
-)
-def test_what_is_not_implemented_is_refused(section: str, key: str, value: object) -> None:
-    raw = processor_json("google__gemma-4-E2B-it")
-    raw[section][key] = value
-    with pytest.raises(UnsupportedModelError, match=key):
-        ProcessorConfig.from_dict(raw, unified=False)
+UNSUPPORTED: list[tuple[str, str, object]] = [
+    ("image_processor", "resample", 2),
+    ("image_processor", "do_normalize", True),
+    ("image_processor", "do_resize", False),
+    ("video_processor", "image_mean", [0.5, 0.5, 0.5]),
+    ("video_processor", "resample", 2),
+    ("feature_extractor", "dither", 0.1),
+    ("feature_extractor", "preemphasis", 0.97),
+    ("feature_extractor", "sampling_rate", 8000),
+    ("feature_extractor", "per_bin_mean", [0.0]),
+]
 
 
-@pytest.mark.parametrize(
-    ("name", "section", "key"),
-    [
-        ("E2B", "image_processor", "max_soft_tokens"),
-        ("E2B", "image_processor", "rescale_factor"),
-        ("E2B", "video_processor", "num_frames"),
-        ("E2B", "feature_extractor", "mel_floor"),
-        ("12B", "feature_extractor", "audio_samples_per_token"),
-    ],
-)
-def test_missing_key_is_named(name: str, section: str, key: str) -> None:
-    raw = processor_json(f"google__gemma-4-{name}-it")
-    del raw[section][key]
-    with pytest.raises(CheckpointError, match=key):
-        ProcessorConfig.from_dict(raw, unified=name == "12B")
+def test_unsupported_values_are_rejected() -> None:
+    for section, key, value in UNSUPPORTED:
+        raw = processor_json("google__gemma-4-E2B-it")
+        raw[section][key] = value
+        with pytest.raises(UnsupportedModelError, match=f"{section}.* {key}"):
+            ProcessorConfig.from_dict(raw, unified=False)
+
+
+REQUIRED = [
+    ("E2B", "image_processor", "max_soft_tokens"),
+    ("E2B", "image_processor", "rescale_factor"),
+    ("E2B", "video_processor", "num_frames"),
+    ("E2B", "feature_extractor", "mel_floor"),
+    ("12B", "feature_extractor", "audio_samples_per_token"),
+]
+
+
+def test_a_missing_key_is_named() -> None:
+    for name, section, key in REQUIRED:
+        raw = processor_json(f"google__gemma-4-{name}-it")
+        del raw[section][key]
+        with pytest.raises(CheckpointError, match=f"{section} has no '{key}'"):
+            ProcessorConfig.from_dict(raw, unified=name == "12B")
