@@ -1,13 +1,14 @@
-"""Text to ids and back: no control id from text, no half characters in a stream."""
+"""Text to ids and back: text never yields control ids, streams never yield partial characters."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import random
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gemma4cli.errors import CheckpointError
 from gemma4cli.processing.tokenizer import StreamDecoder, Tokenizer, well_formed
@@ -47,7 +48,7 @@ def byte_ids(tokenizer: Tokenizer, data: bytes) -> list[int]:
     return [ids[byte] for byte in data]
 
 
-def test_real_control_ids(gemma: Tokenizer) -> None:
+def test_control_tokens_of_gemma_4_have_their_published_ids(gemma: Tokenizer) -> None:
     wanted = {
         "<pad>": 0,
         "<bos>": 2,
@@ -81,17 +82,36 @@ def test_text_of_control_tokens_gives_no_control_id(tokenizer: Tokenizer) -> Non
         assert tokenizer.decode(ids) == text
 
 
-def test_random_text_gives_no_control_id(tokenizer: Tokenizer) -> None:
-    chance = random.Random(4)
-    alphabet = [*"<|>/ax \n▁", "image", "turn", "unk", "0x41", "é", "😀", "\x00", "\U0010ffff"]
-    for _ in range(500):
-        text = "".join(chance.choices(alphabet, k=chance.randint(0, 30)))
-        assert tokenizer.control_ids.isdisjoint(tokenizer.encode(text)), repr(text)
+ALPHABET = [*"<|>/ax \n▁", "image", "turn", "unk", "0x41", "é", "😀", "\x00", "\U0010ffff"]
+LOOKALIKES = st.lists(st.sampled_from(ALPHABET), max_size=30).map("".join)
 
 
-@pytest.mark.parametrize("text", TEXTS)
-def test_decode_reverses_encode(tokenizer: Tokenizer, text: str) -> None:
-    assert tokenizer.decode(tokenizer.encode(text)) == text
+@given(text=LOOKALIKES | st.text(max_size=30))
+def test_no_text_gives_a_control_id(gemma: Tokenizer, tiny: Tokenizer, text: str) -> None:
+    for tokenizer in (gemma, tiny):
+        assert tokenizer.control_ids.isdisjoint(tokenizer.encode(text))
+
+
+def test_decode_reverses_encode(tokenizer: Tokenizer) -> None:
+    assert [tokenizer.decode(tokenizer.encode(text)) for text in TEXTS] == TEXTS
+
+
+@given(text=st.text(max_size=30))
+def test_a_stream_gives_the_text_that_was_encoded(
+    gemma: Tokenizer, tiny: Tokenizer, text: str
+) -> None:
+    for tokenizer in (gemma, tiny):
+        ids = tokenizer.encode(text)
+        assert "".join(stream(tokenizer.stream_decoder(), ids)) == tokenizer.decode(ids)
+
+
+@given(text=st.text(st.characters(codec=None, exclude_categories=()), max_size=30))
+def test_text_becomes_well_formed_and_changes_only_at_surrogates(text: str) -> None:
+    found = well_formed(text)
+    found.encode("utf-8")
+    assert well_formed(found) == found
+    if not any("\ud800" <= character <= "\udfff" for character in text):
+        assert found == text
 
 
 def test_encode_adds_nothing(tokenizer: Tokenizer) -> None:
@@ -112,42 +132,42 @@ def test_decode_skips_or_names_control_tokens(tokenizer: Tokenizer) -> None:
     assert tokenizer.decode(ids, skip_control=False) == "<|turn>hi<eos>"
 
 
-@pytest.mark.parametrize("text", TEXTS)
-def test_stream_gives_the_same_text(tokenizer: Tokenizer, text: str) -> None:
-    pushed = stream(tokenizer.stream_decoder(), tokenizer.encode(text))
-    assert "".join(pushed) == text
-    assert pushed[-1] == ""
-    assert not any("�" in piece for piece in pushed)
+def test_a_stream_gives_the_same_text(tokenizer: Tokenizer) -> None:
+    for text in TEXTS:
+        pushed = stream(tokenizer.stream_decoder(), tokenizer.encode(text))
+        assert "".join(pushed) == text
+        assert pushed[-1] == ""
+        assert not any("�" in delta for delta in pushed)
 
 
-def test_stream_holds_a_character_back_until_it_is_whole(tokenizer: Tokenizer) -> None:
+def test_a_stream_holds_a_character_back_until_it_is_complete(tokenizer: Tokenizer) -> None:
     ids = [*tokenizer.encode("a"), *byte_ids(tokenizer, "😀".encode()), *tokenizer.encode("b")]
     assert stream(tokenizer.stream_decoder(), ids) == ["a", "", "", "", "😀", "b", ""]
 
 
-def test_stream_spells_text_in_bytes(tokenizer: Tokenizer) -> None:
+def test_a_stream_decodes_text_spelled_in_bytes(tokenizer: Tokenizer) -> None:
     ids = byte_ids(tokenizer, "aé漢😀".encode())
     assert "".join(stream(tokenizer.stream_decoder(), ids)) == "aé漢😀"
 
 
-def test_stream_replaces_broken_bytes(tokenizer: Tokenizer) -> None:
+def test_a_stream_replaces_invalid_bytes(tokenizer: Tokenizer) -> None:
     ids = [*byte_ids(tokenizer, b"\xc3\xa9\xff"), *tokenizer.encode("x")]
     assert stream(tokenizer.stream_decoder(), ids) == ["", "é", "�", "x", ""]
 
 
-def test_stream_replaces_a_character_that_text_cuts_off(tokenizer: Tokenizer) -> None:
+def test_a_stream_replaces_a_character_that_other_text_interrupts(tokenizer: Tokenizer) -> None:
     ids = [*byte_ids(tokenizer, b"\xf0\x9f"), *tokenizer.encode("x")]
     assert stream(tokenizer.stream_decoder(), ids) == ["", "", "�x", ""]
 
 
-def test_flush_gives_the_unfinished_character_once(tokenizer: Tokenizer) -> None:
+def test_flush_replaces_an_incomplete_character_once(tokenizer: Tokenizer) -> None:
     decoder = tokenizer.stream_decoder()
     assert stream(decoder, byte_ids(tokenizer, b"\xf0\x9f\x98")) == ["", "", "", "�"]
     assert decoder.flush() == ""
     assert decoder.push(tokenizer.encode("a")[0]) == "a"
 
 
-def test_stream_gives_no_text_for_control_tokens(tokenizer: Tokenizer) -> None:
+def test_a_stream_yields_no_text_for_control_tokens(tokenizer: Tokenizer) -> None:
     decoder = tokenizer.stream_decoder()
     assert all(decoder.push(token_id) == "" for token_id in tokenizer.control_ids)
     first, second = byte_ids(tokenizer, "é".encode())
@@ -156,21 +176,30 @@ def test_stream_gives_no_text_for_control_tokens(tokenizer: Tokenizer) -> None:
     assert decoder.push(second) == "é"
 
 
-def test_stream_never_fails_on_random_ids(tiny: Tokenizer) -> None:
-    chance = random.Random(7)
-    for _ in range(200):
-        ids = [chance.randrange(tiny.vocab_size + 8) for _ in range(40)]
-        "".join(stream(tiny.stream_decoder(), ids)).encode("utf-8")
+@given(data=st.binary(max_size=24))
+def test_a_stream_of_bytes_decodes_as_utf_8_with_replacement(tiny: Tokenizer, data: bytes) -> None:
+    text = "".join(stream(tiny.stream_decoder(), byte_ids(tiny, data)))
+    assert text == data.decode("utf-8", "replace")
 
 
-def test_unknown_control_token_is_named(tiny: Tokenizer) -> None:
+@given(data=st.data())
+def test_a_stream_takes_any_ids_and_yields_whole_characters(
+    tiny: Tokenizer, data: st.DataObject
+) -> None:
+    """Ids beyond the vocabulary included: a model has more outputs than the tokenizer ids."""
+    ids = data.draw(st.lists(st.integers(0, tiny.vocab_size + 7), max_size=40))
+    deltas = stream(tiny.stream_decoder(), ids)
+    "".join(deltas).encode("utf-8")
+
+
+def test_an_unknown_control_token_is_named(tiny: Tokenizer) -> None:
     assert not tiny.has_control("<|dance|>")
     assert tiny.has_control("<|turn>")
     with pytest.raises(CheckpointError, match=r"tokenizer\.json: .*<\|dance\|>"):
         tiny.control_id("<|dance|>")
 
 
-def test_plain_token_is_no_control_token(tmp_path: Path) -> None:
+def test_a_token_that_is_not_special_is_not_a_control_token(tmp_path: Path) -> None:
     path = write_tokenizer(tmp_path, special=False)
     tokenizer = Tokenizer.from_file(path)
     with pytest.raises(CheckpointError, match=r"<\|turn>"):
@@ -187,19 +216,19 @@ def write_tokenizer(folder: Path, *, special: bool) -> Path:
     return path
 
 
-def test_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"tokenizer\.json: no such file"):
         Tokenizer.from_file(tmp_path / "tokenizer.json")
 
 
-def test_folder_instead_of_file_is_named(tmp_path: Path) -> None:
+def test_a_folder_instead_of_a_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot be read"):
         Tokenizer.from_file(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"no json", b"\xff\xfe", b'{"model": 3}'])
-def test_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
+def test_an_invalid_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
-    path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"tokenizer\.json: is not a valid"):
-        Tokenizer.from_file(path)
+    for content in (b"", b"{}", b"no json", b"\xff\xfe", b'{"model": 3}'):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"tokenizer\.json: is not a valid"):
+            Tokenizer.from_file(path)
