@@ -1,4 +1,4 @@
-"""Sources: files, pipes, standard input and memory become seekable streams."""
+"""Files, pipes, standard input and memory open as seekable streams; first bytes give the kind."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import os
 import sys
 import threading
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gemma4cli.errors import MediaDecodeError, MediaError, MediaNotFoundError
-from gemma4cli.media.kinds import HEAD_BYTES, sniff
+from gemma4cli.media.kinds import HEAD_BYTES, FileKind, Kind, sniff
 from gemma4cli.media.sources import open_source, settle
 from gemma4cli.messages import Source
 
@@ -65,25 +68,25 @@ def test_a_source_that_names_nothing_is_missing(name: str) -> None:
         open_source(source)
 
 
-def test_a_folder_is_refused(tmp_path: Path) -> None:
+def test_a_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(MediaDecodeError, match="is a folder"):
         open_source(Source.of(tmp_path))
 
 
-def test_a_device_is_refused() -> None:
+def test_a_device_is_an_error() -> None:
     with pytest.raises(MediaDecodeError, match="is a device"):
         open_source(Source.of("/dev/null"))
 
 
 @pytest.mark.parametrize("as_bytes", [True, False])
-def test_an_empty_source_is_refused(tmp_path: Path, as_bytes: bool) -> None:
+def test_an_empty_source_is_an_error(tmp_path: Path, as_bytes: bool) -> None:
     path = tmp_path / "empty.wav"
     path.touch()
     with pytest.raises(MediaDecodeError, match="is empty"):
         open_source(Source.of(b"") if as_bytes else Source.of(path))
 
 
-def test_a_file_that_may_not_be_read_says_so(
+def test_a_file_without_read_permission_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "secret.png"
@@ -117,13 +120,13 @@ def test_standard_input_cannot_be_read_twice(monkeypatch: pytest.MonkeyPatch) ->
         open_source(STDIN)
 
 
-def test_a_terminal_is_no_media_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_input_from_a_terminal_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", FakeStdin(b"", terminal=True))
     with pytest.raises(MediaError, match="standard input is a terminal"):
         open_source(STDIN)
 
 
-def test_closed_standard_input_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_standard_input_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(MediaError, match="standard input is closed"):
         open_source(STDIN)
@@ -140,33 +143,30 @@ def test_a_named_pipe_is_read_whole(tmp_path: Path) -> None:
     writer.join()
 
 
-@pytest.mark.parametrize(
-    ("head", "name", "kind"),
-    [
-        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "JPEG", "image"),
-        (b"RIFF\x24\x00\x00\x00WEBPVP8 ", "WebP", "image"),
-        (b"RIFF\x24\x00\x00\x00WAVEfmt ", "WAV", "audio"),
-        (b"RIFF\x24\x00\x00\x00AVI LIST", "AVI", "video"),
-        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "HEIC", "image"),
-        (b"\x00\x00\x00\x1cftypmif1\x00\x00\x00\x00mif1avifmiaf", "AVIF", "image"),
-        (b"\x00\x00\x00\x18ftypmif1\x00\x00\x00\x00miafavif", "AVIF", "image"),
-        (b"\x00\x00\x00\x18ftypmif1\x00\x00\x00\x00mif1heic", "HEIC", "image"),
-        (b"\x00\x00\x00\x14ftypM4A \x00\x00\x02\x00isom", "M4A", "audio"),
-        (b"\x00\x00\x00\x14ftypisom\x00\x00\x02\x00mp41", "MP4 or MOV", "video"),
-        (b"%PDF-1.7\n", "PDF", "other"),
-        (b"BM\x36\x00\x0c\x00\x00\x00\x00\x00\x36\x00\x00\x00\x28\x00\x00\x00", "BMP", "image"),
-        (b"P6\n4 4\n255\n", "PNM", "image"),
-    ],
-)
-def test_content_tells_the_kind(head: bytes, name: str, kind: str) -> None:
-    found = sniff(head[:HEAD_BYTES])
-    assert found is not None
-    assert (found.name, found.kind) == (name, kind)
+HEADS: list[tuple[bytes, str, Kind]] = [
+    (b"\xff\xd8\xff\xe0\x00\x10JFIF", "JPEG", "image"),
+    (b"RIFF\x24\x00\x00\x00WEBPVP8 ", "WebP", "image"),
+    (b"RIFF\x24\x00\x00\x00WAVEfmt ", "WAV", "audio"),
+    (b"RIFF\x24\x00\x00\x00AVI LIST", "AVI", "video"),
+    (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "HEIC", "image"),
+    (b"\x00\x00\x00\x1cftypmif1\x00\x00\x00\x00mif1avifmiaf", "AVIF", "image"),
+    (b"\x00\x00\x00\x18ftypmif1\x00\x00\x00\x00mif1heic", "HEIC", "image"),
+    (b"\x00\x00\x00\x18ftypmif1\x00\x00\x00\x00miafavif", "AVIF", "image"),
+    (b"\x00\x00\x00\x14ftypM4A \x00\x00\x02\x00isom", "M4A", "audio"),
+    (b"\x00\x00\x00\x14ftypisom\x00\x00\x02\x00mp41", "MP4 or MOV", "video"),
+    (b"%PDF-1.7\n", "PDF", "other"),
+    (b"BM\x36\x00\x0c\x00\x00\x00\x00\x00\x36\x00\x00\x00\x28\x00\x00\x00", "BMP", "image"),
+    (b"P6\n4 4\n255\n", "PNM", "image"),
+]
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
+def test_the_first_bytes_identify_the_kind_of_a_file() -> None:
+    found = [(head, sniff(head[:HEAD_BYTES])) for head, _, _ in HEADS]
+    assert found == [(head, FileKind(name=name, kind=kind)) for head, name, kind in HEADS]
+
+
+def test_other_bytes_identify_nothing() -> None:
+    heads = [
         b"",
         b"B",
         b"P",
@@ -174,7 +174,27 @@ def test_content_tells_the_kind(head: bytes, name: str, kind: str) -> None:
         b"BMW is a car maker. Other",
         b"I think WEBP is a format",
         b"FORM\x24\x00\x00\x00WAVEfmt ",
-    ],
-)
-def test_other_content_tells_nothing(head: bytes) -> None:
-    assert sniff(head) is None
+    ]
+    assert [head for head in heads if sniff(head) is not None] == []
+
+
+@given(head=st.binary(max_size=HEAD_BYTES))
+def test_any_bytes_can_be_sniffed(head: bytes) -> None:
+    found = sniff(head)
+    assert found is None or found.kind in get_args(Kind)
+
+
+@given(size=st.binary(min_size=4, max_size=4), brands=st.binary(max_size=HEAD_BYTES - 8))
+def test_any_brands_can_be_sniffed(size: bytes, brands: bytes) -> None:
+    """Whatever the box says about its size."""
+    found = sniff(size + b"ftyp" + brands)
+    assert found is not None
+    assert found.kind in get_args(Kind)
+
+
+@given(known=st.sampled_from(HEADS), rest=st.binary(max_size=HEAD_BYTES))
+def test_bytes_after_a_complete_header_change_nothing(
+    known: tuple[bytes, str, Kind], rest: bytes
+) -> None:
+    head, name, kind = known
+    assert sniff((head + rest)[:HEAD_BYTES]) == FileKind(name=name, kind=kind)

@@ -1,4 +1,4 @@
-"""Files behind addresses, fetched from a server in this process."""
+"""Files from URLs, downloaded from a server in this process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gemma4cli.errors import MediaError, MediaNotFoundError
 from gemma4cli.media.urls import fetch, is_url
@@ -43,7 +45,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever)
+        thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{httpd.server_address[1]}"
         httpd.shutdown()
@@ -55,66 +57,79 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
 
 
-def test_bytes_come_under_the_address(server: str) -> None:
+def test_a_download_is_named_by_its_url(server: str) -> None:
     source = fetch(f"{server}/file")
     assert (source.name, source.data) == (f"{server}/file", b"x" * 2048)
     assert fetch(f"{server}/agent").data == b"g4"
 
 
-def test_redirections_are_followed(server: str) -> None:
+def test_redirects_are_followed(server: str) -> None:
     assert fetch(f"{server}/moved").data == b"x" * 2048
 
 
-def test_no_redirection_leads_to_a_file(server: str) -> None:
+def test_a_redirect_to_a_file_is_an_error(server: str) -> None:
     with pytest.raises(MediaError):
         fetch(f"{server}/escape")
 
 
-@pytest.mark.parametrize(
-    "url", ["file:///etc/passwd", "ftp://127.0.0.1/x", "http://", "http://[::"]
-)
-def test_nothing_but_http(url: str) -> None:
-    with pytest.raises(MediaError):
-        fetch(url)
+def test_only_http_and_https_are_opened() -> None:
+    for url in ("file:///etc/passwd", "ftp://127.0.0.1/x", "http://", "http://[::"):
+        with pytest.raises(MediaError):
+            fetch(url)
 
 
-def test_what_is_not_there(server: str) -> None:
+def test_a_missing_file_is_an_error(server: str) -> None:
     with pytest.raises(MediaNotFoundError):
         fetch(f"{server}/404")
 
 
-def test_what_the_server_refuses(server: str) -> None:
+def test_a_refusal_of_the_server_is_an_error(server: str) -> None:
     with pytest.raises(MediaError, match="the server answered 403 Forbidden"):
         fetch(f"{server}/403")
 
 
-def test_what_is_too_large(server: str) -> None:
+def test_a_file_above_the_limit_is_an_error(server: str) -> None:
     assert fetch(f"{server}/file", most_bytes=2048).data
     with pytest.raises(MediaError, match="is larger than 0 MB"):
         fetch(f"{server}/file", most_bytes=2047)
 
 
-def test_what_breaks_off(server: str) -> None:
+def test_a_lost_connection_is_an_error(server: str) -> None:
     with pytest.raises(MediaError, match="cannot be downloaded"):
         fetch(f"{server}/short")
 
 
-def test_nobody_at_home() -> None:
+def test_a_closed_port_is_an_error() -> None:
     with pytest.raises(MediaError, match=r"cannot be downloaded: .*refused"):
         fetch("http://127.0.0.1:9/x.png")
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("http://a/b.png", True),
-        ("HTTPS://a/b.png", True),
-        ("a.png", False),
-        ("http", False),
-        ("http:a.png", False),
-        ("file:///a.png", False),
-        ("C:/a.png", False),
-    ],
-)
-def test_addresses_are_known(name: str, expected: bool) -> None:
-    assert is_url(name) == expected
+URLS = {
+    "http://a/b.png": True,
+    "HTTPS://a/b.png": True,
+    "a.png": False,
+    "http": False,
+    "http:a.png": False,
+    "file:///a.png": False,
+    "C:/a.png": False,
+}
+
+
+def test_urls_begin_with_http_or_https() -> None:
+    assert {name: is_url(name) for name in URLS} == URLS
+
+
+@given(name=st.text(max_size=40))
+def test_names_that_are_not_urls_are_never_opened(name: str) -> None:
+    assert is_url(f"http://{name}")
+    assert is_url(f"HTTPS://{name}")
+    if not is_url(name):
+        with pytest.raises(MediaError, match="is not an http or https URL"):
+            fetch(name)
+
+
+@given(rest=st.text("[]:/% \\\n\0é", max_size=20))
+def test_a_malformed_url_is_a_media_error(rest: str) -> None:
+    """The port is closed, so that URLs that happen to be valid fail too."""
+    with pytest.raises(MediaError):
+        fetch(f"http://127.0.0.1:9{rest}")

@@ -1,4 +1,7 @@
-"""A device of a sound server that runs for the test alone: what it plays is heard whole."""
+"""A microphone of a private sound server: everything that is played to it is captured.
+
+Slow, because sound plays in real time; ``test_media_microphone`` uses a simulated driver.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from gemma4cli.media.microphone import import_sounddevice, record
 WINDOW = SAMPLE_RATE // 4
 
 LACK = sound_server.lack()
-pytestmark = pytest.mark.skipif(bool(LACK), reason=LACK)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(LACK), reason=LACK)]
 
 
 @pytest.fixture
@@ -33,13 +36,13 @@ def server(
     for name, value in sound_server.variables(home).items():
         monkeypatch.setenv(name, value)
     with sound_server.running(home) as process:
-        _look_again()
+        _rescan_devices()
         yield process
-    _look_again()
+    _rescan_devices()
 
 
-def _look_again() -> None:
-    """PortAudio looks for devices once, when it is loaded."""
+def _rescan_devices() -> None:
+    """PortAudio lists devices only when it is initialized."""
     sounddevice: Any = import_sounddevice()
     sounddevice._terminate()
     sounddevice._initialize()
@@ -47,7 +50,7 @@ def _look_again() -> None:
 
 @pytest.fixture
 def refused(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The device refuses the rate that the test names, as many a sound card does."""
+    """The device rejects the rate in the parameter, as many sound cards do."""
     sounddevice: Any = import_sounddevice()
     opened = sounddevice.InputStream
 
@@ -60,7 +63,7 @@ def refused(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def noise(seconds: float) -> Samples:
-    """Sound below 2 kHz of which no stretch is like another."""
+    """Noise below 2 kHz, in which every part can be located."""
     spectrum = np.fft.rfft(np.random.default_rng(0).normal(size=int(seconds * SAMPLE_RATE)))
     spectrum[int(2000 * seconds) :] = 0
     sound = np.fft.irfft(spectrum)
@@ -68,8 +71,8 @@ def noise(seconds: float) -> Samples:
     return scaled
 
 
-def place(part: Samples, heard: Samples) -> tuple[int, float]:
-    """Where in ``heard`` a part is, and how well it fits there, from 0 to 1."""
+def locate(part: Samples, heard: Samples) -> tuple[int, float]:
+    """The position of a part in ``heard``, and their correlation there, up to 1."""
     size = len(heard) + len(part)
     product = np.fft.rfft(heard, size) * np.conj(np.fft.rfft(part, size))
     at = int(np.argmax(np.fft.irfft(product, size)[: len(heard)]))
@@ -83,7 +86,7 @@ def place(part: Samples, heard: Samples) -> tuple[int, float]:
     [pytest.param(0, id="16-khz"), pytest.param(SAMPLE_RATE, id="own-rate")],
     indirect=True,
 )
-def test_sound_arrives_whole_while_nobody_reads(tmp_path: Path) -> None:
+def test_no_sound_is_lost_while_nothing_is_read(tmp_path: Path) -> None:
     said = noise(3.0)
     with record(DEVICE) as source:
         blocks = source.blocks()
@@ -93,13 +96,13 @@ def test_sound_arrives_whole_while_nobody_reads(tmp_path: Path) -> None:
         source.stop()
         heard += blocks
     assert source.overflows == 0
-    places = [
-        (start, *place(said[start : start + WINDOW], np.concatenate(heard)))
+    found = [
+        (start, *locate(said[start : start + WINDOW], np.concatenate(heard)))
         for start in range(0, len(said), WINDOW)
     ]
-    assert min(fit for _, _, fit in places) > 0.95
+    assert min(fit for _, _, fit in found) > 0.95
     # A lost sample would move all that follow it.
-    offsets = [at - start for start, at, _ in places]
+    offsets = [at - start for start, at, _ in found]
     assert max(offsets) - min(offsets) <= 1
 
 
