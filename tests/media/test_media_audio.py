@@ -1,4 +1,4 @@
-"""Sound: exact samples, any container, cuts, gaps, and refusals that name the cause."""
+"""Sound: exact samples from any container, spans, gaps, and errors that name the cause."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import soxr
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from media_makers import numbered, tone, write_audio, write_video, write_wav
 from PIL import Image
 
@@ -33,7 +35,7 @@ def noise(count: int) -> npt.NDArray[np.int16]:
 
 
 def scaled(samples: npt.NDArray[np.int16], sample_format: str) -> npt.NDArray[np.generic]:
-    """The samples in another format, without loss but for 8 bits."""
+    """The samples in another format, lossless except for 8 bits."""
     kind = sample_format.removesuffix("p")
     if kind == "u8":
         return ((samples >> 8) + 128).astype(np.uint8)
@@ -52,32 +54,32 @@ def test_16_bit_wav_at_16_khz_is_exact(tmp_path: Path) -> None:
     np.testing.assert_array_equal(clip.samples, samples.astype(np.float32) / 32768)
 
 
-@pytest.mark.parametrize(
-    ("codec", "sample_format", "suffix"),
-    [
-        ("pcm_s24le", "s32", "wav"),
-        ("pcm_s32le", "s32", "wav"),
-        ("pcm_f32le", "flt", "wav"),
-        ("pcm_f64le", "dbl", "wav"),
-        ("pcm_s16le", "s16", "mka"),
-        ("flac", "s16", "flac"),
-        ("alac", "s16p", "m4a"),
-    ],
-)
-def test_lossless_formats_are_exact(
-    tmp_path: Path, codec: str, sample_format: str, suffix: str
-) -> None:
+LOSSLESS = [
+    ("pcm_s24le", "s32", "wav"),
+    ("pcm_s32le", "s32", "wav"),
+    ("pcm_f32le", "flt", "wav"),
+    ("pcm_f64le", "dbl", "wav"),
+    ("pcm_s16le", "s16", "mka"),
+    ("flac", "s16", "flac"),
+    ("alac", "s16p", "m4a"),
+]
+
+
+def test_lossless_formats_are_exact(tmp_path: Path) -> None:
     samples = noise(20_000)
-    path = write_audio(
-        tmp_path / f"a.{suffix}",
-        scaled(samples, sample_format)[None, :],
-        codec=codec,
-        sample_format=sample_format,
-    )
-    np.testing.assert_array_equal(load(path), samples.astype(np.float32) / 32768)
+    for codec, sample_format, suffix in LOSSLESS:
+        path = write_audio(
+            tmp_path / f"{codec}.{suffix}",
+            scaled(samples, sample_format)[None, :],
+            codec=codec,
+            sample_format=sample_format,
+        )
+        np.testing.assert_array_equal(
+            load(path), samples.astype(np.float32) / 32768, err_msg=path.name
+        )
 
 
-def test_8_bit_wav_is_centred(tmp_path: Path) -> None:
+def test_8_bit_wav_is_centered(tmp_path: Path) -> None:
     samples = np.array([[0, 64, 128, 192, 255]], np.uint8)
     path = write_audio(tmp_path / "a.wav", samples, codec="pcm_u8", sample_format="u8")
     np.testing.assert_array_equal(load(path), [-1.0, -0.5, 0.0, 0.5, 127 / 128])
@@ -105,13 +107,22 @@ def test_planar_stereo_is_averaged(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load(path), channels.astype(np.float32).mean(axis=0) / 32768)
 
 
-@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000])
-def test_resampling_in_blocks_equals_resampling_at_once(tmp_path: Path, rate: int) -> None:
-    samples = tone(3.3, rate)
-    expected = soxr.resample(samples.astype(np.float32) / 32768, rate, SAMPLE_RATE, "HQ")
-    found = load(write_wav(tmp_path / "a.wav", samples, rate))
-    assert abs(len(found) - 3.3 * SAMPLE_RATE) <= 1
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+def test_resampling_in_blocks_equals_resampling_at_once(tmp_path: Path) -> None:
+    for rate in (8_000, 11_025, 22_050, 44_100, 48_000, 96_000):
+        samples = tone(3.3, rate)
+        expected = soxr.resample(samples.astype(np.float32) / 32768, rate, SAMPLE_RATE, "HQ")
+        found = load(write_wav(tmp_path / "a.wav", samples, rate))
+        assert abs(len(found) - 3.3 * SAMPLE_RATE) <= 1, rate
+        np.testing.assert_allclose(found, expected, atol=1e-6, err_msg=f"{rate} Hz")
+
+
+@given(blocks=st.lists(st.integers(0, 9000), max_size=6), rate=st.sampled_from([8_000, 44_100]))
+def test_the_sizes_of_resampled_blocks_do_not_matter(blocks: list[int], rate: int) -> None:
+    samples = noise(sum(blocks)).astype(np.float32) / 32768
+    parts = np.split(samples, np.cumsum(blocks)[:-1]) if blocks else []
+    found = np.concatenate([np.zeros(0, np.float32), *audio.resampled((rate, p) for p in parts)])
+    whole = np.concatenate([np.zeros(0, np.float32), *audio.resampled(iter([(rate, samples)]))])
+    np.testing.assert_allclose(found, whole, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +137,7 @@ def test_resampling_in_blocks_equals_resampling_at_once(tmp_path: Path, rate: in
 def test_lossy_formats_come_close(
     tmp_path: Path, codec: str, sample_format: str, suffix: str, rate: int, extra: int
 ) -> None:
-    """``extra`` is the padding at the end that the container does not tell."""
+    """``extra`` is padding at the end that the container does not record."""
     if codec not in av.codecs_available:
         pytest.skip(f"this libav has no {codec}")
     path = write_audio(
@@ -148,28 +159,50 @@ def test_the_sound_of_a_clip_is_heard(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load(path), noise(32_000).astype(np.float32) / 32768)
 
 
-def test_bytes_and_a_wrong_suffix_are_fine(tmp_path: Path) -> None:
+def test_bytes_and_files_with_a_wrong_suffix_are_read(tmp_path: Path) -> None:
     path = write_wav(tmp_path / "a.txt", noise(100))
     assert len(load(path)) == 100
     assert len(audio.load_audio(Source.of(path.read_bytes())).samples) == 100
 
 
-def test_names_that_look_like_addresses_are_files(tmp_path: Path) -> None:
+def test_a_file_name_that_looks_like_a_url_is_a_file(tmp_path: Path) -> None:
     path = write_wav(tmp_path / "http:%03d.wav", noise(100))
     assert len(load(path)) == 100
 
 
-@pytest.mark.parametrize("rate", [16_000, 44_100])
-@pytest.mark.parametrize(
-    ("start", "end"), [(0, None), (0, 1), (1.23456, 2.5), (2.9, 9), (0.5, 0.5), (7, 8)]
-)
+@pytest.fixture(scope="module")
+def recordings(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[int, tuple[Source, npt.NDArray[np.float32]]]:
+    """1.2 s of noise at two rates: the file in memory, and all its samples."""
+    path = tmp_path_factory.mktemp("recordings") / "a.wav"
+    sources = {
+        rate: Source.of(write_wav(path, noise(6 * rate // 5), rate).read_bytes())
+        for rate in (16_000, 44_100)
+    }
+    return {rate: (source, audio.load_audio(source).samples) for rate, source in sources.items()}
+
+
+SECOND = st.floats(0, 1.5)
+
+
+@settings(max_examples=30)
+@given(rate=st.sampled_from([16_000, 44_100]), start=SECOND, length=st.none() | SECOND)
+@example(rate=44_100, start=0.0, length=None)
+@example(rate=44_100, start=1.1, length=6.1)
+@example(rate=16_000, start=0.5, length=0.0)
+@example(rate=16_000, start=7.0, length=1.0)
 def test_a_span_is_that_slice_of_the_whole(
-    tmp_path: Path, rate: int, start: float, end: float | None
+    recordings: dict[int, tuple[Source, npt.NDArray[np.float32]]],
+    rate: int,
+    start: float,
+    length: float | None,
 ) -> None:
-    source = Source.of(write_wav(tmp_path / "a.wav", noise(3 * rate), rate))
-    whole = audio.load_audio(source).samples
+    source, whole = recordings[rate]
+    end = None if length is None else start + length
     first, last = round(start * 16_000), None if end is None else round(end * 16_000)
-    np.testing.assert_array_equal(audio.load_span(source, start, end).samples, whole[first:last])
+    found = audio.load_span(source, start, end).samples
+    np.testing.assert_array_equal(found, whole[first:last])
 
 
 def test_blocks_stay_small(tmp_path: Path) -> None:
@@ -186,20 +219,28 @@ def test_reading_may_stop_at_any_block(tmp_path: Path) -> None:
     blocks.close()
 
 
-@pytest.mark.parametrize("origin", [-0.75, 0.0, 0.5])
-def test_an_origin_moves_second_zero(tmp_path: Path, origin: float) -> None:
-    samples = noise(32_000)
-    source = Source.of(write_wav(tmp_path / "a.wav", samples))
-    whole = np.concatenate([np.zeros(12_000), samples / 32768]).astype(np.float32)
-    shifted = whole[12_000 + round(origin * 16_000) :]
-    for start, end in [(0, None), (0, 0.5), (0.25, 1)]:
-        found = audio.load_span(source, start, end, origin).samples
-        last = None if end is None else round(end * 16_000)
-        np.testing.assert_array_equal(found, shifted[round(start * 16_000) : last])
+@settings(max_examples=30)
+@given(origin=st.floats(-0.75, 0.75), start=SECOND, length=st.none() | SECOND)
+@example(origin=-0.75, start=0.0, length=0.5)
+@example(origin=0.5, start=0.25, length=0.75)
+def test_an_origin_moves_second_zero(
+    recordings: dict[int, tuple[Source, npt.NDArray[np.float32]]],
+    origin: float,
+    start: float,
+    length: float | None,
+) -> None:
+    source, samples = recordings[16_000]
+    whole = np.concatenate([np.zeros(12_000, np.float32), samples])
+    end = None if length is None else start + length
+    found = audio.load_span(source, start, end, origin).samples
+    shift = 12_000 - round(-origin * 16_000)
+    first = round(start * 16_000) + shift
+    last = None if end is None else round(end * 16_000) + shift
+    np.testing.assert_array_equal(found, whole[first:last])
 
 
 def with_gap(path: Path, gap: int) -> Path:
-    """Two seconds of sound; the time stamps leave ``gap`` samples out after the first."""
+    """Two seconds of sound, with a gap of ``gap`` samples in the time stamps after the first."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
         for index, first in enumerate((0, 16_000 + gap)):
@@ -222,7 +263,7 @@ def test_a_gap_in_the_time_stamps_is_silence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("gap", [1_000, 5_000 * 16_000])
-def test_jitter_and_clock_jumps_are_no_gaps(tmp_path: Path, gap: int) -> None:
+def test_jitter_and_clock_jumps_are_not_filled(tmp_path: Path, gap: int) -> None:
     assert len(load(with_gap(tmp_path / "a.mka", gap))) == 32_000
 
 
@@ -237,7 +278,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load(tmp_path / "gone.wav")
 
 
-def test_text_is_no_sound(tmp_path: Path) -> None:
+def test_text_is_not_sound(tmp_path: Path) -> None:
     path = tmp_path / "notes.wav"
     path.write_text("just some words, long enough to be looked at\n" * 50)
     with pytest.raises(MediaDecodeError, match=r"notes\.wav: not an audio or video file"):
@@ -251,7 +292,7 @@ def test_subtitles_have_no_audio_track(tmp_path: Path) -> None:
         load(path)
 
 
-def test_playlists_open_nothing_else(tmp_path: Path) -> None:
+def test_a_playlist_opens_no_other_file(tmp_path: Path) -> None:
     write_wav(tmp_path / "a.wav", noise(1_000))
     path = tmp_path / "list.wav"
     path.write_text("ffconcat version 1.0\nfile a.wav\n")
@@ -259,7 +300,7 @@ def test_playlists_open_nothing_else(tmp_path: Path) -> None:
         load(path)
 
 
-def test_a_picture_is_no_sound(tmp_path: Path) -> None:
+def test_an_image_is_not_sound(tmp_path: Path) -> None:
     for name in ("a.png", "a.jpg", "a.webp"):
         Image.new("RGB", (64, 64)).save(tmp_path / name)
         with pytest.raises(MediaDecodeError, match=r"is an image .*g4 describe"):
@@ -271,26 +312,27 @@ def test_a_silent_clip_has_no_audio_track(tmp_path: Path) -> None:
         load(write_video(tmp_path / "a.mp4", [numbered(0)] * 3))
 
 
-def test_a_wav_without_samples_says_so(tmp_path: Path) -> None:
+def test_a_wav_without_samples_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(NoAudioTrackError, match="has no samples"):
         load(write_wav(tmp_path / "a.wav", np.zeros(0, np.int16)))
 
 
-@pytest.mark.parametrize("kept", [12, 20, 30])
-def test_a_truncated_wav_header_is_refused(tmp_path: Path, kept: int) -> None:
+def test_a_truncated_wav_header_is_an_error(tmp_path: Path) -> None:
     path = write_wav(tmp_path / "a.wav", noise(1_000))
-    path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(MediaDecodeError, match="damaged or truncated WAV"):
-        load(path)
+    data = path.read_bytes()
+    for kept in (12, 20, 30):
+        path.write_bytes(data[:kept])
+        with pytest.raises(MediaDecodeError, match="damaged or truncated WAV"):
+            load(path)
 
 
-def test_a_truncated_wav_gives_what_is_there(tmp_path: Path) -> None:
+def test_a_truncated_wav_yields_the_samples_that_exist(tmp_path: Path) -> None:
     path = write_wav(tmp_path / "a.wav", noise(32_000))
     path.write_bytes(path.read_bytes()[: 44 + 20_000])
     np.testing.assert_array_equal(load(path), noise(32_000)[:10_000].astype(np.float32) / 32768)
 
 
-def test_a_truncated_mp4_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_mp4_is_an_error(tmp_path: Path) -> None:
     path = write_audio(
         tmp_path / "a.m4a",
         scaled(tone(2), "fltp")[None, :],
@@ -302,8 +344,8 @@ def test_a_truncated_mp4_is_refused(tmp_path: Path) -> None:
         load(path)
 
 
-def aac_in_matroska(path: Path, spoilt: slice) -> Path:
-    """Two seconds of sound of which the packets in ``spoilt`` hold noise."""
+def aac_in_matroska(path: Path, damaged: slice) -> Path:
+    """Two seconds of sound; the packets in ``damaged`` are overwritten with noise."""
     samples = scaled(tone(2, 44_100), "fltp")[None, :]
     write_audio(path, samples, codec="aac", sample_format="fltp", rate=44_100)
     data = bytearray(path.read_bytes())
@@ -317,14 +359,14 @@ def aac_in_matroska(path: Path, spoilt: slice) -> Path:
             at += 3 + size
         else:
             at += 1
-    for block in blocks[spoilt]:
+    for block in blocks[damaged]:
         data[block] = noise_bytes[block]
     path.write_bytes(data)
     return path
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("wav", "pcm_s16le"), ("flac", "flac")])
-def test_a_file_that_breaks_off_says_so(
+def test_a_truncated_file_is_logged(
     suffix: str, codec: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     samples = scaled(tone(8, 16_000), "s16")[None, :]
@@ -340,10 +382,10 @@ def test_a_file_that_breaks_off_says_so(
 
 
 @pytest.mark.parametrize("size", [0x7FFFFFFF, 0xFFFFFFFF])
-def test_sound_that_was_recorded_into_a_pipe_is_whole(
+def test_a_recording_written_to_a_pipe_is_complete(
     size: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its header was written before its length was known."""
+    """Its header was written before the length was known."""
     samples = scaled(tone(2, 16_000), "s16")[None, :]
     path = tmp_path / "piped.wav"
     write_audio(path, samples, codec="pcm_s16le", sample_format="s16", rate=16_000)
@@ -377,7 +419,7 @@ def test_damage_in_the_middle_keeps_the_rest_and_the_time(
 ) -> None:
     whole = load(aac_in_matroska(tmp_path / "whole.mka", slice(0, 0)))
     with caplog.at_level(logging.WARNING):
-        found = load(aac_in_matroska(tmp_path / "spoilt.mka", slice(30, 45)))
+        found = load(aac_in_matroska(tmp_path / "damaged.mka", slice(30, 45)))
     assert "damaged audio packets were left out" in caplog.text
     assert abs(len(found) - len(whole)) < 0.1 * SAMPLE_RATE
     np.testing.assert_array_equal(found[:9_000], whole[:9_000])

@@ -1,6 +1,6 @@
-"""The microphone: devices are found, nothing that was captured is lost, failures are explained.
+"""The microphone: devices are found, no captured sound is lost, failures are explained.
 
-No test opens a device; ``Driver`` stands for sounddevice and hears what a test lets it hear.
+No test opens a device: ``Driver`` replaces sounddevice, and tests feed it sound.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from gemma4cli.media.microphone import Level, Recorder, find_device, record
 
 
 class PortAudioError(Exception):
-    """Stands for sounddevice's own."""
+    """Replaces sounddevice's exception."""
 
 
 class CallbackStop(Exception):
-    """Stands for sounddevice's own."""
+    """Replaces sounddevice's exception."""
 
 
 def device(name: str, *, inputs: int = 1, rate: float = 48_000.0) -> dict[str, object]:
@@ -42,14 +42,14 @@ HEADSET = device("Headset", rate=16_000.0)
 
 
 class Driver:
-    """Stands for the module sounddevice; ``stream`` is the one that was opened last."""
+    """Replaces the module sounddevice; ``stream`` is the latest one."""
 
     PortAudioError = PortAudioError
     CallbackStop = CallbackStop
 
     @staticmethod
     def _exit_handler() -> None:
-        """What sounddevice runs when the program ends."""
+        """sounddevice's exit handler."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Driver:
 
 
 class Stream:
-    """An input stream whose driver is the test."""
+    """An input stream that the test feeds."""
 
     def __init__(self, settings: dict[str, Any], starts: bool) -> None:
         self.settings = settings
@@ -95,7 +95,7 @@ class Stream:
         self.settings["finished_callback"]()
 
     def hear(self, samples: Samples, *, overflow: bool = False) -> None:
-        """The driver's buffer is used again and again, as PortAudio's is."""
+        """Deliver samples in a buffer that is reused, like PortAudio's."""
         buffer = self._buffer[: len(samples)]
         buffer[:, 0] = samples
         status = SimpleNamespace(input_overflow=overflow)
@@ -104,7 +104,7 @@ class Stream:
         except CallbackStop:
             self.settings["finished_callback"]()
 
-    def break_off(self) -> None:
+    def fail(self) -> None:
         self.settings["finished_callback"]()
 
 
@@ -113,7 +113,7 @@ Install = Callable[[Driver], Driver]
 
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Puts a driver in sounddevice's place."""
+    """Replaces sounddevice by a driver."""
 
     def put(driver: Driver) -> Driver:
         monkeypatch.setitem(sys.modules, "sounddevice", driver)
@@ -138,7 +138,7 @@ def noise(count: int, seed: int = 0) -> Samples:
 # The library and its devices
 
 
-def test_missing_portaudio_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_portaudio_library_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(name: str) -> NoReturn:
         raise OSError("PortAudio library not found")
 
@@ -178,20 +178,11 @@ def test_importing_the_module_loads_no_sounddevice() -> None:
 INPUTS = [device("Webcam"), SPEAKER, device("USB Mic 2"), device("USB Mic"), device("Desk USB Mic")]
 
 
-@pytest.mark.parametrize(
-    ("wanted", "index"),
-    [
-        pytest.param(None, 2, id="default"),
-        pytest.param("0", 0, id="number"),
-        pytest.param("2", 2, id="number-before-name"),
-        pytest.param("cam", 0, id="part"),
-        pytest.param(" WEBCAM ", 0, id="case"),
-        pytest.param("usb mic", 3, id="whole-name-before-part"),
-    ],
-)
-def test_device_is_found(wanted: str | None, index: int, install: Install) -> None:
+def test_a_device_is_found_by_number_name_or_part_of_a_name(install: Install) -> None:
+    """A number is preferred to a name, and a full name to a part of one."""
     install(Driver(INPUTS, default=2))
-    assert find_device(wanted).index == index
+    expected = {None: 2, "0": 0, "2": 2, "cam": 0, " WEBCAM ": 0, "usb mic": 3}
+    assert {wanted: find_device(wanted).index for wanted in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -210,7 +201,7 @@ def test_device_is_found(wanted: str | None, index: int, install: Install) -> No
         pytest.param(None, "the system has no default device: .*: 0 Webcam; 2", id="no-default"),
     ],
 )
-def test_devices_to_choose_from_are_named(
+def test_an_error_lists_the_devices_to_choose_from(
     wanted: str | None, message: str, install: Install
 ) -> None:
     install(Driver(INPUTS, default=-1))
@@ -278,7 +269,7 @@ def test_device_is_closed_when_the_context_is_left_by_an_error(driver: Driver) -
 # Capturing
 
 
-def test_a_driver_that_never_lets_go_is_left_behind(
+def test_a_driver_that_hangs_on_closing_is_abandoned(
     driver: Driver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(microphone, "_CLOSING_SECONDS", 0.05)
@@ -294,12 +285,12 @@ def test_a_driver_that_never_lets_go_is_left_behind(
     assert forgotten == [Driver._exit_handler]
 
 
-def test_nothing_is_lost_before_somebody_reads(driver: Driver) -> None:
-    said = noise(160_000)
+def test_nothing_is_lost_before_reading_begins(driver: Driver) -> None:
+    played = noise(160_000)
     with record() as recorder:
-        for block in np.array_split(said, 1000):
+        for block in np.array_split(played, 1000):
             driver.stream.hear(block)
-    assert np.array_equal(joined(recorder.blocks()), said)
+    assert np.array_equal(joined(recorder.blocks()), played)
 
 
 def test_samples_beyond_full_scale_are_clipped(driver: Driver) -> None:
@@ -308,37 +299,37 @@ def test_samples_beyond_full_scale_are_clipped(driver: Driver) -> None:
     assert joined(recorder.blocks()).tolist() == [-1.0, 0.25, 1.0]
 
 
-def test_what_the_driver_holds_at_the_stop_is_heard(driver: Driver) -> None:
-    said = noise(SAMPLE_RATE)
+def test_sound_in_the_buffer_of_the_driver_at_the_stop_is_captured(driver: Driver) -> None:
+    played = noise(SAMPLE_RATE)
     with record() as recorder:
-        driver.stream.hear(said[:1000])
+        driver.stream.hear(played[:1000])
         recorder.stop()
-        for block in np.array_split(said[1000:], 20):
+        for block in np.array_split(played[1000:], 20):
             driver.stream.hear(block)
         heard = joined(recorder.blocks())
     held = len(heard) - 1000
-    assert np.array_equal(heard, said[: len(heard)])
+    assert np.array_equal(heard, played[: len(heard)])
     assert microphone.LATENCY_SECONDS <= held / SAMPLE_RATE < microphone.LATENCY_SECONDS + 0.1
 
 
 def test_stop_before_the_first_block_gives_nothing(driver: Driver) -> None:
     with record() as recorder:
         recorder.stop()
-        driver.stream.break_off()
+        driver.stream.fail()
         assert list(recorder.blocks()) == []
 
 
 def test_stopping_twice_is_stopping_once(driver: Driver) -> None:
-    said = noise(500)
+    played = noise(500)
     with record() as recorder:
-        driver.stream.hear(said)
+        driver.stream.hear(played)
         recorder.stop()
         recorder.stop()
-        driver.stream.break_off()
-        assert np.array_equal(joined(recorder.blocks()), said)
+        driver.stream.fail()
+        assert np.array_equal(joined(recorder.blocks()), played)
 
 
-def test_a_stopped_device_that_says_nothing_more_is_not_waited_for(
+def test_reading_does_not_wait_for_a_stopped_device_without_sound(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(microphone, "_TICK_SECONDS", 0.001)
@@ -349,37 +340,37 @@ def test_a_stopped_device_that_says_nothing_more_is_not_waited_for(
         assert len(joined(recorder.blocks())) == 500
 
 
-# What goes wrong while it records
+# Failures while recording
 
 
-def test_a_device_that_breaks_off_gives_all_it_has_first(driver: Driver) -> None:
-    said = noise(8000)
+def test_an_error_of_a_device_comes_after_all_its_sound(driver: Driver) -> None:
+    played = noise(8000)
     with record() as recorder:
-        driver.stream.hear(said)
-        driver.stream.break_off()
+        driver.stream.hear(played)
+        driver.stream.fail()
         blocks = recorder.blocks()
-        assert np.array_equal(next(blocks), said)
+        assert np.array_equal(next(blocks), played)
         with pytest.raises(MicrophoneError, match=r"Headset stopped sending sound after 0\.5 s: "):
             next(blocks)
 
 
-def test_a_resampled_device_that_breaks_off_gives_all_it_has_first(install: Install) -> None:
-    """The resampler holds some samples back until it is told that none follow."""
+def test_an_error_of_a_resampled_device_comes_after_all_its_sound(install: Install) -> None:
+    """The resampler holds samples back until the end of the input."""
     driver = install(Driver([HEADSET, device("Webcam")], refuses=(SAMPLE_RATE,)))
     count = 0
     with record() as recorder:
         driver.stream.hear(noise(48_000))
-        driver.stream.break_off()
+        driver.stream.fail()
         with pytest.raises(MicrophoneError, match="Webcam stopped sending sound"):
             for block in recorder.blocks():
                 count += len(block)
     assert count == SAMPLE_RATE
 
 
-def test_a_device_that_falls_silent_is_given_up(
+def test_a_device_that_delivers_nothing_is_an_error(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some drivers tell nothing when the plug is pulled."""
+    """Some drivers do not report that the device was unplugged."""
     monkeypatch.setattr(microphone, "_TICK_SECONDS", 0.001)
     monkeypatch.setattr(microphone, "STALLED_SECONDS", 0.002)
     with record() as recorder:
@@ -392,7 +383,7 @@ def test_a_device_that_falls_silent_is_given_up(
 
 def test_pauses_of_a_driver_do_not_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     class Halting:
-        """A queue that is empty now and then, for nearly as long as a reader waits."""
+        """A queue that is empty at times, for nearly as long as a reader waits."""
 
         def __init__(self) -> None:
             halt = [None] * round(microphone.STALLED_SECONDS / microphone._TICK_SECONDS - 1)
@@ -409,7 +400,7 @@ def test_pauses_of_a_driver_do_not_add_up(monkeypatch: pytest.MonkeyPatch) -> No
     assert [len(next(blocks)) for _ in range(3)] == [500] * 3
 
 
-def test_sound_that_the_driver_lost_is_counted_and_told(
+def test_sound_that_the_driver_lost_is_counted_and_logged(
     driver: Driver, caplog: pytest.LogCaptureFixture
 ) -> None:
     with record() as recorder:
@@ -422,7 +413,7 @@ def test_sound_that_the_driver_lost_is_counted_and_told(
 
 
 def test_a_recording_of_zeros_is_an_error(driver: Driver, caplog: pytest.LogCaptureFixture) -> None:
-    """What macOS gives to a terminal that may not use the microphone."""
+    """macOS sends zeros to a terminal without permission to use the microphone."""
     with record() as recorder:
         for _ in range(5):
             driver.stream.hear(np.zeros(SAMPLE_RATE, np.float32))
@@ -431,23 +422,21 @@ def test_a_recording_of_zeros_is_an_error(driver: Driver, caplog: pytest.LogCapt
     assert caplog.text.count("only silence") == 1
 
 
-def test_zeros_are_told_while_there_is_time_to_act(
-    driver: Driver, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_zeros_are_logged_while_recording(driver: Driver, caplog: pytest.LogCaptureFixture) -> None:
     with record() as recorder:
         driver.stream.hear(np.zeros(SAMPLE_RATE * 3, np.float32))
         next(recorder.blocks())
         assert "only silence" in caplog.text
 
 
-def test_sound_is_no_reason_to_warn(driver: Driver, caplog: pytest.LogCaptureFixture) -> None:
+def test_sound_is_not_logged(driver: Driver, caplog: pytest.LogCaptureFixture) -> None:
     with record() as recorder:
         driver.stream.hear(noise(SAMPLE_RATE * 4))
     list(recorder.blocks())
     assert caplog.text == ""
 
 
-def test_zeros_before_the_first_sound_are_no_error(driver: Driver) -> None:
+def test_zeros_before_the_first_sound_are_accepted(driver: Driver) -> None:
     with record() as recorder:
         driver.stream.hear(np.zeros(SAMPLE_RATE * 3, np.float32))
         driver.stream.hear(noise(500))
@@ -457,14 +446,14 @@ def test_zeros_before_the_first_sound_are_no_error(driver: Driver) -> None:
 # The meter
 
 
-def test_level_is_that_of_the_latest_block_though_nobody_reads(driver: Driver) -> None:
+def test_the_level_is_that_of_the_latest_block_also_without_reading(driver: Driver) -> None:
     with record() as recorder:
         driver.stream.hear(noise(500))
         driver.stream.hear(np.full(500, 0.1, np.float32))
         assert recorder.level.peak == pytest.approx(-20.0, abs=1e-4)
 
 
-def test_level_before_the_first_block_is_nothing(driver: Driver) -> None:
+def test_the_level_before_the_first_block_is_silence(driver: Driver) -> None:
     with record() as recorder:
         assert recorder.level == Level(peak=-math.inf, rms=-math.inf)
 
