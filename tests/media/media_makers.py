@@ -1,4 +1,4 @@
-"""Media made by code: what the tests of media open."""
+"""Writes media files for tests."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ BITS = 8
 
 
 def numbered(number: int, width: int = WIDTH, height: int = HEIGHT) -> npt.NDArray[np.uint8]:
-    """A frame that carries its number: one black or white column per bit."""
+    """A frame that shows its number: one black or white column per bit."""
     bits = [(number >> bit) & 1 for bit in range(BITS)]
     row = np.repeat(np.array(bits, np.uint8) * 255, width // BITS)
     return np.broadcast_to(row[None, :, None], (height, width, 3)).copy()
 
 
 def number_of(pixels: npt.NDArray[np.uint8]) -> int:
-    """The number that ``numbered`` put into a frame."""
+    """The number that ``numbered`` drew."""
     column = pixels.shape[1] // BITS
     means = [pixels[:, bit * column : (bit + 1) * column].mean() for bit in range(BITS)]
     return sum(1 << bit for bit, mean in enumerate(means) if mean > 127)
@@ -77,7 +77,7 @@ def write_audio(
     rate: int = 16_000,
     layout: str = "mono",
 ) -> Path:
-    """An audio file of ``samples``, ``[channels, n]``, as PyAV and the codec write it."""
+    """An audio file of ``samples``, ``[channels, n]``, written by PyAV."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
         encode_sound(container, stream, samples, sample_format, rate)
@@ -92,7 +92,7 @@ def encode_sound(
     rate: int,
     first: int = 0,
 ) -> None:
-    """Puts ``samples``, ``[channels, n]``, into the stream; packed formats are interleaved."""
+    """Encode ``samples``, ``[channels, n]``, into the stream; packed formats are interleaved."""
     planar = sample_format.endswith("p")
     data = samples if planar else samples.T.reshape(1, -1)
     frame = av.AudioFrame.from_ndarray(
@@ -116,6 +116,6 @@ def write_wav(path: Path, samples: npt.NDArray[np.int16], rate: int = 16_000) ->
 
 
 def tone(seconds: float, rate: int = 16_000, hertz: float = 440.0) -> npt.NDArray[np.int16]:
-    """A sine at half the full scale, ``[n]``."""
+    """A sine at half of full scale, ``[n]``."""
     at = np.arange(round(seconds * rate)) / rate
     return np.round(np.sin(2 * np.pi * hertz * at) * 16384).astype(np.int16)

@@ -1,9 +1,10 @@
-"""Clips in conversations: sound between the frames, and a plan before anything is decoded."""
+"""Clips in conversations: sound between the frames, and plans that are checked before decoding."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from media_makers import numbered, tone, write_video
 from gemma4cli.conversations.chat import Chat
 from gemma4cli.conversations.open_media import OpenedMessage, open_message, prepare
 from gemma4cli.decoded import SAMPLE_RATE, AudioClip, Decoded, VideoClip, VideoFrame
-from gemma4cli.engine import memory_limits as room
+from gemma4cli.engine import memory_limits
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import ContextLengthError, PromptTooLargeError
 from gemma4cli.events import DecodeProgress, Finished, VideoPlanned, VideoSampled
@@ -25,8 +26,8 @@ from gemma4cli.processing.processor import Processor
 SHORT = GenerateOptions(max_tokens=1, temperature=0)
 
 
-def clip(folder: Path, sound: float | None, suffix: str = "mkv") -> Path:
-    """8 s of picture with so many seconds of sound."""
+def write_clip(folder: Path, sound: float | None, suffix: str = "mkv") -> Path:
+    """8 s of picture with ``sound`` seconds of sound."""
     return write_video(
         folder / f"clip.{suffix}",
         [numbered(number) for number in range(16)],
@@ -35,8 +36,22 @@ def clip(folder: Path, sound: float | None, suffix: str = "mkv") -> Path:
     )
 
 
+ClipOf = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> ClipOf:
+    """``write_clip`` that writes each clip once."""
+
+    @cache
+    def written(sound: float | None, suffix: str = "mkv") -> Path:
+        return write_clip(tmp_path_factory.mktemp("clips"), sound, suffix)
+
+    return written
+
+
 def hears(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """The model hears so much at once."""
+    """Let the model take clips of ``seconds`` at once."""
     monkeypatch.setattr(Processor, "longest_clip", property(lambda self: seconds))
 
 
@@ -53,40 +68,38 @@ def inputs(model: LoadedModel, path: Path, **options: object) -> ModelInputs:
 
 
 def order(given: ModelInputs) -> str:
-    """Times of frames, and "sound" where it stands."""
+    """Times of frames and "sound", in the order of the prompt."""
     found = re.findall(r"\d\d:\d\d|<\|audio>", given.text)
     return " ".join(found).replace("<|audio>", "sound").replace("00:0", "")
 
 
-@pytest.mark.parametrize(
-    ("sound", "longest", "expected"),
-    [
-        (8.0, 30.0, "0 2 4 6 sound"),
-        (8.0, 4.0, "0 2 sound 4 6 sound"),
-        (8.0, 1.0, "0 sound sound 2 sound sound 4 sound sound 6 sound sound"),
-        (None, 4.0, "0 2 4 6"),
-        (3.0, 4.0, "0 2 sound 4 6"),
-        (3.0, 2.0, "0 sound 2 sound 4 6"),
-        (12.0, 4.0, "0 2 sound 4 6 sound sound"),
-    ],
-)
-def test_order_in_the_prompt(
-    sound: float | None,
-    longest: float,
-    expected: str,
-    tiny: LoadedModel,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+# Seconds of sound, the longest clip that the model takes, and the order in the prompt
+ORDERS: list[tuple[float | None, float, str]] = [
+    (8.0, 30.0, "0 2 4 6 sound"),
+    (8.0, 4.0, "0 2 sound 4 6 sound"),
+    (8.0, 1.0, "0 sound sound 2 sound sound 4 sound sound 6 sound sound"),
+    (None, 4.0, "0 2 4 6"),
+    (3.0, 4.0, "0 2 sound 4 6"),
+    (3.0, 2.0, "0 sound 2 sound 4 6"),
+    (12.0, 4.0, "0 2 sound 4 6 sound sound"),
+]
+
+
+def test_sound_follows_the_frames_of_its_span(
+    tiny: LoadedModel, clip: ClipOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hears(monkeypatch, longest)
-    assert order(inputs(tiny, clip(tmp_path, sound))) == expected
+    found = []
+    for sound, longest, _ in ORDERS:
+        hears(monkeypatch, longest)
+        found.append((sound, longest, order(inputs(tiny, clip(sound)))))
+    assert found == ORDERS
 
 
-def test_text_of_the_prompt(
-    tiny: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_begin_and_end_tokens_enclose_frames_and_sound(
+    tiny: LoadedModel, clip: ClipOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hears(monkeypatch, 4.0)
-    text = re.sub(r"(<\|(video|audio)\|>)+", "*", inputs(tiny, clip(tmp_path, 8.0)).text)
+    text = re.sub(r"(<\|(video|audio)\|>)+", "*", inputs(tiny, clip(8.0)).text)
     frames = "{} <|image>*<image|> {} <|image>*<image|>"
     sound = "<|audio>*<audio|>"
     assert text == (
@@ -95,16 +108,18 @@ def test_text_of_the_prompt(
     )
 
 
-def test_part_of_a_clip(tiny: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_of_a_clip_has_the_times_of_the_clip(
+    tiny: LoadedModel, clip: ClipOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hears(monkeypatch, 2.0)
-    given = inputs(tiny, clip(tmp_path, 8.0), video_start=2.0, video_end=6.0)
+    given = inputs(tiny, clip(8.0), video_start=2.0, video_end=6.0)
     assert order(given) == "2 3 sound 4 5 sound"
 
 
-def test_without_sound_nothing_stands_between(
-    tiny: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_without_sound_only_frames_are_in_the_prompt(
+    tiny: LoadedModel, clip: ClipOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = clip(tmp_path, 8.0)
+    path = clip(8.0)
     hears(monkeypatch, 2.0)
     silent = inputs(tiny, path, video_sound=False)
     assert order(silent) == "0 2 4 6"
@@ -112,18 +127,18 @@ def test_without_sound_nothing_stands_between(
     assert inputs(tiny, path).ids == silent.ids
 
 
-def test_padding_of_a_codec_makes_no_span(
-    tiny: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_padding_of_a_codec_adds_no_span(
+    tiny: LoadedModel, clip: ClipOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hears(monkeypatch, 8.0)
-    assert order(inputs(tiny, clip(tmp_path, 8.0, "mp4"))) == "0 2 4 6 sound"
+    assert order(inputs(tiny, clip(8.0, "mp4"))) == "0 2 4 6 sound"
 
 
-def test_equal_to_content_written_by_hand(
-    tiny: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_clip_equals_its_frames_and_sound_given_one_by_one(
+    tiny: LoadedModel, clip: ClipOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same ids, and the same media behind them."""
-    path = clip(tmp_path, 8.0)
+    """With the same ids and the same media."""
+    path = clip(8.0)
     hears(monkeypatch, 4.0)
     source = Source.of(path)
     frames = [
@@ -148,17 +163,17 @@ def test_equal_to_content_written_by_hand(
     assert [f.digest for f in given.features] == [f.digest for f in by_hand.features]
 
 
-def test_history_has_the_clip_as_it_was_given(tiny: LoadedModel, tmp_path: Path) -> None:
+def test_the_history_has_the_clip_as_given(tiny: LoadedModel, clip: ClipOf) -> None:
     chat = Chat(tiny, media=MediaOptions(video_max_frames=1))
-    message = Message(role="user", content=content_of("What?", videos=[clip(tmp_path, 2.0)]))
+    message = Message(role="user", content=content_of("What?", videos=[clip(2.0)]))
     list(chat.load([message]))
     assert chat.history == (message,)
 
 
-def test_second_turn_goes_on_behind_the_clip(
+def test_a_second_turn_continues_after_the_clip_without_its_file(
     tiny: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = clip(tmp_path, 2.0)
+    path = write_clip(tmp_path, 2.0)
     hears(monkeypatch, 4.0)
     chat = Chat(tiny, media=MediaOptions(video_max_frames=2))
     *_, first = chat.send(content_of("What happens?", videos=[path]), SHORT)
@@ -169,14 +184,14 @@ def test_second_turn_goes_on_behind_the_clip(
     assert second.usage.cached_tokens > first.usage.soft_tokens
 
 
-# The plan
+# Plans
 
 
-def test_plan_says_what_comes(
-    tiny: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_plan_reports_the_frames_and_sound_that_follow(
+    tiny: LoadedModel, clip: ClipOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hears(monkeypatch, 4.0)
-    path = clip(tmp_path, 7.0)
+    path = clip(7.0)
     media = MediaOptions(video_max_frames=4)
     message = Message(role="user", content=content_of("What?", videos=[path]))
     *events, last = open_message(tiny, message, media)
@@ -200,24 +215,22 @@ def test_plan_says_what_comes(
 
 @pytest.fixture
 def undecoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decoding more than a look at the container fails."""
+    """Decoding anything after the probe fails."""
 
     def decoding(*_: object) -> None:
-        raise AssertionError("the clip is decoded")
+        raise AssertionError("the clip was decoded")
 
     monkeypatch.setattr(video, "iter_frames", decoding)
     monkeypatch.setattr(video, "load_sound", decoding)
 
 
 @pytest.mark.usefixtures("undecoded")
-def test_too_many_frames_are_refused_before_they_are_decoded(
-    tiny: LoadedModel, tmp_path: Path
-) -> None:
+def test_too_many_frames_are_an_error_before_decoding(tiny: LoadedModel, clip: ClipOf) -> None:
     chat = Chat(tiny, media=MediaOptions(video_max_frames=16, video_budget=1120))
     with pytest.raises(
         ContextLengthError, match=r"about 7 frames with --video-max-frames"
     ) as raised:
-        list(chat.send(content_of("What?", videos=[clip(tmp_path, None)]), SHORT))
+        list(chat.send(content_of("What?", videos=[clip(None)]), SHORT))
     assert raised.value.tokens > 16 * 1000
     for fix in ("--budget", "--from and --to", "--segment"):
         assert fix in str(raised.value)
@@ -225,52 +238,52 @@ def test_too_many_frames_are_refused_before_they_are_decoded(
 
 
 @pytest.mark.usefixtures("undecoded")
-def test_too_much_sound_is_refused_before_it_is_decoded(
-    tiny: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_too_much_sound_is_an_error_before_decoding(
+    tiny: LoadedModel, clip: ClipOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(LoadedModel, "context_length", 200)
     chat = Chat(tiny, media=MediaOptions(video_max_frames=1))
     with pytest.raises(ContextLengthError, match="leave the sound out with --no-audio"):
-        list(chat.send(content_of("What?", videos=[clip(tmp_path, 8.0)]), SHORT))
+        list(chat.send(content_of("What?", videos=[clip(8.0)]), SHORT))
 
 
 @pytest.mark.usefixtures("undecoded")
-def test_what_was_said_before_counts(
-    tiny: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_previous_messages_count(
+    tiny: LoadedModel, clip: ClipOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chat = Chat(tiny, media=MediaOptions(video_max_frames=2))
     list(chat.load([Message(role="user", content="word " * 300)]))
     monkeypatch.setattr(LoadedModel, "context_length", chat.context().tokens + 100)
     with pytest.raises(ContextLengthError):
-        list(chat.send(content_of("What?", videos=[clip(tmp_path, None)]), SHORT))
+        list(chat.send(content_of("What?", videos=[clip(None)]), SHORT))
 
 
 @pytest.mark.usefixtures("undecoded")
-def test_all_clips_are_planned_first(
-    tiny: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_all_clips_are_planned_before_one_is_decoded(
+    tiny: LoadedModel, clip: ClipOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of them would fit."""
+    """One of them alone would fit."""
     monkeypatch.setattr(LoadedModel, "context_length", 200)
-    path = clip(tmp_path, None)
+    path = clip(None)
     chat = Chat(tiny, media=MediaOptions(video_max_frames=2))
     with pytest.raises(ContextLengthError):
         list(chat.send(content_of("What?", videos=[path, path]), SHORT))
 
 
 @pytest.mark.usefixtures("undecoded")
-def test_no_room_in_memory(
-    tiny: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_too_little_memory_is_an_error_before_decoding(
+    tiny: LoadedModel, clip: ClipOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "obtainable", lambda: 10**6)
+    monkeypatch.setattr(memory_limits, "obtainable", lambda: 10**6)
     with pytest.raises(PromptTooLargeError, match="fewer frames with --video-max-frames"):
-        opened(tiny, clip(tmp_path, None), MediaOptions())
+        opened(tiny, clip(None), MediaOptions())
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "mp4"])
-def test_end_of_the_sound_by_the_header(suffix: str, tmp_path: Path) -> None:
-    info = video.probe_video(Source.of(clip(tmp_path, 3.0, suffix)))
+def test_the_header_has_the_end_of_the_sound(suffix: str, clip: ClipOf) -> None:
+    info = video.probe_video(Source.of(clip(3.0, suffix)))
     assert info.sound_end == pytest.approx(3.0, abs=0.1)
 
 
-def test_no_sound_has_no_end(tmp_path: Path) -> None:
-    assert video.probe_video(Source.of(clip(tmp_path, None))).sound_end is None
+def test_a_clip_without_sound_has_no_end_of_it(clip: ClipOf) -> None:
+    assert video.probe_video(Source.of(clip(None))).sound_end is None

@@ -1,4 +1,4 @@
-"""Frames of a clip as files, and the sheet of all of them."""
+"""Frames of a clip as files, and the contact sheet."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_sheet_has_every_frame(tmp_path: Path) -> None:
         assert sheet.height > rows * 240
 
 
-def test_pictures_stand_in_reading_order_above_their_times() -> None:
+def test_thumbnails_are_in_reading_order_above_their_times() -> None:
     colors = [(200, 0, 0), (0, 200, 0), (0, 0, 200)]
     pictures = [Image.new("RGB", (40, 30), color) for color in colors]
     sheet = contact_sheet(pictures, [0.0, 1.5, 61.0])
@@ -47,7 +47,7 @@ def test_pictures_stand_in_reading_order_above_their_times() -> None:
     assert (label > 150).all(axis=-1).any()
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(MediaError, match="frames cannot be written"):
         save_frames(CLIP, [0.0], tmp_path / "file" / "frames")

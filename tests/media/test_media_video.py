@@ -1,4 +1,4 @@
-"""Clips: true times, frames independent of how they are reached, colours, rotation, sound."""
+"""Clips: true times, frames independent of how they are reached, colors, rotation, sound."""
 
 from __future__ import annotations
 
@@ -7,19 +7,27 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
+from itertools import product
 from pathlib import Path
 
 import av
 import numpy as np
 import numpy.typing as npt
 import pytest
+from av.container import InputContainer
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from media_makers import number_of, numbered, tone, write_audio, write_video, write_wav
 from PIL import Image as Pillow
 
 from gemma4cli.decoded import AudioClip, VideoFrame
 from gemma4cli.errors import MediaDecodeError, MediaNotFoundError, NoVideoTrackError
-from gemma4cli.media import frames, video
+from gemma4cli.media import audio, frames, video
+from gemma4cli.media.containers import open_container
 from gemma4cli.messages import Source
 
 NUMBERS = [numbered(number) for number in range(120)]
@@ -38,13 +46,13 @@ def one_long_group(path: Path) -> Path:
     return write_video(path / "a.mp4", NUMBERS, options={"x264-params": "keyint=1000:scenecut=0"})
 
 
-def open_groups(path: Path) -> Path:
+def open_gop(path: Path) -> Path:
     parameters = "open-gop=1:keyint=12:min-keyint=12:scenecut=0:bframes=3"
     return write_video(path / "a.mp4", NUMBERS, options={"x264-params": parameters})
 
 
 def gradual_refresh(path: Path) -> Path:
-    """Keyframes that are none: pictures become whole only some frames after them."""
+    """Keyframes after which frames are complete only some frames later."""
     parameters = "intra-refresh=1:keyint=12:bframes=0"
     return write_video(path / "a.mp4", NUMBERS, options={"x264-params": parameters})
 
@@ -87,7 +95,7 @@ def gif(path: Path) -> Path:
 
 
 def unsearchable(path: Path) -> Path:
-    """Written to a pipe: no index, no duration."""
+    """Written to a pipe, without index and duration."""
 
     class Pipe:
         def __init__(self) -> None:
@@ -109,11 +117,13 @@ def unsearchable(path: Path) -> Path:
     return path / "a.mkv"
 
 
-MAKERS: list[Callable[[Path], Path]] = [
+Maker = Callable[[Path], Path]
+
+MAKERS: list[Maker] = [
     matroska,
     short_groups,
     one_long_group,
-    open_groups,
+    open_gop,
     gradual_refresh,
     uneven_mp4,
     uneven_matroska,
@@ -141,16 +151,36 @@ def everything(path: Path) -> list[tuple[float, npt.NDArray[np.uint8]]]:
         return [(float((pts - found[0][0]) * tick), pixels) for pts, pixels in found]
 
 
-def expected_frames(
-    path: Path, times: Sequence[float]
-) -> list[tuple[float, npt.NDArray[np.uint8]]]:
-    """The last frame at or before each time, each frame once."""
-    decoded = everything(path)
-    picked: dict[float, npt.NDArray[np.uint8]] = {}
-    for time in times:
-        seconds, pixels = [entry for entry in decoded if entry[0] <= time + 1e-5][-1]
-        picked[seconds] = pixels
-    return sorted(picked.items(), key=lambda entry: entry[0])
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Clip:
+    """A clip in memory with all its frames."""
+
+    source: Source
+    frames: list[tuple[float, npt.NDArray[np.uint8]]]
+
+    @property
+    def length(self) -> float:
+        """The time of the last frame."""
+        return self.frames[-1][0]
+
+    def time_of(self, index: int, share: float) -> float:
+        """A time at which a frame has been on screen for a share of its duration."""
+        if index >= len(self.frames) - 1:
+            return self.length + index + share
+        begin, end = self.frames[index][0], self.frames[index + 1][0]
+        return begin + share * (end - begin)
+
+
+@pytest.fixture(scope="module")
+def clip_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Maker], Clip]:
+    """Makes each clip once."""
+
+    @cache
+    def clip(make: Maker) -> Clip:
+        path = make(tmp_path_factory.mktemp(make.__name__))
+        return Clip(source=Source.of(path.read_bytes()), frames=everything(path))
+
+    return clip
 
 
 def load_frames(source: Source, times: Sequence[float]) -> list[VideoFrame]:
@@ -181,34 +211,37 @@ def jumps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return made
 
 
+# Indices of frames and shares of their durations
+POSITIONS = st.lists(
+    st.tuples(st.integers(0, 125), st.sampled_from([0.0, 0.25, 0.5, 0.9])), max_size=12
+).map(sorted)
+
+
 @pytest.mark.parametrize("make", MAKERS)
-@pytest.mark.parametrize("plan", ["few", "random", "late", "dense"])
+@settings(max_examples=10)
+@given(positions=POSITIONS)
+@example(positions=[(index, 0.0) for index in range(0, 120, 17)])
+@example(positions=[(108, 0.5)])
+@example(positions=[(60 + step // 3, 0.25 * (step % 3)) for step in range(10)])
 def test_frames_do_not_depend_on_how_they_are_reached(
-    tmp_path: Path, make: Callable[[Path], Path], plan: str
+    clip_of: Callable[[Maker], Clip], make: Maker, positions: list[tuple[int, float]]
 ) -> None:
-    path = make(tmp_path)
-    length = everything(path)[-1][0]
-    rng = np.random.default_rng(7)
-    times = {
-        "few": [float(time) for time in np.linspace(0, length, 7)],
-        "random": sorted(float(time) for time in rng.uniform(0, length * 1.1, 12)),
-        "late": [length * 0.9],
-        "dense": [0.5 * length + 0.03 * step for step in range(10)],
-    }[plan]
-    expected = expected_frames(path, times)
-    found = load_frames(Source.of(path), times)
-    assert [frame.seconds for frame in found] == pytest.approx([time for time, _ in expected])
-    for frame, (_, pixels) in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(frame.pixels, pixels)
+    clip = clip_of(make)
+    times = [clip.time_of(*position) for position in positions]
+    shown = sorted({min(index, len(clip.frames) - 1) for index, _ in positions})
+    found = load_frames(clip.source, times)
+    assert [frame.seconds for frame in found] == pytest.approx([clip.frames[i][0] for i in shown])
+    for frame, index in zip(found, shown, strict=True):
+        np.testing.assert_array_equal(frame.pixels, clip.frames[index][1])
 
 
-@pytest.mark.parametrize("make", [short_groups, open_groups, transport_stream, motion_jpeg, avi])
+@pytest.mark.parametrize("make", [short_groups, open_gop, transport_stream, motion_jpeg, avi])
 def test_far_frames_are_reached_by_jumps(
-    tmp_path: Path, make: Callable[[Path], Path], jumps: list[int]
+    clip_of: Callable[[Maker], Clip], make: Maker, jumps: list[int]
 ) -> None:
-    path = make(tmp_path)
-    length = everything(path)[-1][0]
-    assert len(load(path, [0.0, length / 2, length * 0.9])) == 3
+    clip = clip_of(make)
+    times = [0.0, clip.length / 2, clip.length * 0.9]
+    assert len(load_frames(clip.source, times)) == 3
     assert len(jumps) == 2
 
 
@@ -217,7 +250,7 @@ def test_no_jump_goes_back_to_a_keyframe_already_passed(tmp_path: Path, jumps: l
     assert jumps == []
 
 
-def test_pictures_that_are_not_whole_after_a_jump_are_decoded_again(
+def test_frames_that_are_incomplete_after_a_jump_are_decoded_again(
     tmp_path: Path, jumps: list[int]
 ) -> None:
     path = gradual_refresh(tmp_path)
@@ -256,8 +289,8 @@ def test_frames_carry_their_own_times(tmp_path: Path) -> None:
     assert load(path, wanted) == expected
 
 
-def test_rounded_time_stamps_are_met(tmp_path: Path) -> None:
-    """Matroska counts milliseconds: the frame at 2/3 s begins at 0.667."""
+def test_rounded_time_stamps_are_matched(tmp_path: Path) -> None:
+    """Matroska stores milliseconds: the frame at 2/3 s begins at 0.667."""
     path = write_video(tmp_path / "a.mkv", NUMBERS[:6], rate=3, codec="mpeg4")
     assert load(path, [0, 1 / 3, 2 / 3, 1]) == [(0, 0.0), (1, 0.333), (2, 0.667), (3, 1.0)]
 
@@ -267,7 +300,7 @@ def test_no_frame_is_shown_before_its_time(tmp_path: Path) -> None:
     assert load(path, [0.06, 0.199]) == [(0, 0.0), (1, 0.1)]
 
 
-def test_a_frame_wanted_twice_comes_once(tmp_path: Path) -> None:
+def test_a_frame_requested_twice_is_yielded_once(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", NUMBERS[:3])
     assert load(path, [0, 0.01, 0.02, 0.1, 0.1, 5, 6, 7]) == [(0, 0.0), (1, 0.1), (2, 0.2)]
 
@@ -276,11 +309,11 @@ def test_no_times_give_no_frames(tmp_path: Path) -> None:
     assert load(write_video(tmp_path / "a.mp4", NUMBERS[:3]), []) == []
 
 
-@pytest.mark.parametrize("times", [[-0.1], [1.0, 0.5], [math.nan], [math.inf]])
-def test_times_out_of_order_are_refused(tmp_path: Path, times: list[float]) -> None:
-    path = write_video(tmp_path / "a.mp4", NUMBERS[:3])
-    with pytest.raises(ValueError, match="ascending and not negative"):
-        load_frames(Source.of(path), times)
+def test_times_out_of_order_are_an_error(tmp_path: Path) -> None:
+    source = Source.of(write_video(tmp_path / "a.mp4", NUMBERS[:3]))
+    for times in ([-0.1], [1.0, 0.5], [math.nan], [math.inf]):
+        with pytest.raises(ValueError, match="ascending and not negative"):
+            load_frames(source, times)
 
 
 def test_seconds_count_from_the_first_frame(tmp_path: Path) -> None:
@@ -291,35 +324,35 @@ def test_seconds_count_from_the_first_frame(tmp_path: Path) -> None:
     assert load(path, [0, 1]) == [(0, 0.0), (25, 1.0)]
 
 
-def test_frames_come_one_by_one(tmp_path: Path) -> None:
+def test_frames_are_yielded_one_by_one(tmp_path: Path) -> None:
     found = frames.iter_frames(Source.of(short_groups(tmp_path)), [0.0, 5.0, 9.0])
     assert number_of(next(found).pixels) == 0
     found.close()
 
 
-@pytest.mark.parametrize(
-    ("make", "rate", "count"),
-    [
-        (short_groups, 10, 120),
-        (matroska, 24, 120),
-        (avi, 10, 120),
-        (raw_stream, 25, 120),
-        (gif, 10, 30),
-        (unsearchable, 10, 120),
-    ],
-)
-def test_a_clip_is_measured(
-    tmp_path: Path, make: Callable[[Path], Path], rate: int, count: int
-) -> None:
-    info = video.probe_video(Source.of(make(tmp_path)))
-    assert (info.width, info.height, info.has_sound) == (128, 64, False)
-    assert info.duration == pytest.approx(count / rate, abs=0.005)
-    assert info.frames == pytest.approx(count, abs=1)
+# How to make a clip, its frame rate and its number of frames
+MEASURED = [
+    (short_groups, 10, 120),
+    (matroska, 24, 120),
+    (avi, 10, 120),
+    (raw_stream, 25, 120),
+    (gif, 10, 30),
+    (unsearchable, 10, 120),
+]
 
 
-def test_uneven_frames_are_averaged(tmp_path: Path) -> None:
+def test_a_clip_is_measured(clip_of: Callable[[Maker], Clip]) -> None:
+    for make, rate, count in MEASURED:
+        info = video.probe_video(clip_of(make).source)
+        assert (info.width, info.height, info.has_sound) == (128, 64, False), make
+        assert info.duration == pytest.approx(count / rate, abs=0.005), make
+        assert info.frames == pytest.approx(count, abs=1), make
+
+
+def test_uneven_frames_are_counted(tmp_path: Path) -> None:
     info = video.probe_video(Source.of(uneven_mp4(tmp_path)))
     assert UNEVEN[-1] < info.duration <= UNEVEN[-1] + 0.5
+    assert info.frames == pytest.approx(len(UNEVEN), rel=0.05)
 
 
 def test_longer_sound_does_not_lengthen_the_clip(tmp_path: Path) -> None:
@@ -346,8 +379,8 @@ QUARTERS[:32, :64], QUARTERS[:32, 64:], QUARTERS[32:, :64] = 255, (255, 0, 0), (
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, -90])
-def test_rotated_clips_come_upright(tmp_path: Path, rotation: int) -> None:
-    """``rotation`` is counter-clockwise, as the display matrix counts."""
+def test_rotated_clips_are_upright(tmp_path: Path, rotation: int) -> None:
+    """``rotation`` is counterclockwise, as in the display matrix."""
     path = write_video(tmp_path / "a.mp4", [QUARTERS] * 30, rotation=rotation, options={"g": "5"})
     upright = np.rot90(QUARTERS, rotation // 90 % 4)
     info = video.probe_video(Source.of(path))
@@ -378,36 +411,48 @@ MATRIX = {"bt709": 1, "bt601": 6}
 LIMITED, FULL = 1, 2
 
 
-@pytest.mark.parametrize("matrix", ["bt709", "bt601"])
-@pytest.mark.parametrize("colour_range", [LIMITED, FULL])
-@pytest.mark.parametrize("yuv", [(120, 90, 200), (180, 128, 128), (60, 160, 110)])
-def test_colours_follow_the_tagged_matrix_and_range(
-    tmp_path: Path, matrix: str, colour_range: int, yuv: tuple[int, int, int]
-) -> None:
-    path = tmp_path / "a.mp4"
+def test_colors_follow_the_tagged_matrix_and_range(tmp_path: Path) -> None:
+    colors = [(120, 90, 200), (180, 128, 128), (60, 160, 110)]
+    for matrix, color_range, yuv in product(KR_KB, (LIMITED, FULL), colors):
+        found = one_color(tmp_path / "a.mp4", matrix, color_range, yuv)
+        np.testing.assert_allclose(
+            found, rgb_of(matrix, color_range, yuv), atol=2.5, err_msg=f"{matrix} {color_range}"
+        )
+
+
+def one_color(
+    path: Path, matrix: str, color_range: int, yuv: tuple[int, int, int]
+) -> npt.NDArray[np.float64]:
+    """The mean color that comes back of a clip of one tagged color."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10, options={"qp": "0"})
         stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
         context = stream.codec_context
-        context.colorspace, context.color_range = MATRIX[matrix], colour_range
+        context.colorspace, context.color_range = MATRIX[matrix], color_range
         planes = [
             np.full(64 * 32 // (1 if index == 0 else 4), value, np.uint8)
             for index, value in enumerate(yuv)
         ]
         frame = av.VideoFrame.from_ndarray(np.concatenate(planes).reshape(48, 64), format="yuv420p")
-        frame.colorspace, frame.color_range = MATRIX[matrix], colour_range
+        frame.colorspace, frame.color_range = MATRIX[matrix], color_range
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
+    mean: npt.NDArray[np.float64] = (
+        load_frames(Source.of(path), [0])[0].pixels.reshape(-1, 3).mean(axis=0)
+    )
+    return mean
+
+
+def rgb_of(matrix: str, color_range: int, yuv: tuple[int, int, int]) -> npt.NDArray[np.float64]:
+    """The color by the formulas of the standards."""
     red, blue = KR_KB[matrix]
-    if colour_range == LIMITED:
+    if color_range == LIMITED:
         y, cb, cr = (yuv[0] - 16) / 219, (yuv[1] - 128) / 224, (yuv[2] - 128) / 224
     else:
         y, cb, cr = yuv[0] / 255, (yuv[1] - 128) / 255, (yuv[2] - 128) / 255
     r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
     g = (y - red * r - blue * b) / (1 - red - blue)
-    expected = np.clip(np.array([r, g, b]) * 255, 0, 255)
-    found = load_frames(Source.of(path), [0])[0].pixels
-    np.testing.assert_allclose(found.reshape(-1, 3).mean(axis=0), expected, atol=2.5)
+    return np.clip(np.array([r, g, b]) * 255, 0, 255)
 
 
 def test_the_sound_of_a_span(tmp_path: Path) -> None:
@@ -419,6 +464,24 @@ def test_the_sound_of_a_span(tmp_path: Path) -> None:
     assert part is not None
     np.testing.assert_array_equal(whole.samples, samples.astype(np.float32) / 32768)
     np.testing.assert_array_equal(part.samples, whole.samples[8_000:20_000])
+
+
+def test_probing_and_sound_open_a_clip_once_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Source.of(write_video(tmp_path / "a.mp4", NUMBERS[:20], sound=tone(2)))
+    opened: list[Source] = []
+
+    def counting(source: Source) -> AbstractContextManager[InputContainer]:
+        opened.append(source)
+        return open_container(source)
+
+    monkeypatch.setattr(video, "open_container", counting)
+    monkeypatch.setattr(audio, "open_container", counting)
+    info = video.probe_video(source)
+    assert len(opened) == 1
+    assert video.load_sound(source, info) is not None
+    assert len(opened) == 2
 
 
 def test_a_clip_without_sound_gives_none(tmp_path: Path) -> None:
@@ -478,7 +541,7 @@ def mp3_with_cover(path: Path) -> Path:
     return path / "cover.mp3"
 
 
-def test_cover_art_is_no_video(tmp_path: Path) -> None:
+def test_cover_art_is_not_video(tmp_path: Path) -> None:
     path = mp3_with_cover(tmp_path)
     with av.open(str(path)) as container:
         assert len(container.streams.video) == 1
@@ -486,41 +549,42 @@ def test_cover_art_is_no_video(tmp_path: Path) -> None:
         video.probe_video(Source.of(path))
 
 
-def test_sound_alone_is_no_video(tmp_path: Path) -> None:
+def test_sound_alone_is_not_video(tmp_path: Path) -> None:
     with pytest.raises(NoVideoTrackError, match="has no video track"):
         video.probe_video(Source.of(write_wav(tmp_path / "a.mp4", tone(1))))
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.gif", "a.bmp", "a.tif", "a.avif"])
-def test_a_picture_is_no_video(tmp_path: Path, name: str) -> None:
-    Pillow.new("RGB", (64, 64), (1, 2, 3)).save(tmp_path / name)
-    for use in (video.probe_video, lambda source: load_frames(source, [0])):
-        with pytest.raises(MediaDecodeError, match=r"is an image \(\w+\): use g4 describe"):
-            use(Source.of(tmp_path / name))
+def test_an_image_is_not_video(tmp_path: Path) -> None:
+    for suffix in ("png", "jpg", "webp", "gif", "bmp", "tif", "avif"):
+        path = tmp_path / f"a.{suffix}"
+        Pillow.new("RGB", (64, 64), (1, 2, 3)).save(path)
+        for use in (video.probe_video, lambda source: load_frames(source, [0])):
+            with pytest.raises(MediaDecodeError, match=r"is an image \(\w+\): use g4 describe"):
+                use(Source.of(path))
 
 
-def test_a_truncated_mp4_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_mp4_is_an_error(tmp_path: Path) -> None:
     path = short_groups(tmp_path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(MediaDecodeError, match=r"a\.mp4: is a damaged or truncated MP4 or MOV"):
         video.probe_video(Source.of(path))
 
 
-def test_text_is_no_video(tmp_path: Path) -> None:
+def test_text_is_not_video(tmp_path: Path) -> None:
     path = tmp_path / "notes.mp4"
     path.write_text("just some words, long enough to be looked at\n" * 50)
     with pytest.raises(MediaDecodeError, match="not an audio or video file"):
         video.probe_video(Source.of(path))
 
 
-def test_text_art_is_no_video(tmp_path: Path) -> None:
+def test_a_text_file_is_not_video(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("plain text has a suffix that libav takes for pictures of text\n" * 50)
     with pytest.raises(MediaDecodeError, match="not an audio or video file"):
         video.probe_video(Source.of(path))
 
 
-def test_frames_that_are_all_broken_are_an_error(tmp_path: Path) -> None:
+def test_a_clip_without_a_decodable_frame_is_an_error(tmp_path: Path) -> None:
     path = short_groups(tmp_path)
     data = bytearray(path.read_bytes())
     begin, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
@@ -530,7 +594,7 @@ def test_frames_that_are_all_broken_are_an_error(tmp_path: Path) -> None:
         video.probe_video(Source.of(path))
 
 
-def test_missing_empty_and_folder(tmp_path: Path) -> None:
+def test_missing_files_empty_files_and_folders_are_errors(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     with pytest.raises(MediaNotFoundError):
         video.probe_video(Source.of(tmp_path / "gone.mp4"))

@@ -1,4 +1,4 @@
-"""Tokenizers for the tests: Gemma 4's own, and the demo model's small one."""
+"""Gemma 4's tokenizer, and the small one of the built-in model."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ TINY = ROOT / "gemma4cli" / "builtin" / "tiny" / "tokenizer.json"
 
 @pytest.fixture(scope="session")
 def gemma() -> Tokenizer:
-    """The tokenizer of every Gemma 4 checkpoint; takes 2 s to load."""
+    """The tokenizer of all Gemma 4 checkpoints; takes 2 s to load."""
     data = lzma.decompress((FOLDER / "gemma4.tokenizer.json.xz").read_bytes())
     return Tokenizer.from_bytes(data, "gemma4")
 
 
 @pytest.fixture(scope="session")
 def tiny() -> Tokenizer:
-    """1,272 tokens; the control tokens have Gemma 4's names under other ids."""
+    """1,272 tokens; the control tokens have Gemma 4's names and other ids."""
     return Tokenizer.from_file(TINY)
 
 
 @pytest.fixture(scope="session")
 def rendered_ids() -> tokenizers.Tokenizer:
-    """The small tokenizer as the reference uses it: control tokens are found in the text."""
+    """The small tokenizer as the reference uses it, with control tokens parsed from text."""
     return tokenizers.Tokenizer.from_file(str(TINY))
