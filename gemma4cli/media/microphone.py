@@ -80,7 +80,7 @@ def _decibels(amplitude: float) -> float:
 
 
 class AudioSource(Protocol):
-    """Sound that is being captured, from a microphone or a test double."""
+    """Sound that is being captured, from a microphone for example."""
 
     def blocks(self) -> Iterator[Samples]:
         """All captured sound: mono float32 ``[n]`` at 16 kHz, to be iterated once.

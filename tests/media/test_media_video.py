@@ -423,7 +423,7 @@ def test_colors_follow_the_tagged_matrix_and_range(tmp_path: Path) -> None:
 def one_color(
     path: Path, matrix: str, color_range: int, yuv: tuple[int, int, int]
 ) -> npt.NDArray[np.float64]:
-    """The mean color that comes back of a clip of one tagged color."""
+    """The mean color of the frames decoded from a clip of one tagged color."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10, options={"qp": "0"})
         stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"

@@ -1,4 +1,4 @@
-"""A sound server that runs for a test alone, with a device that records what is played to it."""
+"""A private PulseAudio server for one test, with a device that records what is played to it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from gemma4cli.media.audio import Samples
 from gemma4cli.media.microphone import import_sounddevice
 
 DEVICE = "pulse"
-"""ALSA's name for the server, by which PortAudio reaches it."""
+"""PortAudio's name for the server's device."""
 PATIENCE = 20.0
 
 
 def lack() -> str:
-    """What this machine would need, or nothing."""
+    """What this machine lacks for these tests, "" if nothing."""
     for program in ("pulseaudio", "pactl", "paplay"):
         if shutil.which(program) is None:
             return f"the {program} program is missing"
@@ -36,7 +36,7 @@ def lack() -> str:
 
 
 def variables(home: Path) -> dict[str, str]:
-    """Those by which programs find the server whose folder is ``home``."""
+    """The environment variables that make programs use the server in the folder ``home``."""
     return {
         "HOME": str(home),
         "XDG_RUNTIME_DIR": str(home),
@@ -46,7 +46,7 @@ def variables(home: Path) -> dict[str, str]:
 
 @contextmanager
 def running(home: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A server that is ready; ``home`` is an empty folder for it."""
+    """A running server; ``home`` is an empty folder for it."""
     home.chmod(0o700)
     environment = {**os.environ, **variables(home)}
     with subprocess.Popen(
@@ -81,7 +81,7 @@ def write(samples: Samples, path: Path) -> None:
 
 
 def play(path: Path | str, home: Path) -> None:
-    """Play a file to the device of the server whose folder is ``home``; returns at its end."""
+    """Play a file to the device of the server in the folder ``home``; returns when it ends."""
     subprocess.run(
         ["paplay", "--device=g4", str(path)],
         check=True,

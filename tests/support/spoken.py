@@ -24,7 +24,7 @@ needs_espeak = pytest.mark.skipif(
 
 @cache
 def say(text: str, voice: str = "en") -> Samples:
-    """``text`` as mono float32 ``[n]`` at 16 kHz with a peak of 1/2, without silence around it."""
+    """``text`` as mono float32 ``[n]`` at 16 kHz with a peak of 1/2, trimmed of silence."""
     wav = subprocess.run(
         ["espeak-ng", "--stdout", "-v", voice, text], capture_output=True, check=True, timeout=60
     ).stdout
@@ -39,6 +39,6 @@ def silence(seconds: float) -> Samples:
 
 
 def noise(seconds: float, level: float, seed: int = 0) -> Samples:
-    """White noise of ``level`` decibels below full scale."""
+    """White noise with a level of ``level`` dBFS (negative)."""
     values = np.random.default_rng(seed).standard_normal(round(seconds * SAMPLE_RATE))
     return np.clip(values * 10 ** (level / 20), -1, 1).astype(np.float32)
