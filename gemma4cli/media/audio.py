@@ -20,7 +20,7 @@ from av.container import InputContainer
 from ..decoded import SAMPLE_RATE, AudioClip
 from ..errors import MediaDecodeError, NoAudioTrackError
 from ..messages import Source
-from .containers import open_container, packets, promised_seconds, reason
+from .containers import exact, open_container, packets, promised_seconds, reason
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +63,9 @@ def audio_seconds(source: Source) -> float | None:
     """Seconds of sound by the file's header; None if it has no duration. Raises MediaError."""
     with open_container(source) as container:
         stream = _audio_stream(container, source)
-        if stream.duration is not None and stream.time_base is not None:
-            return float(stream.duration * stream.time_base)
+        tick = exact(stream.time_base)
+        if stream.duration is not None and tick is not None:
+            return float(stream.duration * tick)
         return None if container.duration is None else container.duration / av.time_base
 
 
@@ -83,8 +84,9 @@ def iter_audio(
         stream = _audio_stream(container, source)
         frames = _frames(container, stream, source)
         head = next(frames)
-        if origin is not None and head.pts is not None and head.time_base is not None:
-            shift = round((head.pts * head.time_base - Fraction(origin)) * SAMPLE_RATE)
+        tick = exact(head.time_base)
+        if origin is not None and head.pts is not None and tick is not None:
+            shift = round((head.pts * tick - Fraction(origin)) * SAMPLE_RATE)
             first, last = first - shift, None if last is None else last - shift
         yield from _cut(resampled(_runs(head, frames)), first, last)
 
@@ -187,9 +189,10 @@ def _runs(head: AudioFrame, rest: Iterator[AudioFrame]) -> Iterator[tuple[int, S
 
 def _begin(frame: AudioFrame, default: Fraction) -> Fraction:
     """The frame's time in seconds on the container's clock, ``default`` if it has none."""
-    if frame.pts is None or frame.time_base is None:
+    tick = exact(frame.time_base)
+    if frame.pts is None or tick is None:
         return default
-    return frame.pts * frame.time_base
+    return frame.pts * tick
 
 
 def _silence(count: int, most: int) -> Iterator[Samples]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, TypeVar
+from fractions import Fraction
+from typing import BinaryIO, Protocol, TypeVar
 
 import av
 from av.audio.stream import AudioStream
@@ -33,6 +34,20 @@ _NO_SIZE = 0x7FFFF000
 _STILLS_IN_MP4 = ("AVIF", "HEIC")
 """Still images in MP4 containers, which libav takes for clips."""
 
+_ESCAPES_TAGS = int(av.__version__.partition(".")[0]) >= 19
+"""From version 19 on PyAV escapes what is not UTF-8 in a file's tags and takes no option for it;
+before, it refused the whole file unless it was asked to replace it."""
+
+
+class _Ratio(Protocol):
+    """What ``Fraction`` and PyAV's own rational numbers have in common."""
+
+    @property
+    def numerator(self) -> int: ...
+
+    @property
+    def denominator(self) -> int: ...
+
 
 class _Nameless:
     """A stream without a name, so that libav goes by the content and not by the suffix."""
@@ -55,9 +70,7 @@ def open_container(source: Source) -> Iterator[InputContainer]:
         if kind is not None and kind.name in _STILLS_IN_MP4:
             raise still_image(source, kind.name)
         try:
-            container = av.open(
-                _Nameless(stream), mode="r", options=_NO_OTHER_FILES, metadata_errors="replace"
-            )
+            container = _opened(_Nameless(stream))
         except av.FFmpegError as exc:
             if kind is not None and kind.kind == "image":
                 raise still_image(source, kind.name) from exc
@@ -67,6 +80,24 @@ def open_container(source: Source) -> Iterator[InputContainer]:
             if demuxer.endswith("_pipe") or demuxer == "image2":
                 raise still_image(source, kind.name if kind else demuxer.removesuffix("_pipe"))
             yield container
+
+
+def _opened(stream: _Nameless) -> InputContainer:
+    opener: Callable[..., InputContainer] = av.open  # its types differ between versions
+    if _ESCAPES_TAGS:
+        return opener(stream, mode="r", options=_NO_OTHER_FILES)
+    return opener(stream, mode="r", options=_NO_OTHER_FILES, metadata_errors="replace")
+
+
+def exact(ratio: _Ratio | None) -> Fraction | None:
+    """A rate or a clock of PyAV as a fraction; None where it is not set.
+
+    PyAV 19 gives numbers of its own kind, which round when they are combined, and 0 for what is
+    not set; before, it gave fractions and None.
+    """
+    if ratio is None or not ratio.numerator or not ratio.denominator:
+        return None
+    return Fraction(ratio.numerator, ratio.denominator)
 
 
 def packets(container: InputContainer, stream: StreamT) -> Iterator[Packet[StreamT]]:
@@ -88,9 +119,10 @@ def promised_seconds(
     """
     if container.format.name == "wav":
         return _wave_seconds(source)
-    if container.format.name not in _EXACT or stream.duration is None or stream.time_base is None:
+    tick = exact(stream.time_base)
+    if container.format.name not in _EXACT or stream.duration is None or tick is None:
         return None
-    return float(stream.duration * stream.time_base)
+    return float(stream.duration * tick)
 
 
 def _wave_seconds(source: Source) -> float | None:

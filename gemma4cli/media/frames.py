@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 from ..decoded import VideoFrame
 from ..errors import MediaDecodeError, NoVideoTrackError
 from ..messages import Source
-from .containers import open_container, packets, reason, still_image
+from .containers import exact, open_container, packets, reason, still_image
 from .limits import check_size
 
 MOST_TOLERANCE = Fraction(1, 2000)
@@ -75,15 +75,16 @@ class Track:
         self._last: int | None = None
         self._failure: av.FFmpegError | None = None
         self._shots: Iterator[Shot] = self._decode()
-        if stream.time_base is None:
+        tick = exact(stream.time_base)
+        if tick is None:
             raise MediaDecodeError(source.name, "its video track has no time base")
-        self.tick = stream.time_base
+        self.tick = tick
         stream.thread_type = "AUTO"
 
     @property
     def rate(self) -> Fraction:
         """Frames per second: the average if frames have times, else the codec's rate."""
-        average, nominal = self.stream.average_rate, self.stream.guessed_rate
+        average, nominal = exact(self.stream.average_rate), exact(self.stream.guessed_rate)
         return (average or nominal if self.timed else nominal or average) or DEFAULT_FPS
 
     @property
@@ -239,7 +240,7 @@ def _keyframe(scout: InputContainer, stream: VideoStream, target: int) -> tuple[
     (transport streams have no index; others are searched by decoding time, which is ahead of
     display time), so it is repeated from earlier and earlier times.
     """
-    tick = stream.time_base or Fraction(1)
+    tick = exact(stream.time_base) or Fraction(1)
     for back in _STEPS_BACK:
         seek_to = target - math.floor(back / tick)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -174,7 +174,7 @@ def _deep_gray_to_8_bit(image: Pillow.Image) -> Pillow.Image:
     return Pillow.merge("LA", (gray, Pillow.fromarray(alpha)))
 
 
-def _scaled(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+def _scaled(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Gray values ``[H, W]`` of any number type to 0..255."""
     low, high = float(values.min()), float(values.max())
     scales = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (65535.0,)

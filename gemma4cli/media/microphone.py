@@ -206,11 +206,13 @@ def _started(sounddevice: ModuleType, device: Microphone) -> tuple[Recorder, Any
 
 
 def _stream(sounddevice: ModuleType, device: Microphone, recorder: Recorder) -> Any:
-    def hear(samples: Samples, frames: int, time: object, status: Any) -> None:
+    def hear(data: Any, frames: int, time: object, status: Any) -> None:
+        samples: Samples = np.frombuffer(data, np.float32)
         if not recorder.take(samples, overflow=bool(status.input_overflow)):
             raise sounddevice.CallbackStop
 
-    stream = sounddevice.InputStream(
+    # The raw stream: sounddevice's own arrays are made in a way that NumPy 2.5 deprecates.
+    stream = sounddevice.RawInputStream(
         device=device.index,
         channels=1,
         samplerate=recorder.rate,
@@ -246,8 +248,8 @@ class Recorder:
         self._heard = False
 
     def take(self, samples: Samples, *, overflow: bool) -> bool:
-        """Keep a copy of captured samples ``[n, 1]``; False if no more are needed."""
-        self._latest = samples[:, 0].copy()
+        """Keep a copy of captured samples ``[n]``; False if no more are needed."""
+        self._latest = samples.copy()
         self._captured.put(self._latest)
         self.overflows += overflow
         if self._stopping:

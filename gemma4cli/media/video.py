@@ -17,7 +17,7 @@ from ..decoded import AudioClip
 from ..errors import NoAudioTrackError
 from ..messages import Source
 from .audio import load_span
-from .containers import open_container, packets
+from .containers import exact, open_container, packets
 from .frames import Track, iter_frames, video_stream
 
 __all__ = ["VideoInfo", "iter_frames", "load_sound", "probe_video"]
@@ -91,8 +91,9 @@ def load_sound(
 
 def _claimed_end(track: Stream) -> float | None:
     """The end of a track according to its header, in seconds on the container's clock."""
-    if track.duration and track.time_base is not None:
-        return float(((track.start_time or 0) + track.duration) * track.time_base)
+    tick = exact(track.time_base)
+    if track.duration and tick is not None:
+        return float(((track.start_time or 0) + track.duration) * tick)
     tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", track.metadata.get("DURATION", ""))
     if tag is None:
         return None

@@ -414,6 +414,21 @@ def test_sound_is_missed_behind_a_chunk_of_odd_size(
     assert "s of 8.0 s" in caplog.text
 
 
+def test_tags_that_are_not_utf_8_are_no_obstacle(tmp_path: Path) -> None:
+    """Old recorders write names in the encoding of their country."""
+    data = write_wav(tmp_path / "a.wav", noise(16_000)).read_bytes()
+    name = "Übung für Jörg\0".encode("latin-1") + b"\0"
+    tags = b"INFO" + b"INAM" + struct.pack("<I", len(name)) + name
+    data = data[:36] + b"LIST" + struct.pack("<I", len(tags)) + tags + data[36:]
+    data = data[:4] + struct.pack("<I", len(data) - 8) + data[8:]
+    (tmp_path / "a.wav").write_bytes(data)
+    with pytest.raises(UnicodeDecodeError):
+        name.decode()
+    expected = noise(16_000).astype(np.float32) / 32768
+    np.testing.assert_array_equal(load(tmp_path / "a.wav"), expected)
+    assert audio.audio_seconds(Source.of(tmp_path / "a.wav")) == 1.0
+
+
 def test_damage_in_the_middle_keeps_the_rest_and_the_time(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -70,7 +70,7 @@ class Driver:
             raise self.devices
         return self.devices
 
-    def InputStream(self, **settings: Any) -> Stream:
+    def RawInputStream(self, **settings: Any) -> Stream:
         if settings["samplerate"] in self.refuses:
             raise PortAudioError("Invalid sample rate [PaErrorCode -9997]")
         self.stream = Stream(settings, self.starts)
@@ -84,7 +84,7 @@ class Stream:
         self.settings = settings
         self.closed = False
         self._starts = starts
-        self._buffer = np.zeros((1 << 20, 1), np.float32)
+        self._buffer = np.zeros(1 << 20, np.float32)
 
     def start(self) -> None:
         if not self._starts:
@@ -97,10 +97,10 @@ class Stream:
     def hear(self, samples: Samples, *, overflow: bool = False) -> None:
         """Deliver samples in a buffer that is reused, like PortAudio's."""
         buffer = self._buffer[: len(samples)]
-        buffer[:, 0] = samples
+        buffer[:] = samples
         status = SimpleNamespace(input_overflow=overflow)
         try:
-            self.settings["callback"](buffer, len(samples), None, status)
+            self.settings["callback"](memoryview(buffer).cast("B"), len(samples), None, status)
         except CallbackStop:
             self.settings["finished_callback"]()
 

@@ -549,6 +549,17 @@ def test_cover_art_is_not_video(tmp_path: Path) -> None:
         video.probe_video(Source.of(path))
 
 
+def test_tags_that_are_not_utf_8_are_no_obstacle(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", NUMBERS[:20], codec="ffv1", sound=tone(2))
+    data = path.read_bytes()
+    ends = b"00:00:02.0"
+    assert data.count(ends) == 2, "each track tells its end in a tag"
+    path.write_bytes(data.replace(ends, b"\xe40:00:02.0").replace(b"Lavf", b"L\xe4vf"))
+    info = video.probe_video(Source.of(path))
+    assert (info.frames, info.duration, info.sound_end) == (20, 2.0, None)
+    assert load(path, [0.55, 1.9]) == [(5, 0.5), (19, 1.9)]
+
+
 def test_sound_alone_is_not_video(tmp_path: Path) -> None:
     with pytest.raises(NoVideoTrackError, match="has no video track"):
         video.probe_video(Source.of(write_wav(tmp_path / "a.mp4", tone(1))))

@@ -52,14 +52,14 @@ def _rescan_devices() -> None:
 def refused(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The device rejects the rate in the parameter, as many sound cards do."""
     sounddevice: Any = import_sounddevice()
-    opened = sounddevice.InputStream
+    opened = sounddevice.RawInputStream
 
     def open_stream(**settings: Any) -> Any:
         if settings["samplerate"] == request.param:
             raise sounddevice.PortAudioError("Invalid sample rate")
         return opened(**settings)
 
-    monkeypatch.setattr(sounddevice, "InputStream", open_stream)
+    monkeypatch.setattr(sounddevice, "RawInputStream", open_stream)
 
 
 def noise(seconds: float) -> Samples:
