@@ -85,5 +85,6 @@ def test_memory(tiny: LoadedModel) -> None:
     assert 2**31 <= memory.total <= 2**42
     assert 0 < memory.free <= memory.total
     assert 2**30 <= memory.limit <= memory.total
+    generate(tiny, QUESTION, options=GenerateOptions(max_tokens=1))
     weights = sum(file.stat().st_size for file in tiny.folder.glob("*.safetensors"))
     assert weights / 2 <= machine.taken() <= memory.total
