@@ -54,3 +54,12 @@ def test_every_linked_file_exists() -> None:
     links = re.findall(r"\]\(([^)#]+)\)", README)
     missing = [link for link in links if "://" not in link and not (ROOT / link).exists()]
     assert links and not missing
+
+
+def test_the_public_workflow_and_make_run_the_commands_of_the_set_up() -> None:
+    (block,) = re.findall(r"<!-- set-up -->\n```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    install, test = block.splitlines()
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8")
+    assert workflow.count(f"run: {install}\n") == 2
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert f"\t{test}\n" in makefile.replace("$(BIN)", ".venv/bin")
