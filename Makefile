@@ -1,9 +1,9 @@
 # The project's commands. `make check` is the one to run before a commit; BIN names the environment.
 BIN ?= .venv/bin
 
-.PHONY: check lint format test fast slow metal lock
+.PHONY: check lint format test slow metal docs lock
 
-check: lint test
+check: lint test slow
 
 lint:
 	$(BIN)/ruff check .
@@ -17,14 +17,16 @@ format:
 test:
 	$(BIN)/python -m pytest -q -n auto
 
-fast:
-	$(BIN)/python -m pytest -q -n auto -m "not slow and not toy"
-
+# What the default run leaves out: tests that take seconds, and how good the built-in model is.
 slow:
 	$(BIN)/python -m pytest -q -n auto -m "slow or toy"
 
 metal:
 	$(BIN)/python -m pytest -q -m metal
+
+# The man page and the reference of the command line, from the program itself.
+docs:
+	$(BIN)/python docs/generate.py
 
 # After a change of dependencies in pyproject.toml; needs uv.
 lock:
