@@ -8,8 +8,10 @@ mlx is imported by the calls, not by the import of this module.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from .conversations.image_batches import ImageEvent, ImageFailed
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from .engine.model_info import ModelInfo
     from .hub.cache import ModelEntry
     from .hub.resolved import ResolvedModel
+    from .transcription.transcriber import Recording
 
 
 def load(
@@ -170,27 +173,78 @@ def stream_segments(
 
 def stream_transcribe(
     model: LoadedModel,
-    recordings: Sequence[Media],
+    recordings: Sequence[Media | Recording],
     *,
     options: TranscribeOptions | None = None,
     generate: GenerateOptions | None = None,
-) -> Iterator[TranscriptEvent]:
-    """Write down recordings of any length, one after the other, as a stream of events.
+    journal: Path | None = None,
+    restart: bool = False,
+) -> Generator[TranscriptEvent, None, None]:
+    """Transcribe recordings of any length, one after the other, as a stream of events.
 
-    Decoding is greedy unless ``generate`` has a temperature. Nothing is kept on disk. Raises
-    UnsupportedModalityError; a recording that cannot be read is the event RecordingFailed.
+    Each recording is decoded as a stream, converted to 16 kHz mono, and cut at pauses into pieces
+    of at most 30 seconds, so memory does not grow with its length. Closing the stream cancels.
+
+        for event in stream_transcribe(model, ["talk.mp3"], journal=Path("journals")):
+            if isinstance(event, SegmentReady):
+                print(event.segment.start, event.segment.text)
+
+    Args:
+        model: A model that hears; see ``load``.
+        recordings: Files with an audio track, their bytes, or recordings such as a
+            ``transcription.recordings.LiveRecording`` of a microphone. The source named "-",
+            without path and data, is standard input.
+        options: Languages, names that may occur, the batch size, the longest piece in seconds.
+        generate: How each piece is decoded. None is greedy.
+        journal: A folder, created if missing, in which the finished pieces of each file are kept,
+            so that the same call resumes after an interruption. The same call means the same
+            files (path, size, modification time), model and options; the batch size may differ.
+            Journals are removed once the last event was consumed, or when they are a month old.
+            Bytes, pipes, standard input and live recordings have none.
+        restart: Start over even if an interrupted call could be resumed.
+
+    Returns:
+        Events, in order for each recording: RecordingOpened, then SegmentReady and PieceDone, then
+        RecordingFinished with all segments, or RecordingFailed if it cannot be read (any further).
+        Times are in seconds from the start of the recording. A Notice reports a journal that
+        cannot be written or that another process uses; the call continues without it.
+
+    Raises:
+        UnsupportedModalityError: The model does not hear; raised before anything is opened.
+        PromptError: A piece does not fit the model's context or the memory.
+        NonFiniteError: The model produced NaN or infinity.
     """
+    from .transcription.journal_folder import JournalFolder, run_facts
     from .transcription.recordings import FileRecording
-    from .transcription.transcriber import piece_batch_size, transcribe
+    from .transcription.transcriber import limits_of, piece_batch_size, transcribe
 
     options = options or TranscribeOptions()
-    yield from transcribe(
-        model,
-        [FileRecording(Source.of(each)) for each in recordings],
-        options,
-        generate or GenerateOptions(temperature=0.0),
-        batch=options.batch or piece_batch_size(model),
-    )
+    generate = generate or GenerateOptions(temperature=0.0)
+    with ExitStack() as stack:
+        spool = Path(stack.enter_context(TemporaryDirectory(prefix="g4-")))
+        opened = [
+            FileRecording(Source.of(each), spool_to=spool)
+            if isinstance(each, Source | str | Path | bytes)
+            else each
+            for each in recordings
+        ]
+        # The next piece of live sound may be a long time coming.
+        live = any(each.live for each in opened)
+        journals = None
+        if journal is not None:
+            facts = run_facts(model, limits_of(model, options), options, generate)
+            journals = stack.enter_context(JournalFolder(journal, facts, restart=restart))
+        yield from transcribe(
+            model,
+            opened,
+            options,
+            generate,
+            batch=1 if live else options.batch or piece_batch_size(model),
+            journals=journals,
+        )
+        # Not earlier: a call interrupted after some of its recordings repeats none of them.
+        if journals is not None:
+            journals.forget()
 
 
 def transcribe(
@@ -199,14 +253,51 @@ def transcribe(
     *,
     options: TranscribeOptions | None = None,
     generate: GenerateOptions | None = None,
+    journal: Path | None = None,
+    restart: bool = False,
 ) -> tuple[Segment, ...]:
-    """What is said in one recording of any length. Raises MediaError, UnsupportedModalityError."""
+    """The segments of one recording of any length.
+
+        segments = transcribe(model, "talk.mp3", journal=Path("journals"))
+        Path("talk.srt").write_text(subtitles.write_srt(segments), encoding="utf-8")
+
+    Args:
+        model: A model that hears; see ``load``.
+        recording: A file with an audio track of any format and sample rate (it is converted to
+            16 kHz mono), its bytes, or a ready source.
+        options: Languages, names that may occur, the batch size, the longest piece in seconds.
+        generate: How each piece is decoded. None is greedy.
+        journal: A folder in which finished pieces are kept, so that the same call resumes after
+            an interruption; see ``stream_transcribe``. Removed when the segments are returned.
+        restart: Start over even if an interrupted call could be resumed.
+
+    Returns:
+        Stretches of speech in order, none without text. Their times are in seconds from the start
+        of the recording. Empty if nobody speaks.
+
+    Raises:
+        MediaError: The recording is missing, has no sound, or cannot be decoded to its end.
+        UnsupportedModalityError: The model does not hear.
+        PromptError: A piece does not fit the model's context or the memory.
+        NonFiniteError: The model produced NaN or infinity.
+    """
     segments: tuple[Segment, ...] = ()
-    for event in stream_transcribe(model, [recording], options=options, generate=generate):
-        if isinstance(event, RecordingFailed):
-            raise event.error
-        if isinstance(event, RecordingFinished):
-            segments = event.segments
+    error: Gemma4Error | None = None
+    for event in stream_transcribe(
+        model,
+        [recording],
+        options=options,
+        generate=generate,
+        journal=journal,
+        restart=restart,
+    ):
+        match event:
+            case RecordingFailed():
+                error = event.error
+            case RecordingFinished():
+                segments = event.segments
+    if error is not None:
+        raise error
     return segments
 
 

@@ -1,4 +1,4 @@
-"""Languages by name and by code. Knows nothing else.
+"""Languages by name and by code, and the scripts that put no spaces between words.
 
 Codes are ISO 639-1, names those of English, which the model card's prompts are written in.
 """
@@ -31,6 +31,19 @@ NAME_OF = {
     "uz": "Uzbek", "vi": "Vietnamese", "xh": "Xhosa", "yi": "Yiddish", "yo": "Yoruba",
     "zh": "Chinese", "zu": "Zulu",
 }  # fmt: skip
+
+UNSPACED_LETTERS = (
+    "\u0e00-\u0e4f\u0e5a-\u0ecf\u0eda-\u0eff"  # Thai, Lao
+    "\u0f00-\u0f1f\u0f34-\u0fff"  # Tibetan
+    "\u1000-\u103f\u104a-\u108f\u109a-\u109f"  # Burmese
+    "\u1780-\u17df\u17ea-\u17ff"  # Khmer
+    "\u3005\u3040-\u30ff\uff66-\uff9f"  # Japanese
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Chinese
+)
+"""Characters of scripts without spaces between words, as in a regular expression's ``[...]``.
+
+Without digits: a number is one word in these scripts as well.
+"""
 
 
 def language_name(given: str) -> str:

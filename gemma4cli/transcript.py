@@ -1,4 +1,4 @@
-"""What was said in a recording, and what happens while it is written down, as data."""
+"""Transcripts, and the events of a transcription, as plain data."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from .errors import Gemma4Error
 from .events import Notice, Timings, Usage
 
 Doubt = Literal["repetition", "length"]
-"""Why a text may be wrong: the model repeated itself, or wrote more than can have been said."""
+"""Why a text may be wrong: the model repeated itself, or wrote more than anyone can speak."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
-    """A stretch of speech, in seconds from the start of the recording.
+    """A stretch of speech; ``start`` and ``end`` are in seconds from the start of the recording.
 
-    ``translation`` is there where one was asked for.
+    ``translation`` is None unless one was requested, and if the model left it out.
     """
 
     start: float
@@ -28,10 +28,10 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordingOpened:
-    """Recording number ``recording`` of a run is being heard.
+    """Transcription of recording number ``recording`` of a run, counted from 0, begins.
 
-    ``seconds`` is how long it says it is, None where it does not say; ``resumed`` up to which
-    second an earlier run has done the work.
+    ``seconds`` is the length its container declares, None if it declares none. ``resumed`` is the
+    second up to which an earlier run transcribed it, 0 if there was none.
     """
 
     recording: int
@@ -41,7 +41,7 @@ class RecordingOpened:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SegmentReady:
-    """A stretch of speech is written down; those of a recording come in order."""
+    """A segment is final; those of a recording come in order."""
 
     recording: int
     segment: Segment
@@ -49,7 +49,7 @@ class SegmentReady:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PieceDone:
-    """The recording is done up to ``position`` seconds; ``pieces`` were found so far."""
+    """The recording is transcribed up to ``position`` seconds, in ``pieces`` pieces so far."""
 
     recording: int
     position: float
@@ -58,9 +58,9 @@ class PieceDone:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordingFinished:
-    """All of a recording is written down: its length in seconds, its pieces, its segments.
+    """A recording of ``seconds`` seconds is transcribed: all its segments, from ``pieces`` pieces.
 
-    ``usage`` and ``timings`` are those of this run, without what an earlier one had done.
+    ``usage`` and ``timings`` are those of this run only, even if it resumed an earlier one.
     """
 
     recording: int
@@ -73,7 +73,7 @@ class RecordingFinished:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordingFailed:
-    """A recording cannot be read, or no further; the others are not concerned."""
+    """A recording cannot be read, or not to its end; the run continues with the next one."""
 
     recording: int
     error: Gemma4Error

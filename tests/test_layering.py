@@ -52,7 +52,7 @@ LAYERS = {
     "languages": layer("errors"),
     "events": layer(types="decoded"),
     "transcript": layer("errors events"),
-    "subtitles": layer("errors times transcript", "rich"),
+    "subtitles": layer("errors languages times transcript", "rich"),
     "markdown": layer(foreign="rich"),
     "media": layer(
         "errors messages decoded options times",
@@ -72,7 +72,7 @@ LAYERS = {
         "mlx numpy",
     ),
     "transcription": layer(
-        "_version errors events messages options decoded prompts transcript media engine",
+        "_version errors events messages options decoded prompts languages transcript media engine",
         "numpy",
         types="processing",
     ),

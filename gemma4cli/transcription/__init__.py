@@ -1,1 +1,1 @@
-"""Recordings of any length to text: cut into pieces, heard, and put together again."""
+"""Recordings of any length to text: cut into pieces, transcribed, and reassembled."""

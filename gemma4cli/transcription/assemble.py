@@ -1,23 +1,30 @@
-"""What was heard in the pieces of one recording, put together to segments."""
+"""The texts of one recording's pieces, assembled into segments."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from ..errors import JournalError
+from ..errors import JournalError, MediaError
 from ..events import Finished, Notice, Timings, Usage
-from ..transcript import PieceDone, RecordingFinished, Segment, SegmentReady, TranscriptEvent
-from .journal import Heard, Journal
-from .overlap import without_doubled
+from ..transcript import (
+    PieceDone,
+    RecordingFailed,
+    RecordingFinished,
+    Segment,
+    SegmentReady,
+    TranscriptEvent,
+)
+from .journal import Journal, PieceText
+from .overlap import without_repeated_words
 
 _WORDS_PER_SECOND = 5.0
-"""As fast as people speak: so many words may have been heard twice in a second of overlap."""
+"""Fast speech: the number of words that a second of overlap may repeat."""
 
 
 @dataclass(slots=True)
-class _Sums:
-    """What the model's runs took together."""
+class _Totals:
+    """Usage and timings of all generations so far."""
 
     prompt: int = 0
     soft: int = 0
@@ -34,103 +41,115 @@ class _Sums:
         self.prefill += run.timings.prefill
         self.decode += run.timings.decode
 
+    @property
+    def usage(self) -> Usage:
+        return Usage(
+            prompt_tokens=self.prompt, soft_tokens=self.soft, completion_tokens=self.completion
+        )
+
+    @property
+    def timings(self) -> Timings:
+        return Timings(encode=self.encode, prefill=self.prefill, decode=self.decode)
+
 
 class Assembly:
-    """One recording on its way to a transcript.
+    """A transcript in the making: takes the pieces of one recording, yields its events.
 
-    A segment is told when nothing can change it any more: at once behind a pause, and behind a
-    forced cut when the next piece is heard, since the two share words. The journal is closed behind
-    the last piece.
+    A segment is yielded once it is final: immediately if its piece ends at a pause, and with the
+    next piece if it ends at a forced cut, because the two pieces share words. New pieces are saved
+    in the journal, which is closed after the last one.
     """
 
     def __init__(self, recording: int, journal: Journal | None) -> None:
         self._recording = recording
         self._journal = journal
         self._segments: list[Segment] = []
-        self._held: Heard | None = None
+        self._pending: PieceText | None = None
         self._pieces = 0
-        self._sums = _Sums()
+        self._totals = _Totals()
 
     def add(
-        self, heard: Heard, runs: tuple[Finished, ...], *, continued: bool
+        self, piece: PieceText, runs: tuple[Finished, ...], *, continued: bool
     ) -> Iterator[TranscriptEvent]:
-        """The next piece. ``runs`` are what it took, none for one from the journal; ``continued``
-        says that the piece behind it begins within it."""
+        """Add the next piece.
+
+        ``runs`` are the generations it took, none for a piece from the journal. ``continued``
+        means that the piece ends at a forced cut, so the next one overlaps it.
+        """
         self._pieces += 1
         for run in runs:
-            self._sums.add(run)
+            self._totals.add(run)
         if runs and self._journal is not None:
-            yield from self._kept(heard)
-        if self._held is not None:
-            before, heard = _joined(self._held, heard)
-            yield from self._told(before)
-        self._held = heard
+            yield from self._save(piece)
+        if self._pending is not None:
+            before, piece = _split_overlap(self._pending, piece)
+            yield from self._finish_segment(before)
+        self._pending = piece
         if not continued:
-            yield from self._told(heard)
-            self._held = None
-        yield PieceDone(recording=self._recording, position=heard.end, pieces=self._pieces)
-
-    def break_off(self) -> Iterator[TranscriptEvent]:
-        """No piece follows, though one may have been expected."""
-        if self._journal is not None:
-            self._journal.close()
-        if self._held is not None:
-            yield from self._told(self._held)
-            self._held = None
+            yield from self._finish_segment(piece)
+            self._pending = None
+        yield PieceDone(recording=self._recording, position=piece.end, pieces=self._pieces)
 
     def finish(self, seconds: float) -> Iterator[TranscriptEvent]:
-        """No piece follows; the recording is ``seconds`` long."""
-        yield from self.break_off()
-        sums = self._sums
+        """End a recording that is ``seconds`` long."""
+        yield from self._close()
         yield RecordingFinished(
             recording=self._recording,
             seconds=seconds,
             pieces=self._pieces,
             segments=tuple(self._segments),
-            usage=Usage(
-                prompt_tokens=sums.prompt,
-                soft_tokens=sums.soft,
-                completion_tokens=sums.completion,
-            ),
-            timings=Timings(encode=sums.encode, prefill=sums.prefill, decode=sums.decode),
+            usage=self._totals.usage,
+            timings=self._totals.timings,
         )
 
-    def _kept(self, heard: Heard) -> Iterator[Notice]:
+    def fail(self, error: MediaError) -> Iterator[TranscriptEvent]:
+        """End a recording that cannot be read any further."""
+        yield from self._close()
+        yield RecordingFailed(recording=self._recording, error=error)
+
+    def _close(self) -> Iterator[TranscriptEvent]:
+        if self._journal is not None:
+            self._journal.close()
+        if self._pending is not None:
+            yield from self._finish_segment(self._pending)
+            self._pending = None
+
+    def _save(self, piece: PieceText) -> Iterator[Notice]:
         assert self._journal is not None
         try:
-            self._journal.add(heard)
+            self._journal.add(piece)
         except JournalError as error:
-            # The transcript is worth more than the way back to it.
+            # The run continues: a transcript matters more than being able to resume it.
             self._journal.close()
             self._journal = None
-            yield not_kept(error)
+            yield not_saved(error)
 
-    def _told(self, heard: Heard) -> Iterator[SegmentReady]:
-        if not heard.text and not heard.translation:
+    def _finish_segment(self, piece: PieceText) -> Iterator[SegmentReady]:
+        if not piece.text and not piece.translation:
             return
         segment = Segment(
-            start=heard.start,
-            end=heard.end,
-            text=heard.text,
-            translation=heard.translation,
-            doubt=heard.doubt,
+            start=piece.start,
+            end=piece.end,
+            text=piece.text,
+            translation=piece.translation,
+            doubt=piece.doubt,
         )
         self._segments.append(segment)
         yield SegmentReady(recording=self._recording, segment=segment)
 
 
-def not_kept(error: JournalError) -> Notice:
-    """What a journal that cannot be written means."""
+def not_saved(error: JournalError) -> Notice:
+    """The warning about a journal that cannot be written."""
     return Notice(text=f"{error}: an interrupted run will start over")
 
 
-def _joined(before: Heard, after: Heard) -> tuple[Heard, Heard]:
-    """Two pieces that overlap, each with its part of the words and of the time."""
-    most = round(after.overlap * _WORDS_PER_SECOND) + 1
-    left, right = without_doubled(before.text, after.text, most)
+def _split_overlap(before: PieceText, after: PieceText) -> tuple[PieceText, PieceText]:
+    """Two overlapping pieces with each shared word in one of them, meeting in mid-overlap."""
+    most_words = round(after.overlap * _WORDS_PER_SECOND) + 1
+    left, right = without_repeated_words(before.text, after.text, most_words)
     translations = before.translation, after.translation
     if before.translation and after.translation:
-        translations = without_doubled(before.translation, after.translation, most)
+        translations = without_repeated_words(before.translation, after.translation, most_words)
     border = (after.start + before.end) / 2
     return (
         replace(before, end=border, text=left, translation=translations[0]),

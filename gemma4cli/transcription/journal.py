@@ -1,8 +1,8 @@
-"""Finished pieces on disk, so that a run that was cut off goes on where it was.
+"""The finished pieces of one recording on disk, from which an interrupted run resumes.
 
-A journal is a text file with a JSON object on each line: first the job, then the pieces in order.
-A line is on disk before the next piece is begun. A torn last line, as a power cut leaves it, is
-cut off. While a journal is open it is locked: another process with the same job works without.
+A journal is a text file with one JSON object per line: first the job, then the pieces in order.
+Each line is synced to disk before the next piece starts. A torn last line, which a power failure
+may leave, is cut off. An open journal is locked: another process with the same job works without.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Heard:
-    """What the model made of one piece; ``start`` and ``end`` are seconds in the recording.
+class PieceText:
+    """The text of one piece; ``start`` and ``end`` are in seconds of the recording.
 
-    ``overlap`` seconds at its beginning were heard in the piece before as well.
+    Its first ``overlap`` seconds belong to the previous piece as well. The field names are the
+    keys in a journal.
     """
 
     start: float
@@ -39,13 +40,14 @@ class Heard:
 
 
 class Journal:
-    """The pieces of one job that are done.
+    """The finished pieces of one job.
 
-    ``job`` is everything that decides on the result: the recording, the model, the options. Its
-    digest is the file's name. Raises JournalError where the folder cannot be written.
+    ``job`` is everything that the text depends on: the recording, the model, the options. Its
+    digest is the file's name. ``restart`` discards the pieces of an earlier run. Raises
+    JournalError if the folder cannot be written or another process has the journal open.
     """
 
-    def __init__(self, folder: Path, job: Mapping[str, object], *, fresh: bool = False) -> None:
+    def __init__(self, folder: Path, job: Mapping[str, object], *, restart: bool = False) -> None:
         header = json.dumps({"version": VERSION, "job": job}, sort_keys=True, ensure_ascii=False)
         self.path = folder / f"{hashlib.sha256(header.encode()).hexdigest()[:32]}.jsonl"
         try:
@@ -59,32 +61,32 @@ class Journal:
             os.close(self._handle)
             raise JournalError(self.path, "another process is at the same recording") from exc
         self._closed = False
-        self._done = [] if fresh else self._read(header)
+        self._done = [] if restart else self._read(header)
         if not self._done:
             self._truncate(0)
             self._append(header)
 
     @property
-    def done(self) -> Sequence[Heard]:
+    def done(self) -> Sequence[PieceText]:
         """The pieces that an earlier run finished, in order."""
         return tuple(self._done)
 
-    def add(self, piece: Heard) -> None:
-        """Keep a finished piece; it is on disk when this returns."""
+    def add(self, piece: PieceText) -> None:
+        """Save a finished piece; it is on disk when this returns."""
         self._append(json.dumps(asdict(piece), ensure_ascii=False))
 
     def keep(self, count: int) -> None:
-        """Keep the first ``count`` pieces only: the rest no longer fits the recording."""
+        """Drop all but the first ``count`` pieces: the rest no longer match the recording."""
         lines = self._content().split(b"\n")[: count + 1]
         self._truncate(sum(len(line) + 1 for line in lines))
         del self._done[count:]
 
     def forget(self) -> None:
-        """The result is safe elsewhere: remove the journal."""
+        """Remove the journal; removing it twice is harmless."""
         self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let go of the file, and of its lock; once more does nothing."""
+        """Close the file and release its lock; closing twice is harmless."""
         if not self._closed:
             self._closed = True
             os.close(self._handle)
@@ -100,15 +102,15 @@ class Journal:
     ) -> None:
         self.close()
 
-    def _read(self, header: str) -> list[Heard]:
-        """The whole lines of a journal of this job; what comes behind them is cut off."""
+    def _read(self, header: str) -> list[PieceText]:
+        """The pieces on complete lines; anything after them is cut off. Empty for another job."""
         lines = self._content().split(b"\n")[:-1]
         if not lines or lines[0] != header.encode():
             return []
-        done: list[Heard] = []
+        done: list[PieceText] = []
         length = len(lines[0]) + 1
         for line in lines[1:]:
-            piece = _heard(line)
+            piece = _parse(line)
             if piece is None:
                 break
             done.append(piece)
@@ -137,9 +139,9 @@ class Journal:
             raise JournalError(self.path, exc.strerror or str(exc)) from exc
 
 
-def _heard(line: bytes) -> Heard | None:
-    """A line's piece, or None for one that no run has written whole."""
+def _parse(line: bytes) -> PieceText | None:
+    """The piece on a line, or None if the line is damaged."""
     try:
-        return Heard(**json.loads(line))
+        return PieceText(**json.loads(line))
     except (ValueError, TypeError):
         return None

@@ -1,7 +1,7 @@
 """Sound that is still being captured, in pieces or as one clip.
 
-Three parties that do not wait for each other: the source captures, a thread cuts, and the consumer,
-which is the model and slow, takes pieces when it can. Knows no terminal and no device.
+Capturing, cutting and consuming do not wait for each other: the source captures, a thread cuts,
+and the consumer, the slow model, takes pieces when it is ready. Knows no terminal and no device.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..media.voice import FRAME_SECONDS, QUIET, SPEECH, SpeechFrame, speech_fram
 from .cut import Piece
 
 _SHORTEST_SPEECH = 0.25
-"""Seconds of speech before a pause counts: a click or a cough ends nothing."""
+"""Seconds of speech after which a pause counts: a click or a cough does not end a clip."""
 
 
 def _never() -> bool:
@@ -30,12 +30,12 @@ def _never() -> bool:
 
 
 class LivePieces:
-    """An iterator of the pieces of what ``source`` captures, for use in a ``with`` statement.
+    """An iterator over the pieces that ``source`` captures, for use in a ``with`` statement.
 
-    ``cut`` makes pieces of blocks, in a thread. ``stop_when`` is asked there behind each block,
-    several times a second, until it says yes, which is as good as ``stop``. The iterator ends
-    behind the last piece that was begun before the stop. What the source or ``cut`` raises is
-    raised behind the pieces before it; where the source breaks off, its last piece is one of them.
+    ``cut`` turns blocks into pieces, in a thread. ``stop_when`` is called there after each block,
+    several times a second, until it returns True, which has the effect of ``stop``. The iterator
+    ends after the last piece that was begun before the stop. Errors of the source or of ``cut``
+    are raised after the pieces before them; a source that breaks off still yields its last piece.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class LivePieces:
         self._work = self._executor.submit(self._run)
 
     def stop(self) -> None:
-        """Capture no more. Returns at once; any thread may call it, and more than once."""
+        """Stop capturing. Returns immediately; any thread may call it, any number of times."""
         self._source.stop()
 
     def __enter__(self) -> Self:
@@ -77,7 +77,7 @@ class LivePieces:
     def __next__(self) -> Piece:
         piece = self._ready.get()
         if piece is None:
-            # For whoever asks once more.
+            # The end stays the end, however often it is asked for.
             self._ready.put(None)
             self._work.result()
             raise StopIteration
@@ -93,7 +93,7 @@ class LivePieces:
             self._ready.put(None)
 
     def _blocks(self) -> Iterator[Samples]:
-        """The source's blocks. Its failure is kept for later: the piece that is open is cut yet."""
+        """The source's blocks. Its failure is raised later, after the last piece is cut."""
         try:
             for block in _until(self._source, self._stop_when):
                 if self._left:
@@ -112,12 +112,11 @@ def record_clip(
     stop_when: Callable[[], bool] = _never,
     speech: Callable[[Iterator[Samples]], Iterator[SpeechFrame]] = speech_frames,
 ) -> AudioClip:
-    """One clip of what ``source`` captures from the beginning on.
+    """Record one clip from the start of ``source``.
 
-    It ends when ``stop_when``, which is asked behind each block, says yes, when somebody stops the
-    source, after ``pause`` seconds in which nobody spoke, with some speech before them, or after
-    ``longest`` seconds. ``speech`` finds speech. The clip is empty where nothing was captured.
-    Raises what the source raises.
+    It ends when ``stop_when``, called after each block, returns True, when the source is stopped,
+    after ``pause`` seconds of silence that follow speech, or after ``longest`` seconds. ``speech``
+    detects speech. The clip is empty if nothing was captured. Raises what the source raises.
     """
     blocks = _first(_until(source, stop_when), round(longest * SAMPLE_RATE))
     if pause is None:
@@ -129,7 +128,7 @@ def record_clip(
 
 
 def _until(source: AudioSource, stop_when: Callable[[], bool]) -> Iterator[Samples]:
-    """The blocks of a source that is stopped when ``stop_when`` says so."""
+    """The blocks of a source, which is stopped once ``stop_when`` returns True."""
     stopped = False
     for block in source.blocks():
         yield block
@@ -139,7 +138,7 @@ def _until(source: AudioSource, stop_when: Callable[[], bool]) -> Iterator[Sampl
 
 
 def _first(blocks: Iterator[Samples], count: int) -> Iterator[Samples]:
-    """Blocks that hold the first ``count`` samples."""
+    """Blocks with the first ``count`` samples."""
     for block in blocks:
         yield block[:count]
         count -= len(block)
@@ -148,7 +147,7 @@ def _first(blocks: Iterator[Samples], count: int) -> Iterator[Samples]:
 
 
 def _up_to_pause(frames: Iterator[SpeechFrame], pause: float) -> Iterator[SpeechFrame]:
-    """Frames to the end of the first pause that follows speech."""
+    """Frames up to the end of the first pause that follows speech."""
     speaking = False
     spoken = quiet = 0.0
     for frame in frames:

@@ -1,4 +1,4 @@
-"""Texts of two pieces that overlap, without the words that both have."""
+"""Texts of two overlapping pieces, without the words that both contain."""
 
 from __future__ import annotations
 
@@ -6,24 +6,20 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-_UNSPACED = (
-    "\u0e00-\u109f"  # Thai, Lao, Tibetan, Burmese
-    "\u1780-\u17ff"  # Khmer
-    "\u3005\u3040-\u30ff\uff66-\uff9f"  # Japanese
-    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Chinese
-)
-_WORD = re.compile(rf"(?P<sign>[{_UNSPACED}])|[^\s{_UNSPACED}]+")
-_SIGN = 0.5
-"""Words that a character counts for in a language that puts no spaces between words."""
-_FRAGMENT = 2
-"""Letters of what is left of a word, without which it is not known for it by itself."""
+from ..languages import UNSPACED_LETTERS
+
+_WORD = re.compile(rf"(?P<single>[{UNSPACED_LETTERS}])|[^\s{UNSPACED_LETTERS}]+")
+_CHARACTER_SIZE = 0.5
+"""Words that one character of a script without spaces counts as."""
+_SHORTEST_FRAGMENT = 2
+"""Letters that a fragment of a word must have to identify the word on its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Word:
-    """A word at ``start`` of its text, or a character where words are not told apart.
+    """A word, or one character of a script without spaces, that starts at ``start`` of its text.
 
-    ``key`` is what it is compared by, ``size`` how many words it counts for.
+    ``key`` is its form for comparison, ``size`` the number of words it counts as.
     """
 
     start: int
@@ -31,22 +27,22 @@ class _Word:
     size: float
 
 
-def without_doubled(before: str, after: str, most_words: int) -> tuple[str, str]:
-    """Both texts, without what the end of ``before`` and the beginning of ``after`` share.
+def without_repeated_words(before: str, after: str, most_words: int) -> tuple[str, str]:
+    """Both texts, each word that ``before`` ends with and ``after`` starts with in only one.
 
-    At most ``most_words`` are doubled, so many as fit into the overlap. Case and punctuation do
-    not matter. The last word of ``before`` and the first of ``after`` may be cut through or
-    misheard, and any in the middle misheard; where the other text has it whole, that is kept.
-    Texts that share nothing are left as they are.
+    At most ``most_words``, as many as fit into the overlap, count as repeated. Case and punctuation
+    do not matter. The last word of ``before`` and the first of ``after`` may be cut off or
+    misheard, and words between them misheard; the text that has a word whole keeps it. Texts that
+    share nothing are returned unchanged.
     """
     left, right = _words(before), _words(after)
-    count = _doubled(left, right, most_words)
+    count = _repeated(left, right, most_words)
     if count == 0:
         return before, after
     if count == 1 and not _is_head(left[-1], right[0]):
-        # All that there is behind the cut; in its place the other text has a capital letter.
+        # The first text keeps the word: the second has it capitalized, as if it began a sentence.
         return before, _from(after, right, 1)
-    # The end of the text before is that of a sentence only because the sound ended.
+    # The second text keeps the last word: the first has a period there, where the sound ended.
     return before[: left[-1].start].rstrip(), _from(after, right, count - 1)
 
 
@@ -54,13 +50,13 @@ def _words(text: str) -> list[_Word]:
     words = []
     for found in _WORD.finditer(text):
         key = "".join(
-            sign
-            for sign in unicodedata.normalize("NFKC", found[0]).casefold()
-            if unicodedata.category(sign)[0] in "LMN"
+            char
+            for char in unicodedata.normalize("NFKC", found[0]).casefold()
+            if unicodedata.category(char)[0] in "LMN"
         )
-        # Neither a dash nor a vowel sign that belongs to the letter before it is a word.
-        if any(sign.isalnum() for sign in key):
-            words.append(_Word(found.start(), key, _SIGN if found["sign"] else 1.0))
+        # Dashes are not words, and neither are vowel signs, which belong to the previous letter.
+        if any(char.isalnum() for char in key):
+            words.append(_Word(found.start(), key, _CHARACTER_SIZE if found["single"] else 1.0))
     return words
 
 
@@ -68,52 +64,52 @@ def _from(text: str, words: list[_Word], number: int) -> str:
     return text[words[number].start :] if number < len(words) else ""
 
 
-def _doubled(left: list[_Word], right: list[_Word], most_words: int) -> int:
-    """How many words at the end of ``left`` are those at the beginning of ``right``."""
-    best, likeliest, size = 0, 0.0, 0.0
+def _repeated(left: list[_Word], right: list[_Word], most_words: int) -> int:
+    """The number of words at the end of ``left`` that ``right`` starts with."""
+    best, best_score, size = 0, 0.0, 0.0
     for count in range(1, min(len(left), len(right)) + 1):
         size += right[count - 1].size
         if size > most_words:
             break
-        likelihood = _likelihood(left[-count:], right[:count])
-        if likelihood > likeliest:
-            best, likeliest = count, likelihood
+        score = _score(left[-count:], right[:count])
+        if score > best_score:
+            best, best_score = count, score
     return best
 
 
-def _likelihood(left: list[_Word], right: list[_Word]) -> float:
-    """How much speaks for it that two runs of words are the same, pair by pair; 0 for nothing.
+def _score(left: list[_Word], right: list[_Word]) -> float:
+    """The evidence that two equally long runs of words are the same words; 0 for none.
 
-    At the border one of a pair may be cut through. A word that differs altogether costs less there
-    than elsewhere, and takes two that are the same to be excused.
+    The first and the last pair may contain a word that is cut off. A pair that differs altogether
+    costs less there than elsewhere; any such pair requires two pairs that are equal.
     """
     last = len(left) - 1
-    same = cut = sure = 0
-    other = 0.0
-    for place, (one, two) in enumerate(zip(left, right, strict=True)):
+    equal = cut = identified = 0
+    different = 0.0
+    for index, (one, two) in enumerate(zip(left, right, strict=True)):
         if one.key == two.key:
-            same += 1
-        elif (place == last and _alike(one.key, two.key)) or (
-            place == 0 and _alike(two.key[::-1], one.key[::-1])
+            equal += 1
+        elif (index == last and _start_alike(one.key, two.key)) or (
+            index == 0 and _start_alike(two.key[::-1], one.key[::-1])
         ):
             cut += 1
-            sure += _is_head(one, two) or _is_tail(two, one)
+            identified += _is_head(one, two) or _is_tail(two, one)
         else:
-            other += 0.5 if place in (0, last) else 1.0
-    if (other and same < 2) or (not same and sure < cut):
+            different += 0.5 if index in (0, last) else 1.0
+    if (different and equal < 2) or (not equal and identified < cut):
         return 0.0
-    return same + cut / 2 - other
+    return equal + cut / 2 - different
 
 
-def _alike(one: str, two: str) -> bool:
-    """Whether two words begin alike: what is cut through is misheard at its other end."""
+def _start_alike(one: str, two: str) -> bool:
+    """Whether two words share their first half: a word that is cut off is misheard at its end."""
     half = (min(len(one), len(two)) + 1) // 2
     return one[:half] == two[:half]
 
 
 def _is_head(part: _Word, word: _Word) -> bool:
-    return word.key.startswith(part.key) and _FRAGMENT <= len(part.key) < len(word.key)
+    return word.key.startswith(part.key) and _SHORTEST_FRAGMENT <= len(part.key) < len(word.key)
 
 
 def _is_tail(part: _Word, word: _Word) -> bool:
-    return word.key.endswith(part.key) and _FRAGMENT <= len(part.key) < len(word.key)
+    return word.key.endswith(part.key) and _SHORTEST_FRAGMENT <= len(part.key) < len(word.key)

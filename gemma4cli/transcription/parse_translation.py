@@ -1,20 +1,20 @@
-"""The two-line answer of the speech translation prompt, taken apart."""
+"""The two-line answer to the speech translation prompt."""
 
 from __future__ import annotations
 
 import re
 
 
-def parted(answer: str, target: str) -> tuple[str, str | None]:
+def split_translation(answer: str, target: str) -> tuple[str, str | None]:
     """Transcript and translation of an answer such as "Guten Tag.\\nEnglish: Good day."
 
-    None for a translation that is not there. ``target`` is the name that the prompt gave.
+    ``target`` is the language as the prompt named it. The translation is None if it is missing.
     """
     mark = re.compile(rf"^[ \t]*{re.escape(target)}[ \t]*:", re.IGNORECASE | re.MULTILINE)
     found = list(mark.finditer(answer))
     if not found:
         return _one_line(answer), None
-    # The transcript comes first, and may itself have a line that begins so.
+    # The transcript comes first and may contain a line that starts the same way.
     last = found[-1]
     return _one_line(answer[: last.start()]), _one_line(answer[last.end() :])
 

@@ -1,64 +1,49 @@
-"""Files and microphones as recordings, and what a file's transcript depends on."""
+"""Files and the microphone as recordings."""
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from .._version import __version__
 from ..decoded import SAMPLE_RATE
 from ..errors import MediaError
 from ..media.audio import Samples, audio_seconds, iter_audio
 from ..media.microphone import AudioSource
 from ..media.sources import spool
 from ..messages import Source
-from ..options import GenerateOptions, TranscribeOptions
 from .cut import Limits, Piece, cut
-from .journal import Journal
 from .live import LivePieces
-from .transcriber import limits_of
-
-if TYPE_CHECKING:
-    from ..engine.model import LoadedModel
 
 _LIVE_PAUSE = 0.8
-"""Seconds of silence behind which what was said is written down."""
-_STALE = 30 * 24 * 3600
-"""Seconds after which nobody will go on with a journal."""
+"""Seconds of silence after which live speech is transcribed."""
 
 
 class FileRecording:
-    """A file as a recording; what is wrong with it shows when it is heard.
+    """A file, a pipe, standard input or bytes as a recording.
 
-    ``journal`` opens the one that keeps its pieces, when it is the recording's turn. What comes
-    through a pipe is first copied into the folder ``spool_to``, if one is given.
+    Nothing is opened before its turn; ``pieces`` raises what is wrong with it. Pipes and standard
+    input are first copied into the folder ``spool_to``, since memory may not hold them.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        journal: Callable[[], Journal | None] | None = None,
-        *,
-        spool_to: Path | None = None,
-    ) -> None:
-        self._open_journal = journal
-        self._broken: MediaError | None = None
+    live = False
+
+    def __init__(self, source: Source, *, spool_to: Path) -> None:
+        self._error: MediaError | None = None
         self._given = source
         self._spool_to = spool_to
         self._samples = 0
 
     @cached_property
     def _source(self) -> Source:
-        return self._given if self._spool_to is None else spool(self._given, self._spool_to)
+        return spool(self._given, self._spool_to)
 
-    @cached_property
-    def journal(self) -> Journal | None:
-        return None if self._open_journal is None else self._open_journal()
+    @property
+    def file(self) -> Path | None:
+        path = self._given.path
+        return path if path is not None and os.path.isfile(path) else None
 
     @property
     def seconds(self) -> float | None:
@@ -69,8 +54,8 @@ class FileRecording:
 
     def pieces(self, limits: Limits) -> Iterator[Piece]:
         yield from cut(self._blocks(), limits)
-        if self._broken is not None:
-            raise self._broken
+        if self._error is not None:
+            raise self._error
 
     def position(self) -> float:
         return self._samples / SAMPLE_RATE
@@ -81,17 +66,19 @@ class FileRecording:
                 self._samples += len(block)
                 yield block
         except MediaError as error:
-            # What was read until then is heard first.
-            self._broken = error
+            # Raised later: the sound before the damage is transcribed first.
+            self._error = error
 
 
 class LiveRecording:
-    """What a source captures, as a recording that is written down at each pause.
+    """Sound that ``source`` is capturing, as a recording that is transcribed at each pause.
 
-    A source that breaks off ends it; ``broken`` then says why. What was said until then is said.
+    The recording ends when the source is stopped or breaks off, for which ``broken`` then gives
+    the reason. Sound captured before that is transcribed either way.
     """
 
-    journal = None
+    file = None
+    live = True
     seconds = None
 
     def __init__(self, source: AudioSource) -> None:
@@ -114,38 +101,3 @@ class LiveRecording:
         for block in blocks:
             self._samples += len(block)
             yield block
-
-
-def job(
-    model: LoadedModel, path: Path, options: TranscribeOptions, generate: GenerateOptions
-) -> Mapping[str, object]:
-    """All that decides on a transcript, but for the batch: it must not change the text."""
-    status = path.stat()
-    return {
-        "g4": __version__,
-        "file": str(path.resolve()),
-        "bytes": status.st_size,
-        "changed": status.st_mtime_ns,
-        "model": str(model.folder.resolve()),
-        "weights": sorted(_stamp(file) for file in model.folder.glob("*.safetensors")),
-        "dtype": model.options.dtype,
-        "limits": asdict(limits_of(model, options)),
-        "options": asdict(options) | {"batch": None},
-        "generate": asdict(generate),
-    }
-
-
-def _stamp(file: Path) -> str:
-    status = file.stat()
-    return f"{file.name} {status.st_size} {status.st_mtime_ns}"
-
-
-def forget_stale(folder: Path) -> None:
-    """Remove the journals of runs that nobody has gone on with for a month."""
-    for path in folder.glob("*.jsonl"):
-        try:
-            if time.time() - path.stat().st_mtime > _STALE:
-                os.unlink(path)
-        except OSError:
-            # Another process was quicker, or the file is not ours to remove.
-            continue

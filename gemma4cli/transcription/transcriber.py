@@ -1,13 +1,14 @@
-"""Recordings to segments: pieces of one or several are heard in batches, in order.
+"""Recordings to segments: pieces of one or several recordings go through the model in batches.
 
-Memory does not grow with a recording's length: a recording is decoded as a stream, and only as far
-as the pieces of a batch reach. Knows no terminal and no file but the recordings and their journals.
+Memory does not grow with a recording's length: recordings are decoded as streams, and no further
+than the next batch needs. Knows no terminal, and no files but the recordings and their journals.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from .. import prompts
@@ -16,11 +17,12 @@ from ..errors import JournalError, MediaError
 from ..events import Finished, FinishReason, Notice
 from ..messages import AudioPart, Message, Source, TextPart
 from ..options import GenerateOptions, TranscribeOptions
-from ..transcript import Doubt, RecordingFailed, RecordingOpened, TranscriptEvent
-from .assemble import Assembly, not_kept
+from ..transcript import Doubt, RecordingOpened, TranscriptEvent
+from .assemble import Assembly, not_saved
 from .cut import Limits, Piece
-from .journal import Heard, Journal
-from .parse_translation import parted
+from .journal import Journal, PieceText
+from .journal_folder import JournalFolder
+from .parse_translation import split_translation
 
 if TYPE_CHECKING:
     from ..engine.model import LoadedModel
@@ -29,13 +31,13 @@ if TYPE_CHECKING:
 LONGEST_PIECE = 30.0
 """Seconds of speech that a Gemma 4 takes at once (model card)."""
 _TOKENS_PER_SECOND = 16
-"""More than anybody says in a second, in any language."""
+"""More than anyone speaks in a second, in any language."""
 _SPARE_TOKENS = 32
 _LONGEST_PROMPT = 1500
-"""Positions of a piece: 750 soft tokens, the prompt, and as much said as anybody can."""
-_MOST_ENDED = 16
-"""Recordings that wait, with their journals open, for a batch to fill."""
-_WARMER = 0.4
+"""Tokens of a piece: 750 soft tokens, the prompt, and the longest possible answer."""
+_MAX_WAITING_RECORDINGS = 16
+"""Recordings that may wait, with their journals open, for a batch to fill."""
+_RETRY_WARMTH = 0.4
 """Added to the temperature for a second try."""
 _DOUBTS: Mapping[FinishReason, Doubt] = {
     "repetition": "repetition",
@@ -45,47 +47,49 @@ _DOUBTS: Mapping[FinishReason, Doubt] = {
 
 
 class Recording(Protocol):
-    """One recording of a run; nothing of it is open before its turn.
-
-    ``seconds`` is how long it says it is, None where it does not say. ``journal`` keeps its
-    finished pieces; asking for it opens it, or raises JournalError.
-    """
+    """One recording of a run; nothing of it is opened before its turn."""
 
     @property
-    def seconds(self) -> float | None: ...
+    def file(self) -> Path | None:
+        """The regular file that it is, or None for a stream, which has no journal."""
 
     @property
-    def journal(self) -> Journal | None: ...
+    def live(self) -> bool:
+        """Whether it is still being captured, so that no piece should wait for a batch."""
+
+    @property
+    def seconds(self) -> float | None:
+        """The length that its container declares, None if it declares none."""
 
     def pieces(self, limits: Limits) -> Iterator[Piece]:
-        """Its speech in pieces, in order; asked for once. Raises MediaError."""
+        """Its speech in pieces, in order; called once. Raises MediaError."""
 
     def position(self) -> float:
         """Seconds of it that were read so far."""
 
 
 @dataclass(slots=True, eq=False)
-class _Found:
-    """A piece of a recording, and what an earlier run has heard in it."""
+class _PieceFound:
+    """A piece of a recording, with its text if an earlier run finished it."""
 
-    recording: int
+    assembly: Assembly
     piece: Piece
-    heard: Heard | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    event: RecordingOpened
-    journal: Journal | None
+    known: PieceText | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    recording: int
+    assembly: Assembly
     seconds: float
 
 
-_Step = _Begun | _Found | _Ended | RecordingFailed | Notice
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    assembly: Assembly
+    error: MediaError
+
+
+_Step = RecordingOpened | Notice | _PieceFound | _Ended | _Failed
 
 
 def transcribe(
@@ -95,38 +99,35 @@ def transcribe(
     generate: GenerateOptions,
     *,
     batch: int,
+    journals: JournalFolder | None = None,
 ) -> Iterator[TranscriptEvent]:
-    """Write down what is said in ``recordings``, one after the other.
+    """Transcribe ``recordings`` one after the other, ``batch`` pieces at once.
 
-    ``generate`` is greedy as a rule; its ``max_tokens`` bounds a single piece. Closing the stream
-    cancels; what was finished is in the journals. Raises UnsupportedModalityError before anything
-    is opened, and what generating raises; a recording that cannot be read is an event.
+    ``generate`` is usually greedy; its ``max_tokens`` bounds a single piece. ``journals`` keep the
+    finished pieces of files, and supply those of an earlier run. Closing the stream cancels.
+    Raises UnsupportedModalityError before anything is opened, and what generating raises; a
+    recording that cannot be read is an event.
     """
     model.processor.check_modality(AudioPart(source=Source(name="recording")))
-    ear = _Ear(model, options, generate)
-    texts: dict[int, Assembly] = {}
-    for window in _windows(_steps(recordings, limits_of(model, options)), batch):
-        fresh = [step for step in window if isinstance(step, _Found) and step.heard is None]
-        answers = iter(ear.hear([step.piece for step in fresh]))
+    reader = _PieceReader(model, options, generate)
+    for window in _batches(_steps(recordings, limits_of(model, options), journals), batch):
+        new = [step for step in window if isinstance(step, _PieceFound) and step.known is None]
+        answers = iter(reader.read([step.piece for step in new]))
         for step in window:
             match step:
-                case _Found(recording=number, piece=piece):
-                    heard, runs = (step.heard, ()) if step.heard else next(answers)
-                    yield from texts[number].add(heard, runs, continued=piece.continued)
-                case _Ended(recording=number, seconds=seconds):
-                    yield from texts.pop(number).finish(seconds)
-                case RecordingFailed(recording=number):
-                    yield from texts.pop(number).break_off()
-                    yield step
-                case _Begun(event=event, journal=journal):
-                    texts[event.recording] = Assembly(event.recording, journal)
-                    yield event
-                case Notice():
+                case _PieceFound(assembly=assembly, piece=piece, known=known):
+                    text, runs = (known, ()) if known else next(answers)
+                    yield from assembly.add(text, runs, continued=piece.continued)
+                case _Ended(assembly=assembly, seconds=seconds):
+                    yield from assembly.finish(seconds)
+                case _Failed(assembly=assembly, error=error):
+                    yield from assembly.fail(error)
+                case RecordingOpened() | Notice():
                     yield step
 
 
 def piece_batch_size(model: LoadedModel) -> int:
-    """Pieces to transcribe at once, by what memory this machine has; 1 to 8."""
+    """The number of pieces to transcribe at once that this machine has memory for, 1 to 8."""
     from ..engine.batch_size import batch_size
 
     return batch_size(model, _LONGEST_PROMPT)
@@ -140,52 +141,55 @@ def limits_of(model: LoadedModel, options: TranscribeOptions) -> Limits:
     return Limits(longest=longest)
 
 
-def _steps(recordings: Sequence[Recording], limits: Limits) -> Iterator[_Step]:
-    """All that there is to do, in order; recordings are opened and cut as this is asked for."""
+def _steps(
+    recordings: Sequence[Recording], limits: Limits, journals: JournalFolder | None
+) -> Iterator[_Step]:
+    """The work of a run in order; recordings are opened and cut as the iterator advances."""
     for number, recording in enumerate(recordings):
-        journal = None
+        journal: Journal | None = None
         try:
-            journal = recording.journal
+            if journals is not None and recording.file is not None:
+                journal = journals.open(recording.file)
         except JournalError as error:
-            yield not_kept(error)
+            yield not_saved(error)
         done = list(journal.done) if journal else []
-        opened = RecordingOpened(
+        yield RecordingOpened(
             recording=number, seconds=recording.seconds, resumed=done[-1].end if done else 0.0
         )
-        yield _Begun(opened, journal)
+        assembly = Assembly(number, journal)
         try:
             for index, piece in enumerate(recording.pieces(limits)):
                 known = done[index] if index < len(done) else None
                 if known is not None and known.start != piece.start:
-                    # The file was changed behind the journal's back.
+                    # The file changed although its size and modification time did not.
                     known, done = None, []
                     assert journal is not None
                     journal.keep(index)
-                yield _Found(number, piece, known)
+                yield _PieceFound(assembly, piece, known)
         except MediaError as error:
-            yield RecordingFailed(recording=number, error=error)
+            yield _Failed(assembly, error)
         else:
-            yield _Ended(number, recording.position())
+            yield _Ended(assembly, recording.position())
 
 
-def _windows(steps: Iterator[_Step], batch: int) -> Iterator[list[_Step]]:
-    """Steps in groups with up to ``batch`` pieces that are still to be heard."""
+def _batches(steps: Iterator[_Step], batch: int) -> Iterator[list[_Step]]:
+    """Steps in groups with up to ``batch`` pieces that the model has yet to read."""
     window: list[_Step] = []
     waiting = ended = 0
     for step in steps:
         window.append(step)
-        waiting += isinstance(step, _Found) and step.heard is None
-        ended += isinstance(step, _Ended | RecordingFailed)
-        # What costs nothing is told at once.
-        if waiting in (0, batch) or ended == _MOST_ENDED:
+        waiting += isinstance(step, _PieceFound) and step.known is None
+        ended += isinstance(step, _Ended | _Failed)
+        # Steps that need no model are not held back.
+        if waiting in (0, batch) or ended == _MAX_WAITING_RECORDINGS:
             yield window
             window, waiting, ended = [], 0, 0
     if window:
         yield window
 
 
-class _Ear:
-    """The model's part: pieces to text."""
+class _PieceReader:
+    """Runs the model on pieces and interprets its answers."""
 
     def __init__(
         self, model: LoadedModel, options: TranscribeOptions, generate: GenerateOptions
@@ -200,16 +204,16 @@ class _Ear:
                 options.language, options.translate_to, options.names
             )
 
-    def hear(self, pieces: Sequence[Piece]) -> list[tuple[Heard, tuple[Finished, ...]]]:
-        """What is said in each piece, and the runs that it took."""
+    def read(self, pieces: Sequence[Piece]) -> list[tuple[PieceText, tuple[Finished, ...]]]:
+        """The text of each piece, and the generations it took."""
         if not pieces:
             return []
         answers = self._answers(pieces, self._generate)
         return [self._checked(*pair) for pair in zip(pieces, answers, strict=True)]
 
-    def _most_tokens(self, piece: Piece) -> int:
-        said = _SPARE_TOKENS + int((piece.end - piece.start) * _TOKENS_PER_SECOND)
-        return min(self._generate.max_tokens, said if self._target is None else 2 * said)
+    def _max_tokens(self, piece: Piece) -> int:
+        spoken = _SPARE_TOKENS + int((piece.end - piece.start) * _TOKENS_PER_SECOND)
+        return min(self._generate.max_tokens, spoken if self._target is None else 2 * spoken)
 
     def _answers(self, pieces: Sequence[Piece], options: GenerateOptions) -> list[Finished]:
         from ..engine.batch import generate_batch
@@ -218,7 +222,7 @@ class _Ear:
             self._model,
             [self._inputs(piece) for piece in pieces],
             options,
-            max_tokens=[self._most_tokens(piece) for piece in pieces],
+            max_tokens=[self._max_tokens(piece) for piece in pieces],
         )
 
     def _inputs(self, piece: Piece) -> ModelInputs:
@@ -227,8 +231,8 @@ class _Ear:
         clip = AudioClip(samples=piece.samples, name=source.name)
         return self._model.processor.prepare([Message(role="user", content=parts)], [clip])
 
-    def _checked(self, piece: Piece, first: Finished) -> tuple[Heard, tuple[Finished, ...]]:
-        """An answer that did not end by itself is asked for once more, a little warmer."""
+    def _checked(self, piece: Piece, first: Finished) -> tuple[PieceText, tuple[Finished, ...]]:
+        """An answer that did not stop by itself is retried once, at a higher temperature."""
         runs: tuple[Finished, ...] = (first,)
         if first.reason != "stop":
             (second,) = self._answers([piece], self._warmer())
@@ -236,9 +240,9 @@ class _Ear:
         best = runs[-1] if runs[-1].reason == "stop" else first
         from ..engine.repetition import without_loop
 
-        text, translation = self._parted(best.text)
+        text, translation = self._parse(best.text)
         doubt = _DOUBTS.get(best.reason)
-        heard = Heard(
+        result = PieceText(
             start=piece.start,
             end=piece.end,
             overlap=piece.overlap,
@@ -246,14 +250,14 @@ class _Ear:
             translation=translation,
             doubt=doubt,
         )
-        return heard, runs
+        return result, runs
 
     def _warmer(self) -> GenerateOptions:
         options = self._generate
-        warmer = (options.temperature or 0.0) + _WARMER
+        warmer = (options.temperature or 0.0) + _RETRY_WARMTH
         return replace(options, temperature=warmer, seed=options.seed or 0)
 
-    def _parted(self, answer: str) -> tuple[str, str | None]:
+    def _parse(self, answer: str) -> tuple[str, str | None]:
         if self._target is None:
             return " ".join(answer.split()), None
-        return parted(answer, self._target)
+        return split_translation(answer, self._target)

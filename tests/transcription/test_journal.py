@@ -1,128 +1,182 @@
-"""Finished pieces survive whatever ends a run."""
+"""Finished pieces survive an interruption at any moment."""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gemma4cli.errors import JournalError
-from gemma4cli.transcription.journal import Heard, Journal
+from gemma4cli.transcription.journal import Journal, PieceText
 
+(FIXTURE,) = (Path(__file__).parents[2] / "fixtures" / "formats" / "journal").glob("*.jsonl")
 JOB = {"file": "/a.wav", "bytes": 12}
 
+SECONDS = st.floats(0, 1e6)
+PIECES = st.builds(
+    PieceText,
+    start=SECONDS,
+    end=SECONDS,
+    overlap=SECONDS,
+    text=st.text(),
+    translation=st.none() | st.text(),
+    doubt=st.sampled_from([None, "repetition", "length"]),
+)
 
-def heard(number: int, text: str = "so") -> Heard:
-    return Heard(start=float(number), end=number + 0.5, overlap=0.0, text=text)
+
+def numbered(number: int) -> PieceText:
+    return PieceText(start=float(number), end=number + 0.5, overlap=0.0, text="so")
 
 
-def written(folder: Path, *pieces: Heard) -> Path:
+def write(folder: Path, *pieces: PieceText) -> Path:
     with Journal(folder, JOB) as journal:
         for piece in pieces:
             journal.add(piece)
     return journal.path
 
 
-def test_pieces_come_back(tmp_path: Path) -> None:
-    kept = (
-        heard(0, "Grüße\n„drei“ \u2028 "),
-        Heard(start=2, end=3, overlap=0.9, text="a", translation="b", doubt="repetition"),
-    )
-    written(tmp_path, *kept)
-    with Journal(tmp_path, JOB) as journal:
-        assert journal.done == kept
+def read(folder: Path) -> Sequence[PieceText]:
+    with Journal(folder, JOB) as journal:
+        return journal.done
+
+
+def test_a_journal_of_version_0_1_is_read(tmp_path: Path) -> None:
+    shutil.copy(FIXTURE, tmp_path)
+    job = json.loads(FIXTURE.read_text("utf-8").splitlines()[0])["job"]
+    with Journal(tmp_path, job) as journal:
+        assert journal.path.name == FIXTURE.name
+        assert journal.done == (
+            PieceText(
+                start=0.7,
+                end=21.472,
+                overlap=0.0,
+                text="Grüße aus Köln, sagte sie: „Es ist schön hier“, und dann",
+                translation="Greetings from Cologne, she said: “It is nice here”, and then",
+            ),
+            PieceText(
+                start=19.52,
+                end=30.04,
+                overlap=1.952,
+                text="hier, und dann gingen wir.",
+                translation="here, and then we left.",
+            ),
+            PieceText(start=34.1, end=35.9, overlap=0.0, text="Ja, ja.", doubt="repetition"),
+            PieceText(
+                start=40.0,
+                end=41.25,
+                overlap=0.0,
+                text="今天天气很好。 🎉",
+                translation="The weather is nice today.",
+                doubt="length",
+            ),
+            PieceText(start=50.0, end=50.5, overlap=0.0, text=""),
+        )
+    assert (tmp_path / FIXTURE.name).read_bytes() == FIXTURE.read_bytes()
+
+
+def test_a_journal_is_written_byte_for_byte_as_version_0_1_wrote_it(tmp_path: Path) -> None:
+    header, *lines = FIXTURE.read_text("utf-8").splitlines()
+    with Journal(tmp_path, json.loads(header)["job"]) as journal:
+        for line in lines:
+            journal.add(PieceText(**json.loads(line)))
+    assert (tmp_path / FIXTURE.name).read_bytes() == FIXTURE.read_bytes()
+
+
+@given(pieces=st.lists(PIECES, max_size=4), after=PIECES, data=st.data())
+def test_any_prefix_of_a_journal_resumes_after_its_complete_pieces(
+    pieces: list[PieceText], after: PieceText, data: st.DataObject
+) -> None:
+    with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)  # nothing here depends on it
+        path = write(Path(name), *pieces)
+        content = path.read_bytes()
+        prefix = content[: data.draw(st.integers(0, len(content)), label="bytes")]
+        path.write_bytes(prefix)
+        complete = tuple(pieces[: max(0, prefix.count(b"\n") - 1)])
+        with Journal(Path(name), JOB) as journal:
+            assert journal.done == complete
+            journal.add(after)
+        assert read(Path(name)) == (*complete, after)
 
 
 def test_every_piece_is_on_disk_when_it_is_added(tmp_path: Path) -> None:
     with Journal(tmp_path, JOB) as journal:
-        journal.add(heard(0))
-        assert journal.path.read_text().count("\n") == 2
-        journal.add(heard(1))
-        assert journal.path.read_text().count("\n") == 3
+        for count in (1, 2):
+            journal.add(numbered(count))
+            assert journal.path.read_text().count("\n") == 1 + count
 
 
-def test_a_run_goes_on_behind_what_is_there(tmp_path: Path) -> None:
-    written(tmp_path, heard(0))
-    with Journal(tmp_path, JOB) as journal:
-        journal.add(heard(1))
-    with Journal(tmp_path, JOB) as journal:
-        assert journal.done == (heard(0), heard(1))
-
-
-@pytest.mark.parametrize("lost", range(1, 60))
-def test_a_torn_line_is_cut_off(tmp_path: Path, lost: int) -> None:
-    path = written(tmp_path, heard(0), heard(1))
-    os.truncate(path, path.stat().st_size - lost)
-    with Journal(tmp_path, JOB) as journal:
-        assert journal.done == (heard(0),)
-        journal.add(heard(2))
-    with Journal(tmp_path, JOB) as journal:
-        assert journal.done == (heard(0), heard(2))
-
-
-def test_a_torn_first_line_starts_over(tmp_path: Path) -> None:
-    path = written(tmp_path, heard(0))
-    os.truncate(path, 10)
-    with Journal(tmp_path, JOB) as journal:
-        assert journal.done == ()
-        journal.add(heard(7))
-    with Journal(tmp_path, JOB) as journal:
-        assert journal.done == (heard(7),)
-
-
-@pytest.mark.parametrize("line", ["null", "[]", '{"start": 1}', "\x00\x00"])
-def test_lines_that_no_run_wrote_are_cut_off(tmp_path: Path, line: str) -> None:
-    path = written(tmp_path, heard(0))
-    with path.open("a") as file:
-        file.write(line + "\n")
-    with Journal(tmp_path, JOB) as journal:
-        assert journal.done == (heard(0),)
+def test_damaged_lines_and_those_after_them_are_cut_off(tmp_path: Path) -> None:
+    offenders = []
+    for line in ("null", "[]", '{"start": 1}', '{"start', "\x00\x00", ""):
+        path = write(tmp_path, numbered(0))
+        whole = path.read_bytes()
+        path.write_bytes(whole + line.encode() + b"\n" + whole.splitlines()[1] + b"\n")
+        if read(tmp_path) != (numbered(0),) or path.read_bytes() != whole:
+            offenders.append(line)
+        path.unlink()
+    assert offenders == []
 
 
 def test_another_job_has_another_journal(tmp_path: Path) -> None:
-    written(tmp_path, heard(0))
+    write(tmp_path, numbered(0))
     with Journal(tmp_path, JOB | {"bytes": 13}) as journal:
         assert journal.done == ()
 
 
-def test_fresh_forgets_what_was_there(tmp_path: Path) -> None:
-    written(tmp_path, heard(0))
-    with Journal(tmp_path, JOB, fresh=True) as journal:
+def test_a_restart_discards_what_was_there(tmp_path: Path) -> None:
+    write(tmp_path, numbered(0))
+    with Journal(tmp_path, JOB, restart=True) as journal:
         assert journal.done == ()
-        journal.add(heard(5))
-    with Journal(tmp_path, JOB) as journal:
-        assert journal.done == (heard(5),)
+        journal.add(numbered(5))
+    assert read(tmp_path) == (numbered(5),)
 
 
-def test_the_first_pieces_can_be_kept_alone(tmp_path: Path) -> None:
-    written(tmp_path, heard(0), heard(1), heard(2))
+def test_pieces_that_no_longer_match_are_dropped(tmp_path: Path) -> None:
+    write(tmp_path, numbered(0), numbered(1), numbered(2))
     with Journal(tmp_path, JOB) as journal:
         journal.keep(1)
-        journal.add(heard(9))
-    with Journal(tmp_path, JOB) as journal:
-        assert journal.done == (heard(0), heard(9))
+        journal.add(numbered(9))
+    assert read(tmp_path) == (numbered(0), numbered(9))
 
 
-def test_forgetting_removes_the_file(tmp_path: Path) -> None:
+def test_forgetting_removes_the_file_and_may_be_repeated(tmp_path: Path) -> None:
     with Journal(tmp_path, JOB) as journal:
-        journal.add(heard(0))
+        journal.add(numbered(0))
         journal.forget()
         journal.forget()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_processes_do_not_share_a_journal(tmp_path: Path) -> None:
+def test_an_open_journal_is_locked(tmp_path: Path) -> None:
     with Journal(tmp_path, JOB), pytest.raises(JournalError, match="another process"):
         Journal(tmp_path, JOB)
     Journal(tmp_path, JOB).close()
 
 
-def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+def test_closing_twice_closes_no_other_file(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, JOB)
+    journal.close()
+    with Journal(tmp_path, JOB) as other:
+        journal.close()
+        other.add(numbered(1))
+    assert read(tmp_path) == (numbered(1),)
+
+
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(JournalError, match="progress cannot be kept"):
         Journal(tmp_path / "file" / "journals", JOB)
 
 
-def test_only_its_owner_reads_a_journal(tmp_path: Path) -> None:
-    assert written(tmp_path / "journals", heard(0)).stat().st_mode & 0o077 == 0
+def test_only_its_owner_can_read_a_journal(tmp_path: Path) -> None:
+    path = write(tmp_path / "journals", numbered(0))
+    assert path.stat().st_mode & 0o077 == 0
+    assert path.parent.stat().st_mode & 0o077 == 0

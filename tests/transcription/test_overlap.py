@@ -1,87 +1,86 @@
-"""Words that two pieces have heard stand in one of them."""
+"""Words that two overlapping pieces share appear once."""
 
 from __future__ import annotations
 
-import random
-
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gemma4cli.transcription.overlap import without_doubled
+from gemma4cli.transcription.overlap import without_repeated_words
 
 MOST = 6
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_ENDS = [a + b for a in "abcdef" for b in "abcdef"]
+DISTINCT = [f"{head}xx{tail}" for head, tail in zip(_ENDS, _ENDS[7:] + _ENDS[:7], strict=True)]
+
+Pair = tuple[str, str]
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "expected"),
-    [
-        ("one two three", "three four", ("one two three", "four")),
-        ("one two three", "two three four", ("one two", "three four")),
-        ("one two", "three four", ("one two", "three four")),
-        ("one two", "two", ("one two", "")),
-        ("two", "two three", ("two", "three")),
-        ("", "one", ("", "one")),
-        ("one", "", ("one", "")),
-    ],
-)
-def test_what_is_doubled_is_said_once(before: str, after: str, expected: tuple[str, str]) -> None:
-    assert without_doubled(before, after, MOST) == expected
+def unexpected(cases: dict[Pair, Pair]) -> dict[Pair, Pair]:
+    """The results that differ from the expected ones."""
+    results = {pair: without_repeated_words(*pair, MOST) for pair in cases}
+    return {pair: result for pair, result in results.items() if result != cases[pair]}
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "expected"),
-    [
-        ("Go to the store.", "To the store and buy", ("Go to the", "store and buy")),
-        ("in Straßburg, you", "STRASSBURG, you know", ("in Straßburg,", "you know")),
-        ("he said - “wait”", "- wait - for me", ("he said - “wait”", "for me")),
-        ("it is \uff12\uff15", "is 25 now", ("it is", "25 now")),
-    ],
-)
-def test_case_and_punctuation_do_not_matter(
-    before: str, after: str, expected: tuple[str, str]
-) -> None:
-    assert without_doubled(before, after, MOST) == expected
+def test_repeated_words_are_removed_from_one_text() -> None:
+    assert not unexpected(
+        {
+            ("one two three", "three four"): ("one two three", "four"),
+            ("one two three", "two three four"): ("one two", "three four"),
+            ("one two", "three four"): ("one two", "three four"),
+            ("one two", "two"): ("one two", ""),
+            ("two", "two three"): ("two", "three"),
+            ("", "one"): ("", "one"),
+            ("one", ""): ("one", ""),
+        }
+    )
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "expected"),
-    [
-        # The end of the text before is cut through or misheard.
-        ("see an elephan", "elephant there", ("see an", "elephant there")),
-        ("see an eleph", "an elephant there", ("see an", "elephant there")),
-        ("see an e", "an elephant there", ("see an", "elephant there")),
-        ("see an elevan", "an elephant there", ("see an", "elephant there")),
-        ("I see an owl", "see an elephant there", ("I see an", "elephant there")),
-        # So is the beginning of the text behind it.
-        ("see an elephant", "phant there", ("see an elephant", "there")),
-        ("see an elephant there", "phant there is", ("see an elephant", "there is")),
-        ("see an elephant there now", "of there now is", ("see an elephant there", "now is")),
-        # Both at once.
-        ("see an elephant there tod", "phant there today", ("see an elephant there", "today")),
-    ],
-)
-def test_a_word_is_kept_where_it_is_whole(
-    before: str, after: str, expected: tuple[str, str]
-) -> None:
-    assert without_doubled(before, after, MOST) == expected
+def test_case_width_and_punctuation_do_not_matter() -> None:
+    assert not unexpected(
+        {
+            ("Go to the store.", "To the store and buy"): ("Go to the", "store and buy"),
+            ("in Straßburg, you", "STRASSBURG, you know"): ("in Straßburg,", "you know"),
+            ("he said - “wait”", "- wait - for me"): ("he said - “wait”", "for me"),
+            ("it is \uff12\uff15", "is 25 now"): ("it is", "25 now"),
+        }
+    )
+
+
+def test_the_text_that_has_a_word_whole_keeps_it() -> None:
+    assert not unexpected(
+        {
+            # The first text ends in a word that is cut off or misheard.
+            ("see an elephan", "elephant there"): ("see an", "elephant there"),
+            ("see an eleph", "an elephant there"): ("see an", "elephant there"),
+            ("see an e", "an elephant there"): ("see an", "elephant there"),
+            ("see an elevan", "an elephant there"): ("see an", "elephant there"),
+            ("I see an owl", "see an elephant there"): ("I see an", "elephant there"),
+            # The second text starts with one.
+            ("see an elephant", "phant there"): ("see an elephant", "there"),
+            ("see an elephant there", "phant there is"): ("see an elephant", "there is"),
+            ("see an elephant there now", "of there now is"): ("see an elephant there", "now is"),
+            # Both.
+            ("see an elephant there tod", "phant there today"): (
+                "see an elephant there",
+                "today",
+            ),
+        }
+    )
 
 
 def test_a_word_in_the_middle_may_be_misheard() -> None:
-    texts = without_doubled("the quick brown fox jumps", "brown box jumps over", MOST)
+    texts = without_repeated_words("the quick brown fox jumps", "brown box jumps over", MOST)
     assert texts == ("the quick brown fox", "jumps over")
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
+def test_words_that_are_merely_similar_are_kept() -> None:
+    similar = [
         ("end of the house", "the garden is green"),
         ("we saw a", "an old man"),
         ("what he did", "is done"),
         ("come in", "out of the rain"),
-    ],
-)
-def test_a_likeness_is_no_word_that_is_doubled(before: str, after: str) -> None:
-    assert without_doubled(before, after, MOST) == (before, after)
+    ]
+    assert not unexpected({pair: pair for pair in similar})
 
 
 @pytest.mark.parametrize(
@@ -95,86 +94,86 @@ def test_a_likeness_is_no_word_that_is_doubled(before: str, after: str) -> None:
         ("no no", "no no", 0, "no no no no"),
     ],
 )
-def test_what_is_said_twice_stays(before: str, after: str, most: int, expected: str) -> None:
-    assert " ".join(without_doubled(before, after, most)) == expected
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "expected"),
-    [
-        ("我们去了商店。", "了商店,然后回家", "我们去了商店,然后回家"),
-        ("今日は学校に行きま", "に行きました。", "今日は学校に行きました。"),
-        ("ไปโรงเรียนวันนี้", "เรียนวันนี้ฝนตก", "ไปโรงเรียนวันนี้ฝนตก"),
-        ("我在Google工作", "google工作了三年", "我在Google工作了三年"),
-    ],
-)
-def test_characters_are_compared_where_nothing_parts_words(
-    before: str, after: str, expected: str
+def test_words_that_were_spoken_twice_are_kept(
+    before: str, after: str, most: int, expected: str
 ) -> None:
-    assert "".join(without_doubled(before, after, MOST)) == expected
+    assert " ".join(without_repeated_words(before, after, most)) == expected
 
 
-def test_a_character_is_half_a_word() -> None:
-    signs = "天地玄黄宇宙洪荒日月"
-    assert "".join(without_doubled(signs, signs[2:] + "盈", 4)) == signs + "盈"
-    assert without_doubled(signs, signs[2:] + "盈", 3) == (signs, signs[2:] + "盈")
+def test_scripts_without_spaces_are_compared_by_character() -> None:
+    cases = {
+        ("我们去了商店。", "了商店,然后回家"): "我们去了商店,然后回家",
+        ("今日は学校に行きま", "に行きました。"): "今日は学校に行きました。",
+        ("ไปโรงเรียนวันนี้", "เรียนวันนี้ฝนตก"): "ไปโรงเรียนวันนี้ฝนตก",
+        ("我在Google工作", "google工作了三年"): "我在Google工作了三年",
+        ("ในปี๒๕๖๗ฝนตก", "๒๕๖๗ฝนตกหนัก"): "ในปี๒๕๖๗ฝนตกหนัก",
+    }
+    assert {pair: "".join(without_repeated_words(*pair, MOST)) for pair in cases} == cases
+
+
+def test_a_character_counts_as_half_a_word() -> None:
+    text = "天地玄黄宇宙洪荒日月"
+    assert "".join(without_repeated_words(text, text[2:] + "盈", 4)) == text + "盈"
+    assert without_repeated_words(text, text[2:] + "盈", 3) == (text, text[2:] + "盈")
 
 
 # Any words
 
 
-def different_words(rng: random.Random, count: int) -> list[str]:
-    """Words of which no two begin or end alike."""
-    heads, tails = rng.sample(range(26 * 26), count), rng.sample(range(26 * 26), count)
-
-    def letters(number: int) -> str:
-        return LETTERS[number // 26] + LETTERS[number % 26]
-
-    return [f"{letters(a)}xx{letters(b)}" for a, b in zip(heads, tails, strict=True)]
+def distinct_words(least: int, most: int) -> st.SearchStrategy[list[str]]:
+    """Words of which no two start or end with the same two letters."""
+    return st.lists(st.sampled_from(DISTINCT), min_size=least, max_size=most, unique=True)
 
 
-def written(rng: random.Random, words: list[str]) -> str:
-    """As a model may write them: a sentence, with commas where it likes."""
-    commas = [word + rng.choice(["", "", ","]) for word in words]
-    return " ".join(commas).capitalize() + rng.choice(["", "."])
+@st.composite
+def sentence(draw: st.DrawFn, words: list[str]) -> str:
+    """The words as a model may write them: capitalized, with commas and a period."""
+    marks = draw(st.integers(0, 2**15 - 1))
+    text = " ".join(word + "," * (marks >> i & 1) for i, word in enumerate(words))
+    return text.capitalize() + "." * (marks >> 14)
 
 
 def plain(*texts: str) -> list[str]:
     return " ".join(texts).lower().replace(",", "").replace(".", "").split()
 
 
-@pytest.mark.parametrize("seed", range(50))
-def test_any_words_come_back(seed: int) -> None:
-    rng = random.Random(seed)
-    words = different_words(rng, rng.randint(2, 14))
-    shared = rng.randint(0, min(MOST, len(words)))
-    cut = rng.randint(shared, len(words))
-    before, after = written(rng, words[:cut]), written(rng, words[cut - shared :])
-    assert plain(*without_doubled(before, after, MOST)) == words
+@given(words=distinct_words(2, 14), data=st.data())
+def test_any_distinct_words_come_back(words: list[str], data: st.DataObject) -> None:
+    shared = data.draw(st.integers(0, min(MOST, len(words))), label="shared")
+    cut = data.draw(st.integers(shared, len(words)), label="cut")
+    before = data.draw(sentence(words[:cut]))
+    after = data.draw(sentence(words[cut - shared :]))
+    assert plain(*without_repeated_words(before, after, MOST)) == words
 
 
-@pytest.mark.parametrize("seed", range(50))
-def test_any_words_come_back_whole(seed: int) -> None:
-    """The cuts go through a word each, and the model hears a part of it or something else."""
-    rng = random.Random(seed)
-    words = different_words(rng, 14)
-    shared = rng.randint(4, MOST)
-    cut = rng.randint(shared + 1, len(words) - 1)
+@given(words=distinct_words(14, 14), data=st.data())
+def test_words_that_the_cuts_go_through_come_back_whole(
+    words: list[str], data: st.DataObject
+) -> None:
+    """The model hears a fragment of them, or something else."""
+    shared = data.draw(st.integers(4, MOST), label="shared")
+    cut = data.draw(st.integers(shared + 1, len(words) - 1), label="cut")
     left, right = words[:cut], words[cut - shared :]
-    left[-1] = rng.choice([left[-1][: rng.randint(1, 5)], "qqqq"])
-    right[0] = rng.choice([right[0][-rng.randint(1, 5) :], "zzzz"])
-    before, after = written(rng, left), written(rng, right)
-    assert plain(*without_doubled(before, after, MOST)) == words
+    lengths = st.integers(1, 5)
+    left[-1] = data.draw(st.sampled_from([left[-1][: data.draw(lengths)], "qqqq"]))
+    right[0] = data.draw(st.sampled_from([right[0][-data.draw(lengths) :], "zzzz"]))
+    before, after = data.draw(sentence(left)), data.draw(sentence(right))
+    assert plain(*without_repeated_words(before, after, MOST)) == words
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_repeated_words_are_never_lost(seed: int) -> None:
-    """Of few words that come again and again, a doubled one may stay; none goes that was heard
-    outside the overlap."""
-    rng = random.Random(seed)
-    words = [rng.choice(["no", "seven", "very"]) for _ in range(14)]
+@given(st.lists(st.sampled_from(["no", "seven", "very"]), min_size=14, max_size=14))
+def test_words_outside_the_overlap_are_never_lost(words: list[str]) -> None:
+    """Of few words that recur, a repeated one may stay, but none is removed by mistake."""
     before, after = words[:9], words[6:]
-    texts = plain(*without_doubled(" ".join(before), " ".join(after), 3))
+    texts = plain(*without_repeated_words(" ".join(before), " ".join(after), 3))
     assert texts[:6] == words[:6]
     assert texts[-5:] == words[-5:]
     assert len(texts) >= len(words)
+
+
+@given(before=st.text(), after=st.text(), most=st.integers(0, 20))
+def test_any_texts_are_only_shortened_at_the_cut(before: str, after: str, most: int) -> None:
+    left, right = without_repeated_words(before, after, most)
+    assert before.startswith(left)
+    assert after.endswith(right)
+    assert without_repeated_words(before, after, 0) == (before, after)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import signal
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from ...api import stream_transcribe
 from ...errors import OptionError
 from ...events import Notice
 from ...messages import Source
@@ -30,8 +29,7 @@ from .sinks import Documents, Files, JsonLines, Lines, Results, TranscriptSink, 
 if TYPE_CHECKING:
     from ...engine.model import LoadedModel
     from ...media.microphone import AudioSource
-    from ...transcription.journal import Journal
-    from ...transcription.transcriber import Recording
+    from ...transcription.recordings import LiveRecording
 
 
 MICROPHONE = "microphone"
@@ -68,12 +66,9 @@ class TranscribeRun:
             self.env, self.run, () if several else [source_of(each.given) for each in given]
         )
         with ExitStack() as stack:
-            files = _Files(self, model, stack)
-            recordings = [files.opened(each) for each in given]
+            recordings = [Source(name=each.given, path=each.path) for each in given]
             results = self._results(model, where, given, stack, several=several)
             codes = self._transcribe(model, given, recordings, results)
-            # Only now: a run that is stopped after some of its recordings repeats none of them.
-            files.forget()
         exit_if_failed(codes, several=several)
 
     def microphone(self, device: str | None) -> None:
@@ -99,16 +94,20 @@ class TranscribeRun:
         self,
         model: LoadedModel,
         given: Sequence[Input],
-        recordings: Sequence[Recording],
+        recordings: Sequence[Source | LiveRecording],
         results: Results,
         source: AudioSource | None = None,
     ) -> list[ExitCode]:
         """Run the recordings through the model; the codes of those that failed."""
-        from ...transcription.transcriber import piece_batch_size, transcribe
-
+        events = stream_transcribe(
+            model,
+            recordings,
+            options=self.options,
+            generate=self.generate,
+            journal=self.env.state_folder / "transcripts",
+            restart=self.restart,
+        )
         names = [each.given for each in given]
-        batch = 1 if source is not None else self.options.batch or piece_batch_size(model)
-        events = transcribe(model, recordings, self.options, self.generate, batch=batch)
         with TranscribeProgress(self.env, names, quiet=self.run.quiet, source=source) as progress:
             sink = TranscriptSink(self.env, progress, results, names, debug=self.run.debug)
             return consume(_numbered(events), sink, progress)
@@ -168,46 +167,6 @@ def _numbered(events: Iterator[TranscriptEvent]) -> Iterator[Numbered]:
             continue
         number = event.recording
         yield number, Failed(event.error) if isinstance(event, RecordingFailed) else event
-
-
-class _Files:
-    """Files as recordings, with their journals; what is left open is closed with ``stack``."""
-
-    def __init__(self, asked: TranscribeRun, model: LoadedModel, stack: ExitStack) -> None:
-        from ...transcription.recordings import forget_stale
-
-        self._asked = asked
-        self._model = model
-        self._stack = stack
-        self._journals: list[Journal] = []
-        self._kept = asked.env.state_folder / "transcripts"
-        forget_stale(self._kept)
-        self._spooled = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="g4-")))
-
-    def opened(self, given: Input) -> Recording:
-        """A file, or what standard input holds; nothing is opened yet."""
-        from ...transcription.recordings import FileRecording
-
-        source = Source(name=given.given, path=given.path)
-        return FileRecording(source, partial(self._journal, given.path), spool_to=self._spooled)
-
-    def forget(self) -> None:
-        """All results are safe: nobody has to go on."""
-        for journal in self._journals:
-            journal.forget()
-
-    def _journal(self, path: Path | None) -> Journal | None:
-        """Where the pieces of a file are kept; None for what is no file. Raises JournalError."""
-        from ...transcription.journal import Journal
-        from ...transcription.recordings import job
-
-        if path is None or not path.is_file():
-            return None
-        asked = self._asked
-        facts = job(self._model, path, asked.options, asked.generate)
-        journal = self._stack.enter_context(Journal(self._kept, facts, fresh=asked.restart))
-        self._journals.append(journal)
-        return journal
 
 
 @contextmanager

@@ -1,0 +1,112 @@
+"""The journals of one run, and the job that each of them belongs to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from .._version import __version__
+from ..errors import JournalError
+from ..options import GenerateOptions, TranscribeOptions
+from .cut import Limits
+from .journal import Journal
+
+if TYPE_CHECKING:
+    from ..engine.model import LoadedModel
+
+_STALE_SECONDS = 30 * 24 * 3600
+"""The age at which a journal is removed: a run interrupted a month ago is not resumed."""
+
+
+class JournalFolder:
+    """Opens a journal for each file of a run, for use in a ``with`` statement.
+
+    ``run`` is everything that a transcript depends on except the file itself (see ``run_facts``).
+    Leaving the ``with`` statement closes the journals but keeps them; ``forget`` removes them.
+    Stale journals of other runs are removed at the start. ``restart`` discards what earlier runs
+    finished.
+    """
+
+    def __init__(self, folder: Path, run: Mapping[str, object], *, restart: bool = False) -> None:
+        self._folder = folder
+        self._run = run
+        self._restart = restart
+        self._opened: list[Journal] = []
+        self._open = ExitStack()
+        _remove_stale(folder)
+
+    def open(self, file: Path) -> Journal:
+        """The locked journal of a file.
+
+        Raises JournalError if it cannot be written or another process has it open.
+        """
+        try:
+            job = {**self._run, **_file_facts(file)}
+        except OSError as exc:
+            raise JournalError(file, exc.strerror or str(exc)) from exc
+        journal = self._open.enter_context(Journal(self._folder, job, restart=self._restart))
+        self._opened.append(journal)
+        return journal
+
+    def forget(self) -> None:
+        """Remove the journals: all results are delivered."""
+        for journal in self._opened:
+            journal.forget()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._open.close()
+
+
+def run_facts(
+    model: LoadedModel, limits: Limits, options: TranscribeOptions, generate: GenerateOptions
+) -> Mapping[str, object]:
+    """Everything that the texts of a run depend on except its files.
+
+    The batch size is left out: the text does not depend on it.
+    """
+    return {
+        "g4": __version__,
+        "model": str(model.folder.resolve()),
+        "weights": sorted(_stamp(file) for file in model.folder.glob("*.safetensors")),
+        "dtype": model.options.dtype,
+        "limits": asdict(limits),
+        "options": asdict(options) | {"batch": None},
+        "generate": asdict(generate),
+    }
+
+
+def _file_facts(file: Path) -> Mapping[str, object]:
+    status = file.stat()
+    return {
+        "file": str(file.resolve()),
+        "bytes": status.st_size,
+        "changed": status.st_mtime_ns,
+    }
+
+
+def _stamp(file: Path) -> str:
+    status = file.stat()
+    return f"{file.name} {status.st_size} {status.st_mtime_ns}"
+
+
+def _remove_stale(folder: Path) -> None:
+    for path in folder.glob("*.jsonl"):
+        try:
+            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                path.unlink()
+        except OSError:
+            # Another process removed it first, or it belongs to another user.
+            continue

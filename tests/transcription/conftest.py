@@ -1,0 +1,19 @@
+"""A model that says what a test wants."""
+
+from __future__ import annotations
+
+import pytest
+from scripted import Says, Script, answer
+
+from gemma4cli.engine import batch as engine_batch
+from gemma4cli.events import Finished
+
+
+@pytest.fixture
+def says(monkeypatch: pytest.MonkeyPatch) -> Says:
+    def script(*answers: Finished | str) -> Script:
+        prepared = Script([a if isinstance(a, Finished) else answer(a) for a in answers])
+        monkeypatch.setattr(engine_batch, "generate_batch", prepared.generate_batch)
+        return prepared
+
+    return script
