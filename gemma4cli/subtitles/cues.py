@@ -1,6 +1,6 @@
-"""Segments to subtitle cues: what stands on the screen at once, in which lines, and how long.
+"""Segments to subtitle cues: which text is on screen together, in which lines, and for how long.
 
-Only the times of segments were measured. Inside a segment, time is shared out by length of text.
+Only the times of segments were measured. Within a segment, time is divided by length of text.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from .line_breaks import Break, Unit, units
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CueStyle:
-    """How much a cue holds and how long it stands.
+    """How much a cue holds and how long it stays on screen.
 
-    ``max_line_width`` is in columns, of which wide characters take two, and ``max_speed`` in
-    columns a second. Durations are in seconds. Width and count always hold. Speed and
-    ``min_duration`` hold where there is room up to the next segment's start, ``max_duration``
-    where speed allows.
+    ``max_line_width`` is in columns (wide characters take two), ``max_speed`` in columns per
+    second, durations in seconds. Width and line count always hold. Speed and ``min_duration``
+    hold if there is enough time before the next segment, ``max_duration`` if speed allows it.
+    Raises OptionError for values out of range.
     """
 
     max_line_width: int = 42
@@ -34,57 +34,58 @@ class CueStyle:
     def __post_init__(self) -> None:
         if self.max_line_width < 2:
             raise OptionError(
-                f"lines must be 2 columns wide or wider, a wide character's width, "
+                f"lines must be at least 2 columns wide (one wide character), "
                 f"not {self.max_line_width}"
             )
         if self.max_line_count < 1:
-            raise OptionError(f"lines of a cue must be 1 or more, not {self.max_line_count}")
+            raise OptionError(f"a cue must have 1 line or more, not {self.max_line_count}")
         if not 0 < self.max_speed < inf:
             raise OptionError(
                 f"the reading speed must be above 0, and finite, not {self.max_speed}"
             )
         if not 0 < self.min_duration <= self.max_duration < inf:
             raise OptionError(
-                f"a cue's least time ({self.min_duration}) must be above 0 and at most its "
+                f"a cue's shortest duration ({self.min_duration}) must be above 0 and at most its "
                 f"longest ({self.max_duration})"
             )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cue:
-    """Lines that stand together; times are seconds from the recording's start, in whole ms."""
+    """Lines shown together; times are in seconds from the recording's start, in whole ms."""
 
     start: float
     end: float
     lines: tuple[str, ...]
 
 
-_PRICES = {Break.SENTENCE: 0.0, Break.CLAUSE: 2.0, Break.WORD: 6.0, Break.INSIDE: 60.0}
-"""What ending a cue there costs, where one more cue costs 1, and a full one 1 more than none."""
-_OVERTIME_PRICE = 20.0
-"""What a cue costs that stands twice as long as it may."""
-_LINE_PRICE = 1e6
-"""Above all else, so that a cue has no more lines than it needs."""
+_BREAK_COSTS = {Break.SENTENCE: 0.0, Break.CLAUSE: 2.0, Break.WORD: 6.0, Break.INSIDE: 60.0}
+"""Cost of ending a cue there, in units of one extra cue; a completely full cue costs 1 more than an
+empty one."""
+_OVERTIME_COST = 20.0
+"""Cost of a cue that is on screen twice as long as ``max_duration``."""
+_LINE_COST = 1e6
+"""Cost of one more line: above everything else, so that a cue has no more lines than it needs."""
 _LINE_BREAK_SHARE = 0.05
-"""A cue's end is a break in the reading; a line's end is less of one, and balance weighs more."""
+"""A line break interrupts reading less than a new cue does, so even lines weigh more."""
 
 
-def shape(segments: Sequence[Segment], style: CueStyle) -> list[Cue]:
-    """Cues for segments that are in order; those without text have none.
+def make_cues(segments: Sequence[Segment], style: CueStyle) -> list[Cue]:
+    """Cues for segments in order; segments without text have none.
 
-    A cue is cut at the end of a sentence rather than of a clause, and there rather than between
-    words; even lengths come last. Cues lie in their segment, unless the text takes longer to read
-    than to say: they may then use the silence behind it, up to the next segment's start. Where
-    that is too short, they share it by what they need. Cues never overlap, and none is empty.
+    Cues end at the end of a sentence if possible, else of a clause, else between words; even
+    lengths come last. Cues stay within their segment unless reading takes longer than speaking:
+    they may then extend into the silence after it, up to the next segment, and if that is too
+    short, they divide the time in proportion. Cues never overlap, and none is empty.
     """
-    spoken = [
+    with_text = [
         (segment, found)
         for segment in segments
         if (found := units(segment.text, style.max_line_width))
     ]
     cues: list[Cue] = []
-    for i, (segment, found) in enumerate(spoken):
-        until = spoken[i + 1][0].start if i + 1 < len(spoken) else inf
+    for i, (segment, found) in enumerate(with_text):
+        until = with_text[i + 1][0].start if i + 1 < len(with_text) else inf
         cues += _cues_of(segment, found, until, style)
     return list(_in_order(cues))
 
@@ -92,7 +93,7 @@ def shape(segments: Sequence[Segment], style: CueStyle) -> list[Cue]:
 def _cues_of(
     segment: Segment, found: Sequence[Unit], until: float, style: CueStyle
 ) -> Iterator[Cue]:
-    """The cues of one segment; ``until`` is where the next one starts."""
+    """The cues of one segment; the next segment starts at ``until``."""
     pace = max(0.0, segment.end - segment.start) / _width(found)
     runs = _cheapest(len(found), lambda first: _cue_runs(found, first, pace, style))
     parts = [found[first:end] for first, end in runs]
@@ -110,9 +111,9 @@ def _lines(part: Sequence[Unit], widest: int) -> tuple[str, ...]:
 def _cue_runs(
     found: Sequence[Unit], first: int, pace: float, style: CueStyle
 ) -> Iterator[tuple[int, float]]:
-    """End and price of each run of units from ``first`` that fits into a cue.
+    """End and cost of each run of units from ``first`` that fits into a cue.
 
-    ``pace`` is seconds a column. Of the ways to break lines, filling each takes the fewest.
+    ``pace`` is in seconds per column. Filling each line takes the fewest lines.
     """
     capacity = style.max_line_width * style.max_line_count
     lines, line, width = 1, 0, 0
@@ -126,35 +127,35 @@ def _cue_runs(
         if lines > style.max_line_count:
             return
         overtime = max(0.0, pace * width / style.max_duration - 1)
-        price = 1 + (width / capacity) ** 2 + _PRICES[unit.end] + _OVERTIME_PRICE * overtime
-        yield index + 1, price
+        cost = 1 + (width / capacity) ** 2 + _BREAK_COSTS[unit.end] + _OVERTIME_COST * overtime
+        yield index + 1, cost
 
 
 def _line_runs(part: Sequence[Unit], first: int, widest: int) -> Iterator[tuple[int, float]]:
-    """End and price of each run of units from ``first`` that fits into a line."""
+    """End and cost of each run of units from ``first`` that fits into a line."""
     width = 0
     for index in range(first, len(part)):
         unit = part[index]
         width += (unit.spaced and index > first) + unit.columns
         if width > widest:
             return
-        price = _LINE_PRICE + (width / widest) ** 2 + _LINE_BREAK_SHARE * _PRICES[unit.end]
-        yield index + 1, price
+        cost = _LINE_COST + (width / widest) ** 2 + _LINE_BREAK_SHARE * _BREAK_COSTS[unit.end]
+        yield index + 1, cost
 
 
 def _cheapest(
     count: int, runs: Callable[[int], Iterable[tuple[int, float]]]
 ) -> list[tuple[int, int]]:
-    """``range(count)`` cut into consecutive half-open runs of the least price together.
+    """``range(count)`` split into consecutive half-open runs with the lowest total cost.
 
-    ``runs`` gives the end and the price of every run that may begin at an index, at least one.
+    ``runs`` gives the end and the cost of every run that may start at an index, at least one.
     """
-    prices = [0.0] + [inf] * count
+    costs = [0.0] + [inf] * count
     origins = [0] * (count + 1)
     for first in range(count):
-        for end, price in runs(first):
-            if prices[first] + price < prices[end]:
-                prices[end], origins[end] = prices[first] + price, first
+        for end, cost in runs(first):
+            if costs[first] + cost < costs[end]:
+                costs[end], origins[end] = costs[first] + cost, first
     found: list[tuple[int, int]] = []
     end = count
     while end:
@@ -166,15 +167,15 @@ def _cheapest(
 def _times(
     lengths: Sequence[int], segment: Segment, until: float, style: CueStyle
 ) -> list[tuple[float, float]]:
-    """Start and end of cues with ``lengths`` columns, not in order with other segments' yet."""
+    """Start and end of cues with ``lengths`` columns; they may still overlap other segments'."""
     needs = [max(length / style.max_speed, style.min_duration) for length in lengths]
-    room = max(0.0, until - segment.start)
-    span = min(max(segment.end - segment.start, sum(needs)), room)
+    available = max(0.0, until - segment.start)
+    span = min(max(segment.end - segment.start, sum(needs)), available)
     share = min(1.0, span / sum(needs))
     needs = [need * share for need in needs]
     total = sum(lengths)
     borders = [span * length / total for length in accumulate(lengths, initial=0)]
-    # Forwards and backwards once: no cue gets less than it needs, and the sum of them fits.
+    # One pass forward and one back: every cue gets what it needs, since the needs fit the span.
     for i, need in enumerate(needs[:-1]):
         borders[i + 1] = max(borders[i + 1], borders[i] + need)
     for i in range(len(needs) - 1, 0, -1):
@@ -186,7 +187,7 @@ def _times(
 
 
 def _in_order(cues: Iterable[Cue]) -> Iterator[Cue]:
-    """Cues in whole milliseconds, none before zero, before the last one's end or without time."""
+    """Cues in whole milliseconds, from 0 on, without overlap, each 1 ms long or longer."""
     clock = 0
     for cue in cues:
         start = max(round(cue.start * 1000), clock)

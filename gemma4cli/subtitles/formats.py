@@ -1,6 +1,7 @@
-"""Transcripts in the formats that people know from whisper. Pure functions on strings.
+"""Transcripts in the formats that Whisper made common. Pure functions on strings.
 
-Subtitle formats hold cues, the others segments. Every file ends with a newline.
+Subtitle formats consist of cues, the others of segments. Every document ends with a newline, unless
+it is empty.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from ..times import milliseconds, subtitle_time
 from ..transcript import Segment
-from .cues import CueStyle, shape
+from .cues import CueStyle, make_cues
 from .line_breaks import joined
 
 _NOTE = "NOTE Times are those of pieces of speech; inside a piece they go by the length of text.\n"
@@ -20,70 +21,93 @@ _NOTE = "NOTE Times are those of pieces of speech; inside a piece they go by the
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Transcript:
-    """What a file is made of; ``style`` matters to subtitles only."""
+    """What a document in any format is made of; ``style`` matters to subtitles only."""
 
     segments: Sequence[Segment]
     language: str | None = None
     style: CueStyle = field(default_factory=CueStyle)
 
 
-def write_txt(transcript: Transcript) -> str:
-    """One line a segment."""
-    lines = (_one_line(segment.text) for segment in transcript.segments)
+def write_txt(segments: Sequence[Segment]) -> str:
+    """Plain text with one line per segment.
+
+    Path("talk.txt").write_text(write_txt(segments), encoding="utf-8")
+    """
+    lines = (_one_line(segment.text) for segment in segments)
     return "".join(f"{line}\n" for line in lines if line)
 
 
-def write_srt(transcript: Transcript) -> str:
-    """SubRip: numbered cues, a comma before the milliseconds.
+def write_srt(segments: Sequence[Segment], *, style: CueStyle | None = None) -> str:
+    """SubRip subtitles.
 
-    It has no escapes: ``-->``, which would begin a cue, loses a dash, and what a player takes for
-    markup stays as it is.
+        segments = gemma4cli.transcribe(model, "talk.mp3")
+        Path("talk.srt").write_text(write_srt(segments), encoding="utf-8")
+
+    The format has no escapes: ``-->``, which would start a cue, loses a dash, and text that
+    players interpret as markup stays as it is.
+
+    Args:
+        segments: Segments in order, with times in seconds.
+        style: Line width and count, reading speed, durations. None is 2 lines of 42 columns.
     """
     cues = (
         f"{number}\n{subtitle_time(cue.start, ',')} --> {subtitle_time(cue.end, ',')}\n"
         + "".join(f"{line.replace('-->', '->')}\n" for line in cue.lines)
-        for number, cue in enumerate(shape(transcript.segments, transcript.style), 1)
+        for number, cue in enumerate(make_cues(segments, style or CueStyle()), 1)
     )
     return "\n".join(cues)
 
 
-def write_vtt(transcript: Transcript) -> str:
-    """WebVTT, in which <, > and & are markup and are escaped."""
+def write_vtt(segments: Sequence[Segment], *, style: CueStyle | None = None) -> str:
+    """WebVTT subtitles, in which <, > and & are escaped.
+
+        style = CueStyle(max_line_width=32)
+        Path("talk.vtt").write_text(write_vtt(segments, style=style), encoding="utf-8")
+
+    Args:
+        segments: Segments in order, with times in seconds.
+        style: Line width and count, reading speed, durations. None is 2 lines of 42 columns.
+    """
     cues = [
         f"{subtitle_time(cue.start, '.')} --> {subtitle_time(cue.end, '.')}\n"
         + "".join(f"{_escaped(line)}\n" for line in cue.lines)
-        for cue in shape(transcript.segments, transcript.style)
+        for cue in make_cues(segments, style or CueStyle())
     ]
     return "\n".join(["WEBVTT\n", *([_NOTE] if cues else []), *cues])
 
 
-def write_tsv(transcript: Transcript) -> str:
-    """Start and end in milliseconds, then the text; tabs and newlines in it become spaces."""
+def write_tsv(segments: Sequence[Segment]) -> str:
+    """A table of start and end in milliseconds and the text, whose tabs and newlines become spaces.
+
+    Path("talk.tsv").write_text(write_tsv(segments), encoding="utf-8")
+    """
     rows = (
-        f"{milliseconds(s.start)}\t{milliseconds(s.end)}\t{_one_line(s.text)}\n"
-        for s in transcript.segments
+        f"{milliseconds(s.start)}\t{milliseconds(s.end)}\t{_one_line(s.text)}\n" for s in segments
     )
     return "".join(["start\tend\ttext\n", *rows])
 
 
-def write_json(transcript: Transcript) -> str:
-    """The whole text, the segments and the language, under whisper's names."""
+def write_json(segments: Sequence[Segment], *, language: str | None = None) -> str:
+    """A JSON document with Whisper's keys: the whole text, the segments (in seconds), the language.
+
+    Path("talk.json").write_text(write_json(segments, language="German"), encoding="utf-8")
+    """
     document = {
-        "text": joined(segment.text for segment in transcript.segments),
-        "segments": [_entry(i, segment) for i, segment in enumerate(transcript.segments)],
-        "language": transcript.language,
+        "text": joined(segment.text for segment in segments),
+        "segments": [_entry(i, segment) for i, segment in enumerate(segments)],
+        "language": language,
     }
     return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
 
 
 FORMATS: Mapping[str, Callable[[Transcript], str]] = {
-    "txt": write_txt,
-    "srt": write_srt,
-    "vtt": write_vtt,
-    "tsv": write_tsv,
-    "json": write_json,
+    "txt": lambda transcript: write_txt(transcript.segments),
+    "srt": lambda transcript: write_srt(transcript.segments, style=transcript.style),
+    "vtt": lambda transcript: write_vtt(transcript.segments, style=transcript.style),
+    "tsv": lambda transcript: write_tsv(transcript.segments),
+    "json": lambda transcript: write_json(transcript.segments, language=transcript.language),
 }
-"""Suffixes of files and how they are written."""
+"""File suffixes and their writers."""
 
 
 def _entry(number: int, segment: Segment) -> dict[str, Any]:

@@ -1,36 +1,47 @@
-"""Transcripts in files: whisper's formats, as other programs read them."""
+"""Transcripts in Whisper's formats, as other programs read them."""
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import json
-import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gemma4cli.subtitles.cues import CueStyle, shape
-from gemma4cli.subtitles.formats import (
-    FORMATS,
-    Transcript,
+import gemma4cli
+from gemma4cli.engine.model import LoadedModel
+from gemma4cli.subtitles import (
+    CueStyle,
+    make_cues,
     write_json,
     write_srt,
     write_tsv,
     write_txt,
     write_vtt,
 )
+from gemma4cli.subtitles.formats import FORMATS, Transcript
 from gemma4cli.transcript import Segment
 
-SPEECH = Transcript(
-    segments=(
-        Segment(start=0.0, end=1.5, text="one"),
-        Segment(start=3599.9996, end=3605.25, text="two & <three>"),
-    )
+SPEECH = (
+    Segment(start=0.0, end=1.5, text="one"),
+    Segment(start=3599.9996, end=3605.25, text="two & <three>"),
 )
+SAMPLES = Path(__file__).parents[2] / "fixtures" / "samples"
 NOTE = "NOTE Times are those of pieces of speech; inside a piece they go by the length of text."
 
 
-def one(text: str, start: float = 0.0, end: float = 1.0) -> Transcript:
-    return Transcript(segments=[Segment(start=start, end=end, text=text)])
+def one(text: str, start: float = 0.0, end: float = 1.0) -> list[Segment]:
+    return [Segment(start=start, end=end, text=text)]
+
+
+def write(suffix: str, segments: list[Segment], style: CueStyle | None = None) -> str:
+    return FORMATS[suffix](Transcript(segments=segments, style=style or CueStyle()))
 
 
 def test_txt() -> None:
@@ -39,7 +50,7 @@ def test_txt() -> None:
 
 def test_txt_has_a_line_for_each_segment() -> None:
     lines = [Segment(start=0, end=1, text=text) for text in (" a \n\n\tb ", " ", "c" * 100)]
-    assert write_txt(Transcript(segments=lines)) == f"a b\n{'c' * 100}\n"
+    assert write_txt(lines) == f"a b\n{'c' * 100}\n"
 
 
 def test_srt() -> None:
@@ -84,12 +95,12 @@ def test_json() -> None:
     )
 
 
-def test_json_has_translations_and_doubts_where_there_are_any() -> None:
+def test_json_has_the_translations_and_doubts_of_segments() -> None:
     segments = [
         Segment(start=0, end=1, text="你好。", translation="Hello."),
         Segment(start=1, end=2, text="哈哈", doubt="repetition"),
     ]
-    written = write_json(Transcript(segments=segments, language="Chinese"))
+    written = write_json(segments, language="Chinese")
     assert json.loads(written) == {
         "text": "你好。哈哈",
         "segments": [
@@ -101,90 +112,104 @@ def test_json_has_translations_and_doubts_where_there_are_any() -> None:
     assert "你好" in written
 
 
-def test_json_keeps_the_text_as_it_is() -> None:
+def test_json_does_not_change_the_text() -> None:
     text = 'a\n\n"b"\t\x1b -->'
     assert json.loads(write_json(one(text)))["segments"][0]["text"] == text
 
 
-@pytest.mark.parametrize("suffix", ["srt", "vtt"])
-def test_subtitles_are_shaped(suffix: str) -> None:
+def test_subtitles_consist_of_cues() -> None:
     long = one("one two three four five six seven eight nine ten.", end=5.0)
-    assert "\none two three four five\nsix seven eight nine ten.\n" in FORMATS[suffix](long)
-    narrow = Transcript(segments=long.segments, style=CueStyle(max_line_width=20, max_line_count=1))
-    assert FORMATS[suffix](narrow).count(" --> ") == 3
+    narrow = CueStyle(max_line_width=20, max_line_count=1)
+    for suffix in ("srt", "vtt"):
+        assert "\none two three four five\nsix seven eight nine ten.\n" in write(suffix, long)
+        assert write(suffix, long, narrow).count(" --> ") == 3
 
 
-@pytest.mark.parametrize("suffix", ["txt", "tsv", "json"])
-def test_the_others_are_not_shaped(suffix: str) -> None:
-    text = "one two three four five six seven eight nine ten. " * 9
-    assert text.strip() in FORMATS[suffix](one(text))
+def test_other_formats_do_not_break_lines() -> None:
+    text = ("one two three four five six seven eight nine ten. " * 9).strip()
+    assert all(text in write(suffix, one(text)) for suffix in ("txt", "tsv", "json"))
 
 
 @pytest.mark.parametrize(
     ("suffix", "text"), [("srt", "a b -> c"), ("vtt", "a b --&gt; c"), ("tsv", "a b --> c")]
 )
 def test_text_cannot_break_out_of_its_cue(suffix: str, text: str) -> None:
-    written = FORMATS[suffix](one(" a \n\n\tb\u2028--> c "))
+    written = write(suffix, one(" a \n\n\tb\u2028--> c "))
     assert written.endswith(f"{text}\n")
     assert written.count("\n") == len(written.splitlines())
     assert written.count("-->") == 1
 
 
-@pytest.mark.parametrize(
-    ("seconds", "clock"),
-    [
-        (-1, "00:00:00,000"),
-        (0.0004, "00:00:00,000"),
-        (59.9996, "00:01:00,000"),
-        (359_999.999, "99:59:59,999"),
-        (360_000, "100:00:00,000"),
-    ],
-)
-def test_clock(seconds: float, clock: str) -> None:
-    assert f"{clock} --> " in write_srt(one("x", seconds, seconds))
+def test_times_in_srt() -> None:
+    clocks = {
+        -1: "00:00:00,000",
+        0.0004: "00:00:00,000",
+        59.9996: "00:01:00,000",
+        359_999.999: "99:59:59,999",
+        360_000: "100:00:00,000",
+    }
+    written = {seconds: write_srt(one("x", seconds, seconds)) for seconds in clocks}
+    assert {seconds: text.split()[1] for seconds, text in written.items()} == clocks
 
 
-def test_no_time_is_before_zero() -> None:
+def test_no_time_is_negative() -> None:
     before = one("x", -2.0, -1.0)
     assert write_tsv(before) == "start\tend\ttext\n0\t0\tx\n"
     assert json.loads(write_json(before))["segments"][0]["start"] == 0
 
 
-def test_no_speech() -> None:
-    nothing = Transcript(segments=[])
-    assert (write_txt(nothing), write_srt(nothing)) == ("", "")
-    assert write_vtt(nothing) == "WEBVTT\n"
-    assert write_tsv(nothing) == "start\tend\ttext\n"
-    assert json.loads(write_json(nothing)) == {"text": "", "segments": [], "language": None}
+def test_a_transcript_without_segments() -> None:
+    assert (write_txt([]), write_srt([])) == ("", "")
+    assert write_vtt([]) == "WEBVTT\n"
+    assert write_tsv([]) == "start\tend\ttext\n"
+    assert json.loads(write_json([])) == {"text": "", "segments": [], "language": None}
 
 
-# As another program reads them
+# From Python
+
+
+def test_subtitles_of_a_recording_take_three_lines(tiny: LoadedModel, tmp_path: Path) -> None:
+    segments = gemma4cli.transcribe(tiny, SAMPLES / "speech00.wav")
+    (tmp_path / "talk.srt").write_text(write_srt(segments), encoding="utf-8")
+    assert (
+        (tmp_path / "talk.srt").read_text("utf-8").startswith("1\n00:00:00,000 --> 00:00:02,107\n")
+    )
+
+
+def test_importing_the_writers_is_cheap() -> None:
+    code = """
+import sys, gemma4cli.subtitles
+print(*{name.split(".")[0] for name in sys.modules} & {"numpy", "mlx", "rich", "typer", "av"})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+# As other programs read them
 
 WORDS = [
     "a", "to", "the.", "Of,", "and", "<i>", "&", "&amp;", "<b>x</b>", "{so}", "3.5", "Yes?",
     "今天天气很好。", "WEBVTT", "NOTE", "\n", "\x00",
 ]  # fmt: skip
-"""No lone number: behind a cue, pysubs2 takes it for the next one's."""
+"""No lone number: pysubs2 takes one at the end of a cue for the number of the next cue."""
 
 
-def any_transcript(seed: int, start: float) -> Transcript:
-    chance = random.Random(seed)
-    segments = []
-    for _ in range(8):
-        end = start + chance.uniform(0.1, 30)
-        text = " ".join(chance.choices(WORDS, k=chance.choice([0, 1, 30, 90])))
-        segments.append(Segment(start=start, end=end, text=text))
-        start = end + chance.uniform(0, 1)
-    return Transcript(segments=segments)
+@st.composite
+def any_segments(draw: st.DrawFn) -> list[Segment]:
+    end = draw(st.sampled_from([0.0, 7000.0]))
+    found: list[Segment] = []
+    for words in draw(st.lists(st.lists(st.sampled_from(WORDS), max_size=30), max_size=4)):
+        start = end + draw(st.floats(0, 1))
+        end = start + draw(st.floats(0.1, 30))
+        found.append(Segment(start=start, end=end, text=" ".join(words)))
+    return found
 
 
-@pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize(("suffix", "start"), [("srt", 7000.0), ("vtt", 7000.0), ("vtt", 4e5)])
-def test_subtitles_are_read_as_written(suffix: str, start: float, seed: int) -> None:
+@given(segments=any_segments(), suffix=st.sampled_from(["srt", "vtt"]))
+def test_subtitles_are_read_as_written(segments: list[Segment], suffix: str) -> None:
     pysubs2 = pytest.importorskip("pysubs2", reason="the extra test has pysubs2")
-    transcript = any_transcript(seed, start)
     read = pysubs2.SSAFile.from_string(
-        FORMATS[suffix](transcript),
+        write(suffix, segments),
         format_=suffix,
         keep_html_tags=True,
         keep_unknown_html_tags=True,
@@ -194,5 +219,29 @@ def test_subtitles_are_read_as_written(suffix: str, start: float, seed: int) -> 
         (event.start, event.end, tuple(unescaped(event.text).split("\\N"))) for event in read
     ] == [
         (round(cue.start * 1000), round(cue.end * 1000), cue.lines)
-        for cue in shape(transcript.segments, transcript.style)
+        for cue in make_cues(segments, CueStyle())
+    ]
+
+
+def test_vtt_times_may_have_three_digits_of_hours() -> None:
+    pysubs2 = pytest.importorskip("pysubs2", reason="the extra test has pysubs2")
+    (event,) = pysubs2.SSAFile.from_string(write_vtt(one("x", 4e5, 4e5 + 2)), format_="vtt")
+    assert (event.start, event.end) == (400_000_000, 400_002_000)
+
+
+@given(any_segments())
+def test_tables_are_read_as_written(segments: list[Segment]) -> None:
+    reader = csv.reader(io.StringIO(write_tsv(segments)), "excel-tab", quoting=csv.QUOTE_NONE)
+    assert next(reader) == ["start", "end", "text"]
+    assert list(reader) == [
+        [str(round(s.start * 1000)), str(round(s.end * 1000)), " ".join(s.text.split())]
+        for s in segments
+    ]
+
+
+@given(st.lists(st.builds(Segment, start=st.floats(0, 1e6), end=st.floats(0, 1e6), text=st.text())))
+def test_json_of_any_text_is_read_as_written(segments: list[Segment]) -> None:
+    read = json.loads(write_json(segments))["segments"]
+    assert [(s["start"], s["end"], s["text"]) for s in read] == [
+        (round(s.start * 1000) / 1000, round(s.end * 1000) / 1000, s.text) for s in segments
     ]
