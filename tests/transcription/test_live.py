@@ -1,4 +1,4 @@
-"""Capturing, cutting and hearing do not wait for each other, and all of them come to an end."""
+"""Capturing, cutting and consuming do not wait for each other, and all of them end."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from gemma4cli.transcription.live import LivePieces, record_clip
 BLOCK = FRAME
 PIECE = 1200
 PATIENCE = 30.0
-"""Seconds after which a test that waits has failed."""
+"""Seconds after which a waiting test fails."""
 
 
 class Source:
-    """Captures ``sound`` at once. Where it is ``open`` it then waits for somebody to stop it."""
+    """Captures ``sound`` immediately. If it is ``open`` it then waits to be stopped."""
 
     def __init__(
         self, sound: Samples, *, open: bool = False, error: Exception | None = None
@@ -56,7 +56,7 @@ class Source:
 
 
 class Backlog(Source):
-    """A source that has more to give when it is stopped, as a queue has."""
+    """A source that still has captured blocks when it is stopped, like a queue."""
 
     given = 0
 
@@ -69,7 +69,7 @@ class Backlog(Source):
 
 
 def cut(blocks: Iterator[Samples]) -> Iterator[Piece]:
-    """A piece for every 1200 samples, and one for the rest."""
+    """One piece per 1200 samples, and one for the rest."""
     waiting, start = np.zeros(0, np.float32), 0
     for block in blocks:
         waiting = np.concatenate([waiting, block])
@@ -86,7 +86,7 @@ def piece_at(start: int, samples: Samples) -> Piece:
 
 
 def ramp(count: int) -> Samples:
-    """No two samples are the same."""
+    """Samples that all differ."""
     return np.arange(count, dtype=np.float32)
 
 
@@ -109,7 +109,7 @@ def test_pieces_come_whole_and_in_order() -> None:
     assert np.array_equal(joined(taken), ramp(10_000))
 
 
-def test_a_consumer_that_is_busy_stops_neither_capture_nor_cutting() -> None:
+def test_a_busy_consumer_delays_neither_capturing_nor_cutting() -> None:
     source = Source(ramp(100_000))
     with LivePieces(source, cut) as pieces:
         first = next(pieces)
@@ -118,14 +118,14 @@ def test_a_consumer_that_is_busy_stops_neither_capture_nor_cutting() -> None:
     assert np.array_equal(joined([first, *rest]), ramp(100_000))
 
 
-def test_a_piece_is_there_before_the_source_ends() -> None:
+def test_pieces_are_ready_before_the_source_ends() -> None:
     source = Source(ramp(PIECE + BLOCK), open=True)
     with LivePieces(source, cut) as pieces:
         assert len(next(pieces).samples) == PIECE
         assert source.stops == 0
 
 
-def test_the_piece_that_is_open_at_the_stop_is_cut() -> None:
+def test_sound_captured_before_a_stop_is_cut() -> None:
     source = Source(ramp(PIECE + 100), open=True)
     with LivePieces(source, cut) as pieces:
         assert source.all_read.wait(PATIENCE)
@@ -133,14 +133,14 @@ def test_the_piece_that_is_open_at_the_stop_is_cut() -> None:
         assert np.array_equal(joined(list(pieces)), ramp(PIECE + 100))
 
 
-def test_stop_before_the_first_block_gives_no_piece() -> None:
+def test_a_stop_before_the_first_block_yields_nothing() -> None:
     source = Source(ramp(0), open=True)
     with LivePieces(source, cut) as pieces:
         pieces.stop()
         assert list(pieces) == []
 
 
-def test_stopping_twice_is_stopping_once() -> None:
+def test_stopping_twice_is_harmless() -> None:
     source = Source(ramp(100), open=True)
     with LivePieces(source, cut) as pieces:
         assert source.all_read.wait(PATIENCE)
@@ -149,7 +149,7 @@ def test_stopping_twice_is_stopping_once() -> None:
         assert len(list(pieces)) == 1
 
 
-def test_a_stop_that_is_asked_for_from_outside_ends_capture() -> None:
+def test_capturing_ends_when_stop_when_returns_true() -> None:
     asked: list[bool] = []
 
     def third_time() -> bool:
@@ -162,7 +162,7 @@ def test_a_stop_that_is_asked_for_from_outside_ends_capture() -> None:
     assert len(asked) == 3
 
 
-def test_what_is_captured_already_is_cut_without_asking_again() -> None:
+def test_the_backlog_of_a_stopped_source_is_cut_without_calling_stop_when_again() -> None:
     asked: list[bool] = []
 
     def at_once() -> bool:
@@ -174,7 +174,7 @@ def test_what_is_captured_already_is_cut_without_asking_again() -> None:
     assert len(asked) == 1
 
 
-def test_an_iterator_that_has_ended_stays_so() -> None:
+def test_an_iterator_that_has_ended_stays_ended() -> None:
     with LivePieces(Source(ramp(100)), cut) as pieces:
         assert len(list(pieces)) == 1
         assert list(pieces) == []
@@ -183,7 +183,7 @@ def test_an_iterator_that_has_ended_stays_so() -> None:
 # Failures
 
 
-def test_a_source_that_breaks_off_loses_not_even_the_open_piece() -> None:
+def test_a_source_that_breaks_off_still_yields_its_last_piece() -> None:
     source = Source(ramp(PIECE + 100), error=MicrophoneError("unplugged"))
     with LivePieces(source, cut) as pieces:
         taken = [next(pieces), next(pieces)]
@@ -192,14 +192,14 @@ def test_a_source_that_breaks_off_loses_not_even_the_open_piece() -> None:
     assert np.array_equal(joined(taken), ramp(PIECE + 100))
 
 
-def test_a_failure_is_told_to_whoever_asks_again() -> None:
+def test_a_failure_is_raised_every_time() -> None:
     with LivePieces(Source(ramp(0), error=MicrophoneError("unplugged")), cut) as pieces:
         for _ in range(2):
             with pytest.raises(MicrophoneError, match="unplugged"):
                 next(pieces)
 
 
-def test_an_error_in_cutting_comes_behind_the_pieces_before_it() -> None:
+def test_an_error_in_cutting_is_raised_after_the_pieces_before_it() -> None:
     def cut_one(blocks: Iterator[Samples]) -> Iterator[Piece]:
         yield piece_at(0, next(blocks))
         raise ZeroDivisionError
@@ -222,7 +222,7 @@ def test_leaving_early_stops_the_source_and_ends_the_thread() -> None:
     assert not live_threads()
 
 
-def test_leaving_early_leaves_uncut_what_is_captured_already() -> None:
+def test_leaving_early_discards_the_backlog() -> None:
     source = Backlog(ramp(0))
     with LivePieces(source, cut) as pieces:
         next(pieces)
@@ -239,7 +239,7 @@ def test_leaving_by_an_error_ends_the_thread() -> None:
     assert not live_threads()
 
 
-def test_leaving_without_a_look_ends_the_thread() -> None:
+def test_leaving_without_iterating_ends_the_thread() -> None:
     with LivePieces(Source(ramp(100_000), error=MicrophoneError("unplugged")), cut):
         pass
     assert not live_threads()
@@ -249,12 +249,12 @@ def test_leaving_without_a_look_ends_the_thread() -> None:
 
 
 def said(*probabilities: float) -> Samples:
-    """A frame of sound for each probability of speech; its samples are the probability."""
+    """One frame per probability of speech; its samples are the probability."""
     return np.repeat(np.array(probabilities, np.float32), FRAME)
 
 
 def by_value(blocks: Iterator[Samples]) -> Iterator[SpeechFrame]:
-    """Speech as likely as the first sample says."""
+    """Takes the first sample of each block as its probability of speech."""
     for block in blocks:
         yield SpeechFrame(samples=block, probability=float(block[0]))
 
@@ -282,27 +282,27 @@ def clip_of(
     return clip.samples
 
 
-def test_clip_ends_with_its_source() -> None:
+def test_a_clip_ends_with_its_source() -> None:
     assert np.array_equal(clip_of(Source(ramp(5000))), ramp(5000))
 
 
-def test_clip_ends_when_it_is_asked_to() -> None:
+def test_a_clip_ends_when_stop_when_returns_true() -> None:
     answers = iter([False, True])
     source = Source(ramp(100_000))
     assert np.array_equal(clip_of(source, stop_when=lambda: next(answers)), ramp(2 * BLOCK))
 
 
-def test_clip_of_nothing_is_empty() -> None:
+def test_a_clip_of_nothing_is_empty() -> None:
     assert clip_of(Source(ramp(0))).shape == (0,)
 
 
-def test_clip_is_no_longer_than_the_model_hears() -> None:
+def test_a_clip_has_a_maximum_length() -> None:
     source = Source(ramp(100_000), open=True)
     assert np.array_equal(clip_of(source, longest=1.5), ramp(24_000))
     assert source.stops
 
 
-def test_clip_ends_at_a_pause_after_speech() -> None:
+def test_a_clip_ends_at_a_pause_after_speech() -> None:
     sound = said(*[0.0] * 40, *[0.9] * 20, *[0.1] * 40, *[0.9] * 20)
     source = Source(sound)
     ended = len(clip_of(source, pause=0.5)) / FRAME
@@ -310,30 +310,32 @@ def test_clip_ends_at_a_pause_after_speech() -> None:
     assert source.stops
 
 
-def test_speech_after_a_short_pause_goes_on() -> None:
+def test_a_short_pause_does_not_end_a_clip() -> None:
     sound = said(*([0.9] * 10 + [0.1] * 15) * 4)
     assert len(clip_of(Source(sound), pause=0.5)) == len(sound)
 
 
-@pytest.mark.parametrize(
-    "sound",
-    [
-        pytest.param(said(*[0.0] * 100), id="silence"),
-        pytest.param(said(*[0.0] * 10, *[0.9] * 3, *[0.0] * 100), id="click"),
-        pytest.param(said(*[0.9] * 20, *[0.4] * 100), id="doubtful"),
-        pytest.param(said(*[0.4] * 20, *[0.0] * 100), id="never-certain"),
-    ],
-)
-def test_what_is_no_pause_after_speech_ends_nothing(sound: Samples) -> None:
-    assert len(clip_of(Source(sound), pause=0.5)) == len(sound)
+def test_only_a_pause_after_certain_speech_ends_a_clip() -> None:
+    sounds = {
+        "silence": said(*[0.0] * 100),
+        "click": said(*[0.0] * 10, *[0.9] * 3, *[0.0] * 100),
+        "uncertain pause": said(*[0.9] * 20, *[0.4] * 100),
+        "uncertain speech": said(*[0.4] * 20, *[0.0] * 100),
+    }
+    cut_short = [
+        name
+        for name, sound in sounds.items()
+        if len(clip_of(Source(sound), pause=0.5)) < len(sound)
+    ]
+    assert cut_short == []
 
 
-def test_clip_that_waits_for_a_pause_can_be_ended_before() -> None:
+def test_a_clip_can_be_ended_before_a_pause() -> None:
     answers = iter([False, True])
     source = Source(said(*[0.9] * 100))
     assert len(clip_of(source, pause=0.5, stop_when=lambda: next(answers))) == 2 * BLOCK
 
 
-def test_clip_of_a_source_that_breaks_off_is_an_error() -> None:
+def test_a_clip_of_a_source_that_breaks_off_is_an_error() -> None:
     with pytest.raises(MicrophoneError, match="unplugged"):
         clip_of(Source(ramp(100), error=MicrophoneError("unplugged")))

@@ -179,7 +179,7 @@ def test_a_journal_that_cannot_be_kept_is_a_notice(
     assert texts(rest) == ["one"]
 
 
-# What is no file
+# Other sources than files
 
 
 def test_standard_input_is_transcribed_from_a_temporary_copy_without_a_journal(
