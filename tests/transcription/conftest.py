@@ -11,8 +11,8 @@ from gemma4cli.events import Finished
 
 @pytest.fixture
 def says(monkeypatch: pytest.MonkeyPatch) -> Says:
-    def script(*answers: Finished | str) -> Script:
-        prepared = Script([a if isinstance(a, Finished) else answer(a) for a in answers])
+    def script(*answers: Finished | Exception | str) -> Script:
+        prepared = Script([answer(each) if isinstance(each, str) else each for each in answers])
         monkeypatch.setattr(engine_batch, "generate_batch", prepared.generate_batch)
         return prepared
 

@@ -60,9 +60,12 @@ def answer(text: str, reason: FinishReason = "stop") -> Finished:
 
 @dataclass
 class Script:
-    """Stands in for ``generate_batch``: gives its answers in order, and records the requests."""
+    """Replaces ``generate_batch``: gives its answers in order, and records the requests.
 
-    answers: list[Finished]
+    An exception among the answers is raised in its turn.
+    """
+
+    answers: list[Finished | Exception]
     sizes: list[int] = field(default_factory=list)
     prompts: list[str] = field(default_factory=list)
     options: list[GenerateOptions] = field(default_factory=list)
@@ -81,7 +84,10 @@ class Script:
         self.options.append(options)
         self.limits += max_tokens
         taken, self.answers = self.answers[: len(inputs)], self.answers[len(inputs) :]
-        return taken
+        for each in taken:
+            if isinstance(each, Exception):
+                raise each
+        return [each for each in taken if isinstance(each, Finished)]
 
 
 Says = Callable[..., Script]
