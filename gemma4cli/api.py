@@ -185,12 +185,8 @@ def stream_transcribe(
     Each recording is decoded as a stream, converted to 16 kHz mono, and cut at pauses into pieces
     of at most 30 seconds, so memory does not grow with its length. Closing the stream cancels.
 
-        for event in stream_transcribe(model, ["talk.mp3"], journal=Path("journals")):
-            if isinstance(event, SegmentReady):
-                print(event.segment.start, event.segment.text)
-
     Args:
-        model: A model that hears; see ``load``.
+        model: A model that takes audio; see ``load``.
         recordings: Files with an audio track, their bytes, or recordings such as a
             ``transcription.recordings.LiveRecording`` of a microphone. The source named "-",
             without path and data, is standard input.
@@ -210,9 +206,14 @@ def stream_transcribe(
         cannot be written or that another process uses; the call continues without it.
 
     Raises:
-        UnsupportedModalityError: The model does not hear; raised before anything is opened.
+        UnsupportedModalityError: The model does not take audio; raised before anything is opened.
         PromptError: A piece does not fit the model's context or the memory.
         NonFiniteError: The model produced NaN or infinity.
+
+    Example:
+        for event in stream_transcribe(model, ["talk.mp3"], journal=Path("journals")):
+            if isinstance(event, SegmentReady):
+                print(event.segment.start, event.segment.text)
     """
     from .transcription.journal_folder import JournalFolder, run_facts
     from .transcription.recordings import FileRecording
@@ -258,17 +259,14 @@ def transcribe(
 ) -> tuple[Segment, ...]:
     """The segments of one recording of any length.
 
-        segments = transcribe(model, "talk.mp3", journal=Path("journals"))
-        Path("talk.srt").write_text(subtitles.write_srt(segments), encoding="utf-8")
-
     Args:
-        model: A model that hears; see ``load``.
+        model: A model that takes audio; see ``load``.
         recording: A file with an audio track of any format and sample rate (it is converted to
             16 kHz mono), its bytes, or a ready source.
         options: Languages, names that may occur, the batch size, the longest piece in seconds.
         generate: How each piece is decoded. None is greedy.
         journal: A folder in which finished pieces are kept, so that the same call resumes after
-            an interruption; see ``stream_transcribe``. Removed when the segments are returned.
+            an interruption; see ``stream_transcribe``. The journal is removed on return.
         restart: Start over even if an interrupted call could be resumed.
 
     Returns:
@@ -277,9 +275,13 @@ def transcribe(
 
     Raises:
         MediaError: The recording is missing, has no sound, or cannot be decoded to its end.
-        UnsupportedModalityError: The model does not hear.
+        UnsupportedModalityError: The model does not take audio.
         PromptError: A piece does not fit the model's context or the memory.
         NonFiniteError: The model produced NaN or infinity.
+
+    Example:
+        segments = transcribe(model, "talk.mp3", journal=Path("journals"))
+        Path("talk.srt").write_text(subtitles.write_srt(segments), encoding="utf-8")
     """
     segments: tuple[Segment, ...] = ()
     error: Gemma4Error | None = None

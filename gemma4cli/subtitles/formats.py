@@ -31,7 +31,8 @@ class Transcript:
 def write_txt(segments: Sequence[Segment]) -> str:
     """Plain text with one line per segment.
 
-    Path("talk.txt").write_text(write_txt(segments), encoding="utf-8")
+    Example:
+        Path("talk.txt").write_text(write_txt(segments), encoding="utf-8")
     """
     lines = (_one_line(segment.text) for segment in segments)
     return "".join(f"{line}\n" for line in lines if line)
@@ -40,15 +41,16 @@ def write_txt(segments: Sequence[Segment]) -> str:
 def write_srt(segments: Sequence[Segment], *, style: CueStyle | None = None) -> str:
     """SubRip subtitles.
 
-        segments = gemma4cli.transcribe(model, "talk.mp3")
-        Path("talk.srt").write_text(write_srt(segments), encoding="utf-8")
-
     The format has no escapes: ``-->``, which would start a cue, loses a dash, and text that
     players interpret as markup stays as it is.
 
     Args:
         segments: Segments in order, with times in seconds.
         style: Line width and count, reading speed, durations. None is 2 lines of 42 columns.
+
+    Example:
+        segments = gemma4cli.transcribe(model, "talk.mp3")
+        Path("talk.srt").write_text(write_srt(segments), encoding="utf-8")
     """
     cues = (
         f"{number}\n{subtitle_time(cue.start, ',')} --> {subtitle_time(cue.end, ',')}\n"
@@ -61,12 +63,13 @@ def write_srt(segments: Sequence[Segment], *, style: CueStyle | None = None) -> 
 def write_vtt(segments: Sequence[Segment], *, style: CueStyle | None = None) -> str:
     """WebVTT subtitles, in which <, > and & are escaped.
 
-        style = CueStyle(max_line_width=32)
-        Path("talk.vtt").write_text(write_vtt(segments, style=style), encoding="utf-8")
-
     Args:
         segments: Segments in order, with times in seconds.
         style: Line width and count, reading speed, durations. None is 2 lines of 42 columns.
+
+    Example:
+        style = CueStyle(max_line_width=32)
+        Path("talk.vtt").write_text(write_vtt(segments, style=style), encoding="utf-8")
     """
     cues = [
         f"{subtitle_time(cue.start, '.')} --> {subtitle_time(cue.end, '.')}\n"
@@ -79,7 +82,8 @@ def write_vtt(segments: Sequence[Segment], *, style: CueStyle | None = None) -> 
 def write_tsv(segments: Sequence[Segment]) -> str:
     """A table of start and end in milliseconds and the text, whose tabs and newlines become spaces.
 
-    Path("talk.tsv").write_text(write_tsv(segments), encoding="utf-8")
+    Example:
+        Path("talk.tsv").write_text(write_tsv(segments), encoding="utf-8")
     """
     rows = (
         f"{milliseconds(s.start)}\t{milliseconds(s.end)}\t{_one_line(s.text)}\n" for s in segments
@@ -90,7 +94,8 @@ def write_tsv(segments: Sequence[Segment]) -> str:
 def write_json(segments: Sequence[Segment], *, language: str | None = None) -> str:
     """A JSON document with Whisper's keys: the whole text, the segments (in seconds), the language.
 
-    Path("talk.json").write_text(write_json(segments, language="German"), encoding="utf-8")
+    Example:
+        Path("talk.json").write_text(write_json(segments, language="German"), encoding="utf-8")
     """
     document = {
         "text": joined(segment.text for segment in segments),
