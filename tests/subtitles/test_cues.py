@@ -239,7 +239,7 @@ def segments_of(draw: st.DrawFn, words: list[str]) -> list[Segment]:
     """Up to four segments in order, with pauses between some of them."""
     found: list[Segment] = []
     end = 0.0
-    for text in draw(st.lists(st.lists(st.sampled_from(words), max_size=25), max_size=4)):
+    for text in draw(st.lists(st.lists(st.sampled_from(words), max_size=20), max_size=3)):
         start = end + draw(st.sampled_from([0.0, 0.0, 0.5, 3.0]))
         end = start + draw(st.floats(1, 30))
         found.append(Segment(start=start, end=end, text=" ".join(text)))

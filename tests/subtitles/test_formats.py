@@ -8,14 +8,11 @@ import io
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import gemma4cli
-from gemma4cli.engine.model import LoadedModel
 from gemma4cli.subtitles import (
     CueStyle,
     make_cues,
@@ -32,7 +29,6 @@ SPEECH = (
     Segment(start=0.0, end=1.5, text="one"),
     Segment(start=3599.9996, end=3605.25, text="two & <three>"),
 )
-SAMPLES = Path(__file__).parents[2] / "fixtures" / "samples"
 NOTE = "NOTE Times are those of pieces of speech; inside a piece they go by the length of text."
 
 
@@ -168,14 +164,6 @@ def test_a_transcript_without_segments() -> None:
 # From Python
 
 
-def test_subtitles_of_a_recording_take_three_lines(tiny: LoadedModel, tmp_path: Path) -> None:
-    segments = gemma4cli.transcribe(tiny, SAMPLES / "speech00.wav")
-    (tmp_path / "talk.srt").write_text(write_srt(segments), encoding="utf-8")
-    assert (
-        (tmp_path / "talk.srt").read_text("utf-8").startswith("1\n00:00:00,000 --> 00:00:02,107\n")
-    )
-
-
 def test_importing_the_writers_is_cheap() -> None:
     code = """
 import sys, gemma4cli.subtitles
@@ -198,7 +186,7 @@ WORDS = [
 def any_segments(draw: st.DrawFn) -> list[Segment]:
     end = draw(st.sampled_from([0.0, 7000.0]))
     found: list[Segment] = []
-    for words in draw(st.lists(st.lists(st.sampled_from(WORDS), max_size=30), max_size=4)):
+    for words in draw(st.lists(st.lists(st.sampled_from(WORDS), max_size=20), max_size=4)):
         start = end + draw(st.floats(0, 1))
         end = start + draw(st.floats(0.1, 30))
         found.append(Segment(start=start, end=end, text=" ".join(words)))

@@ -20,7 +20,7 @@ from gemma4cli.transcription.journal import Journal, PieceText
 from gemma4cli.transcription.journal_folder import JournalFolder
 
 RUN = {"model": "tiny"}
-PIECES = [piece(0, 10, cut=True), piece(9, 3, overlap=1.0), piece(20), piece(30)]
+PIECES = [piece(0, 3, cut=True), piece(2, 2, overlap=1.0), piece(20), piece(30)]
 SPOKEN = ["the dog runs fast", "runs fast to the garden", "and back", "again"]
 
 

@@ -24,6 +24,7 @@ from gemma4cli.media.audio import Samples
 from gemma4cli.media.microphone import Level
 from gemma4cli.messages import Source
 from gemma4cli.options import GenerateOptions, TranscribeOptions
+from gemma4cli.subtitles import write_srt
 from gemma4cli.transcript import (
     PieceDone,
     RecordingFailed,
@@ -68,6 +69,16 @@ def test_several_recordings_are_a_stream_of_events(
         if isinstance(event, RecordingFinished | RecordingFailed)
     ]
     assert ends == [(RecordingFinished, 0), (RecordingFailed, 1), (RecordingFinished, 2)]
+
+
+def test_subtitles_of_a_recording_take_three_lines(
+    tiny: LoadedModel, says: Says, tmp_path: Path
+) -> None:
+    says("Hello there.")
+    segments = gemma4cli.transcribe(tiny, SPEECH)
+    (tmp_path / "talk.srt").write_text(write_srt(segments), encoding="utf-8")
+    written = (tmp_path / "talk.srt").read_text("utf-8")
+    assert written == "1\n00:00:00,000 --> 00:00:02,107\nHello there.\n"
 
 
 def test_pieces_can_be_shorter(tiny: LoadedModel, says: Says) -> None:
