@@ -108,7 +108,10 @@ class TranscribeRun:
             restart=self.restart,
         )
         names = [each.given for each in given]
-        with TranscribeProgress(self.env, names, quiet=self.run.quiet, source=source) as progress:
+        with (
+            closing(events),
+            TranscribeProgress(self.env, names, quiet=self.run.quiet, source=source) as progress,
+        ):
             sink = TranscriptSink(self.env, progress, results, names, debug=self.run.debug)
             return consume(_numbered(events), sink, progress)
 
