@@ -28,6 +28,7 @@ from .transcript import RecordingFailed, RecordingFinished, Segment, TranscriptE
 if TYPE_CHECKING:
     from .engine.model import LoadedModel
     from .engine.model_info import ModelInfo
+    from .errors import Gemma4Error
     from .hub.cache import ModelEntry
     from .hub.resolved import ResolvedModel
     from .transcription.transcriber import Recording

@@ -101,7 +101,7 @@ LAYERS = {
         "typer prompt_toolkit",
     ),
     "cli.transcribe": layer(
-        "errors events messages options languages times transcript records engine media "
+        "errors events messages options languages times transcript records engine media api "
         "transcription subtitles cli.environment cli.output cli.run",
         "typer rich",
     ),

@@ -169,11 +169,11 @@ def test_a_damaged_recording_keeps_its_segments_and_does_not_stop_the_run(
 @pytest.mark.parametrize(
     "end", [(), (MediaDecodeError("tape", "is damaged"),)], ids=["ends", "fails"]
 )
-def test_what_waits_for_the_piece_behind_a_cut_is_kept_without_it(
-    tiny: LoadedModel, says: Callable[..., Model], end: tuple[Exception, ...]
+def test_text_held_for_the_piece_after_a_cut_is_kept_if_none_follows(
+    tiny: LoadedModel, says: Says, end: tuple[MediaDecodeError, ...]
 ) -> None:
     says("the dog runs")
-    events = run(tiny, Tape([piece(0, 10, cut=True), *end]))
+    events = list(stream(tiny, Tape([piece(0, 10, cut=True), *end])))
     assert segments(events) == [Segment(start=0.0, end=10.0, text="the dog runs")]
 
 
