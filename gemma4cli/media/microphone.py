@@ -61,18 +61,16 @@ class Microphone:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Level:
-    """Loudness of a block in dBFS: 0 is full scale, -inf is digital silence."""
+    """Peak of a block in dBFS: 0 is full scale, -inf is digital silence."""
 
     peak: float
-    rms: float
 
     @classmethod
     def of(cls, samples: Samples) -> Self:
         """The level of samples ``[n]``."""
         if not len(samples):
-            return cls(peak=-math.inf, rms=-math.inf)
-        power = float(np.mean(np.square(samples, dtype=np.float64)))
-        return cls(peak=_decibels(float(np.abs(samples).max())), rms=_decibels(math.sqrt(power)))
+            return cls(peak=-math.inf)
+        return cls(peak=_decibels(float(np.abs(samples).max())))
 
 
 def _decibels(amplitude: float) -> float:

@@ -31,7 +31,7 @@ class Tape:
 
     @property
     def level(self) -> Level:
-        return Level(peak=-20.0, rms=-30.0)
+        return Level(peak=-20.0)
 
     def stop(self) -> None:
         self.stopped = True

@@ -364,7 +364,7 @@ def test_a_disk_that_fails_ends_nothing(talk: Talk, monkeypatch: pytest.MonkeyPa
 class Tape:
     """A second of a tone in the place of the microphone."""
 
-    level = Level(peak=-20.0, rms=-30.0)
+    level = Level(peak=-20.0)
 
     def stop(self) -> None:
         pass

@@ -220,7 +220,7 @@ def test_standard_input_is_transcribed_from_a_temporary_copy_without_a_journal(
 class Microphone:
     """Plays a sentence twice, then ends or breaks off."""
 
-    level = Level(peak=-20.0, rms=-30.0)
+    level = Level(peak=-20.0)
 
     def __init__(self, error: MicrophoneError | None = None) -> None:
         self._error = error
