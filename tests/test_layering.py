@@ -111,7 +111,7 @@ LAYERS = {
         "typer rich",
     ),
     "cli": layer(
-        "_version errors cli.environment cli.output cli.chat cli.transcribe cli.commands",
+        "_version errors cli.environment cli.output cli.run cli.chat cli.transcribe cli.commands",
         "typer",
     ),
     "__main__": layer("cli"),

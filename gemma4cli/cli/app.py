@@ -24,6 +24,7 @@ from .commands.trace import trace
 from .commands.video import video
 from .environment import Environment, environment_of
 from .output.exit_codes import ExitCode, exit_code_of
+from .run.options import ModelCommand
 from .transcribe.command import transcribe
 
 
@@ -91,13 +92,13 @@ def g4(
     """Gemma 4 on your own machine: images, speech, video and chat."""
 
 
-app.command()(describe)
-app.command()(transcribe)
-app.command()(video)
+app.command(cls=ModelCommand)(describe)
+app.command(cls=ModelCommand)(transcribe)
+app.command(cls=ModelCommand)(video)
 app.command(cls=ChatCommand)(chat)
 app.add_typer(models.app, name="models")
 app.command()(doctor)
-app.command()(trace)
+app.command(cls=ModelCommand)(trace)
 app.command()(config)
 app.command()(completion)
 

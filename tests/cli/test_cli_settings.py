@@ -10,13 +10,13 @@ from typing import Annotated, Any
 
 import pytest
 import typer
-from cli_runs import Exchange, assert_fails, g4, records
+from cli_runs import Exchange, assert_fails, environment, g4, records
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from gemma4cli.cli.app import app
 from gemma4cli.cli.environment import Environment
-from gemma4cli.cli.run.options import SHARED, RunOptions, runs_a_model
+from gemma4cli.cli.run.options import SHARED, ModelCommand, RunOptions, runs_a_model
 from gemma4cli.cli.settings import resolve as settings
 from gemma4cli.cli.transcribe import command as transcribe
 from gemma4cli.options import GenerateOptions, MediaOptions
@@ -111,13 +111,36 @@ def test_variable_of_a_command_before_that_of_all(
     assert asked("video").seed == 3
 
 
-def test_variable_that_an_option_declares(monkeypatch: pytest.MonkeyPatch, sent: Exchange) -> None:
-    assert (
-        "G4_NO_LOG" in settings.Settings.of(program(), SHARED, Environment.of_process()).variables()
-    )
+def test_short_variable_of_a_setting(monkeypatch: pytest.MonkeyPatch, sent: Exchange) -> None:
+    assert "G4_NO_LOG" in variables()
     monkeypatch.setenv("G4_NO_LOG", "1")
     result = g4("chat", "-m", "tiny", "-p", "Hello", "--session", "mine")
     assert_fails(result, 2, "no_log is set in G4_NO_LOG")
+
+
+def test_short_variable_gives_way_to_the_long_one(
+    monkeypatch: pytest.MonkeyPatch, sent: Exchange
+) -> None:
+    monkeypatch.setenv("G4_NO_LOG", "1")
+    monkeypatch.setenv("G4_CHAT_NO_LOG", "0")
+    assert g4("chat", "-m", "tiny", "-p", "Hello", "--session", "mine").exit_code == 0
+
+
+def test_variables_are_those_of_the_environment_that_g4_is_started_with(
+    new_program: tuple[typer.Typer, Seen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, seen = new_program
+    monkeypatch.setenv("G4_SEED", "3")
+    monkeypatch.setenv("G4_PAINT_BRUSH", "4")
+    env = environment(G4_PAINT_BRUSH="2")
+    CliRunner().invoke(made, ["paint"], obj=env, catch_exceptions=False)
+    assert (seen.values["seed"], seen.values["brush"]) == (None, 2.0)
+
+
+def test_no_option_reads_a_variable_by_itself() -> None:
+    """Click would take it from the process and not from the environment that g4 is started with."""
+    options = [p for command in program().commands.values() for p in command.params]
+    assert [option.name for option in options if option.envvar is not None] == []
 
 
 def test_project_before_user(asked: Callable[..., GenerateOptions]) -> None:
@@ -178,7 +201,7 @@ def test_model_of_one_command(sent: Exchange) -> None:
         ("max-tokens = 1", "there is no max-tokens; did you mean max_tokens?"),
         ("[describe]\nbugdet = 70", "there is no describe.bugdet; did you mean budget?"),
         ("[trancsribe]", "there is no trancsribe; did you mean transcribe?"),
-        ("xyzzy = 1", "there is no xyzzy; g4 config lists all that there are"),
+        ("xyzzy = 1", "there is no xyzzy; g4 config lists all settings"),
         ('format = "srt"', "there is no format; write format into [transcribe]"),
         ("budget = 70", "there is no budget; write budget into [describe] or [video]"),
         ("[describe]\nfps = 1", "there is no describe.fps; write fps into [video]"),
@@ -214,6 +237,7 @@ def test_bad_file(sent: Exchange, file: str, text: str, problem: str) -> None:
         ("G4_TEMPERATURE", "-1", "is '-1': "),
         ("G4_DESCRIBE_MAX_TOKENS", "0", "is '0': "),
         ("G4_THINK", "perhaps", "is 'perhaps': "),
+        ("G4_NO_LOG", "perhaps", "is 'perhaps': "),
         ("G4_DTYPE", "int8", "must be one of auto, float32, bfloat16, float16, not 'int8'"),
     ],
 )
@@ -221,7 +245,8 @@ def test_bad_variable(
     sent: Exchange, monkeypatch: pytest.MonkeyPatch, name: str, text: str, problem: str
 ) -> None:
     monkeypatch.setenv(name, text)
-    assert_fails(g4("describe", "a.png", "-m", "tiny"), 2, f"g4: {name} {problem}")
+    arguments = ["chat", "-p", "Hello"] if name == "G4_NO_LOG" else ["describe", "a.png"]
+    assert_fails(g4(*arguments, "-m", "tiny"), 2, f"g4: {name} {problem}")
 
 
 def test_bad_value_gives_way_to_the_command_line(asked: Callable[..., GenerateOptions]) -> None:
@@ -357,6 +382,15 @@ def test_chat_goes_on_with_its_model() -> None:
     assert g4("chat", "-p", "Again", "--session", "mine").exit_code == 0
 
 
+def test_variable_names_the_model_of_a_conversation_that_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert g4("chat", "-m", "tiny", "-p", "Hello", "--session", "mine").exit_code == 0
+    monkeypatch.setenv("G4_MODEL", "of-variable")
+    result = g4("chat", "-p", "Again", "--session", "mine")
+    assert_fails(result, 4, "model 'of-variable' not found")
+
+
 def test_new_conversation_has_the_model_of_the_files() -> None:
     write(PROJECT, 'model = "of-file"')
     assert_fails(g4("chat", "-p", "Hello", "--session", "new"), 4, "model 'of-file' not found")
@@ -388,7 +422,7 @@ def new_program(monkeypatch: pytest.MonkeyPatch) -> tuple[typer.Typer, Seen]:
         seen.values = {"brush": brush_size, "palette": palette, "dry": dry, "seed": run.seed}
 
     made = typer.Typer(pretty_exceptions_enable=False)
-    made.command()(paint)
+    made.command(cls=ModelCommand)(paint)
     made.callback()(lambda: None)
     return made, seen
 
@@ -414,18 +448,32 @@ def test_new_option_has_a_variable(
     assert (seen.values["brush"], seen.values["dry"]) == (2.5, True)
 
 
+def test_settings_apply_to_every_command_that_runs_a_model() -> None:
+    with_shared = {
+        name: command
+        for name, command in program().commands.items()
+        if {parameter.name for parameter in command.params} >= SHARED
+    }
+    assert list(with_shared) == ["describe", "transcribe", "video", "chat", "trace"]
+    assert all(isinstance(command, ModelCommand) for command in with_shared.values())
+
+
 def test_option_that_may_be_given_again_cannot_be_set(
     new_program: tuple[typer.Typer, Seen],
 ) -> None:
     group = typer.main.get_command(new_program[0])
     assert isinstance(group, TyperGroup)
-    known = settings.Settings.of(group, SHARED, Environment.of_process())
-    assert list(known.commands["paint"])[:3] == ["brush", "palette", "dry"]
-    assert "layer" not in known.commands["paint"]
+    known = settings.settings_by_command(typer.Context(group), SHARED)
+    assert list(known["paint"])[:3] == ["brush", "palette", "dry"]
+    assert "layer" not in known["paint"]
+
+
+def variables() -> list[str]:
+    return [name for name, _ in settings.Settings(typer.Context(program()), SHARED).variables()]
 
 
 def test_variables_have_one_meaning() -> None:
-    names = list(settings.Settings.of(program(), SHARED, Environment.of_process()).variables())
+    names = variables()
     assert len(names) == len(set(names)) and "G4_TRANSCRIBE_FORMAT" in names
 
 
@@ -441,9 +489,10 @@ def test_exceptions_name_what_there_is() -> None:
     excepted = {
         (command, key) for command, own in settings._OF_ONE_CALL.items() for key in own if command
     }
-    tables = (settings._ONLY_BESIDE, settings._GIVES_WAY)
-    excepted |= {path for table in tables for path in table} | settings._NOT_INHERITED
+    excepted |= settings._NOT_INHERITED | settings._DEPENDS.keys()
+    excepted |= {(command or "", key) for command, key in settings._SHORT_VARIABLES.values()}
     assert excepted <= keys
-    beside = {(path[0], other) for table in tables for path, other in table.items()}
-    beside |= {(path[0], o) for path, others in settings._KEPT.items() for o in others}
-    assert beside <= parameters
+    conditions = {
+        (command, other) for (command, _), others in settings._DEPENDS.items() for other in others
+    }
+    assert conditions <= parameters

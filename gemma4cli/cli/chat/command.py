@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from ...errors import OptionError
 from ...messages import Part
 from ...options import MediaOptions
 from ..environment import Environment
 from ..run.budgets import BudgetChoice, budget_option
-from ..run.options import RunOptions, runs_a_model
+from ..run.options import ModelCommand, RunOptions, is_set_in_file, runs_a_model
 from ..run.runner import source_of
 from .attachments import MEDIA_PARTS
 from .one_turn import ChatOptions, answer_file, ask, question
@@ -25,7 +24,7 @@ _SESSION = "Session"
 _MEDIA = "Media"
 
 
-class ChatCommand(TyperCommand):
+class ChatCommand(ModelCommand):
     """Keeps the order in which options were typed; those of different names lose it otherwise."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -126,8 +125,7 @@ def chat(
         bool,
         typer.Option(
             "--no-log",
-            envvar="G4_NO_LOG",
-            help="Leave nothing behind: no history, no conversation.",
+            help="Leave nothing behind: no history, no conversation. (also: G4_NO_LOG=1)",
             rich_help_panel=_SESSION,
         ),
     ] = False,
@@ -158,9 +156,11 @@ def chat(
     if not alone and (run.json or run.output is not None):
         raise OptionError("--json and --output need a question: give -p")
     with opened_autosave(env, session_options, always=not alone, debug=run.debug) as autosave:
+        # A saved conversation's model has precedence over that of a settings file only.
+        named = None if is_set_in_file(context, "model") else run.model
         asked = ChatOptions(
             env=env,
-            run=replace(run, model=run.model or autosave.model),
+            run=replace(run, model=named or autosave.model or run.model),
             autosave=autosave,
             media=MediaOptions(budget=budget),
             system=system,

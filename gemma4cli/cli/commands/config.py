@@ -1,4 +1,4 @@
-"""``g4 config``: what is set, and where."""
+"""``g4 config``: every setting, its value and its source."""
 
 from __future__ import annotations
 
@@ -9,26 +9,25 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from typer.core import TyperGroup
 
 from ...errors import OptionError
 from ..environment import Environment, environment_of
 from ..output.results import write_json
 from ..run.options import SHARED
 from ..settings.files import settings_paths
-from ..settings.resolve import PREFIX, Found, Setting, Settings, variable
+from ..settings.resolve import PREFIX, Found, Setting, Settings, settings_by_command, variable
 
 _WIDTH = 80
 _KEY_WIDTH = 18
 _VALUE_WIDTH = 24
 _PATHS = "path"
 _OTHER_VARIABLES = frozenset({"G4_IGNORE_MEMORY"})
-"""Those that are no option's."""
+"""Variables that do not set an option."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Row:
-    """A setting as it stands for ``command``; None is for all. ``found`` is None by default."""
+    """A setting for ``command``, or with None for all; without ``found`` it has its default."""
 
     command: str | None
     setting: Setting
@@ -46,11 +45,8 @@ class _Row:
 
 
 def _topics(context: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
-    program = context.find_root().command
-    assert isinstance(program, TyperGroup), "config is a command of g4"
-    settings = Settings.of(program, SHARED, environment_of(context), files=())
-    topics = dict.fromkeys(settings.commands, "its settings")
-    topics[_PATHS] = "the files that are looked at"
+    topics = dict.fromkeys(settings_by_command(context, SHARED), "its settings")
+    topics[_PATHS] = "the files that are read"
     return ((word, what) for word, what in topics.items() if word.startswith(incomplete))
 
 
@@ -60,32 +56,30 @@ def config(
         str | None,
         typer.Argument(
             metavar="COMMAND|path",
-            help="Whose settings; path shows the files that are looked at.",
+            help="Show the settings of one command; path shows the files that are read.",
             autocompletion=_topics,
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="JSON, one object per line.")] = False,
 ) -> None:
-    """Show every setting, its value and where it comes from.
+    """Show every setting, its value and its source.
 
     An option is set by its name: max_tokens = 512 in .g4.toml (in this folder
     or one above) or in the user's config.toml, or G4_MAX_TOKENS=512 in the
-    environment. For one command alone it stands in the table of the command's
-    name, or is called G4_CHAT_MAX_TOKENS. The command line wins, then the
-    environment, then the nearest file.
+    environment. For a single command, put it in a table of the command's name
+    or in G4_CHAT_MAX_TOKENS. The command line wins, then the environment, then
+    the nearest file.
     """
-    if topic == _PATHS:
-        _show_paths(environment_of(context), json=json)
-        return
-    program = context.find_root().command
-    assert isinstance(program, TyperGroup), "config is a command of g4"
     env = environment_of(context)
-    settings = Settings.of(program, SHARED, env)
+    if topic == _PATHS:
+        _show_paths(env, json=json)
+        return
+    settings = Settings(context, SHARED)
     if topic is not None and topic not in settings.commands:
         known = [*settings.commands, _PATHS]
         raise OptionError(f"{topic} has no settings: name one of {', '.join(known)}")
     _warn_of_variables(env, settings)
-    rows = list(_everything(settings, context) if topic is None else _of(topic, settings, context))
+    rows = list(_everything(settings) if topic is None else _of(topic, settings))
     if json:
         for row in rows:
             write_json(env.stdout, _record(row))
@@ -93,19 +87,18 @@ def config(
         env.echo("\n".join(_lines(rows)))
 
 
-def _of(command: str, settings: Settings, context: typer.Context) -> Iterator[_Row]:
-    """All that holds for one command."""
+def _of(command: str, settings: Settings) -> Iterator[_Row]:
+    """All settings that apply to one command."""
     for key, setting in settings.commands[command].items():
-        yield _Row(command=command, setting=setting, found=settings.find(command, key, context))
+        yield _Row(command=command, setting=setting, found=settings.find(command, key))
 
 
-def _everything(settings: Settings, context: typer.Context) -> Iterator[_Row]:
-    """What is shared, once; then what is each command's own or is set for it alone."""
-    for key in settings.shared:
-        setting, found = settings.find_shared(key, context)
-        yield _Row(command=None, setting=setting, found=found)
+def _everything(settings: Settings) -> Iterator[_Row]:
+    """The shared settings, then each command's own and those set for that command alone."""
+    for key, setting in settings.shared.items():
+        yield _Row(command=None, setting=setting, found=settings.find(None, key))
     for command in settings.commands:
-        for row in _of(command, settings, context):
+        for row in _of(command, settings):
             own = row.setting.key not in settings.shared
             if own or (row.found is not None and not row.found.shared):
                 yield row
@@ -127,7 +120,7 @@ def _lines(rows: list[_Row]) -> Iterator[str]:
 
 
 def _shown(value: Any, width: int = _WIDTH) -> str:
-    """A value as a file would have it, on one line; "-" where nothing is set."""
+    """A value as in a file, on one line; "-" for None."""
     if value is None:
         return "-"
     text = str(value).lower() if isinstance(value, bool) else " ".join(str(value).split())
@@ -148,12 +141,12 @@ def _record(row: _Row) -> Mapping[str, Any]:
         "value": str(value) if isinstance(value, Path) else value,
         "source": row.source,
         "from": None if row.found is None else str(row.found.source),
-        "variable": variable(*([row.command] if row.command else []), key),
+        "variable": variable(row.command, key),
     }
 
 
 def _warn_of_variables(env: Environment, settings: Settings) -> None:
-    known = _OTHER_VARIABLES | set(settings.variables())
+    known = _OTHER_VARIABLES | {name for name, _ in settings.variables()}
     for name in sorted(set(env.variables) - known):
         if name.startswith(f"{PREFIX}_"):
             close = difflib.get_close_matches(name, known, n=1)

@@ -1,4 +1,4 @@
-"""The options that every command shares which runs a model, declared once."""
+"""The options shared by all commands that run a model."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 from typer.models import OptionInfo
 
 from ...errors import OptionError
 from ...options import DType, GenerateOptions, LoadOptions
 from ..environment import environment_of
 from ..output.pictures import PictureMode
-from ..settings.resolve import blamed, settings_for
+from ..settings.resolve import Settings, blamed
 from .completers import COMPLETERS
 
 _MODEL = "Model"
@@ -126,7 +127,7 @@ class RunOptions:
     pictures: Annotated[
         PictureMode,
         typer.Option(
-            help="Show thumbnails of what is looked at; auto does where the terminal draws them.",
+            help="Show thumbnails of the input; auto does if the terminal can draw them.",
             rich_help_panel=_OUTPUT,
         ),
     ] = "auto"
@@ -137,7 +138,7 @@ class RunOptions:
 
     @property
     def thumbnails(self) -> PictureMode:
-        """Whether pictures are shown, given where the answer goes."""
+        """``pictures``, but "never" with --quiet, --json or an output file."""
         hidden = self.quiet or self.json or self.output not in (None, Path("-"))
         return "never" if hidden else self.pictures
 
@@ -146,7 +147,7 @@ class RunOptions:
         return LoadOptions(dtype=self.dtype)
 
     def generate_options(self, *, default_temperature: float | None = None) -> GenerateOptions:
-        """``default_temperature`` is what the command wants where the user says nothing."""
+        """``default_temperature`` applies if the user sets no temperature."""
         temperature = default_temperature if self.temperature is None else self.temperature
         defaults = GenerateOptions()
         return GenerateOptions(
@@ -160,14 +161,43 @@ class RunOptions:
 
 
 SHARED = frozenset(field.name for field in fields(RunOptions))
-"""The parameters that every command has which runs a model."""
+"""The parameters of every command that runs a model."""
+
+_FOUND = "settings"
+"""The key in a context's ``meta`` for what is set, by parameter."""
+
+
+class ModelCommand(TyperCommand):
+    """A command whose settings apply to the options that its command line leaves out."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        values, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        typed = {name for name, value in values.items() if value is not None}
+        found = {}
+        # Help and completion do not depend on settings and do not fail because of them.
+        if not ctx.resilient_parsing and "help" not in typed:
+            found = Settings(ctx, SHARED).find_for_call(ctx.info_name, typed)
+        ctx.meta[_FOUND] = found
+        ctx.default_map = {name: each.value for name, each in found.items()}
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OptionError as error:
+            raise blamed(error, ctx.meta[_FOUND].values()) from error
+
+
+def is_set_in_file(context: typer.Context, parameter: str) -> bool:
+    """Whether a parameter has its value from a settings file."""
+    found = context.meta[_FOUND].get(parameter)
+    return found is not None and isinstance(found.source, Path)
 
 
 def runs_a_model(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of ``RunOptions``; it receives them as
-    its parameter ``run``, and the outside world as ``env``.
+    """Add the options of ``RunOptions`` to a command, which is to be registered as a ModelCommand.
 
-    What the command line leaves out is taken from the settings.
+    It receives them as its parameter ``run``, and the outside world as ``env``.
     """
     hints = get_type_hints(RunOptions, include_extras=True)
     shared = [
@@ -187,14 +217,9 @@ def runs_a_model(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def wrapper(**values: Any) -> None:
         context = values[asks_for_context] if asks_for_context else values.pop(_CONTEXT)
-        chosen = settings_for(context, SHARED)
-        values |= {name: found.value for name, found in chosen.items()}
         context.meta["debug"] = values["debug"]
         run = RunOptions(**{name: values.pop(name) for name in SHARED})
-        try:
-            command(run=run, env=environment_of(context), **values)
-        except OptionError as error:
-            raise blamed(error, chosen.values()) from error
+        command(run=run, env=environment_of(context), **values)
 
     wrapper.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in [*own, *shared]}
@@ -207,7 +232,7 @@ _CONTEXT = "context_of_settings"
 def _keyword(
     name: str, annotation: Any, default: Any = inspect.Parameter.empty
 ) -> inspect.Parameter:
-    """A keyword parameter; an option gets the completion that belongs to its name."""
+    """A keyword parameter; an option gets the completion for its name."""
     option = next(iter(getattr(annotation, "__metadata__", ())), None)
     if isinstance(option, OptionInfo) and option.autocompletion is None:
         option = copy(option)

@@ -21,7 +21,6 @@ from ..output.pictures import pictures_for
 from ..output.progress import Spinner
 from ..output.results import opened_output
 from ..output.writer import AnswerWriter
-from ..settings.resolve import configured_model
 from .options import RunOptions
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def source_of(argument: str) -> Source:
 
 
 def load_model(env: Environment, run: RunOptions, needed: Sequence[Source] = ()) -> LoadedModel:
-    """Load the model that the options, or else the settings, name.
+    """Load the model that the options name, or else the largest cached one that fits.
 
     The files that are ``needed`` for any answer are looked for first, since loading a model takes
     time, and downloading one more. With --json a missing file is a record among the answers, and
@@ -72,10 +71,9 @@ def load_model(env: Environment, run: RunOptions, needed: Sequence[Source] = ())
 def _resolved(env: Environment, run: RunOptions) -> ResolvedModel:
     from ...hub.cache import largest_that_fits, resolve
 
-    name = run.model or configured_model(env)
-    if name is None and (found := largest_that_fits()) is not None:
+    if not run.model and (found := largest_that_fits()) is not None:
         return found
-    return resolve(name or _no_model(env, run))
+    return resolve(run.model or _no_model(env, run))
 
 
 def _no_model(env: Environment, run: RunOptions) -> str:

@@ -1,1 +1,1 @@
-"""Options from files and the environment, and where g4 keeps its own files."""
+"""Settings: values for options, from environment variables and files."""

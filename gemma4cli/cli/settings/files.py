@@ -1,4 +1,4 @@
-"""The files that settings are read from, nearest first. Knows no option."""
+"""The TOML files that hold settings, nearest first."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ PROJECT_FILE = ".g4.toml"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SettingsFile:
-    """What one file says: keys, and tables of keys."""
+    """The keys and tables of one file."""
 
     path: Path
     values: Mapping[str, object]
 
 
 def settings_paths(env: Environment) -> Iterator[Path]:
-    """Every file that may hold settings: in this folder, in those above it, and the user's."""
+    """Every file that may hold settings: in the current folder, its parents, then the user's."""
     if env.folder is not None:
         yield from (folder / PROJECT_FILE for folder in (env.folder, *env.folder.parents))
     yield env.config_file
 
 
 def read_settings_files(env: Environment) -> list[SettingsFile]:
-    """The files that exist. Raises OptionError for a broken one."""
+    """The files that exist. Raises OptionError for an unreadable one."""
     read = ((path, _read(path)) for path in settings_paths(env))
     return [SettingsFile(path=path, values=values) for path, values in read if values is not None]
 

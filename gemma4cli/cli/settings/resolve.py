@@ -1,10 +1,9 @@
-"""What is set outside the command line: by environment variables, project files, the user's file.
+"""Values for the options that a command line leaves out; click gets them as ``default_map``.
 
-Every option can be set, by the name that it has on the command line: ``--max-tokens`` is the key
-``max_tokens``. Options that commands share stand at a file's top level, a command's own in its
-table; a table may also set a shared one for its command alone. The variable of a key is ``G4_``
-and the key, with the command between for one command: ``G4_MAX_TOKENS``, ``G4_CHAT_MAX_TOKENS``.
-Options are read from the commands themselves, so that a new one is known at once.
+Every option has a setting of its name: ``--max-tokens`` is the key ``max_tokens``. In a file, the
+options that all commands share are at the top level and those of one command in a table. Variables
+are ``G4_MAX_TOKENS`` for all commands and ``G4_CHAT_MAX_TOKENS`` for one. Options are read from the
+commands themselves, so a new one can be set at once.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import difflib
 import inspect
 import re
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from ...errors import OptionError
-from ..environment import Environment, environment_of
+from ..environment import environment_of
 from .files import SettingsFile, read_settings_files
 
 PREFIX = "G4"
@@ -37,30 +36,35 @@ _OF_ONE_CALL: Mapping[str, frozenset[str]] = {
         {"prompt", "messages", "mic", "continue", "session", "list", "delete", "yes"}
     ),
 }
-"""Options that say what one call is about ("" is any command's); no default makes sense for them.
-
-Nor does one for those that may be given again, such as ``--image``.
-"""
+"""Options for a single call, which cannot be set ("": of any command); nor can repeatable ones."""
 
 _NOT_INHERITED = frozenset({("transcribe", "temperature")})
 """Shared keys that a command takes from its own table only: transcripts are greedy."""
 
-_ONLY_BESIDE = {
-    ("transcribe", "device"): "mic",
-    ("transcribe", "skip_existing"): "output",
-    ("chat", "device"): "mic",
+_DEPENDS: Mapping[tuple[str, str], Mapping[str, bool]] = {
+    ("transcribe", "device"): {"mic": True},
+    ("transcribe", "skip_existing"): {"output": True, "mic": False},
+    ("transcribe", "format"): {"json": False},
+    ("chat", "device"): {"mic": True},
+    ("chat", "system"): {"messages": False},
 }
-"""A setting, and the parameter without which the command would refuse it."""
+"""Settings that the command rejects unless a parameter is typed (True) or not typed (False)."""
 
-_GIVES_WAY = {
-    ("transcribe", "format"): "json",
-    ("transcribe", "skip_existing"): "mic",
-    ("chat", "system"): "messages",
+_TOML_TYPES: Mapping[type, tuple[str, set[type]]] = {
+    bool: ("true or false", {bool}),
+    int: ("a whole number", {int}),
+    float: ("a number", {float, int}),
 }
-"""A setting, and the parameter beside which the command would refuse it."""
+"""What a file must have for an option's type, in words and in Python; text for all others."""
 
-_KEPT = {("chat", "model"): ("goes_on", "session")}
-"""A setting, and the parameters that mean something kept, which knows better than a file."""
+ScopedKey = tuple[str | None, str]
+"""A command, or None for all commands, and a key."""
+
+Given = tuple[Path | str, object]
+"""The file or the name of the variable that sets something, and the value there."""
+
+_SHORT_VARIABLES: Mapping[str, ScopedKey] = {"G4_NO_LOG": ("chat", "no_log")}
+"""Variables without the command's name for a setting of one command."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,22 +75,12 @@ class Setting:
     option: TyperOption
     kind: Any
 
-    @property
-    def flags(self) -> tuple[str, ...]:
-        return (*self.option.opts, *self.option.secondary_opts)
-
-    @property
-    def declared_variables(self) -> tuple[str, ...]:
-        """Variables that the option names itself, beside those by rule."""
-        declared = self.option.envvar
-        return (declared,) if isinstance(declared, str) else tuple(declared or ())
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """A setting's value, checked; and the file, or the name of the variable, that has it.
+    """A setting's checked value, and the file or the name of the variable that it comes from.
 
-    ``shared`` says that it is meant for all commands.
+    ``shared``: it was set for all commands.
     """
 
     setting: Setting
@@ -96,199 +90,112 @@ class Found:
 
 
 class Settings:
-    """Every setting of every command, and what the files say about them."""
+    """The settings of every command that has all the options named ``shared``."""
 
-    def __init__(
-        self,
-        commands: Mapping[str, Mapping[str, Setting]],
-        shared: Sequence[str],
-        files: Sequence[SettingsFile],
-        variables: Mapping[str, str],
-    ) -> None:
-        """Raises OptionError for a key that no command has."""
-        self.commands = commands
-        self.shared = shared
-        self.files = files
-        self._variables = variables
-        for file in files:
-            self._check_keys(file)
-
-    @classmethod
-    def of(
-        cls,
-        program: TyperGroup,
-        shared: AbstractSet[str],
-        env: Environment,
-        files: Sequence[SettingsFile] | None = None,
-    ) -> Settings:
-        """Those of a program's commands that have all the options named ``shared``.
-
-        ``files`` are read where they are not given. Raises OptionError.
-        """
-        commands = {
-            name: settings_of(name, command)
-            for name, command in program.commands.items()
-            if isinstance(command, TyperCommand)
-            and shared <= {parameter.name for parameter in command.params}
+    def __init__(self, context: typer.Context, shared: AbstractSet[str]) -> None:
+        """Reads the files. Raises OptionError for an unreadable one and for an unknown key."""
+        env = environment_of(context)
+        self._context = context
+        self.commands = settings_by_command(context, shared)
+        every = [each for own in self.commands.values() for each in own.values()]
+        self.shared = {each.key: each for each in every if each.option.name in shared}
+        variables = {
+            scoped: (name, env.variables[name])
+            for name, scoped in self.variables()
+            if env.variables.get(name)
         }
-        keys = dict.fromkeys(
-            setting.key
-            for settings in commands.values()
-            for setting in settings.values()
-            if setting.option.name in shared
-        )
-        return cls(
-            commands,
-            tuple(keys),
-            read_settings_files(env) if files is None else files,
-            env.variables,
-        )
+        files = read_settings_files(env)
+        self._given: list[Mapping[ScopedKey, Given]] = [variables, *map(self._by_scope, files)]
 
-    def variables(self) -> Iterator[str]:
-        """The names of all variables that mean something."""
-        yield from (variable(key) for key in self.shared)
-        for command, settings in self.commands.items():
-            for key, setting in settings.items():
-                yield from (variable(command, key), *setting.declared_variables)
+    def variables(self) -> Iterator[tuple[str, ScopedKey]]:
+        """The names of all environment variables that have a meaning, and what they set."""
+        yield from _SHORT_VARIABLES.items()
+        yield from ((variable(None, key), (None, key)) for key in self.shared)
+        for command, own in self.commands.items():
+            yield from ((variable(command, key), (command, key)) for key in own)
 
-    def find(self, command: str, key: str, context: typer.Context) -> Found | None:
-        """What is set for a command; None where nothing is. Raises OptionError."""
+    def find(self, command: str | None, key: str) -> Found | None:
+        """What is set for a command, or with None for all commands. Raises OptionError."""
+        setting = self.shared[key] if command is None else self.commands[command][key]
         inherits = key in self.shared and (command, key) not in _NOT_INHERITED
-        return self._find(self.commands[command][key], command, context, inherits=inherits)
-
-    def find_shared(self, key: str, context: typer.Context) -> tuple[Setting, Found | None]:
-        """What is set for all commands; None where nothing is. Raises OptionError."""
-        setting = next(own[key] for own in self.commands.values() if key in own)
-        return setting, self._find(setting, None, context, inherits=True)
-
-    def _find(
-        self, setting: Setting, command: str | None, context: typer.Context, *, inherits: bool
-    ) -> Found | None:
-        key = setting.key
-        # For one command before for all, in the environment and in each file.
-        scopes = [*([command] if command else []), *([None] if inherits else [])]
-        names = {variable(*([scope] if scope else []), key): scope is None for scope in scopes}
-        names |= dict.fromkeys(setting.declared_variables, False)
-        for name, shared in names.items():
-            if text := self._variables.get(name):
-                value = _checked(setting, text, name, context)
-                return Found(setting=setting, value=value, source=name, shared=shared)
-        for file in self.files:
+        scopes = (command, None) if inherits else (command,)
+        for given in self._given:
             for scope in scopes:
-                table = file.values if scope is None else file.values.get(scope, {})
-                if not isinstance(table, Mapping) or key not in table:
-                    continue
-                where = f"{file.path}: {key if scope is None else f'{scope}.{key}'}"
-                given = _in_file(setting, table[key], where, file.path.parent)
-                value = _checked(setting, given, where, context)
-                return Found(setting=setting, value=value, source=file.path, shared=scope is None)
+                if (scope, key) in given:
+                    source, value = given[scope, key]
+                    value = _checked(setting, value, source, _full(scope, key), self._context)
+                    return Found(setting=setting, value=value, source=source, shared=scope is None)
         return None
 
-    def _check_keys(self, file: SettingsFile) -> None:
-        for key, value in file.values.items():
-            if key in self.commands:
-                if not isinstance(value, Mapping):
-                    raise OptionError(f"{file.path}: {key} is a table: write [{key}]")
-                for inner in value:
-                    if inner not in self.commands[key]:
-                        raise OptionError(f"{file.path}: {self._unknown(inner, key)}")
-            elif key not in self.shared:
-                raise OptionError(f"{file.path}: {self._unknown(key, None)}")
+    def find_for_call(self, command: str, typed: AbstractSet[str]) -> dict[str, Found]:
+        """What is set of the parameters that were not typed, by parameter. Raises OptionError."""
+        found = {}
+        for key, setting in self.commands.get(command, {}).items():
+            conditions = {setting.option.name: False, **_DEPENDS.get((command, key), {})}
+            applies = all((other in typed) is must for other, must in conditions.items())
+            if applies and (each := self.find(command, key)) is not None:
+                found[setting.option.name] = each
+        return found
 
-    def _unknown(self, key: str, command: str | None) -> str:
-        """Why a key, in a command's table or at the top level, is none, and what is near."""
-        full = key if command is None else f"{command}.{key}"
+    def _by_scope(self, file: SettingsFile) -> Mapping[ScopedKey, Given]:
+        given: dict[ScopedKey, Given] = {}
+        for name, value in file.values.items():
+            command = name if name in self.commands else None
+            table = {name: value} if command is None else value
+            if not isinstance(table, Mapping):
+                raise OptionError(f"{file.path}: {name} is a table: write [{name}]")
+            for key in table:
+                if key not in (self.shared if command is None else self.commands[command]):
+                    raise OptionError(f"{file.path}: {self._unknown(command, key)}")
+                given[command, key] = file.path, table[key]
+        return given
+
+    def _unknown(self, command: str | None, key: str) -> str:
+        """Why a key is wrong, with a hint."""
         if key in _OF_ONE_CALL[""] | _OF_ONE_CALL.get(command or "", frozenset()):
-            return f"{full} cannot be set: it is for the command line"
-        owners = [name for name, settings in self.commands.items() if key in settings]
-        if owners:
-            return f"there is no {full}; write {key} into {' or '.join(f'[{o}]' for o in owners)}"
-        known = self.commands[command] if command else [*self.shared, *self.commands]
-        close = difflib.get_close_matches(key.replace("-", "_"), known, n=1)
-        hint = f"did you mean {close[0]}?" if close else "g4 config lists all that there are"
-        return f"there is no {full}; {hint}"
+            return f"{_full(command, key)} cannot be set: it is for the command line"
+        if owners := [f"[{name}]" for name, own in self.commands.items() if key in own]:
+            hint = f"write {key} into {' or '.join(owners)}"
+        else:
+            known = self.commands[command] if command else [*self.shared, *self.commands]
+            close = difflib.get_close_matches(key.replace("-", "_"), known, n=1)
+            hint = f"did you mean {close[0]}?" if close else "g4 config lists all settings"
+        return f"there is no {_full(command, key)}; {hint}"
 
 
-def variable(*path: str) -> str:
-    """The environment variable of a key, or of a command and its key."""
-    return "_".join((PREFIX, *path)).replace("-", "_").upper()
+def settings_by_command(
+    context: typer.Context, shared: AbstractSet[str]
+) -> dict[str, dict[str, Setting]]:
+    """What can be set, by command and key; for the commands with all the options ``shared``."""
+    program = context.find_root().command
+    commands = program.commands if isinstance(program, TyperGroup) else {}
+    return {
+        name: dict(_settings_of(name, command))
+        for name, command in commands.items()
+        if isinstance(command, TyperCommand) and shared <= {p.name for p in command.params}
+    }
 
 
-def settings_of(name: str, command: TyperCommand) -> dict[str, Setting]:
-    """What can be set of one command, by key."""
+def _settings_of(name: str, command: TyperCommand) -> Iterator[tuple[str, Setting]]:
     of_one_call = _OF_ONE_CALL[""] | _OF_ONE_CALL.get(name, frozenset())
     assert command.callback is not None, "a command has a function"
     declared = inspect.signature(command.callback).parameters
-    found = {}
     for option in command.params:
         if not isinstance(option, TyperOption) or option.multiple or option.hidden:
             continue
         key = max(option.opts, key=len).lstrip("-").replace("-", "_")
         if key not in of_one_call:
             kind = value_type(declared[option.name].annotation)
-            found[key] = Setting(key=key, option=option, kind=kind)
-    return found
+            yield key, Setting(key=key, option=option, kind=kind)
 
 
-def settings_for(context: typer.Context, shared: AbstractSet[str]) -> dict[str, Found]:
-    """What is set of the options that this call's command line leaves out, by parameter.
-
-    Raises OptionError.
-    """
-    program = context.find_root().command
-    command = context.info_name or ""
-    if not isinstance(program, TyperGroup) or command not in program.commands:
-        return {}
-    settings = Settings.of(program, shared, environment_of(context))
-    chosen = {}
-    for key, setting in settings.commands[command].items():
-        if _is_typed(setting.option.name, context) or not _applies(command, key, context):
-            continue
-        found = settings.find(command, key, context)
-        kept = any(context.params[name] for name in _KEPT.get((command, key), ()))
-        if found is not None and not (kept and isinstance(found.source, Path)):
-            chosen[setting.option.name] = found
-    return chosen
-
-
-def _is_typed(parameter: str, context: typer.Context) -> bool:
-    """Whether a parameter stands on the command line."""
-    source = context.get_parameter_source(parameter)
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def _applies(command: str, key: str, context: typer.Context) -> bool:
-    """Whether a setting goes with what is typed."""
-    needed, refused = _ONLY_BESIDE.get((command, key)), _GIVES_WAY.get((command, key))
-    return (needed is None or bool(context.params[needed])) and (
-        refused is None or not context.params[refused]
-    )
-
-
-def blamed(error: OptionError, chosen: Iterable[Found]) -> OptionError:
-    """The error, and where the settings were made that its text speaks of."""
-
-    def is_meant(found: Found) -> bool:
-        words = (str(found.value), *found.setting.flags)
-        return any(re.search(rf"(?<![\w-]){re.escape(w)}(?![\w-])", str(error)) for w in words if w)
-
-    meant = [f"{found.setting.key} is set in {found.source}" for found in chosen if is_meant(found)]
-    return OptionError(f"{error} ({'; '.join(meant)})") if meant else error
-
-
-def configured_model(env: Environment) -> str | None:
-    """The model that files name where a kept conversation could have named one and did not."""
-    for file in read_settings_files(env):
-        own = file.values.get("chat")
-        for table in (own if isinstance(own, Mapping) else {}, file.values):
-            name = table.get("model")
-            if isinstance(name, str) and name:
-                return _from_folder(name, file.path.parent)
-    return None
+def variable(command: str | None, key: str) -> str:
+    """The environment variable of a key, for one command or with None for all."""
+    return "_".join(filter(None, (PREFIX, command, key))).replace("-", "_").upper()
 
 
 def value_type(annotation: Any) -> Any:
-    """The type inside Annotated and beside None."""
+    """The type inside Annotated, without None."""
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) in (Union, types.UnionType):
@@ -296,43 +203,47 @@ def value_type(annotation: Any) -> Any:
     return annotation
 
 
-def _in_file(setting: Setting, given: object, where: str, folder: Path) -> object:
-    """A file's value of the right type. Paths start from the file's folder, not from where g4 runs.
+def blamed(error: OptionError, found: Iterable[Found]) -> OptionError:
+    """The error, with the sources of the settings whose value or option its text mentions."""
 
-    Raises OptionError.
-    """
-    kinds: tuple[type, ...]
-    if get_origin(setting.kind) is Literal:
-        kinds = tuple({type(choice) for choice in get_args(setting.kind)})
-    else:
-        kinds = {float: (float, int), Path: (str,)}.get(setting.kind, (setting.kind,))
-    if type(given) not in kinds or (given == "" and setting.option.metavar == "NAME"):
-        raise OptionError(f"{where} must be {_noun(setting)}, not {given!r}")
-    if isinstance(given, str):
-        if setting.kind is Path:
-            return str(folder / Path(given).expanduser())
-        if setting.key == "model":
-            return _from_folder(given, folder)
-    return given
+    def is_mentioned(each: Found) -> bool:
+        option = each.setting.option
+        words = filter(None, (str(each.value), *option.opts, *option.secondary_opts))
+        return any(re.search(rf"(?<![\w-]){re.escape(w)}(?![\w-])", str(error)) for w in words)
+
+    sources = [
+        f"{each.setting.key} is set in {each.source}" for each in filter(is_mentioned, found)
+    ]
+    return OptionError(f"{error} ({'; '.join(sources)})") if sources else error
 
 
-def _from_folder(model: str, folder: Path) -> str:
-    """ "./model" is meant from where the file stands; other names are as they are."""
-    return str(folder / model) if model.startswith(("./", "../")) else model
-
-
-def _checked(setting: Setting, given: object, where: str, context: typer.Context) -> Any:
+def _checked(
+    setting: Setting, value: object, source: Path | str, key: str, context: typer.Context
+) -> Any:
     """The value as the command line would take it. Raises OptionError."""
+    where = f"{source}: {key}" if isinstance(source, Path) else source
+    name_only = setting.option.metavar == "NAME"
+    choices = get_args(setting.kind) if get_origin(setting.kind) is Literal else ()
+    required, kinds = _TOML_TYPES.get(setting.kind, ("a name" if name_only else "text", {str}))
+    if choices:
+        required, kinds = f"one of {', '.join(map(str, choices))}", {type(c) for c in choices}
+    wrong = OptionError(f"{where} must be {required}, not {value!r}")
+    if isinstance(source, Path):
+        if type(value) not in kinds or (value == "" and name_only):
+            raise wrong
+        value = _from_folder(setting, value, source.parent)
     try:
-        return setting.option.process_value(context, given)
+        return setting.option.process_value(context, value)
     except typer.BadParameter as exc:
-        if get_origin(setting.kind) is Literal:
-            raise OptionError(f"{where} must be {_noun(setting)}, not {given!r}") from exc
-        raise OptionError(f"{where} is {given!r}: {exc.message}") from exc
+        raise (wrong if choices else OptionError(f"{where} is {value!r}: {exc.message}")) from exc
 
 
-def _noun(setting: Setting) -> str:
-    if get_origin(setting.kind) is Literal:
-        return f"one of {', '.join(map(str, get_args(setting.kind)))}"
-    nouns = {bool: "true or false", int: "a whole number", float: "a number"}
-    return nouns.get(setting.kind, "a name" if setting.option.metavar == "NAME" else "text")
+def _from_folder(setting: Setting, value: object, folder: Path) -> object:
+    """A path, or a model like "./mine", relative to its file's folder; other values unchanged."""
+    text = str(value)
+    is_path = setting.kind is Path or (setting.key == "model" and text.startswith(("./", "../")))
+    return str(folder / Path(text).expanduser()) if is_path else value
+
+
+def _full(command: str | None, key: str) -> str:
+    return key if command is None else f"{command}.{key}"
