@@ -42,9 +42,11 @@ TESTS: Mapping[str, Sequence[Sequence[str]]] = {
             "tests/engine/test_[cegi]*.py",
             "tests/engine/test_batch*.py",
             "tests/engine/test_turn_cache.py",
+            "tests/hub",
+            "tests/machine",
             "tests/engine",
         ),
-        ("tests/models", "tests/test_session.py", "tests/test_parity.py"),
+        ("tests/models", "tests/conversations/test_chat.py", "tests/test_parity.py"),
     ),
     "models": (
         (
@@ -53,15 +55,15 @@ TESTS: Mapping[str, Sequence[Sequence[str]]] = {
             "tests/engine/test_[eg]*.py",
             "tests/engine/test_batch*.py",
         ),
-        ("tests/test_parity.py", "tests/test_tiny_unified.py", "tests/engine"),
+        ("tests/test_parity.py", "tests/engine"),
     ),
     "processing": (
         ("tests/processing",),
-        ("tests/media", "tests/test_session.py", "tests/test_samples.py"),
+        ("tests/media", "tests/conversations/test_chat.py", "tests/test_parity.py"),
     ),
     "transcription": (
         ("tests/transcription",),
-        ("tests/cli/test_cli_transcribe*.py", "tests/test_samples.py"),
+        ("tests/cli/test_cli_transcribe*.py",),
     ),
     "media": (
         ("tests/media/test_media_[a-i]*.py", "tests/media/test_media_[s-v]*.py", "tests/media"),
