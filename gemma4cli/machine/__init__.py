@@ -1,1 +1,1 @@
-"""What models compute on: the backend, this machine's devices and memory, and what a run needs."""
+"""The MLX backend, this machine's devices and memory, and the memory that a run needs."""

@@ -1,4 +1,7 @@
-"""The device that MLX computes on, and what it wants."""
+"""Import MLX and set it up for the device it computes on.
+
+``FAST_BLAS`` and ``_prefer_fast_blas`` serve MLX's CPU backend on Linux only.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from ..options import DType
 logger = logging.getLogger(__name__)
 
 FAST_BLAS = ("libopenblas.so.0", "libmkl_rt.so.2", "libblis.so.4")
-"""Libraries that multiply matrices faster than the one in MLX's CPU wheel, best first."""
+"""BLAS libraries that are faster than the one in MLX's CPU wheel, best first."""
 
 
 def require_backend(*, fast_blas: bool = True) -> None:
@@ -28,11 +31,11 @@ def require_backend(*, fast_blas: bool = True) -> None:
 
 
 def _prefer_fast_blas() -> None:
-    """On Linux, let MLX's CPU backend multiply with the system's fast BLAS, where there is one.
+    """On Linux, make MLX's CPU backend use the system's fast BLAS if one is installed.
 
-    The CPU wheel brings the reference BLAS, dozens of times slower for a prompt's matrices
-    (docs/log.md). Loaded first and globally, another one takes its place; other users of BLAS,
-    numpy among them, have their own under other names.
+    The CPU wheel bundles the reference BLAS, which is dozens of times slower on a prompt's matrices
+    (docs/log.md). A library loaded first and globally takes precedence over it. Other users of
+    BLAS, including numpy, bundle their own under different names.
     """
     if sys.platform != "linux" or "mlx.core" in sys.modules:
         return
@@ -41,7 +44,7 @@ def _prefer_fast_blas() -> None:
             ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
         except OSError:
             continue
-        logger.debug("multiplying with %s", name)
+        logger.debug("using BLAS from %s", name)
         return
 
 
@@ -52,13 +55,13 @@ def on_cpu() -> bool:
 
 
 def prepare_backend() -> None:
-    """Settings of the process that suit the device.
+    """Configure MLX in this process for the device.
 
-    On a CPU MLX compiles each fused kernel with the system's C++ compiler, over a second apiece
-    and to no gain in speed, so fusing is switched off there. On Metal the weights are kept
-    resident, as far as the system recommends; otherwise large models are paged in and out.
-    Products of float32 are float32's: with nothing set MLX rounds their factors to TF32's ten bits
-    on GPUs that multiply those faster. It looks once, at the first product.
+    On a CPU, MLX compiles each fused kernel with the system's C++ compiler, which takes over a
+    second per kernel and gains no speed, so fusing is disabled. On Metal, weights are kept resident
+    up to the limit that the system recommends; otherwise large models are paged in and out.
+    TF32 is disabled: by default MLX rounds the factors of a float32 product to TF32's ten mantissa
+    bits on GPUs that support it. MLX reads the variable once, at the first product.
     """
     os.environ.setdefault("MLX_ENABLE_TF32", "0")
     mx = import_module("mlx.core")
@@ -69,10 +72,10 @@ def prepare_backend() -> None:
 
 
 def weights_dtype(option: DType) -> str | None:
-    """The name of the dtype to compute in, or None for the checkpoint's own.
+    """The name of the dtype to compute in, or None to keep the checkpoint's dtype.
 
-    A CPU multiplies bfloat16 many times slower than float32 (docs/log.md), so "auto" is float32
-    there.
+    On a CPU "auto" means float32, because MLX multiplies bfloat16 many times slower there
+    (docs/log.md).
     """
     if option != "auto":
         return option

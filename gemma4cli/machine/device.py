@@ -1,4 +1,4 @@
-"""What this machine has: memory for models, processors, disk. Asks the system itself."""
+"""This machine's compute device and memory, as the operating system and MLX report them."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from .backend import FAST_BLAS, require_backend
 Backend = Literal["Metal", "CUDA", "CPU"]
 
 _CPU_SHARE = 0.7
-"""Of a machine's memory that a model may fill where nothing recommends a limit."""
+"""Share of the machine's memory that a model may use if the system recommends no limit."""
 _CGROUPS = (
     ("/sys/fs/cgroup", "memory.max", "memory.current"),
     ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
 )
-"""Folders, limits and uses of control groups, in versions 2 and 1."""
+"""Folder, limit file and usage file of control groups, version 2 and version 1."""
 _PAGES_FREE = ("free", "inactive", "speculative", "purgeable")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Memory:
-    """Bytes of the memory that weights lie in.
+    """The memory that holds weights, in bytes.
 
-    ``limit`` is what models may fill at most, ``free`` what could be taken right now. On Metal
-    other programs make room, so there ``free`` is told to people and refuses nothing.
+    ``limit`` is the most that models may use, ``free`` is what can be allocated now. On Metal the
+    system frees memory of other programs on demand, so ``free`` is shown there but not enforced.
     """
 
     total: int
@@ -43,16 +43,16 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Device:
-    """What MLX computes on, by its name and its maker's."""
+    """The device that MLX computes on; ``name`` is the vendor's name for it."""
 
     backend: Backend
     name: str
 
 
 def device() -> Device | None:
-    """The device, or None where MLX has no backend."""
+    """The device, or None if MLX has no backend."""
     try:
-        require_backend()  # never mlx alone: a fast BLAS has to come first
+        require_backend()  # not a plain import: the fast BLAS must be loaded before MLX
     except BackendMissingError:
         return None
     mx = import_module("mlx.core")
@@ -64,7 +64,7 @@ def device() -> Device | None:
 
 
 def fast_blas() -> str | None:
-    """The library that MLX's CPU backend multiplies with in place of its own; only on Linux."""
+    """The BLAS that MLX's CPU backend uses instead of its own, if any; only on Linux."""
     for name in FAST_BLAS:
         try:
             ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
@@ -75,7 +75,7 @@ def fast_blas() -> str | None:
 
 
 def float_size(dtype: DType = "auto") -> int | None:
-    """Bytes of a floating-point number of weights that load as ``dtype``; None is their own."""
+    """Bytes per floating-point weight loaded as ``dtype``; None keeps the checkpoint's size."""
     if dtype != "auto":
         return 4 if dtype == "float32" else 2
     found = device()
@@ -83,7 +83,7 @@ def float_size(dtype: DType = "auto") -> int | None:
 
 
 def model_memory() -> Memory:
-    """The memory that models have here."""
+    """The memory available to models on this machine."""
     total, free = system_memory()
     found = device()
     if found is None or found.backend == "CPU":
@@ -97,13 +97,13 @@ def model_memory() -> Memory:
 
 
 def taken() -> int:
-    """Bytes that MLX holds in this process already, in use or for the next to use."""
+    """Bytes that MLX has allocated in this process, both in use and cached."""
     mx = import_module("mlx.core")
     return int(mx.get_active_memory()) + int(mx.get_cache_memory())
 
 
 def system_memory() -> tuple[int, int]:
-    """Bytes of memory in all, and those that a program could take now; a container's, in one."""
+    """Total and free memory in bytes; inside a container, the container's."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     free = _mac_free() if sys.platform == "darwin" else _linux_free()
     if free is None:
@@ -119,7 +119,10 @@ def _linux_free(path: Path = Path("/proc/meminfo")) -> int | None:
 
 
 def _cgroup_limits(root: Path = Path("/")) -> list[tuple[int, int]]:
-    """Limit and use, in bytes, of every control group that bounds this process."""
+    """Limit and usage, in bytes, of each control group that limits this process.
+
+    Inactive file cache does not count as usage: the kernel frees it on demand.
+    """
     found = []
     for folder, limit, used in _CGROUPS:
         base = root / folder.lstrip("/")
@@ -149,7 +152,7 @@ def _mac_free() -> int | None:
 
 
 def free_of_vm_stat(text: str) -> int | None:
-    """Bytes that macOS could hand out, by what its ``vm_stat`` prints."""
+    """Bytes that macOS can allocate, parsed from the output of ``vm_stat``."""
     page = re.search(r"page size of (\d+) bytes", text)
     pages = {name: int(count) for name, count in re.findall(r"^Pages (\w+):\s+(\d+)\.", text, re.M)}
     if page is None or "free" not in pages:

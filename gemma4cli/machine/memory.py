@@ -1,8 +1,8 @@
-"""What a run takes of memory, told before it runs.
+"""How much memory a run needs, computed before it starts.
 
-Pure arithmetic on a config and on lists of tensors, in bytes: weights and key/value cache are
-exact, activations a bound that was fitted to measured peaks (tests/machine/test_memory.py). Knows
-no machine, no files and no mlx.
+Pure arithmetic on a config and on tensor sizes, in bytes. Weights and KV cache are exact;
+activations are an upper bound fitted to measured peaks (tests/machine/test_memory.py). Does not
+access the machine, files or MLX.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ from dataclasses import dataclass
 from ..models.config import AudioConfig, Gemma4Config, TextConfig, UnifiedVisionConfig, VisionConfig
 
 _CACHE_STEP = 256
-"""Positions by which a cache grows."""
+"""Positions by which mlx-lm's caches grow."""
 VISION_NAMES = ("vision_tower.", "vision_embedder.", "embed_vision.")
 AUDIO_NAMES = ("audio_tower.", "embed_audio.")
-_FUSED_HEADS = (64, 80, 128)
-"""Head sizes for which a GPU attends without holding all attention weights."""
+_FUSED_HEADS = frozenset({64, 72, 80, 96, 128})
+"""Head sizes for which MLX attends with a fused kernel on a GPU, which never stores the attention
+weights. For other sizes it stores all of them."""
 PATCHES_AT_ONCE = 4096
-"""Patches of equal images (video frames, mostly) that go through the tower together."""
+"""Patches of equally sized images, mostly video frames, that go through the tower together."""
 _LAYERS_IN_FLIGHT = 2
-"""Layers whose intermediate results may be alive together: mlx runs ahead of what it computes."""
+"""Layers whose activations may be alive at the same time, because MLX evaluates asynchronously."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Weights:
-    """Bytes of the language model and of what turns images and sound into its soft tokens."""
+    """Bytes of the language model, and of the tower and projection of each medium."""
 
     text: int
     vision: int
@@ -39,22 +40,23 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Numerics:
-    """How a device computes. ``item`` is the size of a number in bytes."""
+    """How a device computes. ``item`` is the size of one number in bytes."""
 
     item: int
     on_cpu: bool
 
     def holds_attention(self, head_dim: int) -> bool:
-        """Whether the weights of all pairs of tokens are in memory at once."""
+        """Whether attention stores the weights of all query-key pairs at once."""
         return self.on_cpu or head_dim not in _FUSED_HEADS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """What a run has to do.
+    """The size of a run.
 
-    ``tokens`` are those of prompt and answer together, ``images`` the soft tokens of each image
-    or frame, ``clip_tokens`` those of the clips that go through the tower together.
+    ``tokens`` counts prompt and answer, ``step`` is the prefill chunk, ``images`` holds the soft
+    tokens of each image or frame, ``clip_tokens`` counts the soft tokens of the audio clips that go
+    through the tower together.
     """
 
     tokens: int
@@ -65,7 +67,10 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Footprint:
-    """Bytes at the height of a run: what stays, and the largest of what comes and goes."""
+    """Peak memory of a run in bytes.
+
+    Weights and cache are held throughout; ``working`` is the largest set of activations.
+    """
 
     text: int
     towers: int
@@ -79,7 +84,7 @@ class Footprint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CacheSize:
-    """Bytes of keys and values by the kind of layer."""
+    """Bytes of keys and values by layer type."""
 
     sliding: int
     full: int
@@ -90,10 +95,10 @@ class CacheSize:
 
 
 def cache_size(text: TextConfig, tokens: int, item: int, step: int = 0) -> CacheSize:
-    """The key/value cache of ``tokens`` positions.
+    """The KV cache of ``tokens`` positions.
 
-    Sliding layers hold the window at most, and while a chunk of ``step`` is read, that chunk
-    besides. Layers that share their keys and values hold nothing.
+    Sliding layers hold at most the window, plus the chunk of ``step`` tokens during prefill. Layers
+    that reuse another layer's keys and values hold nothing.
     """
     grown = -(-tokens // _CACHE_STEP) * _CACHE_STEP
     held = min(grown, text.sliding_window) + min(step, max(0, grown - text.sliding_window))
@@ -107,7 +112,7 @@ def cache_size(text: TextConfig, tokens: int, item: int, step: int = 0) -> Cache
 
 
 def footprint(config: Gemma4Config, weights: Weights, numerics: Numerics, work: Work) -> Footprint:
-    """What a run takes. Towers that have nothing to do stay on disk."""
+    """The memory of a run. The weights of unused towers stay on disk."""
     sees, hears = bool(work.images), bool(work.clip_tokens)
     return Footprint(
         text=weights.text,
@@ -122,14 +127,14 @@ def footprint(config: Gemma4Config, weights: Weights, numerics: Numerics, work: 
 
 
 def prefill_size(text: TextConfig, work: Work, numerics: Numerics) -> int:
-    """Activations of the largest chunk: attention weights, the MLP, unpacked weights."""
-    # An image that a chunk would cut is read whole.
+    """Activations of the largest prefill chunk: attention weights, MLP, unpacked weights."""
+    # A chunk never splits an image, so it can be as long as the largest one.
     chunk = min(max(work.step, *(work.images or (0,))), work.tokens)
     full = work.tokens * numerics.holds_attention(text.global_head_dim)
     sliding = min(work.tokens, text.sliding_window + chunk)
     sliding *= numerics.holds_attention(text.head_dim)
     attended = text.num_heads * chunk * (full + sliding)
-    # Layers with a double-wide MLP share keys and values, so a chunk does not reach them.
+    # Layers with a double-wide MLP have no keys and values of their own, so prefill skips them.
     inner = text.intermediate_size
     if text.moe is not None:
         inner += text.moe.top_k * text.moe.intermediate_size
@@ -143,7 +148,7 @@ def prefill_size(text: TextConfig, work: Work, numerics: Numerics) -> int:
 def vision_size(
     vision: VisionConfig | UnifiedVisionConfig | None, images: Sequence[int], numerics: Numerics
 ) -> int:
-    """Activations of the images, or frames, that go through the tower together."""
+    """Activations of the images or frames that go through the tower together."""
     if vision is None or not images:
         return 0
     if isinstance(vision, UnifiedVisionConfig):
@@ -157,16 +162,17 @@ def vision_size(
 
 
 def _patches_together(patches: int, images: int) -> int:
-    """Of so many images of so many patches, how many patches are computed together."""
+    """How many patches of ``images`` images with ``patches`` each are computed together."""
     return patches * max(1, min(images, PATCHES_AT_ONCE // max(1, patches)))
 
 
 def audio_size(audio: object, clip_tokens: int, numerics: Numerics) -> int:
-    """Activations of one clip; the tower computes attention in float32."""
+    """Activations of the audio tower, which computes attention in float32."""
     if not isinstance(audio, AudioConfig):
         return 0
     first, second = audio.conv_channels
-    # Two halvings of 128 bins and of four frames a token; the second one unfolds its 3x3 input.
+    # A token comes from 4 frames of 128 bins. Two convolutions halve both axes; the second one
+    # unfolds its 3x3 input.
     subsampled = clip_tokens * (2 * 64 * first + 32 * second)
     unfolded = clip_tokens * 32 * 9 * first
     context = audio.chunk_size + audio.context_left + audio.context_right

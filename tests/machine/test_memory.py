@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import mlx.core as mx
 import pytest
 from support.published import config_of, tensor_lists
@@ -20,7 +22,7 @@ from gemma4cli.machine.memory import (
     prefill_size,
     vision_size,
 )
-from gemma4cli.models.config import Gemma4Config
+from gemma4cli.models.config import Gemma4Config, VisionConfig
 
 CPU = Numerics(item=4, on_cpu=True)
 GPU = Numerics(item=2, on_cpu=False)
@@ -170,17 +172,24 @@ def test_frames_go_through_the_tower_in_batches() -> None:
     assert vision_size(vision, (70,), CPU) < vision_size(vision, (70,) * 2, CPU)
 
 
-@pytest.mark.parametrize(("size", "fused"), [("E2B", True), ("31B", False)])
-def test_a_gpu_fuses_attention_over_heads_of_some_sizes(size: str, fused: bool) -> None:
-    """E2B's tower has heads of 64, that of 31B of 72; fused, four times the image is four times
-    the memory."""
+@pytest.mark.parametrize("size", ["E2B", "E4B", "26B-A4B", "31B"])
+def test_on_a_gpu_memory_of_an_image_grows_linearly_where_mlx_fuses_attention(size: str) -> None:
+    """The towers have heads of 64 and 72. Without fusing, attention weights grow quadratically."""
     vision = published(size).vision
+    assert isinstance(vision, VisionConfig)
     small, large = (vision_size(vision, (n,), GPU) for n in (280, 1120))
-    assert (large == 4 * small) == fused
+    assert large == 4 * small
+    unfused = replace(vision, head_dim=100)
+    small, large = (vision_size(unfused, (n,), GPU) for n in (280, 1120))
+    assert large > 4 * small
+    small, large = (vision_size(vision, (n,), CPU) for n in (280, 1120))
+    assert large > 4 * small
 
 
-def test_long_contexts_cost_attention() -> None:
-    """Heads of 256 and 512 are not fused: the weights of a chunk for all that was read."""
+def test_prefill_of_long_contexts_stores_attention_weights_of_heads_that_mlx_does_not_fuse() -> (
+    None
+):
+    """The language model's heads of 256 and 512: a chunk's weights for the whole context."""
     text = published("31B").text
     added = prefill_size(text, Work(tokens=32_768), GPU) - prefill_size(
         text, Work(tokens=16_384), GPU
