@@ -1,1 +1,1 @@
-"""The Gemma 4 networks in MLX. Knows no tokenizer, no prompt and no files."""
+"""The Gemma 4 networks in MLX. Independent of tokenizers, prompts and files."""

@@ -1,8 +1,8 @@
-"""The audio tower of E2B and E4B: log-mel frames of one clip to features, 40 ms each.
+"""The audio tower of E2B and E4B: log-mel frames of a clip to features of 40 ms each.
 
 Two strided convolutions, then Conformer layers with chunked local attention. Source:
-Gemma4AudioModel in transformers. Clips of unlike length may go through together: what stands behind
-a clip's end is kept out of its tokens. Attribute names equal the checkpoint's keys.
+Gemma4AudioModel in transformers. Clips of different lengths can share a batch; padding after a
+clip's end does not affect its tokens. Attribute names equal the checkpoint's keys.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from .config import AudioConfig
 from .layers import ClippedLinear
 
 _NORM_EPS = 1e-6
-"""Of the norms to which the reference does not pass the config's epsilon."""
+"""The epsilon of norms to which the reference does not pass the config's."""
 
 
 def _limit(x: mx.array, bound: float) -> mx.array:
-    """Clip to +-bound, or to what the dtype holds."""
+    """Clip to +-bound, or to the dtype's range if that is smaller."""
     bound = min(bound, mx.finfo(x.dtype).max)
     return mx.clip(x, -bound, bound)
 
@@ -46,17 +46,17 @@ class SubsampleProjection(nn.Module):
         first, second = config.conv_channels
         self.layer0 = SubsampleLayer(1, first, config.rms_norm_eps)
         self.layer1 = SubsampleLayer(first, second, config.rms_norm_eps)
-        # The reference sizes this input by the first layer's channels: 128, as many as mel bins.
+        # The reference derives this size from the first layer's channels: 128, like the mel bins.
         self.input_proj_linear = nn.Linear((first // 4) * second, config.hidden_size, bias=False)
 
     def __call__(self, features: mx.array, lengths: Sequence[int] = ()) -> mx.array:
         """``lengths``: see ``AudioTower``."""
         x = self.layer0(features.astype(self.layer0.conv.weight.dtype)[..., None])
         if lengths:
-            # A clip's last token reads one step behind its end, where a lone clip has zeros.
+            # A clip's last token reads one step past its end, where an unpadded clip has zeros.
             ends = mx.array([_halved(length) for length in lengths])
-            heard = mx.arange(x.shape[1]) < ends[:, None]
-            x = mx.where(heard[..., None, None], x, 0)
+            inside = mx.arange(x.shape[1]) < ends[:, None]
+            x = mx.where(inside[..., None, None], x, 0)
         x = self.layer1(x)
         return self.input_proj_linear(x.reshape(*x.shape[:2], -1))
 
@@ -79,10 +79,10 @@ class AudioFeedForward(nn.Module):
 
 
 class AudioAttention(nn.Module):
-    """Chunked local attention with a relative-position term.
+    """Chunked local attention with relative position logits.
 
-    A chunk of queries sees one window of keys. The projections hold scales of their own:
-    queries by a learned factor per dimension, keys by a constant.
+    All queries of a chunk share one window of keys. Queries are scaled by a learned factor per
+    dimension, keys by a constant.
     """
 
     def __init__(self, config: AudioConfig) -> None:
@@ -98,8 +98,10 @@ class AudioAttention(nn.Module):
         self.per_dim_scale = mx.zeros((self.head_dim,))
 
     def __call__(self, x: mx.array, positions: mx.array, mask: mx.array) -> mx.array:
-        """``x`` ``[B, T, D]``; ``positions`` ``[R, D]``; ``mask`` ``[blocks, chunk, context]``, the
-        blocks of one clip behind those of the other."""
+        """``x`` ``[B, T, D]``; ``positions`` ``[R, D]``; ``mask`` ``[chunks, chunk, context]``.
+
+        The first axis of ``mask`` holds the chunks of the first clip, then those of the next.
+        """
         config = self.config
         clips, length = x.shape[:2]
         shape = (clips, length, config.num_heads, self.head_dim)
@@ -110,7 +112,7 @@ class AudioAttention(nn.Module):
         q = q * (scale * nn.softplus(self.per_dim_scale.astype(mx.float32)))
         k = k * (math.log(1 + math.e) / math.log(2))
 
-        # [heads, blocks, chunk or context, head_dim]
+        # [heads, chunks, chunk or context, head_dim]
         q = self._chunks(q).transpose(2, 0, 1, 3)
         k, v = (self._contexts(a).transpose(2, 0, 1, 3) for a in (k, v))
         relative = self.relative_k_proj(positions).astype(mx.float32)
@@ -124,24 +126,24 @@ class AudioAttention(nn.Module):
         return self.post(out.astype(x.dtype))
 
     def _chunks(self, x: mx.array) -> mx.array:
-        """``[B, T, H, d]`` to ``[blocks, chunk, H, d]``, zeros behind the last token."""
+        """``[B, T, H, d]`` to ``[chunks, chunk, H, d]``, zero-padded after the last token."""
         size = self.config.chunk_size
         x = mx.pad(x, [(0, 0), (0, -x.shape[1] % size), (0, 0), (0, 0)])
         return x.reshape(-1, size, *x.shape[2:])
 
     def _contexts(self, x: mx.array) -> mx.array:
-        """``[B, T, H, d]`` to the keys that each chunk may see, ``[blocks, context, H, d]``."""
+        """``[B, T, H, d]`` to the keys that each chunk can see, ``[chunks, context, H, d]``."""
         config, length = self.config, x.shape[1]
-        blocks = _block_count(config, length)
+        chunks = _chunk_count(config, length)
         before = config.context_left - 1
         context = _context_size(config)
-        behind = (blocks - 1) * config.chunk_size + context - before - length
-        x = mx.pad(x, [(0, 0), (before, behind), (0, 0), (0, 0)])
-        starts = mx.arange(blocks)[:, None] * config.chunk_size
+        after = (chunks - 1) * config.chunk_size + context - before - length
+        x = mx.pad(x, [(0, 0), (before, after), (0, 0), (0, 0)])
+        starts = mx.arange(chunks)[:, None] * config.chunk_size
         return x[:, starts + mx.arange(context)[None]].flatten(0, 1)
 
 
-def _block_count(config: AudioConfig, length: int) -> int:
+def _chunk_count(config: AudioConfig, length: int) -> int:
     return -(-length // config.chunk_size)
 
 
@@ -150,14 +152,14 @@ def _context_size(config: AudioConfig) -> int:
 
 
 def _shift(x: mx.array, context: int) -> mx.array:
-    """Move relative-position logits ``[H, blocks, chunk, R]`` under their keys.
+    """Align relative position logits ``[H, chunks, chunk, R]`` with their keys.
 
     Source: appendix B of Transformer-XL (arXiv 1901.02860).
     """
-    heads, blocks, chunk, count = x.shape
+    heads, chunks, chunk, count = x.shape
     x = mx.pad(x, [(0, 0), (0, 0), (0, 0), (0, context + 1 - count)])
-    x = x.reshape(heads, blocks, -1)[..., : chunk * context]
-    return x.reshape(heads, blocks, chunk, context)
+    x = x.reshape(heads, chunks, -1)[..., : chunk * context]
+    return x.reshape(heads, chunks, chunk, context)
 
 
 class AudioLightConv(nn.Module):
@@ -215,8 +217,8 @@ class AudioTower(nn.Module):
     def __call__(self, features: mx.array, lengths: Sequence[int] = ()) -> mx.array:
         """Log-mel ``[B, T, F]`` to ``[B, n, output_dims]``.
 
-        ``lengths`` holds the frames of each clip where they differ, with zeros behind them; then
-        the first ``token_count`` tokens of each row are the clip's, and the others mean nothing.
+        ``lengths`` holds the frame count of each clip if they differ; shorter clips are zero-padded
+        at the end. Only the first ``token_count`` tokens of such a row are valid.
         """
         hidden = self.subsample_conv_projection(features, lengths)
         positions = relative_positions(self.config).astype(hidden.dtype)
@@ -238,7 +240,7 @@ def relative_positions(config: AudioConfig) -> mx.array:
 
 
 def token_count(frames: int) -> int:
-    """Tokens that the two convolutions leave of a clip."""
+    """Tokens of a clip after the two convolutions."""
     return _halved(_halved(frames))
 
 
@@ -247,23 +249,23 @@ def _halved(length: int) -> int:
 
 
 def _clip_masks(config: AudioConfig, counts: Sequence[int]) -> mx.array:
-    """``local_mask`` of each clip in turn; blocks behind a clip's end see nothing."""
-    blocks = _block_count(config, max(counts))
+    """``local_mask`` of each clip, concatenated; chunks after a clip's end see nothing."""
+    chunks = _chunk_count(config, max(counts))
     masks = []
     for count in counts:
         mask = local_mask(config, count)
-        masks.append(mx.pad(mask, [(0, blocks - len(mask)), (0, 0), (0, 0)]))
+        masks.append(mx.pad(mask, [(0, chunks - len(mask)), (0, 0), (0, 0)]))
     return mx.concatenate(masks)
 
 
 def local_mask(config: AudioConfig, length: int) -> mx.array:
-    """Which keys each query sees, ``[blocks, chunk, context]``.
+    """Which keys each query sees, ``[chunks, chunk, context]``.
 
-    The past reaches ``context_left - 1`` tokens, the token itself among them.
+    A query sees ``context_left - 1`` keys up to and including its own.
     """
-    blocks = _block_count(config, length)
+    chunks = _chunk_count(config, length)
     before = config.context_left - 1
-    starts = mx.arange(blocks)[:, None, None] * config.chunk_size
+    starts = mx.arange(chunks)[:, None, None] * config.chunk_size
     queries = starts + mx.arange(config.chunk_size)[None, :, None]
     keys = starts + mx.arange(_context_size(config))[None, None] - before
     distance = queries - keys

@@ -1,8 +1,8 @@
-"""What MLX's CPU backend wants, which computes each operation on one thread.
+"""Layers that work around limits of MLX's CPU backend. Never used on Metal or CUDA.
 
-Work is split over streams, each of which has a thread of its own. A quantised product takes its
-input row by row besides, so for many rows the weights are unpacked once and multiplied as floats,
-by BLAS. GPUs have kernels for all of it. docs/log.md has the figures.
+MLX's CPU backend runs each operation on one thread, so large products are split over streams, each
+of which has its own thread. Its quantized product also handles one input row at a time, so for many
+rows the weights are dequantized once and multiplied by BLAS. See docs/log.md for measurements.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import mlx.core as mx
 import mlx.nn as nn
 
 _MANY_ROWS = 8
-"""Input rows from which on unpacking pays."""
+"""Input rows from which dequantizing is faster."""
 
 _LARGE = 1 << 20
-"""Weights from which on splitting pays."""
+"""Weights from which splitting is faster."""
 
 _MOST_STREAMS = 8
 
 
 class CpuQuantizedLinear(nn.QuantizedLinear):
-    """A QuantizedLinear that uses all of the CPU."""
+    """A QuantizedLinear that uses all CPU cores."""
 
     def __call__(self, x: mx.array) -> mx.array:
         product = _product(self, x)
@@ -31,7 +31,7 @@ class CpuQuantizedLinear(nn.QuantizedLinear):
 
 
 class CpuQuantizedEmbedding(nn.QuantizedEmbedding):
-    """A QuantizedEmbedding whose projection onto the vocabulary uses all of the CPU."""
+    """A QuantizedEmbedding whose projection onto the vocabulary uses all CPU cores."""
 
     def as_linear(self, x: mx.array) -> mx.array:
         return _product(self, x)
@@ -44,7 +44,7 @@ _CPU_CLASSES: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def use_whole_cpu(network: nn.Module) -> None:
-    """Give the quantised layers of ``network`` their CPU class; the weights stay."""
+    """Change the quantized layers of ``network`` to their CPU class, keeping the weights."""
     for module in network.modules():
         if type(module) in _CPU_CLASSES:
             module.__class__ = _CPU_CLASSES[type(module)]
@@ -68,11 +68,11 @@ def _product(layer: nn.Module, x: mx.array) -> mx.array:
 
 
 def cpu_streams() -> tuple[mx.Stream | None, ...]:
-    """A stream for each core to split work over, on a CPU; elsewhere the current one alone."""
+    """On a CPU one stream per core, to split work over; on a GPU None, the default stream."""
     return _streams() if mx.default_device() == mx.Device(mx.cpu) else (None,)
 
 
 @cache
 def _streams() -> tuple[mx.Stream, ...]:
-    """One stream for each core, made when first needed."""
+    """One stream per core, created on first use."""
     return tuple(mx.new_stream(mx.cpu) for _ in range(min(os.cpu_count() or 1, _MOST_STREAMS)))

@@ -1,7 +1,7 @@
-"""The language model: per-layer embeddings, shared keys and values, prefill without waste.
+"""The language model: per-layer embeddings, shared keys and values, prefill without logits.
 
-The layers themselves, and their caches, are mlx-lm's. Knows nothing of images and sound beyond
-embeddings and masks that it is given. Attribute names equal the checkpoint's keys.
+The decoder layers and their caches are mlx-lm's. Media enter only as embeddings and masks.
+Attribute names equal the checkpoint's keys.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from .masks import Masks
 from .mlx_lm_parts import DecoderLayer, KVCache, ModelArgs, RotatingKVCache
 
 RowCache: TypeAlias = KVCache | RotatingKVCache
-"""Of one layer, where one row alone runs through the network."""
+"""The cache of one layer for a single row."""
 
 Cache: TypeAlias = RowCache | BatchLayerCache
 
 
 def _layer_args(config: TextConfig) -> ModelArgs:
-    """mlx-lm's arguments, every one given: its defaults are those of one checkpoint."""
+    """mlx-lm's arguments. All are set explicitly: its defaults fit one checkpoint only."""
 
     def rope(value: Rope, kind: str) -> dict[str, object]:
         return {
@@ -70,7 +70,7 @@ def _layer_args(config: TextConfig) -> ModelArgs:
 
 
 class TextModel(nn.Module):
-    """Embeddings, decoder layers and the last norm."""
+    """Embeddings, decoder layers and the final norm."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -86,14 +86,14 @@ class TextModel(nn.Module):
             self.per_layer_projection_norm = nn.RMSNorm(config.ple_size, eps=config.rms_norm_eps)
 
     def embed(self, ids: mx.array) -> mx.array:
-        """Scaled embeddings ``[B, L, D]`` of ``ids`` ``[B, L]``; the scale has their dtype."""
+        """Scaled embeddings ``[B, L, D]`` of ``ids`` ``[B, L]``; the scale is in their dtype."""
         return self._rows(self.embed_tokens, ids) * self.config.hidden_size**0.5
 
     def per_layer_inputs(self, ids: mx.array, embeddings: mx.array) -> mx.array | None:
-        """Per-layer embeddings ``[B, L, layers, P]``, or None in models without them.
+        """Per-layer embeddings ``[B, L, layers, P]``, or None for models without them.
 
-        ``ids`` hold the pad id where ``embeddings`` hold soft tokens; the projection sees the
-        soft tokens. Source: project_per_layer_inputs in transformers.
+        At soft tokens ``ids`` holds the pad id, while the projection reads the soft tokens
+        themselves. Source: project_per_layer_inputs in transformers.
         """
         config = self.config
         if not config.ple_size:
@@ -105,9 +105,9 @@ class TextModel(nn.Module):
         return (normed + rows.reshape(shape)) * 2.0**-0.5
 
     def _rows(self, table: nn.Embedding, ids: mx.array) -> mx.array:
-        """Rows of a table, in the dtype that the model computes in.
+        """Rows of an embedding table, in the dtype that the model computes in.
 
-        A table in a floating-point format (mxfp4, mxfp8, nvfp4) would give bfloat16 otherwise.
+        Without the cast, tables in mxfp4, mxfp8 and nvfp4 give bfloat16.
         """
         return table(ids).astype(self.norm.weight.dtype)
 
@@ -120,7 +120,7 @@ class TextModel(nn.Module):
     ) -> mx.array:
         """Run new tokens ``[B, L, D]`` through all layers, extending ``cache``.
 
-        Returns the normed hidden states ``[B, L, D]``.
+        Returns the normalized hidden states ``[B, L, D]``.
         """
         count = self.config.num_layers
         return self.norm(self._through(count, embeddings, per_layer_inputs, cache, masks))
@@ -132,10 +132,9 @@ class TextModel(nn.Module):
         cache: Sequence[Cache],
         masks: Masks,
     ) -> None:
-        """Extend ``cache`` by prompt tokens whose logits nobody reads.
+        """Extend ``cache`` by prompt tokens whose logits are not needed.
 
-        The layers above the last one that has keys and values of its own leave nothing behind, and
-        are not run.
+        Layers that reuse keys and values do not change the cache, so they are skipped.
         """
         count = self.config.num_stored_layers
         self._through(count, embeddings, per_layer_inputs, cache, masks)
@@ -148,7 +147,7 @@ class TextModel(nn.Module):
         cache: Sequence[Cache],
         masks: Masks,
     ) -> mx.array:
-        """The states ``[B, L, D]`` behind the first ``count`` layers."""
+        """The hidden states ``[B, L, D]`` after the first ``count`` layers."""
         config = self.config
         hidden = embeddings
         newest: dict[str, tuple[tuple[mx.array, mx.array], mx.array]] = {}
@@ -180,9 +179,9 @@ class LanguageModel(nn.Module):
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
     def logits(self, hidden: mx.array) -> mx.array:
-        """Soft-capped float32 logits ``[B, L, V]`` of normed hidden states ``[B, L, D]``.
+        """Soft-capped float32 logits ``[B, L, V]`` of normalized hidden states ``[B, L, D]``.
 
-        An infinity, which the cap would hide, becomes NaN.
+        Infinite logits become NaN, because the cap would hide them.
         """
         config = self.config
         head = self.model.embed_tokens.as_linear if config.tied_embeddings else self.lm_head
@@ -193,7 +192,7 @@ class LanguageModel(nn.Module):
         return mx.where(mx.isinf(logits), mx.nan, capped)
 
     def make_cache(self) -> list[RowCache]:
-        """An empty cache for every layer that has keys and values of its own."""
+        """An empty cache for each layer that computes its own keys and values."""
         config = self.config
         return [
             KVCache() if kind == "full_attention" else RotatingKVCache(config.sliding_window)
@@ -201,7 +200,7 @@ class LanguageModel(nn.Module):
         ]
 
     def make_batch_cache(self) -> BatchCache:
-        """The same for several rows at once; there are none yet."""
+        """An empty cache for several rows, with no rows yet."""
         config = self.config
         kinds = config.layer_types[: config.num_stored_layers]
         return BatchCache(kinds, config.sliding_window)

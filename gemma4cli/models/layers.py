@@ -1,4 +1,4 @@
-"""Layers that the towers share."""
+"""Layers used by both towers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def rms_norm_unscaled(x: mx.array, eps: float) -> mx.array:
 
 
 class ClippedLinear(nn.Module):
-    """A bias-free linear layer that clips its input and its output.
+    """A linear layer without bias that clips its input and output.
 
-    The bounds are scalars of the checkpoint, one set per layer; ``clipped`` False has none.
-    Source: Gemma4ClippableLinear in transformers.
+    The bounds are scalars in the checkpoint, one set per layer; there are none if ``clipped`` is
+    False. Source: Gemma4ClippableLinear in transformers.
     """
 
     def __init__(self, input_dims: int, output_dims: int, *, clipped: bool) -> None:

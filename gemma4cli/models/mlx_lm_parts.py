@@ -1,9 +1,9 @@
-"""The parts of mlx-lm that g4 stands on: the text layer and the KV caches.
+"""The parts of mlx-lm that g4 uses: the decoder layer and the KV caches.
 
-``mlx_lm/__init__`` imports transformers, which costs every start most of a second, and none of the
-parts need it. So the modules are imported under a bare stand-in for the package, and all traces
-are taken out of ``sys.modules`` again: a program that imports mlx_lm later gets the real one.
-Where mlx_lm is loaded already, that one is used.
+``mlx_lm/__init__`` imports transformers, which takes most of a second at every start, and these
+modules do not need it. They are therefore imported under an empty placeholder package, and all its
+entries are removed from ``sys.modules`` afterwards, so a program that imports mlx_lm later gets the
+real package. If mlx_lm is already loaded, its modules are used.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def _import_parts() -> tuple[ModuleType, ModuleType]:
         return text, cache
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or spec.submodule_search_locations is None:
-        raise ImportError("mlx-lm is not installed; install g4 again", name=_PACKAGE)
-    stand_in = ModuleType(_PACKAGE)
-    stand_in.__path__ = list(spec.submodule_search_locations)
-    sys.modules[_PACKAGE] = stand_in
+        raise ImportError("mlx-lm is not installed; reinstall g4", name=_PACKAGE)
+    package = ModuleType(_PACKAGE)
+    package.__path__ = list(spec.submodule_search_locations)
+    sys.modules[_PACKAGE] = package
     try:
         text, cache = (importlib.import_module(name) for name in names)
     finally:

@@ -14,11 +14,11 @@ _EPS = 1e-5
 
 
 class ExactLayerNorm(nn.Module):
-    """LayerNorm whose mean and variance keep their digits, in float32.
+    """LayerNorm in float32 with an accurate mean, needed by MLX's CPU backend only.
 
-    A plain patch has no variance, so what is left of its mean is all that the norm sees, and
-    enlarges some 300 times. MLX's CPU backend adds thousands of pixels one by one and is off in
-    the fifth digit; taking the mean out twice mends that, and costs nothing elsewhere.
+    The CPU backend sums thousands of pixels one by one, so the mean is off in the fifth digit. A
+    patch of one color has no variance, so the norm amplifies that error about 300 times.
+    Subtracting the mean twice removes it. GPUs do not need this, but it costs them nothing.
     """
 
     def __init__(self, dims: int) -> None:
@@ -27,15 +27,15 @@ class ExactLayerNorm(nn.Module):
         self.bias = mx.zeros((dims,))
 
     def __call__(self, x: mx.array) -> mx.array:
-        centred = x.astype(mx.float32)
+        centered = x.astype(mx.float32)
         for _ in range(2):
-            centred = centred - centred.mean(axis=-1, keepdims=True)
-        variance = mx.square(centred).mean(axis=-1, keepdims=True)
-        return (centred * mx.rsqrt(variance + _EPS)).astype(x.dtype) * self.weight + self.bias
+            centered = centered - centered.mean(axis=-1, keepdims=True)
+        variance = mx.square(centered).mean(axis=-1, keepdims=True)
+        return (centered * mx.rsqrt(variance + _EPS)).astype(x.dtype) * self.weight + self.bias
 
 
 class UnifiedVisionEmbedder(nn.Module):
-    """Patches to features: norm, linear, norm, x and y position rows, norm."""
+    """Patches to features: norm, linear, norm, add x and y position embeddings, norm."""
 
     def __init__(self, config: UnifiedVisionConfig) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""The vision tower: patches of one image, or of several with one grid, to pooled features.
+"""The vision tower: patches of images that have the same grid to pooled features.
 
-Source: Gemma4VisionModel in transformers. Images are encoded without padding, so no mask is
-needed and pooling is a reshape. Attribute names equal the checkpoint's keys.
+Source: Gemma4VisionModel in transformers. Images are encoded without padding, so no mask is needed
+and pooling is a reshape. Attribute names equal the checkpoint's keys.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from .config import VisionConfig
 from .cpu_layers import cpu_streams
 from .layers import ClippedLinear, rms_norm_unscaled
 
-_QUERY_BLOCK = 2048
-"""Queries whose attention weights are held at once; bounds memory at the largest budget."""
+_QUERY_CHUNK = 2048
+"""Queries whose attention weights are stored at once; limits memory at the largest budget."""
 
 _WORTH_SPLITTING = 512
-"""Queries from which on a CPU gains by splitting them."""
+"""Queries from which splitting them is faster on a CPU."""
 
 
 class PatchEmbedder(nn.Module):
-    """Patches ``[B, N, P*P*3]`` in [0, 1] to hidden states, with x and y position rows added."""
+    """Patches ``[B, N, P*P*3]`` in [0, 1] to hidden states, plus x and y position embeddings."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class VisionAttention(nn.Module):
         self.k_norm = nn.RMSNorm(config.head_dim, eps=config.rms_norm_eps)
 
     def __call__(self, x: mx.array, angles: tuple[mx.array, mx.array]) -> mx.array:
-        """``x`` ``[B, N, D]``; ``angles`` as from ``axial_angles``."""
+        """``x`` ``[B, N, D]``; ``angles`` from ``axial_angles``."""
         config = self.config
         batch, length, _ = x.shape
         heads = (batch, length, -1, config.head_dim)
@@ -65,22 +65,22 @@ class VisionAttention(nn.Module):
 
 
 def attend(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
-    """Attention of every query to every key, all ``[B, H, N, d]``; the norms carry the scale.
+    """Unmasked attention over ``[B, H, N, d]``. The scale is 1: queries and keys are normalized.
 
-    Queries go in blocks, which bounds the weights held at once, and on a CPU each block has a
-    thread of its own.
+    Queries are processed in chunks to limit the attention weights stored at once; on a CPU, chunks
+    also run in parallel, each on its own stream.
     """
     length = q.shape[2]
     streams = cpu_streams() if length >= _WORTH_SPLITTING else (None,)
-    count = max(len(streams), -(-length // _QUERY_BLOCK))
+    count = max(len(streams), -(-length // _QUERY_CHUNK))
     step = -(-length // count)
-    blocks = [
+    chunks = [
         mx.fast.scaled_dot_product_attention(
             q[:, :, i * step : (i + 1) * step], k, v, scale=1.0, stream=streams[i % len(streams)]
         )
         for i in range(count)
     ]
-    return blocks[0] if count == 1 else mx.concatenate(blocks, axis=2)
+    return chunks[0] if count == 1 else mx.concatenate(chunks, axis=2)
 
 
 class VisionMLP(nn.Module):
@@ -119,7 +119,7 @@ class VisionEncoder(nn.Module):
 
 
 class VisionTower(nn.Module):
-    """Patches of images with one grid to features, one for each pooled square of patches."""
+    """Patches of images with one grid to features, one per pooled square of patches."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -146,9 +146,9 @@ class VisionTower(nn.Module):
         return self._pool(hidden, grid)
 
     def _pool(self, hidden: mx.array, grid: tuple[int, int]) -> mx.array:
-        """Average each square of patches; scale and standardise in float32.
+        """Average each square of patches, then scale and standardize.
 
-        The scaled values pass float16's range, hence float32 up to the standardisation.
+        Scaled values exceed float16's range, so they stay float32 until they are standardized.
         """
         config, (rows, columns) = self.config, grid
         k, dtype = config.pooling, hidden.dtype
@@ -164,9 +164,9 @@ class VisionTower(nn.Module):
 def axial_angles(
     xs: mx.array, ys: mx.array, head_dim: int, theta: float, dtype: mx.Dtype
 ) -> tuple[mx.array, mx.array]:
-    """Cosines and sines ``[N, 1, 2, head_dim/4]`` of positions ``xs``, ``ys`` ``[N]``.
+    """Cosines and sines ``[N, 1, 2, head_dim/4]`` for positions ``xs``, ``ys`` ``[N]``.
 
-    Axis 2 is the direction: x turns the first half of a head, y the second.
+    Axis 2 is the direction: x rotates the first half of a head, y the second.
     """
     half = head_dim // 2
     frequencies = theta ** -(mx.arange(0, half, 2, dtype=mx.float32) / half)
@@ -176,7 +176,7 @@ def axial_angles(
 
 
 def rotate_axial(x: mx.array, angles: tuple[mx.array, mx.array]) -> mx.array:
-    """Rotate ``x`` ``[B, N, H, head_dim]``: inside each half, its own two halves are paired."""
+    """Rotate ``x`` ``[B, N, H, head_dim]``; each half of a head is rotated like a head."""
     cos, sin = angles
     halves = x.reshape(*x.shape[:-1], 2, 2, -1)
     first, second = halves[..., 0, :], halves[..., 1, :]

@@ -1,8 +1,7 @@
-"""Checkpoint tensors to a Gemma4: names, layouts, quantised layers, dtype.
+"""Load checkpoint tensors into a Gemma4: names, layouts, quantized layers, dtype.
 
-One layout comes out, whatever goes in: Google's, mlx-vlm's, mlx-lm's text-only, with or without
-the keys and values of layers that share theirs. Running it twice changes nothing. Nothing is
-read: every array stays lazy. Knows no files.
+Accepts Google's, mlx-vlm's and mlx-lm's text-only layouts, with or without the unused key and value
+weights of layers that reuse another layer's. ``sanitize`` is idempotent. All arrays stay lazy.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _KINDS = {
     "mxfp8": {(8, 32)},
     "nvfp4": {(4, 16)},
 }
-"""Bits and group sizes that MLX has kernels for, by mode."""
+"""Bits and group sizes that MLX's kernels support, by mode."""
 _TOWERS = ("vision_tower", "audio_tower", "vision_embedder", "embed_vision", "embed_audio")
 _LAYER = re.compile(r"^language_model\.model\.layers\.(\d+)\.")
 _SHARED_PARTS = ("self_attn.k_proj", "self_attn.v_proj", "self_attn.k_norm", "self_attn.v_norm")
@@ -36,7 +35,7 @@ _LEFTOVERS = ("rotary_emb.inv_freq",)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Quantization:
-    """Settings of one quantised layer."""
+    """The settings of a quantized layer."""
 
     group_size: int
     bits: int
@@ -47,7 +46,7 @@ class Quantization:
 
 
 def canonical_name(name: str) -> str:
-    """A tensor's or module's name in MLX's layout.
+    """The name of a tensor or module in MLX's layout.
 
     "model.language_model.layers.0.…" (Google), "model.layers.0.…" (mlx-lm's text-only) and
     "language_model.model.layers.0.…" (mlx-vlm) all become the last.
@@ -64,7 +63,7 @@ def canonical_name(name: str) -> str:
 
 
 def fit_config(config: Gemma4Config, names: set[str]) -> Gemma4Config:
-    """``config`` without the media for which the checkpoint holds no tensor at all."""
+    """``config`` without the media for which the checkpoint has no tensors."""
 
     def present(*prefixes: str) -> bool:
         return any(name.startswith(prefixes) for name in names)
@@ -79,9 +78,9 @@ def fit_config(config: Gemma4Config, names: set[str]) -> Gemma4Config:
 
 
 def sanitize(weights: Mapping[str, mx.array], config: Gemma4Config) -> Weights:
-    """Rename to MLX's layout, split fused experts, drop what no layer reads.
+    """Rename to MLX's layout, split fused experts, drop tensors that no layer uses.
 
-    Tensors of a medium that the config does not have are kept, so that they are reported.
+    Tensors of a medium that the config lacks are kept, so that loading reports them.
     """
     result: Weights = {}
     for raw_name, value in weights.items():
@@ -111,10 +110,10 @@ def _is_shared_kv(name: str, config: Gemma4Config) -> bool:
 
 
 def quantize_layers(network: Gemma4, weights: Weights, raw_config: Json) -> set[Quantization]:
-    """Make a quantised layer wherever ``weights`` hold scales, and say which kinds there are.
+    """Quantize the layers for which ``weights`` has scales; returns the kinds found.
 
-    Bits and group size follow from the tensors' shapes, so overrides per layer need no names; the
-    mode is affine where there are biases, else the config's.
+    Bits and group size follow from the tensors' shapes, so the config's per-layer overrides are not
+    needed. The mode is affine if there are biases, and otherwise the config's.
     """
     section = raw_config.get("quantization") or raw_config.get("quantization_config")
     section = section if isinstance(section, Mapping) else {}
@@ -154,7 +153,7 @@ def _kind_of(path: str, mode: object, width: int, packed: int, groups: int) -> Q
 
 
 def load_weights(network: Gemma4, weights: Weights, dtype: mx.Dtype | None) -> None:
-    """Put ``weights`` into ``network``, floating point ones as ``dtype`` (None: as they are).
+    """Load ``weights`` into ``network``; floating-point ones are cast to ``dtype`` unless None.
 
     Raises WeightsMismatchError for missing, unexpected or misshapen tensors.
     """
@@ -178,7 +177,7 @@ def load_weights(network: Gemma4, weights: Weights, dtype: mx.Dtype | None) -> N
 
 
 def _channels_last(value: mx.array, shape: tuple[int, ...]) -> mx.array:
-    """Convolution weights in MLX's order, where they come in torch's (channels second)."""
+    """Convolution weights in MLX's order (channels last) if they are in torch's (second)."""
     if value.ndim not in (3, 4) or value.shape == shape:
         return value
     moved = mx.moveaxis(value, 1, -1)

@@ -106,7 +106,7 @@ def test_layer_is_the_formula(
     arch: str, block: int, parity_model: ParityModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many queries are attended to at once."""
-    monkeypatch.setattr(vision_tower, "_QUERY_BLOCK", block)
+    monkeypatch.setattr(vision_tower, "_QUERY_CHUNK", block)
     tower = parity_model(arch).network.vision_tower
     config = tower.config
     xs, ys = places(3, 6)
