@@ -1,10 +1,11 @@
-"""A loaded model: network, processor, and how it is meant to generate."""
+"""A loaded model: network, processor and generation settings."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,15 @@ from ..models.weights import Quantization
 from ..options import LoadOptions
 from ..processing.processor import Processor
 
+_FILE = "generation_config.json"
 _KEPT_BYTES = 256 * 1024**2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationConfig:
-    """generation_config.json: stop ids, ids never to generate, and sampling.
+    """generation_config.json: stop ids, suppressed ids and sampling settings.
 
-    Where the file has no sampling values its model is greedy.
+    Without ``do_sample`` the model is greedy.
     """
 
     stop_ids: frozenset[int]
@@ -36,34 +38,47 @@ class GenerationConfig:
     def from_dict(
         cls, generation: Mapping[str, Any] | None, config: Mapping[str, Any]
     ) -> GenerationConfig:
-        """The file's content, or None for a checkpoint without one; then config.json's stop ids.
+        """Read the file's content; if it is None, the stop ids come from config.json.
 
-        Released checkpoints list more stop ids here than in config.json.
+        Released checkpoints list more stop ids in generation_config.json than in config.json.
         """
         source = config if generation is None else generation
-        stop = _or_default(source.get("eos_token_id"), config.get("eos_token_id"))
-        stop_ids = [stop] if isinstance(stop, int) else stop
-        if not stop_ids or not all(isinstance(i, int) for i in stop_ids):
-            raise CheckpointError("generation_config.json", "names no 'eos_token_id' to stop at")
+        stop = source.get("eos_token_id")
+        stop_ids = _ids("eos_token_id", config.get("eos_token_id") if stop is None else stop)
+        if not stop_ids:
+            raise CheckpointError(_FILE, "lacks an 'eos_token_id' to stop at")
         sampled = bool(source.get("do_sample"))
         return cls(
             stop_ids=frozenset(stop_ids),
-            suppressed_ids=tuple(source.get("suppress_tokens") or ()),
-            temperature=float(_or_default(source.get("temperature"), 1.0)) if sampled else 0.0,
-            top_p=float(_or_default(source.get("top_p"), 1.0)),
-            top_k=int(_or_default(source.get("top_k"), 0)),
+            suppressed_ids=_ids("suppress_tokens", source.get("suppress_tokens")),
+            temperature=_number(source, "temperature", 1.0) if sampled else 0.0,
+            top_p=_number(source, "top_p", 1.0),
+            top_k=int(_number(source, "top_k", 0)),
         )
 
 
-def _or_default(value: Any, default: Any) -> Any:
-    """``value``, or ``default`` where the file has null or nothing."""
-    return default if value is None else value
+def _ids(key: str, value: object) -> tuple[int, ...]:
+    """Token ids from a list, a single id, or null."""
+    ids = [] if value is None else value if isinstance(value, list) else [value]
+    if not all(type(each) is int for each in ids):
+        raise CheckpointError(_FILE, f"{key!r} must not be {value!r}")
+    return tuple(ids)
+
+
+def _number(source: Mapping[str, Any], key: str, default: float) -> float:
+    """A finite number, or ``default`` if the key is missing or null."""
+    value = source.get(key)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise CheckpointError(_FILE, f"{key!r} must not be {value!r}")
+    return float(value)
 
 
 class FeatureCache:
-    """Soft tokens by the digest of what they were made from; the oldest leave first.
+    """Soft tokens by the digest of their medium, with least recently used eviction.
 
-    ``limit`` is in bytes: a clip of 32 frames takes E2B some 14 MB.
+    ``limit`` is in bytes; a video of 32 frames takes about 14 MB on E2B.
     """
 
     def __init__(self, limit: int = _KEPT_BYTES) -> None:
@@ -88,7 +103,7 @@ class FeatureCache:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LoadedModel:
-    """What ``load`` returns. ``name`` is as the user gave it."""
+    """The result of ``load``. ``name`` is the name that the user gave."""
 
     name: str
     folder: Path
@@ -101,5 +116,5 @@ class LoadedModel:
 
     @property
     def context_length(self) -> int:
-        """Tokens that prompt and answer may have together."""
+        """The most tokens that prompt and answer can have together."""
         return self.network.config.text.max_positions

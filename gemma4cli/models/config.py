@@ -1,7 +1,7 @@
-"""config.json as frozen dataclasses, read strictly.
+"""config.json as frozen dataclasses, parsed strictly.
 
-Unknown keys are dropped. A key that changes a result has no default: where it is missing, reading
-fails and names it. Knows no weights and no files.
+Unknown keys are ignored. Keys that affect results have no default: if one is missing, parsing fails
+with an error that names it.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ FAMILIES = {
     "gemma4_unified": "gemma4_unified",
     "gemma4_unified_text": "gemma4_unified",
 }
-"""Model types that g4 runs, and the architecture of each."""
+"""Supported model types and the architecture of each."""
 
 
 def need(section: Json, key: str, kind: type | tuple[type, ...], where: str) -> Any:
-    """``section[key]``, which must be there and of ``kind``; ``where`` names the section."""
+    """``section[key]``, which must exist and be of ``kind``; ``where`` names the section."""
     if key not in section:
-        raise CheckpointError(_FILE, f"{where} lacks {key!r}, which changes the model's answers")
+        raise CheckpointError(_FILE, f"{where} lacks {key!r}, which affects the model's answers")
     value = section[key]
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if float in kinds:
         kinds += (int,)
-    a_number_was_asked = bool not in kinds and object not in kinds
-    if not isinstance(value, kinds) or (isinstance(value, bool) and a_number_was_asked):
+    bool_allowed = bool in kinds or object in kinds
+    if not isinstance(value, kinds) or (isinstance(value, bool) and not bool_allowed):
         raise CheckpointError(_FILE, f"{where}: {key!r} must not be {value!r}")
     return value
 
@@ -58,7 +58,7 @@ class Rope:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MoeConfig:
-    """Mixture of experts beside the dense MLP of every layer (26B-A4B)."""
+    """The mixture of experts that runs in parallel with each layer's dense MLP (26B-A4B)."""
 
     num_experts: int
     top_k: int
@@ -67,7 +67,7 @@ class MoeConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextConfig:
-    """The language model. ``vision_blocks``: image tokens see their whole image block."""
+    """The language model. ``vision_blocks``: attention is bidirectional within image blocks."""
 
     hidden_size: int
     intermediate_size: int
@@ -97,12 +97,12 @@ class TextConfig:
 
     @property
     def num_stored_layers(self) -> int:
-        """Layers with keys and values of their own; the others reuse theirs."""
+        """The number of layers that compute their own keys and values; later ones reuse those."""
         return self.num_layers - self.num_kv_shared_layers
 
     @classmethod
     def from_dict(cls, raw: Json, *, tied: bool | None = None) -> TextConfig:
-        """``tied``: the outer config's word on tied embeddings, which wins as in transformers."""
+        """``tied``: the outer config's ``tie_word_embeddings``, which wins as in transformers."""
         where = "text_config"
         _require_value(raw, "attention_bias", False, where)
         _require_value(raw, "hidden_activation", "gelu_pytorch_tanh", where)
@@ -110,11 +110,14 @@ class TextConfig:
         num_layers = need(raw, "num_hidden_layers", int, where)
         known = all(kind in _LAYER_TYPES for kind in layer_types)
         if len(layer_types) != num_layers or not known:
-            raise CheckpointError(_FILE, f"{where}: 'layer_types' does not fit the layers")
+            raise CheckpointError(
+                _FILE, f"{where}: 'layer_types' must name a known type for each of the layers"
+            )
         bidirectional = need(raw, "use_bidirectional_attention", (str, type(None)), where)
         if bidirectional not in (None, "vision"):
             raise UnsupportedModelError(
-                f"attention that is bidirectional over {bidirectional!r}", "g4 only generates text"
+                f"a checkpoint with bidirectional attention over {bidirectional!r}",
+                "g4 only generates text",
             )
         global_head_dim, global_kv_heads = _global_heads(raw, layer_types)
         ple_size = need(raw, "hidden_size_per_layer_input", int, where)
@@ -150,9 +153,9 @@ class TextConfig:
 
 
 def _global_heads(raw: Json, layer_types: tuple[str, ...]) -> tuple[int, int | None]:
-    """Head size and key/value heads of the full-attention layers.
+    """Head size and number of key/value heads of the full-attention layers.
 
-    Released files name them; files saved again by transformers 5.2x list overrides per layer.
+    Released files have a key for each; files saved by transformers 5.2x list overrides per layer.
     """
     if "global_head_dim" in raw or "per_layer_config" not in raw:
         return (
@@ -167,12 +170,17 @@ def _global_heads(raw: Json, layer_types: tuple[str, ...]) -> tuple[int, int | N
         for key in (str(i), kind)
         if key in per_layer
     ]
-    if not overrides or any(o != overrides[0] for o in overrides):
+    first = overrides[0] if overrides else None
+    if not isinstance(first, Mapping) or any(o != first for o in overrides):
         raise CheckpointError(
             _FILE, "text_config: 'per_layer_config' does not describe the full-attention layers"
         )
     where = "text_config.per_layer_config"
-    return need(overrides[0], "head_dim", int, where), overrides[0].get("num_key_value_heads")
+    kv_heads = "num_key_value_heads"
+    return (
+        need(first, "head_dim", int, where),
+        need(first, kv_heads, (int, type(None)), where) if kv_heads in first else None,
+    )
 
 
 def _rope(raw: Json, layer_type: str, rope_type: str) -> Rope:
@@ -203,7 +211,7 @@ def _moe(raw: Json) -> MoeConfig | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VisionConfig:
-    """The vision tower of every model but the 12B."""
+    """The vision tower of all models except the 12B."""
 
     hidden_size: int
     intermediate_size: int
@@ -267,9 +275,9 @@ class AudioConfig:
         where = "audio_config"
         _require_value(raw, "hidden_act", "silu", where)
         channels = need(raw, "subsampling_conv_channels", list, where)
-        if len(channels) != 2:
+        if len(channels) != 2 or not all(type(each) is int for each in channels):
             raise CheckpointError(
-                _FILE, f"{where}: 'subsampling_conv_channels' must be two numbers"
+                _FILE, f"{where}: 'subsampling_conv_channels' must be two integers"
             )
         return cls(
             hidden_size=need(raw, "hidden_size", int, where),
@@ -292,7 +300,7 @@ class AudioConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnifiedVisionConfig:
-    """The 12B's patch embedder: ``patch_size`` is the merged, 48-pixel patch."""
+    """The 12B's patch embedder; ``patch_size`` is that of the merged patches, 48 pixels."""
 
     embed_dim: int
     patch_size: int
@@ -330,7 +338,7 @@ class UnifiedAudioConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlaceholderIds:
-    """The ids that soft tokens stand in for."""
+    """The ids of the placeholders that soft tokens replace."""
 
     image: int
     audio: int
@@ -339,7 +347,7 @@ class PlaceholderIds:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gemma4Config:
-    """One checkpoint. A medium whose config is None is one that the model was not made for."""
+    """The config of one checkpoint. ``vision`` or ``audio`` is None if the model lacks it."""
 
     unified: bool
     text: TextConfig
@@ -349,10 +357,10 @@ class Gemma4Config:
 
     @classmethod
     def from_dict(cls, raw: Json) -> Gemma4Config:
-        """Read config.json.
+        """Parse config.json.
 
-        Raises UnsupportedModelError for what is no Gemma 4 or is packed for another runtime,
-        CheckpointError for a missing or odd value.
+        Raises UnsupportedModelError if the model is not a Gemma 4 or is quantized for another
+        runtime, and CheckpointError for a missing or invalid value.
         """
         model_type = raw.get("model_type")
         if not isinstance(model_type, str) or model_type not in FAMILIES:
@@ -374,9 +382,7 @@ class Gemma4Config:
         audio_class = UnifiedAudioConfig if unified else AudioConfig
         return cls(
             unified=unified,
-            text=TextConfig.from_dict(
-                need(raw, "text_config", Mapping, _FILE), tied=raw.get("tie_word_embeddings")
-            ),
+            text=TextConfig.from_dict(need(raw, "text_config", Mapping, _FILE), tied=_tied(raw)),
             vision=vision_class.from_dict(vision) if vision else None,
             audio=audio_class.from_dict(audio) if audio else None,
             placeholders=PlaceholderIds(
@@ -387,8 +393,14 @@ class Gemma4Config:
         )
 
 
+def _tied(raw: Json) -> bool | None:
+    """The outer ``tie_word_embeddings``; None if it is missing or null."""
+    key = "tie_word_embeddings"
+    return need(raw, key, (bool, type(None)), _FILE) if key in raw else None
+
+
 def _medium(raw: Json, key: str) -> Json | None:
-    """The section of a medium; None where the model was not made for it."""
+    """The section of a medium; None if the model lacks it."""
     return need(raw, key, Mapping, _FILE) if raw.get(key) else None
 
 
@@ -399,6 +411,6 @@ def _refuse_foreign_quantization(raw: Json) -> None:
     method = section.get("quant_method") if isinstance(section, Mapping) else None
     if method is not None:
         raise UnsupportedModelError(
-            f"weights packed as {method}",
+            f"weights quantized with {method}",
             "MLX has no kernels for them; use an MLX conversion such as those of mlx-community",
         )
