@@ -1,15 +1,15 @@
-"""Every error that g4 raises on purpose.
+"""The errors that g4 raises on purpose.
 
     Gemma4Error
     ├─ LoadError
-    │  ├─ BackendMissingError        mlx is installed without a backend for this machine
+    │  ├─ BackendMissingError        MLX is installed without a backend for this machine
     │  ├─ ModelNotFoundError         no such folder, alias or cached repository
-    │  ├─ NoModelError               none was named, and none is in the local cache
-    │  ├─ DownloadError              a model cannot be fetched, or not removed
-    │  ├─ ModelTooLargeError         its weights do not fit the memory
+    │  ├─ NoModelError               no model given, and none in the local cache
+    │  ├─ DownloadError              a model cannot be downloaded or removed
+    │  ├─ ModelTooLargeError         the weights do not fit in memory
     │  ├─ UnsupportedModelError      not a Gemma 4 checkpoint, or a format MLX cannot run
-    │  ├─ CheckpointError            a file of the checkpoint is broken, or lacks a value
-    │  └─ WeightsMismatchError       tensors missing, unexpected or of another shape
+    │  ├─ CheckpointError            a file of the checkpoint is broken or lacks a value
+    │  └─ WeightsMismatchError       tensors missing, unexpected or of the wrong shape
     ├─ MediaError                    always names its source
     │  ├─ MediaNotFoundError         no such file
     │  ├─ MediaDecodeError           empty, truncated, of another kind, or too large
@@ -18,18 +18,18 @@
     │  └─ MicrophoneError            no device, or no PortAudio
     ├─ PromptError
     │  ├─ UnsupportedModalityError   the checkpoint cannot see, hear or think
-    │  ├─ PlaceholderMismatchError   placeholders and soft tokens differ in number
+    │  ├─ PlaceholderMismatchError   the numbers of placeholders and soft tokens differ
     │  ├─ ConversationError          the messages do not form a conversation
     │  ├─ ContextLengthError         the prompt is longer than the model's context
-    │  └─ PromptTooLargeError        prompt, media and answer do not fit the memory
+    │  └─ PromptTooLargeError        prompt, media and answer do not fit in memory
     ├─ OptionError                   an option's value is out of range
     ├─ JournalError                  a transcript's progress cannot be kept on disk
     ├─ SavedConversationError        a conversation cannot be kept, is not there, or is in use
-    ├─ AnswerCutError                an answer by a schema ended before it was whole
+    ├─ AnswerCutError                an answer was cut off before it matched its schema
     └─ NonFiniteError                the model produced NaN or infinity
 
-Errors carry fields; their text is built from the fields, fits one line and says what to do next.
-Knows nothing but the standard library.
+Each error has fields. Its message is built from them, fits on one line and says what to do next.
+Imports only the standard library.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class LoadError(Gemma4Error):
 
 
 class BackendMissingError(LoadError):
-    """``import mlx.core`` failed: on Linux, plain ``mlx`` brings no backend."""
+    """``import mlx.core`` failed: on Linux, plain ``mlx`` includes no backend."""
 
     def __init__(self, cause: str) -> None:
         self.cause = cause
@@ -58,7 +58,7 @@ class BackendMissingError(LoadError):
 
 
 class ModelNotFoundError(LoadError):
-    """The name is no folder, no alias and no repository in the local cache."""
+    """The name is not a folder, an alias or a repository in the local cache."""
 
     def __init__(self, name: str, hint: str) -> None:
         self.name = name
@@ -66,18 +66,18 @@ class ModelNotFoundError(LoadError):
 
 
 class NoModelError(LoadError):
-    """Neither the user nor the settings name a model, and none is cached."""
+    """Neither the command line nor the settings name a model, and none is cached."""
 
     def __init__(self, fetch: str) -> None:
         self.fetch = fetch
         super().__init__(
-            f"no model was named and none is in the local cache: fetch one with: {fetch}, "
+            f"no model given and none in the local cache: download one with: {fetch}, "
             "or try the built-in toy with: -m tiny"
         )
 
 
 class DownloadError(LoadError):
-    """A repository of the hub cannot be fetched, or what is cached of it not be removed."""
+    """A hub repository cannot be downloaded, or its cached files cannot be removed."""
 
     def __init__(self, repo: str, problem: str) -> None:
         self.repo = repo
@@ -85,24 +85,28 @@ class DownloadError(LoadError):
         super().__init__(f"{repo}: {problem}")
 
 
-_TRY_ANYWAY = "G4_IGNORE_MEMORY=1 tries it all the same"
+_TRY_ANYWAY = "or set G4_IGNORE_MEMORY=1 to try anyway"
+
+
+def _too_large(what: str, needed: int, free: int, hint: str) -> str:
+    return (
+        f"{what} needs about {needed / 1e9:.1f} GB of memory; {free / 1e9:.1f} GB available: "
+        f"{hint}, {_TRY_ANYWAY}"
+    )
 
 
 class ModelTooLargeError(LoadError):
-    """A model's weights, with the smallest run, take more memory than there is. In bytes."""
+    """A model's weights and its smallest run need more memory than is free. In bytes."""
 
     def __init__(self, model: str, needed: int, free: int, hint: str) -> None:
         self.model = model
         self.needed = needed
         self.free = free
-        super().__init__(
-            f"{model} takes about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB can be "
-            f"had: {hint}; {_TRY_ANYWAY}"
-        )
+        super().__init__(_too_large(model, needed, free, hint))
 
 
 class UnsupportedModelError(LoadError):
-    """The checkpoint is of a kind that g4 cannot run."""
+    """g4 cannot run this kind of checkpoint."""
 
     def __init__(self, what: str, hint: str) -> None:
         self.what = what
@@ -110,7 +114,7 @@ class UnsupportedModelError(LoadError):
 
 
 class CheckpointError(LoadError):
-    """A file of the checkpoint is missing, broken, or lacks a value that changes results."""
+    """A file of the checkpoint is missing or broken, or lacks a value that affects results."""
 
     def __init__(self, file: str, problem: str) -> None:
         self.file = file
@@ -119,7 +123,7 @@ class CheckpointError(LoadError):
 
 
 class WeightsMismatchError(LoadError):
-    """The tensors of a checkpoint are not those that its config asks for."""
+    """The tensors of a checkpoint do not match its config."""
 
     def __init__(
         self, missing: Sequence[str], unexpected: Sequence[str], misshapen: Sequence[str] = ()
@@ -132,13 +136,13 @@ class WeightsMismatchError(LoadError):
             for kind, names in (
                 ("missing", self.missing),
                 ("unexpected", self.unexpected),
-                ("of another shape", self.misshapen),
+                ("of the wrong shape", self.misshapen),
             )
             if names
         ]
         super().__init__(
-            f"the weights do not fit config.json: tensors {'; '.join(counts)}. "
-            "Fetch the checkpoint again, or name another one"
+            f"the tensors do not match config.json: {'; '.join(counts)}. "
+            "Download the checkpoint again, or use another one"
         )
 
 
@@ -178,20 +182,22 @@ class MicrophoneError(MediaError):
 
 
 class PromptError(Gemma4Error):
-    """The conversation cannot be put to this model."""
+    """The model cannot answer this conversation."""
 
 
 class UnsupportedModalityError(PromptError):
-    """The checkpoint lacks what the input needs; nothing is ever dropped silently."""
+    """The checkpoint does not support part of the input; nothing is dropped silently."""
 
     def __init__(self, modality: str, model: str, lack: str) -> None:
         self.modality = modality
         self.model = model
-        super().__init__(f"{model} takes no {modality}: {lack}. Choose another model with -m")
+        super().__init__(
+            f"{model} does not support {modality}: {lack}. Choose another model with -m"
+        )
 
 
 class PlaceholderMismatchError(PromptError):
-    """The prompt has another number of placeholders than the towers gave soft tokens."""
+    """The numbers of placeholders in the prompt and of computed soft tokens differ."""
 
     def __init__(self, kind: str, placeholders: int, soft_tokens: int) -> None:
         self.kind = kind
@@ -214,25 +220,22 @@ class ContextLengthError(PromptError):
         self,
         tokens: int,
         limit: int,
-        hint: str = "give less text, fewer media, a smaller --budget or fewer video frames",
+        hint: str = "use less text, fewer media, a smaller --budget or fewer video frames",
     ) -> None:
         self.tokens = tokens
         self.limit = limit
         super().__init__(
-            f"the prompt has {tokens} tokens but the model's context ends at {limit}: {hint}"
+            f"the prompt has {tokens} tokens, more than the model's context of {limit}: {hint}"
         )
 
 
 class PromptTooLargeError(PromptError):
-    """What is asked takes more memory than there is, though the model fits. In bytes."""
+    """The model fits in memory, but prompt, media and answer do not. In bytes."""
 
     def __init__(self, needed: int, free: int, hint: str) -> None:
         self.needed = needed
         self.free = free
-        super().__init__(
-            f"this takes about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB can be had: "
-            f"{hint}; {_TRY_ANYWAY}"
-        )
+        super().__init__(_too_large("this request", needed, free, hint))
 
 
 class OptionError(Gemma4Error):
@@ -258,22 +261,22 @@ class SavedConversationError(Gemma4Error):
 
 
 class AnswerCutError(Gemma4Error):
-    """An answer that has to fit a schema was cut off, so that it does not."""
+    """An answer was cut off before it matched its schema."""
 
     def __init__(self, tokens: int) -> None:
         self.tokens = tokens
         super().__init__(
-            f"the answer was cut after {tokens} tokens, before it fitted the schema: "
-            "raise --max-tokens, or bound the schema's strings and lists"
+            f"the answer was cut off after {tokens} tokens, before it matched the schema: "
+            "raise --max-tokens, or limit the schema's strings and lists"
         )
 
 
 class NonFiniteError(Gemma4Error):
-    """A forward pass gave NaN or infinity; its text would be noise."""
+    """A forward pass produced NaN or infinity; its text would be noise."""
 
     def __init__(self, where: str) -> None:
         self.where = where
         super().__init__(
-            f"the model produced values that are not finite ({where}): "
-            "try --dtype float32, or fetch the checkpoint again"
+            f"the model produced NaN or infinity ({where}): "
+            "try --dtype float32, or download the checkpoint again"
         )

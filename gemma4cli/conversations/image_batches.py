@@ -118,7 +118,7 @@ def _prepare(
     """Open an image and make model inputs of it; its pixels are let go of."""
     from ..engine.batch import Prompt
     from ..engine.generate import check_context
-    from ..engine.memory_limits import require_room_for_prompt
+    from ..engine.memory_limits import require_memory_for_prompt
     from .open_media import OpenedMessage, open_message, prepare
 
     for step in open_message(model, Message(role="user", content=content), media):
@@ -127,7 +127,7 @@ def _prepare(
             continue
         inputs = prepare(model, [step], media, think=options.think)
         check_context(model, inputs)
-        require_room_for_prompt(model, inputs, options)
+        require_memory_for_prompt(model, inputs, options)
         for notice in inputs.notices:
             yield ImageEvent(image=number, event=Notice(text=notice))
         yield _Waiting(number, Prompt(inputs=inputs, options=options))

@@ -74,7 +74,7 @@ def open_message(
     Raises MediaError, UnsupportedModalityError before a file is opened, and ContextLengthError
     and PromptTooLargeError by the plan.
     """
-    from ..engine.memory_limits import require_room_for_plan
+    from ..engine.memory_limits import require_memory_for_plan
 
     for part in message.parts:
         if not isinstance(part, TextPart):
@@ -88,7 +88,7 @@ def open_message(
     if clips:
         generate = generate or GenerateOptions(max_tokens=1)
         planned = _planned_prompt(model, message, clips, before, options, think=generate.think)
-        require_room_for_plan(model, planned, generate)
+        require_memory_for_plan(model, planned, generate)
     media: list[Decoded] = []
     read: list[Part] = []
     for number, part in enumerate(message.parts):

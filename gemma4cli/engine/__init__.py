@@ -1,1 +1,1 @@
-"""Loading, prefill and decoding. Knows no terminal and opens no media."""
+"""Loading, prefill and decoding. Does not open media or write to the terminal."""

@@ -1,6 +1,6 @@
-"""Several prompts to their answers at once: the weights are read once for all of them.
+"""Answer several prompts together, reading the weights once per step for all of them.
 
-Rows that have ended leave the batch, so that the rest gets quicker.
+A row leaves the batch when its answer ends, so the remaining rows run faster.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
 from .batch_decode import BatchDecoder
 from .batch_prefill import BatchPrefill
-from .encode import encode_features, place
+from .encode import arrange_soft_tokens, encode_features
 from .generate import Answer, check_context, generate, make_answer_sampler, temperature_of
 from .model import LoadedModel
 from .sampling import suppress
@@ -28,7 +28,7 @@ BatchEvent = TextDelta | ThoughtDelta | Finished
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Prompt:
-    """What one row of a batch is to answer, and how."""
+    """The inputs and options of one row of a batch."""
 
     inputs: ModelInputs
     options: GenerateOptions
@@ -36,7 +36,7 @@ class Prompt:
 
 @dataclass(slots=True, eq=False)
 class _Row:
-    """A prompt on its way. ``number`` is its place among all, the times are what it took."""
+    """A prompt being answered. ``number`` is its index among all prompts; times are in seconds."""
 
     number: int
     inputs: ModelInputs
@@ -52,10 +52,12 @@ class _Row:
 
 
 def can_batch(model: LoadedModel, inputs: ModelInputs) -> bool:
-    """Whether a prompt can run together with others: not with images whose tokens see each other
-    (12B, 26B, 31B), since no chunk may split them."""
-    opened = model.network.config.text.vision_blocks
-    return not opened or all(span.kind == "audio" for span in inputs.spans)
+    """Whether a prompt can share a batch with others.
+
+    A prompt with bidirectional image blocks (12B, 26B, 31B) cannot, because no chunk may split one.
+    """
+    has_blocks = model.network.config.text.vision_blocks
+    return not has_blocks or all(span.kind == "audio" for span in inputs.spans)
 
 
 def generate_batch(
@@ -65,9 +67,9 @@ def generate_batch(
     *,
     max_tokens: Sequence[int] | None = None,
 ) -> list[Finished]:
-    """The answers of ``stream_batch`` as a whole, in order.
+    """The final events of ``stream_batch``, in the order of the prompts.
 
-    ``max_tokens`` holds a limit for each prompt, in place of the options' one.
+    ``max_tokens`` holds a limit for each prompt, which overrides the one in ``options``.
     """
     limits = [options.max_tokens] * len(inputs) if max_tokens is None else max_tokens
     prompts = [
@@ -83,19 +85,19 @@ def generate_batch(
 
 
 def stream_batch(model: LoadedModel, prompts: Sequence[Prompt]) -> Iterator[tuple[int, BatchEvent]]:
-    """What ``generate`` yields for each prompt, progress and notices left out, with its number.
+    """Yield the events of ``generate`` with the prompt's number, without progress and notices.
 
-    The first prompt's prefill step counts for all. Prompts that cannot
-    run together (``can_batch``) run alone. Where tokens are drawn, each row draws for itself; with
-    a seed it draws what it would alone.
+    The first prompt's prefill step applies to all. Prompts that cannot share a batch
+    (``can_batch``) run alone. Rows sample independently; with a seed, a row samples the same tokens
+    as it would alone.
 
-    A batch adds numbers in another order than a single run. In float32 that is rounding, and only
-    a tie could come out otherwise; in bfloat16 an answer may differ as it does between devices.
+    A batch sums in a different order than a single run. In float32 the difference is rounding and
+    only ties can be decided differently; in bfloat16 answers can differ as they do between devices.
 
-    Timings are shares of the batch's time, by soft tokens, by prompt tokens and by decoded tokens:
-    all of them together are the time that passed.
+    Timings are the row's share of the batch's time: encoding by soft tokens, prefill by prompt
+    tokens, decoding by steps. They add up to the elapsed time.
 
-    Raises ContextLengthError before anything is computed, NonFiniteError if any row has a NaN.
+    Raises ContextLengthError before computing anything, and NonFiniteError if any row has a NaN.
     """
     for each in prompts:
         check_context(model, each.inputs)
@@ -118,7 +120,7 @@ def _alone(model: LoadedModel, number: int, prompt: Prompt) -> Iterator[tuple[in
 
 
 def _run(model: LoadedModel, rows: Sequence[_Row], step: int) -> Iterator[tuple[int, BatchEvent]]:
-    """Answer all rows, longest prompt first."""
+    """Answer ``rows``, which are sorted by prompt length, longest first."""
     started = perf_counter()
     soft_tokens = _encode(model, rows)
     encoded = perf_counter()
@@ -132,11 +134,11 @@ def _run(model: LoadedModel, rows: Sequence[_Row], step: int) -> Iterator[tuple[
     logits = prefill.run(cache)
     mx.eval(logits)
     prefilled = perf_counter()
-    looked = _shares([row.inputs.num_soft_tokens for row in rows])
-    read = _shares([len(row.inputs.ids) for row in rows])
-    for row, look, share in zip(rows, looked, read, strict=True):
-        row.encode = look * (encoded - started)
-        row.prefill = share * (prefilled - encoded)
+    encode_shares = _shares([row.inputs.num_soft_tokens for row in rows])
+    prefill_shares = _shares([len(row.inputs.ids) for row in rows])
+    for row, encode, prefill_share in zip(rows, encode_shares, prefill_shares, strict=True):
+        row.encode = encode * (encoded - started)
+        row.prefill = prefill_share * (prefilled - encoded)
     greedy = all(temperature_of(model, row.options) == 0 for row in rows)
     decoder = BatchDecoder(
         model.network,
@@ -150,36 +152,36 @@ def _run(model: LoadedModel, rows: Sequence[_Row], step: int) -> Iterator[tuple[
 
 
 def _encode(model: LoadedModel, rows: Sequence[_Row]) -> list[list[SoftTokens]]:
-    """The soft tokens of every row; a clip that several rows have is encoded once."""
+    """The soft tokens of each row; media that rows have in common are encoded once."""
     features = [feature for row in rows for feature in row.inputs.features]
     known: dict[str, mx.array] = {}
     for step in encode_features(model, features):
         if not isinstance(step, EncodeProgress):
             known = step
-    return [place(row.inputs, known) for row in rows]
+    return [arrange_soft_tokens(row.inputs, known) for row in rows]
 
 
 def _decode(
-    decoder: BatchDecoder, rows: Sequence[_Row], begun: float
+    decoder: BatchDecoder, rows: Sequence[_Row], started: float
 ) -> Iterator[tuple[int, BatchEvent]]:
-    """Token by token, until the last row has ended; a step's time is shared by all that took it."""
+    """Decode until the last row has ended; each step's time is split evenly between its rows."""
     while rows:
         tokens = decoder.step()
-        passed = (perf_counter() - begun) / len(rows)
-        begun += passed * len(rows)
+        share = (perf_counter() - started) / len(rows)
+        started += share * len(rows)
         for row, token in zip(rows, tokens, strict=True):
-            row.decode += passed
+            row.decode += share
             for delta in row.answer.push(token):
                 yield row.number, delta
             if row.answer.reason is not None:
                 yield row.number, row.finished()
-        going = [i for i, row in enumerate(rows) if row.answer.reason is None]
-        if 0 < len(going) < len(rows):
-            decoder.keep(going)
-        rows = [rows[i] for i in going]
+        active = [i for i, row in enumerate(rows) if row.answer.reason is None]
+        if 0 < len(active) < len(rows):
+            decoder.keep(active)
+        rows = [rows[i] for i in active]
 
 
 def _shares(counts: Sequence[int]) -> list[float]:
-    """Each count's share of their sum; equal shares of nothing."""
+    """Each count's share of the sum; equal shares if the sum is zero."""
     total = sum(counts)
     return [count / total if total else 1 / len(counts) for count in counts]

@@ -1,4 +1,4 @@
-"""Token by token for several rows at once."""
+"""Decode several rows together, one token per row and step."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .sampling import Sampler
 
 
 class BatchDecoder:
-    """Rows on from a filled cache; ``logits`` ``[B, V]`` are those of their last prompt positions.
+    """Decode from a filled cache; ``logits`` ``[B, V]`` are those of the last prompt positions.
 
-    ``samplers`` are the rows' own; none at all means greedy. ``bias`` and ``lookahead`` are as in
+    ``samplers`` holds one sampler per row; empty means greedy. ``bias`` and ``lookahead`` are as in
     ``decode_tokens``.
     """
 
@@ -39,7 +39,7 @@ class BatchDecoder:
         self._ahead: tuple[mx.array, mx.array] | None = self._choose(logits)
 
     def step(self) -> list[int]:
-        """The next token of every row, fetched from the device together. Raises NonFiniteError."""
+        """The next token of each row, fetched from the device at once. Raises NonFiniteError."""
         tokens, finite = self._ahead or self._choose(self._advance())
         self._tokens = tokens
         self._ahead = self._choose(self._advance()) if self._lookahead else None
@@ -48,7 +48,7 @@ class BatchDecoder:
         return cast(list[int], tokens.tolist())
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Go on with these rows alone."""
+        """Continue with these rows only."""
         kept = mx.array(list(rows))
         self._cache.keep(rows)
         self._tokens = self._tokens[kept]
@@ -59,8 +59,8 @@ class BatchDecoder:
             self._samplers = [self._samplers[row] for row in rows]
 
     def _choose(self, logits: mx.array) -> tuple[mx.array, mx.array]:
-        """Tokens, and whether the logits that they come from are numbers; both ``[B]``."""
-        # A single NaN or infinity makes a row's sum so.
+        """The chosen tokens, and whether each row's logits are finite; both ``[B]``."""
+        # One NaN or infinity makes the sum of its row NaN or infinite.
         finite = mx.isfinite(logits.sum(axis=-1))
         biased = logits if self._bias is None else logits + self._bias
         if self._samplers:
@@ -72,6 +72,6 @@ class BatchDecoder:
         return tokens, finite
 
     def _advance(self) -> mx.array:
-        """Logits ``[B, V]`` behind the newest tokens."""
+        """Logits ``[B, V]`` after the newest tokens."""
         inputs = self._network.embed_rows(self._tokens[:, None])
         return self._network(*inputs, self._cache.layers, self._cache.extend(1))[:, -1]

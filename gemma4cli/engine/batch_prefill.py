@@ -1,4 +1,4 @@
-"""Several prompts into one cache, in chunks that short prompts join late."""
+"""Prefill several prompts into one cache; shorter prompts join in later chunks."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..models.gemma4 import Gemma4, SoftTokens
 
 
 def batch_chunks(lengths: Sequence[int], step: int) -> Iterator[tuple[int, int, int]]:
-    """Chunks as columns [start, end), and how many rows have begun by the end of each.
+    """Split into chunks: columns [start, end), and the number of rows that have begun by ``end``.
 
-    ``lengths`` are those of the rows, longest first; all end in the same column. A chunk has up to
-    ``step`` tokens in all of its rows, padding included, and one column at least. The last column
-    is a chunk of its own, since only its logits are read.
+    ``lengths`` are the rows' lengths, longest first; all rows end in the same column. A chunk has
+    up to ``step`` tokens over all of its rows, padding included, and at least one column. The last
+    column is a separate chunk, because only its logits are read.
 
         lengths 6 and 3, step 4   ->   (0, 3, 1) (3, 5, 2) (5, 6, 2)
     """
@@ -35,9 +35,9 @@ def batch_chunks(lengths: Sequence[int], step: int) -> Iterator[tuple[int, int, 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class BatchPrefill:
-    """Prompts, longest first, and the soft tokens of each, on their way through one network.
+    """The prefill of several prompts, longest first. None may have bidirectional image blocks.
 
-    None may have image blocks. ``step`` counts the tokens of all rows.
+    ``soft_tokens`` holds those of each prompt. ``step`` counts the tokens of all rows together.
     """
 
     network: Gemma4
@@ -56,7 +56,7 @@ class BatchPrefill:
             if end < lengths[0]:
                 self.network.fill(*inputs, cache.layers, masks)
                 mx.eval(cache.state)
-                # Give the chunk's buffers back: the next one is of another size.
+                # Free the chunk's buffers: the next chunk has a different size.
                 mx.clear_cache()
             else:
                 logits = self.network(*inputs, cache.layers, masks)[:, -1]
@@ -65,7 +65,7 @@ class BatchPrefill:
     def _embed(
         self, start: int, end: int, padding: Sequence[int]
     ) -> tuple[mx.array, mx.array | None]:
-        """What the network takes for columns [start, end) of the first rows."""
+        """Network inputs for columns [start, end) of the first ``len(padding)`` rows."""
         pad_id = self.network.config.text.pad_token_id
         tokens = []
         for ids, before in zip(self.ids, padding, strict=False):

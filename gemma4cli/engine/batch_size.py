@@ -1,4 +1,4 @@
-"""How many prompts run at once, by what their caches take of this machine's memory."""
+"""How many prompts run in one batch, limited by the memory of their KV caches."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from .model import LoadedModel
 
 _MOST = 8
 _MEMORY_SHARE = 0.1
-"""Of the machine's memory that the caches of a batch may fill."""
+"""Share of the machine's memory that the caches of a batch may use."""
 
 
 def batch_size(model: LoadedModel, positions: int) -> int:
-    """Prompts at once, 1 to 8, that take so many ``positions`` each with their answers."""
+    """Prompts per batch, 1 to 8, if each takes ``positions`` positions including its answer."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     row = positions * bytes_per_position(model)
     return max(1, min(_MOST, int(_MEMORY_SHARE * memory / row)))
 
 
 def bytes_per_position(model: LoadedModel) -> int:
-    """What the keys and values of one position take, in float32."""
+    """Bytes of the keys and values of one position, in float32."""
     text = model.network.config.text
     sizes = {
         "sliding_attention": text.num_kv_heads * text.head_dim,

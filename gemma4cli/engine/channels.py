@@ -1,7 +1,7 @@
-"""Generated ids to text, thoughts apart from the answer.
+"""Decode generated ids to text and separate thoughts from the answer.
 
-A model thinks in a channel: ``<|channel>thought\\n ... <channel|>``. The split goes by token id, so
-text that merely looks like a marker stays text.
+A model thinks in a channel: ``<|channel>thought\\n ... <channel|>``. Markers are recognized by
+token id, so text that only looks like a marker stays text.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ _OPEN, _CLOSE = "<|channel>", "<channel|>"
 
 
 class ChannelSplitter:
-    """Ids in, deltas out; ``text`` and ``thoughts`` hold what came out so far.
+    """Turns ids into deltas; ``text`` and ``thoughts`` hold the output so far.
 
-    ``prompt_ids`` tell whether the prompt left a thought open.
+    ``prompt_ids`` show whether the prompt ends inside a thought.
     """
 
     def __init__(self, tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> None:
@@ -43,7 +43,7 @@ class ChannelSplitter:
         return "".join(self._thoughts)
 
     def push(self, token: int) -> Iterator[TextDelta | ThoughtDelta]:
-        """The deltas, none or a few, that this id completes."""
+        """The deltas that this id completes, if any."""
         if token in (self._open, self._close):
             yield from self._emit(self._decoder.flush())
             self._in_thought = self._in_label = token == self._open
@@ -51,12 +51,12 @@ class ChannelSplitter:
         yield from self._emit(self._decoder.push(token))
 
     def finish(self) -> Iterator[TextDelta | ThoughtDelta]:
-        """What an unfinished character leaves behind."""
+        """Flush an incomplete character."""
         yield from self._emit(self._decoder.flush())
 
     def _emit(self, text: str) -> Iterator[TextDelta | ThoughtDelta]:
         if self._in_label:
-            # A channel opens with its name on a line of its own.
+            # A channel starts with a line that holds its name.
             _, newline, text = text.partition("\n")
             self._in_label = not newline
         if not text:

@@ -1,4 +1,4 @@
-"""The files of a checkpoint folder, read with errors that name them."""
+"""Read the files of a checkpoint folder, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..hub.safetensors_headers import weight_files
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
-    """One folder with config.json, tokenizer.json and safetensors files."""
+    """A folder with config.json, tokenizer.json and safetensors files."""
 
     folder: Path
 
@@ -24,14 +24,14 @@ class Checkpoint:
         return read_json(self.folder, name)
 
     def optional_json(self, *names: str) -> dict[str, Any] | None:
-        """The first of ``names`` that is there, or None."""
+        """The first of ``names`` that exists, or None."""
         for name in names:
             if (self.folder / name).is_file():
                 return self.json(name)
         return None
 
     def chat_template(self) -> str | None:
-        """The checkpoint's own template, from its own file or from tokenizer_config.json."""
+        """The checkpoint's chat template, from chat_template.* or tokenizer_config.json."""
         path = self.folder / "chat_template.jinja"
         if path.is_file():
             return path.read_text("utf-8")
@@ -40,13 +40,13 @@ class Checkpoint:
         return template if isinstance(template, str) else None
 
     def weights(self) -> dict[str, mx.array]:
-        """All tensors, lazy: none is read before it is computed with."""
+        """All tensors, lazy: a tensor is read when it is first used."""
         result: dict[str, mx.array] = {}
         for path in weight_files(self.folder):
             try:
                 tensors = mx.load(str(path))
             except (RuntimeError, ValueError) as exc:
                 raise CheckpointError(path.name, f"cannot be read ({exc})") from exc
-            # What is loaded of a .safetensors file is a dict.
+            # mx.load returns a dict for a .safetensors file.
             result.update(cast("dict[str, mx.array]", tensors))
         return result

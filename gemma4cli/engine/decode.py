@@ -1,4 +1,4 @@
-"""Token by token from a filled cache."""
+"""Decode from a filled cache, one token at a time."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ def decode_tokens(
     constraint: Constraint | None = None,
     lookahead: bool,
 ) -> Iterator[int]:
-    """Yield token ids without end; ``logits`` ``[V]`` are those of the last prompt position.
+    """Yield token ids endlessly; ``logits`` ``[V]`` are those of the last prompt position.
 
-    ``bias`` is added to all logits. With ``lookahead`` the next step is computed while the caller
-    handles this one's token: right for a GPU, at the price of one step too many at the end. Of a
-    ``constraint`` the step's logits are computed ahead, but its token is not: that takes knowing
-    the one before. Raises NonFiniteError.
+    ``bias`` is added to all logits. With ``lookahead`` the device computes the next step while the
+    caller handles the current token, which keeps a GPU busy and wastes one step at the end. With a
+    ``constraint`` only the logits are computed ahead: which tokens are allowed depends on the
+    current one. Raises NonFiniteError.
     """
 
     def choose(logits: mx.array) -> tuple[mx.array, mx.array]:
-        # A single NaN or infinity makes the sum so.
+        # One NaN or infinity makes the sum NaN or infinite.
         finite = mx.isfinite(logits.sum())
         if bias is not None:
             logits = logits + bias
         if constraint is not None:
-            logits = mx.where(constraint.open_tokens(), logits, -mx.inf)
+            logits = mx.where(constraint.allowed_tokens(), logits, -mx.inf)
         token = sampler(logits)
         mx.async_eval(token, finite)
         return token, finite
@@ -48,7 +48,7 @@ def decode_tokens(
     def advance(token: mx.array) -> mx.array:
         logits = network(*network.embed(token), cache, _NO_MASKS)[0, -1]
         if constraint is not None:
-            # The device has work while the host looks for the open tokens.
+            # The device computes while the host determines the allowed tokens.
             mx.async_eval(logits)
         return logits
 

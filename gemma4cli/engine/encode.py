@@ -1,4 +1,4 @@
-"""Media features to soft tokens, once for each distinct item."""
+"""Encode media features to soft tokens, each distinct item once."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from ..processing.inputs import AudioFeatures, ImageFeatures, MediaFeatures, Mod
 from .model import LoadedModel
 
 _CLIP_TOKENS_AT_ONCE = 1500
-"""Soft tokens of clips that do, each counted as long as the longest: a minute of sound."""
+"""Soft tokens of clips that go through the tower together, padding included: a minute of sound."""
 
 
 def encode_media(
     model: LoadedModel, inputs: ModelInputs
 ) -> Iterator[EncodeProgress | list[SoftTokens]]:
-    """Yield progress, at last the soft tokens, one entry per span, in order.
+    """Yield progress, then the soft tokens: one entry per span, in order.
 
-    Raises what ``encode_features`` and ``place`` do.
+    Raises the errors of ``encode_features`` and ``arrange_soft_tokens``.
     """
     for step in encode_features(model, inputs.features):
-        yield step if isinstance(step, EncodeProgress) else place(inputs, step)
+        yield step if isinstance(step, EncodeProgress) else arrange_soft_tokens(inputs, step)
 
 
 def encode_features(
     model: LoadedModel, features: Sequence[MediaFeatures]
 ) -> Iterator[EncodeProgress | dict[str, mx.array]]:
-    """Yield progress, at last the soft tokens ``[n, D]`` of each distinct item by its digest.
+    """Yield progress, then the soft tokens ``[n, D]`` of each distinct item by digest.
 
-    What was encoded before is taken from the model's cache. Raises NonFiniteError.
+    Items in the model's cache are not encoded again. Raises NonFiniteError.
     """
     total = len(features)
     known: dict[str, mx.array] = {}
@@ -54,11 +54,11 @@ def encode_features(
     yield known
 
 
-def place(inputs: ModelInputs, known: Mapping[str, mx.array]) -> list[SoftTokens]:
-    """The soft tokens of a prompt, one entry per span, in order.
+def arrange_soft_tokens(inputs: ModelInputs, known: Mapping[str, mx.array]) -> list[SoftTokens]:
+    """The soft tokens of a prompt: one entry per span, in order.
 
-    Raises PlaceholderMismatchError should a tower have given another number of them than was
-    counted.
+    Raises PlaceholderMismatchError if a tower produced a different number than the prompt has
+    placeholders.
     """
     result = []
     for span, feature in zip(inputs.spans, inputs.features, strict=True):
@@ -70,7 +70,7 @@ def place(inputs: ModelInputs, known: Mapping[str, mx.array]) -> list[SoftTokens
 
 
 def _batches(features: Sequence[MediaFeatures]) -> Iterator[list[MediaFeatures]]:
-    """Distinct features; images of one grid together, and clips."""
+    """Group distinct features: images with the same grid, and clips."""
     waiting = list({f.digest: f for f in features}.values())
     while waiting:
         batch = waiting[:1]
@@ -93,7 +93,7 @@ def _fits(batch: Sequence[MediaFeatures], feature: MediaFeatures) -> bool:
 
 
 def _encode(model: LoadedModel, batch: Sequence[MediaFeatures]) -> list[mx.array]:
-    """Soft tokens ``[n, D]`` of each item of a batch."""
+    """Soft tokens ``[n, D]`` of each item in a batch."""
     first = batch[0]
     if isinstance(first, AudioFeatures):
         clips = [mx.array(f.frames) for f in batch if isinstance(f, AudioFeatures)]

@@ -1,4 +1,4 @@
-"""Model inputs to an answer, as a stream of events. Closing the stream cancels the run."""
+"""Generate an answer as a stream of events. Closing the stream cancels the run."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from .channels import ChannelSplitter
 from .constrain import Constraint
 from .decode import decode_tokens
 from .encode import encode_media
-from .memory_limits import require_room_for_prompt
+from .memory_limits import require_memory_for_prompt
 from .model import LoadedModel
 from .prefill import Prefill
 from .repetition import is_repeating
 from .sampling import Sampler, make_sampler, suppress
 from .turn_cache import CachedRun, TurnCache, content_of
 
-_LONGEST_OPENING = 32
-"""Tokens that may open an answer: the turn, and an empty thought."""
+_LONGEST_TURN_START = 32
+"""The most tokens a prompt may have from the start of the model's turn: markers, empty thought."""
 
 
 def generate(
@@ -45,19 +45,19 @@ def generate(
     options: GenerateOptions,
     turns: TurnCache | None = None,
 ) -> Iterator[Event]:
-    """Encode media, prefill, decode; the last event is Finished.
+    """Encode media, prefill and decode; the last event is Finished.
 
-    With ``turns``, what earlier turns left in the cache is neither encoded nor prefilled again.
+    With ``turns``, positions cached by earlier turns are neither encoded nor prefilled again.
 
-    Raises ContextLengthError and PromptTooLargeError before anything is computed, NonFiniteError
-    during it, and AnswerCutError for an answer that was cut before it fitted its schema.
+    Raises ContextLengthError and PromptTooLargeError before computing anything, NonFiniteError
+    while computing, and AnswerCutError if the answer is cut off before it matches its schema.
     """
     check_context(model, inputs)
-    require_room_for_prompt(model, inputs, options)
+    require_memory_for_prompt(model, inputs, options)
     for notice in inputs.notices:
         yield Notice(text=notice)
     run = (TurnCache(limit=0) if turns is None else turns).begin(
-        model.network, content_of(inputs), open_full_layers=_opens_full_layers(model)
+        model.network, content_of(inputs), blocks_on_full_layers=_blocks_on_full_layers(model)
     )
     tail = _answer_start(model, inputs.ids)
     try:
@@ -66,7 +66,7 @@ def generate(
         run.forget()
         raise
     except GeneratorExit:
-        # Events come between two steps, when the cache is whole.
+        # Events are yielded between steps, when all layers hold the same number of positions.
         _keep_answer(model, run, tail, len(inputs.ids))
         raise
 
@@ -74,10 +74,10 @@ def generate(
 def _run(
     model: LoadedModel, inputs: ModelInputs, options: GenerateOptions, run: CachedRun, tail: int
 ) -> Iterator[Event]:
-    """``generate`` for a run that has begun; the prompt's end opens the answer at ``tail``."""
+    """``generate`` once the turn cache is set up; the model's turn starts at ``tail``."""
     started = perf_counter()
     soft_tokens: list[SoftTokens] = []
-    for step in encode_media(model, _behind(inputs, run.start)):
+    for step in encode_media(model, _uncached_media(inputs, run.start)):
         if isinstance(step, list):
             soft_tokens = step
         else:
@@ -126,7 +126,7 @@ def _run(
 def _constraint(
     model: LoadedModel, options: GenerateOptions, *, vocab_size: int
 ) -> Constraint | None:
-    """What holds an answer to its schema, if it has one. Raises OptionError."""
+    """The constraint for the options' schema, if there is one. Raises OptionError."""
     if options.schema is None:
         return None
     return Constraint(
@@ -137,8 +137,8 @@ def _constraint(
     )
 
 
-def _behind(inputs: ModelInputs, start: int) -> ModelInputs:
-    """Inputs without the media that stand before position ``start``."""
+def _uncached_media(inputs: ModelInputs, start: int) -> ModelInputs:
+    """Inputs without the media that end before position ``start``."""
     pairs = zip(inputs.spans, inputs.features, strict=True)
     kept = [(span, feature) for span, feature in pairs if span.end > start]
     return replace(
@@ -149,19 +149,19 @@ def _behind(inputs: ModelInputs, start: int) -> ModelInputs:
 
 
 def _answer_start(model: LoadedModel, ids: Sequence[int]) -> int:
-    """Where the opening of the model's turn begins, which ends the prompt.
+    """The position at which the model's turn starts, near the end of the prompt.
 
-    A later prompt has all before it, even if it opens that turn otherwise (12B and up) or leaves
-    a thought out. The last position where the prompt opens no turn.
+    A later prompt repeats everything before it, even if it starts that turn differently (12B and
+    up) or omits a thought. If the prompt starts no model turn, this is its last position.
     """
-    opening = model.processor.tokenizer.control_id("<|turn>")
+    turn_id = model.processor.tokenizer.control_id("<|turn>")
     last = len(ids) - 1
-    nearest = range(last, max(last - _LONGEST_OPENING, 0), -1)
-    return next((position for position in nearest if ids[position] == opening), last)
+    nearest = range(last, max(last - _LONGEST_TURN_START, 0), -1)
+    return next((position for position in nearest if ids[position] == turn_id), last)
 
 
 def _keep_answer(model: LoadedModel, run: CachedRun, tail: int, prompt_length: int) -> None:
-    """Keep what a later prompt may repeat: no thought, and nothing that comes behind one."""
+    """Keep a checkpoint after the answer, unless it has a thought: later prompts omit thoughts."""
     if run.cached == prompt_length == len(run.content):
         return
     tokenizer = model.processor.tokenizer
@@ -171,13 +171,13 @@ def _keep_answer(model: LoadedModel, run: CachedRun, tail: int, prompt_length: i
 
 
 def check_context(model: LoadedModel, inputs: ModelInputs) -> None:
-    """Raise ContextLengthError for a prompt that leaves no room for an answer."""
+    """Raise ContextLengthError for a prompt that fills the whole context."""
     if len(inputs.ids) >= model.context_length:
         raise ContextLengthError(len(inputs.ids), model.context_length)
 
 
 class Answer:
-    """One answer as it grows, up to what ends it; ``reason`` is None until then."""
+    """An answer being generated; ``reason`` is None until it ends."""
 
     def __init__(
         self,
@@ -194,7 +194,7 @@ class Answer:
         self._ids: list[int] = []
         self._stop_ids = model.generation.stop_ids
         self._splitter = ChannelSplitter(model.processor.tokenizer, inputs.ids)
-        self._room = model.context_length - len(inputs.ids)
+        self._tokens_left = model.context_length - len(inputs.ids)
 
     @property
     def length(self) -> int:
@@ -202,7 +202,7 @@ class Answer:
         return len(self._ids)
 
     def push(self, token: int) -> list[TextDelta | ThoughtDelta]:
-        """Take the next token; returns what it completes."""
+        """Add the next token; returns the deltas that it completes."""
         deltas: list[TextDelta | ThoughtDelta] = []
         if token in self._stop_ids:
             self.reason = "stop"
@@ -215,7 +215,7 @@ class Answer:
         return deltas
 
     def finished(self, timings: Timings) -> Finished:
-        """The whole of an answer that has ended."""
+        """The final event of an answer that has ended."""
         assert self.reason is not None
         return Finished(
             reason=self.reason,
@@ -233,10 +233,10 @@ class Answer:
         )
 
     def _ending(self) -> FinishReason | None:
-        """Why the answer ends here though the model would go on."""
+        """The reason to end the answer here although the model did not stop, if any."""
         if self._options.repetition_guard and is_repeating(self._ids):
             return "repetition"
-        if len(self._ids) == self._room:
+        if len(self._ids) == self._tokens_left:
             return "context"
         return "length" if len(self._ids) == self._options.max_tokens else None
 
@@ -250,25 +250,25 @@ def make_prefill(
     start: int = 0,
     tail: int | None = None,
 ) -> Prefill:
-    """The prefill of one prompt, by the model's mask rule; ``start``, ``tail``: see Prefill."""
+    """The prefill of one prompt with the model's masks; ``start``, ``tail``: see Prefill."""
     return Prefill(
         network=model.network,
         ids=inputs.ids,
         spans=inputs.spans,
         soft_tokens=soft_tokens,
         step=step,
-        open_full_layers=_opens_full_layers(model),
+        blocks_on_full_layers=_blocks_on_full_layers(model),
         start=start,
         tail=tail,
     )
 
 
-def _opens_full_layers(model: LoadedModel) -> bool:
+def _blocks_on_full_layers(model: LoadedModel) -> bool:
     return model.network.config.unified and model.options.unified_full_attention_blocks
 
 
 def make_answer_sampler(model: LoadedModel, options: GenerateOptions) -> Sampler:
-    """The sampler that options ask for, the checkpoint's values where they are silent."""
+    """A sampler with the options' values, or the checkpoint's for those that are None."""
     defaults = model.generation
     return make_sampler(
         temperature=temperature_of(model, options),
@@ -279,6 +279,6 @@ def make_answer_sampler(model: LoadedModel, options: GenerateOptions) -> Sampler
 
 
 def temperature_of(model: LoadedModel, options: GenerateOptions) -> float:
-    """The temperature that options ask for, or the checkpoint's."""
-    asked = options.temperature
-    return model.generation.temperature if asked is None else asked
+    """The options' temperature, or the checkpoint's if it is None."""
+    temperature = options.temperature
+    return model.generation.temperature if temperature is None else temperature

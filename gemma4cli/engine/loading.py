@@ -1,4 +1,4 @@
-"""A folder to a LoadedModel. Weights stay on disk until they are computed with."""
+"""Load a checkpoint folder. Weights stay on disk until they are first used."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ OnProgress = Callable[[LoadProgress], None]
 def load_resolved(
     model: ResolvedModel, options: LoadOptions, on_progress: OnProgress | None = None
 ) -> LoadedModel:
-    """Load a model that was found.
+    """Load a resolved model.
 
-    Raises LoadError for anything that keeps the checkpoint from running.
+    Raises LoadError if the checkpoint cannot run.
     """
 
     def report(stage: str) -> None:
@@ -76,21 +76,21 @@ def _processor(
     processor_config = ProcessorConfig.from_dict(raw, unified=config.unified)
     if processor_config.assumed and (config.vision or config.audio):
         logger.warning(
-            "%s: processor_config.json lacks %s; taking the values of the published checkpoints",
+            "%s: processor_config.json lacks %s; using the values of the published checkpoints",
             name,
             ", ".join(processor_config.assumed),
         )
-    places = config.placeholders
-    if places is not None:
+    placeholders = config.placeholders
+    if placeholders is not None:
         for token, expected in (
-            ("<|image|>", places.image),
-            ("<|audio|>", places.audio),
-            ("<|video|>", places.video),
+            ("<|image|>", placeholders.image),
+            ("<|audio|>", placeholders.audio),
+            ("<|video|>", placeholders.video),
         ):
             if tokenizer.has_control(token) and tokenizer.control_id(token) != expected:
                 raise CheckpointError(
                     "tokenizer.json",
-                    f"gives {token} the id {tokenizer.control_id(token)}, config.json {expected}",
+                    f"{token} has id {tokenizer.control_id(token)}, but {expected} in config.json",
                 )
     # Without a template: models without per-layer embeddings start with an empty thought.
     style = PromptStyle.detect(checkpoint.chat_template(), default=not config.text.ple_size)
@@ -100,6 +100,6 @@ def _processor(
         prompt_style=style,
         config=processor_config,
         unified=config.unified,
-        sees=config.vision is not None and places is not None,
-        hears=config.audio is not None and places is not None,
+        sees=config.vision is not None and placeholders is not None,
+        hears=config.audio is not None and placeholders is not None,
     )

@@ -1,6 +1,6 @@
-"""Refuse what would run out of memory, before it does.
+"""Reject models and prompts that would run out of memory, before they run.
 
-``G4_IGNORE_MEMORY=1`` refuses nothing.
+``G4_IGNORE_MEMORY=1`` disables these checks.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from .model import LoadedModel
 
 _SHORTEST = Work(tokens=512)
-"""A short question and its answer: a model that has no room for it is of no use."""
+"""The smallest request a model must fit in memory to be worth loading."""
 
 
-def obtainable() -> int:
-    """Bytes that a run may take, those that this process holds already included.
+def available_memory() -> int:
+    """Bytes that a run may use, including what MLX has already allocated in this process.
 
-    On a Mac other programs make room up to what Metal recommends; elsewhere it is what is free.
+    On a Mac the system frees memory of other programs, up to the limit that Metal recommends;
+    elsewhere only free memory counts.
     """
     memory = model_memory()
     found = device()
@@ -37,31 +38,33 @@ def obtainable() -> int:
     return memory.free + (taken() if found is not None else 0)
 
 
-def require_room_for_model(model: ResolvedModel, dtype: DType = "auto") -> None:
-    """Raise ModelTooLargeError where not even a short run of the model has room."""
+def require_memory_for_model(model: ResolvedModel, dtype: DType = "auto") -> None:
+    """Raise ModelTooLargeError if not even the smallest request fits in memory."""
     if _ignored():
         return
     try:
         needed = needs_of(model, _SHORTEST, dtype)
-    except LoadError:  # loading says what is wrong, and better
+    except LoadError:  # loading reports the problem in more detail
         return
-    room = obtainable()
-    if needed > room:
-        smaller = largest_within(room)
-        hint = f"{smaller} would fit" if smaller else "close other programs"
-        raise ModelTooLargeError(model.name, needed, room, f"take a smaller model with -m ({hint})")
+    available = available_memory()
+    if needed > available:
+        smaller = largest_within(available)
+        hint = f"use a smaller model with -m ({smaller} would fit)"
+        if smaller is None:
+            hint = "use a smaller model with -m, close other programs"
+        raise ModelTooLargeError(model.name, needed, available, hint)
 
 
-def require_room_for_prompt(
+def require_memory_for_prompt(
     model: LoadedModel,
     inputs: ModelInputs | Prompt,
     options: GenerateOptions,
     *,
     hint: str | None = None,
 ) -> None:
-    """Raise PromptTooLargeError where prompt, media and answer have no room.
+    """Raise PromptTooLargeError if prompt, media and answer do not fit in memory.
 
-    ``hint`` says what to change where the caller knows better.
+    ``hint`` says what to change; by default it follows from what needs the most memory.
     """
     from .model_info import numerics_of, weights_in_memory
 
@@ -70,44 +73,46 @@ def require_room_for_prompt(
     work = work_of(model, inputs, options)
     config, numerics = model.network.config, numerics_of(model)
     needed = footprint(config, weights_in_memory(model), numerics, work)
-    room = obtainable()
-    if needed.total <= room:
+    available = available_memory()
+    if needed.total <= available:
         return
-    sight = vision_size(config.vision, work.images, numerics)
-    sound = audio_size(config.audio, work.clip_tokens, numerics)
-    raise PromptTooLargeError(needed.total, room, hint or _way_out(needed, work, sight, sound))
+    if hint is None:
+        vision = vision_size(config.vision, work.images, numerics)
+        audio = audio_size(config.audio, work.clip_tokens, numerics)
+        hint = _hint(needed, work, vision, audio)
+    raise PromptTooLargeError(needed.total, available, hint)
 
 
-def require_room_for_plan(model: LoadedModel, prompt: Prompt, options: GenerateOptions) -> None:
-    """Raise ContextLengthError or PromptTooLargeError for clips that are not decoded yet.
+def require_memory_for_plan(model: LoadedModel, prompt: Prompt, options: GenerateOptions) -> None:
+    """Raise ContextLengthError or PromptTooLargeError for clips before they are decoded.
 
-    ``prompt`` has placeholders for what is planned.
+    ``prompt`` has placeholders for the planned frames and sound.
     """
     tokens, limit = len(prompt.ids), model.context_length
     frames = [span.end - span.start for span in prompt.spans if span.kind == "video"]
     if tokens < limit:
-        require_room_for_prompt(model, prompt, options, hint=_smaller_clip("fewer frames"))
+        require_memory_for_prompt(model, prompt, options, hint=_smaller_clip("fewer frames"))
         return
     each = _FRAME_TEXT + max(frames, default=0)
     fitting = (limit - 1 - tokens) // each + len(frames)
     if fitting < 1:
         raise ContextLengthError(
-            tokens, limit, f"leave the sound out with --no-audio, or take {_SMALLER_PART}"
+            tokens, limit, f"leave out the sound with --no-audio, use {_SMALLER_PART}"
         )
     raise ContextLengthError(tokens, limit, _smaller_clip(f"at most about {fitting} frames"))
 
 
 _FRAME_TEXT = 8
-"""Tokens around the soft tokens of a frame: its time, and markers."""
-_SMALLER_PART = "a part of the clip with --from and --to, or go through it with --segment"
+"""Tokens around the soft tokens of a frame: its timestamp and markers."""
+_SMALLER_PART = "part of the clip with --from and --to, or split it with --segment"
 
 
 def _smaller_clip(frames: str) -> str:
-    return f"take {frames} with --video-max-frames, a smaller --budget, {_SMALLER_PART}"
+    return f"use {frames} with --video-max-frames, a smaller --budget, {_SMALLER_PART}"
 
 
 def work_of(model: LoadedModel, inputs: ModelInputs | Prompt, options: GenerateOptions) -> Work:
-    """What answering a prompt has to do; the answer is taken to be as long as it may be."""
+    """The work of answering a prompt, assuming the longest answer that the options allow."""
     spans = [(span.kind, span.end - span.start) for span in inputs.spans]
     return Work(
         tokens=min(len(inputs.ids) + options.max_tokens, model.context_length),
@@ -117,15 +122,15 @@ def work_of(model: LoadedModel, inputs: ModelInputs | Prompt, options: GenerateO
     )
 
 
-def _way_out(needed: Footprint, work: Work, sight: int, sound: int) -> str:
-    """What to change, by what takes most of all that can be changed."""
-    if sight == needed.working and sight > needed.cache:
-        return "take a smaller --budget"
+def _hint(needed: Footprint, work: Work, vision: int, audio: int) -> str:
+    """What to change: the part that needs the most memory of those the user can change."""
+    if vision == needed.working and vision > needed.cache:
+        return "use a smaller --budget"
     if len(work.images) > 1:
-        return "take fewer frames or images, or a smaller --budget"
-    if sound == needed.working and sound > needed.cache:
-        return "take a shorter clip"
-    return "shorten the text, lower --max-tokens, or take a smaller model with -m"
+        return "use fewer frames or images, use a smaller --budget"
+    if audio == needed.working and audio > needed.cache:
+        return "use a shorter clip"
+    return "shorten the text, lower --max-tokens, use a smaller model with -m"
 
 
 def _ignored() -> bool:

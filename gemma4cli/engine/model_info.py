@@ -1,4 +1,4 @@
-"""What a checkpoint is and what it takes of memory, without reading its weights."""
+"""Describe a checkpoint and its memory needs without reading its weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .model import LoadedModel
 
 CONTEXTS = (8192, 32768)
-"""Tokens of the runs whose memory is told."""
+"""Context lengths for which the memory is reported."""
 
 _CLIP_TOKENS = 750
 """Soft tokens of half a minute of sound."""
@@ -38,7 +38,7 @@ _CLIP_TOKENS = 750
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelMemory:
-    """What a run of ``tokens`` takes with an image and half a minute of sound, in bytes."""
+    """Memory in bytes of a run of ``tokens`` with an image and half a minute of sound."""
 
     tokens: int
     cache: CacheSize
@@ -47,11 +47,12 @@ class ModelMemory:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelInfo:
-    """``inputs`` are what the model takes; ``context`` is in tokens, ``weights`` in bytes.
+    """A checkpoint's properties; ``context`` is in tokens, ``weights`` in bytes.
 
-    ``parameters`` counts weights as they are meant, not as they are packed. ``stored_layers``
-    have keys and values of their own, ``sliding_layers`` of these hold ``window`` positions at
-    most. ``memory_limit`` is what models may fill on this machine.
+    ``inputs`` are the media the model accepts. ``parameters`` counts unpacked weights.
+    ``stored_layers`` is the number of layers that compute their own keys and values;
+    ``sliding_layers`` of them cache at most ``window`` positions. ``memory_limit`` is the most that
+    models may use on this machine.
     """
 
     name: str
@@ -79,7 +80,7 @@ class ModelInfo:
 
 
 def describe(found: ResolvedModel) -> ModelInfo:
-    """Describe a model without reading its weights. Raises LoadError as loading it would."""
+    """Describe a model without reading its weights. Raises the same LoadErrors as loading it."""
     model = load_resolved(found, LoadOptions())
     config, text = model.network.config, model.network.config.text
     kind = "gemma4_unified" if config.unified else "gemma4"
@@ -112,7 +113,7 @@ def describe(found: ResolvedModel) -> ModelInfo:
 
 
 def weights_in_memory(model: LoadedModel) -> Weights:
-    """Bytes of a model's weights once they are computed with."""
+    """Bytes of a model's weights in memory."""
     sizes = {"text": 0, "vision": 0, "audio": 0}
     for name, value in _tensors(model):
         kind = "vision" if name.startswith(VISION_NAMES) else "text"
@@ -152,7 +153,7 @@ def _memory(model: LoadedModel, tokens: int) -> ModelMemory:
 
 
 def _count(model: LoadedModel) -> int:
-    """Parameters of the network; a quantised layer's scales and biases are none."""
+    """Parameters of the network, without the scales and biases of quantized layers."""
     count = 0
     for module in model.network.modules():
         bits = getattr(module, "bits", None)

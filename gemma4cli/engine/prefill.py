@@ -1,4 +1,4 @@
-"""The prompt into the cache, in chunks that never split an image block."""
+"""Prefill the prompt into the cache, in chunks that never split an image block."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ..processing.prompt import MediaSpan
 
 
 def chunk_ends(length: int, step: int, spans: Sequence[MediaSpan]) -> list[int]:
-    """Where chunks of about ``step`` tokens end; the last end is ``length``.
+    """The end positions of chunks of up to ``step`` tokens; the last one is ``length``.
 
-    The last token is a chunk of its own, since only its logits are read. A chunk that would end
-    inside an image ends before it, or, where the image is the whole chunk, behind it.
+    The last token is a separate chunk, because only its logits are read. A chunk that would end
+    inside an image ends before the image instead, or after it if the chunk starts with the image.
 
         length 10, step 4, image [2, 7)   ->   [2, 7, 9, 10]
     """
@@ -38,11 +38,11 @@ def chunk_ends(length: int, step: int, spans: Sequence[MediaSpan]) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Prefill:
-    """A prompt and its soft tokens, on their way through one network.
+    """The prefill of one prompt.
 
-    The first ``start`` tokens are in the cache already, and none of their images needs its soft
-    tokens. The last chunk begins at ``tail``; None is the last token. ``open_full_layers``: see
-    ``make_masks``.
+    The first ``start`` tokens are in the cache already; ``soft_tokens`` holds no images from that
+    part. The last chunk starts at ``tail``, by default the last token. ``blocks_on_full_layers``:
+    see ``make_masks``.
     """
 
     network: Gemma4
@@ -50,14 +50,14 @@ class Prefill:
     spans: Sequence[MediaSpan]
     soft_tokens: Sequence[SoftTokens]
     step: int
-    open_full_layers: bool = False
+    blocks_on_full_layers: bool = False
     start: int = 0
     tail: int | None = None
 
     def run(self, cache: Sequence[Cache]) -> Iterator[PrefillProgress | mx.array]:
-        """Fill ``cache``; yield progress, at last the logits ``[V]`` of the last position.
+        """Fill ``cache``; yield progress, then the logits ``[V]`` of the last position.
 
-        Whenever progress is reported the cache holds whole chunks.
+        The cache holds whole chunks whenever progress is reported.
         """
         total = len(self.ids) - self.start
         for start, end in self._chunks():
@@ -67,7 +67,7 @@ class Prefill:
             if end < len(self.ids):
                 self.network.fill(*inputs, cache, masks)
                 mx.eval([layer.state for layer in cache])
-                # Give the chunk's buffers back: the next one is of another size in the end.
+                # Free the chunk's buffers: later chunks have different sizes.
                 mx.clear_cache()
             else:
                 logits = self.network(*inputs, cache, masks)[0, -1]
@@ -75,7 +75,7 @@ class Prefill:
         yield logits
 
     def all_logits(self, cache: Sequence[Cache]) -> mx.array:
-        """Fill ``cache`` and return the logits ``[S, V]`` of every position from ``start`` on."""
+        """Fill ``cache``; return the logits ``[S, V]`` of all positions from ``start`` on."""
         rows: list[mx.array] = []
         for start, end in self._chunks():
             inputs = self.network.embed(self.ids[start:end], self.soft_tokens, start)
@@ -84,15 +84,15 @@ class Prefill:
         return mx.concatenate(rows)
 
     def _chunks(self) -> Iterator[tuple[int, int]]:
-        """First and last position of each chunk, half open."""
+        """Start and end of each chunk, half open."""
         start, length = self.start, len(self.ids)
         tail = length - 1 if self.tail is None else max(self.tail, start)
-        ahead = [
+        uncached = [
             replace(span, start=span.start - start, end=span.end - start)
             for span in self.spans
             if span.end > start
         ]
-        ends = chunk_ends(tail + 1 - start, self.step, ahead)[:-1]
+        ends = chunk_ends(tail + 1 - start, self.step, uncached)[:-1]
         return pairwise([start, *(start + end for end in ends), length])
 
     def _masks(self, start: int, end: int) -> Masks:
@@ -102,13 +102,13 @@ class Prefill:
             offset=start,
             window=text.sliding_window,
             blocks=self._blocks(start, end) if text.vision_blocks else None,
-            open_full_layers=self.open_full_layers,
+            blocks_on_full_layers=self.blocks_on_full_layers,
         )
 
     def _blocks(self, start: int, end: int) -> list[int]:
-        """The image block of every position in [start, end), or -1.
+        """The image block of each position in [start, end), or -1.
 
-        Each image and each video frame is a block: markers stand between any two.
+        Each image and each video frame is one block; markers separate neighboring blocks.
         """
         blocks = [-1] * (end - start)
         for number, span in enumerate(self.spans):

@@ -1,4 +1,4 @@
-"""Answers that have begun to repeat themselves: noticed while they are decoded, cut back after."""
+"""Detect answers that repeat themselves while they are decoded, and trim the repetition."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _ROUNDS = 3
 
 
 def is_repeating(ids: Sequence[int]) -> bool:
-    """Whether ``ids`` end in one cycle of up to 64 tokens, said over and over.
+    """Whether ``ids`` end in a repeated cycle of up to 64 tokens.
 
-    It takes six rounds and at least 128 tokens: a ruled line, a table or a refrain is shorter.
+    Six repeats and at least 128 tokens are required: a ruled line, a table or a refrain is shorter.
     """
     for cycle in range(1, _LONGEST_CYCLE + 1):
         run = max(_SHORTEST_RUN, _REPEATS * cycle)
@@ -27,9 +27,9 @@ def is_repeating(ids: Sequence[int]) -> bool:
 
 
 def without_loop(text: str) -> str:
-    """``text`` whose end says up to 40 words three times or more, and says them once instead.
+    """Trim a cycle of up to 40 words that ends ``text`` three times or more to one occurrence.
 
-    A further round may be torn off in its middle; it goes, too.
+    A partial repeat at the end is removed too.
     """
     words = text.split()
     for cycle in range(1, _LONGEST_CYCLE_OF_WORDS + 1):

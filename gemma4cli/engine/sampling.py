@@ -1,4 +1,4 @@
-"""Logits to the next token."""
+"""Choose the next token from logits."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 import mlx.core as mx
 
 Sampler = Callable[[mx.array], mx.array]
-"""Logits ``[V]`` to a token id, a scalar."""
+"""Maps logits ``[V]`` to a token id, a scalar."""
 
 
 def seed_of(seed: int | None, number: int) -> int | None:
-    """The seed of one of several answers: the first has the given one, the others their own.
+    """The seed of answer ``number``: the given seed for the first, a derived one for the others.
 
-    Hashed, so that those of two neighbouring seeds have nothing in common.
+    Derived by hashing, so that neighboring seeds share no answers.
     """
     if seed is None or number == 0:
         return seed
@@ -24,7 +24,7 @@ def seed_of(seed: int | None, number: int) -> int | None:
 
 
 def suppress(vocab_size: int, ids: Sequence[int]) -> mx.array | None:
-    """What to add to logits ``[V]`` so that none of ``ids`` is chosen; None for no ids."""
+    """A bias for logits ``[V]`` that excludes ``ids``; None if there are none."""
     kept = [i for i in ids if 0 <= i < vocab_size]
     if not kept:
         return None
@@ -36,10 +36,10 @@ def suppress(vocab_size: int, ids: Sequence[int]) -> mx.array | None:
 def make_sampler(
     *, temperature: float, top_p: float, top_k: int, key: mx.array | None = None
 ) -> Sampler:
-    """A sampler; ``temperature`` 0 takes the most likely token.
+    """A sampler; with ``temperature`` 0 it takes the most likely token.
 
-    Top-k comes first, so that top-p sorts a few candidates and not the whole vocabulary. ``key``
-    makes the draws repeatable.
+    Top-k is applied first, so that top-p sorts a few candidates and not the whole vocabulary.
+    ``key`` makes sampling reproducible.
     """
     if temperature == 0:
         return lambda logits: mx.argmax(logits, axis=-1)
@@ -61,23 +61,23 @@ def make_sampler(
 
 
 def _nucleus(logits: mx.array, top_p: float) -> mx.array:
-    """Close all but the likeliest candidates whose probabilities add up to ``top_p``.
+    """Set all logits to -inf except the likeliest whose probabilities add up to ``top_p``.
 
-    The likeliest stays in any case: what stands before it adds up to nothing.
+    The likeliest is always kept: the probabilities before it add up to zero.
     """
     order = mx.argsort(-logits)
     probabilities = mx.softmax(logits[order])
     before = mx.cumsum(probabilities) - probabilities
-    closed = mx.where(before < top_p, logits[order], -mx.inf)
-    return mx.put_along_axis(logits, order, closed, axis=-1)
+    kept = mx.where(before < top_p, logits[order], -mx.inf)
+    return mx.put_along_axis(logits, order, kept, axis=-1)
 
 
 class _Keys:
-    """One fresh random key for every draw."""
+    """A fresh random key for each draw."""
 
     def __init__(self, key: mx.array) -> None:
         self._key = key
 
     def next(self) -> mx.array:
-        self._key, drawn = mx.random.split(self._key)
-        return drawn
+        self._key, key = mx.random.split(self._key)
+        return key

@@ -1,11 +1,11 @@
-"""What earlier turns of a conversation left in the KV cache, for the next prompt to go on from.
+"""The KV cache of a conversation, kept between turns so that the next prompt can resume from it.
 
-A prompt is compared with what was run before, token by token and medium by medium; nothing is
-assumed about how a prompt repeats an answer. Knows no messages.
+A prompt is compared with the cached content token by token and medium by medium; nothing is assumed
+about how a prompt repeats an answer. Operates on ids and digests, not on messages.
 
-    ran before   <bos> ... question <turn|> \\n | <|turn> model \\n answer |
+    cached       <bos> ... question <turn|> \\n | <|turn> model \\n answer |
     next prompt  <bos> ... question <turn|> \\n   <|turn> model \\n answer   <turn|> \\n <|turn> ...
-                                              ^ place                    ^ place: go on from here
+                                              ^ checkpoint               ^ checkpoint: resume here
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ from ..processing.inputs import ModelInputs
 _KEPT_BYTES = 1024**3
 
 Content = Sequence[int | str]
-"""What stands at each position: an id, or the digest of the medium whose placeholder it is."""
+"""The content of each position: a token id, or for placeholders the digest of the medium."""
 
 
 def content_of(inputs: ModelInputs) -> list[int | str]:
-    """A prompt as what decides its keys and values; placeholders of all media have one id."""
+    """What determines a prompt's keys and values: ids, and digests at the placeholders.
+
+    Placeholders alone would not do: those of two different images have the same id.
+    """
     content: list[int | str] = list(inputs.ids)
     for span, feature in zip(inputs.spans, inputs.features, strict=True):
         content[span.start : span.end] = [feature.digest] * (span.end - span.start)
@@ -36,8 +39,8 @@ def content_of(inputs: ModelInputs) -> list[int | str]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Place:
-    """Sliding layers as they stood when ``position`` tokens were in the cache; None for others."""
+class _Checkpoint:
+    """The states of sliding layers with ``position`` tokens in the cache; None for full layers."""
 
     position: int
     states: tuple[tuple[Any, ...] | None, ...]
@@ -52,12 +55,12 @@ class _Place:
 
 
 class TurnCache:
-    """The cache of one conversation, from turn to turn.
+    """The cache of one conversation, kept from turn to turn.
 
-    Keys and values of full layers are only ever appended to, so the newest cache has those of all
-    places. A sliding layer forgets what has left its window and cannot go back; its state is kept
-    for each place, ``limit`` bytes in all, and the oldest leave first. E2B takes 6 MB a place, the
-    31B 0.8 GB.
+    Full layers only ever append keys and values, so the newest cache covers every checkpoint. A
+    sliding layer drops what leaves its window and cannot go back, so each checkpoint keeps a copy
+    of its state. Checkpoints use up to ``limit`` bytes; the oldest are dropped first. One takes
+    6 MB on E2B and 0.8 GB on the 31B.
     """
 
     def __init__(self, limit: int = _KEPT_BYTES) -> None:
@@ -68,62 +71,62 @@ class TurnCache:
     def clear(self) -> None:
         """Forget everything."""
         self._network: Gemma4 | None = None
-        self._open_full_layers = False
+        self._blocks_on_full_layers = False
         self._content: tuple[int | str, ...] = ()
         self._full_layers: list[KVCache | None] = []
-        self._places: list[_Place] = []
+        self._checkpoints: list[_Checkpoint] = []
 
     def begin(
-        self, network: Gemma4, content: Content, *, open_full_layers: bool = False
+        self, network: Gemma4, content: Content, *, blocks_on_full_layers: bool = False
     ) -> CachedRun:
-        """A run of a prompt, as far as its beginning is here.
+        """Start a run of a prompt from the last checkpoint that agrees with it.
 
-        The last position is left to compute, since its logits are wanted. What disagrees with the
-        prompt is forgotten. ``open_full_layers``: see ``make_masks``.
+        At least the last position remains to be computed, because its logits are needed. Later
+        checkpoints are dropped. ``blocks_on_full_layers``: see ``make_masks``.
         """
-        if network is not self._network or open_full_layers != self._open_full_layers:
+        if network is not self._network or blocks_on_full_layers != self._blocks_on_full_layers:
             self.clear()
-            self._network, self._open_full_layers = network, open_full_layers
+            self._network, self._blocks_on_full_layers = network, blocks_on_full_layers
         agreed = min(_agreement(self._content, content), len(content) - 1)
-        self._places = [place for place in self._places if place.position <= agreed]
+        self._checkpoints = [each for each in self._checkpoints if each.position <= agreed]
         cache = network.language_model.make_cache()
         start = 0
-        if self._places:
-            start = self._places[-1].position
+        if self._checkpoints:
+            start = self._checkpoints[-1].position
             for layer, full, state in zip(
-                cache, self._full_layers, self._places[-1].states, strict=True
+                cache, self._full_layers, self._checkpoints[-1].states, strict=True
             ):
-                layer.state = _beginning(full, start) if state is None else _handles(state)
+                layer.state = _truncated(full, start) if state is None else _copied(state)
         self._content = tuple(content[:start])
         self._full_layers = [layer if isinstance(layer, KVCache) else None for layer in cache]
         self._runs += 1
         return CachedRun(self, self._runs, cache, start, list(content))
 
     def keep(self, run: CachedRun) -> None:
-        """Keep a run's cache as it stands, unless another run has begun since."""
+        """Add a checkpoint for a run's current position, unless another run has begun since."""
         position = run.cached
-        newest = self._places[-1].position if self._places else 0
+        newest = self._checkpoints[-1].position if self._checkpoints else 0
         if run.number != self._runs or position <= newest:
             return
-        place = _Place(
+        checkpoint = _Checkpoint(
             position,
             tuple(None if isinstance(layer, KVCache) else _state(layer) for layer in run.cache),
         )
-        if place.nbytes > self._limit:
+        if checkpoint.nbytes > self._limit:
             return
-        # A slice that waits to be computed holds the whole of what it is cut from.
-        mx.eval(place.arrays)
+        # An unevaluated slice keeps the whole array it comes from alive.
+        mx.eval(checkpoint.arrays)
         self._content = tuple(run.content[:position])
-        self._places.append(place)
-        while sum(each.nbytes for each in self._places) > self._limit:
-            del self._places[0]
+        self._checkpoints.append(checkpoint)
+        while sum(each.nbytes for each in self._checkpoints) > self._limit:
+            del self._checkpoints[0]
 
 
 class CachedRun:
-    """One prompt and its answer, on the way into ``cache``.
+    """The run of one prompt and its answer; ``cache`` is filled as it goes.
 
-    ``start`` tokens were there from the beginning. ``content`` is the prompt's, and what has been
-    generated since.
+    The first ``start`` tokens were cached when it began. ``content`` is that of the prompt and of
+    the tokens generated so far.
     """
 
     def __init__(
@@ -147,37 +150,37 @@ class CachedRun:
         return count
 
     def keep(self) -> None:
-        """Let a later prompt begin here. Between two steps only, when all layers are as far."""
+        """Add a checkpoint here. Call between steps only, when all layers are at one position."""
         self._turns.keep(self)
 
     def forget(self) -> None:
-        """Keep nothing of any turn: the cache cannot be trusted."""
+        """Drop everything cached: it cannot be trusted after NaN or infinity."""
         self._turns.clear()
 
 
 def _agreement(one: Content, other: Content) -> int:
-    """How many positions are the same from the beginning on."""
+    """The length of the common prefix."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
-def _beginning(layer: KVCache, count: int) -> tuple[Any, ...]:
-    """The state of a full layer when ``count`` tokens were in it."""
+def _truncated(layer: KVCache, count: int) -> tuple[Any, ...]:
+    """The state of a full layer with its first ``count`` tokens."""
     keys, values, _ = layer.state
     return keys[..., :count, :], values[..., :count, :], count
 
 
 def _state(layer: RowCache) -> tuple[Any, ...]:
-    """The state of a sliding layer, no longer than the window."""
+    """The state of a sliding layer, trimmed to the window."""
     keys, values, offset, sink, window, index = layer.state
     excess = keys.shape[2] - window
     if excess > 0:
-        # A chunk leaves its own length as well, in order.
+        # After a chunk the layer holds the chunk beyond the window, in order.
         keys, values = (mx.contiguous(each[..., excess:, :]) for each in (keys, values))
         index = window
-    return _handles((keys, values, offset, sink, window, index))
+    return _copied((keys, values, offset, sink, window, index))
 
 
-def _handles(state: Iterable[Any]) -> tuple[Any, ...]:
-    """A state whose arrays are objects of their own: caches assign to slices in place."""
+def _copied(state: Iterable[Any]) -> tuple[Any, ...]:
+    """A state with separate array objects, because caches assign to slices in place."""
     return tuple(each[...] if isinstance(each, mx.array) else each for each in state)

@@ -1,14 +1,14 @@
-"""The keys and values of several rows that run through the network together.
+"""The KV cache of several rows that run through the network together.
 
-Rows end in one column and begin in their own: a shorter one is padded on the left. Positions
-count from a row's first token, so that a row never notices the padding in front of it.
+All rows end in the same column; shorter rows are padded on the left. Positions count from a row's
+first token, so padding does not affect a row's results.
 
     columns    0  1  2  3
     row 0      a  b  c  d      padding 0, the next token has position 4
     row 1      -  -  e  f      padding 2, the next token has position 2
 
-Keys lie in the order of their columns on sliding layers too; what has left the window leaves the
-buffer when that next grows.
+Sliding layers store keys in column order too. Keys that have left the window are dropped the next
+time the buffer grows.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _STEP = 256
 
 
 class _Columns:
-    """What the layers of a batch have in common: how far the columns reach, where rows begin."""
+    """What all layers of a batch share: the number of filled columns and the rows' padding."""
 
     def __init__(self) -> None:
         self.filled = 0
@@ -32,13 +32,16 @@ class _Columns:
         self.offset = mx.zeros((0,), mx.int32)
 
     def extend(self, count: int) -> None:
-        """Add columns; ``offset`` ``[B]`` becomes the position of each row in the first of them."""
+        """Add columns; ``offset`` ``[B]`` becomes each row's position in the first new column."""
         self.offset = self.filled - mx.array(self.padding)
         self.filled += count
 
 
 class BatchLayerCache:
-    """One layer's part, which mlx-lm's attention takes for a cache; ``window`` None is no bound."""
+    """The cache of one layer, with the interface that mlx-lm's attention expects.
+
+    ``window`` is None for full attention.
+    """
 
     def __init__(self, columns: _Columns, window: int | None) -> None:
         self._columns = columns
@@ -56,19 +59,19 @@ class BatchLayerCache:
         return list(self._buffers or ())
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        """Append columns; returns all that the first of them may see, and the new ones."""
+        """Append columns; returns the new ones and all that the first of them can see."""
         count = keys.shape[2]
         before = self._columns.filled - count
         if self._window is not None:
             before = min(before, self._window - 1)
         if self._buffers is None:
-            self._buffers = _room(keys), _room(values)
+            self._buffers = _free_columns(keys), _free_columns(values)
         elif self._held + count > self._buffers[0].shape[2]:
             kept = slice(self._held - before, self._held)
             held_keys, held_values = self._buffers
             self._buffers = (
-                mx.concatenate([held_keys[:, :, kept], _room(keys)], axis=2),
-                mx.concatenate([held_values[:, :, kept], _room(values)], axis=2),
+                mx.concatenate([held_keys[:, :, kept], _free_columns(keys)], axis=2),
+                mx.concatenate([held_values[:, :, kept], _free_columns(values)], axis=2),
             )
             self._held = before
         end = self._held + count
@@ -80,7 +83,7 @@ class BatchLayerCache:
         return all_keys[..., start:end, :], all_values[..., start:end, :]
 
     def admit(self, count: int) -> None:
-        """Add rows, empty so far."""
+        """Add empty rows."""
         if self._buffers is not None:
             keys, values = self._buffers
             added = [(0, count), (0, 0), (0, 0), (0, 0)]
@@ -93,16 +96,16 @@ class BatchLayerCache:
             self._buffers = keys[rows], values[rows]
 
 
-def _room(added: mx.array) -> mx.array:
-    """Free columns for ``added`` and more."""
+def _free_columns(added: mx.array) -> mx.array:
+    """Empty columns for ``added``, rounded up to a multiple of ``_STEP``."""
     rows, heads, count, width = added.shape
     return mx.zeros((rows, heads, -(-count // _STEP) * _STEP, width), added.dtype)
 
 
 class BatchCache:
-    """The caches of all layers that have keys and values of their own.
+    """The caches of all layers that compute their own keys and values.
 
-    ``layer_types`` are theirs. Each pass through the network begins with ``extend``.
+    ``layer_types`` are the types of those layers. Call ``extend`` before each forward pass.
     """
 
     def __init__(self, layer_types: Sequence[str], window: int) -> None:
@@ -114,7 +117,7 @@ class BatchCache:
         ]
 
     def __len__(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return len(self._columns.padding)
 
     @property
@@ -122,7 +125,7 @@ class BatchCache:
         return [array for layer in self.layers for array in layer.state]
 
     def admit(self, padding: Sequence[int]) -> None:
-        """Add rows behind the others, each with so much padding, all that is filled at least."""
+        """Add rows after the others; ``padding`` covers at least the columns filled so far."""
         if not padding:
             return
         self._columns.padding += tuple(padding)
@@ -130,7 +133,7 @@ class BatchCache:
             layer.admit(len(padding))
 
     def extend(self, count: int) -> Masks:
-        """Get ready for ``count`` new columns; returns the masks to compute them with."""
+        """Add ``count`` columns; returns the attention masks for computing them."""
         columns = self._columns
         masks = make_batch_masks(
             length=count, offset=columns.filled, window=self._window, padding=columns.padding
@@ -139,15 +142,15 @@ class BatchCache:
         return masks
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Drop all rows but these, and the padding that all of them have.
+        """Keep only these rows, and drop the padding that all of them have in common.
 
-        Columns in front of those that count leave the buffers when these next grow.
+        The buffers drop those columns the next time they grow.
         """
         columns = self._columns
         padding = [columns.padding[row] for row in rows]
-        spare = min(padding)
-        columns.padding = tuple(p - spare for p in padding)
-        columns.filled -= spare
+        common = min(padding)
+        columns.padding = tuple(p - common for p in padding)
+        columns.filled -= common
         kept = mx.array(list(rows))
         for layer in self.layers:
             layer.keep(kept)

@@ -1,6 +1,6 @@
-"""One Gemma 4: language model, towers and projections, as its checkpoint has them.
+"""A Gemma 4 network: language model, towers and projections.
 
-Turns media into soft tokens, and ids with soft tokens into the language model's inputs.
+Encodes media to soft tokens, and embeds ids and soft tokens as inputs of the language model.
 Attribute names equal the checkpoint's keys in MLX's layout.
 """
 
@@ -24,7 +24,7 @@ from .vision_tower import VisionTower
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SoftTokens:
-    """Soft tokens ``[n, D]`` and the position of the first in the sequence."""
+    """Soft tokens ``[n, D]`` and the position of the first one in the prompt."""
 
     start: int
     values: mx.array
@@ -35,7 +35,7 @@ class SoftTokens:
 
 
 class Gemma4(nn.Module):
-    """Build with random weights of the config's shapes; none is computed until it is read."""
+    """Starts with random weights of the config's shapes, lazy until they are first used."""
 
     def __init__(self, config: Gemma4Config) -> None:
         super().__init__()
@@ -74,13 +74,13 @@ class Gemma4(nn.Module):
         return self.embed_audio(self.audio_tower(features[None]))[0]
 
     def encode_clips(self, clips: Sequence[mx.array]) -> list[mx.array]:
-        """What ``encode_audio`` gives for each of several clips, computed together."""
+        """``encode_audio`` of several clips, computed together."""
         if len(clips) == 1:
             return [self.encode_audio(clips[0])]
         lengths = [len(clip) for clip in clips]
         if self.config.unified:
-            borders = list(accumulate(lengths))[:-1]
-            return list(mx.split(self.encode_audio(mx.concatenate(list(clips))), borders))
+            ends = list(accumulate(lengths))[:-1]
+            return list(mx.split(self.encode_audio(mx.concatenate(list(clips))), ends))
         longest = max(lengths)
         padded = [mx.pad(clip, [(0, longest - len(clip)), (0, 0)]) for clip in clips]
         rows = self.embed_audio(self.audio_tower(mx.stack(padded), lengths))
@@ -89,10 +89,10 @@ class Gemma4(nn.Module):
     def embed(
         self, ids: Sequence[int] | mx.array, soft_tokens: Sequence[SoftTokens] = (), start: int = 0
     ) -> tuple[mx.array, mx.array | None]:
-        """Embeddings ``[1, L, D]`` and per-layer inputs of the tokens from position ``start`` on.
+        """Embeddings ``[1, L, D]`` and per-layer inputs of ``ids``, the first at ``start``.
 
-        Soft tokens replace the embeddings of their positions. A placeholder counts as the pad
-        token wherever ids are looked up, in decoding as well as in prefill.
+        Soft tokens replace the embeddings at their positions. Placeholders are looked up as the pad
+        token, in prefill and in decoding.
         """
         tokens = (ids if isinstance(ids, mx.array) else mx.array(list(ids))).reshape(1, -1)
         return self.embed_rows(tokens, [soft_tokens], [start])
@@ -105,14 +105,18 @@ class Gemma4(nn.Module):
     ) -> tuple[mx.array, mx.array | None]:
         """``embed`` for the rows of a batch: ids ``[B, L]`` to embeddings ``[B, L, D]``.
 
-        A row that starts at a negative position has padding there: zeros, which no layer turns
-        into anything else.
+        Negative positions of a row are padding. Its embeddings are zeros, which every layer maps to
+        zeros.
         """
         text = self.language_model.model
-        places = self.config.placeholders
-        if places is not None:
-            held = (tokens == places.image) | (tokens == places.audio) | (tokens == places.video)
-            tokens = mx.where(held, self.config.text.pad_token_id, tokens)
+        placeholders = self.config.placeholders
+        if placeholders is not None:
+            is_image, is_audio, is_video = (
+                tokens == each
+                for each in (placeholders.image, placeholders.audio, placeholders.video)
+            )
+            is_placeholder = is_image | is_audio | is_video
+            tokens = mx.where(is_placeholder, self.config.text.pad_token_id, tokens)
         embeddings = text.embed(tokens)
         length = tokens.shape[1]
         for row, (items, start) in enumerate(zip(soft_tokens, starts, strict=True)):
@@ -132,7 +136,7 @@ class Gemma4(nn.Module):
         cache: Sequence[Cache],
         masks: Masks,
     ) -> mx.array:
-        """Logits ``[B, L, V]``, float32, of new tokens; ``cache`` is extended."""
+        """Float32 logits ``[B, L, V]`` of new tokens; extends ``cache``."""
         hidden = self.language_model.model(embeddings, per_layer_inputs, cache, masks)
         return self.language_model.logits(hidden)
 
@@ -143,5 +147,5 @@ class Gemma4(nn.Module):
         cache: Sequence[Cache],
         masks: Masks,
     ) -> None:
-        """Extend ``cache`` by new tokens, and compute nothing else."""
+        """Extend ``cache`` by new tokens without computing logits."""
         self.language_model.model.fill(embeddings, per_layer_inputs, cache, masks)

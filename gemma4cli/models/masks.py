@@ -1,8 +1,9 @@
 """Attention masks of a prefill chunk.
 
-A sliding layer sees ``window`` keys, itself included. Where the config opens image blocks, tokens
-of one block see each other on sliding layers, still inside the window; full layers stay causal.
-Source: create_masks_for_vision_model in transformers; docs/parity.md on the 12B.
+On a sliding layer a token sees ``window`` keys, including its own. In models with bidirectional
+image blocks, the tokens of a block also see later tokens of the block on sliding layers, within the
+window; full-attention layers stay causal. Source: create_masks_for_vision_model in transformers;
+docs/parity.md on the 12B.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from dataclasses import dataclass
 import mlx.core as mx
 
 Mask = mx.array | str | None
-"""What MLX's attention takes: a boolean ``[L, K]``, for rows of a batch ``[B, 1, L, K]``, "causal",
-or None for no mask."""
+"""A mask for MLX's attention: booleans ``[L, K]``, or ``[B, 1, L, K]`` for a batch; "causal"; or
+None for no mask."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,38 +33,38 @@ def make_masks(
     offset: int,
     window: int,
     blocks: Sequence[int] | None = None,
-    open_full_layers: bool = False,
+    blocks_on_full_layers: bool = False,
 ) -> Masks:
-    """Masks for ``length`` new tokens behind ``offset`` cached ones.
+    """Masks for ``length`` new tokens after ``offset`` cached ones.
 
-    ``blocks`` holds for each new token the number of its image block, or -1; a block never spans
-    two chunks. ``open_full_layers`` opens the blocks on full layers too, and beyond the window on
-    sliding ones (the other reading of the 12B's reference).
+    ``blocks`` holds the number of each new token's image block, or -1; a block never spans two
+    chunks. With ``blocks_on_full_layers``, blocks are bidirectional on full-attention layers too,
+    and beyond the window on sliding ones (the other reading of the 12B's reference).
     """
     if length == 1:
-        # The rotating cache holds just the window, and one token has nothing ahead of it.
+        # The rotating cache holds exactly the window, and a single token has no later ones.
         return Masks(full=None, sliding=None)
     has_blocks = blocks is not None and any(block >= 0 for block in blocks)
     fits_window = offset + length <= window
     if not has_blocks:
         sliding: Mask = "causal" if fits_window else _sliding(length, offset, window)
         return Masks(full="causal", sliding=sliding)
-    same = _same_block(blocks or ())
+    in_block = _same_block(blocks or ())
     kept = min(offset, window - 1)
-    if open_full_layers:
+    if blocks_on_full_layers:
         return Masks(
-            full=_causal(length, offset) | _behind(same, offset),
-            sliding=_sliding(length, offset, window) | _behind(same, kept),
+            full=_causal(length, offset) | _after(in_block, offset),
+            sliding=_sliding(length, offset, window) | _after(in_block, kept),
         )
-    causal = _causal(length, kept) | _behind(same, kept)
-    return Masks(full="causal", sliding=causal & _inside_window(length, kept, window))
+    visible = _causal(length, kept) | _after(in_block, kept)
+    return Masks(full="causal", sliding=visible & _inside_window(length, kept, window))
 
 
 def make_batch_masks(*, length: int, offset: int, window: int, padding: Sequence[int]) -> Masks:
-    """Masks for ``length`` new columns of several rows behind ``offset`` cached ones.
+    """Masks for ``length`` new columns of several rows after ``offset`` cached ones.
 
-    The first ``padding`` columns of each row are empty and seen by none but themselves: a softmax
-    over nothing would be no number. Image blocks stay closed.
+    The first ``padding`` columns of each row are empty. An empty column sees only itself, because a
+    softmax over no keys is NaN, and no other column sees it. All masks are causal.
     """
     single = make_masks(length=length, offset=offset, window=window)
     kept = min(offset, window - 1)
@@ -75,17 +76,17 @@ def make_batch_masks(*, length: int, offset: int, window: int, padding: Sequence
 
 
 def _without_padding(mask: Mask, length: int, before: int, padding: Sequence[int]) -> Mask:
-    """A single row's mask for every row; ``padding`` counts from the oldest key on."""
+    """Hide each row's padding in a single row's mask; ``padding`` counts from the oldest key."""
     if max(padding) <= 0:
         return mask
     q, k = _positions(length, before)
     first = mx.array(list(padding))[:, None, None, None]
-    seen = mask if isinstance(mask, mx.array) else _causal(length, before)
-    return seen & ((k >= first) | (k == q))
+    visible = mask if isinstance(mask, mx.array) else _causal(length, before)
+    return visible & ((k >= first) | (k == q))
 
 
 def _positions(length: int, before: int) -> tuple[mx.array, mx.array]:
-    """Query positions ``[L, 1]`` and key positions ``[1, before + L]``, from the oldest key on."""
+    """Query positions ``[L, 1]`` and key positions ``[1, before + L]``, counted from the oldest."""
     return mx.arange(before, before + length)[:, None], mx.arange(before + length)[None]
 
 
@@ -105,11 +106,11 @@ def _sliding(length: int, offset: int, window: int) -> mx.array:
 
 
 def _same_block(blocks: Sequence[int]) -> mx.array:
-    """``[L, L]``: query and key belong to one image block."""
+    """``[L, L]``: whether query and key are in the same image block."""
     ids = mx.array(list(blocks))
     return (ids[:, None] == ids[None]) & (ids[:, None] >= 0)
 
 
-def _behind(chunk_mask: mx.array, before: int) -> mx.array:
-    """The mask of a chunk with ``before`` closed columns for the cached keys in front."""
+def _after(chunk_mask: mx.array, before: int) -> mx.array:
+    """A chunk's mask after ``before`` columns of False, for the cached keys."""
     return mx.pad(chunk_mask, [(0, 0), (before, 0)], constant_values=False)

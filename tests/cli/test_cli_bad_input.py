@@ -221,7 +221,7 @@ def test_broken_checkpoint(
 def test_weights_of_another_model(tmp_path: Path) -> None:
     other = (PARITY / "checkpoints" / "e2b" / "model.safetensors").read_bytes()
     folder = copy_of_tiny(tmp_path / "model", model_safetensors=other)
-    assert_fails(g4("describe", "-m", folder, GOOD), 4, "the weights do not fit config.json")
+    assert_fails(g4("describe", "-m", folder, GOOD), 4, "the tensors do not match config.json")
 
 
 @pytest.mark.parametrize("size", ["26b", "31b"])
@@ -231,7 +231,7 @@ def test_model_that_cannot_hear(size: str, arguments: list[str]) -> None:
     Path("no.wav").write_bytes(TEXT)
     model = PARITY / "checkpoints" / size
     result = g4(*arguments, "no.wav", "-m", model)
-    assert_fails(result, 4, f"{model} takes no audio", "Choose another model with -m")
+    assert_fails(result, 4, f"{model} does not support audio", "Choose another model with -m")
 
 
 @pytest.mark.parametrize(

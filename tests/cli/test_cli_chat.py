@@ -118,7 +118,7 @@ def test_piped_bytes_that_are_no_text(sent: Exchange) -> None:
 
 def test_prompt_that_is_longer_than_the_context() -> None:
     result = tiny_g4("chat", "-p", "Sum up:", stdin="word " * 9000)
-    assert_fails(result, 3, "context ends at 8192")
+    assert_fails(result, 3, "context of 8192")
 
 
 @pytest.fixture

@@ -324,7 +324,7 @@ def test_an_answer_that_was_cut_fits_no_schema(tmp_path: Path) -> None:
     (tmp_path / "schema.json").write_text('{"type": "object", "required": ["a"]}')
     result = tiny_g4("describe", STAR, "--schema", tmp_path / "schema.json", "--max-tokens", "1")
     assert result.exit_code == 1
-    assert "before it fitted the schema" in result.stderr
+    assert "before it matched the schema" in result.stderr
 
 
 def test_a_schema_has_to_be_one(tmp_path: Path) -> None:
@@ -332,7 +332,7 @@ def test_a_schema_has_to_be_one(tmp_path: Path) -> None:
     assert_fails(missing, 2, "none.json: cannot be read")
     (tmp_path / "schema.json").write_text("no schema")
     wrong = tiny_g4("describe", STAR, "--schema", tmp_path / "schema.json")
-    assert_fails(wrong, 2, "the schema is no JSON object")
+    assert_fails(wrong, 2, "the schema is not a JSON object")
 
 
 def test_addresses_are_fetched_only_when_allowed(monkeypatch: pytest.MonkeyPatch) -> None:

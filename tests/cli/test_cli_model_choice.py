@@ -193,7 +193,7 @@ def test_a_small_machine_is_offered_tiny_alone(
 
 
 def test_model_without_room_is_refused(monkeypatch: pytest.MonkeyPatch, sent: Exchange) -> None:
-    monkeypatch.setattr(room, "obtainable", lambda: 10**6)
+    monkeypatch.setattr(room, "available_memory", lambda: 10**6)
     assert_fails(g4("describe", "a.png", "-m", "tiny"), 4, "GB of memory", "G4_IGNORE_MEMORY=1")
     assert sent.parts == []
     monkeypatch.setenv("G4_IGNORE_MEMORY", "1")

@@ -318,4 +318,4 @@ def test_nothing_to_transcribe() -> None:
 def test_a_model_without_ears(silence: Callable[[float], bytes]) -> None:
     Path("a.wav").write_bytes(silence(1))
     result = g4("transcribe", "-m", PARITY / "checkpoints" / "31b", "a.wav")
-    assert_fails(result, 4, "takes no audio")
+    assert_fails(result, 4, "does not support audio")

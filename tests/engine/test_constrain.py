@@ -69,13 +69,13 @@ def decoding(
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: str(next(iter(schema.values()))))
-def test_any_walk_over_open_tokens_is_valid(tiny: LoadedModel, schema: dict[str, Any]) -> None:
+def test_any_walk_over_allowed_tokens_is_valid(tiny: LoadedModel, schema: dict[str, Any]) -> None:
     for seed in range(20):
         rng = np.random.default_rng(seed)
         walk = constraint(tiny, json.dumps(schema))
         ids: list[int] = []
         while True:
-            token = int(rng.choice(np.flatnonzero(walk.open_tokens())))
+            token = int(rng.choice(np.flatnonzero(walk.allowed_tokens())))
             if token in tiny.generation.stop_ids:
                 break
             ids.append(token)
@@ -84,12 +84,12 @@ def test_any_walk_over_open_tokens_is_valid(tiny: LoadedModel, schema: dict[str,
         jsonschema.validate(json.loads(text), schema)
 
 
-def test_the_model_chooses_among_open_tokens(tiny: LoadedModel) -> None:
+def test_the_model_chooses_among_allowed_tokens(tiny: LoadedModel) -> None:
     """The walk is the model's own: the likeliest open token comes first."""
     text = tiny.network.config.text
     logits = mx.zeros((text.vocab_size,))
     rule = constraint(tiny, '{"enum": ["circle", "square"]}')
-    open_ids = np.flatnonzero(rule.open_tokens())
+    open_ids = np.flatnonzero(rule.allowed_tokens())
     wanted = int(open_ids[-1])
     logits[wanted] = 1.0
     logits[int(next(iter(tiny.generation.stop_ids)))] = 9.0
@@ -108,7 +108,7 @@ def test_control_tokens_are_closed(tiny: LoadedModel) -> None:
     rule = constraint(tiny, '{"type": "string"}')
     stops = tiny.generation.stop_ids
     for token in ('"', "a", "b"):
-        open_ids = set(np.flatnonzero(rule.open_tokens()).tolist())
+        open_ids = set(np.flatnonzero(rule.allowed_tokens()).tolist())
         assert not open_ids & tiny.processor.tokenizer.control_ids
         assert not open_ids & stops
         (token_id,) = tiny.processor.tokenizer.encode(token)
@@ -118,16 +118,16 @@ def test_control_tokens_are_closed(tiny: LoadedModel) -> None:
 def test_no_white_space_between(tiny: LoadedModel) -> None:
     rule = constraint(tiny, '{"type": "array", "items": {"type": "integer"}}')
     rule.push(tiny.processor.tokenizer.encode("[")[0])
-    assert not rule.open_tokens()[tiny.processor.tokenizer.encode(" ")[0]]
+    assert not rule.allowed_tokens()[tiny.processor.tokenizer.encode(" ")[0]]
 
 
 @pytest.mark.parametrize(
     ("schema", "problem"),
     [
-        ("[", "is no JSON object"),
-        ('"x"', "is no JSON object"),
+        ("[", "is not a JSON object"),
+        ('"x"', "is not a JSON object"),
         ('{"type": "nonsense"}', "Invalid type"),
-        ('{"$ref": "http://localhost/schema"}', "cannot be followed"),
+        ('{"$ref": "http://localhost/schema"}', "is not supported"),
     ],
 )
 def test_what_is_no_schema(tiny: LoadedModel, schema: str, problem: str) -> None:
@@ -150,16 +150,16 @@ def test_looking_ahead_changes_nothing(tiny: LoadedModel, temperature: float) ->
 
 
 @pytest.mark.parametrize("lookahead", [False, True])
-def test_the_device_has_the_step_before_open_tokens_are_looked_for(
+def test_the_device_has_the_step_before_allowed_tokens_are_looked_for(
     tiny: LoadedModel, lookahead: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
     submit = mx.async_eval
 
     class Noting(Constraint):
-        def open_tokens(self) -> mx.array:
+        def allowed_tokens(self) -> mx.array:
             order.append("look")
-            return super().open_tokens()
+            return super().allowed_tokens()
 
         def push(self, token: int) -> None:
             order.append("push")

@@ -1,4 +1,4 @@
-"""What has no room is refused before it runs, with what to change."""
+"""Models and prompts that do not fit in memory are rejected before they run, with a hint."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from gemma4cli.decoded import AudioClip, Image
-from gemma4cli.engine import memory_limits as room
+from gemma4cli.engine import memory_limits
+from gemma4cli.engine.memory_limits import require_memory_for_model, require_memory_for_prompt
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import ModelTooLargeError, PromptTooLargeError
 from gemma4cli.hub.cache import resolve
@@ -21,11 +22,11 @@ OPTIONS = GenerateOptions(max_tokens=16)
 SOURCE = Source(name="drawn")
 
 
-def give(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
-    monkeypatch.setattr(room, "obtainable", lambda: free)
+def set_available(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(memory_limits, "available_memory", lambda: size)
 
 
-def asked(model: LoadedModel, *, images: int = 0, sound: bool = False) -> ModelInputs:
+def prompt_with(model: LoadedModel, *, images: int = 0, sound: bool = False) -> ModelInputs:
     parts: list[Part] = [ImagePart(source=SOURCE)] * images
     parts.append(TextPart(text="What is this?"))
     media: list[Image | AudioClip] = [
@@ -37,85 +38,96 @@ def asked(model: LoadedModel, *, images: int = 0, sound: bool = False) -> ModelI
     return model.processor.prepare([Message(role="user", content=tuple(parts))], media)
 
 
-def test_what_has_room_runs(monkeypatch: pytest.MonkeyPatch, tiny: LoadedModel) -> None:
-    give(monkeypatch, 10**9)
-    room.require_room_for_model(resolve("tiny"))
-    room.require_room_for_prompt(tiny, asked(tiny, images=1, sound=True), OPTIONS)
+def test_a_model_and_a_prompt_that_fit_are_accepted(
+    monkeypatch: pytest.MonkeyPatch, tiny: LoadedModel
+) -> None:
+    set_available(monkeypatch, 10**9)
+    require_memory_for_model(resolve("tiny"))
+    require_memory_for_prompt(tiny, prompt_with(tiny, images=1, sound=True), OPTIONS)
 
 
-def test_model_without_room(monkeypatch: pytest.MonkeyPatch, tiny: LoadedModel) -> None:
-    give(monkeypatch, 10**6)
+def test_a_model_that_does_not_fit_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tiny: LoadedModel
+) -> None:
+    set_available(monkeypatch, 10**6)
     with pytest.raises(ModelTooLargeError) as caught:
-        room.require_room_for_model(resolve("tiny"))
+        require_memory_for_model(resolve("tiny"))
     assert caught.value.free == 10**6 < caught.value.needed
     text = str(caught.value)
     assert "close other programs" in text and "G4_IGNORE_MEMORY=1" in text and "\n" not in text
 
 
-def test_a_model_that_would_fit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    give(monkeypatch, 6 * 10**9)
-    monkeypatch.setattr(room, "needs_of", lambda model, work, dtype: 20 * 10**9)
-    with pytest.raises(
-        ModelTooLargeError, match=r"takes about 20\.0 GB .* 6\.0 GB .*e2b would fit"
-    ):
-        room.require_room_for_model(resolve("tiny"))
+def test_the_error_names_a_model_that_would_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_available(monkeypatch, 6 * 10**9)
+    monkeypatch.setattr(memory_limits, "needs_of", lambda model, work, dtype: 20 * 10**9)
+    with pytest.raises(ModelTooLargeError) as caught:
+        require_memory_for_model(replace(resolve("tiny"), name="31b"))
+    assert str(caught.value) == (
+        "31b needs about 20.0 GB of memory; 6.0 GB available: use a smaller model with -m "
+        "(e2b would fit), or set G4_IGNORE_MEMORY=1 to try anyway"
+    )
 
 
-def test_a_broken_config_is_left_to_loading() -> None:
-    room.require_room_for_model(replace(resolve("tiny"), config={}))
+def test_a_broken_config_is_reported_by_loading_instead() -> None:
+    require_memory_for_model(replace(resolve("tiny"), config={}))
 
 
 @pytest.mark.parametrize(
-    ("images", "sound", "advice"),
+    ("images", "sound", "step", "hint"),
     [
-        (0, False, "shorten the text, lower --max-tokens"),
-        (1, False, "take a smaller --budget"),
-        (0, True, "take a shorter clip"),
+        (0, False, 512, "shorten the text, lower --max-tokens"),
+        (1, False, 512, "use a smaller --budget"),
+        (0, True, 512, "use a shorter clip"),
+        # The frames of a long video fill the cache rather than the tower.
+        (30, False, 8192, "fewer frames or images"),
     ],
+    ids=["text", "image", "sound", "many frames"],
 )
-def test_prompt_without_room(
-    monkeypatch: pytest.MonkeyPatch, tiny: LoadedModel, images: int, sound: bool, advice: str
+def test_the_error_says_what_to_change_in_a_prompt_that_does_not_fit(
+    monkeypatch: pytest.MonkeyPatch,
+    tiny: LoadedModel,
+    images: int,
+    sound: bool,
+    step: int,
+    hint: str,
 ) -> None:
-    give(monkeypatch, 10**6)
-    with pytest.raises(PromptTooLargeError, match=advice):
-        room.require_room_for_prompt(tiny, asked(tiny, images=images, sound=sound), OPTIONS)
+    set_available(monkeypatch, 10**6)
+    inputs = prompt_with(tiny, images=images, sound=sound)
+    with pytest.raises(PromptTooLargeError, match=hint):
+        require_memory_for_prompt(tiny, inputs, replace(OPTIONS, prefill_step_size=step))
 
 
-def test_many_frames_without_room(monkeypatch: pytest.MonkeyPatch, tiny: LoadedModel) -> None:
-    """Frames of a long clip fill the cache rather than the tower."""
-    give(monkeypatch, 10**6)
-    inputs = asked(tiny, images=30)
-    with pytest.raises(PromptTooLargeError, match="fewer frames or images"):
-        room.require_room_for_prompt(tiny, inputs, replace(OPTIONS, prefill_step_size=8192))
-
-
-def test_the_answer_counts_up_to_the_context(tiny: LoadedModel) -> None:
-    inputs = asked(tiny)
-    short = room.work_of(tiny, inputs, OPTIONS)
+def test_an_answer_counts_with_its_longest_length_up_to_the_context(tiny: LoadedModel) -> None:
+    inputs = prompt_with(tiny)
+    short = memory_limits.work_of(tiny, inputs, OPTIONS)
     assert short.tokens == len(inputs.ids) + 16
-    endless = room.work_of(tiny, inputs, GenerateOptions(max_tokens=10**6))
+    endless = memory_limits.work_of(tiny, inputs, GenerateOptions(max_tokens=10**6))
     assert endless.tokens == tiny.context_length
 
 
 def test_media_count_by_their_soft_tokens(tiny: LoadedModel) -> None:
-    inputs = asked(tiny, images=2, sound=True)
-    work = room.work_of(tiny, inputs, OPTIONS)
+    inputs = prompt_with(tiny, images=2, sound=True)
+    work = memory_limits.work_of(tiny, inputs, OPTIONS)
     assert len(work.images) == 2
     assert sum(work.images) + work.clip_tokens == inputs.num_soft_tokens
 
 
-def test_it_can_be_tried_all_the_same(monkeypatch: pytest.MonkeyPatch, tiny: LoadedModel) -> None:
-    give(monkeypatch, 0)
+def test_g4_ignore_memory_disables_the_checks(
+    monkeypatch: pytest.MonkeyPatch, tiny: LoadedModel
+) -> None:
+    set_available(monkeypatch, 0)
     monkeypatch.setenv("G4_IGNORE_MEMORY", "1")
-    room.require_room_for_model(resolve("tiny"))
-    room.require_room_for_prompt(tiny, asked(tiny), OPTIONS)
+    require_memory_for_model(resolve("tiny"))
+    require_memory_for_prompt(tiny, prompt_with(tiny), OPTIONS)
 
 
 @pytest.mark.parametrize(("backend", "expected"), [("Metal", 700), ("CUDA", 350), ("CPU", 350)])
-def test_obtainable(monkeypatch: pytest.MonkeyPatch, backend: str, expected: int) -> None:
-    """On a Mac other programs make room; elsewhere what this process holds comes on top."""
+def test_metal_has_its_limit_available_and_others_free_memory_plus_what_mlx_holds(
+    monkeypatch: pytest.MonkeyPatch, backend: str, expected: int
+) -> None:
+    memory = Memory(total=1000, free=300, limit=700)
     found = Device(backend=backend, name="")  # type: ignore[arg-type]
-    monkeypatch.setattr(room, "device", lambda: found)
-    monkeypatch.setattr(room, "model_memory", lambda: Memory(total=1000, free=300, limit=700))
-    monkeypatch.setattr(room, "taken", lambda: 50)
-    assert room.obtainable() == expected
+    monkeypatch.setattr(memory_limits, "device", lambda: found)
+    monkeypatch.setattr(memory_limits, "model_memory", lambda: memory)
+    monkeypatch.setattr(memory_limits, "taken", lambda: 50)
+    assert memory_limits.available_memory() == expected

@@ -228,7 +228,7 @@ def test_thoughts_are_not_gone_on_from(
     first = runs.turn(model, chat.send(image("What is this?"), options), options)
     assert first.thoughts == LONG
     assert first.text == "It is blue."
-    assert len(chat._turns._places) == 1
+    assert len(chat._turns._checkpoints) == 1
     asked = runs.inputs[-1]
     second = runs.turn(model, chat.send("Why?", options), options)
     assert second.usage.cached_tokens == opening(asked, model)
@@ -615,7 +615,7 @@ def test_what_a_place_takes(arch: str, parity_model: ParityModel) -> None:
         list(chat.send(content, GREEDY))
     layers = model.network.language_model.make_cache()
     sliding = sum(not isinstance(layer, KVCache) for layer in layers)
-    places = chat._turns._places
+    places = chat._turns._checkpoints
     assert len(places) >= 2
     for place in places:
         assert len(place.arrays) == 2 * sliding

@@ -274,7 +274,7 @@ def test_all_clips_are_planned_before_one_is_decoded(
 def test_too_little_memory_is_an_error_before_decoding(
     tiny: LoadedModel, clip: ClipOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory_limits, "obtainable", lambda: 10**6)
+    monkeypatch.setattr(memory_limits, "available_memory", lambda: 10**6)
     with pytest.raises(PromptTooLargeError, match="fewer frames with --video-max-frames"):
         opened(tiny, clip(None), MediaOptions())
 

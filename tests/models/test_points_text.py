@@ -211,15 +211,27 @@ def plain_inputs(network: Gemma4, ids: list[int], embeddings: Array) -> Array:
 def test_per_layer_inputs_are_the_formula(arch: str, parity_model: ParityModel) -> None:
     """Soft tokens go into the projection; their row in the table is the pad token's."""
     network = parity_model(arch).network
-    places = network.config.placeholders
-    assert places is not None
-    ids = [7, 9, places.image, places.image, 12, places.audio, places.video, 30]
+    placeholders = network.config.placeholders
+    assert placeholders is not None
+    ids = [
+        7,
+        9,
+        placeholders.image,
+        placeholders.image,
+        12,
+        placeholders.audio,
+        placeholders.video,
+        30,
+    ]
     values = stream(network, 2, 3)
     soft = SoftTokens(start=2, values=mx.array(values))
     embeddings, inputs = network.embed(ids, [soft])
     assert inputs is not None
     np.testing.assert_array_equal(np.array(embeddings[0, 2:4]), values)
-    looked_up = [i if i not in (places.image, places.audio, places.video) else 0 for i in ids]
+    looked_up = [
+        i if i not in (placeholders.image, placeholders.audio, placeholders.video) else 0
+        for i in ids
+    ]
     expected = plain_inputs(network, looked_up, plain(embeddings[0]))
     np.testing.assert_allclose(np.array(inputs[0]), expected, atol=1e-5)
     assert np.abs(expected[2] - plain_inputs(network, ids, plain(embeddings[0]))[2]).max() > 0.1
@@ -247,9 +259,9 @@ def test_soft_tokens_land_in_their_chunk(start: int, parity_model: ParityModel) 
     ids   t t * * * t * t        (* placeholder)
     """
     network = parity_model("e4b").network
-    places = network.config.placeholders
-    assert places is not None
-    ids = [5, 6, *[places.audio] * 3, 8, places.image, 9]
+    placeholders = network.config.placeholders
+    assert placeholders is not None
+    ids = [5, 6, *[placeholders.audio] * 3, 8, placeholders.image, 9]
     first, second = stream(network, 3, 1), stream(network, 1, 2)
     soft = [
         SoftTokens(start=2, values=mx.array(first)),

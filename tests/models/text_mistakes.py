@@ -40,7 +40,7 @@ def values_are_not_normed(patch: Patch, network: Gemma4) -> None:
 
 
 @mistake("31b", "text_short")
-def equal_values_are_taken_behind_the_key_norm(patch: Patch, network: Gemma4) -> None:
+def equal_values_are_taken_after_the_key_norm(patch: Patch, network: Gemma4) -> None:
     for layer in text_layers(network):
         attention = layer.self_attn
         if attention.use_k_eq_v:
@@ -130,7 +130,7 @@ def placeholders_have_zero_rows(patch: Patch, network: Gemma4) -> None:
 
 
 @mistake("e2b", "image_70")
-def placeholders_have_rows_of_their_own(patch: Patch, network: Gemma4) -> None:
+def placeholders_have_their_own_rows(patch: Patch, network: Gemma4) -> None:
     configure(patch, network, placeholders=None)
 
 
@@ -201,8 +201,8 @@ def image_blocks_are_causal(patch: Patch, network: Gemma4) -> None:
 
 
 @mistake("31b", "image_70")
-def image_blocks_are_open_on_full_layers(patch: Patch, network: Gemma4) -> None:
-    mask(patch, open_full_layers=True)
+def image_blocks_are_bidirectional_on_full_layers(patch: Patch, network: Gemma4) -> None:
+    mask(patch, blocks_on_full_layers=True)
 
 
 @mistake("12b", "mixed")
@@ -211,16 +211,16 @@ def image_blocks_of_the_12b_are_causal_beside_sound(patch: Patch, network: Gemma
 
 
 @mistake("31b", "image_140")
-def image_blocks_reach_behind_the_window(patch: Patch, network: Gemma4) -> None:
+def image_blocks_reach_beyond_the_window(patch: Patch, network: Gemma4) -> None:
     def make(original, **given):
-        right, opened = original(**given), original(**(given | {"open_full_layers": True}))
+        right, opened = original(**given), original(**(given | {"blocks_on_full_layers": True}))
         return dataclasses.replace(right, sliding=opened.sliding)
 
     wrap(patch, prefill, "make_masks", make)
 
 
 @mistake("e2b", "image_70")
-def small_models_open_image_blocks(patch: Patch, network: Gemma4) -> None:
+def small_models_have_bidirectional_image_blocks(patch: Patch, network: Gemma4) -> None:
     text = dataclasses.replace(network.config.text, vision_blocks=True)
     configure(patch, network, text=text)
 

@@ -355,11 +355,13 @@ def bare_tokenizer(*controls: str) -> Tokenizer:
 def test_a_feature_whose_token_the_vocabulary_lacks_is_an_error() -> None:
     bare = bare_tokenizer("<bos>", "<|turn>", "<turn|>")
     assert build_prompt([user("Hi")], tokenizer=bare, style=SMALL).text
-    with pytest.raises(UnsupportedModalityError, match=r"bare takes no thinking: .*<\|think\|>"):
+    with pytest.raises(
+        UnsupportedModalityError, match=r"bare does not support thinking: .*<\|think\|>"
+    ):
         build_prompt([user("Hi")], tokenizer=bare, style=SMALL, think=True)
-    with pytest.raises(UnsupportedModalityError, match="bare takes no images"):
+    with pytest.raises(UnsupportedModalityError, match="bare does not support images"):
         build_prompt([user(IMAGE)], [ImageSlot(soft_tokens=1)], tokenizer=bare, style=SMALL)
-    with pytest.raises(UnsupportedModalityError, match="bare takes no tools"):
+    with pytest.raises(UnsupportedModalityError, match="bare does not support tools"):
         build_prompt([user("A")], tokenizer=bare, style=SMALL, tools=[function("", {})])
 
 

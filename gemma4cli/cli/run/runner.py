@@ -54,12 +54,12 @@ def load_model(env: Environment, run: RunOptions, needed: Sequence[Source] = ())
     if run.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     from ...api import load
-    from ...engine.memory_limits import require_room_for_model
+    from ...engine.memory_limits import require_memory_for_model
     from ...machine.backend import require_backend
 
     model = _resolved(env, run)
     require_backend()
-    require_room_for_model(model, run.dtype)
+    require_memory_for_model(model, run.dtype)
     with Spinner(env, quiet=run.quiet) as spinner:
         return load(
             model,
