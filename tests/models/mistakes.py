@@ -1,4 +1,4 @@
-"""A table of mistakes: functions that break one point of a model on purpose."""
+"""A table of mistakes: functions that break one detail of a network on purpose."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Break = Callable[[Patch, Gemma4], None]
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One way to be wrong, and the checkpoint and case that tell."""
+    """A mistake, and the checkpoint and case that reveal it."""
 
     name: str
     arch: str
@@ -31,7 +31,7 @@ MISTAKES: list[Mistake] = []
 
 
 def mistake(arch: str, case: str) -> Callable[[Break], Break]:
-    """Put a function into the table under its name."""
+    """Add the decorated function to the table under its name."""
 
     def add(make: Break) -> Break:
         MISTAKES.append(Mistake(make.__name__, arch, case, make))

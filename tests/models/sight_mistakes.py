@@ -37,12 +37,12 @@ def channels_first(patches: mx.array) -> mx.array:
 
 
 @mistake("e2b", "image_70")
-def channels_stand_first_in_a_patch(patch: Patch, network: Gemma4) -> None:
+def channels_come_first_in_a_patch(patch: Patch, network: Gemma4) -> None:
     reorder(patch, channels_first)
 
 
 @mistake("12b", "image_70")
-def channels_stand_first_in_a_patch_of_the_12b(patch: Patch, network: Gemma4) -> None:
+def channels_come_first_in_a_patch_of_the_12b(patch: Patch, network: Gemma4) -> None:
     reorder(patch, channels_first)
 
 
@@ -102,7 +102,7 @@ def vision_values_are_not_normed(patch: Patch, network: Gemma4) -> None:
 
 
 @mistake("e2b", "image_70")
-def pooled_squares_stand_in_columns(patch: Patch, network: Gemma4) -> None:
+def pooled_squares_are_in_column_order(patch: Patch, network: Gemma4) -> None:
     def pool(call, self, hidden, grid):
         out = call(self, hidden, grid)
         side = self.config.pooling
@@ -121,12 +121,12 @@ def pooled_values_are_not_scaled(patch: Patch, network: Gemma4) -> None:
 
 
 @mistake("26b", "image_70")
-def pooled_values_are_not_standardised(patch: Patch, network: Gemma4) -> None:
+def pooled_values_are_not_standardized(patch: Patch, network: Gemma4) -> None:
     configure(patch, network.vision_tower, standardize=False)
 
 
 @mistake("31b", "image_70")
-def bias_is_taken_off_behind_the_scale(patch: Patch, network: Gemma4) -> None:
+def bias_is_subtracted_after_the_scale(patch: Patch, network: Gemma4) -> None:
     tower = network.vision_tower
     patch.setitem(tower, "std_bias", tower.std_bias / tower.std_scale)
 
@@ -157,7 +157,7 @@ def layer_norms_of_the_12b_have_the_epsilon_of_rms_norms(patch: Patch, network: 
 
 
 @mistake("12b", "image_flat")
-def pixels_of_the_12b_are_centred(patch: Patch, network: Gemma4) -> None:
+def pixels_of_the_12b_are_centered(patch: Patch, network: Gemma4) -> None:
     reorder(patch, lambda patches: 2 * patches - 1)
 
 

@@ -41,7 +41,7 @@ def relative_positions_count_upwards(patch: Patch, network: Gemma4) -> None:
 
 
 @mistake("e2b", "audio")
-def cosines_stand_first(patch: Patch, network: Gemma4) -> None:
+def cosines_come_first(patch: Patch, network: Gemma4) -> None:
     half = network.config.audio.hidden_size // 2
     wrap(
         patch,
@@ -127,7 +127,7 @@ def floor_is_a_maximum(patch: Patch, network: Gemma4) -> None:
 
 
 @mistake("e2b", "audio")
-def no_silence_stands_before_a_clip(patch: Patch, network: Gemma4) -> None:
+def no_silence_precedes_a_clip(patch: Patch, network: Gemma4) -> None:
     def features(make, samples, config):
         frames = len(make(samples, config))
         return make(np.append(samples, np.zeros(320, np.float32))[160:], config)[:frames]
@@ -142,7 +142,7 @@ def clips_count_every_begun_forty_milliseconds(patch: Patch, network: Gemma4) ->
 
 
 @mistake("12b", "audio")
-def sound_of_the_12b_is_normalised(patch: Patch, network: Gemma4) -> None:
+def sound_of_the_12b_is_normalized(patch: Patch, network: Gemma4) -> None:
     wrap(
         patch,
         Gemma4,

@@ -1,12 +1,13 @@
-"""Every point that implementations get wrong is one that the parity goldens notice.
+"""Each known implementation mistake is noticed by the parity goldens.
 
-Each mistake breaks one point of the models on purpose; the logits of a parity case must then be
-off by far more than the parity test tolerates.
+A mistake breaks one detail of a network on purpose. The logits of a parity case must then be off by
+far more than the parity test tolerates.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from types import ModuleType
 
@@ -30,7 +31,7 @@ def fresh(parity_model: Callable[[str], LoadedModel]) -> Callable[[str], LoadedM
 
 
 @pytest.mark.parametrize("entry", MISTAKES, ids=lambda entry: f"{entry.name}[{entry.arch}]")
-def test_mistake_shows(
+def test_a_mistake_changes_the_logits(
     entry: Mistake, fresh: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = fresh(entry.arch)
@@ -43,14 +44,21 @@ def test_mistake_shows(
 
 
 @pytest.mark.parametrize(("arch", "case"), sorted({(entry.arch, entry.case) for entry in MISTAKES}))
-def test_without_a_mistake_all_is_well(
+def test_the_same_case_is_right_without_a_mistake(
     arch: str, case: str, fresh: Callable[[str], LoadedModel]
 ) -> None:
-    """The cases above fail by the mistake, not by anything else; nothing is left behind."""
+    """It fails because of the mistake and nothing else, and no mistake outlives its test."""
     assert golden_error(fresh(arch), arch, case) < TOLERANCE
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
-def test_every_mistake_is_in_the_table(module: ModuleType) -> None:
-    made = {entry.make.__module__ for entry in MISTAKES}
-    assert module.__name__ in made
+def test_every_mistake_that_is_defined_is_in_the_table(module: ModuleType) -> None:
+    defined = {
+        name
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__
+        and list(inspect.signature(function).parameters) == ["patch", "network"]
+    }
+    tested = [entry.name for entry in MISTAKES if entry.make.__module__ == module.__name__]
+    assert sorted(tested) == sorted(defined)
+    assert tested
