@@ -1,4 +1,4 @@
-"""What the device wants, and what is said where there is none."""
+"""Importing MLX, choosing its BLAS, and the settings and dtype for the device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from gemma4cli.errors import BackendMissingError
 from gemma4cli.machine import backend
 
 
-def test_missing_backend_names_the_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_backend_is_an_error_that_names_the_extras_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def fail(name: str) -> object:
         raise ImportError("libmlx.so: cannot open shared object file\nmore")
 
@@ -28,7 +30,7 @@ def test_missing_backend_names_the_extras(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def libraries_tried(monkeypatch: pytest.MonkeyPatch, there: set[str]) -> list[str]:
-    """What is asked of the loader when the libraries of ``there`` can be loaded."""
+    """The libraries that are tried if those in ``there`` can be loaded."""
     tried: list[str] = []
 
     def load(name: str, mode: int) -> None:
@@ -50,19 +52,19 @@ def test_first_fast_blas_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert libraries_tried(monkeypatch, {second}) == [first, second]
 
 
-def test_no_fast_blas_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_fast_blas_mlx_keeps_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     assert libraries_tried(monkeypatch, set()) == list(backend.FAST_BLAS)
 
 
-def test_a_mac_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_mac_no_other_blas_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert libraries_tried(monkeypatch, set()) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux loads another BLAS")
-def test_another_blas_changes_no_result() -> None:
-    """Two processes, one with MLX's own BLAS: the same product within float32's reach."""
+def test_results_do_not_depend_on_the_blas() -> None:
+    """Two processes, one with MLX's own BLAS, compute the same product up to rounding."""
     code = """
 import json, sys
 from gemma4cli.machine.backend import require_backend
@@ -83,18 +85,20 @@ with mx.stream(mx.cpu):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_named_dtype_is_taken(dtype: str) -> None:
+def test_a_dtype_option_is_used_as_given(dtype: str) -> None:
     assert backend.weights_dtype(dtype) == dtype  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("cpu", "expected"), [(True, "float32"), (False, None)])
-def test_auto_dtype(cpu: bool, expected: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_auto_dtype_is_float32_on_a_cpu_and_the_checkpoints_elsewhere(
+    cpu: bool, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(backend, "on_cpu", lambda: cpu)
     assert backend.weights_dtype("auto") == expected
 
 
 @pytest.mark.parametrize(("given", "taken"), [(None, "0"), ("1", "1")])
-def test_float32_is_not_rounded_unless_the_user_wants_it(
+def test_tf32_is_disabled_unless_the_user_enables_it(
     given: str | None, taken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLX_ENABLE_TF32", raising=False)
@@ -104,7 +108,7 @@ def test_float32_is_not_rounded_unless_the_user_wants_it(
     assert os.environ["MLX_ENABLE_TF32"] == taken
 
 
-def test_a_product_of_float32_is_exact_to_float32() -> None:
+def test_a_float32_product_has_float32_precision() -> None:
     factors = np.random.default_rng(0).standard_normal((2, 256, 256)).astype(np.float32)
     product = np.array(mx.array(factors[0]) @ mx.array(factors[1]))
     exact = factors[0].astype(np.float64) @ factors[1].astype(np.float64)

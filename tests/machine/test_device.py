@@ -1,4 +1,4 @@
-"""What a machine says of its memory, in the words of each system."""
+"""Memory and device as each operating system and backend reports them."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ Pages purgeable:                           4.
 """
 
 
-def test_vm_stat() -> None:
+def test_free_memory_on_macos_is_that_of_free_and_reclaimable_pages() -> None:
     assert machine.free_of_vm_stat(VM_STAT) == 37 * 16384
 
 
-def test_vm_stat_that_says_nothing() -> None:
+def test_output_of_vm_stat_without_page_counts_gives_no_number() -> None:
     assert machine.free_of_vm_stat("vm_stat: no\n") is None
 
 
-def test_meminfo(tmp_path: Path) -> None:
+def test_free_memory_on_linux_is_mem_available(tmp_path: Path) -> None:
     path = tmp_path / "meminfo"
     path.write_text("MemTotal:       2000 kB\nMemFree:  5 kB\nMemAvailable:    1000 kB\n")
     assert machine._linux_free(path) == 1_024_000
@@ -51,8 +51,9 @@ def test_meminfo(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_container(tmp_path: Path, folder: str, limit: str, used: str, stat: str) -> None:
-    """What a file cache holds counts as free."""
+def test_a_container_reports_its_limit_and_its_usage_without_file_cache(
+    tmp_path: Path, folder: str, limit: str, used: str, stat: str
+) -> None:
     base = tmp_path / folder
     base.mkdir(parents=True)
     (base / limit).write_text("5000\n")
@@ -61,7 +62,7 @@ def test_container(tmp_path: Path, folder: str, limit: str, used: str, stat: str
     assert machine._cgroup_limits(tmp_path) == [(5000, 1400)]
 
 
-def test_container_without_a_limit(tmp_path: Path) -> None:
+def test_a_container_without_a_limit_does_not_limit(tmp_path: Path) -> None:
     base = tmp_path / "sys" / "fs" / "cgroup"
     base.mkdir(parents=True)
     (base / "memory.max").write_text("max\n")
@@ -69,12 +70,12 @@ def test_container_without_a_limit(tmp_path: Path) -> None:
     assert machine._cgroup_limits(tmp_path) == []
 
 
-def test_a_container_bounds_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_container_limits_the_memory_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_cgroup_limits", lambda: [(5000, 1400)])
     assert machine.system_memory() == (5000, 3600)
 
 
-def on(monkeypatch: pytest.MonkeyPatch, backend: str, info: dict[str, object]) -> Memory:
+def memory_on(monkeypatch: pytest.MonkeyPatch, backend: str, info: dict[str, object]) -> Memory:
     found = Device(backend=backend, name="")  # type: ignore[arg-type]
     monkeypatch.setattr(machine, "device", lambda: found)
     monkeypatch.setattr(machine, "system_memory", lambda: (1000, 600))
@@ -82,28 +83,30 @@ def on(monkeypatch: pytest.MonkeyPatch, backend: str, info: dict[str, object]) -
     return machine.model_memory()
 
 
-def test_memory_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert on(monkeypatch, "CPU", {}) == Memory(total=1000, free=600, limit=700)
+def test_on_a_cpu_models_may_use_a_share_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert memory_on(monkeypatch, "CPU", {}) == Memory(total=1000, free=600, limit=700)
 
 
-def test_memory_on_metal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_metal_models_may_use_what_the_system_recommends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     info = {"memory_size": 1000, "max_recommended_working_set_size": 750}
-    assert on(monkeypatch, "Metal", info) == Memory(total=1000, free=600, limit=750)
+    assert memory_on(monkeypatch, "Metal", info) == Memory(total=1000, free=600, limit=750)
 
 
-def test_memory_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_cuda_models_may_use_the_memory_of_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
     info = {"total_memory": 5000, "free_memory": 4000}
-    assert on(monkeypatch, "CUDA", info) == Memory(total=5000, free=4000, limit=5000)
+    assert memory_on(monkeypatch, "CUDA", info) == Memory(total=5000, free=4000, limit=5000)
 
 
-def test_device_here() -> None:
+def test_the_device_of_this_machine_has_a_name_and_is_what_mlx_uses() -> None:
     found = machine.device()
     assert found is not None and found.name
     assert (found.backend == "CPU") == (mx.default_device() == mx.Device(mx.cpu))
 
 
-def test_a_fast_blas_comes_before_mlx(monkeypatch: pytest.MonkeyPatch) -> None:
-    """mlx keeps the BLAS that it finds when it is imported, so the backend is asked for first."""
+def test_the_fast_blas_is_loaded_before_mlx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLX keeps the BLAS that it finds when it is imported."""
     steps: list[str] = []
     monkeypatch.setattr(machine, "require_backend", lambda: steps.append("backend"))
     monkeypatch.setattr(machine, "import_module", lambda name: steps.append(name) or mx)
@@ -111,7 +114,7 @@ def test_a_fast_blas_comes_before_mlx(monkeypatch: pytest.MonkeyPatch) -> None:
     assert steps[:2] == ["backend", "mlx.core"]
 
 
-def test_no_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_backend_there_is_no_device_but_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise BackendMissingError("libmlx.so")
 
@@ -122,7 +125,7 @@ def test_no_backend(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("loaded", ["libopenblas.so.0", None])
-def test_fast_blas_is_one_that_is_loaded_already(
+def test_fast_blas_reports_a_library_that_is_already_loaded(
     monkeypatch: pytest.MonkeyPatch, loaded: str | None
 ) -> None:
     def look(name: str, mode: int) -> None:

@@ -1,4 +1,4 @@
-"""Tensors that do not fit are named, and how layers were quantised is told from their shapes."""
+"""Mismatched tensors are named; a layer's quantization follows from its tensors' shapes."""
 
 from __future__ import annotations
 
@@ -36,35 +36,29 @@ def load(weights: Weights, raw: dict[str, Any]) -> Gemma4:
     return network
 
 
-@pytest.mark.parametrize(
-    ("canonical", "names"),
-    [
-        (
-            "language_model.model.layers.0.mlp.up_proj.weight",
-            [
-                "model.language_model.layers.0.mlp.up_proj.weight",
-                "model.language_model.model.layers.0.mlp.up_proj.weight",
-                "model.layers.0.mlp.up_proj.weight",
-            ],
-        ),
-        ("language_model.lm_head.weight", ["lm_head.weight"]),
-        ("vision_tower.std_bias", ["model.vision_tower.std_bias"]),
-        ("vision_embedder.pos_embedding", ["model.vision_embedder.pos_embedding"]),
-        (
-            "embed_audio.embedding_projection.weight",
-            ["model.embed_audio.embedding_projection.weight"],
-        ),
-    ],
-)
-def test_canonical_name(canonical: str, names: list[str]) -> None:
-    assert {canonical_name(name) for name in [canonical, *names]} == {canonical}
+def test_names_of_every_layout_become_those_of_mlx() -> None:
+    layouts = {
+        "language_model.model.layers.0.mlp.up_proj.weight": [
+            "model.language_model.layers.0.mlp.up_proj.weight",
+            "model.language_model.model.layers.0.mlp.up_proj.weight",
+            "model.layers.0.mlp.up_proj.weight",
+        ],
+        "language_model.lm_head.weight": ["lm_head.weight"],
+        "vision_tower.std_bias": ["model.vision_tower.std_bias"],
+        "vision_embedder.pos_embedding": ["model.vision_embedder.pos_embedding"],
+        "embed_audio.embedding_projection.weight": [
+            "model.embed_audio.embedding_projection.weight"
+        ],
+    }
+    for canonical, names in layouts.items():
+        assert {canonical_name(name) for name in [canonical, *names]} == {canonical}
 
 
-# What does not fit
+# Mismatches
 
 
 @pytest.mark.parametrize("size", ["E2B", "12B", "26B-A4B"])
-def test_missing_tensor_is_named(size: str) -> None:
+def test_a_missing_tensor_is_an_error_that_names_it(size: str) -> None:
     weights = lazy_weights(f"{size}.google-hf-bf16")
     del weights["model.language_model.layers.3.mlp.up_proj.weight"]
     with pytest.raises(WeightsMismatchError) as caught:
@@ -78,7 +72,7 @@ def test_missing_tensor_is_named(size: str) -> None:
     assert f"1 missing (first: {name})" in str(caught.value)
 
 
-def test_unexpected_tensor_is_named() -> None:
+def test_an_unexpected_tensor_is_an_error_that_names_it() -> None:
     weights = lazy_weights("E2B.google-hf-bf16")
     weights["model.language_model.layers.35.mlp.up_proj.weight"] = mx.zeros((1,))
     with pytest.raises(WeightsMismatchError) as caught:
@@ -87,27 +81,25 @@ def test_unexpected_tensor_is_named() -> None:
     assert not caught.value.missing
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
+def test_tensors_of_the_wrong_shape_are_an_error_that_names_them() -> None:
+    weights = lazy_weights("E2B.google-hf-bf16")
+    names = [
         "model.language_model.norm.weight",
         "model.language_model.layers.0.self_attn.q_proj.weight",
         "model.vision_tower.patch_embedder.position_embedding_table",
         "model.audio_tower.subsample_conv_projection.layer0.conv.weight",
         "model.audio_tower.layers.0.lconv1d.depthwise_conv1d.weight",
-    ],
-)
-def test_misshapen_tensor_is_named(name: str) -> None:
-    weights = lazy_weights("E2B.google-hf-bf16")
-    shape = weights[name].shape
-    weights[name] = mx.zeros((shape[0] + 1, *shape[1:]))
+    ]
+    for name in names:
+        first, *others = weights[name].shape
+        weights[name] = mx.zeros((first + 1, *others))
     with pytest.raises(WeightsMismatchError) as caught:
         load(weights, config_of("google__gemma-4-E2B-it"))
-    assert caught.value.misshapen == (canonical_name(name),)
+    assert caught.value.misshapen == tuple(sorted(canonical_name(name) for name in names))
 
 
-def test_square_weights_are_not_turned() -> None:
-    """Only convolutions come in two layouts; a transposed linear weight does not fit."""
+def test_a_transposed_linear_weight_has_the_wrong_shape() -> None:
+    """Only convolutions come in two layouts."""
     weights = lazy_weights("E2B.google-hf-bf16")
     name = "model.language_model.layers.0.self_attn.o_proj.weight"
     weights[name] = weights[name].T
@@ -128,8 +120,7 @@ def test_square_weights_are_not_turned() -> None:
         ("12B", "model.embed_vision."),
     ],
 )
-def test_half_a_medium_is_a_mismatch(size: str, part: str) -> None:
-    """A tower without its projection, or the other way round, is a broken checkpoint."""
+def test_a_tower_without_its_projection_or_the_reverse_is_an_error(size: str, part: str) -> None:
     weights = lazy_weights(f"{size}.google-hf-bf16")
     kept = {name: value for name, value in weights.items() if not name.startswith(part)}
     with pytest.raises(WeightsMismatchError) as caught:
@@ -138,7 +129,7 @@ def test_half_a_medium_is_a_mismatch(size: str, part: str) -> None:
     assert len(caught.value.missing) == len(weights) - len(kept)
 
 
-def test_tower_of_a_model_without_one_is_unexpected() -> None:
+def test_a_tensor_of_a_medium_that_the_config_lacks_is_unexpected() -> None:
     weights = lazy_weights("31B.google-hf-bf16")
     weights["model.embed_audio.embedding_projection.weight"] = mx.zeros((5376, 1536))
     with pytest.raises(WeightsMismatchError) as caught:
@@ -146,8 +137,7 @@ def test_tower_of_a_model_without_one_is_unexpected() -> None:
     assert caught.value.unexpected == ("embed_audio.embedding_projection.weight",)
 
 
-def test_shared_layers_without_their_own_keys_fit() -> None:
-    """Layers that share keys and values may have weights for them, or none."""
+def test_layers_that_reuse_keys_may_lack_weights_for_them() -> None:
     weights = lazy_weights("E2B.google-hf-bf16")
     shared = [n for n in weights if ".layers.34.self_attn.k_" in n or ".34.self_attn.v_" in n]
     assert len(shared) == 3
@@ -156,7 +146,7 @@ def test_shared_layers_without_their_own_keys_fit() -> None:
     load(weights, config_of("google__gemma-4-E2B-it"))
 
 
-def test_stored_layers_need_their_own_keys() -> None:
+def test_layers_that_compute_keys_need_weights_for_them() -> None:
     weights = lazy_weights("E2B.google-hf-bf16")
     del weights["model.language_model.layers.14.self_attn.k_proj.weight"]
     with pytest.raises(WeightsMismatchError) as caught:
@@ -164,11 +154,11 @@ def test_stored_layers_need_their_own_keys() -> None:
     assert caught.value.missing == ("language_model.model.layers.14.self_attn.k_proj.weight",)
 
 
-# What was quantised, and how
+# Quantization
 
 
 def pack(weights: Weights, path: str, *, bits: int, group: int, mode: str) -> None:
-    """Put the shapes of a quantised layer in place of a float one."""
+    """Replace a float layer's tensors by those of a quantized one."""
     *rows, width = weights[f"{path}.weight"].shape
     weights[f"{path}.weight"] = mx.zeros((*rows, width * bits // 32), mx.uint32)
     dtype = mx.bfloat16 if mode == "affine" else mx.uint8
@@ -182,24 +172,35 @@ def kind_of(network: Gemma4, path: str) -> tuple[int, int, str]:
     return module.bits, module.group_size, module.mode
 
 
-@pytest.mark.parametrize(
-    ("mode", "bits", "group"),
-    [("affine", bits, group) for bits in (2, 3, 4, 5, 6, 8) for group in (32, 64, 128)]
-    + [("mxfp4", 4, 32), ("mxfp8", 8, 32), ("nvfp4", 4, 16)],
-)
-def test_kind_follows_from_shapes(mode: str, bits: int, group: int) -> None:
+KINDS = [("affine", bits, group) for bits in (2, 3, 4, 5, 6, 8) for group in (32, 64, 128)]
+KINDS += [("mxfp4", 4, 32), ("mxfp8", 8, 32), ("nvfp4", 4, 16)]
+
+
+def test_mode_bits_and_group_size_of_a_layer_follow_from_its_tensors() -> None:
+    """One checkpoint with a layer of each kind. Biases mean affine; other modes are named."""
     weights = lazy_weights("12B.mlx-bf16")
-    paths = (QUERY, GATE, EMBEDDING, "embed_vision.embedding_projection")
-    for path in paths:
+    paths = [f"language_model.model.layers.{i}.self_attn.q_proj" for i in range(len(KINDS))]
+    modes = {}
+    for path, (mode, bits, group) in zip(paths, KINDS, strict=True):
         pack(weights, path, bits=bits, group=group, mode=mode)
-    raw = config_of("google__gemma-4-12B-it") | {"quantization": {"mode": mode}}
-    network = load(weights, raw)
-    assert [kind_of(network, path) for path in paths] == [(bits, group, mode)] * len(paths)
+        modes[path] = {"mode": mode}
+    network = load(weights, config_of("google__gemma-4-12B-it") | {"quantization": modes})
+    found = [kind_of(network, path) for path in paths]
+    assert found == [(bits, group, mode) for mode, bits, group in KINDS]
     assert type(network.language_model.model.layers[0].mlp.up_proj) is nn.Linear
 
 
-def test_kinds_may_differ_from_layer_to_layer() -> None:
-    """Whatever the config says of them: the numbers are in the shapes."""
+def test_a_mode_in_the_config_applies_to_linear_layers_embeddings_and_projections() -> None:
+    weights = lazy_weights("12B.mlx-bf16")
+    paths = (QUERY, GATE, EMBEDDING, "embed_vision.embedding_projection")
+    for path in paths:
+        pack(weights, path, bits=8, group=32, mode="mxfp8")
+    raw = config_of("google__gemma-4-12B-it") | {"quantization": {"mode": "mxfp8"}}
+    network = load(weights, raw)
+    assert [kind_of(network, path) for path in paths] == [(8, 32, "mxfp8")] * len(paths)
+
+
+def test_shapes_override_the_bits_and_group_size_in_the_config() -> None:
     weights = lazy_weights("26B-A4B.mlx-bf16")
     experts = "language_model.model.layers.2.experts.switch_glu.up_proj"
     pack(weights, QUERY, bits=4, group=64, mode="affine")
@@ -220,7 +221,7 @@ def test_kinds_may_differ_from_layer_to_layer() -> None:
 
 
 @pytest.mark.parametrize("section", [None, {"bits": 4}, {"mode": "q4_k"}, {"mode": []}, True])
-def test_unknown_mode_is_refused(section: object) -> None:
+def test_an_unknown_mode_is_an_error_that_names_the_layer(section: object) -> None:
     weights = lazy_weights("12B.mlx-bf16")
     pack(weights, QUERY, bits=4, group=32, mode="mxfp4")
     raw = config_of("google__gemma-4-12B-it")
@@ -235,7 +236,7 @@ def test_unknown_mode_is_refused(section: object) -> None:
     [(1, 60), (7, 60), (480, 7), (480, 1), (840, 60)],
     ids=["no bits", "odd bits", "odd groups", "one group", "7 bits"],
 )
-def test_shapes_that_no_kind_has(packed: int, groups: int) -> None:
+def test_shapes_of_an_unsupported_quantization_are_an_error(packed: int, groups: int) -> None:
     weights = lazy_weights("12B.mlx-bf16")
     pack(weights, QUERY, bits=4, group=64, mode="affine")
     weights[f"{QUERY}.weight"] = mx.zeros((4096, packed), mx.uint32)
@@ -246,7 +247,7 @@ def test_shapes_that_no_kind_has(packed: int, groups: int) -> None:
     assert caught.value.misshapen == (f"{QUERY}.weight",)
 
 
-def test_quantised_layer_without_biases_is_a_mismatch() -> None:
+def test_an_affine_layer_without_biases_is_an_error() -> None:
     weights = lazy_weights("12B.mlx-community-4bit")
     del weights[f"{QUERY}.biases"]
     with pytest.raises(WeightsMismatchError) as caught:
