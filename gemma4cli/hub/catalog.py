@@ -65,7 +65,7 @@ RUN_BYTES = 1_000_000_000
 def recommended(memory: int, *, on_cpu: bool) -> str | None:
     """The alias to offer on a machine with ``memory`` bytes, or None where none is small enough.
 
-    On a CPU it is the smallest, whatever fits: MLX computes there on the verge of patience.
+    On a CPU it is the smallest: MLX is too slow on a CPU for anything larger.
     """
     fitting = [alias for alias, size in TIERS.items() if memory >= _MEASURED_SHARE * size * 2**30]
     if not fitting:
