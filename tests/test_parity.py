@@ -1,9 +1,8 @@
 """g4 against Hugging Face transformers 5.23, on tiny checkpoints of all five architectures.
 
-The goldens were recorded by fixtures/parity/record.py; its README says what they hold. Tolerances
-are shares of the standard deviation of the recorded logits: float32 against float64 of the
-reference itself moves them by up to 1e-4 of it, the mistakes that these cases were made for
-by 1e-2 and more.
+fixtures/parity/record.py recorded the goldens; its README describes them. Tolerances are shares of
+the standard deviation of the recorded logits. The reference in float32 differs from itself in
+float64 by up to 1e-4 of it, and the mistakes that these cases detect by 1e-2 or more.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ UNCLAMPED = case_names("12b", "logits_unclamped")
 
 @pytest.fixture(scope="module")
 def model_of():
-    """Loads a checkpoint once per module."""
+    """Loads each checkpoint once per module."""
 
     @cache
     def load_tiny(arch: str, full_attention_blocks: bool = False):
@@ -53,7 +52,7 @@ def model_of():
 
 
 def check_logits(result, arch: str, name: str, mask: str = "") -> None:
-    """Every kept logit of the prefill, then the greedy continuation as far as it is decided."""
+    """The recorded logits of the prefill, then the greedy answer up to the first near tie."""
     golden = {
         key.split("/")[1]: value
         for key, value in goldens(arch).items()
@@ -86,7 +85,9 @@ def test_case_matches_the_reference(arch: str, name: str, model_of) -> None:
 
 
 @pytest.mark.parametrize("name", UNCLAMPED)
-def test_12b_with_blocks_open_on_full_layers(name: str, model_of) -> None:
+def test_12b_with_bidirectional_blocks_on_full_layers_matches_the_reference(
+    name: str, model_of
+) -> None:
     model = model_of("12b", full_attention_blocks=True)
     result = trace(model, PARITY / "cases" / f"{name}.json", max_tokens=STEPS)
     check_logits(result, "12b", name, "_unclamped")

@@ -97,7 +97,7 @@ def require_memory_for_plan(model: LoadedModel, prompt: Prompt, options: Generat
     fitting = (limit - 1 - tokens) // each + len(frames)
     if fitting < 1:
         raise ContextLengthError(
-            tokens, limit, f"leave out the sound with --no-audio, use {_SMALLER_PART}"
+            tokens, limit, f"leave the sound out with --no-audio, use {_SMALLER_PART}"
         )
     raise ContextLengthError(tokens, limit, _smaller_clip(f"at most about {fitting} frames"))
 

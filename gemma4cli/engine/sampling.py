@@ -15,7 +15,7 @@ Sampler = Callable[[mx.array], mx.array]
 def seed_of(seed: int | None, number: int) -> int | None:
     """The seed of answer ``number``: the given seed for the first, a derived one for the others.
 
-    Derived by hashing, so that neighboring seeds share no answers.
+    Derived by hashing, so that answers of neighboring seeds are unrelated.
     """
     if seed is None or number == 0:
         return seed

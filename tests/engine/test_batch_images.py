@@ -1,8 +1,9 @@
-"""Images of several prompts: those of one grid go through the tower together."""
+"""Images of several prompts that have the same grid go through the tower together."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import mlx.core as mx
 import numpy as np
@@ -26,8 +27,8 @@ def fresh(model: LoadedModel) -> LoadedModel:
     return dataclasses.replace(model, soft_tokens=FeatureCache())
 
 
-def seen(model: LoadedModel, number: int, budget: int = 70) -> ModelInputs:
-    """A prompt with a picture of noise."""
+def image_prompt(model: LoadedModel, number: int, budget: int = 70) -> ModelInputs:
+    """A prompt with an image of noise."""
     pixels = np.random.default_rng(number).integers(0, 256, (*SIZES[number], 3), np.uint8)
     source = Source(name="noise")
     parts = (ImagePart(source=source), TextPart(text="Describe this image."))
@@ -35,11 +36,11 @@ def seen(model: LoadedModel, number: int, budget: int = 70) -> ModelInputs:
     return model.processor.prepare([message], [Image(pixels=pixels, name="noise")], budget=budget)
 
 
-def test_one_grid_goes_together_wherever_it_stands(
-    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+def test_images_of_one_grid_are_encoded_together_and_answered_as_alone(
+    parity_model: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = fresh(tiny)
-    inputs = [seen(model, number) for number in range(5)]
+    model = fresh(parity_model("e2b"))
+    inputs = [image_prompt(model, number) for number in range(5)]
     grids = [each.features[0].grid for each in inputs]  # type: ignore[union-attr]
     assert grids[0] == grids[2] == grids[4] != grids[1] == grids[3]
     encode, counts = Gemma4.encode_images, []
@@ -52,15 +53,16 @@ def test_one_grid_goes_together_wherever_it_stands(
     answers = generate_batch(model, inputs, GREEDY)
     assert counts == [(3, grids[0]), (2, grids[1])]
     for each, answer in zip(inputs, answers, strict=True):
-        *_, alone = generate(fresh(tiny), each, GREEDY)
+        *_, alone = generate(fresh(model), each, GREEDY)
         assert isinstance(alone, Finished)
         assert answer.token_ids == alone.token_ids
 
 
-def test_large_images_go_alone(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory does not grow with the batch."""
-    model = fresh(tiny)
-    inputs = [seen(model, number, budget=280) for number in (0, 2)]
+def test_large_images_are_encoded_alone_so_memory_does_not_grow_with_the_batch(
+    parity_model: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = fresh(parity_model("e2b"))
+    inputs = [image_prompt(model, number, budget=280) for number in (0, 2)]
     counts = []
 
     def spy(self: Gemma4, patches: mx.array, grid: tuple[int, int]) -> mx.array:

@@ -1,4 +1,4 @@
-"""Thoughts are told from the answer by token id, whatever the text looks like."""
+"""Thoughts are separated from the answer by token id, whatever the text looks like."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def ids_of(tokenizer: Tokenizer, parts: Sequence[str]) -> list[int]:
 def split(
     tokenizer: Tokenizer, parts: Sequence[str], prompt: Sequence[str] = ()
 ) -> tuple[str, str]:
-    """Thoughts and answer; what came out piece by piece is what is kept."""
+    """Thoughts and answer, which equal the deltas put together."""
     splitter = ChannelSplitter(tokenizer, ids_of(tokenizer, prompt))
     deltas = [d for token in ids_of(tokenizer, parts) for d in splitter.push(token)]
     deltas += splitter.finish()
@@ -41,9 +41,8 @@ def split(
     return splitter.thoughts, splitter.text
 
 
-@pytest.mark.parametrize(
-    ("parts", "thoughts", "answer"),
-    [
+def test_thoughts_and_answer_are_separated_at_the_channel_markers(tokenizer: Tokenizer) -> None:
+    cases = [
         (["plain"], "", "plain"),
         ([OPEN, "thought\nhmm", CLOSE, "well"], "hmm", "well"),
         ([OPEN, "thought\n", CLOSE, "well"], "", "well"),
@@ -56,35 +55,34 @@ def split(
         (["thought\nis a word"], "", "thought\nis a word"),
         ([OPEN, "other\nname", CLOSE, "well"], "name", "well"),
         (["a", TURN, "b"], "", "ab"),
-    ],
-)
-def test_split(parts: list[str], thoughts: str, answer: str, tokenizer: Tokenizer) -> None:
-    assert split(tokenizer, parts) == (thoughts, answer)
+    ]
+    found = [(parts, *split(tokenizer, parts)) for parts, _, _ in cases]
+    assert found == cases
 
 
 @pytest.mark.parametrize(
-    ("prompt", "thoughts", "answer"),
+    "prompt",
     [
-        ([OPEN, "thought\n"], "hmm", "well"),
-        (["a", OPEN, "thought\nb", CLOSE, "c", OPEN, "thought\n"], "hmm", "well"),
+        [OPEN, "thought\n"],
+        ["a", OPEN, "thought\nb", CLOSE, "c", OPEN, "thought\n"],
     ],
 )
-def test_thought_that_the_prompt_opened(
-    prompt: list[str], thoughts: str, answer: str, tokenizer: Tokenizer
+def test_a_thought_that_the_prompt_began_is_continued(
+    prompt: list[str], tokenizer: Tokenizer
 ) -> None:
-    """Its label stands in the prompt, so nothing of the thought is taken for one."""
-    assert split(tokenizer, ["hmm", CLOSE, "well"], prompt) == (thoughts, answer)
+    """The prompt has the label already, so the thought's first line is not taken for one."""
+    assert split(tokenizer, ["hmm", CLOSE, "well"], prompt) == ("hmm", "well")
     assert split(tokenizer, ["one\ntwo", CLOSE], prompt) == ("one\ntwo", "")
 
 
-def test_thought_that_the_prompt_closed(tokenizer: Tokenizer) -> None:
-    """The larger models' prompts end with an empty thought when thinking is off."""
+def test_after_a_thought_that_the_prompt_ended_comes_the_answer(tokenizer: Tokenizer) -> None:
+    """Prompts of the larger models end with an empty thought when thinking is off."""
     prompt = [TURN, OPEN, "thought\n", CLOSE]
     assert split(tokenizer, ["well"], prompt) == ("", "well")
 
 
 @pytest.mark.parametrize("text", [OPEN, CLOSE, f"{OPEN}thought\nhmm{CLOSE}well", TURN])
-def test_text_that_looks_like_a_marker_stays(text: str, tokenizer: Tokenizer) -> None:
+def test_text_that_looks_like_a_marker_stays_text(text: str, tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode(text)
     assert not tokenizer.control_ids & set(ids)
     splitter = ChannelSplitter(tokenizer, [])
@@ -95,12 +93,13 @@ def test_text_that_looks_like_a_marker_stays(text: str, tokenizer: Tokenizer) ->
 
 
 @pytest.mark.parametrize("text", ["naïve façade", "你好", "👩‍👩‍👧 🇩🇪", "a\n\tb  c", "ǅ𝄞"])
-def test_characters_of_many_tokens_come_whole(text: str, tokenizer: Tokenizer) -> None:
+def test_characters_of_several_tokens_are_not_split(text: str, tokenizer: Tokenizer) -> None:
     assert split(tokenizer, [OPEN, f"thought\n{text}", CLOSE, text]) == (text, text)
 
 
-def test_unfinished_character_is_marked(tokenizer: Tokenizer) -> None:
-    """A marker, or the end, may come in the middle of a character."""
+def test_a_character_cut_off_by_a_marker_or_the_end_becomes_a_replacement_character(
+    tokenizer: Tokenizer,
+) -> None:
     splitter = ChannelSplitter(tokenizer, [])
     bytes_of = {byte: token for token, byte in tokenizer.byte_values.items()}
     begun = [bytes_of[byte] for byte in "😀".encode()[:2]]
@@ -108,4 +107,4 @@ def test_unfinished_character_is_marked(tokenizer: Tokenizer) -> None:
         list(splitter.push(token))
     list(splitter.finish())
     assert splitter.text == "�"
-    assert splitter.thoughts == ""  # it was the label that was never finished
+    assert splitter.thoughts == ""  # the label was cut off

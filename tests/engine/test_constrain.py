@@ -1,4 +1,4 @@
-"""Answers that fit a schema, even those of a model that says anything."""
+"""Constrained answers match their schema, whatever the model would generate."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def constraint(model: LoadedModel, schema: str, kind: type[Constraint] = Constra
 def decoding(
     model: LoadedModel, rule: Constraint, temperature: float, lookahead: bool
 ) -> Iterator[int]:
-    """Tokens without a prompt, by a sampler that always draws the same."""
+    """Tokens without a prompt, from a sampler with a fixed key."""
     return decode_tokens(
         model.network,
         model.network.language_model.make_cache(),
@@ -69,28 +69,29 @@ def decoding(
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: str(next(iter(schema.values()))))
-def test_any_walk_over_allowed_tokens_is_valid(tiny: LoadedModel, schema: dict[str, Any]) -> None:
+def test_any_sequence_of_allowed_tokens_is_a_valid_document(
+    tiny: LoadedModel, schema: dict[str, Any]
+) -> None:
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        walk = constraint(tiny, json.dumps(schema))
+        rule = constraint(tiny, json.dumps(schema))
         ids: list[int] = []
         while True:
-            token = int(rng.choice(np.flatnonzero(walk.allowed_tokens())))
+            token = int(rng.choice(np.flatnonzero(rule.allowed_tokens())))
             if token in tiny.generation.stop_ids:
                 break
             ids.append(token)
-            walk.push(token)
+            rule.push(token)
         text = tiny.processor.tokenizer.decode(ids)
         jsonschema.validate(json.loads(text), schema)
 
 
-def test_the_model_chooses_among_allowed_tokens(tiny: LoadedModel) -> None:
-    """The walk is the model's own: the likeliest open token comes first."""
+def test_the_likeliest_allowed_token_is_chosen(tiny: LoadedModel) -> None:
     text = tiny.network.config.text
     logits = mx.zeros((text.vocab_size,))
     rule = constraint(tiny, '{"enum": ["circle", "square"]}')
-    open_ids = np.flatnonzero(rule.allowed_tokens())
-    wanted = int(open_ids[-1])
+    allowed_ids = np.flatnonzero(rule.allowed_tokens())
+    wanted = int(allowed_ids[-1])
     logits[wanted] = 1.0
     logits[int(next(iter(tiny.generation.stop_ids)))] = 9.0
     tokens = decode_tokens(
@@ -104,18 +105,18 @@ def test_the_model_chooses_among_allowed_tokens(tiny: LoadedModel) -> None:
     assert next(tokens) == wanted
 
 
-def test_control_tokens_are_closed(tiny: LoadedModel) -> None:
+def test_control_and_stop_tokens_are_not_allowed_inside_a_document(tiny: LoadedModel) -> None:
     rule = constraint(tiny, '{"type": "string"}')
     stops = tiny.generation.stop_ids
     for token in ('"', "a", "b"):
-        open_ids = set(np.flatnonzero(rule.allowed_tokens()).tolist())
-        assert not open_ids & tiny.processor.tokenizer.control_ids
-        assert not open_ids & stops
+        allowed_ids = set(np.flatnonzero(rule.allowed_tokens()).tolist())
+        assert not allowed_ids & tiny.processor.tokenizer.control_ids
+        assert not allowed_ids & stops
         (token_id,) = tiny.processor.tokenizer.encode(token)
         rule.push(token_id)
 
 
-def test_no_white_space_between(tiny: LoadedModel) -> None:
+def test_whitespace_between_values_is_not_allowed(tiny: LoadedModel) -> None:
     rule = constraint(tiny, '{"type": "array", "items": {"type": "integer"}}')
     rule.push(tiny.processor.tokenizer.encode("[")[0])
     assert not rule.allowed_tokens()[tiny.processor.tokenizer.encode(" ")[0]]
@@ -130,13 +131,15 @@ def test_no_white_space_between(tiny: LoadedModel) -> None:
         ('{"$ref": "http://localhost/schema"}', "is not supported"),
     ],
 )
-def test_what_is_no_schema(tiny: LoadedModel, schema: str, problem: str) -> None:
+def test_an_invalid_or_unsupported_schema_is_an_error(
+    tiny: LoadedModel, schema: str, problem: str
+) -> None:
     with pytest.raises(OptionError, match=problem):
         constraint(tiny, schema)
 
 
 @pytest.mark.parametrize("temperature", [0, 1.5])
-def test_looking_ahead_changes_nothing(tiny: LoadedModel, temperature: float) -> None:
+def test_lookahead_does_not_change_answers(tiny: LoadedModel, temperature: float) -> None:
     for schema in SCHEMAS:
         first, second = (
             list(takewhile(lambda token: token not in tiny.generation.stop_ids, islice(tokens, 30)))
@@ -150,7 +153,7 @@ def test_looking_ahead_changes_nothing(tiny: LoadedModel, temperature: float) ->
 
 
 @pytest.mark.parametrize("lookahead", [False, True])
-def test_the_device_has_the_step_before_allowed_tokens_are_looked_for(
+def test_the_device_computes_a_step_while_the_host_determines_the_allowed_tokens(
     tiny: LoadedModel, lookahead: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []

@@ -1,4 +1,4 @@
-"""Each distinct medium goes through its tower once, and its soft tokens land in their places."""
+"""Each distinct medium is encoded once, and its soft tokens get the right positions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ParityModel = Callable[[str], LoadedModel]
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """What goes through the towers: the kind, and how many at once."""
+    """Calls of the towers: the kind, and how many items together."""
     seen: list[tuple[str, int]] = []
     images, audio = Gemma4.encode_images, Gemma4.encode_audio
 
@@ -44,7 +44,7 @@ def fresh(model: LoadedModel, limit: int = 1 << 20) -> LoadedModel:
 
 
 def twice(inputs: ModelInputs) -> ModelInputs:
-    """A prompt whose media come again behind it."""
+    """A prompt repeated once, media included."""
     length = len(inputs.ids)
     again = [
         dataclasses.replace(s, start=s.start + length, end=s.end + length) for s in inputs.spans
@@ -58,13 +58,13 @@ def twice(inputs: ModelInputs) -> ModelInputs:
     ("case", "calls"),
     [("image_70", [("image", 1)]), ("audio", [("audio", 1)]), ("video", [("image", 4)])],
 )
-def test_same_medium_is_encoded_once(
+def test_a_repeated_medium_is_encoded_once(
     case: str,
     calls: list[tuple[str, int]],
     parity_model: ParityModel,
     counted: list[tuple[str, int]],
 ) -> None:
-    """Within a prompt, and from turn to turn. Frames of one size go through together."""
+    """Within a prompt and from turn to turn. Frames of one size are encoded together."""
     model = fresh(parity_model("e2b"))
     inputs = twice(inputs_of(model, case))
     soft_tokens = soft_tokens_of(model, inputs)
@@ -77,7 +77,7 @@ def test_same_medium_is_encoded_once(
     assert counted == calls
 
 
-def test_images_of_other_sizes_go_alone(
+def test_images_of_different_sizes_are_encoded_alone(
     parity_model: ParityModel, counted: list[tuple[str, int]]
 ) -> None:
     model = fresh(parity_model("e2b"))
@@ -88,10 +88,10 @@ def test_images_of_other_sizes_go_alone(
     assert counted == [("image", 1)] * len(grids)
 
 
-def test_a_wide_image_and_a_tall_one_go_alone(
+def test_a_wide_image_and_a_tall_one_are_encoded_apart(
     parity_model: ParityModel, counted: list[tuple[str, int]]
 ) -> None:
-    """They have as many patches, but not one grid."""
+    """They have equally many patches, but different grids."""
     model = fresh(parity_model("e2b"))
     wide = np.zeros((96, 144, 3), np.uint8)
     features = [
@@ -105,10 +105,9 @@ def test_a_wide_image_and_a_tall_one_go_alone(
     assert counted == [("image", 1)] * 2
 
 
-def test_more_media_than_are_kept(
+def test_media_that_exceed_the_cache_are_encoded_once_per_prompt(
     parity_model: ParityModel, counted: list[tuple[str, int]]
 ) -> None:
-    """What the cache cannot hold is encoded once all the same, and again for the next prompt."""
     model = fresh(parity_model("e2b"), limit=0)
     inputs = twice(inputs_of(model, "video"))
     first = soft_tokens_of(model, inputs)
@@ -120,7 +119,7 @@ def test_more_media_than_are_kept(
         np.testing.assert_array_equal(np.array(one.values), np.array(other.values))
 
 
-def test_oldest_leave_the_cache_first() -> None:
+def test_the_feature_cache_drops_the_least_recently_used_items() -> None:
     cache = FeatureCache(8)
     for name in ("a", "b"):
         cache.put(name, mx.zeros(1))
@@ -133,17 +132,16 @@ def test_oldest_leave_the_cache_first() -> None:
     assert cache.get("d") is not None
 
 
-# What must not happen
+# Errors
 
 
 @pytest.mark.parametrize(
     ("case", "kind"), [("image_70", "image"), ("audio", "audio"), ("video", "video")]
 )
 @pytest.mark.parametrize("change", [-1, 1])
-def test_other_number_of_soft_tokens(
+def test_a_wrong_number_of_soft_tokens_is_an_error_with_both_numbers(
     case: str, kind: str, change: int, parity_model: ParityModel
 ) -> None:
-    """Neither dropped nor filled up: refused, with both numbers."""
     model = fresh(parity_model("e2b"))
     inputs = inputs_of(model, case)
     first, *others = inputs.spans
@@ -159,10 +157,9 @@ def test_other_number_of_soft_tokens(
 @pytest.mark.parametrize(
     ("case", "broken"), [("image_70", "embed_vision"), ("audio", "embed_audio")]
 )
-def test_soft_tokens_that_are_no_numbers(
+def test_nan_in_soft_tokens_is_an_error_and_not_kept_for_the_next_turn(
     case: str, broken: str, parity_model: ParityModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Refused, and not kept for the next turn."""
     model = fresh(parity_model("e2b"))
     inputs = inputs_of(model, case)
     projection = model.network[broken].embedding_projection

@@ -1,4 +1,4 @@
-"""A run from prompt to last event: why it ends, what it reports, how it fails and is cancelled."""
+"""A run from prompt to final event: why it ends, its events, failures and cancellation."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def finished(events: Iterator[Event]) -> Finished:
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Script:
-    """Lets the model "generate" given ids, over and over."""
+    """Lets the model "generate" the given ids repeatedly."""
 
     def play(ids: Sequence[int]) -> None:
         def tokens(*args: object, **kwargs: object) -> Iterator[int]:
@@ -66,26 +66,27 @@ def question(tiny: LoadedModel) -> ModelInputs:
 # Why a run ends
 
 
-@pytest.mark.parametrize("index", range(3))
-def test_every_stop_id_ends_the_turn(index: int, parity_model: ParityModel, script: Script) -> None:
+def test_each_stop_id_ends_the_answer(parity_model: ParityModel, script: Script) -> None:
     model = parity_model("e2b")
+    inputs = inputs_of(model, "text_short")
     assert len(model.generation.stop_ids) == 3
-    stop = sorted(model.generation.stop_ids)[index]
-    script([60, 61, stop, 62])
-    last = finished(generate(model, inputs_of(model, "text_short"), GREEDY))
-    assert (last.reason, last.token_ids) == ("stop", (60, 61))
-    assert last.usage.completion_tokens == 2
+    for stop in model.generation.stop_ids:
+        script([60, 61, stop, 62])
+        last = finished(generate(model, inputs, GREEDY))
+        assert (last.reason, last.token_ids) == ("stop", (60, 61))
+        assert last.usage.completion_tokens == 2
 
 
-def test_answer_may_be_empty(tiny: LoadedModel, question: ModelInputs, script: Script) -> None:
+def test_an_answer_may_be_empty(tiny: LoadedModel, question: ModelInputs, script: Script) -> None:
     script([min(tiny.generation.stop_ids)])
     last = finished(generate(tiny, question, GREEDY))
     assert (last.reason, last.text, last.token_ids) == ("stop", "", ())
 
 
 @pytest.mark.parametrize("limit", [1, 2, 6])
-def test_max_tokens(limit: int, tiny: LoadedModel, question: ModelInputs, script: Script) -> None:
-    """Thoughts and answer together."""
+def test_max_tokens_limits_thoughts_and_answer_together(
+    limit: int, tiny: LoadedModel, question: ModelInputs, script: Script
+) -> None:
     tokenizer = tiny.processor.tokenizer
     ids = [tokenizer.control_id("<|channel>"), *tokenizer.encode("thought\nno end to it")]
     script(ids)
@@ -101,27 +102,25 @@ def narrow(model: LoadedModel, limit: int, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(model.network, "config", config)
 
 
-@pytest.mark.parametrize("room", [1, 3])
-def test_context_is_full(
-    room: int,
+@pytest.mark.parametrize("left", [1, 3])
+def test_an_answer_ends_when_prompt_and_answer_fill_the_context(
+    left: int,
     tiny: LoadedModel,
     question: ModelInputs,
     script: Script,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Prompt and answer fill it to the last token."""
     script(range(100, 120))
-    narrow(tiny, len(question.ids) + room, monkeypatch)
+    narrow(tiny, len(question.ids) + left, monkeypatch)
     last = finished(generate(tiny, question, GREEDY))
     assert last.reason == "context"
-    assert len(last.token_ids) == room
+    assert len(last.token_ids) == left
 
 
 @pytest.mark.parametrize("excess", [0, 1, 7])
-def test_prompt_longer_than_the_context(
+def test_a_prompt_that_fills_the_context_is_an_error_before_anything_is_encoded(
     excess: int, parity_model: ParityModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Refused before anything is encoded."""
     model = parity_model("e2b")
     inputs = inputs_of(model, "image_70")
     narrow(model, len(inputs.ids) - excess, monkeypatch)
@@ -132,17 +131,21 @@ def test_prompt_longer_than_the_context(
 
 
 @pytest.mark.parametrize("guard", [True, False])
-def test_repetition(guard: bool, tiny: LoadedModel, question: ModelInputs, script: Script) -> None:
+def test_the_repetition_guard_ends_a_repeating_answer(
+    guard: bool, tiny: LoadedModel, question: ModelInputs, script: Script
+) -> None:
     script([200, 201, 202])
     options = GenerateOptions(max_tokens=150, temperature=0, repetition_guard=guard)
     last = finished(generate(tiny, question, options))
     assert (last.reason, len(last.token_ids)) == (("repetition", 128) if guard else ("length", 150))
 
 
-# What a run reports
+# Events
 
 
-def test_events_of_a_run(parity_model: ParityModel) -> None:
+def test_a_run_reports_encoding_then_prefill_then_text_then_usage_and_timings(
+    parity_model: ParityModel,
+) -> None:
     model = dataclasses.replace(parity_model("e2b"), soft_tokens=FeatureCache())
     inputs = inputs_of(model, "image_70")
     events = list(generate(model, inputs, GREEDY))
@@ -162,7 +165,7 @@ def test_events_of_a_run(parity_model: ParityModel) -> None:
     assert min(last.timings.encode, last.timings.prefill, last.timings.decode) > 0
 
 
-def test_thoughts_are_reported_apart(
+def test_thoughts_are_separate_events(
     tiny: LoadedModel, question: ModelInputs, script: Script
 ) -> None:
     tokenizer = tiny.processor.tokenizer
@@ -180,7 +183,7 @@ def test_thoughts_are_reported_apart(
     assert "".join(e.text for e in events if isinstance(e, TextDelta)) == "well"
 
 
-def test_unfinished_character_comes_at_last(
+def test_an_incomplete_character_at_the_end_becomes_a_replacement_character(
     tiny: LoadedModel, question: ModelInputs, script: Script
 ) -> None:
     bytes_of = {byte: token for token, byte in tiny.processor.tokenizer.byte_values.items()}
@@ -191,15 +194,15 @@ def test_unfinished_character_comes_at_last(
 
 
 def test_notices_come_first(tiny: LoadedModel, question: ModelInputs) -> None:
-    told = dataclasses.replace(question, notices=("one", "two"))
-    events = list(generate(tiny, told, GREEDY))
+    inputs = dataclasses.replace(question, notices=("one", "two"))
+    events = list(generate(tiny, inputs, GREEDY))
     assert events[:2] == [Notice(text="one"), Notice(text="two")]
 
 
-# What is generated
+# Token choice
 
 
-def test_greedy_run_is_the_references(parity_model: ParityModel) -> None:
+def test_a_greedy_answer_equals_the_references(parity_model: ParityModel) -> None:
     model = parity_model("e2b")
     last = finished(generate(model, inputs_of(model, "text"), GREEDY))
     reference = golden("e2b")["text/greedy"][:6].tolist()
@@ -207,7 +210,7 @@ def test_greedy_run_is_the_references(parity_model: ParityModel) -> None:
     assert last.reason == "length" or reference[len(last.token_ids)] in model.generation.stop_ids
 
 
-def test_seed_repeats_a_run(parity_model: ParityModel) -> None:
+def test_equal_seeds_give_equal_answers(parity_model: ParityModel) -> None:
     model = parity_model("31b")
     inputs = inputs_of(model, "text_short")
 
@@ -219,10 +222,10 @@ def test_seed_repeats_a_run(parity_model: ParityModel) -> None:
     assert len({run(seed) for seed in range(4)}) > 1
 
 
-def test_checkpoint_says_how_to_sample(
+def test_the_checkpoints_sampling_settings_apply_unless_options_override_them(
     tiny: LoadedModel, question: ModelInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where options are silent; an option of nought counts as one."""
+    """An option of 0 overrides too."""
     asked: list[dict[str, object]] = []
 
     def spy(**settings: object) -> object:
@@ -244,7 +247,7 @@ def test_checkpoint_says_how_to_sample(
 
 
 def test_suppressed_ids_are_not_generated(parity_model: ParityModel) -> None:
-    """With all but one id suppressed, that one comes."""
+    """With all ids but one suppressed, that one is generated."""
     model = parity_model("12b")
     vocab_size = model.network.config.text.vocab_size
     assert len(model.generation.suppressed_ids) == 2
@@ -257,7 +260,7 @@ def test_suppressed_ids_are_not_generated(parity_model: ParityModel) -> None:
 
 
 @pytest.mark.parametrize("arch", ["e2b", "26b"])
-def test_looking_ahead_changes_nothing(arch: str, parity_model: ParityModel) -> None:
+def test_lookahead_does_not_change_answers(arch: str, parity_model: ParityModel) -> None:
     model = parity_model(arch)
     inputs = inputs_of(model, "text_short")
     runs = []
@@ -277,20 +280,20 @@ def test_looking_ahead_changes_nothing(arch: str, parity_model: ParityModel) -> 
     assert len(set(runs[0])) > 3
 
 
-# Failing, and being cancelled
+# Failure and cancellation
 
 
 @pytest.mark.parametrize("cap", [None, 30.0])
 @pytest.mark.parametrize("value", [mx.nan, mx.inf])
 @pytest.mark.parametrize("lookahead", [False, True])
-def test_weights_that_are_no_numbers(
+def test_nan_or_infinity_in_the_weights_is_an_error(
     value: float,
     cap: float | None,
     lookahead: bool,
     tiny: LoadedModel,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The cap, which brings an infinity down to 30, does not hide it."""
+    """The soft cap, which maps infinity to 30, does not hide it."""
     language_model = tiny.network.language_model
     norm = language_model.model.norm
     inputs = inputs_of(tiny, "text_short")
@@ -316,10 +319,10 @@ def test_a_single_logit_that_is_no_number(value: float, tiny: LoadedModel) -> No
 @pytest.mark.parametrize(
     "kind", [EncodeProgress, PrefillProgress, TextDelta], ids=lambda kind: kind.__name__
 )
-def test_closing_the_stream_cancels(
+def test_closing_the_stream_at_any_event_stops_all_computation(
     kind: type[Event], tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At any event; nothing is computed from there on, and the model runs as before."""
+    """Afterwards the model answers as before."""
     model = dataclasses.replace(tiny, soft_tokens=FeatureCache())
     before = finished(stream_generate(model, "What?", images=[PHOTO], options=GREEDY))
     fresh = dataclasses.replace(tiny, soft_tokens=FeatureCache())
@@ -336,18 +339,18 @@ def test_closing_the_stream_cancels(
     assert after.token_ids == before.token_ids
 
 
-# What is read
+# Reading weights
 
 
 def read_bytes() -> int:
-    """Bytes that this process has read so far."""
+    """Bytes that this process has read."""
     with open("/proc/self/io") as file:
         fields = dict(line.split(": ") for line in file)
     return int(fields["rchar"])
 
 
 def with_large_tower(kind: str, target: Path) -> Path:
-    """A checkpoint whose tower alone has 20 MB."""
+    """A checkpoint with a tower of 20 MB."""
     source = PARITY / "e2b"
     tensors, config = tensors_of(source), json_of(source)
 
@@ -367,8 +370,9 @@ def with_large_tower(kind: str, target: Path) -> Path:
 
 @pytest.mark.linux
 @pytest.mark.parametrize(("tower", "case"), [("vision", "image_70"), ("audio", "audio")])
-def test_text_alone_reads_no_tower(tower: str, case: str, tmp_path: Path) -> None:
-    """Neither loading nor answering does; the same model reads it for what needs it."""
+def test_a_text_prompt_reads_no_tower_and_a_media_prompt_reads_its_own(
+    tower: str, case: str, tmp_path: Path
+) -> None:
     folder = with_large_tower(tower, tmp_path)
     start = read_bytes()
     model = load(str(folder))

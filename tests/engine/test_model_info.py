@@ -1,4 +1,4 @@
-"""What is told of a checkpoint without reading its weights."""
+"""Describing a checkpoint without reading its weights."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def described(name: str, folder: Path) -> ModelInfo:
     return describe(ResolvedModel.of(name, folder))
 
 
-def test_parameters_of_plain_weights(tiny: LoadedModel) -> None:
+def test_parameters_are_counted(tiny: LoadedModel) -> None:
     counts = [v.size for _, v in tree_flatten(tiny.network.parameters())]
     assert described("tiny", TINY).parameters == sum(counts)
 
 
-def test_parameters_of_quantised_weights_are_counted_unpacked(tmp_path: Path) -> None:
+def test_parameters_of_quantized_weights_are_counted_unpacked(tmp_path: Path) -> None:
     tensors: Tensors = {}
     for name, value in tensors_of(TINY).items():
         if name.endswith("gate_proj.weight") and "language_model" in name:
@@ -45,7 +45,7 @@ def test_parameters_of_quantised_weights_are_counted_unpacked(tmp_path: Path) ->
     assert found.size < described("tiny", TINY).size
 
 
-def test_nothing_is_read() -> None:
+def test_describing_a_checkpoint_reads_no_weights() -> None:
     mx.clear_cache()
     before = mx.get_active_memory()
     found = described("tiny", TINY)
@@ -53,14 +53,14 @@ def test_nothing_is_read() -> None:
 
 
 @pytest.mark.parametrize("size", ["26b", "31b"])
-def test_models_that_hear_nothing_have_no_audio_weights(size: str) -> None:
+def test_models_without_audio_have_no_audio_weights(size: str) -> None:
     assert described(size, PARITY / size).weights.audio == 0
 
 
 # Headers
 
 
-def test_headers_are_those_of_the_file() -> None:
+def test_headers_have_the_shapes_and_sizes_of_the_arrays() -> None:
     headers = read_headers(TINY)
     arrays = mx.load(str(TINY / "model.safetensors"))
     assert {name: header.shape for name, header in headers.items()} == {
@@ -71,31 +71,30 @@ def test_headers_are_those_of_the_file() -> None:
     )
 
 
-def test_floats_are_counted_as_they_are_computed_with() -> None:
+def test_floats_count_in_the_size_they_are_computed_in() -> None:
     headers = read_headers(TINY)
     floats = [h for h in headers.values() if h.dtype == "BF16"]
     assert floats and all(h.size(4) == 2 * h.size() for h in floats)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"\xff" * 16, (5).to_bytes(8, "little") + b"[1,2]", b"\x02" + bytes(7) + b"{"]
-)
-def test_what_is_no_header(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "model.safetensors").write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
-        read_headers(tmp_path)
+def test_an_invalid_header_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    contents = (b"", b"\xff" * 16, (5).to_bytes(8, "little") + b"[1,2]", b"\x02" + bytes(7) + b"{")
+    for content in contents:
+        (tmp_path / "model.safetensors").write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+            read_headers(tmp_path)
 
 
 @pytest.mark.parametrize("kept", [1000, -1])
-def test_file_that_was_cut_short(tmp_path: Path, kept: int) -> None:
-    """Its header may be whole, but promises more than there is."""
+def test_a_truncated_file_is_an_error(tmp_path: Path, kept: int) -> None:
+    """Its header may be complete but describe more than the file has."""
     whole = (TINY / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[:kept])
     with pytest.raises(CheckpointError, match=r"model\.safetensors: was cut short"):
         read_headers(tmp_path)
 
 
-def test_headers_of_shards(tmp_path: Path) -> None:
+def test_headers_of_shards_equal_those_of_one_file(tmp_path: Path) -> None:
     tensors = tensors_of(PARITY / "e2b")
     first, *others = tensors
     shards = {"a.safetensors": {first: tensors[first]}}
@@ -107,14 +106,14 @@ def test_headers_of_shards(tmp_path: Path) -> None:
         read_headers(folder)
 
 
-def test_broken_index(tmp_path: Path) -> None:
+def test_an_invalid_index_is_an_error_and_not_complete(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text("{}")
     with pytest.raises(CheckpointError, match="weight_map"):
         weight_names(tmp_path)
     assert not is_complete(tmp_path)
 
 
-def test_folder_without_weights_is_not_complete(tmp_path: Path) -> None:
+def test_a_folder_without_weights_is_not_complete(tmp_path: Path) -> None:
     assert not is_complete(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"")
     assert is_complete(tmp_path)

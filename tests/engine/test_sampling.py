@@ -1,4 +1,4 @@
-"""Samplers choose by the distribution that was asked for, and by no other."""
+"""Samplers draw from the distribution that the options define."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from gemma4cli.engine.sampling import make_sampler, suppress
 
@@ -23,10 +25,10 @@ def draw(logits: Sequence[float], count: int = DRAWS, seed: int = 0, **options: 
     return mx.stack([sampler(given) for _ in range(count)]).tolist()
 
 
-def wanted(
+def probabilities_of(
     logits: Sequence[float], *, temperature: float = 1.0, top_p: float = 1.0, top_k: int = 0
 ) -> npt.NDArray[np.float64]:
-    """Probabilities: temperature, then the k likeliest, then those that add up to p."""
+    """Probabilities by definition: temperature, the k likeliest, those that add up to p."""
     scaled = np.array(logits) / temperature
     order = np.argsort(-scaled)[: top_k or None]
     probabilities = np.exp(scaled[order] - scaled.max())
@@ -38,57 +40,68 @@ def wanted(
     return result
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"temperature": 0.5},
-        {"temperature": 2.0},
-        {"top_k": 3},
-        {"top_p": 0.8},
-        {"top_k": 5, "top_p": 0.7},
-        {"top_k": 5, "top_p": 0.9, "temperature": 1.5},
-        {"top_k": 8},
-        {"top_k": 500},
-    ],
-    ids=str,
+@given(
+    st.lists(st.integers(-60, 60), min_size=1, max_size=40, unique=True),
+    st.sampled_from([0.3, 0.7, 1.0, 1.7]),
+    st.integers(0, 50),
+    st.floats(0.01, 1.0),
 )
-def test_distribution(options: dict[str, float]) -> None:
-    """Five standard deviations wide, and nothing is drawn that has no probability."""
-    expected = wanted(LOGITS, **options)
+def test_candidates_and_their_probabilities_are_those_of_the_definition(
+    tenths: list[int], temperature: float, top_k: int, top_p: float
+) -> None:
+    """Read from the logits that are drawn from, which a spy records as (id, logit) pairs."""
+    logits = [tenth / 10 for tenth in tenths]
+    options = {"temperature": temperature, "top_k": top_k}
+    before = np.sort(probabilities_of(logits, **options))[::-1].cumsum()
+    assume(np.abs(before - top_p).min() > 1e-4)  # not a matter of rounding
+    expected = probabilities_of(logits, top_p=top_p, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        candidates: list[mx.array] = []
+        patch.setattr(mx.random, "categorical", lambda x, key: candidates.append(x) or mx.array(0))
+        sampler = make_sampler(temperature=temperature, top_p=top_p, top_k=top_k)
+        sampler(mx.array(logits))
+        (drawn_from,) = candidates
+        found = np.zeros(len(logits))
+        for index, share in enumerate(mx.softmax(drawn_from).tolist()):
+            patch.setattr(mx.random, "categorical", lambda x, key, i=index: mx.array(i))
+            found[sampler(mx.array(logits)).item()] = share
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"top_k": 5, "top_p": 0.9, "temperature": 1.5}], ids=str)
+def test_draws_follow_the_probabilities(options: dict[str, float]) -> None:
+    """Within five standard deviations, and nothing of probability zero is drawn."""
+    expected = probabilities_of(LOGITS, **options)
     counts = Counter(draw(LOGITS, **options))
     shares = np.array([counts[i] for i in range(len(LOGITS))]) / DRAWS
     deviation = np.sqrt(expected * (1 - expected) / DRAWS)
     assert (np.abs(shares - expected) <= 5 * deviation + 1e-9).all()
 
 
-def test_top_k_comes_before_top_p() -> None:
-    """Of two equal halves of ten, four are left; 60 % of those are three, of all would be six.
-
-    0.1 each, k 4 -> 0.25 each, p 0.6 -> 3 of them
-    """
-    drawn = set(draw([0.0] * 10, top_k=4, top_p=0.6))
+def test_top_k_is_applied_before_top_p() -> None:
+    """Of ten equal tokens the top 4 have 0.25 each, and p = 0.6 keeps 3; alone it keeps 6."""
+    drawn = set(draw([0.0] * 10, 200, top_k=4, top_p=0.6))
     assert len(drawn) == 3
 
 
 @pytest.mark.parametrize("top_p", [1e-6, 0.3])
-def test_top_p_keeps_the_likeliest(top_p: float) -> None:
+def test_top_p_always_keeps_the_likeliest(top_p: float) -> None:
     assert set(draw([0.0, 9.0, 1.0], 50, top_p=top_p)) == {1}
 
 
-def test_greedy_takes_the_likeliest() -> None:
+def test_temperature_zero_takes_the_likeliest_and_the_first_of_equals() -> None:
     sampler = make_sampler(temperature=0, top_p=0.5, top_k=2)
     assert sampler(mx.array(LOGITS)).item() == 3
     assert sampler(mx.array([1.0, 1.0])).item() == 0
 
 
-def test_seed_repeats_the_draws() -> None:
+def test_equal_keys_draw_equal_tokens() -> None:
     first, again, other = (draw(LOGITS, 60, seed=seed) for seed in (7, 7, 8))
     assert first == again != other
     assert len(set(first)) > 2
 
 
-def test_without_a_seed_draws_differ() -> None:
+def test_without_a_key_draws_differ() -> None:
     logits = mx.zeros(1000)
     runs = []
     for _ in range(2):
@@ -101,14 +114,14 @@ def test_without_a_seed_draws_differ() -> None:
 def test_suppressed_ids_are_never_drawn(options: dict[str, float]) -> None:
     bias = suppress(len(LOGITS), [3, 4])
     assert bias is not None
-    drawn = set(draw((mx.array(LOGITS) + bias).tolist(), **options))
+    drawn = set(draw((mx.array(LOGITS) + bias).tolist(), 200, **options))
     assert drawn
     assert not drawn & {3, 4}
     greedy = make_sampler(temperature=0, top_p=1, top_k=0)
     assert greedy(mx.array(LOGITS) + bias).item() == 0
 
 
-def test_ids_outside_the_vocabulary_are_not_suppressed() -> None:
+def test_ids_outside_the_vocabulary_are_ignored_when_suppressing() -> None:
     assert suppress(8, []) is None
     assert suppress(8, [8, 900, -1]) is None
     bias = suppress(8, [7, 900])

@@ -1,7 +1,6 @@
-"""Turns that go on from the cache of earlier ones: they say what a fresh run says, and compute no
-more than what is new.
+"""Turns that resume from the cache answer like fresh runs and compute only what is new.
 
-Every turn is held against a run of the same prompt from nothing. The window of the parity
+Every turn is compared with a run of the same prompt from an empty cache. The window of the parity
 checkpoints is 32 tokens, so every conversation here is longer.
 """
 
@@ -44,11 +43,11 @@ Content = str | tuple[Part, ...]
 MEDIA = FOLDER / "media"
 SAMPLES = Path(__file__).parents[2] / "fixtures" / "samples"
 TOLERANCE = 1e-3
-"""Other chunks add numbers in another order, as in test_prefill.py."""
+"""Chunks change the order of summation, as in test_prefill.py."""
 GREEDY = GenerateOptions(max_tokens=6, temperature=0)
 SMALL = MediaOptions(budget=70)
 THINKING = dataclasses.replace(GREEDY, think=True)
-LONG = "Please look at it once more, and tell me about the colours, from the left to the right."
+LONG = "Please look at it once more, and tell me about the colors, from the left to the right."
 
 
 def image(text: str, name: str = "square.png") -> Content:
@@ -64,7 +63,7 @@ def video(text: str) -> Content:
     return (VideoPart(frames=frames, timestamps=(0.0, 1.5)), TextPart(text=text))
 
 
-def with_own_towers_cache(model: LoadedModel) -> LoadedModel:
+def with_own_feature_cache(model: LoadedModel) -> LoadedModel:
     return dataclasses.replace(model, soft_tokens=FeatureCache())
 
 
@@ -75,12 +74,12 @@ class Runs:
     inputs: list[ModelInputs] = dataclasses.field(default_factory=list)
     logits: list[np.ndarray] = dataclasses.field(default_factory=list)
     prefilled: int = 0
-    """Prompt tokens that were computed since it was set to nought."""
+    """Prompt tokens computed since this was set to 0."""
 
     def turn(
         self, model: LoadedModel, stream: Iterator[Event], options: GenerateOptions = GREEDY
     ) -> Finished:
-        """A whole turn, which has to be as a fresh run of its prompt is."""
+        """Run a whole turn, which must equal a fresh run of its prompt."""
         self.prefilled = 0
         events = list(stream)
         last = events[-1]
@@ -98,7 +97,7 @@ class Runs:
         self, model: LoadedModel, inputs: ModelInputs, last: Finished, options: GenerateOptions
     ) -> None:
         logits = self.logits[-1]
-        *_, fresh = generate(model, inputs, options)
+        *_, fresh = generate(model, inputs, dataclasses.replace(options, prefill_step_size=512))
         assert isinstance(fresh, Finished)
         assert fresh.usage.cached_tokens == 0
         np.testing.assert_allclose(logits, self.logits[-1], atol=TOLERANCE)
@@ -131,8 +130,8 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     return seen
 
 
-def opening(inputs: ModelInputs, model: LoadedModel) -> int:
-    """Where the last turn of a prompt opens."""
+def turn_start(inputs: ModelInputs, model: LoadedModel) -> int:
+    """The position at which the last turn of a prompt starts."""
     turn = model.processor.tokenizer.control_id("<|turn>")
     return max(i for i, token in enumerate(inputs.ids) if token == turn)
 
@@ -140,20 +139,28 @@ def opening(inputs: ModelInputs, model: LoadedModel) -> int:
 # Whole conversations
 
 
+SLOW_RUNS = [(arch, True, True) for arch in ("e2b", "12b", "31b")]
+SLOW_RUNS += [(arch, False, True) for arch in ("e2b", "e4b", "26b")]
+
+
 @pytest.mark.parametrize(
-    ("arch", "lookahead"),
-    [("e2b", False), ("e2b", True), ("e4b", False), ("12b", True), ("26b", False), ("31b", True)],
+    ("arch", "lookahead", "whole"),
+    [
+        ("e2b", True, False),
+        ("12b", False, False),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in SLOW_RUNS),
+    ],
 )
-def test_conversation(
+def test_a_conversation_with_media_and_thinking_resumes_at_every_turn(
     arch: str,
     lookahead: bool,
+    whole: bool,
     parity_model: ParityModel,
     runs: Runs,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Text, pictures, video and sound, with thinking off and on and off again."""
     monkeypatch.setattr(generate_module, "on_cpu", lambda: not lookahead)
-    model = with_own_towers_cache(parity_model(arch))
+    model = with_own_feature_cache(parity_model(arch))
     hears = model.processor.hears
     chat = Chat(model, system="Be brief.", media=SMALL)
     questions: list[tuple[Content, GenerateOptions, int]] = [
@@ -169,6 +176,8 @@ def test_conversation(
     ]
     if not hears:
         questions[2] = (image("And this?", "portrait.png"), GREEDY, 1)
+    if not whole:
+        questions = [*questions[:4], questions[5], questions[7]]
     before: tuple[ModelInputs, bool] | None = None
     for content, options, media in questions:
         events: list[Event] = []
@@ -183,15 +192,19 @@ def test_conversation(
         if before is None or before[1] != options.think:
             assert cached == 0
         else:
-            assert cached >= opening(before[0], model)
+            assert cached >= turn_start(before[0], model)
             encoded = [event.total for event in events if isinstance(event, EncodeProgress)]
             assert encoded == ([media, media] if media else [])
         before = runs.inputs[-1], options.think
-    assert len(runs.inputs[-1].ids) > 10 * model.network.config.text.sliding_window
+    windows = 10 if whole else 6
+    assert len(runs.inputs[-1].ids) > windows * model.network.config.text.sliding_window
 
 
-def test_conversation_with_the_built_in_model(tiny: LoadedModel, runs: Runs) -> None:
-    """Its answers are cached as well: the model writes the tokens that the next prompt has."""
+@pytest.mark.slow
+def test_a_conversation_with_the_built_in_model_resumes_after_its_answers(
+    tiny: LoadedModel, runs: Runs
+) -> None:
+    """It generates the tokens that the next prompt has for its answer."""
     chat = Chat(tiny)
     options = dataclasses.replace(GREEDY, max_tokens=20)
     questions = [
@@ -201,24 +214,23 @@ def test_conversation_with_the_built_in_model(tiny: LoadedModel, runs: Runs) -> 
         content_of("Describe this video.", videos=[SAMPLES / "video00.mp4"]),
         "Hello",
     ]
-    behind = 0
+    reached = 0
     for content in questions:
         last = runs.turn(tiny, chat.send(content, options), options)
-        assert last.usage.cached_tokens >= behind
-        # The last token of an answer that was cut short has not been in the network.
-        behind = last.usage.prompt_tokens + len(last.token_ids) - (last.reason == "length")
+        assert last.usage.cached_tokens >= reached
+        # The last token of an answer that was cut off has not been through the network.
+        reached = last.usage.prompt_tokens + len(last.token_ids) - (last.reason == "length")
 
 
 @pytest.mark.parametrize("arch", ["e2b", "31b"])
-def test_thoughts_are_not_gone_on_from(
+def test_the_next_turn_does_not_resume_after_a_thought_because_prompts_omit_it(
     arch: str, parity_model: ParityModel, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer whose thought the next prompt leaves out is prefilled as that prompt has it."""
     model = parity_model(arch)
     tokenizer = model.processor.tokenizer
     thought = [
         tokenizer.control_id("<|channel>"),
-        *tokenizer.encode(f"thought\n{LONG}"),
+        *tokenizer.encode("thought\nHm."),
         tokenizer.control_id("<channel|>"),
     ]
     answer = [*thought, *tokenizer.encode("It is blue."), min(model.generation.stop_ids)]
@@ -226,12 +238,13 @@ def test_thoughts_are_not_gone_on_from(
     chat = Chat(model, media=SMALL)
     options = dataclasses.replace(THINKING, max_tokens=len(answer) + 1)
     first = runs.turn(model, chat.send(image("What is this?"), options), options)
-    assert first.thoughts == LONG
+    assert first.thoughts == "Hm."
     assert first.text == "It is blue."
     assert len(chat._turns._checkpoints) == 1
     asked = runs.inputs[-1]
-    second = runs.turn(model, chat.send("Why?", options), options)
-    assert second.usage.cached_tokens == opening(asked, model)
+    brief = dataclasses.replace(options, max_tokens=2)
+    second = runs.turn(model, chat.send("Why?", brief), brief)
+    assert second.usage.cached_tokens == turn_start(asked, model)
 
 
 def scripted(patch: pytest.MonkeyPatch, ids: Sequence[int]) -> None:
@@ -246,49 +259,49 @@ def scripted(patch: pytest.MonkeyPatch, ids: Sequence[int]) -> None:
 
 
 @pytest.mark.parametrize(("arch", "repeats"), [("e2b", True), ("12b", False)])
-def test_generated_tokens_are_not_prefilled(
+def test_generated_tokens_are_not_prefilled_if_the_next_prompt_repeats_them(
     arch: str,
     repeats: bool,
     parity_model: ParityModel,
     runs: Runs,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where the next prompt has them: behind the empty thought of the 12B it never does."""
+    """The 12B's never does: its prompts end with an empty thought."""
     model = parity_model(arch)
-    answer = model.processor.tokenizer.encode(LONG)
+    answer = model.processor.tokenizer.encode("It is blue.")
     scripted(monkeypatch, [*answer, min(model.generation.stop_ids)])
     chat = Chat(model, media=SMALL)
     options = dataclasses.replace(GREEDY, max_tokens=len(answer) + 1)
     runs.turn(model, chat.send(LONG, options), options)
     asked = runs.inputs[-1]
-    second = runs.turn(model, chat.send("Why?", options), options)
-    expected = len(asked.ids) + len(answer) if repeats else opening(asked, model)
+    second = runs.turn(model, chat.send("Why?", GREEDY))
+    expected = len(asked.ids) + len(answer) if repeats else turn_start(asked, model)
     assert second.usage.cached_tokens == expected
 
 
-def test_answer_that_reads_otherwise_is_prefilled(
+def test_an_answer_in_tokens_that_the_tokenizer_would_not_choose_is_prefilled(
     parity_model: ParityModel, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model may spell a word in tokens that the tokenizer would not take for it."""
     model = parity_model("e2b")
     tokenizer = model.processor.tokenizer
-    spelled = [token for letter in "the colour" for token in tokenizer.encode(letter)]
-    assert spelled != tokenizer.encode("the colour")
+    spelled = [token for letter in "the color" for token in tokenizer.encode(letter)]
+    assert spelled != tokenizer.encode("the color")
     scripted(monkeypatch, [*spelled, min(model.generation.stop_ids)])
     options = dataclasses.replace(GREEDY, max_tokens=len(spelled) + 1)
     chat = Chat(model, media=SMALL)
-    assert runs.turn(model, chat.send(LONG, options), options).text == "the colour"
+    assert runs.turn(model, chat.send(LONG, options), options).text == "the color"
     asked = runs.inputs[-1]
     second = runs.turn(model, chat.send("Why?", GREEDY))
-    assert second.usage.cached_tokens == opening(asked, model)
+    assert second.usage.cached_tokens == turn_start(asked, model)
 
 
 # Going back
 
 
 @pytest.mark.parametrize("arch", ["e2b", "26b"])
-def test_asking_again(arch: str, parity_model: ParityModel, runs: Runs) -> None:
-    """As often as one likes: what a place holds does not change when a run goes on from it."""
+def test_a_checkpoint_can_be_resumed_from_repeatedly(
+    arch: str, parity_model: ParityModel, runs: Runs
+) -> None:
     model = parity_model(arch)
     chat = Chat(model, media=SMALL)
     runs.turn(model, chat.send(image("What is this?"), GREEDY))
@@ -297,41 +310,41 @@ def test_asking_again(arch: str, parity_model: ParityModel, runs: Runs) -> None:
     for _ in range(3):
         again = runs.turn(model, chat.retry(GREEDY))
         assert runs.inputs[-1].ids == asked.ids
-        assert again.usage.cached_tokens == opening(asked, model)
+        assert again.usage.cached_tokens == turn_start(asked, model)
 
 
-def test_going_on_token_by_token(
+def test_single_tokens_are_not_written_into_the_arrays_of_a_checkpoint(
     parity_model: ParityModel, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Single tokens are written into the arrays that are there; those of a place are not."""
     model = parity_model("e2b")
     answer = model.processor.tokenizer.encode("It is blue.")
     scripted(monkeypatch, [*answer, min(model.generation.stop_ids)])
     options = dataclasses.replace(GREEDY, prefill_step_size=1, max_tokens=len(answer) + 1)
     chat = Chat(model, media=SMALL)
     first = runs.turn(model, chat.send(LONG, options), options)
-    for question in ("Why?", "Where is it?", "How?"):
+    for question in ("Why?", "How?"):
         last = runs.turn(model, chat.send(question, options), options)
         assert last.usage.cached_tokens == first.usage.prompt_tokens + len(answer)
         assert chat.undo()
 
 
-def test_asking_again_after_an_empty_answer(
+def test_a_retry_after_an_empty_answer_computes_the_start_of_the_turn(
     parity_model: ParityModel, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The whole prompt is in the cache, but what its last position says is not."""
+    """The whole prompt is in the cache, but the logits of its last position are not."""
     model = parity_model("e2b")
     monkeypatch.setattr(generate_module, "on_cpu", lambda: True)
     scripted(monkeypatch, [min(model.generation.stop_ids)])
     chat = Chat(model, media=SMALL)
     assert runs.turn(model, chat.send(LONG, GREEDY)).token_ids == ()
     again = runs.turn(model, chat.retry(GREEDY))
-    assert again.usage.cached_tokens == opening(runs.inputs[-1], model)
+    assert again.usage.cached_tokens == turn_start(runs.inputs[-1], model)
 
 
 @pytest.mark.parametrize("arch", ["e4b", "31b"])
-def test_another_way(arch: str, parity_model: ParityModel, runs: Runs) -> None:
-    """Two turns taken back, and others in their place."""
+def test_other_turns_after_undo_resume_from_the_turns_that_are_left(
+    arch: str, parity_model: ParityModel, runs: Runs
+) -> None:
     model = parity_model(arch)
     chat = Chat(model, media=SMALL)
     for content in (image("What is this?"), LONG, "Why?"):
@@ -339,12 +352,14 @@ def test_another_way(arch: str, parity_model: ParityModel, runs: Runs) -> None:
     first = runs.inputs[0]
     assert chat.undo()
     assert chat.undo()
-    for content in (LONG.replace("colours", "shapes"), "Why?"):
+    for content in (LONG.replace("colors", "shapes"), "Why?"):
         last = runs.turn(model, chat.send(content, GREEDY))
-        assert last.usage.cached_tokens >= opening(first, model)
+        assert last.usage.cached_tokens >= turn_start(first, model)
 
 
-def test_oldest_turn_dropped(parity_model: ParityModel, runs: Runs) -> None:
+def test_after_the_oldest_turn_is_dropped_the_cache_starts_over(
+    parity_model: ParityModel, runs: Runs
+) -> None:
     model = parity_model("12b")
     chat = Chat(model, system="Be brief.", media=SMALL)
     for content in (image("What is this?"), sound("And this?"), LONG):
@@ -354,7 +369,7 @@ def test_oldest_turn_dropped(parity_model: ParityModel, runs: Runs) -> None:
     assert runs.turn(model, chat.send("How?", GREEDY)).usage.cached_tokens > 0
 
 
-def test_clear_leaves_nothing_to_go_on_from(parity_model: ParityModel, runs: Runs) -> None:
+def test_clearing_a_conversation_clears_the_cache(parity_model: ParityModel, runs: Runs) -> None:
     model = parity_model("e2b")
     chat = Chat(model, media=SMALL)
     runs.turn(model, chat.send(LONG, GREEDY))
@@ -362,7 +377,7 @@ def test_clear_leaves_nothing_to_go_on_from(parity_model: ParityModel, runs: Run
     assert runs.turn(model, chat.send(LONG, GREEDY)).usage.cached_tokens == 0
 
 
-# What must not be taken for the same
+# Prompts that only look the same
 
 
 def inputs_with(model: LoadedModel, content: Content) -> ModelInputs:
@@ -372,7 +387,7 @@ def inputs_with(model: LoadedModel, content: Content) -> ModelInputs:
 
 
 def cached(model: LoadedModel, turns: TurnCache, inputs: ModelInputs, runs: Runs) -> int:
-    """How much of a prompt is in the cache when it runs, as a fresh run does."""
+    """How many tokens of a prompt were cached when it ran, equal to a fresh run."""
     *_, last = generate(model, inputs, GREEDY, turns)
     assert isinstance(last, Finished)
     runs.same_as_fresh(model, inputs, last, GREEDY)
@@ -380,7 +395,9 @@ def cached(model: LoadedModel, turns: TurnCache, inputs: ModelInputs, runs: Runs
 
 
 @pytest.mark.parametrize("arch", ["e2b", "12b", "31b"])
-def test_another_image_of_the_same_size(arch: str, parity_model: ParityModel, runs: Runs) -> None:
+def test_another_image_of_the_same_size_is_computed(
+    arch: str, parity_model: ParityModel, runs: Runs
+) -> None:
     """The prompts' ids are the same."""
     model = parity_model(arch)
     inputs = inputs_with(model, image("What is this?"))
@@ -390,10 +407,10 @@ def test_another_image_of_the_same_size(arch: str, parity_model: ParityModel, ru
     turns = TurnCache()
     cached(model, turns, inputs, runs)
     assert cached(model, turns, other, runs) == 0
-    assert cached(model, turns, other, runs) == opening(other, model)
+    assert cached(model, turns, other, runs) == turn_start(other, model)
 
 
-def test_another_budget(parity_model: ParityModel, runs: Runs) -> None:
+def test_an_image_at_another_budget_is_computed(parity_model: ParityModel, runs: Runs) -> None:
     model = parity_model("26b")
     chat = Chat(model, media=MediaOptions(budget=70))
     runs.turn(model, chat.send(image("What is this?"), GREEDY))
@@ -402,8 +419,8 @@ def test_another_budget(parity_model: ParityModel, runs: Runs) -> None:
     assert runs.inputs[1].num_soft_tokens > runs.inputs[0].num_soft_tokens
 
 
-def test_another_network(parity_model: ParityModel, runs: Runs) -> None:
-    """Of the same tokenizer: the ids are the same."""
+def test_another_network_starts_with_an_empty_cache(parity_model: ParityModel, runs: Runs) -> None:
+    """The tokenizer and the ids are the same."""
     turns = TurnCache()
     one, other = parity_model("e2b"), parity_model("e4b")
     inputs = inputs_with(one, LONG)
@@ -412,18 +429,17 @@ def test_another_network(parity_model: ParityModel, runs: Runs) -> None:
         assert cached(model, turns, inputs, runs) == 0
 
 
-def test_another_mask_rule(parity_model: ParityModel, runs: Runs) -> None:
-    closed = parity_model("12b")
+def test_other_masks_start_with_an_empty_cache(parity_model: ParityModel, runs: Runs) -> None:
+    causal = parity_model("12b")
     options = LoadOptions(unified_full_attention_blocks=True)
-    opened = dataclasses.replace(closed, options=options)
-    inputs = inputs_with(closed, image("What is this?"))
+    bidirectional = dataclasses.replace(causal, options=options)
+    inputs = inputs_with(causal, image("What is this?"))
     turns = TurnCache()
-    for model in (closed, opened, closed):
+    for model in (causal, bidirectional, causal):
         assert cached(model, turns, inputs, runs) == 0
 
 
-def test_two_conversations_at_once(parity_model: ParityModel, runs: Runs) -> None:
-    """Event by event in turns."""
+def test_two_interleaved_conversations_do_not_mix(parity_model: ParityModel, runs: Runs) -> None:
     model = parity_model("e2b")
     chats = [Chat(model, media=SMALL), Chat(model, media=SMALL)]
     questions: list[tuple[Content, Content]] = [
@@ -452,8 +468,9 @@ def by_turns(streams: Sequence[Iterator[Event]]) -> Iterator[list[Event]]:
         yield events
 
 
-def test_two_runs_of_one_conversation(parity_model: ParityModel, runs: Runs) -> None:
-    """The older one keeps nothing any more; both are right."""
+def test_of_two_interleaved_runs_of_a_conversation_only_the_newer_is_kept(
+    parity_model: ParityModel, runs: Runs
+) -> None:
     model = parity_model("e2b")
     turns = TurnCache()
     longer, shorter = inputs_with(model, LONG), inputs_with(model, "Why?")
@@ -465,16 +482,22 @@ def test_two_runs_of_one_conversation(parity_model: ParityModel, runs: Runs) -> 
     assert isinstance(last, Finished)
     assert isinstance(fresh, Finished)
     assert last.token_ids == fresh.token_ids
-    assert cached(model, turns, shorter, runs) == opening(shorter, model)
+    assert cached(model, turns, shorter, runs) == turn_start(shorter, model)
     assert cached(model, turns, longer, runs) == 0
 
 
-# Being cancelled, and failing
+# Cancellation and failure
 
 
-@pytest.mark.parametrize(("arch", "lookahead"), [("e2b", True), ("12b", False), ("31b", True)])
+@pytest.mark.parametrize(
+    ("arch", "lookahead"),
+    [
+        ("e2b", True),
+        *(pytest.param(*x, marks=pytest.mark.slow) for x in (("12b", False), ("31b", True))),
+    ],
+)
 @pytest.mark.parametrize("at", [EncodeProgress, PrefillProgress, TextDelta])
-def test_cancelled(
+def test_a_turn_cancelled_at_any_event_can_be_repeated_and_continued(
     arch: str,
     lookahead: bool,
     at: type[Event],
@@ -482,9 +505,9 @@ def test_cancelled(
     runs: Runs,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """At the third such event, the first of the towers; then the turn comes again, and another."""
+    """At the third event of a kind, or at the first of the towers."""
     monkeypatch.setattr(generate_module, "on_cpu", lambda: not lookahead)
-    model = with_own_towers_cache(parity_model(arch))
+    model = with_own_feature_cache(parity_model(arch))
     steps = dataclasses.replace(GREEDY, prefill_step_size=20)
     chat = Chat(model, media=SMALL)
     runs.turn(model, chat.send(LONG, steps), steps)
@@ -497,17 +520,19 @@ def test_cancelled(
             stream.close()
     stopped_at = runs.inputs[-1]
     again = runs.turn(model, chat.send(second, steps), steps)
-    assert again.usage.cached_tokens >= opening(runs.inputs[0], model)
+    assert again.usage.cached_tokens >= turn_start(runs.inputs[0], model)
     if at is PrefillProgress:
         images = [s for s in stopped_at.spans if s.start < again.usage.cached_tokens < s.end]
         assert images == []
-        assert again.usage.cached_tokens > opening(runs.inputs[0], model) + 20
+        assert again.usage.cached_tokens > turn_start(runs.inputs[0], model) + 20
     runs.turn(model, chat.send("Why?", steps), steps)
 
 
-def test_cancelled_inside_a_clip(parity_model: ParityModel, runs: Runs) -> None:
-    """Sound may be cut by chunks; the rest of a clip finds its soft tokens."""
-    model = with_own_towers_cache(parity_model("e2b"))
+def test_a_turn_cancelled_inside_a_clip_resumes_inside_it(
+    parity_model: ParityModel, runs: Runs
+) -> None:
+    """Chunks may split sound; the rest of the clip needs its soft tokens."""
+    model = with_own_feature_cache(parity_model("e2b"))
     steps = dataclasses.replace(GREEDY, prefill_step_size=4)
     chat = Chat(model, media=SMALL)
     asked = sound(LONG, "tone.wav")
@@ -516,15 +541,14 @@ def test_cancelled_inside_a_clip(parity_model: ParityModel, runs: Runs) -> None:
     for event in stream:
         if isinstance(event, PrefillProgress) and event.done > clip.start:
             stream.close()
-    single = dataclasses.replace(steps, prefill_step_size=1)
-    again = runs.turn(model, chat.send(asked, single), single)
+    again = runs.turn(model, chat.send(asked, GREEDY))
     assert clip.start < again.usage.cached_tokens < clip.end
 
 
 @pytest.mark.parametrize(
     ("arch", "layer", "length"), [("e2b", 0, 1), ("e2b", 1, 20), ("31b", 0, 20), ("31b", 3, 1)]
 )
-def test_interrupted_inside_the_network(
+def test_after_an_interrupt_inside_the_network_the_next_turn_is_right(
     arch: str,
     layer: int,
     length: int,
@@ -532,7 +556,7 @@ def test_interrupted_inside_the_network(
     runs: Runs,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With some layers further than others, in prefill or in decoding."""
+    """Some layers have more positions than others, in prefill or in decoding."""
     model = parity_model(arch)
     options = dataclasses.replace(GREEDY, prefill_step_size=20)
     chat = Chat(model, media=SMALL)
@@ -558,7 +582,7 @@ def test_interrupted_inside_the_network(
     assert last.usage.cached_tokens > 0
 
 
-def test_values_that_are_no_numbers_are_not_kept(
+def test_after_nan_the_cache_starts_over(
     parity_model: ParityModel, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = parity_model("e2b")
@@ -573,33 +597,36 @@ def test_values_that_are_no_numbers_are_not_kept(
     assert runs.turn(model, chat.send("Why?", GREEDY)).usage.cached_tokens == 0
 
 
-# How much is kept
+# Memory
 
 
-def test_oldest_places_leave_first(parity_model: ParityModel, runs: Runs) -> None:
-    """What is kept has a bound; the newest turns stay, the older ones are computed again."""
+def test_above_the_limit_the_oldest_checkpoints_are_dropped_first(
+    parity_model: ParityModel, runs: Runs
+) -> None:
     model = parity_model("31b")
     text = model.network.config.text
     inputs = inputs_with(model, LONG)
     cache = model.network.language_model.make_cache()
     list(generate_module.make_prefill(model, inputs, [], 512).run(cache))
-    place = sum(
+    checkpoint = sum(
         2 * text.sliding_window * layer.state[0][..., :1, :].nbytes
         for layer in cache
         if not isinstance(layer, KVCache)
     )
     chat = Chat(model, media=SMALL)
-    chat._turns = TurnCache(limit=2 * place)
+    chat._turns = TurnCache(limit=2 * checkpoint)
     for content in (LONG, "Why?", "How?", "Who?"):
         runs.turn(model, chat.send(content, GREEDY))
-    kept = [opening(inputs, model) for inputs in runs.inputs[-2:]]
+    kept = [turn_start(inputs, model) for inputs in runs.inputs[-2:]]
     assert runs.turn(model, chat.retry(GREEDY)).usage.cached_tokens == kept[1]
     assert chat.undo()
     assert chat.undo()
     assert runs.turn(model, chat.send("What?", GREEDY)).usage.cached_tokens == 0
 
 
-def test_no_place_above_the_limit(parity_model: ParityModel, runs: Runs) -> None:
+def test_a_checkpoint_larger_than_the_limit_is_not_kept(
+    parity_model: ParityModel, runs: Runs
+) -> None:
     model = parity_model("e2b")
     turns = TurnCache(limit=1)
     inputs = inputs_with(model, LONG)
@@ -607,17 +634,18 @@ def test_no_place_above_the_limit(parity_model: ParityModel, runs: Runs) -> None
 
 
 @pytest.mark.parametrize("arch", ["e2b", "31b"])
-def test_what_a_place_takes(arch: str, parity_model: ParityModel) -> None:
-    """The window of the sliding layers; what the full layers have is there once, for all places."""
+def test_a_checkpoint_holds_the_window_of_each_sliding_layer_and_no_full_layer(
+    arch: str, parity_model: ParityModel
+) -> None:
     model = parity_model(arch)
     chat = Chat(model, media=SMALL)
     for content in (image("What is this?"), LONG):
         list(chat.send(content, GREEDY))
     layers = model.network.language_model.make_cache()
     sliding = sum(not isinstance(layer, KVCache) for layer in layers)
-    places = chat._turns._checkpoints
-    assert len(places) >= 2
-    for place in places:
-        assert len(place.arrays) == 2 * sliding
-        lengths = {array.shape[2] for array in place.arrays}
+    checkpoints = chat._turns._checkpoints
+    assert len(checkpoints) >= 2
+    for checkpoint in checkpoints:
+        assert len(checkpoint.arrays) == 2 * sliding
+        lengths = {array.shape[2] for array in checkpoint.arrays}
         assert lengths == {model.network.config.text.sliding_window}

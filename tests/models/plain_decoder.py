@@ -1,6 +1,6 @@
-"""One decoder layer of Gemma 4 in plain numpy, float64, written from the formulas alone.
+"""A decoder layer of Gemma 4 in plain numpy and float64, written from the formulas.
 
-Knows no mlx: weights come as a function from a name to an array.
+Does not use MLX: weights come from a function that maps a name to an array.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ KeysValues = tuple[Array, Array]
 
 
 def rms_norm(x: Array, weight: Array | float = 1.0, eps: float = 1e-6) -> Array:
-    """The weight multiplies as it is: not one plus it."""
+    """Multiplies by the weight, not by one plus the weight."""
     return x * (np.mean(x * x, axis=-1, keepdims=True) + eps) ** -0.5 * weight
 
 
@@ -33,7 +33,7 @@ def softmax(x: Array) -> Array:
 
 
 def rotate(x: Array, positions: Array, theta: float, share: float) -> Array:
-    """Rotary embedding of ``x`` ``[H, L, d]``; angles beyond ``share`` of a head are nought.
+    """Rotary embedding of ``x`` ``[H, L, d]``; angles beyond ``share`` of a head are 0.
 
     The exponent counts in the whole head's size, and a dimension's partner is half a head away.
     """
@@ -115,7 +115,7 @@ class PlainLayer:
         return dense + rms_norm(mixed, w("post_feedforward_layernorm_2.weight"))
 
     def mix(self, x: Array) -> Array:
-        """What the experts make of one token ``[D]`` of the stream behind attention."""
+        """The experts' output for one token ``[D]`` of the hidden states after attention."""
         assert self.config.moe is not None
         w = self.weights
         routed = rms_norm(x) * w("router.scale") * len(x) ** -0.5

@@ -1,4 +1,4 @@
-"""The CPU's quantised layers change the speed, not the results."""
+"""The CPU's quantized layers and split attention give the same results as MLX's own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS += [("mxfp4", 32, 4), ("mxfp8", 32, 8), ("nvfp4", 16, 4)]
 
 @pytest.fixture(params=["whole", "split"])
 def splitting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small layers split too, into three parts of unequal size."""
+    """Makes small layers split too, into three parts of unequal size."""
     if request.param == "split":
         streams = tuple(mx.new_stream(mx.cpu) for _ in range(3))
         monkeypatch.setattr(cpu_layers, "_LARGE", 1)
@@ -31,7 +31,9 @@ def splitting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.usefixtures("splitting")
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(("mode", "group_size", "bits"), KINDS)
-def test_same_product(mode: str, group_size: int, bits: int, bias: bool) -> None:
+def test_a_cpu_layer_computes_the_product_of_the_layer_it_replaces(
+    mode: str, group_size: int, bits: int, bias: bool
+) -> None:
     mx.random.seed(3)
     plain = nn.Linear(128, 50, bias=bias)
     network = nn.Sequential(nn.QuantizedLinear.from_linear(plain, group_size, bits, mode=mode))
@@ -46,7 +48,7 @@ def test_same_product(mode: str, group_size: int, bits: int, bias: bool) -> None
 
 
 @pytest.mark.usefixtures("splitting")
-def test_same_vocabulary() -> None:
+def test_a_cpu_embedding_gives_the_rows_and_logits_of_the_one_it_replaces() -> None:
     mx.random.seed(4)
     network = nn.Sequential(nn.QuantizedEmbedding(50, 128, 64, 4))
     table = network.layers[0]
@@ -58,7 +60,7 @@ def test_same_vocabulary() -> None:
     np.testing.assert_allclose(np.array(table.as_linear(hidden)), logits, atol=2e-5)
 
 
-def test_few_rows_are_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_dequantized_from_eight_rows_on(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = nn.QuantizedLinear(64, 8, bias=False)
     use_whole_cpu(layer)
     unpacked: list[int] = []
@@ -75,7 +77,7 @@ def test_few_rows_are_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert unpacked == [1]
 
 
-def test_a_stream_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_is_one_stream_per_core_up_to_eight(monkeypatch: pytest.MonkeyPatch) -> None:
     for cores, streams in ((None, 1), (2, 2), (64, 8)):
         monkeypatch.setattr(cpu_layers.os, "cpu_count", lambda cores=cores: cores)
         cpu_layers._streams.cache_clear()
@@ -84,8 +86,9 @@ def test_a_stream_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("queries", [1, 5, 12])
-def test_same_attention(queries: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one piece, in blocks, and over streams."""
+def test_attention_in_chunks_and_over_streams_equals_attention_at_once(
+    queries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mx.random.seed(5)
     q, k, v = (mx.random.normal((2, 3, count, 8)) for count in (queries, 12, 12))
     whole = np.array(mx.fast.scaled_dot_product_attention(q, k, v, scale=1.0))
@@ -98,14 +101,14 @@ def test_same_attention(queries: int, monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(np.array(attend(q, k, v)), whole, atol=1e-6)
 
 
-def test_no_streams_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_is_split_over_streams_on_a_cpu_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mx, "default_device", lambda: mx.Device(mx.cpu))
     assert all(isinstance(stream, mx.Stream) for stream in cpu_layers.cpu_streams())
     monkeypatch.setattr(mx, "default_device", lambda: mx.Device(mx.gpu))
     assert cpu_layers.cpu_streams() == (None,)
 
 
-def test_other_layers_stay() -> None:
+def test_layers_that_are_not_quantized_keep_their_class() -> None:
     network = nn.Sequential(nn.Linear(8, 8), nn.Embedding(32, 64))
     use_whole_cpu(network)
     assert [type(layer) for layer in network.layers] == [nn.Linear, nn.Embedding]

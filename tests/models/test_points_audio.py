@@ -1,4 +1,4 @@
-"""The audio tower, point by point, against plain formulas."""
+"""The parts of the audio tower against plain formulas in numpy."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def sinusoid(distance: int, width: int) -> Array:
 
 
 def plain_attention(attention: AudioAttention, x: Array) -> Array:
-    """Query by query, over the twelve tokens up to it; no chunks, no padding, no shift.
+    """Query by query over the twelve keys up to it, without chunks, padding or shift.
 
-    The distance's term is a projection that is not clipped; the cap comes before the softmax.
+    The projection of distances is not clipped; the cap is applied before the softmax.
     """
     config = attention.config
     width, dims = config.hidden_size, attention.head_dim
@@ -66,8 +66,8 @@ def plain_attention(attention: AudioAttention, x: Array) -> Array:
         for head in range(q.shape[1]):
             logits = []
             for j in keys:
-                place = (sinusoid(i - j, width) @ project).reshape(-1, dims)[head]
-                logits.append(q[i, head] @ (k[j, head] + place))
+                position = (sinusoid(i - j, width) @ project).reshape(-1, dims)[head]
+                logits.append(q[i, head] @ (k[j, head] + position))
             capped = np.tanh(np.array(logits) / config.logit_cap) * config.logit_cap
             mixed[i, head] = softmax(capped) @ v[list(keys), head]
     return clipped(attention.post, mixed.reshape(len(x), -1))
@@ -75,7 +75,7 @@ def plain_attention(attention: AudioAttention, x: Array) -> Array:
 
 @pytest.mark.parametrize("length", [1, 11, 12, 13, 30])
 def test_attention_is_the_formula(length: int, tower: AudioTower) -> None:
-    """Chunks of twelve queries, the last one padded, are only a way to compute it."""
+    """The tower computes it in chunks of twelve queries, the last one padded."""
     config = tower.config
     x = np.random.default_rng(length).normal(size=(length, config.hidden_size))
     positions, mask = relative_positions(config), local_mask(config, length)
@@ -86,7 +86,7 @@ def test_attention_is_the_formula(length: int, tower: AudioTower) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 12, 13, 40])
-def test_mask_leaves_twelve_keys(length: int, tower: AudioTower) -> None:
+def test_a_token_sees_the_twelve_keys_up_to_its_own(length: int, tower: AudioTower) -> None:
     mask = np.array(local_mask(tower.config, length))
     chunk, before = tower.config.chunk_size, tower.config.context_left - 1
     assert mask.shape == (-(-length // chunk), chunk, chunk + before)
@@ -96,8 +96,8 @@ def test_mask_leaves_twelve_keys(length: int, tower: AudioTower) -> None:
         assert seen.tolist() == list(range(max(0, token - REACH + 1), token + 1))
 
 
-def test_thirteen_positions_exist(tower: AudioTower) -> None:
-    """One more than is ever seen, the farthest first."""
+def test_relative_positions_are_sinusoids_of_thirteen_distances(tower: AudioTower) -> None:
+    """One more than is ever seen, the largest first."""
     rows = np.array(relative_positions(tower.config))
     assert rows.shape == (13, tower.config.hidden_size)
     expected = [sinusoid(distance, tower.config.hidden_size) for distance in range(12, -1, -1)]
@@ -108,7 +108,7 @@ def silu(x: Array) -> Array:
     return x / (1 + np.exp(-x))
 
 
-def test_feed_forward_adds_half(tower: AudioTower) -> None:
+def test_feed_forward_adds_half_of_its_output(tower: AudioTower) -> None:
     part = tower.layers[0].feed_forward1
     x = np.random.default_rng(0).normal(size=(5, tower.config.hidden_size))
     inner = silu(clipped(part.ffw_layer_1, rms_norm(x, plain(part.pre_layer_norm.weight))))
@@ -117,8 +117,7 @@ def test_feed_forward_adds_half(tower: AudioTower) -> None:
     np.testing.assert_allclose(actual, x + out / 2, atol=1e-5)
 
 
-def test_convolution_sees_the_past(tower: AudioTower) -> None:
-    """Five taps, the last one on the token itself."""
+def test_the_convolution_is_causal_with_five_taps(tower: AudioTower) -> None:
     part = tower.layers[1].lconv1d
     width = tower.config.hidden_size
     x = np.random.default_rng(1).normal(size=(9, width))
@@ -156,19 +155,19 @@ def test_subsampling_is_the_formula(tower: AudioTower) -> None:
     x = features[..., None]
     for layer in (part.layer0, part.layer1):
         x = convolve(x, plain(layer.conv.weight))
-        centred = x - x.mean(axis=-1, keepdims=True)
-        deviation = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-6)
-        x = np.maximum(0, centred / deviation * plain(layer.norm.weight))
+        centered = x - x.mean(axis=-1, keepdims=True)
+        deviation = np.sqrt((centered**2).mean(axis=-1, keepdims=True) + 1e-6)
+        x = np.maximum(0, centered / deviation * plain(layer.norm.weight))
     expected = x.reshape(len(x), -1) @ plain(part.input_proj_linear.weight).T
     actual = np.array(part(mx.array(features.astype(np.float32))[None])[0])
     np.testing.assert_allclose(actual, expected, atol=2e-4)
 
 
-def test_output_projection_has_a_bias(tower: AudioTower) -> None:
+def test_the_output_projection_has_a_bias(tower: AudioTower) -> None:
     assert mx.abs(tower.output_proj.bias).max().item() > 0.1
 
 
-def test_values_beyond_the_dtype_are_limited() -> None:
+def test_values_are_limited_to_the_range_of_the_dtype() -> None:
     from gemma4cli.models.audio_tower import _limit
 
     x = mx.array([mx.inf, -mx.inf, 3.0])

@@ -1,4 +1,4 @@
-"""The language model, point by point, against plain formulas."""
+"""The parts of the language model against plain formulas in numpy."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def plain_layer(network: Gemma4, index: int) -> PlainLayer:
 
 
 def stream(network: Gemma4, length: int, seed: int = 0) -> Array:
-    """Something like the stream between two layers."""
+    """Random hidden states like those between two layers."""
     rng = np.random.default_rng(seed)
     return rng.normal(size=(length, network.config.text.hidden_size)).astype(np.float32)
 
@@ -57,7 +57,7 @@ def masks_of(network: Gemma4, length: int, layer: DecoderLayer):
     ],
 )
 def test_layer_is_the_formula(arch: str, index: int, parity_model: ParityModel) -> None:
-    """Longer than the window, so that a key too many or too few shows."""
+    """Longer than the window, so one key too many or too few is noticed."""
     network = parity_model(arch).network
     layer = network.language_model.model.layers[index]
     x, length = stream(network, 41), 41
@@ -75,8 +75,10 @@ def test_layer_is_the_formula(arch: str, index: int, parity_model: ParityModel) 
 
 
 @pytest.mark.parametrize(("arch", "index"), [("e2b", 5), ("e2b", 7), ("e4b", 6)])
-def test_sharing_layer_is_the_formula(arch: str, index: int, parity_model: ParityModel) -> None:
-    """It has queries of its own and takes keys and values as another layer left them."""
+def test_a_layer_that_reuses_keys_is_the_formula(
+    arch: str, index: int, parity_model: ParityModel
+) -> None:
+    """It computes its own queries and takes keys and values from another layer."""
     network = parity_model(arch).network
     config = network.config.text
     layer = network.language_model.model.layers[index]
@@ -97,10 +99,10 @@ def test_sharing_layer_is_the_formula(arch: str, index: int, parity_model: Parit
 
 
 @pytest.mark.parametrize("arch", ["e2b", "e4b"])
-def test_last_stored_layer_of_each_kind_gives(
+def test_keys_are_reused_from_the_last_layer_of_the_same_kind_that_computes_them(
     arch: str, parity_model: ParityModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And it gives all keys of the chunk, though its cache keeps the window only."""
+    """All keys of the chunk are reused, though the cache keeps the window only."""
     network = parity_model(arch).network
     config = network.config.text
     given: dict[int, tuple[mx.array, ...]] = {}
@@ -134,7 +136,7 @@ def test_last_stored_layer_of_each_kind_gives(
 @pytest.mark.parametrize("arch", ["e2b", "31b"])
 @pytest.mark.parametrize("kind", ["sliding_attention", "full_attention"])
 def test_rope_is_the_formula(arch: str, kind: str, parity_model: ParityModel) -> None:
-    """Far from the start too: the cached position is the offset."""
+    """Far from the start, with the cached position as offset."""
     network = parity_model(arch).network
     config = network.config.text
     index = config.layer_types.index(kind)
@@ -151,18 +153,19 @@ def test_rope_is_the_formula(arch: str, kind: str, parity_model: ParityModel) ->
     assert not second[turning:].any()
 
 
-def test_norm_multiplies_by_its_weight(parity_model: ParityModel) -> None:
+def test_the_norm_multiplies_by_its_weight(parity_model: ParityModel) -> None:
     network = parity_model("e2b").network
     norm = network.language_model.model.norm
-    x = stream(network, 4) * 0.01  # small, so that the epsilon counts
+    x = stream(network, 4) * 0.01  # small, so that the epsilon matters
     np.testing.assert_allclose(
         np.array(norm(mx.array(x))), rms_norm(x, plain(norm.weight)), rtol=1e-5
     )
 
 
 @pytest.mark.parametrize("size", ["E2B", "E4B", "12B", "26B-A4B", "31B"])
-def test_sizes_of_the_heads(size: str) -> None:
-    """Full layers have longer heads; fewer key heads only where values are keys."""
+def test_full_layers_have_longer_heads_and_fewer_key_heads_only_if_values_are_keys(
+    size: str,
+) -> None:
     config = Gemma4Config.from_dict(config_of(f"google__gemma-4-{size}-it")).text
     model = TextModel(config)
     for layer, kind in zip(model.layers, config.layer_types, strict=True):
@@ -239,7 +242,7 @@ def test_per_layer_inputs_are_the_formula(arch: str, parity_model: ParityModel) 
 
 @pytest.mark.parametrize("arch", ["e2b", "12b"])
 @pytest.mark.parametrize("kind", ["image", "audio", "video"])
-def test_generated_placeholder_counts_as_pad(
+def test_a_generated_placeholder_is_embedded_as_the_pad_token(
     arch: str, kind: str, parity_model: ParityModel
 ) -> None:
     network = parity_model(arch).network
@@ -286,7 +289,7 @@ def test_logits_are_tied_and_capped(parity_model: ParityModel) -> None:
     np.testing.assert_allclose(out, 30 * np.tanh(raw / 30), atol=1e-3)
 
 
-def test_cap_does_not_hide_an_infinity(parity_model: ParityModel) -> None:
+def test_the_cap_does_not_hide_an_infinity(parity_model: ParityModel) -> None:
     model = parity_model("e2b").network.language_model
     hidden = mx.zeros((1, 1, model.config.hidden_size))
     assert mx.isfinite(model.logits(hidden)).all().item()
@@ -294,7 +297,7 @@ def test_cap_does_not_hide_an_infinity(parity_model: ParityModel) -> None:
     assert mx.isnan(model.logits(hidden)).all().item()
 
 
-def test_logits_are_float32_whatever_the_weights(parity_model: ParityModel) -> None:
+def test_logits_are_float32_in_any_dtype(parity_model: ParityModel) -> None:
     text = parity_model("31b").network.config.text
     model = LanguageModel(text)
     model.set_dtype(mx.bfloat16)
@@ -302,7 +305,7 @@ def test_logits_are_float32_whatever_the_weights(parity_model: ParityModel) -> N
     assert logits.dtype == mx.float32
 
 
-def test_untied_head_is_used(parity_model: ParityModel) -> None:
+def test_an_untied_vocabulary_projection_is_used(parity_model: ParityModel) -> None:
     text = replace(
         parity_model("31b").network.config.text, tied_embeddings=False, logit_softcap=None
     )

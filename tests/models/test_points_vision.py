@@ -1,4 +1,4 @@
-"""The vision tower and the 12B's patch embedder, point by point, against plain formulas."""
+"""The parts of the vision tower and the 12B's patch embedder against plain formulas in numpy."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def pixels(rows: int, columns: int, side: int = 16, seed: int = 0) -> npt.NDArra
     return np.random.default_rng(seed).random(size, np.float32)
 
 
-def places(rows: int, columns: int) -> tuple[Array, Array]:
-    """x and y of every patch, row after row."""
+def patch_positions(rows: int, columns: int) -> tuple[Array, Array]:
+    """x and y of each patch in raster order."""
     return np.tile(np.arange(columns), rows), np.repeat(np.arange(rows), columns)
 
 
 def rotate_half(x: Array, positions: Array, theta: float) -> Array:
-    """``x`` ``[N, H, d]`` turned by ``positions`` ``[N]``."""
+    """``x`` ``[N, H, d]`` rotated by ``positions`` ``[N]``."""
     dims = x.shape[-1]
     angles = positions[:, None, None] * theta ** (-2 * np.arange(dims // 2) / dims)
     first, second = x[..., : dims // 2], x[..., dims // 2 :]
@@ -45,13 +45,13 @@ def rotate_half(x: Array, positions: Array, theta: float) -> Array:
 
 
 def turn(x: Array, xs: Array, ys: Array, theta: float) -> Array:
-    """x turns the first half of a head and y the second, each as a head of its own."""
+    """x rotates the first half of a head and y the second, each like a whole head."""
     left, right = np.split(x, 2, axis=-1)
     return np.concatenate([rotate_half(left, xs, theta), rotate_half(right, ys, theta)], axis=-1)
 
 
 def test_rope_has_two_axes() -> None:
-    xs, ys = places(3, 5)
+    xs, ys = patch_positions(3, 5)
     x = np.random.default_rng(0).normal(size=(1, 15, 2, 12)).astype(np.float32)
     angles = axial_angles(mx.array(xs), mx.array(ys), 12, 100.0, mx.float32)
     out = np.array(rotate_axial(mx.array(x), angles)[0])
@@ -60,9 +60,9 @@ def test_rope_has_two_axes() -> None:
 
 @pytest.mark.parametrize("arch", ["e2b", "31b"])
 def test_patch_embedder_is_the_formula(arch: str, parity_model: ParityModel) -> None:
-    """2 (p - 1/2), then a row for x out of the first table and one for y out of the second."""
+    """2 (p - 1/2), projected, plus a row of the first table for x and of the second for y."""
     embedder = parity_model(arch).network.vision_tower.patch_embedder
-    xs, ys = places(3, 6)
+    xs, ys = patch_positions(3, 6)
     patches = pixels(3, 6)
     table = plain(embedder.position_embedding_table)
     projected = (2 * patches[0] - 1) @ plain(embedder.input_proj.weight).T
@@ -105,11 +105,11 @@ def plain_layer(layer: VisionLayer, x: Array, xs: Array, ys: Array) -> Array:
 def test_layer_is_the_formula(
     arch: str, block: int, parity_model: ParityModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many queries are attended to at once."""
+    """The result does not depend on the chunks of queries."""
     monkeypatch.setattr(vision_tower, "_QUERY_CHUNK", block)
     tower = parity_model(arch).network.vision_tower
     config = tower.config
-    xs, ys = places(3, 6)
+    xs, ys = patch_positions(3, 6)
     x = np.random.default_rng(1).normal(size=(18, config.hidden_size)).astype(np.float32)
     angles = axial_angles(
         mx.array(xs), mx.array(ys), config.head_dim, config.rope_theta, mx.float32
@@ -128,7 +128,7 @@ def test_pooling_goes_by_position(
     tower = parity_model(arch).network.vision_tower
     width = tower.config.hidden_size
     rows, columns = grid
-    xs, ys = places(rows, columns)
+    xs, ys = patch_positions(rows, columns)
     hidden = np.random.default_rng(2).normal(size=(1, rows * columns, width)).astype(np.float32)
     pooled = np.zeros((rows * columns // 9, width))
     np.add.at(pooled, xs // 3 + (xs.max() + 1) // 3 * (ys // 3), hidden[0] / 9)
@@ -140,7 +140,7 @@ def test_pooling_goes_by_position(
 
 
 def test_half_precision_survives_the_scale(parity_model: ParityModel) -> None:
-    """Pooled times sqrt(D) passes what float16 holds; standardised it fits again."""
+    """Pooled times sqrt(D) exceeds float16's range; standardized it fits again."""
     tower = parity_model("31b").network.vision_tower
     width = tower.config.hidden_size
     hidden = mx.full((1, 9, width), 20_000.0, mx.float16)
@@ -190,14 +190,14 @@ def test_projection_norms_without_a_weight() -> None:
 
 
 def layer_norm(norm: ExactLayerNorm, x: Array) -> Array:
-    centred = x - x.mean(axis=-1, keepdims=True)
-    deviation = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5)
-    return centred / deviation * plain(norm.weight) + plain(norm.bias)
+    centered = x - x.mean(axis=-1, keepdims=True)
+    deviation = np.sqrt((centered**2).mean(axis=-1, keepdims=True) + 1e-5)
+    return centered / deviation * plain(norm.weight) + plain(norm.bias)
 
 
 def plain_unified(network: Gemma4, patches: Array, rows: int, columns: int) -> Array:
     embedder = network.vision_embedder
-    xs, ys = places(rows, columns)
+    xs, ys = patch_positions(rows, columns)
     dense = embedder.patch_dense
     hidden = layer_norm(embedder.patch_ln1, patches) @ plain(dense.weight).T + plain(dense.bias)
     table = plain(embedder.pos_embedding)
@@ -207,7 +207,7 @@ def plain_unified(network: Gemma4, patches: Array, rows: int, columns: int) -> A
 
 @pytest.mark.parametrize("kind", ["photo", "flat", "nearly flat"])
 def test_unified_embedder_is_the_formula(kind: str, parity_model: ParityModel) -> None:
-    """A flat patch has no variance: there the epsilon, and every digit of the mean, counts."""
+    """A flat patch has no variance, so the epsilon and every digit of the mean matter."""
     network = parity_model("12b").network
     patches = pixels(2, 3, side=48)
     if kind != "photo":
