@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
 from ..errors import CheckpointError
+from ..models.config import is_finite_number
 from ..models.gemma4 import Gemma4
 from ..models.weights import Quantization
 from ..options import LoadOptions
@@ -70,7 +70,7 @@ def _number(source: Mapping[str, Any], key: str, default: float) -> float:
     value = source.get(key)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    if not is_finite_number(value):
         raise CheckpointError(_FILE, f"{key!r} must not be {value!r}")
     return float(value)
 

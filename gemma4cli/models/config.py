@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from sys import float_info
 from typing import Any, Literal, get_args
 
 from ..errors import CheckpointError, UnsupportedModelError
@@ -26,6 +27,13 @@ FAMILIES = {
 """Supported model types and the architecture of each."""
 
 
+def is_finite_number(value: object) -> bool:
+    """Whether ``value`` is a number that fits a float; JSON also has NaN and larger integers."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= float_info.max
+
+
 def need(section: Json, key: str, kind: type | tuple[type, ...], where: str) -> Any:
     """``section[key]``, which must exist and be of ``kind``; ``where`` names the section."""
     if key not in section:
@@ -35,7 +43,10 @@ def need(section: Json, key: str, kind: type | tuple[type, ...], where: str) -> 
     if float in kinds:
         kinds += (int,)
     bool_allowed = bool in kinds or object in kinds
-    if not isinstance(value, kinds) or (isinstance(value, bool) and not bool_allowed):
+    wrong = not isinstance(value, kinds) or (isinstance(value, bool) and not bool_allowed)
+    if wrong or (
+        isinstance(value, int | float) and not is_finite_number(value) and not bool_allowed
+    ):
         raise CheckpointError(_FILE, f"{where}: {key!r} must not be {value!r}")
     return value
 

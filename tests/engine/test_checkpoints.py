@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.checkpoints import INDEX, PARITY, WEIGHTS, json_of, tensors_of, variant
 from support.goldens import FOLDER
+from support.json_values import JSON_VALUES
 from support.published import FOLDER as PUBLISHED
 
 from gemma4cli.api import generate, load, model_info
@@ -284,17 +285,10 @@ def test_a_generation_config_without_a_stop_id_is_an_error() -> None:
             GenerationConfig.from_dict(config, {})
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
-    ),
-    max_leaves=4,
-)
 KEYS = ("eos_token_id", "do_sample", "temperature", "top_p", "top_k", "suppress_tokens")
 
 
-@given(st.dictionaries(st.sampled_from(KEYS), JSON), JSON)
+@given(st.dictionaries(st.sampled_from(KEYS), JSON_VALUES), JSON_VALUES)
 def test_any_generation_config_is_read_or_is_a_checkpoint_error(
     file: dict[str, Any], eos: object
 ) -> None:

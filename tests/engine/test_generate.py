@@ -29,12 +29,13 @@ from gemma4cli.events import (
     ThoughtDelta,
 )
 from gemma4cli.models.gemma4 import Gemma4
-from gemma4cli.options import GenerateOptions
+from gemma4cli.options import GenerateOptions, MediaOptions
 from gemma4cli.processing.inputs import ModelInputs
 
 ParityModel = Callable[[str], LoadedModel]
 Script = Callable[[Sequence[int]], None]
 GREEDY = GenerateOptions(max_tokens=6, temperature=0)
+SMALL = MediaOptions(budget=70)
 PHOTO = FOLDER / "media" / "square.png"
 
 
@@ -320,13 +321,13 @@ def test_a_single_logit_that_is_no_number(value: float, tiny: LoadedModel) -> No
     "kind", [EncodeProgress, PrefillProgress, TextDelta], ids=lambda kind: kind.__name__
 )
 def test_closing_the_stream_at_any_event_stops_all_computation(
-    kind: type[Event], tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+    kind: type[Event], parity_model: ParityModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Afterwards the model answers as before."""
-    model = dataclasses.replace(tiny, soft_tokens=FeatureCache())
-    before = finished(stream_generate(model, "What?", images=[PHOTO], options=GREEDY))
-    fresh = dataclasses.replace(tiny, soft_tokens=FeatureCache())
-    stream = stream_generate(fresh, "What?", images=[PHOTO], options=GREEDY)
+    model = dataclasses.replace(parity_model("e2b"), soft_tokens=FeatureCache())
+    before = finished(stream_generate(model, "What?", images=[PHOTO], options=GREEDY, media=SMALL))
+    fresh = dataclasses.replace(parity_model("e2b"), soft_tokens=FeatureCache())
+    stream = stream_generate(fresh, "What?", images=[PHOTO], options=GREEDY, media=SMALL)
     seen = next(event for event in stream if isinstance(event, kind))
     assert isinstance(seen, kind)
     calls: list[object] = []
@@ -335,7 +336,7 @@ def test_closing_the_stream_at_any_event_stops_all_computation(
         patch.setattr(Gemma4, "fill", lambda *args: calls.append(args))
         stream.close()
     assert (list(stream), calls) == ([], [])
-    after = finished(stream_generate(fresh, "What?", images=[PHOTO], options=GREEDY))
+    after = finished(stream_generate(fresh, "What?", images=[PHOTO], options=GREEDY, media=SMALL))
     assert after.token_ids == before.token_ids
 
 

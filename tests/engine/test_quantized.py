@@ -39,11 +39,13 @@ def float_logits(tiny: LoadedModel) -> np.ndarray:
     return logits(tiny)
 
 
-SLOW_KINDS = [pytest.param(kind, marks=pytest.mark.slow) for kind in (AFFINE4, AFFINE8, MXFP8)]
-"""The checkpoint of mixed kinds has these too."""
+SLOW_KINDS = [
+    pytest.param(kind, marks=pytest.mark.slow) for kind in (AFFINE4, AFFINE8, MXFP8, NVFP4)
+]
+"""The checkpoints of mixed kinds and of experts have these too."""
 
 
-@pytest.mark.parametrize("kind", [MXFP4, NVFP4, *SLOW_KINDS], ids=str)
+@pytest.mark.parametrize("kind", [MXFP4, *SLOW_KINDS], ids=str)
 def test_a_quantized_model_computes_the_logits_of_its_dequantized_weights(
     kind: Kind, tiny: LoadedModel, float_logits: np.ndarray, tmp_path: Path
 ) -> None:
