@@ -42,11 +42,12 @@ def need(section: Json, key: str, kind: type | tuple[type, ...], where: str) -> 
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if float in kinds:
         kinds += (int,)
-    bool_allowed = bool in kinds or object in kinds
-    wrong = not isinstance(value, kinds) or (isinstance(value, bool) and not bool_allowed)
-    if wrong or (
-        isinstance(value, int | float) and not is_finite_number(value) and not bool_allowed
-    ):
+    is_bool = isinstance(value, bool)
+    wrong_kind = not isinstance(value, kinds) or (
+        is_bool and bool not in kinds and object not in kinds
+    )
+    is_number = isinstance(value, int | float) and not is_bool
+    if wrong_kind or (is_number and not is_finite_number(value)):
         raise CheckpointError(_FILE, f"{where}: {key!r} must not be {value!r}")
     return value
 

@@ -142,7 +142,7 @@ def test_an_invalid_or_unsupported_schema_is_an_error(
 def test_lookahead_does_not_change_answers(tiny: LoadedModel, temperature: float) -> None:
     for schema in SCHEMAS:
         first, second = (
-            list(takewhile(lambda token: token not in tiny.generation.stop_ids, islice(tokens, 30)))
+            list(takewhile(lambda token: token not in tiny.generation.stop_ids, islice(tokens, 12)))
             for tokens in (
                 decoding(tiny, constraint(tiny, json.dumps(schema)), temperature, lookahead)
                 for lookahead in (False, True)
