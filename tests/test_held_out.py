@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.answered import FIXTURES, Answered, Asked, answered
-from support.quantized_checkpoints import Kind, quantise_checkpoint
+from support.quantized_checkpoints import Kind, quantize_checkpoint
 
 import gemma4cli
 from gemma4cli.options import LoadOptions
@@ -80,6 +80,6 @@ def test_as_much_is_right_as_documented(asked_of: AskedOf, name: str) -> None:
 @pytest.mark.parametrize(("name", "bits"), QUANTISED_FLOORS)
 def test_few_bits_cost_as_much_as_documented(name: str, bits: int, tmp_path: Path) -> None:
     kind = Kind(mode="affine", bits=bits, group=32)
-    small, *_ = quantise_checkpoint(gemma4cli.load(MODELS[name]), tmp_path, lambda path: kind, kind)
+    small, *_ = quantize_checkpoint(gemma4cli.load(MODELS[name]), tmp_path, lambda path: kind, kind)
     shares = Asked(small).right_shares(QUICK[name][::2])
     assert sum(shares.values()) / len(shares) >= QUANTISED_FLOORS[name, bits]

@@ -337,12 +337,12 @@ def test_thoughts_are_separated_in_each_row(
     tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokenizer = tiny.processor.tokenizer
-    opened, closed = tokenizer.control_id("<|channel>"), tokenizer.control_id("<channel|>")
+    begin, end = tokenizer.control_id("<|channel>"), tokenizer.control_id("<channel|>")
     stop = min(tiny.generation.stop_ids)
     scripts = [
-        [opened, *tokenizer.encode("thought\nhmm"), closed, *tokenizer.encode("well"), stop],
+        [begin, *tokenizer.encode("thought\nhmm"), end, *tokenizer.encode("well"), stop],
         [*tokenizer.encode("at once"), stop],
-        [opened, *tokenizer.encode("thought\nno end"), stop],
+        [begin, *tokenizer.encode("thought\nno end"), stop],
     ]
     monkeypatch.setattr(batch_module, "BatchDecoder", lambda *a, **k: Scripted(scripts))
     inputs = [text_prompt(tiny, "A " * size) for size in (30, 20, 10)]

@@ -136,11 +136,13 @@ def test_blocks_on_full_layers_change_the_12b_and_do_not_depend_on_the_chunk_siz
     step: int, parity_model: ParityModel
 ) -> None:
     model = parity_model("12b")
-    opened = dataclasses.replace(model, options=LoadOptions(unified_full_attention_blocks=True))
+    bidirectional = dataclasses.replace(
+        model, options=LoadOptions(unified_full_attention_blocks=True)
+    )
     inputs = inputs_of(model, "images")
-    whole = np.array(logits_of(opened, inputs))
+    whole = np.array(logits_of(bidirectional, inputs))
     assert np.abs(whole - np.array(logits_of(model, inputs))).max() > 1
-    cut = np.array(logits_of(opened, inputs, step=step))
+    cut = np.array(logits_of(bidirectional, inputs, step=step))
     np.testing.assert_allclose(cut, whole, atol=TOLERANCE)
 
 

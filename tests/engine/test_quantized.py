@@ -18,7 +18,7 @@ from support.quantized_checkpoints import (
     MXFP8,
     NVFP4,
     Kind,
-    quantise_checkpoint,
+    quantize_checkpoint,
 )
 
 from gemma4cli.api import load, model_info, stream_generate
@@ -49,7 +49,7 @@ SLOW_KINDS = [
 def test_a_quantized_model_computes_the_logits_of_its_dequantized_weights(
     kind: Kind, tiny: LoadedModel, float_logits: np.ndarray, tmp_path: Path
 ) -> None:
-    small, same, kinds = quantise_checkpoint(tiny, tmp_path, lambda path: kind, kind)
+    small, same, kinds = quantize_checkpoint(tiny, tmp_path, lambda path: kind, kind)
     assert len(kinds) > 80
     assert {str(entry) for entry in small.quantization} == {str(kind)}
     assert same.quantization == frozenset()
@@ -74,7 +74,7 @@ def test_quantizing_the_built_in_model_changes_its_logits_as_much_as_measured(
     kind: Kind, share: float, tiny: LoadedModel, float_logits: np.ndarray, tmp_path: Path
 ) -> None:
     """Twice what was measured, as a share of the deviation of its logits."""
-    small, _, _ = quantise_checkpoint(tiny, tmp_path, lambda path: kind, kind)
+    small, _, _ = quantize_checkpoint(tiny, tmp_path, lambda path: kind, kind)
     assert np.std(logits(small) - float_logits) < share * np.std(float_logits)
 
 
@@ -90,7 +90,7 @@ def mixed(path: str) -> Kind | None:
 def test_layers_of_one_model_may_have_different_kinds(
     tiny: LoadedModel, float_logits: np.ndarray, tmp_path: Path
 ) -> None:
-    small, same, kinds = quantise_checkpoint(tiny, tmp_path, mixed, AFFINE4)
+    small, same, kinds = quantize_checkpoint(tiny, tmp_path, mixed, AFFINE4)
     assert set(kinds.values()) == {AFFINE4, AFFINE8, MXFP8}
     assert {str(entry) for entry in small.quantization} == {str(AFFINE4), str(AFFINE8), str(MXFP8)}
     out = logits(small)
@@ -102,7 +102,7 @@ def test_layers_of_one_model_may_have_different_kinds(
 def test_quantized_experts_compute_the_logits_of_their_dequantized_weights(
     kind: Kind, parity_model: Callable[[str], LoadedModel], tmp_path: Path
 ) -> None:
-    small, same, kinds = quantise_checkpoint(parity_model("26b"), tmp_path, lambda _: kind, kind)
+    small, same, kinds = quantize_checkpoint(parity_model("26b"), tmp_path, lambda _: kind, kind)
     assert "language_model.model.layers.0.experts.switch_glu.up_proj" in kinds
     assert "language_model.model.layers.0.router.proj" in kinds
     np.testing.assert_allclose(logits(small), logits(same), atol=5e-3)
@@ -174,7 +174,7 @@ def test_quantization_config_alone_is_read_like_quantization(
     parity_model: Callable[[str], LoadedModel], tmp_path: Path
 ) -> None:
     """Some MLX conversions only have this key."""
-    small, _, _ = quantise_checkpoint(parity_model("26b"), tmp_path, lambda path: NVFP4, NVFP4)
+    small, _, _ = quantize_checkpoint(parity_model("26b"), tmp_path, lambda path: NVFP4, NVFP4)
     assert small.quantization
     config = json_of(small.folder)
     config["quantization_config"] = config.pop("quantization")

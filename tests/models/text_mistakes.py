@@ -213,8 +213,8 @@ def image_blocks_of_the_12b_are_causal_beside_sound(patch: Patch, network: Gemma
 @mistake("31b", "image_140")
 def image_blocks_reach_beyond_the_window(patch: Patch, network: Gemma4) -> None:
     def make(original, **given):
-        right, opened = original(**given), original(**(given | {"blocks_on_full_layers": True}))
-        return dataclasses.replace(right, sliding=opened.sliding)
+        right, unclamped = original(**given), original(**(given | {"blocks_on_full_layers": True}))
+        return dataclasses.replace(right, sliding=unclamped.sliding)
 
     wrap(patch, prefill, "make_masks", make)
 

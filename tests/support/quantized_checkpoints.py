@@ -37,8 +37,8 @@ NVFP4 = Kind(mode="nvfp4", bits=4, group=16)
 Choice = Callable[[str], Kind | None]
 
 
-def quantised(tensors: Tensors, choose: Choice) -> tuple[Tensors, Tensors, dict[str, Kind]]:
-    """Packed tensors, the float tensors that they stand for, and what was quantised how."""
+def quantized(tensors: Tensors, choose: Choice) -> tuple[Tensors, Tensors, dict[str, Kind]]:
+    """Packed tensors, the float tensors that they stand for, and what was quantized how."""
     packed, unpacked, kinds = {}, {}, {}
     for name, value in tensors.items():
         path = name.removesuffix(".weight")
@@ -57,11 +57,11 @@ def quantised(tensors: Tensors, choose: Choice) -> tuple[Tensors, Tensors, dict[
     return packed, unpacked, kinds
 
 
-def quantise_checkpoint(
+def quantize_checkpoint(
     model: LoadedModel, target: Path, choose: Choice, default: Kind
 ) -> tuple[LoadedModel, LoadedModel, dict[str, Kind]]:
-    """The quantised checkpoint, and the float one with the same values, both loaded."""
-    packed, unpacked, kinds = quantised(mlx_tensors(model), choose)
+    """The quantized checkpoint, and the float one with the same values, both loaded."""
+    packed, unpacked, kinds = quantized(mlx_tensors(model), choose)
     overrides = {path: kind.section for path, kind in kinds.items() if kind != default}
     config = json_of(model.folder) | {"quantization": default.section | overrides}
     small = variant(model.folder, target / "small", tensors=packed, config=config)
