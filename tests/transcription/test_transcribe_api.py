@@ -179,7 +179,7 @@ def test_a_job_is_described_as_in_version_0_1(
     now, then = (json.loads(p.read_text("utf-8").splitlines()[0]) for p in (path, JOURNAL))
     assert (now.keys(), now["version"]) == (then.keys(), then["version"])
     assert now["job"].keys() == then["job"].keys()
-    assert now["job"]["file"] == str(SPEECH)
+    assert now["job"]["file"] == str(SPEECH.resolve())
     assert now["job"]["limits"].keys() == then["job"]["limits"].keys()
     assert now["job"]["options"]["batch"] is None
 
