@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +99,8 @@ class Environment:
     def say_error(self, problem: Exception | str, *, debug: bool = False) -> None:
         """Write an error as one line, whatever the names in it contain; first its traceback."""
         if debug and isinstance(problem, Exception):
+            import traceback
+
             traceback.print_exception(problem, file=self.stderr)
         self.say("g4: " + " ".join(str(problem).splitlines()))
 

@@ -14,11 +14,12 @@ import termios
 from dataclasses import replace
 from typing import Any
 
-from gemma4cli import api
 from gemma4cli.cli.app import main
 
 
 def end_no_answer() -> None:
+    from gemma4cli import api
+
     load = api.load
 
     def load_endless(*args: Any, **options: Any) -> Any:

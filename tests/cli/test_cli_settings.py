@@ -18,7 +18,7 @@ from gemma4cli.cli.app import app
 from gemma4cli.cli.environment import Environment
 from gemma4cli.cli.run.options import SHARED, ModelCommand, RunOptions, runs_a_model
 from gemma4cli.cli.settings import resolve as settings
-from gemma4cli.cli.transcribe import command as transcribe
+from gemma4cli.cli.transcribe import run as transcribe
 from gemma4cli.options import GenerateOptions, MediaOptions
 
 PROJECT = Path(".g4.toml")

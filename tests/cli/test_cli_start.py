@@ -23,6 +23,29 @@ HEAVY = {
     "torch",
     "transformers",
 }
+RUNS_NEED = {
+    "gemma4cli.cli.chat.attachments",
+    "gemma4cli.cli.chat.one_turn",
+    "gemma4cli.cli.chat.sessions",
+    "gemma4cli.cli.commands.describe_many",
+    "gemma4cli.cli.commands.video_frames",
+    "gemma4cli.cli.output.answers",
+    "gemma4cli.cli.output.consume",
+    "gemma4cli.cli.output.graphics",
+    "gemma4cli.cli.output.progress",
+    "gemma4cli.cli.output.results",
+    "gemma4cli.cli.run.runner",
+    "gemma4cli.cli.settings.resolve",
+    "gemma4cli.cli.transcribe.run",
+    "gemma4cli.cli.transcribe.sinks",
+}
+"""Modules of the command line that help does not need."""
+
+STANDARD = {"base64", "hashlib", "importlib.resources", "json", "mimetypes", "tempfile", "tomllib"}
+"""The same of the standard library, except where Typer imports pydantic, which needs some."""
+
+HELP_NEEDS = {"_version", "cli", "errors", "options"}
+"""Modules and folders of the package, outside of which help imports nothing."""
 
 
 @pytest.mark.parametrize(
@@ -41,6 +64,10 @@ def test_light_imports(arguments: list[str], beginning: str) -> None:
     modules = done.stderr.splitlines()
     assert "gemma4cli.cli.app" in modules
     assert {name.partition(".")[0] for name in modules} & HEAVY == set()
+    assert set(modules) & RUNS_NEED == set()
+    assert "pydantic" in modules or set(modules) & STANDARD == set()
+    own = {name.split(".")[1] for name in modules if name.startswith("gemma4cli.")}
+    assert own <= HELP_NEEDS
 
 
 def test_version() -> None:

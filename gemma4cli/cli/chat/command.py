@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ...errors import OptionError
-from ...messages import Part
-from ...options import MediaOptions
 from ..environment import Environment
 from ..run.budgets import BudgetChoice, budget_option
 from ..run.options import ModelCommand, RunOptions, is_set_in_file, runs_a_model
-from ..run.runner import source_of
-from .attachments import MEDIA_PARTS
-from .one_turn import ChatOptions, answer_file, ask, question
-from .sessions import SessionOptions, delete_saved, opened_autosave, show_saved
+
+if TYPE_CHECKING:
+    from ...messages import Part
+    from .one_turn import ChatOptions
 
 _SESSION = "Session"
 _MEDIA = "Media"
@@ -35,6 +33,9 @@ class ChatCommand(ModelCommand):
 
 def attachments(order: Sequence[str], files: Mapping[str, Sequence[str]]) -> list[Part]:
     """The media that a command line names, in its order; ``files`` are those of each kind."""
+    from ..run.runner import source_of
+    from .attachments import MEDIA_PARTS
+
     waiting = {kind: iter(named) for kind, named in files.items()}
     return [MEDIA_PARTS[kind](source_of(next(waiting[kind]))) for kind in order if kind in waiting]
 
@@ -136,6 +137,10 @@ def chat(
     with it. With -p or with text from a pipe there is one answer; given both, -p is the instruction
     and the pipe its material. One answer is kept where -c or --session says of which conversation.
     """
+    from ...options import MediaOptions
+    from .one_turn import ChatOptions, answer_file, ask, question
+    from .sessions import SessionOptions, delete_saved, opened_autosave, show_saved
+
     if list_sessions:
         show_saved(env, as_json=run.json)
         return

@@ -7,7 +7,6 @@ and in zsh the first time.
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import Annotated, Literal
 
 import typer
@@ -28,5 +27,7 @@ def completion(
     bash reads ~/.local/share/bash-completion/completions/g4, zsh a file _g4 in
     a folder of $fpath, fish ~/.config/fish/completions/g4.fish.
     """
+    from importlib.resources import files
+
     script = files("gemma4cli") / "completions" / _FILES[shell]
     environment_of(context).echo(script.read_text("utf-8").rstrip("\n"))

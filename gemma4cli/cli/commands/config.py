@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ...errors import OptionError
 from ..environment import Environment, environment_of
-from ..output.results import write_json
 from ..run.options import SHARED
-from ..settings.files import settings_paths
-from ..settings.resolve import PREFIX, Found, Setting, Settings, settings_by_command, variable
+
+if TYPE_CHECKING:
+    from ..settings.resolve import Found, Setting, Settings
 
 _WIDTH = 80
 _KEY_WIDTH = 18
@@ -45,6 +44,8 @@ class _Row:
 
 
 def _topics(context: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
+    from ..settings.resolve import settings_by_command
+
     topics = dict.fromkeys(settings_by_command(context, SHARED), "its settings")
     topics[_PATHS] = "the files that are read"
     return ((word, what) for word, what in topics.items() if word.startswith(incomplete))
@@ -70,6 +71,9 @@ def config(
     or in G4_CHAT_MAX_TOKENS. The command line wins, then the environment, then
     the nearest file.
     """
+    from ..output.results import write_json
+    from ..settings.resolve import Settings
+
     env = environment_of(context)
     if topic == _PATHS:
         _show_paths(env, json=json)
@@ -134,6 +138,8 @@ def _short(source: Path | str) -> str:
 
 
 def _record(row: _Row) -> Mapping[str, Any]:
+    from ..settings.resolve import variable
+
     key, value = row.setting.key, row.value
     return {
         "command": row.command,
@@ -146,6 +152,10 @@ def _record(row: _Row) -> Mapping[str, Any]:
 
 
 def _warn_of_variables(env: Environment, settings: Settings) -> None:
+    import difflib
+
+    from ..settings.resolve import PREFIX
+
     known = _OTHER_VARIABLES | {name for name, _ in settings.variables()}
     for name in sorted(set(env.variables) - known):
         if name.startswith(f"{PREFIX}_"):
@@ -155,6 +165,9 @@ def _warn_of_variables(env: Environment, settings: Settings) -> None:
 
 
 def _show_paths(env: Environment, *, json: bool) -> None:
+    from ..output.results import write_json
+    from ..settings.files import settings_paths
+
     for path in settings_paths(env):
         exists = path.is_file()
         if json:

@@ -9,22 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ... import api
 from ...errors import MediaError, OptionError
-from ...events import Event
-from ...media.kinds import IMAGE_SUFFIXES
-from ...messages import Source
-from ...options import MediaOptions
-from ...prompts import DESCRIBE_IMAGE, DESCRIBE_IMAGES
 from ..environment import Environment
 from ..run.budgets import BudgetChoice, budget_option
-from ..run.folders import files_in
 from ..run.options import RunOptions, runs_a_model
-from ..run.runner import run_each, source_of
-from .describe_many import ImageQuestion, describe_many
 
 if TYPE_CHECKING:
     from ...engine.model import LoadedModel
+    from ...events import Event
+    from ...messages import Source
 
 
 @runs_a_model
@@ -69,6 +62,12 @@ def describe(
 
     One answer per image; with --together, one about all of them.
     """
+    from ... import api
+    from ...options import MediaOptions
+    from ...prompts import DESCRIBE_IMAGE, DESCRIBE_IMAGES
+    from ..run.runner import run_each, source_of
+    from .describe_many import ImageQuestion, describe_many
+
     if allow_urls and run.offline:
         raise OptionError("--allow-urls and --offline exclude each other")
     media = MediaOptions(budget=budget)
@@ -108,6 +107,9 @@ def describe(
 
 def _images(arguments: Sequence[str]) -> list[str]:
     """The images that the arguments name; a folder stands for those in it. Raises OptionError."""
+    from ...media.kinds import IMAGE_SUFFIXES
+    from ..run.folders import files_in
+
     names: list[str] = []
     for argument in arguments:
         folder = Path(argument)
@@ -120,6 +122,8 @@ def _images(arguments: Sequence[str]) -> list[str]:
 
 def image_source(name: str, *, allow_urls: bool) -> Source:
     """An image argument; an address is fetched where the user allows it. Raises MediaError."""
+    from ..run.runner import source_of
+
     if "://" not in name:
         return source_of(name)
     from ...media.urls import fetch, is_url

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,6 @@ import typer
 
 from ..environment import Environment, environment_of
 from ..output.exit_codes import ExitCode
-from ..output.results import write_json
 
 if TYPE_CHECKING:
     from ...doctor.findings import Finding
@@ -30,6 +28,7 @@ def doctor(
     """
     from ...doctor.facts import facts
     from ...doctor.trial import trial
+    from ..output.results import write_json
 
     env = environment_of(context)
     looked_at = list(_shown(env, "This machine", facts(), quiet=json))
@@ -62,6 +61,8 @@ def _shown(
 
 def lines_of(finding: Finding) -> list[str]:
     """A finding in lines of 80 columns: mark, name, value; below, what to change."""
+    import textwrap
+
     took = "" if finding.seconds is None else f" ({finding.seconds:.2f} s)"
     head = f"{_MARKS[finding.state]} {finding.name:<{_LABEL - 2}}"
     lines = textwrap.wrap(

@@ -6,13 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ... import api
 from ...errors import OptionError
 from ..environment import Environment, environment_of
-from ..output.download_progress import announce, run
 from ..output.exit_codes import ExitCode
 from ..output.numbers import size_text
-from ..output.results import write_json
 
 if TYPE_CHECKING:
     from ...engine.model_info import ModelInfo, ModelMemory
@@ -42,7 +39,9 @@ def list_models(
     ] = False,
 ) -> None:
     """List the models that run without a download: built in, or in the hub cache."""
+    from ... import api
     from ...machine.device import model_memory
+    from ..output.results import write_json
 
     env = environment_of(context)
     entries = api.list_models()
@@ -76,6 +75,7 @@ def _entry_record(entry: ModelEntry) -> dict[str, Any]:
 def _list_published(env: Environment, cached: set[str | None], *, json: bool) -> None:
     """The aliases that are not in the cache; their memory is guessed from the weights' size."""
     from ...hub.cache import published
+    from ..output.results import write_json
 
     for model in published():
         if model.repo in cached:
@@ -107,6 +107,7 @@ def pull(context: typer.Context, name: _HubName, yes: _Yes = False, quiet: _Quie
     """
     from ...hub.cache import repo_of
     from ...hub.download import plan, require_disk
+    from ..output.download_progress import announce, run
 
     env = environment_of(context)
     if not yes and not env.can_ask:
@@ -146,12 +147,17 @@ def remove(
 @app.command("path")
 def model_path(context: typer.Context, name: _Name) -> None:
     """Print the folder of a model."""
+    from ... import api
+
     environment_of(context).echo(str(api.model_path(name)))
 
 
 @app.command("info")
 def model_info(context: typer.Context, name: _Name, json: _Json = False) -> None:
     """Say what a model is and what it takes; reads no weights."""
+    from ... import api
+    from ..output.results import write_json
+
     env = environment_of(context)
     info = api.model_info(name)
     if json:

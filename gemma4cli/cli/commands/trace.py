@@ -10,7 +10,6 @@ import typer
 from ...errors import OptionError
 from ..environment import Environment
 from ..run.options import RunOptions, runs_a_model
-from ..run.runner import load_model
 
 _GREEDY_TOKENS = 24
 
@@ -28,6 +27,7 @@ def trace(
     The answer is always greedy; sampling options do not apply.
     """
     from ...conversations.trace import trace as run_trace
+    from ..run.runner import load_model
 
     if run.output is None or str(run.output) == "-":
         raise OptionError("trace writes a binary file: name it with -o OUT.npz")

@@ -8,19 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ... import api
-from ...events import Event
-from ...media.sources import settle
-from ...messages import Source
-from ...options import MediaOptions
-from ...prompts import DESCRIBE_VIDEO
 from ..environment import Environment
 from ..run.options import RunOptions, runs_a_model
-from ..run.runner import run_each, source_of
-from .video_frames import saving_frames
 
 if TYPE_CHECKING:
     from ...engine.model import LoadedModel
+    from ...events import Event
+    from ...messages import Source
 
 
 @runs_a_model
@@ -79,6 +73,13 @@ def video(
     Frames are shown to the model with their times, and the sound where the model hears: a clip
     longer than it hears at once in equal spans, the frames of each before its sound.
     """
+    from ... import api
+    from ...media.sources import settle
+    from ...options import MediaOptions
+    from ...prompts import DESCRIBE_VIDEO
+    from ..run.runner import run_each, source_of
+    from .video_frames import saving_frames
+
     if segment is not None:
         from ...conversations.video_segments import check_seconds
 

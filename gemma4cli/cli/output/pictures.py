@@ -9,12 +9,13 @@ import termios
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self, TextIO
 
-from ...events import PicturesDecoded
 from ..environment import Environment
-from .graphics import Cells, Protocol, drawn, protocol_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from ...events import PicturesDecoded
+    from .graphics import Protocol
 
 PictureMode = Literal["auto", "never", "kitty", "iterm"]
 """Whether thumbnails are shown, and by which protocol."""
@@ -77,6 +78,8 @@ class Pictures:
         self._draw(picture, screen)
 
     def _draw(self, picture: Image, screen: Screen) -> None:
+        from .graphics import Cells, drawn
+
         columns = math.ceil(picture.width / screen.cell_width)
         rows = math.ceil(picture.height / screen.cell_height)
         # The side that is nearer its end: the other one has room, should cells be of another size.
@@ -93,5 +96,7 @@ def pictures_for(env: Environment, mode: PictureMode) -> Pictures | None:
     """Who shows the pictures of a run; None where nobody would see them."""
     if mode == "never" or not (env.is_animated(env.stderr) and env.stdout.isatty()):
         return None
+    from .graphics import protocol_of
+
     protocol = protocol_of(env.variables) if mode == "auto" else mode
     return None if protocol is None else Pictures(env.stderr, protocol)

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from ...conversations.store import list_saved
-from ...languages import NAME_OF
 from ...options import SOFT_TOKEN_BUDGETS
-from ..environment import Environment
-from ..output.numbers import turns_text
 
 Words = Iterator[tuple[str, str]]
 """Words that begin as asked, and what they mean, if anything."""
@@ -34,6 +30,8 @@ def model_names(incomplete: str) -> Words:
 
 def languages(incomplete: str) -> Words:
     """Codes; behind a capital letter, names of one word."""
+    from ...languages import NAME_OF
+
     if incomplete[:1].isupper():
         return _beginning({name: code for code, name in NAME_OF.items()}, incomplete)
     return _beginning(NAME_OF, incomplete)
@@ -41,6 +39,10 @@ def languages(incomplete: str) -> Words:
 
 def conversations(incomplete: str) -> Words:
     """Saved conversations, the latest first."""
+    from ...conversations.store import list_saved
+    from ..environment import Environment
+    from ..output.numbers import turns_text
+
     kept = list_saved(Environment.of_process().sessions_folder)
     return _beginning({each.name: turns_text(each.turns) for each in kept}, incomplete)
 

@@ -18,7 +18,6 @@ from ...errors import OptionError
 from ...options import DType, GenerateOptions, LoadOptions
 from ..environment import environment_of
 from ..output.pictures import PictureMode
-from ..settings.resolve import Settings, blamed
 from .completers import COMPLETERS
 
 _MODEL = "Model"
@@ -171,6 +170,8 @@ class ModelCommand(TyperCommand):
     """A command whose settings apply to the options that its command line leaves out."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        from ..settings.resolve import Settings
+
         values, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         typed = {name for name, value in values.items() if value is not None}
         found = {}
@@ -185,6 +186,8 @@ class ModelCommand(TyperCommand):
         try:
             return super().invoke(ctx)
         except OptionError as error:
+            from ..settings.resolve import blamed
+
             raise blamed(error, ctx.meta[_FOUND].values()) from error
 
 

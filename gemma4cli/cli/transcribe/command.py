@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, get_args
 
 import typer
 
 from ...errors import OptionError
-from ...languages import language_name
-from ...options import TranscribeOptions
-from ...subtitles.cues import CueStyle
 from ..environment import Environment
 from ..run.options import RunOptions, runs_a_model
-from .run import TranscribeRun
-from .sinks import Shown, TranscriptStyle
-
-Format = Literal["txt", "srt", "vtt", "tsv", "json", "all"]
+from .choices import Format, Shown
 
 _SPEECH = "Speech"
 _MICROPHONE = "Microphone"
@@ -137,6 +131,12 @@ def transcribe(
 
     A run that was interrupted goes on where it was.
     """
+    from ...languages import language_name
+    from ...options import TranscribeOptions
+    from ...subtitles.cues import CueStyle
+    from .run import TranscribeRun
+    from .sinks import TranscriptStyle
+
     if list_devices:
         show_devices(env)
         return

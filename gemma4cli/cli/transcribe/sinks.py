@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TextIO
+from typing import Protocol, TextIO
 
 from ...errors import Gemma4Error
 from ...events import Notice
@@ -18,9 +18,8 @@ from ..output.consume import AnyEvent
 from ..output.exit_codes import exit_code_of
 from ..output.progress import ProgressLine
 from ..output.results import opened_output, write_json
+from .choices import Shown
 from .paths import Input, Target
-
-Shown = Literal["translation", "original"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
