@@ -65,7 +65,7 @@ def test_every_exit_status_is_there(page: str) -> None:
 
 
 def test_choices_are_there(page: str) -> None:
-    assert "--format txt|srt|vtt|tsv|json|all" in plain(page)
+    assert "txt, srt, vtt, tsv, json or all" in plain(page)
 
 
 def test_line_that_begins_with_a_dot_is_text(page: str) -> None:

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 from typer.completion import get_completion_inspect_parameters
-from typer.core import TyperGroup
 
 from .._version import __version__
 from ..errors import Gemma4Error
@@ -24,11 +23,12 @@ from .commands.trace import trace
 from .commands.video import video
 from .environment import Environment, environment_of
 from .output.exit_codes import ExitCode, exit_code_of
+from .output.help_pages import Command, Group
 from .run.options import ModelCommand
 from .transcribe.command import transcribe
 
 
-class Commands(TyperGroup):
+class Commands(Group):
     """Turns every Gemma4Error into one line on stderr and an exit code."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -97,10 +97,10 @@ app.command(cls=ModelCommand)(transcribe)
 app.command(cls=ModelCommand)(video)
 app.command(cls=ChatCommand)(chat)
 app.add_typer(models.app, name="models")
-app.command()(doctor)
+app.command(cls=Command)(doctor)
 app.command(cls=ModelCommand)(trace)
-app.command()(config)
-app.command()(completion)
+app.command(cls=Command)(config)
+app.command(cls=Command)(completion)
 
 
 def main() -> None:

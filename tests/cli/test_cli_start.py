@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+from collections.abc import Iterator
+from typing import get_args
 
 import pytest
+import typer
 from cli_runs import command_line, g4
+from typer.core import TyperGroup
 
 from gemma4cli import __version__
+from gemma4cli.cli.app import app
+from gemma4cli.cli.output.pictures import PictureMode
+from gemma4cli.cli.transcribe.choices import Format, Shown
+from gemma4cli.options import DType
 
 HEAVY = {
     "av",
@@ -81,6 +90,37 @@ def test_help(command: str) -> None:
     assert command in g4("--help").stdout
     assert result.stdout == g4(command, "--help").stdout
     assert f"Usage: g4 {command}" in result.stdout
+
+
+def commands(group: TyperGroup, *path: str) -> Iterator[tuple[str, ...]]:
+    """How each command is called, the group first."""
+    yield path
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from commands(command, *path, name)
+        else:
+            yield (*path, name)
+
+
+def test_help_shows_no_types_and_no_ranges() -> None:
+    program = typer.main.get_command(app)
+    assert isinstance(program, TyperGroup)
+    pages = {called: g4(*called, "--help").stdout for called in commands(program)}
+    assert {("chat",), ("models", "list")} <= pages.keys()
+    assert [c for c, page in pages.items() if re.search(r"<\w+|x[<>]=|list\[", page)] == []
+
+
+def test_help_names_every_choice() -> None:
+    page = " ".join(re.sub(r"[│|]", " ", g4("transcribe", "--help").stdout).split())
+    choices = [get_args(kind) for kind in (DType, Format, Shown, PictureMode)]
+    assert [choice for each in choices for choice in each if choice not in page] == []
+
+
+def test_range_that_help_does_not_show_holds() -> None:
+    assert g4("describe", "--help").exit_code == 0
+    result = g4("describe", "a.png", "--max-tokens", "0")
+    assert result.exit_code == 2
+    assert "greater than or equal to 1" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -47,25 +47,21 @@ def chat(
     env: Environment,
     prompt: Annotated[
         str | None,
-        typer.Option("-p", "--prompt", metavar="TEXT", help="Ask this, answer and end."),
+        typer.Option("-p", "--prompt", metavar="TEXT", help="Ask this, print the answer and exit."),
     ] = None,
     image: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="FILE", help="Show an image; may be given again.", rich_help_panel=_MEDIA
-        ),
+        typer.Option(metavar="FILE", help="Attach an image (repeatable).", rich_help_panel=_MEDIA),
     ] = None,
     audio: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="FILE", help="Play a clip; may be given again.", rich_help_panel=_MEDIA
+            metavar="FILE", help="Attach an audio file (repeatable).", rich_help_panel=_MEDIA
         ),
     ] = None,
     video: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="FILE", help="Show a video; may be given again.", rich_help_panel=_MEDIA
-        ),
+        typer.Option(metavar="FILE", help="Attach a video (repeatable).", rich_help_panel=_MEDIA),
     ] = None,
     mic: Annotated[
         bool,
@@ -77,7 +73,7 @@ def chat(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Microphone: number or part of the name. (default: the system's)",
+            help="Microphone: its number or part of its name. (default: the system's)",
             rich_help_panel=_MEDIA,
         ),
     ] = None,
@@ -87,55 +83,57 @@ def chat(
     ] = None,
     messages: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Answer the conversation in a JSON file and end."),
+        typer.Option(metavar="FILE", help="Answer the conversation in a JSON file and exit."),
     ] = None,
     hide_thoughts: Annotated[
-        bool, typer.Option("--hide-thoughts", help="Do not show what the model thinks.")
+        bool, typer.Option("--hide-thoughts", help="Do not show the model's thoughts.")
     ] = False,
     goes_on: Annotated[
         bool,
         typer.Option(
-            "-c", "--continue", help="Go on with the last conversation.", rich_help_panel=_SESSION
+            "-c", "--continue", help="Continue the last conversation.", rich_help_panel=_SESSION
         ),
     ] = False,
     session: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Go on with a conversation of this name, or begin it.",
+            help="Continue the conversation of this name, or start it.",
             rich_help_panel=_SESSION,
         ),
     ] = None,
     list_sessions: Annotated[
         bool,
-        typer.Option("--list", help="Show all kept conversations.", rich_help_panel=_SESSION),
+        typer.Option("--list", help="List saved conversations.", rich_help_panel=_SESSION),
     ] = False,
     delete: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Delete a kept conversation, after a question.",
+            help="Delete a saved conversation, after confirmation.",
             rich_help_panel=_SESSION,
         ),
     ] = None,
     yes: Annotated[
         bool,
-        typer.Option("-y", "--yes", help="Do not ask before --delete.", rich_help_panel=_SESSION),
+        typer.Option(
+            "-y", "--yes", help="Skip the confirmation of --delete.", rich_help_panel=_SESSION
+        ),
     ] = False,
     no_log: Annotated[
         bool,
         typer.Option(
             "--no-log",
-            help="Leave nothing behind: no history, no conversation. (also: G4_NO_LOG=1)",
+            help="Save neither history nor conversation. (also: G4_NO_LOG=1)",
             rich_help_panel=_SESSION,
         ),
     ] = False,
 ) -> None:
-    """Talk with the model, or put one question to it.
+    """Chat with the model, or ask it one question.
 
-    Without -p, and with a terminal to type at, a conversation begins; it is kept, and -c goes on
-    with it. With -p or with text from a pipe there is one answer; given both, -p is the instruction
-    and the pipe its material. One answer is kept where -c or --session says of which conversation.
+    Without -p, and with a terminal to type at, a conversation starts; it is saved, and -c continues
+    it. With -p or text on stdin there is one answer. With both, -p is the instruction and stdin the
+    text it applies to. The exchange is saved only with -c or --session.
     """
     from ...options import MediaOptions
     from .one_turn import ChatOptions, answer_file, ask, question

@@ -20,12 +20,14 @@ _FILES: dict[Shell, str] = {"bash": "g4.bash", "zsh": "_g4", "fish": "g4.fish"}
 
 def completion(
     context: typer.Context,
-    shell: Annotated[Shell, typer.Argument(metavar="bash|zsh|fish", help="Whose script.")],
+    shell: Annotated[
+        Shell, typer.Argument(metavar="bash|zsh|fish", help="Shell to print the script for.")
+    ],
 ) -> None:
     """Print a shell's completion script.
 
-    bash reads ~/.local/share/bash-completion/completions/g4, zsh a file _g4 in
-    a folder of $fpath, fish ~/.config/fish/completions/g4.fish.
+    Save it as ~/.local/share/bash-completion/completions/g4 for bash, as _g4 in a folder of $fpath
+    for zsh, as ~/.config/fish/completions/g4.fish for fish.
     """
     from importlib.resources import files
 

@@ -57,19 +57,18 @@ def config(
         str | None,
         typer.Argument(
             metavar="COMMAND|path",
-            help="Show the settings of one command; path shows the files that are read.",
+            help="Show this command's settings only; path shows the settings files.",
             autocompletion=_topics,
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="JSON, one object per line.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")] = False,
 ) -> None:
     """Show every setting, its value and its source.
 
-    An option is set by its name: max_tokens = 512 in .g4.toml (in this folder
-    or one above) or in the user's config.toml, or G4_MAX_TOKENS=512 in the
-    environment. For a single command, put it in a table of the command's name
-    or in G4_CHAT_MAX_TOKENS. The command line wins, then the environment, then
-    the nearest file.
+    An option is set by its name: max_tokens = 512 in .g4.toml (in this folder or one above it) or
+    in the user's config.toml, or G4_MAX_TOKENS=512 in the environment. To set it for one command
+    only, put it in a table named after that command, or use G4_CHAT_MAX_TOKENS. The command line
+    wins, then the environment, then the nearest file.
     """
     from ..output.results import write_json
     from ..settings.resolve import Settings

@@ -25,7 +25,7 @@ def describe(
     images: Annotated[
         list[str],
         typer.Argument(
-            metavar="IMAGE", help="Image files, or folders of them; - is standard input."
+            metavar="IMAGE", help="Image files or folders of them; - is standard input."
         ),
     ],
     run: RunOptions,
@@ -35,14 +35,14 @@ def describe(
         typer.Option("-p", "--prompt", metavar="TEXT", help="What to ask about the image."),
     ] = None,
     together: Annotated[
-        bool, typer.Option("--together", help="One answer about all images.")
+        bool, typer.Option("--together", help="Ask about all images at once, for one answer.")
     ] = False,
     batch: Annotated[
         int | None,
         typer.Option(
             min=1,
             metavar="N",
-            help="Images to answer about at once, unless --together or --schema is given. "
+            help="Images to process at once; ignored with --together or --schema. "
             "(default: as memory allows)",
         ),
     ] = None,
@@ -51,16 +51,16 @@ def describe(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="A JSON Schema: the answer is a document that fits it.",
+            help="JSON Schema that the answer must match.",
         ),
     ] = None,
     allow_urls: Annotated[
-        bool, typer.Option("--allow-urls", help="Fetch images that http(s) addresses name.")
+        bool, typer.Option("--allow-urls", help="Fetch images given as http(s) URLs.")
     ] = False,
 ) -> None:
     """Describe images, or answer a question about them.
 
-    One answer per image; with --together, one about all of them.
+    There is one answer per image, or with --together one about all of them.
     """
     from ... import api
     from ...options import MediaOptions

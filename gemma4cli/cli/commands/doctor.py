@@ -20,11 +20,11 @@ _MARKS = {"ok": " ", "note": "!", "problem": "x"}
 
 def doctor(
     context: typer.Context,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Look at this machine, try the built-in model, and say what to change.
+    """Check this machine, try the built-in model, and say what to change.
 
-    Exit status 0 where g4 is usable, 1 where it is not.
+    The exit status is 0 if g4 is usable, 1 if not.
     """
     from ...doctor.facts import facts
     from ...doctor.trial import trial

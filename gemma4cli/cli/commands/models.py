@@ -9,18 +9,21 @@ import typer
 from ...errors import OptionError
 from ..environment import Environment, environment_of
 from ..output.exit_codes import ExitCode
+from ..output.help_pages import Command, Group
 from ..output.numbers import size_text
 
 if TYPE_CHECKING:
     from ...engine.model_info import ModelInfo, ModelMemory
     from ...hub.cache import ModelEntry
 
-app = typer.Typer(no_args_is_help=True, help="List, fetch, delete and describe models.")
+app = typer.Typer(
+    cls=Group, no_args_is_help=True, help="List, download, delete and inspect models."
+)
 
-_Json = Annotated[bool, typer.Option("--json", help="JSON, one object per line.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="Alias, folder or hub id.")]
 _HubName = Annotated[str, typer.Argument(metavar="NAME", help="Alias or hub id.")]
-_Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
+_Yes = Annotated[bool, typer.Option("-y", "--yes", help="Skip the confirmation.")]
 _Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")]
 
 _ROW = "{:<12} {:>8} {:>8} {:<10} {}"
@@ -30,15 +33,15 @@ _HOW = (
 )
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_models(
     context: typer.Context,
     json: _Json = False,
     every: Annotated[
-        bool, typer.Option("--all", help="Also the aliases that could be pulled.")
+        bool, typer.Option("--all", help="Also list the aliases that can be pulled.")
     ] = False,
 ) -> None:
-    """List the models that run without a download: built in, or in the hub cache."""
+    """List the models that run without a download: built in or in the hub cache."""
     from ... import api
     from ...machine.device import model_memory
     from ..output.results import write_json
@@ -99,11 +102,11 @@ def _list_published(env: Environment, cached: set[str | None], *, json: bool) ->
             env.echo(_ROW.format(model.name, *sizes, word, model.repo))
 
 
-@app.command("pull")
+@app.command("pull", cls=Command)
 def pull(context: typer.Context, name: _HubName, yes: _Yes = False, quiet: _Quiet = False) -> None:
-    """Download a model into the hub cache, or the rest of one, and print its folder.
+    """Download a model into the hub cache and print its folder.
 
-    Only the files that g4 reads. An interrupted download is resumed the next time.
+    Only the files that g4 reads are downloaded. An interrupted download is resumed.
     """
     from ...hub.cache import repo_of
     from ...hub.download import plan, require_disk
@@ -122,7 +125,7 @@ def pull(context: typer.Context, name: _HubName, yes: _Yes = False, quiet: _Quie
     env.echo(str(run(env, planned, name, quiet=quiet)))
 
 
-@app.command("rm")
+@app.command("rm", cls=Command)
 def remove(
     context: typer.Context, name: _HubName, yes: _Yes = False, quiet: _Quiet = False
 ) -> None:
@@ -144,7 +147,7 @@ def remove(
         env.say(f"{removal.repo} was deleted; {size_text(removal.size)} freed")
 
 
-@app.command("path")
+@app.command("path", cls=Command)
 def model_path(context: typer.Context, name: _Name) -> None:
     """Print the folder of a model."""
     from ... import api
@@ -152,9 +155,9 @@ def model_path(context: typer.Context, name: _Name) -> None:
     environment_of(context).echo(str(api.model_path(name)))
 
 
-@app.command("info")
+@app.command("info", cls=Command)
 def model_info(context: typer.Context, name: _Name, json: _Json = False) -> None:
-    """Say what a model is and what it takes; reads no weights."""
+    """Show what a model is and how much memory it needs, without reading weights."""
     from ... import api
     from ..output.results import write_json
 

@@ -17,12 +17,12 @@ _GREEDY_TOKENS = 24
 @runs_a_model
 def trace(
     conversation: Annotated[
-        Path, typer.Argument(metavar="CONVERSATION.json", help="A conversation file.")
+        Path, typer.Argument(metavar="CONVERSATION.json", help="Conversation to trace.")
     ],
     run: RunOptions,
     env: Environment,
 ) -> None:
-    """Write ids, logits, soft tokens and greedy continuations of a conversation to an .npz file.
+    """Write a conversation's ids, logits, soft tokens and greedy continuation to an .npz file.
 
     The answer is always greedy; sampling options do not apply.
     """

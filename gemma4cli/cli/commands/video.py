@@ -30,17 +30,22 @@ def video(
     ] = None,
     video_max_frames: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Most frames to look at. (default: the model's, 32)"),
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Maximum number of frames to look at. (default: the model's, 32)",
+        ),
     ] = None,
     fps: Annotated[
         float | None,
         typer.Option(
-            max=1000, metavar="F", help="Frames per second, as far as the most frames allow."
+            max=1000, metavar="FPS", help="Frames per second, up to the maximum number of frames."
         ),
     ] = None,
-    start: Annotated[float, typer.Option("--from", metavar="SECONDS", help="Where to begin.")] = 0,
+    start: Annotated[float, typer.Option("--from", metavar="SECONDS", help="Where to start.")] = 0,
     end: Annotated[
-        float | None, typer.Option("--to", metavar="SECONDS", help="Where to end.")
+        float | None,
+        typer.Option("--to", metavar="SECONDS", help="Where to stop. (default: the end)"),
     ] = None,
     budget: Annotated[
         int | None,
@@ -53,25 +58,25 @@ def video(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Write the frames that are looked at, named by their times, and a sheet of all.",
+            help="Write the sampled frames, named by their times, and a contact sheet.",
         ),
     ] = None,
     segment: Annotated[
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help="Answer each stretch of so many seconds by itself, then the whole from these "
-            "answers; for long videos.",
+            help="For long videos: answer for each segment of this length, then for the whole "
+            "from those answers.",
         ),
     ] = None,
     audio: Annotated[
-        bool, typer.Option("--audio/--no-audio", help="Listen to the clip's sound.")
+        bool, typer.Option("--audio/--no-audio", help="Let the model hear the sound.")
     ] = True,
 ) -> None:
     """Describe videos, or answer a question about them.
 
-    Frames are shown to the model with their times, and the sound where the model hears: a clip
-    longer than it hears at once in equal spans, the frames of each before its sound.
+    The model sees frames with their times and, if it supports audio, hears the sound. A clip longer
+    than it can hear at once is split into equal spans, each with its frames before its sound.
     """
     from ... import api
     from ...media.sources import settle

@@ -37,8 +37,8 @@ def budget_option(panel: str | None = None) -> OptionInfo:
         metavar="N|auto",
         parser=budget_of,
         autocompletion=image_budgets,
-        help="Soft tokens per image: 70, 140, 280, 560 or 1120; more see finer detail. auto goes "
-        "by the question and the image's size. (default: the model's, 280)",
+        help="Soft tokens per image: 70, 140, 280, 560 or 1120; more show finer detail. auto "
+        "chooses by the question and the image's size. (default: the model's, 280)",
         rich_help_panel=panel,
     )
     return option

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
-from typer.core import TyperCommand
 from typer.models import OptionInfo
 
 from ...errors import OptionError
 from ...options import DType, GenerateOptions, LoadOptions
 from ..environment import environment_of
+from ..output.help_pages import Command
 from ..output.pictures import PictureMode
 from .completers import COMPLETERS
 
@@ -42,7 +42,9 @@ class RunOptions:
     dtype: Annotated[
         DType,
         typer.Option(
-            help="What to compute in; auto is float32 on a CPU, else the checkpoint's own.",
+            metavar="TYPE",
+            help="Type to compute in: auto, float32, bfloat16 or float16; auto is float32 on a "
+            "CPU, otherwise the checkpoint's type.",
             rich_help_panel=_MODEL,
         ),
     ] = "auto"
@@ -55,7 +57,7 @@ class RunOptions:
         typer.Option(
             min=1,
             metavar="N",
-            help="Longest answer, thoughts included. (default: 2048; trace: 24)",
+            help="Maximum length of the answer, thoughts included. (default: 2048; trace: 24)",
             rich_help_panel=_SAMPLING,
         ),
     ] = None
@@ -64,7 +66,7 @@ class RunOptions:
         typer.Option(
             min=0,
             metavar="T",
-            help="0 is greedy. (default: the model's)",
+            help="Sampling temperature; 0 is greedy. (default: the model's)",
             rich_help_panel=_SAMPLING,
         ),
     ] = None
@@ -72,7 +74,7 @@ class RunOptions:
         float | None,
         typer.Option(
             metavar="P",
-            help="Nucleus, above 0 and at most 1. (default: the model's)",
+            help="Nucleus sampling; above 0, at most 1. (default: the model's)",
             rich_help_panel=_SAMPLING,
         ),
     ] = None
@@ -81,7 +83,7 @@ class RunOptions:
         typer.Option(
             min=0,
             metavar="K",
-            help="Candidates; 0 is all. (default: the model's)",
+            help="Sample from the K likeliest tokens; 0 means all. (default: the model's)",
             rich_help_panel=_SAMPLING,
         ),
     ] = None
@@ -91,7 +93,7 @@ class RunOptions:
             min=0,
             max=2**64 - 1,
             metavar="N",
-            help="Makes sampling repeatable.",
+            help="Seed for sampling.",
             rich_help_panel=_SAMPLING,
         ),
     ] = None
@@ -99,7 +101,7 @@ class RunOptions:
         bool,
         typer.Option(
             "--think/--no-think",
-            help="Let the model reason first; thoughts go to stderr.",
+            help="Let the model think before it answers; thoughts go to stderr.",
             rich_help_panel=_SAMPLING,
         ),
     ] = False
@@ -115,7 +117,7 @@ class RunOptions:
     ] = None
     json: Annotated[
         bool,
-        typer.Option("--json", help="One JSON object per input.", rich_help_panel=_OUTPUT),
+        typer.Option("--json", help="Print one JSON object per input.", rich_help_panel=_OUTPUT),
     ] = False
     quiet: Annotated[
         bool,
@@ -126,13 +128,15 @@ class RunOptions:
     pictures: Annotated[
         PictureMode,
         typer.Option(
-            help="Show thumbnails of the input; auto does if the terminal can draw them.",
+            metavar="MODE",
+            help="Thumbnails in the terminal: auto, never, kitty or iterm; auto shows them if the "
+            "terminal can.",
             rich_help_panel=_OUTPUT,
         ),
     ] = "auto"
     debug: Annotated[
         bool,
-        typer.Option("--debug", help="Show tracebacks and log lines.", rich_help_panel=_OUTPUT),
+        typer.Option("--debug", help="Show tracebacks and log messages.", rich_help_panel=_OUTPUT),
     ] = False
 
     @property
@@ -166,7 +170,7 @@ _FOUND = "settings"
 """The key in a context's ``meta`` for what is set, by parameter."""
 
 
-class ModelCommand(TyperCommand):
+class ModelCommand(Command):
     """A command whose settings apply to the options that its command line leaves out."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -24,7 +24,7 @@ def transcribe(
         list[str] | None,
         typer.Argument(
             metavar="AUDIO",
-            help="Files with an audio track, or folders of them; - is standard input.",
+            help="Files with an audio track or folders of them; - is standard input.",
         ),
     ] = None,
     format: Annotated[
@@ -32,15 +32,16 @@ def transcribe(
         typer.Option(
             "-f",
             "--format",
-            help="Times are those of pieces of speech, not of words. "
-            "all writes every format into the folder of -o.",
+            metavar="FORMAT",
+            help="txt, srt, vtt, tsv, json or all; all writes every format to the folder given "
+            "with -o. Timestamps are per piece of speech, not per word.",
         ),
     ] = "txt",
     language: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="What is spoken, such as German or de. (default: whatever it is)",
+            help="Language spoken, such as German or de. (default: left to the model)",
             rich_help_panel=_SPEECH,
         ),
     ] = None,
@@ -48,14 +49,15 @@ def transcribe(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Write a translation, such as to English or en; JSON has both texts.",
+            help="Translate into this language, such as English or en; JSON has both texts.",
             rich_help_panel=_SPEECH,
         ),
     ] = None,
     show: Annotated[
         Shown,
         typer.Option(
-            help="With --translate-to: which text goes into txt, srt, vtt and tsv.",
+            metavar="TEXT",
+            help="With --translate-to, the text in txt, srt, vtt and tsv: translation or original.",
             rich_help_panel=_SPEECH,
         ),
     ] = "translation",
@@ -63,7 +65,7 @@ def transcribe(
         str | None,
         typer.Option(
             metavar="WORDS",
-            help="Names and terms that may come up, as they are spelled.",
+            help="Names and terms that may occur, in their correct spelling.",
             rich_help_panel=_SPEECH,
         ),
     ] = None,
@@ -78,17 +80,17 @@ def transcribe(
     ] = None,
     skip_existing: Annotated[
         bool,
-        typer.Option("--skip-existing", help="Pass over recordings whose files are there already."),
+        typer.Option("--skip-existing", help="Skip recordings whose output files already exist."),
     ] = False,
     restart: Annotated[
         bool,
-        typer.Option("--restart", help="Start over, even where an interrupted run could go on."),
+        typer.Option("--restart", help="Start over instead of resuming an interrupted run."),
     ] = False,
     mic: Annotated[
         bool,
         typer.Option(
             "--mic",
-            help="Write down what is said into the microphone, at each pause, until Ctrl-C.",
+            help="Transcribe the microphone, writing at each pause, until Ctrl-C.",
             rich_help_panel=_MICROPHONE,
         ),
     ] = False,
@@ -96,7 +98,7 @@ def transcribe(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Number or part of the name. (default: the system's)",
+            help="Microphone: its number or part of its name. (default: the system's)",
             rich_help_panel=_MICROPHONE,
         ),
     ] = None,
@@ -104,7 +106,7 @@ def transcribe(
         bool,
         typer.Option(
             "--list-devices",
-            help="Show what can record, and leave.",
+            help="List the microphones and exit.",
             rich_help_panel=_MICROPHONE,
         ),
     ] = False,
@@ -113,23 +115,23 @@ def transcribe(
         typer.Option(
             min=8,
             metavar="N",
-            help="Characters in a line. (default: 42)",
+            help="Columns per line; wide characters take two. (default: 42)",
             rich_help_panel=_SUBTITLES,
         ),
     ] = None,
     max_line_count: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="Lines of a cue. (default: 2)", rich_help_panel=_SUBTITLES
+            min=1, metavar="N", help="Lines per cue. (default: 2)", rich_help_panel=_SUBTITLES
         ),
     ] = None,
 ) -> None:
-    """Write down what is said in recordings of any length.
+    """Transcribe recordings of any length.
 
-    Speech is found, cut at pauses into pieces that the model takes, and
-    written down greedily unless --temperature says otherwise.
+    Speech is detected, cut at pauses into pieces that fit the model, and decoded greedily unless
+    --temperature is given.
 
-    A run that was interrupted goes on where it was.
+    An interrupted run resumes where it stopped.
     """
     from ...languages import language_name
     from ...options import TranscribeOptions
