@@ -490,7 +490,7 @@ def test_exceptions_name_what_there_is() -> None:
         (command, key) for command, own in settings._OF_ONE_CALL.items() for key in own if command
     }
     excepted |= settings._NOT_INHERITED | settings._DEPENDS.keys()
-    excepted |= {(command or "", key) for command, key in settings._SHORT_VARIABLES.values()}
+    excepted |= {(command or "", key) for command, key in settings.SHORT_VARIABLES.values()}
     assert excepted <= keys
     conditions = {
         (command, other) for (command, _), others in settings._DEPENDS.items() for other in others

@@ -174,16 +174,15 @@ class ModelCommand(Command):
     """A command whose settings apply to the options that its command line leaves out."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        from ..settings.resolve import Settings
-
         values, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         typed = {name for name, value in values.items() if value is not None}
-        found = {}
+        ctx.meta[_FOUND] = {}
         # Help and completion do not depend on settings and do not fail because of them.
         if not ctx.resilient_parsing and "help" not in typed:
-            found = Settings(ctx, SHARED).find_for_call(ctx.info_name, typed)
-        ctx.meta[_FOUND] = found
-        ctx.default_map = {name: each.value for name, each in found.items()}
+            from ..settings.resolve import Settings
+
+            ctx.meta[_FOUND] = Settings(ctx, SHARED).find_for_call(ctx.info_name, typed)
+        ctx.default_map = {name: each.value for name, each in ctx.meta[_FOUND].items()}
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:

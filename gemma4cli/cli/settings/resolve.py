@@ -63,7 +63,7 @@ ScopedKey = tuple[str | None, str]
 Given = tuple[Path | str, object]
 """The file or the name of the variable that sets something, and the value there."""
 
-_SHORT_VARIABLES: Mapping[str, ScopedKey] = {"G4_NO_LOG": ("chat", "no_log")}
+SHORT_VARIABLES: Mapping[str, ScopedKey] = {"G4_NO_LOG": ("chat", "no_log")}
 """Variables without the command's name for a setting of one command."""
 
 
@@ -109,7 +109,7 @@ class Settings:
 
     def variables(self) -> Iterator[tuple[str, ScopedKey]]:
         """The names of all environment variables that have a meaning, and what they set."""
-        yield from _SHORT_VARIABLES.items()
+        yield from SHORT_VARIABLES.items()
         yield from ((variable(None, key), (None, key)) for key in self.shared)
         for command, own in self.commands.items():
             yield from ((variable(command, key), (command, key)) for key in own)
@@ -170,13 +170,14 @@ def settings_by_command(
     program = context.find_root().command
     commands = program.commands if isinstance(program, TyperGroup) else {}
     return {
-        name: dict(_settings_of(name, command))
+        name: dict(settings_of(name, command))
         for name, command in commands.items()
         if isinstance(command, TyperCommand) and shared <= {p.name for p in command.params}
     }
 
 
-def _settings_of(name: str, command: TyperCommand) -> Iterator[tuple[str, Setting]]:
+def settings_of(name: str, command: TyperCommand) -> Iterator[tuple[str, Setting]]:
+    """What can be set of one command, by key."""
     of_one_call = _OF_ONE_CALL[""] | _OF_ONE_CALL.get(name, frozenset())
     assert command.callback is not None, "a command has a function"
     declared = inspect.signature(command.callback).parameters
