@@ -106,7 +106,7 @@ app.command(cls=Command)(completion)
 def main() -> None:
     """Run the program."""
     _settle_streams()
-    app()
+    app(obj=Environment.of_process())
 
 
 def _settle_streams() -> None:
