@@ -113,6 +113,11 @@ def test_statistics_are_for_people() -> None:
     assert "2 tokens at 16.0/s" in shown
 
 
+def test_statistics_are_dim_where_there_is_color() -> None:
+    shown = written(finished("Done."), answer=io.StringIO(), NO_COLOR="")
+    assert shown.startswith("\x1b[2m9 prompt tokens") and shown.endswith("16.0/s\x1b[0m\n")
+
+
 def test_no_statistics_in_a_pipe() -> None:
     env, answer = environment(TERM="xterm"), io.StringIO()
     with Spinner(env, quiet=False) as spinner, AnswerWriter(env, spinner, answer, quiet=False) as w:

@@ -139,8 +139,8 @@ class AnswerWriter:
         self.end_line()
         if event.reason in _TRUNCATED:
             self._notice(_TRUNCATED[event.reason])
-        if self._answer is not None and self._env.is_animated(self._env.stderr):
-            self._notice(self._dim(statistics(event)))
+        if self._answer is not None and self._env.is_animated(self._env.stderr) and not self._quiet:
+            self._write_error(self._dim(statistics(event)) + "\n")
 
     def _write(self, text: str) -> None:
         if text and self._answer is not None:
