@@ -204,15 +204,20 @@ def test_suppressed_ids_are_not_generated(parity_model: ParityModel) -> None:
         assert [answer.token_ids for answer in answers] == [(77,) * 12] * 2
 
 
-def test_each_prompt_uses_its_own_seed(parity_model: ParityModel) -> None:
-    model = parity_model("e2b")
-    inputs = [clip_prompt(model, seconds) for seconds in (0.3, 1.0, 0.3)]
-    own = [dataclasses.replace(SAMPLED, seed=seed, max_tokens=6) for seed in (1, 2, 3)]
+def test_each_prompt_uses_its_own_seed_also_once_another_has_ended(
+    parity_model: ParityModel,
+) -> None:
+    model = fresh(parity_model("e2b"), stop_ids=NEVER)
+    inputs = [clip_prompt(model, seconds) for seconds in (0.3, 1.0, 0.3, 0.5)]
+    own = [
+        dataclasses.replace(SAMPLED, seed=seed, max_tokens=tokens)
+        for seed, tokens in ((1, 6), (2, 1), (3, 8), (4, 8))
+    ]
     prompts = [Prompt(inputs=i, options=o) for i, o in zip(inputs, own, strict=True)]
     answers = {n: e for n, e in stream_batch(fresh(model), prompts) if isinstance(e, Finished)}
     for number, prompt in enumerate(prompts):
         assert same(answers[number], alone(model, prompt.inputs, prompt.options))
-    assert answers[0].token_ids != answers[2].token_ids
+    assert answers[0].token_ids != answers[2].token_ids[:6]
 
 
 def test_a_row_is_finished_as_soon_as_it_ends_and_its_deltas_make_up_its_text(
