@@ -35,7 +35,21 @@ def case_names(arch: str, marker: str) -> list[str]:
     return [key.split("/")[0] for key in goldens(arch) if key.endswith(f"/{marker}")]
 
 
-CASES = [(arch, name) for arch in ARCHS for name in case_names(arch, "logits")]
+LARGE = {"image_560", "image_1120", "audio_31s"}
+LARGE_IN_A_PLAIN_RUN = {("e2b", "image_560"), ("12b", "image_1120"), ("e4b", "audio_31s")}
+"""Large cases take seconds: a plain run has each of them once, ``-m slow`` those of all models."""
+CASES = [
+    pytest.param(
+        arch,
+        name,
+        id=f"{arch}-{name}",
+        marks=[pytest.mark.slow]
+        if name in LARGE and (arch, name) not in LARGE_IN_A_PLAIN_RUN
+        else [],
+    )
+    for arch in ARCHS
+    for name in case_names(arch, "logits")
+]
 UNCLAMPED = case_names("12b", "logits_unclamped")
 
 
