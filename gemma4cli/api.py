@@ -1,4 +1,4 @@
-"""Python's door to g4: load a model, generate from it, ask what models there are.
+"""The Python API: load a model, generate from it, transcribe, list the models there are.
 
     model = load("tiny")
     print(generate(model, "Describe this image.", images=["scene.png"]))
@@ -43,7 +43,7 @@ def load(
     """Load a model that is on this machine; nothing is downloaded.
 
     Args:
-        model: An alias ("tiny", "e2b:8bit"), a folder, a hub id, or a model that was resolved.
+        model: An alias ("tiny", "e2b:8bit"), a folder, a hub id, or a resolved model.
         options: The dtype to compute in.
         on_progress: Called at each stage of loading.
 
@@ -54,7 +54,7 @@ def load(
         ModelNotFoundError: No such model is on this machine.
         CheckpointError: A file of the checkpoint is missing or broken.
         UnsupportedModelError: The checkpoint is not a Gemma 4.
-        BackendMissingError: MLX has no backend here.
+        BackendMissingError: No backend of MLX is installed.
     """
     from .hub.cache import resolve
     from .machine.backend import require_backend
@@ -77,9 +77,35 @@ def stream_generate(
     options: GenerateOptions | None = None,
     media: MediaOptions | None = None,
 ) -> Iterator[Event]:
-    """Stream the answer to one prompt; the last event is Finished. Closing the stream cancels.
+    """Stream the answer to one prompt. Closing the stream cancels the run.
 
-    Raises MediaError, PromptError, NonFiniteError.
+    Images and videos are put before the prompt and audio after it, as the model card recommends.
+
+    Args:
+        model: The model; see ``load``.
+        prompt: The question or instruction.
+        images: Image files, their bytes, or sources.
+        audio: Audio files of any sample rate (they are converted to 16 kHz mono), their bytes, or
+            sources. Of a clip longer than the model takes (30 seconds except for the 12B), only
+            the start is used, and a Notice says so.
+        videos: Video files, their bytes, or sources. Frames are sampled from each; the sound is
+            interleaved with them if the model takes audio.
+        system: The system prompt.
+        options: How the answer is generated. None means ``GenerateOptions()``.
+        media: How the media are sampled. None means ``MediaOptions()``.
+
+    Yields:
+        Events: progress, then ThoughtDelta and TextDelta, at last one Finished with the whole
+        answer, token counts and timings in seconds.
+
+    Raises:
+        MediaError: A file is missing, or cannot be decoded.
+        UnsupportedModalityError: The model does not take one of the media.
+        ContextLengthError: The prompt does not fit the model's context.
+        PromptTooLargeError: The prompt does not fit the memory.
+        OptionError: ``options.schema`` is not a JSON Schema that decoding can enforce.
+        AnswerCutError: An answer by a schema was cut before it was complete.
+        NonFiniteError: The model produced NaN or infinity.
     """
     from .conversations.chat import Chat
 
@@ -98,7 +124,24 @@ def generate(
     options: GenerateOptions | None = None,
     media: MediaOptions | None = None,
 ) -> str:
-    """The answer to one prompt, as text without thoughts."""
+    """Generate the answer to one prompt.
+
+    Args:
+        model: The model; see ``load``.
+        prompt: The question or instruction.
+        images: Image files, their bytes, or sources.
+        audio: Audio files, their bytes, or sources.
+        videos: Video files, their bytes, or sources.
+        system: The system prompt.
+        options: How the answer is generated. None means ``GenerateOptions()``.
+        media: How the media are sampled. None means ``MediaOptions()``.
+
+    Returns:
+        The text of the answer, without thoughts.
+
+    Raises:
+        Gemma4Error: As ``stream_generate``.
+    """
     text = ""
     for event in stream_generate(
         model,
@@ -125,14 +168,26 @@ def stream_each(
     batch: int | None = None,
     opened: Callable[[Media], Source] = Source.of,
 ) -> Iterator[ImageEvent | ImageFailed]:
-    """Put one question to each image; the last event of each is Finished, or ImageFailed.
+    """Ask one question about each image. Closing the stream cancels the run.
 
-    ``batch`` images are answered at once, whose events come in no order; None lets memory decide.
-    An answer does not depend on it: with a seed, each image but the first draws by one of its own.
-    No more than one batch is held. ``opened`` makes a source of an image when its turn comes.
-    Closing the stream cancels.
+    Args:
+        model: The model; see ``load``.
+        prompt: The question or instruction, the same for all images.
+        images: Image files, their bytes, or sources. One batch of them is in memory at a time.
+        options: How the answers are generated. With a seed, the first image uses it and each of
+            the others a seed derived from it. None means ``GenerateOptions()``.
+        media: How the images are sampled. None means ``MediaOptions()``.
+        batch: How many images to answer at once, 1 or more; None chooses by the free memory.
+            Answers do not depend on it.
+        opened: Turns an image into a source just before it is decoded.
 
-    Raises OptionError for a batch of none, LoadError.
+    Yields:
+        For each image its events, the last one with Finished, or ImageFailed with the error. Each
+        carries the index of its image; events of the images of a batch are interleaved.
+
+    Raises:
+        OptionError: ``batch`` is less than 1.
+        LoadError: The weights, read when first used, are missing or broken.
     """
     from .conversations.image_batches import answer_each
 
@@ -152,13 +207,29 @@ def stream_segments(
     options: GenerateOptions | None = None,
     media: MediaOptions | None = None,
 ) -> Iterator[Event]:
-    """Answer a question about each segment of a long video, then about the whole.
+    """Answer a question about each segment of a long video, then about the whole video.
 
-    ``question`` None asks for a description. Each segment of ``seconds`` ends with the event
-    SegmentFinished; the answer about the whole is made from theirs, and ends with Finished.
+    The answer about the whole is generated from the answers about the segments. Closing the
+    stream cancels the run.
 
-    Raises OptionError for segments under a second, MediaError where no segment can be read,
-    otherwise as ``stream_generate``.
+    Args:
+        model: The model; see ``load``.
+        video: A video file, its bytes, or a source that can be opened repeatedly.
+        seconds: Length of a segment, 1 or more. A remainder shorter than 1 second is added to
+            the last segment.
+        question: What to ask about each segment and the whole. None asks for a description.
+        options: How the answers are generated. None means ``GenerateOptions()``.
+        media: How each segment is sampled. None means ``MediaOptions()``.
+
+    Yields:
+        Events: for each segment its progress and text, then SegmentFinished with the answer or
+        the error; at last one Finished with the answer about the whole, and the token counts and
+        timings of all answers together.
+
+    Raises:
+        OptionError: ``seconds`` is less than 1.
+        MediaError: No segment can be decoded.
+        Gemma4Error: Otherwise as ``stream_generate``.
     """
     from .conversations.video_segments import SegmentRun
 
@@ -192,7 +263,7 @@ def stream_transcribe(
             ``transcription.recordings.LiveRecording`` of a microphone. The source named "-",
             without path and data, is standard input.
         options: Languages, names that may occur, the batch size, the longest piece in seconds.
-        generate: How each piece is decoded. None is greedy.
+        generate: How each piece is decoded. None means greedily.
         journal: A folder, created if missing, in which the finished pieces of each file are kept,
             so that the same call resumes after an interruption. The same call means the same
             files (path, size, modification time), model and options; the batch size may differ.
@@ -230,7 +301,7 @@ def stream_transcribe(
             else each
             for each in recordings
         ]
-        # The next piece of live sound may be a long time coming.
+        # Live pieces are not batched: the next one may take long to arrive.
         live = any(each.live for each in opened)
         journals = None
         if journal is not None:
@@ -258,21 +329,21 @@ def transcribe(
     journal: Path | None = None,
     restart: bool = False,
 ) -> tuple[Segment, ...]:
-    """The segments of one recording of any length.
+    """Transcribe one recording of any length.
 
     Args:
         model: A model that takes audio; see ``load``.
         recording: A file with an audio track of any format and sample rate (it is converted to
             16 kHz mono), its bytes, or a ready source.
         options: Languages, names that may occur, the batch size, the longest piece in seconds.
-        generate: How each piece is decoded. None is greedy.
+        generate: How each piece is decoded. None means greedily.
         journal: A folder in which finished pieces are kept, so that the same call resumes after
             an interruption; see ``stream_transcribe``. The journal is removed on return.
         restart: Start over even if an interrupted call could be resumed.
 
     Returns:
         Stretches of speech in order, none without text. Their times are in seconds from the start
-        of the recording. Empty if nobody speaks.
+        of the recording. Empty if the recording contains no speech.
 
     Raises:
         MediaError: The recording is missing, has no sound, or cannot be decoded to its end.
@@ -339,7 +410,7 @@ def model_info(name: str) -> ModelInfo:
         name: An alias, a folder or a hub id.
 
     Returns:
-        Architecture, sizes, and what runs of several lengths take of memory, in bytes.
+        Architecture, sizes, and the memory that prompts of several lengths take, in bytes.
 
     Raises:
         LoadError: The model is missing, broken or not a Gemma 4.

@@ -13,12 +13,17 @@ if TYPE_CHECKING:
 
 FinishReason = Literal["stop", "length", "context", "repetition"]
 """stop: the model ended its turn; length: max_tokens; context: the model's context is full;
-repetition: the answer had begun to repeat itself endlessly."""
+repetition: the answer repeated itself endlessly."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadProgress:
-    """A stage of loading has begun: "config", "tokenizer" or "weights"."""
+    """A stage of loading starts.
+
+    Attributes:
+        stage: "config", "tokenizer" or "weights".
+        model: The name of the model.
+    """
 
     stage: str
     model: str
@@ -33,7 +38,10 @@ class DecodeProgress:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PicturesDecoded:
-    """An image, or the frames of a clip, were decoded: here they are, to be looked at."""
+    """An image, or the frames of a clip, were decoded; ``pictures`` may be displayed.
+
+    Their pixels are uint8 ``[H, W, 3]``.
+    """
 
     source: str
     pictures: tuple[Image | VideoFrame, ...]
@@ -41,10 +49,16 @@ class PicturesDecoded:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoPlanned:
-    """What the model will be given of a clip, before a frame for it is decoded.
+    """What the model will get of a clip; no frame is decoded yet.
 
-    ``spacing`` is in seconds, None for a single frame. ``soft_tokens`` are those of frames and
-    sound together; the sound comes in ``audio_pieces``, each behind the frames of its span.
+    Attributes:
+        source: The name of the clip.
+        frames: The number of frames.
+        spacing: Seconds between frames; None for a single frame.
+        soft_tokens: Soft tokens of frames and sound together.
+        sound_seconds: Length of the sound, 0 without sound.
+        audio_pieces: Number of stretches that the sound is divided into; each follows the frames
+            of the same span of time.
     """
 
     source: str
@@ -57,7 +71,7 @@ class VideoPlanned:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoSampled:
-    """A clip was opened: the true times of its frames, in seconds."""
+    """A clip was decoded; ``timestamps`` are the actual times of its frames, in seconds."""
 
     source: str
     timestamps: tuple[float, ...]
@@ -65,7 +79,7 @@ class VideoSampled:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AudioDecoded:
-    """A clip was decoded and lasts so many seconds."""
+    """An audio clip of ``seconds`` seconds was decoded."""
 
     source: str
     seconds: float
@@ -73,7 +87,7 @@ class AudioDecoded:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Notice:
-    """One line that a person should know: what was done to the input, or why."""
+    """One line to show to a person: what was done to the input, and why."""
 
     text: str
 
@@ -96,22 +110,28 @@ class PrefillProgress:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ThoughtDelta:
-    """A piece of the model's reasoning, never part of the answer."""
+    """The next part of the model's reasoning, which is not part of the answer."""
 
     text: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextDelta:
-    """A piece of the answer."""
+    """The next part of the answer."""
 
     text: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """Token counts. Of ``prompt_tokens``, ``soft_tokens`` stand for media, and ``cached_tokens``
-    were in the KV cache from earlier turns."""
+    """Token counts of an answer.
+
+    Attributes:
+        prompt_tokens: Tokens of the prompt, soft tokens included.
+        soft_tokens: Tokens of the prompt that represent media.
+        completion_tokens: Generated tokens, thoughts included.
+        cached_tokens: Tokens of the prompt that were in the KV cache from earlier turns.
+    """
 
     prompt_tokens: int
     soft_tokens: int
@@ -121,7 +141,13 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timings:
-    """Seconds spent in the towers, in prefill (to the first token) and in decoding."""
+    """How long an answer took, in seconds.
+
+    Attributes:
+        encode: Time in the vision and audio towers.
+        prefill: Time from then to the first token.
+        decode: Time from then to the end of the answer.
+    """
 
     encode: float
     prefill: float
@@ -132,8 +158,14 @@ class Timings:
 class Finished:
     """The answer is complete.
 
-    ``token_ids`` are all generated ids except the stop id. ``budgets`` are the soft tokens that
-    each image of the prompt was allowed at most, in order.
+    Attributes:
+        reason: Why generation ended; see ``FinishReason``.
+        text: The whole answer.
+        thoughts: The model's reasoning; empty if it did not think.
+        token_ids: All generated ids except the stop id.
+        usage: Token counts.
+        timings: Durations in seconds.
+        budgets: The maximum soft tokens of each image in the prompt, in order.
     """
 
     reason: FinishReason
@@ -147,10 +179,15 @@ class Finished:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SegmentFinished:
-    """A segment of a clip was answered by itself; ``start`` and ``end`` are in seconds.
+    """The answer about one segment of a clip is complete, or has failed.
 
-    ``answer`` is None where ``error`` says why there is none. ``timestamps`` are the true times
-    of the frames.
+    Attributes:
+        start: Start of the segment in the clip, in seconds.
+        end: End of the segment in the clip, in seconds.
+        answer: The answer; None if the segment failed.
+        error: Why the segment failed; None if it did not.
+        plan: What the model got of the segment.
+        timestamps: The actual times of its frames, in seconds.
     """
 
     start: float

@@ -1,6 +1,6 @@
-"""Options of a run. Every default stands here, once.
+"""Options of a run. Every default is defined here, once.
 
-``None`` means "as the checkpoint says"; the engine resolves it, nothing else does.
+``None`` means "the checkpoint's own value"; only the engine resolves it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .errors import OptionError
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Budget = int | Literal["auto"]
 SOFT_TOKEN_BUDGETS = (70, 140, 280, 560, 1120)
-"""Soft tokens that an image may take at most; the tower was trained for these (model card)."""
+"""Maximum soft tokens per image; the vision tower was trained for these (model card)."""
 
 
 def _require(condition: bool, message: str) -> None:
@@ -26,10 +26,15 @@ def _require(condition: bool, message: str) -> None:
 class LoadOptions:
     """How a checkpoint is loaded.
 
-    ``dtype`` "auto" keeps the checkpoint's own on a GPU and takes float32 on a CPU, where
-    bfloat16 is many times slower. ``unified_full_attention_blocks`` opens the image blocks of
-    the 12B on its full-attention layers too (see docs/parity.md); the default follows the rule
-    of the other models.
+    Attributes:
+        dtype: The dtype to compute in. "auto" is the checkpoint's own on a GPU, and float32 on a
+            CPU, where bfloat16 is many times slower.
+        unified_full_attention_blocks: Make the image blocks of the 12B bidirectional on its
+            full-attention layers too (see docs/parity.md); the default follows the rule of the
+            other models.
+
+    Raises:
+        OptionError: A value is out of range.
     """
 
     dtype: DType = "auto"
@@ -46,9 +51,20 @@ class LoadOptions:
 class GenerateOptions:
     """How an answer is generated.
 
-    ``temperature`` 0 is greedy. ``max_tokens`` counts thoughts and answer together.
-    ``repetition_guard`` ends an answer that has begun to repeat itself endlessly. ``schema`` is
-    the text of a JSON Schema that the answer has to fit.
+    Attributes:
+        max_tokens: Most tokens to generate, thoughts and answer together.
+        temperature: 0 is greedy; None is the checkpoint's own.
+        top_p: Sample from the likeliest tokens that together have this probability, above 0 and
+            at most 1; None is the checkpoint's own.
+        top_k: Sample from this many likeliest tokens, 0 means all; None is the checkpoint's own.
+        seed: Makes sampling repeatable.
+        think: Let the model think first; not possible with ``schema``.
+        prefill_step_size: Prompt tokens computed at once during prefill.
+        repetition_guard: End an answer that repeats itself endlessly.
+        schema: The text of a JSON Schema; decoding is constrained to it.
+
+    Raises:
+        OptionError: A value is out of range, or ``think`` is combined with ``schema``.
     """
 
     max_tokens: int = 2048
@@ -63,7 +79,7 @@ class GenerateOptions:
 
     def __post_init__(self) -> None:
         _require(
-            self.schema is None or not self.think, "an answer by a schema has no room for thoughts"
+            self.schema is None or not self.think, "an answer by a schema cannot contain thoughts"
         )
         _require(self.max_tokens >= 1, f"max tokens must be 1 or more, not {self.max_tokens}")
         _require(
@@ -87,10 +103,19 @@ class GenerateOptions:
 class MediaOptions:
     """How media are sampled before the model sees them.
 
-    ``budget`` and ``video_budget`` are soft tokens per image and per frame; "auto" goes by what is
-    asked about an image and by its size (processing/budget.py). ``video_fps`` asks
-    for that many frames a second, ``video_max_frames`` bounds them either way. ``video_start``
-    and ``video_end`` are seconds.
+    Attributes:
+        budget: Maximum soft tokens per image, one of ``SOFT_TOKEN_BUDGETS``; "auto" chooses by
+            the question and the size of the image; None is the checkpoint's own.
+        video_budget: Maximum soft tokens per video frame, one of ``SOFT_TOKEN_BUDGETS``; None is
+            the checkpoint's own.
+        video_max_frames: Most frames of a video; None is the checkpoint's own.
+        video_fps: Frames per second, up to ``video_max_frames``; None spreads the frames evenly.
+        video_start: Start of the part of a video to sample, in seconds.
+        video_end: End of that part, in seconds; None is the end of the video.
+        video_sound: Whether the model hears the sound of a video, if it takes audio.
+
+    Raises:
+        OptionError: A value is out of range.
     """
 
     budget: Budget | None = None
@@ -131,12 +156,19 @@ class MediaOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TranscribeOptions:
-    """What is made of recordings.
+    """How recordings are transcribed.
 
-    ``language`` is what is spoken and ``translate_to`` what it is to be said in, both by English
-    name (``languages.language_name``); None leaves the first open and the second out. ``names``
-    are words that may be said. ``batch`` pieces are transcribed at once; None lets memory decide.
-    ``longest_piece`` is in seconds; None is what the model takes, at most 30 (model card).
+    Attributes:
+        language: The English name of the spoken language (``languages.language_name``); None
+            transcribes whatever language is spoken.
+        translate_to: The English name of the language to translate to; None does not translate.
+        names: Names and terms that may occur, as text for the prompt.
+        batch: How many pieces to transcribe at once; None chooses by the free memory.
+        longest_piece: The longest piece in seconds, 2 to 30; None is the most that the model
+            takes, up to 30 (model card).
+
+    Raises:
+        OptionError: A value is out of range.
     """
 
     language: str | None = None
