@@ -1,6 +1,6 @@
-"""Conversations: media are opened once, stay with the turn that brought them, and are answered.
+"""Conversations: each turn's media are opened once and kept with the turn.
 
-The one path from messages to events; ``api`` and the command line stand on it. Knows no terminal.
+The only path from messages to events; ``api`` and the command line use it. Knows no terminal.
 """
 
 from __future__ import annotations
@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContextUse:
-    """Tokens that a conversation takes as a prompt, and how many the model's context has."""
+    """How full the context is.
+
+    Attributes:
+        tokens: Tokens of the conversation as a prompt, soft tokens included.
+        limit: Tokens of the model's context.
+    """
 
     tokens: int
     limit: int
@@ -31,10 +36,14 @@ class ContextUse:
 class Chat:
     """A conversation with one model.
 
-    ``history`` holds what was asked and answered, thoughts apart. A turn that was cancelled keeps
-    what had been said; one that failed, or was cancelled before a word, leaves nothing behind.
+    A turn that is cancelled keeps the text generated so far; one that fails, or is cancelled
+    before any text, is removed. Each turn computes only what is new; earlier turns are in the KV
+    cache.
 
-    A turn computes what is new in it: the rest is in the KV cache from the turns before.
+    Attributes:
+        model: The model that answers.
+        media: How media are sampled; may be replaced between turns.
+        tools: Descriptions of the functions that the model may call.
     """
 
     def __init__(
@@ -45,6 +54,15 @@ class Chat:
         media: MediaOptions | None = None,
         tools: Sequence[Mapping[str, Any]] = (),
     ) -> None:
+        """Start a conversation.
+
+        Args:
+            model: The model that answers; see ``api.load``.
+            system: The system prompt.
+            media: How media are sampled. None means ``MediaOptions()``.
+            tools: Descriptions of the functions that the model may call, in OpenAI's format:
+                ``{"type": "function", "function": {"name": ..., "parameters": ...}}``.
+        """
         from ..engine.turn_cache import TurnCache
 
         self.model = model
@@ -55,22 +73,34 @@ class Chat:
         self._think = False
         self._measured: tuple[tuple[object, ...], int] = ((), 0)
         if system:
-            self._keep(Message(role="system", content=system))
+            self._append(Message(role="system", content=system))
 
     @property
     def history(self) -> tuple[Message, ...]:
-        return tuple(item.said for item in self._opened)
+        """The messages so far, in order, the system prompt included."""
+        return tuple(item.original for item in self._opened)
 
-    def _keep(self, message: Message) -> None:
-        self._opened.append(OpenedMessage(message=message, said=message, media=()))
+    def _append(self, message: Message) -> None:
+        self._opened.append(OpenedMessage(message=message, original=message, media=()))
 
     def clear(self) -> None:
-        """Forget everything but the system prompt."""
+        """Remove all messages except the system prompt."""
         self._opened = [item for item in self._opened if item.message.role == "system"]
         self._turns.clear()
 
     def load(self, messages: Sequence[Message]) -> Iterator[Event]:
-        """Take over messages that were said elsewhere, opening their media."""
+        """Append messages from elsewhere and open their media; nothing is generated.
+
+        Args:
+            messages: Messages in order, such as those of a saved conversation.
+
+        Yields:
+            Events of decoding the media. The messages are appended as the stream is consumed.
+
+        Raises:
+            MediaError: A file is missing, or cannot be decoded.
+            UnsupportedModalityError: The model does not take one of the media.
+        """
         for message in messages:
             yield from self._open(message, None)
 
@@ -86,7 +116,23 @@ class Chat:
     def send(
         self, content: str | tuple[Part, ...], options: GenerateOptions | None = None
     ) -> Iterator[Event]:
-        """Say something and stream the answer; close the stream to cancel it."""
+        """Ask something and stream the answer. Closing the stream cancels the run.
+
+        Args:
+            content: The user's message: text, or text and media as parts.
+            options: How the answer is generated. None means ``GenerateOptions()``.
+
+        Yields:
+            Events: progress, then ThoughtDelta and TextDelta, at last one Finished.
+
+        Raises:
+            MediaError: A file is missing, or cannot be decoded.
+            PromptError: The model does not take one of the media, or the conversation does not
+                fit the model's context or the memory.
+            OptionError: ``options.schema`` is not a JSON Schema that decoding can enforce.
+            AnswerCutError: An answer by a schema was cut before it was complete.
+            NonFiniteError: The model produced NaN or infinity.
+        """
         before = list(self._opened)
         try:
             options = options or GenerateOptions()
@@ -97,7 +143,18 @@ class Chat:
                 self._opened = before
 
     def retry(self, options: GenerateOptions | None = None) -> Iterator[Event]:
-        """Drop the last answer and stream another; without one, the old answer stays."""
+        """Replace the last answer by another. If there is no new one, the old answer stays.
+
+        Args:
+            options: How the answer is generated. None means ``GenerateOptions()``.
+
+        Yields:
+            Events, as ``send``.
+
+        Raises:
+            ConversationError: There is nothing to answer.
+            Gemma4Error: Otherwise as ``send``.
+        """
         before = list(self._opened)
         try:
             while self._is_answered():
@@ -108,7 +165,18 @@ class Chat:
                 self._opened = before
 
     def reply(self, options: GenerateOptions | None = None) -> Iterator[Event]:
-        """Stream the answer to the conversation as it stands."""
+        """Stream the answer to the conversation as it is, without a new message.
+
+        Args:
+            options: How the answer is generated. None means ``GenerateOptions()``.
+
+        Yields:
+            Events, as ``send``.
+
+        Raises:
+            ConversationError: The last message is not from the user or a tool.
+            Gemma4Error: Otherwise as ``send``.
+        """
         from ..engine.generate import generate
 
         options = options or GenerateOptions()
@@ -116,41 +184,48 @@ class Chat:
             raise ConversationError("the conversation does not end with something to answer")
         self._think = options.think
         inputs = self._inputs()
-        said: list[str] = []
-        thought: list[str] = []
-        kept = False
+        text: list[str] = []
+        thoughts: list[str] = []
+        keep = False
         try:
             for event in generate(self.model, inputs, options, self._turns):
                 if isinstance(event, TextDelta):
-                    said.append(event.text)
+                    text.append(event.text)
                 elif isinstance(event, ThoughtDelta):
-                    thought.append(event.text)
-                kept = isinstance(event, Finished)
+                    thoughts.append(event.text)
+                keep = isinstance(event, Finished)
                 yield event
         except (GeneratorExit, KeyboardInterrupt):
-            kept = kept or bool(said)
+            keep = keep or bool(text)
             raise
         finally:
-            if kept:
-                self._keep(
+            if keep:
+                self._append(
                     Message(
                         role="assistant",
-                        content="".join(said),
-                        thoughts="".join(thought) or None,
+                        content="".join(text),
+                        thoughts="".join(thoughts) or None,
                     )
                 )
 
     def undo(self) -> bool:
-        """Forget the last user turn and what followed it; False where there is none."""
+        """Remove the last user message and everything after it.
+
+        Returns:
+            False if there is no user message.
+        """
         turns = self._user_turns()
         if turns:
             del self._opened[turns[-1] :]
         return bool(turns)
 
     def drop_oldest(self) -> int:
-        """Forget the oldest user turn with its answer; returns how many user turns that were.
+        """Remove the oldest user message and its answer; the system prompt stays.
 
-        Those that got no answer go with the one behind them. The system prompt stays.
+        User messages without an answer are removed together with the next one.
+
+        Returns:
+            The number of user messages removed.
         """
         turns = self._user_turns()
         if not turns:
@@ -162,7 +237,11 @@ class Chat:
         return sum(i < end for i in turns)
 
     def context(self) -> ContextUse:
-        """How much of the model's context the conversation takes, thinking as in the last turn."""
+        """Measure how full the context is, in the thinking mode of the last turn.
+
+        Returns:
+            The tokens of the conversation and of the model's context.
+        """
         state = (*self._opened, self.model, self.media, self.tools, self._think)
         if state != self._measured[0]:
             tokens = len(self._inputs().ids) if self._opened else 0
@@ -176,5 +255,5 @@ class Chat:
         return bool(self._opened) and self._opened[-1].message.role == "assistant"
 
     def _user_turns(self) -> list[int]:
-        """Where user messages stand."""
+        """Indices of the user messages."""
         return [i for i, item in enumerate(self._opened) if item.message.role == "user"]

@@ -7,7 +7,7 @@
 Paths are relative to the file. Assistant messages may carry ``reasoning`` and ``tool_calls``,
 tool messages ``tool_call_id`` and ``name``, as OpenAI's chat format has them. A file for ``g4
 trace`` may hold ``unified_full_attention_blocks``, see ``LoadOptions``. Other keys are ignored,
-unless they look like a slip of the pen. Knows no model and no prompt format.
+unless they look like a misspelled one. Knows no model and no prompt format.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _ROLES: Mapping[str, Role] = {
 _TRACE_KEY = "unified_full_attention_blocks"
 _KEYS = ("messages", "enable_thinking", "max_soft_tokens", "video_max_frames", "tools", _TRACE_KEY)
 _LONGEST_VIDEO = 1e7
-"""Seconds; later timestamps are mistakes, NaN and infinity among them."""
+"""Seconds; later timestamps are mistakes, and so are NaN and infinity."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conversation:
-    """A conversation and what its file asks of the processing; None where it says nothing."""
+    """A conversation and the options in its file; None where the file has none."""
 
     messages: tuple[Message, ...]
     think: bool = False
@@ -59,14 +59,14 @@ class Conversation:
 
     @property
     def media(self) -> MediaOptions:
-        """How the conversation's media are to be sampled."""
+        """How the conversation's media are sampled."""
         return MediaOptions(budget=self.max_soft_tokens, video_max_frames=self.video_max_frames)
 
 
 def read_conversation(path: Path | str, *, for_trace: bool = False) -> Conversation:
-    """Read a conversation file; ``ConversationError`` names the file and the place in it.
+    """Read a conversation file; ``ConversationError`` names the file and the path in its JSON.
 
-    ``for_trace`` allows what only a trace heeds.
+    ``for_trace`` allows keys that only ``g4 trace`` uses.
     """
     path = Path(path)
     try:
@@ -78,45 +78,45 @@ def read_conversation(path: Path | str, *, for_trace: bool = False) -> Conversat
     try:
         data = json.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as exc:
-        raise ConversationError(f"{path}: is no UTF-8 text") from exc
+        raise ConversationError(f"{path}: is not UTF-8 text") from exc
     except json.JSONDecodeError as exc:
         problem = f"line {exc.lineno} column {exc.colno}: {exc.msg}"
-        raise ConversationError(f"{path}: is no valid JSON: {problem}") from exc
+        raise ConversationError(f"{path}: is not valid JSON: {problem}") from exc
     except (ValueError, RecursionError) as exc:
-        raise ConversationError(f"{path}: is no valid JSON: {exc}") from exc
+        raise ConversationError(f"{path}: is not valid JSON: {exc}") from exc
     return parse_conversation(data, folder=path.parent, name=str(path), for_trace=for_trace)
 
 
 def parse_conversation(
     data: object, *, folder: Path, name: str, for_trace: bool = False
 ) -> Conversation:
-    """The conversation in JSON data; ``folder`` is where relative paths start from."""
+    """The conversation in JSON data; relative paths start from ``folder``."""
     return _Parser(folder=folder, name=name, for_trace=for_trace).conversation(data)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Parser:
-    """Each method takes a value and its place in the file, ``messages[0].content[1]``."""
+    """Each method takes a value and its path in the JSON, ``messages[0].content[1]``."""
 
     folder: Path
     name: str
     for_trace: bool
 
-    def fail(self, place: str, problem: str) -> ConversationError:
-        where = f"{self.name}: {place}" if place else self.name
-        return ConversationError(f"{where}: {problem}")
+    def error(self, path: str, problem: str) -> ConversationError:
+        start = f"{self.name}: {path}" if path else self.name
+        return ConversationError(f"{start}: {problem}")
 
     def conversation(self, data: object) -> Conversation:
         if not isinstance(data, dict) or "messages" not in data:
-            raise self.fail("", 'must be an object with "messages"')
+            raise self.error("", 'must be an object with "messages"')
         for key in data.keys() - set(_KEYS):
             if meant := difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.8):
-                raise self.fail("", f"unknown key {key!r}: write {meant[0]!r}")
+                raise self.error("", f"unknown key {key!r}: write {meant[0]!r}")
         messages = self.items(data["messages"], "messages")
         if not messages:
-            raise self.fail("messages", "is empty: give at least one message")
+            raise self.error("messages", "is empty: give at least one message")
         if _TRACE_KEY in data and not self.for_trace:
-            raise self.fail(_TRACE_KEY, "is for g4 trace alone")
+            raise self.error(_TRACE_KEY, "is only for g4 trace")
         return Conversation(
             messages=tuple(
                 self.message(message, f"messages[{index}]")
@@ -132,32 +132,32 @@ class _Parser:
             unified_full_attention_blocks=self.flag(data, _TRACE_KEY),
         )
 
-    def message(self, data: object, place: str) -> Message:
-        message = self.mapping(data, place)
-        role = self.text(message, "role", place)
+    def message(self, data: object, path: str) -> Message:
+        message = self.mapping(data, path)
+        role = self.text(message, "role", path)
         if role not in _ROLES:
-            raise self.fail(
-                f"{place}.role", f"unknown role {role!r}: use one of {', '.join(_ROLES)}"
+            raise self.error(
+                f"{path}.role", f"unknown role {role!r}: use one of {', '.join(_ROLES)}"
             )
-        calls = self.optional_items(message, "tool_calls", f"{place}.")
+        calls = self.optional_items(message, "tool_calls", f"{path}.")
         tool_calls = tuple(
-            self.tool_call(call, f"{place}.tool_calls[{index}]") for index, call in enumerate(calls)
+            self.tool_call(call, f"{path}.tool_calls[{index}]") for index, call in enumerate(calls)
         )
         thoughts_key = "reasoning" if message.get("reasoning") else "reasoning_content"
-        thoughts = self.optional_text(message, thoughts_key, place)
+        thoughts = self.optional_text(message, thoughts_key, path)
         if role != "assistant" and (tool_calls or thoughts):
-            raise self.fail(place, "only an assistant message may hold tool_calls or reasoning")
+            raise self.error(path, "only an assistant message may hold tool_calls or reasoning")
         return Message(
             role=_ROLES[role],
-            content=self.content(message, place, may_lack=bool(tool_calls or thoughts)),
+            content=self.content(message, path, may_lack=bool(tool_calls or thoughts)),
             thoughts=thoughts,
             tool_calls=tool_calls,
-            tool_call_id=self.optional_text(message, "tool_call_id", place),
-            name=self.optional_text(message, "name", place),
+            tool_call_id=self.optional_text(message, "tool_call_id", path),
+            name=self.optional_text(message, "name", path),
         )
 
     def content(
-        self, message: Mapping[str, Any], place: str, *, may_lack: bool
+        self, message: Mapping[str, Any], path: str, *, may_lack: bool
     ) -> str | tuple[Part, ...]:
         content = message.get("content")
         if content is None and may_lack:
@@ -165,87 +165,88 @@ class _Parser:
         if isinstance(content, str):
             return content
         if not isinstance(content, list):
-            raise self.fail(f"{place}.content", "must be a string or a list of parts")
+            raise self.error(f"{path}.content", "must be a string or a list of parts")
         return tuple(
-            self.part(part, f"{place}.content[{index}]") for index, part in enumerate(content)
+            self.part(part, f"{path}.content[{index}]") for index, part in enumerate(content)
         )
 
-    def part(self, data: object, place: str) -> Part:
-        part = self.mapping(data, place)
-        match self.text(part, "type", place):
+    def part(self, data: object, path: str) -> Part:
+        part = self.mapping(data, path)
+        match self.text(part, "type", path):
             case "text":
-                return TextPart(text=self.text(part, "text", place))
+                return TextPart(text=self.text(part, "text", path))
             case "image":
-                return ImagePart(source=self.source(part, place))
+                return ImagePart(source=self.source(part, path))
             case "audio":
-                return AudioPart(source=self.source(part, place))
+                return AudioPart(source=self.source(part, path))
             case "video" if "frames" in part or "timestamps" in part:
-                return self.frames(part, place)
+                return self.frames(part, path)
             case "video":
-                return VideoPart(source=self.source(part, place))
+                return VideoPart(source=self.source(part, path))
             case other:
-                raise self.fail(
-                    f"{place}.type", f"unknown type {other!r}: use text, image, audio or video"
+                raise self.error(
+                    f"{path}.type", f"unknown type {other!r}: use text, image, audio or video"
                 )
 
-    def frames(self, part: Mapping[str, Any], place: str) -> VideoPart:
-        """A video as frames that were sampled already."""
+    def frames(self, part: Mapping[str, Any], path: str) -> VideoPart:
+        """A video as frames that are already sampled."""
         if "path" in part:
-            raise self.fail(place, "give a video either a path or frames, not both")
-        frames = self.items(part.get("frames"), f"{place}.frames")
-        times = self.items(part.get("timestamps"), f"{place}.timestamps")
+            raise self.error(path, "give a video either a path or frames, not both")
+        frames = self.items(part.get("frames"), f"{path}.frames")
+        times = self.items(part.get("timestamps"), f"{path}.timestamps")
         if not frames:
-            raise self.fail(f"{place}.frames", "is empty: give at least one frame")
+            raise self.error(f"{path}.frames", "is empty: give at least one frame")
         if len(frames) != len(times):
-            raise self.fail(place, f"has {len(frames)} frames but {len(times)} timestamps")
+            raise self.error(path, f"has {len(frames)} frames but {len(times)} timestamps")
         for index, seconds in enumerate(times):
             number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
             if not number or not 0 <= seconds <= _LONGEST_VIDEO:
-                raise self.fail(f"{place}.timestamps[{index}]", "must be seconds, 0 or more")
+                raise self.error(f"{path}.timestamps[{index}]", "must be seconds, 0 or more")
         return VideoPart(
             frames=tuple(
-                self.named(frame, f"{place}.frames[{index}]") for index, frame in enumerate(frames)
+                self.media_file(frame, f"{path}.frames[{index}]")
+                for index, frame in enumerate(frames)
             ),
             timestamps=tuple(float(seconds) for seconds in times),
         )
 
-    def source(self, part: Mapping[str, Any], place: str) -> Source:
-        return self.named(self.text(part, "path", place), f"{place}.path")
+    def source(self, part: Mapping[str, Any], path: str) -> Source:
+        return self.media_file(self.text(part, "path", path), f"{path}.path")
 
-    def named(self, value: object, place: str) -> Source:
-        """A media file; errors will call it what the conversation file calls it."""
+    def media_file(self, value: object, path: str) -> Source:
+        """A media file, which errors call by its name in the conversation file."""
         if not isinstance(value, str) or not value:
-            raise self.fail(place, "must be the path of a file")
+            raise self.error(path, "must be the path of a file")
         return Source(name=value, path=self.folder / value)
 
-    def tool_call(self, data: object, place: str) -> ToolCall:
+    def tool_call(self, data: object, path: str) -> ToolCall:
         """A call in OpenAI's form; its arguments are an object, or that object as a JSON string."""
-        call = self.mapping(data, place)
-        function = self.mapping(call.get("function"), f"{place}.function")
+        call = self.mapping(data, path)
+        function = self.mapping(call.get("function"), f"{path}.function")
         arguments = function.get("arguments")
         if isinstance(arguments, str):
             try:
                 arguments = json.loads(arguments)
             except (ValueError, RecursionError) as exc:
-                raise self.fail(f"{place}.function.arguments", "is no valid JSON") from exc
+                raise self.error(f"{path}.function.arguments", "is not valid JSON") from exc
         if arguments is None:
             arguments = {}
         return ToolCall(
-            name=self.text(function, "name", f"{place}.function"),
-            arguments=self.mapping(arguments, f"{place}.function.arguments"),
-            id=self.optional_text(call, "id", place),
+            name=self.text(function, "name", f"{path}.function"),
+            arguments=self.mapping(arguments, f"{path}.function.arguments"),
+            id=self.optional_text(call, "id", path),
         )
 
-    def tool(self, data: object, place: str) -> Mapping[str, Any]:
-        tool = self.mapping(data, place)
-        function = self.mapping(tool.get("function"), f"{place}.function")
-        self.text(function, "name", f"{place}.function")
+    def tool(self, data: object, path: str) -> Mapping[str, Any]:
+        tool = self.mapping(data, path)
+        function = self.mapping(tool.get("function"), f"{path}.function")
+        self.text(function, "name", f"{path}.function")
         return tool
 
     def flag(self, data: Mapping[str, Any], key: str) -> bool:
         value = data.get(key, False)
         if not isinstance(value, bool):
-            raise self.fail(key, "must be true or false")
+            raise self.error(key, "must be true or false")
         return value
 
     def count(self, data: Mapping[str, Any], key: str) -> int | None:
@@ -253,7 +254,7 @@ class _Parser:
         if value is None:
             return None
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise self.fail(key, "must be a whole number, 1 or more")
+            raise self.error(key, "must be a whole number, 1 or more")
         return value
 
     def budget(self, data: Mapping[str, Any], key: str) -> Budget | None:
@@ -262,39 +263,39 @@ class _Parser:
         value = self.count(data, key)
         if value is not None and value not in SOFT_TOKEN_BUDGETS:
             budgets = ", ".join(map(str, SOFT_TOKEN_BUDGETS))
-            raise self.fail(key, f"must be one of {budgets} or auto")
+            raise self.error(key, f"must be one of {budgets} or auto")
         return value
 
-    def mapping(self, value: object, place: str) -> dict[str, Any]:
+    def mapping(self, value: object, path: str) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise self.fail(place, "must be an object")
+            raise self.error(path, "must be an object")
         return value
 
-    def items(self, value: object, place: str) -> list[Any]:
+    def items(self, value: object, path: str) -> list[Any]:
         if not isinstance(value, list):
-            raise self.fail(place, "must be a list")
+            raise self.error(path, "must be a list")
         return value
 
     def optional_items(self, data: Mapping[str, Any], key: str, prefix: str) -> list[Any]:
         return [] if data.get(key) is None else self.items(data[key], f"{prefix}{key}")
 
-    def text(self, data: Mapping[str, Any], key: str, place: str) -> str:
+    def text(self, data: Mapping[str, Any], key: str, path: str) -> str:
         if key not in data:
-            raise self.fail(place, f"lacks {key!r}")
+            raise self.error(path, f"lacks {key!r}")
         if not isinstance(data[key], str):
-            raise self.fail(f"{place}.{key}", "must be a string")
+            raise self.error(f"{path}.{key}", "must be a string")
         return str(data[key])
 
-    def optional_text(self, data: Mapping[str, Any], key: str, place: str) -> str | None:
-        return None if data.get(key) is None else self.text(data, key, place)
+    def optional_text(self, data: Mapping[str, Any], key: str, path: str) -> str | None:
+        return None if data.get(key) is None else self.text(data, key, path)
 
 
 PathOf = Callable[[Source], str]
-"""A medium to the path that the conversation file names it by."""
+"""A media source to its path in the conversation file."""
 
 
 def conversation_data(conversation: Conversation, path_of: PathOf) -> dict[str, Any]:
-    """A conversation as ``parse_conversation`` takes it; ``path_of`` gives a medium's path."""
+    """A conversation as ``parse_conversation`` reads it; ``path_of`` gives a source's path."""
     data: dict[str, Any] = {
         "messages": [_message_data(message, path_of) for message in conversation.messages],
         "enable_thinking": conversation.think,
@@ -338,4 +339,4 @@ def _part_data(part: Part, path_of: PathOf) -> dict[str, Any]:
             return {"type": "video", "frames": frames, "timestamps": list(part.timestamps)}
         case VideoPart(source=Source() as source):
             return {"type": "video", "path": path_of(source), "name": source.name}
-    raise AssertionError("all parts are there")
+    raise AssertionError("every kind of part is handled")

@@ -1,4 +1,4 @@
-"""One question to many images, which go through the model in batches.
+"""One question about many images, which go through the model in batches.
 
 mlx is imported by the calls, not by the import of this module.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageEvent:
-    """What happens to image number ``image`` of several."""
+    """An event of the answer about image number ``image``, counted from 0."""
 
     image: int
     event: Event
@@ -29,7 +29,7 @@ class ImageEvent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageFailed:
-    """An image has no answer; the others are not concerned."""
+    """There is no answer about image number ``image``; the other images are not affected."""
 
     image: int
     error: Gemma4Error
@@ -44,14 +44,14 @@ def answer_each(
     media: MediaOptions,
     batch: int | None,
 ) -> Iterator[ImageEvent | ImageFailed]:
-    """As ``api.stream_each``; ``content`` says what is asked about image number 0 to ``count``."""
+    """As ``api.stream_each``; ``content(number)`` is the message about each of ``count`` images."""
     from ..engine.sampling import seed_of
 
     if batch is not None and batch < 1:
         raise OptionError(f"the batch must be 1 or more, not {batch}")
     if batch is None:
         batch = _default_batch(model, options, media)
-    if options.schema is not None:  # which holds one answer at a time
+    if options.schema is not None:  # a constraint applies to one answer at a time
         batch = 1
     waiting: list[_Waiting] = []
     for number in range(count):
@@ -77,14 +77,14 @@ def answer_each(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
-    """An image that is ready to be asked about."""
+    """An image that waits for its batch."""
 
     image: int
     prompt: Prompt
 
 
 _LONGEST_QUESTION = 256
-"""Tokens of a prompt around its image, as far as memory is planned."""
+"""Tokens of a prompt besides its image that the memory estimate allows for."""
 
 
 def _default_batch(model: LoadedModel, options: GenerateOptions, media: MediaOptions) -> int:
@@ -115,7 +115,7 @@ def _prepare(
     options: GenerateOptions,
     media: MediaOptions,
 ) -> Iterator[ImageEvent | _Waiting]:
-    """Open an image and make model inputs of it; its pixels are let go of."""
+    """Open an image and make model inputs of it; its pixels are not kept."""
     from ..engine.batch import Prompt
     from ..engine.generate import check_context
     from ..engine.memory_limits import require_memory_for_prompt
@@ -134,7 +134,7 @@ def _prepare(
 
 
 def _answer(model: LoadedModel, waiting: Sequence[_Waiting]) -> Iterator[ImageEvent | ImageFailed]:
-    """The answers of a batch; should it fail, each of those that are left is asked for alone."""
+    """The answers of a batch; if it fails, each unfinished one is generated alone."""
     from ..engine.batch import stream_batch
 
     finished: set[int] = set()

@@ -1,6 +1,6 @@
 """Messages to decoded media: clips are planned, then everything is opened once.
 
-Knows no conversation but the messages before, and no terminal.
+Of the conversation, it knows only the messages before; it knows no terminal.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ if TYPE_CHECKING:
 class OpenedMessage:
     """A message whose media are decoded, one item for each media part, in order.
 
-    ``message`` is what the model reads: a clip with sound has become parts of its frames and its
-    sound in turns. ``said`` is the message as it was given.
+    ``message`` is what the model reads: a clip with sound is replaced by parts of its frames and
+    parts of its sound in turn. ``original`` is the message before that.
     """
 
     message: Message
-    said: Message
+    original: Message
     media: tuple[Decoded, ...]
     _prepared: list[tuple[Processor, Budget | None, tuple[PreparedMedium, ...]]] = field(
         default_factory=list, init=False, repr=False
     )
 
     def prepared(self, processor: Processor, budget: Budget | None) -> tuple[PreparedMedium, ...]:
-        """The media as the prompt and the model take them, computed once for a budget."""
+        """The media as the prompt and the model take them, computed once per budget."""
         for owner, known_budget, prepared in self._prepared:
             if owner is processor and known_budget == budget:
                 return prepared
-        asked = " ".join(p.text for p in self.message.parts if isinstance(p, TextPart))
+        text = " ".join(p.text for p in self.message.parts if isinstance(p, TextPart))
         prepared = tuple(
-            processor.prepare_medium(item, image_budget(item, budget, asked)) for item in self.media
+            processor.prepare_medium(item, image_budget(item, budget, text)) for item in self.media
         )
         self._prepared[:] = [(processor, budget, prepared)]
         return prepared
@@ -66,13 +66,14 @@ def open_message(
 ) -> Iterator[
     DecodeProgress | PicturesDecoded | AudioDecoded | VideoPlanned | VideoSampled | OpenedMessage
 ]:
-    """Decode a message's media: progress for each, at last the opened message.
+    """Decode a message's media: events for each, at last the opened message.
 
-    Clips are planned first: what has no room behind the messages ``before`` it, with the answer
-    that ``generate`` asks for, is refused before anything is decoded.
+    Clips are planned first: if a message with clips does not fit the context or the memory after
+    the messages ``before`` it and with the answer that ``generate`` describes, the error comes
+    before anything is decoded.
 
-    Raises MediaError, UnsupportedModalityError before a file is opened, and ContextLengthError
-    and PromptTooLargeError by the plan.
+    Raises MediaError, UnsupportedModalityError before any file is opened, and ContextLengthError
+    and PromptTooLargeError from the plan.
     """
     from ..engine.memory_limits import require_memory_for_plan
 
@@ -90,16 +91,16 @@ def open_message(
         planned = _planned_prompt(model, message, clips, before, options, think=generate.think)
         require_memory_for_plan(model, planned, generate)
     media: list[Decoded] = []
-    read: list[Part] = []
+    parts: list[Part] = []
     for number, part in enumerate(message.parts):
         if isinstance(part, TextPart):
-            read.append(part)
+            parts.append(part)
             continue
         yield DecodeProgress(source=_name_of(part))
         if number not in clips:
             item = _open_part(model, part, options)
             media.append(item)
-            read.append(part)
+            parts.append(part)
             if isinstance(item, AudioClip):
                 yield AudioDecoded(source=item.name, seconds=item.seconds)
             elif isinstance(item, Image):
@@ -115,25 +116,28 @@ def open_message(
         )
         yield PicturesDecoded(source=clip.name, pictures=clip.frames)
         media += items
-        read += [
+        parts += [
             AudioPart(source=clips[number].given) if isinstance(each, AudioClip) else part
             for each in items
         ]
     yield OpenedMessage(
-        message=replace(message, content=tuple(read)) if clips else message,
-        said=message,
+        message=replace(message, content=tuple(parts)) if clips else message,
+        original=message,
         media=tuple(media),
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _PlannedClip:
-    """A clip that is about to be decoded. ``source`` is ``given`` after ``settle``."""
+    """A clip that is about to be decoded; ``source`` is ``given`` after ``settle``.
+
+    ``with_sound`` says whether its sound is decoded, too.
+    """
 
     given: Source
     source: Source
     info: VideoInfo
-    listens: bool
+    with_sound: bool
     plan: ClipPlan
 
     @property
@@ -156,7 +160,7 @@ def _name_of(part: MediaPart) -> str:
 
 
 def _open_part(model: LoadedModel, part: MediaPart, options: MediaOptions) -> Decoded:
-    """What a part holds, if it is no clip."""
+    """Decode a part that is not a clip."""
     from ..media.audio import load_audio
     from ..media.images import load_image
 
@@ -172,9 +176,9 @@ def _open_part(model: LoadedModel, part: MediaPart, options: MediaOptions) -> De
 
 
 def clip_part(source: Source, options: MediaOptions) -> tuple[float, float]:
-    """From which second to which the options take a clip; what is seen of it ends there.
+    """Start and end, in seconds, of the part of a clip's picture that the options select.
 
-    Raises MediaError, and ConversationError for a part behind the clip's end.
+    Raises MediaError, and ConversationError for a part after the clip's end.
     """
     from ..media.video import probe_video
 
@@ -206,8 +210,8 @@ def _plan_clip(model: LoadedModel, given: Source, options: MediaOptions) -> _Pla
         end=options.video_end,
     )
     sound_end = start
-    listens = info.has_sound and options.video_sound and model.processor.hears
-    if listens:
+    with_sound = info.has_sound and options.video_sound and model.processor.hears
+    if with_sound:
         sound_end = info.duration if info.sound_end is None else info.sound_end
     plan = plan_clip(
         model.processor,
@@ -218,14 +222,14 @@ def _plan_clip(model: LoadedModel, given: Source, options: MediaOptions) -> _Pla
         size=(info.height, info.width),
         budget=options.video_budget,
     )
-    return _PlannedClip(given=given, source=source, info=info, listens=listens, plan=plan)
+    return _PlannedClip(given=given, source=source, info=info, with_sound=with_sound, plan=plan)
 
 
 def _open_clip(model: LoadedModel, clip: _PlannedClip, options: MediaOptions) -> VideoClip:
     from ..media.video import iter_frames, load_sound
 
     sound = None
-    if clip.listens:
+    if clip.with_sound:
         sound = load_sound(clip.source, clip.info, clip.plan.start, options.video_end)
     frames = tuple(
         _fitted(model, frame.pixels, frame.seconds, options)
@@ -237,7 +241,7 @@ def _open_clip(model: LoadedModel, clip: _PlannedClip, options: MediaOptions) ->
 def _fitted(
     model: LoadedModel, pixels: npt.NDArray[np.uint8], seconds: float, options: MediaOptions
 ) -> VideoFrame:
-    """A frame no larger than the model sees it: whole ones of a clip could fill the memory."""
+    """A frame no larger than the model sees it: full-size frames of a clip could fill memory."""
     return VideoFrame(
         pixels=model.processor.fit_frame(pixels, options.video_budget), seconds=seconds
     )
@@ -263,8 +267,8 @@ def _planned_prompt(
             parts.append(part)
         elif number in clips:
             for slot in clips[number].plan.slots():
-                heard = isinstance(slot, AudioSlot)
-                parts.append(AudioPart(source=clips[number].given) if heard else part)
+                is_audio = isinstance(slot, AudioSlot)
+                parts.append(AudioPart(source=clips[number].given) if is_audio else part)
                 slots.append(slot)
     return build_prompt(
         [*(item.message for item in before), replace(message, content=tuple(parts))],

@@ -1,11 +1,11 @@
 """Conversations on disk: a folder for each, with a conversation file and its media.
 
-    NAME/conversation.json     as ``conversation`` reads it, with "model" and the media's names
-    NAME/media/DIGEST.png      copies, so that a file that is moved or changed breaks nothing
-    NAME/lock                  locked while a process goes on with the conversation
+    NAME/conversation.json     as ``file`` reads it, with "model" and the media's names
+    NAME/media/DIGEST.png      copies, so that moving or changing the original breaks nothing
+    NAME/lock                  locked while a process has the conversation open
 
-A turn is on disk when ``write`` returns: the file appears whole under its name, or not at all.
-Everything is for its owner's eyes only. Knows no model and no terminal.
+A turn is on disk when ``write`` returns; files are replaced atomically. Only their owner can read
+them. Knows no model and no terminal.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LONGEST_NAME = 200
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SavedSummary:
-    """A conversation as a list shows it; ``used`` is when, in seconds since 1970."""
+    """A conversation as a list shows it; ``used`` is its last use, in seconds since 1970."""
 
     name: str
     used: float
@@ -47,9 +47,9 @@ class SavedSummary:
 
 
 class SavedConversation:
-    """One conversation, locked until it is closed. ``folder`` is its own; it need not exist yet.
+    """One conversation, locked until it is closed. Its ``folder`` is created if missing.
 
-    Raises SavedConversationError where another process has it, or it cannot be kept.
+    Raises SavedConversationError if another process has it open, or the disk fails.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -57,7 +57,7 @@ class SavedConversation:
         self.path = folder / _FILE
         self._folder = folder
         self._media = _MediaFolder(folder / _MEDIA)
-        with _told(self.name):
+        with _disk_errors(self.name):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -69,22 +69,22 @@ class SavedConversation:
             ) from exc
 
     @classmethod
-    def begin(cls, sessions: Path) -> Self:
-        """A new one, called after the present time."""
+    def create(cls, sessions: Path) -> Self:
+        """A new one, named after the current time."""
         stem = datetime.now().strftime("%Y-%m-%d_%H.%M.%S")
         for number in range(1, 1000):
             folder = sessions / (stem if number == 1 else f"{stem}-{number}")
-            with _told(folder.name):
+            with _disk_errors(folder.name):
                 try:
                     sessions.mkdir(parents=True, exist_ok=True, mode=0o700)
                     folder.mkdir(mode=0o700)
                 except FileExistsError:
                     continue
             return cls(folder)
-        raise SavedConversationError(stem, "there are too many of this second")
+        raise SavedConversationError(stem, "too many conversations started this second")
 
     def read(self) -> Conversation | None:
-        """What was said until now; None where it was nothing. Raises ConversationError."""
+        """The conversation so far; None if nothing is saved yet. Raises ConversationError."""
         return _read(self.path) if self.path.exists() else None
 
     @property
@@ -93,19 +93,19 @@ class SavedConversation:
         return _model_in(_json_of(self.path)) if self.path.exists() else None
 
     def write(self, conversation: Conversation, *, model: str) -> None:
-        """Keep the conversation as it stands; it is on disk when this returns."""
-        with _told(self.name):
-            data = conversation_data(conversation, self._media.keep)
-            _write_whole(self.path, {**data, "model": model})
+        """Save the conversation; it is on disk when this returns."""
+        with _disk_errors(self.name):
+            data = conversation_data(conversation, self._media.copy)
+            _write_atomically(self.path, {**data, "model": model})
             self._media.drop_unused()
 
     def delete(self) -> None:
-        """Remove all that is on disk of the conversation. Raises SavedConversationError."""
-        with _told(self.name, "deleted"):
+        """Delete the conversation's folder. Raises SavedConversationError."""
+        with _disk_errors(self.name, "deleted"):
             shutil.rmtree(self._folder)
 
     def close(self) -> None:
-        """Give the conversation free; where nothing was said, nothing stays behind."""
+        """Unlock the conversation; a folder without a saved turn is deleted."""
         if not self.path.exists():
             shutil.rmtree(self._folder, ignore_errors=True)
         os.close(self._lock)
@@ -123,15 +123,15 @@ class SavedConversation:
 
 
 def check_name(name: str) -> None:
-    """Raise SavedConversationError for a name that is no file's name."""
+    """Raise SavedConversationError for a name that cannot name a folder."""
     if not _NAME.fullmatch(name) or len(name.encode()) > _LONGEST_NAME:
         raise SavedConversationError(
-            repr(name), "a name has letters, digits, spaces and . _ @ + - and begins with a letter"
+            repr(name), "a name has letters, digits, spaces and . _ @ + - and starts with a letter"
         )
 
 
 def list_saved(sessions: Path) -> list[SavedSummary]:
-    """All conversations in a folder, the one that was used last at the head."""
+    """All conversations in a folder, the one used last first."""
     found = [_summary(path) for path in sessions.glob(f"*/{_FILE}")]
     return sorted(found, key=lambda each: each.used, reverse=True)
 
@@ -141,34 +141,34 @@ def save_copy(path: Path, conversation: Conversation, *, model: str) -> None:
 
     Raises SavedConversationError.
     """
-    with _told(str(path)):
+    with _disk_errors(str(path)):
         media = _MediaFolder(path.with_name(f"{path.stem}.media"))
-        _write_whole(path, {**conversation_data(conversation, media.keep), "model": model})
+        _write_atomically(path, {**conversation_data(conversation, media.copy), "model": model})
 
 
 def _read(path: Path) -> Conversation:
-    """A conversation with its media under the names that the user gave them."""
+    """A conversation whose media have the names that the user gave them."""
     conversation = read_conversation(path)
     messages = tuple(
-        _named(message, data)
+        _with_names(message, data)
         for message, data in zip(conversation.messages, _json_of(path)["messages"], strict=True)
     )
     return replace(conversation, messages=messages)
 
 
-def _named(message: Message, data: Mapping[str, Any]) -> Message:
+def _with_names(message: Message, data: Mapping[str, Any]) -> Message:
     if isinstance(message.content, str):
         return message
     return replace(
         message,
         content=tuple(
-            _renamed(part, each.get("name"))
+            _with_name(part, each.get("name"))
             for part, each in zip(message.content, data["content"], strict=True)
         ),
     )
 
 
-def _renamed(part: Part, name: object) -> Part:
+def _with_name(part: Part, name: object) -> Part:
     if isinstance(part, TextPart) or part.source is None or not isinstance(name, str):
         return part
     return replace(part, source=replace(part.source, name=name))
@@ -204,31 +204,31 @@ def _model_in(data: Mapping[str, Any]) -> str | None:
 
 
 class _MediaFolder:
-    """Copies of media, called after their content. The same source is copied once."""
+    """Copies of media, named by their content. Each source is copied once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        # Sources are told apart by identity: the file behind an equal one may be another by now.
+        # By identity: the file of an equal source may have changed since.
         self._known: dict[int, tuple[Source, str]] = {}
         self._used: set[str] = set()
 
-    def keep(self, source: Source) -> str:
-        """The path of a source's copy, relative to the folder that this one is in."""
+    def copy(self, source: Source) -> str:
+        """Copy a source if it is new; the copy's path, relative to the parent of this folder."""
         known = self._known.get(id(source))
         if known is None:
-            known = self._known[id(source)] = (source, self._copied(source))
+            known = self._known[id(source)] = (source, self._write_copy(source))
         self._used.add(known[1])
         return f"{self._folder.name}/{known[1]}"
 
     def drop_unused(self) -> None:
-        """Remove the copies that nothing has asked for since this was called last."""
+        """Remove the copies that were not asked for since the last call."""
         if self._folder.is_dir():
             for path in self._folder.iterdir():
                 if path.name not in self._used:
                     path.unlink()
         self._used.clear()
 
-    def _copied(self, source: Source) -> str:
+    def _write_copy(self, source: Source) -> str:
         if source.path is not None and source.path.parent == self._folder:
             return source.path.name
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -247,28 +247,28 @@ class _MediaFolder:
                 file.seek(0)
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             suffix = re.search(r"\.[a-z0-9]{1,8}$", source.name.lower())
-            kept = f"{digest[:32]}{suffix[0] if suffix else ''}"
-            written.replace(self._folder / kept)
+            copy = f"{digest[:32]}{suffix[0] if suffix else ''}"
+            written.replace(self._folder / copy)
         except BaseException:
             written.unlink(missing_ok=True)
             raise
-        return kept
+        return copy
 
 
 @contextmanager
-def _told(name: str, what: str = "kept") -> Iterator[None]:
-    """Failures of the disk as errors that name the conversation, and what cannot be done to it."""
+def _disk_errors(name: str, action: str = "saved") -> Iterator[None]:
+    """OSErrors as errors that name the conversation and the failed action."""
     try:
         yield
     except OSError as exc:
-        where = f"{exc.filename}: " if exc.filename else ""
+        file = f"{exc.filename}: " if exc.filename else ""
         raise SavedConversationError(
-            name, f"cannot be {what} ({where}{exc.strerror or exc})"
+            name, f"cannot be {action} ({file}{exc.strerror or exc})"
         ) from exc
 
 
-def _write_whole(path: Path, data: Mapping[str, Any]) -> None:
-    """A JSON file that is there whole or not at all, for its owner only. Raises OSError."""
+def _write_atomically(path: Path, data: Mapping[str, Any]) -> None:
+    """Write a JSON file that only its owner can read. Raises OSError."""
     handle, name = mkstemp(dir=path.parent, prefix=".new.")
     try:
         with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:

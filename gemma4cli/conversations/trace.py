@@ -1,6 +1,6 @@
-"""What exactly reaches a model for one conversation, and what it makes of it, as arrays.
+"""The exact inputs and outputs of a model for one conversation, as arrays.
 
-For bug reports, and for comparing with other implementations.
+For bug reports, and to compare with other implementations.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class Trace:
     input_ids    int32 [S]
     logits       float32 [S, V] of the prefill, after soft-capping
     greedy       int32 [n], the likeliest continuation, stop and suppressed ids included
-    generated    int32 [m], what a greedy run would really give
+    generated    int32 [m], the answer of a greedy run
     spans        int32 [k, 3]: kind (0 image, 1 video frame, 2 audio), start, end
     prompt       the rendered text
-    soft_tokens  float32 [t, D], in the prompt's order
+    soft_tokens  float32 [t, D], in the order of the prompt
     """
 
     input_ids: npt.NDArray[np.int32]
@@ -59,7 +59,7 @@ def trace(
 ) -> Trace:
     """Run a conversation, or the one in a file, greedily.
 
-    Its ``unified_full_attention_blocks`` does what the load option of that name does.
+    Its ``unified_full_attention_blocks`` has the effect of the load option of that name.
 
     Raises ConversationError, MediaError, PromptError, NonFiniteError.
     """
@@ -95,7 +95,7 @@ def trace(
 
 
 def inputs_of(model: LoadedModel, conversation: Conversation | Path) -> ModelInputs:
-    """A conversation, or the one in a file, as the model takes it."""
+    """Model inputs of a conversation, or of the one in a file."""
     from .open_media import OpenedMessage, open_message, prepare
 
     conversation = _read(conversation)

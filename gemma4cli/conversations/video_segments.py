@@ -1,4 +1,4 @@
-"""A long clip in segments: each is answered by itself, then all of it from these answers."""
+"""A long clip in segments: one answer for each, then one for the whole made from them."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ if TYPE_CHECKING:
     from ..engine.model import LoadedModel
 
 _SHORTEST = 1.0
-"""Seconds; a shorter rest of the clip belongs to the segment before it."""
+"""Seconds; a shorter remainder of the clip belongs to the segment before it."""
 
 _LONGEST = 1e6
 
 
 def check_seconds(seconds: float) -> None:
-    """Raise OptionError for segments that are too short, or of no length."""
+    """Raise OptionError for segments that are too short or not finite."""
     if not _SHORTEST <= seconds <= _LONGEST:
         raise OptionError(f"--segment must be {_SHORTEST:.0f} second or more, not {seconds}")
 
 
 def segments_of(start: float, end: float, seconds: float) -> tuple[tuple[float, float], ...]:
-    """Where each segment of the part from ``start`` to ``end`` begins and ends.
+    """Start and end of each segment between ``start`` and ``end``, all in seconds.
 
-    65.5 s by 30 s -> 0-30, 30-60, 60-65.5; of 60.5 s the second one has the rest.
+    65.5 s by 30 s -> 0-30, 30-60, 60-65.5; 60.5 s by 30 s -> 0-30, 30-60.5.
     """
     count = max(1, int((end - start) // seconds))
     if end - start - count * seconds >= _SHORTEST:
         count += 1
-    begins = [start + number * seconds for number in range(count)]
-    return tuple(zip(begins, [*begins[1:], end], strict=True))
+    starts = [start + number * seconds for number in range(count)]
+    return tuple(zip(starts, [*starts[1:], end], strict=True))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SegmentRun:
-    """Questions about a clip in segments of ``seconds``; ``question`` is None for a description.
+    """A run over a clip in segments of ``seconds``; ``question`` None asks for descriptions.
 
-    ``source`` can be opened any number of times.
+    ``source`` must be one that can be opened repeatedly.
     """
 
     source: Source
@@ -67,24 +67,25 @@ class SegmentRun:
         check_seconds(self.seconds)
 
     def events(self, model: LoadedModel) -> Iterator[Event]:
-        """The answers behind their times; where there are several, one for the whole at last.
+        """Each answer below its times; after several, one about the whole clip.
 
-        ``Finished`` has that answer, and what all of them took together. A segment that cannot be
-        seen gives a notice. Raises MediaError where none can, otherwise as ``stream_generate``.
+        ``Finished`` has that answer, and the usage and timings of all answers together. A segment
+        that cannot be decoded gives a notice. Raises MediaError if none can be decoded, otherwise
+        as ``stream_generate``.
         """
         from .open_media import clip_part
 
         start, end = clip_part(self.source, self.media)
         segments = segments_of(start, end, self.seconds)
         done: list[SegmentFinished] = []
-        for begin, until in segments:
-            # The last one goes as far as the user wants, the sound behind the picture included.
+        for first, last in segments:
+            # The last segment includes sound that continues after the picture ends.
             media = replace(
                 self.media,
-                video_start=begin,
-                video_end=self.media.video_end if until == end else until,
+                video_start=first,
+                video_end=self.media.video_end if last == end else last,
             )
-            for event in self._segment(model, begin, until, media, first=not _answers(done)):
+            for event in self._segment(model, first, last, media, is_first=not _answers(done)):
                 if isinstance(event, SegmentFinished):
                     done.append(event)
                 yield event
@@ -99,22 +100,22 @@ class SegmentRun:
                 yield event
         answers = [*_answers(done), *([] if whole is None else [whole])]
         yield replace(
-            answers[-1] if whole is not None or len(answers) == 1 else _together(done),
+            answers[-1] if whole is not None or len(answers) == 1 else _joined(done),
             usage=_sum_of_usage([each.usage for each in answers]),
             timings=_sum_of_timings([each.timings for each in answers]),
         )
 
     def _segment(
-        self, model: LoadedModel, start: float, end: float, media: MediaOptions, *, first: bool
+        self, model: LoadedModel, start: float, end: float, media: MediaOptions, *, is_first: bool
     ) -> Iterator[Event]:
-        """The events of one segment's answer; ``SegmentFinished`` stands for the last one."""
+        """The events of one segment's answer, with SegmentFinished in place of Finished."""
         times = time_range(start, end)
         plan: VideoPlanned | None = None
         timestamps: tuple[float, ...] = ()
         content = content_of(self.question or DESCRIBE_VIDEO, videos=[self.source])
         events = Chat(model, media=media).send(content, self.options)
         try:
-            for event in _below(times, events, first=first):
+            for event in _with_heading(times, events, is_first=is_first):
                 if isinstance(event, VideoPlanned):
                     plan = event
                     yield replace(event, source=f"{event.source} {times}")
@@ -127,7 +128,7 @@ class SegmentRun:
                         timestamps = event.timestamps
                     yield event
         except MediaError as error:
-            yield Notice(text=f"{times} is left out: {error}")
+            yield Notice(text=f"{times} skipped: {error}")
             yield SegmentFinished(start=start, end=end, answer=None, error=error)
 
     def _whole(
@@ -135,17 +136,17 @@ class SegmentRun:
     ) -> Iterator[Event]:
         """The answer about the whole clip, from those about its segments.
 
-        Nothing where there is one segment, and a notice where its answers have no room.
+        Nothing if only one segment has an answer; a notice if the answers do not fit the prompt.
         """
-        told = [
+        answers = [
             (each.start, each.end, each.answer.text) for each in done if each.answer is not None
         ]
-        if len(told) == 1:
+        if len(answers) == 1:
             return
-        question = summary(told, self.question)
+        question = summary(answers, self.question)
         try:
             events = Chat(model).send(content_of(question), self.options)
-            yield from _below(time_range(start, end), events, first=False)
+            yield from _with_heading(time_range(start, end), events, is_first=False)
         except PromptError as error:
             yield Notice(text=f"no answer about the whole clip: {error}")
 
@@ -154,8 +155,8 @@ def _answers(done: Sequence[SegmentFinished]) -> list[Finished]:
     return [each.answer for each in done if each.answer is not None]
 
 
-def _together(done: Sequence[SegmentFinished]) -> Finished:
-    """The last answer with the text of all, behind their times."""
+def _joined(done: Sequence[SegmentFinished]) -> Finished:
+    """The last answer with the text of all, each below its times."""
     texts = [
         f"{time_range(each.start, each.end)}\n{each.answer.text}"
         for each in done
@@ -164,17 +165,17 @@ def _together(done: Sequence[SegmentFinished]) -> Finished:
     return replace(_answers(done)[-1], text="\n\n".join(texts))
 
 
-def _below(times: str, events: Iterator[Event], *, first: bool) -> Iterator[Event]:
-    """An answer's events with a line above its text, and a blank line above that."""
-    head = f"{times}\n" if first else f"\n{times}\n"
-    said = ""
+def _with_heading(times: str, events: Iterator[Event], *, is_first: bool) -> Iterator[Event]:
+    """An answer's events with a heading line above its text, and a blank line above that."""
+    heading = f"{times}\n" if is_first else f"\n{times}\n"
+    last = ""
     for event in events:
         if isinstance(event, TextDelta):
-            if not said:
-                yield TextDelta(text=head)
-            said = event.text
-        elif isinstance(event, Finished) and not said.endswith("\n"):
-            yield TextDelta(text="\n" if said else f"{head}\n")
+            if not last:
+                yield TextDelta(text=heading)
+            last = event.text
+        elif isinstance(event, Finished) and not last.endswith("\n"):
+            yield TextDelta(text="\n" if last else f"{heading}\n")
         yield event
 
 

@@ -131,9 +131,9 @@ def test_missing_file_in_a_chat(kind: str) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "is no valid JSON"),
-        (b"{", "is no valid JSON"),
-        (b"\xff\xfe", "is no UTF-8 text"),
+        (b"", "is not valid JSON"),
+        (b"{", "is not valid JSON"),
+        (b"\xff\xfe", "is not UTF-8 text"),
         (b"[]", "must be an object"),
         (b'{"messages": [{"role": "user", "content": [{"type": "image"}]}]}', "lacks 'path'"),
     ],

@@ -160,7 +160,7 @@ def test_open_blocks_are_asked_for_by_a_boolean(value: object) -> None:
 def test_a_key_of_traces_is_no_other_command_s() -> None:
     talk = write_keys(write_talk(), unified_full_attention_blocks=True)
     result = tiny_g4("chat", "--messages", talk)
-    assert_fails(result, 3, "keys.json: unified_full_attention_blocks: is for g4 trace alone")
+    assert_fails(result, 3, "keys.json: unified_full_attention_blocks: is only for g4 trace")
 
 
 def test_open_blocks_are_no_option() -> None:
@@ -182,7 +182,7 @@ def test_bad_output(output: list[str], problem: str) -> None:
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [(None, "no such file"), ("{", "is no valid JSON"), ("{}", 'an object with "messages"')],
+    [(None, "no such file"), ("{", "is not valid JSON"), ("{}", 'an object with "messages"')],
 )
 def test_bad_conversation(content: str | None, problem: str) -> None:
     if content is not None:

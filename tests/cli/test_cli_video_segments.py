@@ -159,7 +159,7 @@ def test_segment_that_cannot_be_seen_is_left_out(model: Answers) -> None:
     model.failing[2] = MediaDecodeError("clip", "has no frame there")
     result = tiny_g4("video", CLIP, "--segment", "1")
     assert result.exit_code == 0
-    assert "[00:01-00:02] is left out: clip: has no frame there\n" in result.stderr
+    assert "[00:01-00:02] skipped: clip: has no frame there\n" in result.stderr
     assert "[00:02-00:03]\nPart 3.\n" in result.stdout
     assert "Part 3." in model.asked[-1] and "[00:01-00:02]" not in model.asked[-1]
 

@@ -355,7 +355,7 @@ def test_a_disk_that_fails_ends_nothing(talk: Talk, monkeypatch: pytest.MonkeyPa
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("gemma4cli.conversations.store._write_whole", full)
+    monkeypatch.setattr("gemma4cli.conversations.store._write_atomically", full)
     err = talk.say("Hello", "Hello")
     assert err.count("cannot be kept (No space left on device)") == 1
     assert talk.roles == ["user", "assistant"] * 2

@@ -77,7 +77,7 @@ def test_what_only_a_trace_heeds() -> None:
     folder, name = Path("/talks"), "talk.json"
     talk = parse_conversation(data, folder=folder, name=name, for_trace=True)
     assert talk.unified_full_attention_blocks
-    with pytest.raises(ConversationError, match=r"talk\.json: unified_full.*is for g4 trace alone"):
+    with pytest.raises(ConversationError, match=r"talk\.json: unified_full.*is only for g4 trace"):
         parse(data)
     with pytest.raises(ConversationError, match="must be true or false"):
         data["unified_full_attention_blocks"] = "yes"
@@ -203,7 +203,7 @@ def assistant_with(call: object) -> dict[str, object]:
         (content_of(FRAMES | {"timestamps": [10**400]}), r"\.timestamps\[0\]: must be"),
         (assistant_with({}), r"tool_calls\[0\]\.function: must be an object"),
         (assistant_with({"function": {"arguments": {}}}), r"\.function: lacks 'name'"),
-        (assistant_with({"function": {"name": "f", "arguments": "{"}}), "arguments: is no valid"),
+        (assistant_with({"function": {"name": "f", "arguments": "{"}}), "arguments: is not valid"),
         (assistant_with({"function": {"name": "f", "arguments": "3"}}), "arguments: must be an"),
     ],
 )
@@ -217,11 +217,11 @@ def test_mistakes_are_named(data: object, problem: str) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "no valid JSON: line 1 column 1"),
-        (b'{"messages": [\n}', "no valid JSON: line 2 column 1"),
-        (b"\xff\xfe{}", "no UTF-8 text"),
-        (b'{"messages": ' + b"[" * 200_000, "no valid JSON"),
-        (b'{"messages": ' + b"9" * 5000 + b"}", "no valid JSON"),
+        (b"", "is not valid JSON: line 1 column 1"),
+        (b'{"messages": [\n}', "is not valid JSON: line 2 column 1"),
+        (b"\xff\xfe{}", "is not UTF-8 text"),
+        (b'{"messages": ' + b"[" * 200_000, "is not valid JSON"),
+        (b'{"messages": ' + b"9" * 5000 + b"}", "is not valid JSON"),
     ],
 )
 def test_files_that_are_no_json(tmp_path: Path, content: bytes, problem: str) -> None:

@@ -166,18 +166,18 @@ def test_the_second_process_is_told(tmp_path: Path) -> None:
 
 def test_nothing_said_leaves_nothing(tmp_path: Path) -> None:
     SavedConversation(tmp_path / "one").close()
-    SavedConversation.begin(tmp_path).close()
+    SavedConversation.create(tmp_path).close()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_new_ones_have_names_of_their_own(tmp_path: Path) -> None:
-    with SavedConversation.begin(tmp_path) as first, SavedConversation.begin(tmp_path) as second:
+    with SavedConversation.create(tmp_path) as first, SavedConversation.create(tmp_path) as second:
         assert first.name != second.name
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SavedConversationError, match="cannot be kept"):
+    with pytest.raises(SavedConversationError, match="cannot be saved"):
         SavedConversation(tmp_path / "file" / "one")
 
 

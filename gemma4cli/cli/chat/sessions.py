@@ -125,7 +125,7 @@ def opened_autosave(
 
 def _new(env: Environment) -> SavedConversation | None:
     try:
-        return SavedConversation.begin(env.sessions_folder)
+        return SavedConversation.create(env.sessions_folder)
     except SavedConversationError as error:
         env.say_error(error)
         return None
