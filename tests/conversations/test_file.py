@@ -224,10 +224,10 @@ def test_mistakes_are_named(data: object, problem: str) -> None:
         (b'{"messages": ' + b"9" * 5000 + b"}", "is not valid JSON"),
     ],
 )
-def test_files_that_are_no_json(tmp_path: Path, content: bytes, problem: str) -> None:
+def test_files_that_are_not_json(tmp_path: Path, content: bytes, problem: str) -> None:
     path = tmp_path / "talk.json"
     path.write_bytes(content)
-    with pytest.raises(ConversationError, match=rf"talk\.json: is {problem}"):
+    with pytest.raises(ConversationError, match=rf"talk\.json: {problem}"):
         read_conversation(path)
 
 
