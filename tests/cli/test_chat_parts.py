@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 from cli_runs import sample
 
-from gemma4cli.cli.chat.attachments import find_dropped, media_kind, read_material, with_material
+from gemma4cli.cli.chat.attachments import (
+    find_dropped,
+    media_kind,
+    read_text_file,
+    with_attached_text,
+)
 from gemma4cli.errors import ConversationError
 
 
@@ -88,16 +93,17 @@ def test_what_the_content_does_not_tell_the_suffix_does(
 
 def test_material_is_headed_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("One.\nTwo.\n")
-    material = read_material(tmp_path / "notes.txt", "notes.txt")
-    assert with_material("Sum up:", [material]) == "Sum up:\n\nnotes.txt:\nOne.\nTwo."
+    material = read_text_file(tmp_path / "notes.txt", "notes.txt")
+    assert with_attached_text("Sum up:", [material]) == "Sum up:\n\nnotes.txt:\nOne.\nTwo."
 
 
 @pytest.mark.parametrize(
-    ("content", "problem"), [(b"\xff\xfe\x00", "is no text"), (b"a" * (1 << 21), "longer than any")]
+    ("content", "problem"),
+    [(b"\xff\xfe\x00", "is not text"), (b"a" * (1 << 21), "longer than any")],
 )
 def test_material_that_is_none(tmp_path: Path, content: bytes, problem: str) -> None:
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(ConversationError, match=problem):
-        read_material(tmp_path / "file", "file")
+        read_text_file(tmp_path / "file", "file")
     with pytest.raises(ConversationError, match="No such file"):
-        read_material(tmp_path / "nowhere", "nowhere")
+        read_text_file(tmp_path / "nowhere", "nowhere")

@@ -102,11 +102,11 @@ def test_control_tokens_in_the_question_are_plain_text() -> None:
 
 
 def test_nothing_asked() -> None:
-    assert_fails(tiny_g4("chat"), 2, "nothing was asked", "-p TEXT")
+    assert_fails(tiny_g4("chat"), 2, "no question", "-p TEXT")
 
 
 def test_only_an_image_is_no_question(sent: Exchange) -> None:
-    assert_fails(tiny_g4("chat", "--image", "a.png"), 2, "nothing was asked")
+    assert_fails(tiny_g4("chat", "--image", "a.png"), 2, "no question")
     assert sent.parts == []
 
 
@@ -165,4 +165,4 @@ def test_conversation_file_without_a_question(tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [("-p", "Hi"), ("--system", "Be brief."), ("--image", "a.png")])
 def test_conversation_file_stands_alone(conversation: Path, options: tuple[str, str]) -> None:
     result = tiny_g4("chat", "--messages", conversation, *options)
-    assert_fails(result, 2, "--messages brings the whole conversation")
+    assert_fails(result, 2, "--messages holds the whole conversation")

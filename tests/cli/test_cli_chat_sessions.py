@@ -70,7 +70,7 @@ def test_a_question_that_fails_leaves_no_turn() -> None:
 def test_list() -> None:
     result = tiny_g4("chat", "--list")
     assert (result.stdout, result.exit_code) == ("", 0)
-    assert "no conversation is saved in" in result.stderr
+    assert "no saved conversations in" in result.stderr
     tiny_g4("chat", "--session", "talk", "-p", "Hello")
     (line,) = tiny_g4("chat", "--list").stdout.splitlines()
     assert line.startswith("talk  20") and line.endswith("1 turn   Hello")
@@ -120,7 +120,7 @@ def test_delete() -> None:
     for name in ("talk", "other"):
         tiny_g4("chat", "--session", name, "-p", "Hello", "--max-tokens", "1")
     result = tiny_g4("chat", "--delete", "talk", "--yes")
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "talk was deleted\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "deleted talk\n")
     assert [each.name for each in list_saved(Environment.of_process().sessions_folder)] == ["other"]
     assert not (Environment.of_process().sessions_folder / "talk").exists()
     assert tiny_g4("chat", "--delete", "other", "-y", "-q").stderr == ""
@@ -143,7 +143,7 @@ def test_delete_takes_an_answer(typed: str, code: int, left: list[str]) -> None:
 
 def test_delete_what_is_not_there() -> None:
     assert_fails(tiny_g4("chat", "--delete", "talk", "--yes"), 2, "--list shows all")
-    assert_fails(tiny_g4("chat", "--delete", "..", "--yes"), 2, "no conversation is called ..")
+    assert_fails(tiny_g4("chat", "--delete", "..", "--yes"), 2, "no conversation is named ..")
     assert_fails(tiny_g4("chat", "--yes", "-p", "Hello"), 2, "--yes is for --delete")
 
 

@@ -236,7 +236,7 @@ def test_chat_shows_a_dropped_image_once(picture_file: Path) -> None:
     with Terminal("chat", *BRIEF, "--no-log", env=KITTY) as terminal:
         terminal.expect(PROMPT)
         terminal.type(f"{picture_file} What is this?\r")
-        terminal.expect("comes with this question")
+        terminal.expect("is attached to this question")
         terminal.expect(PROMPT)
         terminal.type("/retry\r")
         terminal.expect(PROMPT)

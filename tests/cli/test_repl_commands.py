@@ -121,10 +121,10 @@ def test_a_turn_is_on_disk_when_it_is_done(talk: Talk) -> None:
 
 
 def test_undo(talk: Talk) -> None:
-    assert talk.say("Hello", "/undo") == "the last turn is forgotten\n"
+    assert talk.say("Hello", "/undo") == "last turn removed\n"
     assert talk.roles == []
     assert list_saved(talk.sessions)[0].turns == 0
-    assert talk.say("/undo") == "there is nothing to undo\n"
+    assert talk.say("/undo") == "nothing to undo\n"
 
 
 def test_retry(talk: Talk) -> None:
@@ -137,14 +137,14 @@ def test_retry(talk: Talk) -> None:
 
 def test_dropped_file_goes_with_the_question(talk: Talk) -> None:
     err = talk.say(sample("image00.png"), "Describe this image.")
-    assert err == f"{sample('image00.png')} comes with the next question\n"
+    assert err == f"{sample('image00.png')} is attached to the next question\n"
     assert talk.out == f"{STARS}\n"
-    assert talk.repl.waiting == []
+    assert talk.repl.attached_media == []
 
 
 def test_dropped_file_in_the_question(talk: Talk) -> None:
     err = talk.say(f"Describe {sample('image00.png')}")
-    assert err == f"{sample('image00.png')} comes with this question\n"
+    assert err == f"{sample('image00.png')} is attached to this question\n"
     image, text = talk.repl.chat.history[0].parts
     assert isinstance(image, ImagePart)
     assert text == TextPart(text="Describe image00.png")
@@ -152,9 +152,9 @@ def test_dropped_file_in_the_question(talk: Talk) -> None:
 
 def test_text_file_is_material(talk: Talk, tmp_path: Path) -> None:
     (tmp_path / "my notes.txt").write_text("One.\n")
-    assert "comes with the next question" in talk.say("/file 'my notes.txt'", "Sum up")
+    assert "is attached to the next question" in talk.say("/file 'my notes.txt'", "Sum up")
     assert talk.repl.chat.history[0].parts == (TextPart(text="Sum up\n\nmy notes.txt:\nOne."),)
-    assert talk.repl.material == []
+    assert talk.repl.attached_texts == []
     assert talk.say("/file nowhere") == "g4: nowhere: No such file or directory\n"
 
 
@@ -168,7 +168,7 @@ def test_a_broken_file_is_let_go_and_the_others_stay(talk: Talk, tmp_path: Path)
 
 
 def test_system_prompt(talk: Talk) -> None:
-    assert "there is no system prompt" in talk.say("/system")
+    assert "no system prompt; /system TEXT sets one" in talk.say("/system")
     talk.say("Hello", "/system Be 'brief'.")
     assert talk.roles == ["system", "user", "assistant"]
     assert talk.say("/system") == "Be 'brief'.\n"
@@ -179,14 +179,14 @@ def test_system_prompt(talk: Talk) -> None:
 def test_think(talk: Talk) -> None:
     talk.say("/think on")
     assert talk.repl.options.think
-    assert talk.say("/think hide") == "the model thinks first; thoughts are hidden\n"
+    assert talk.say("/think hide") == "thinking is on; thoughts are hidden\n"
     assert talk.repl.hide_thoughts
-    assert talk.say("/think off") == "no thinking\n"
+    assert talk.say("/think off") == "thinking is off\n"
     assert talk.say("/think maybe") == "/think takes on, off, show or hide\n"
 
 
 def test_budget(talk: Talk) -> None:
-    assert talk.say("/budget 140") == "140 tokens an image\n"
+    assert talk.say("/budget 140") == "up to 140 soft tokens per image\n"
     assert talk.repl.chat.media.budget == 140
     assert "must be one of" in talk.say("/budget 141")
     assert "/budget takes" in talk.say("/budget many")
@@ -205,7 +205,9 @@ def test_model(talk: Talk) -> None:
 
 def test_clear_begins_another_conversation(talk: Talk) -> None:
     first = talk.repl.autosave.name
-    assert talk.say("Hello", "/clear") == f"begun again; what was said is kept as {first}\n"
+    assert (
+        talk.say("Hello", "/clear") == f"new conversation; the previous one is saved as {first}\n"
+    )
     assert talk.repl.autosave.name != first
     talk.say("Hello", "Hello")
     assert sorted(saved.turns for saved in list_saved(talk.sessions)) == [1, 2]
@@ -232,13 +234,11 @@ def test_load_answers_an_open_question(talk: Talk) -> None:
 def test_save_has_to_have_one_file(talk: Talk) -> None:
     assert talk.say("/save") == "/save needs a file\n"
     assert "takes one file" in talk.say("/save a b")
-    assert talk.say("/save a.json") == "there is nothing to save\n"
+    assert talk.say("/save a.json") == "nothing to save\n"
 
 
 def test_context_and_stats(talk: Talk) -> None:
-    assert talk.say("/context", "/stats") == (
-        "nothing was said yet\nnothing was answered in full yet\n"
-    )
+    assert talk.say("/context", "/stats") == ("no turns yet\nno complete answer yet\n")
     context, stats = talk.say("Hello", "/context", "/stats").splitlines()
     assert context.startswith("27 of 8,192 tokens (0 %), 1 turn")
     assert re.fullmatch(
@@ -257,14 +257,14 @@ def test_stats_say_what_the_turn_before_had_computed(talk: Talk) -> None:
 
 
 def test_copy_needs_a_terminal(talk: Talk) -> None:
-    assert talk.say("/copy") == "there is no answer to copy\n"
-    assert "this is none" in talk.say("Hello", "/copy")
-    assert talk.say("/copy code") == "the last answer has no block of code\n"
+    assert talk.say("/copy") == "no answer to copy\n"
+    assert "needs a terminal" in talk.say("Hello", "/copy")
+    assert talk.say("/copy code") == "the last answer has no code block\n"
 
 
 @pytest.mark.parametrize(
     ("typed", "hint"),
-    [("/imagee x", "no command /imagee; did you mean /image?"), ("/q8", "/help lists them")],
+    [("/imagee x", "unknown command /imagee; did you mean /image?"), ("/q8", "/help lists all")],
 )
 def test_unknown_command(talk: Talk, typed: str, hint: str) -> None:
     assert hint in talk.say(typed)
@@ -272,7 +272,7 @@ def test_unknown_command(talk: Talk, typed: str, hint: str) -> None:
 
 
 def test_a_path_that_is_nothing_is_no_command(talk: Talk) -> None:
-    assert "no command" not in talk.say("/usr/bin/nothing is missing")
+    assert "unknown command" not in talk.say("/usr/bin/nothing is missing")
     assert talk.roles == ["user", "assistant"]
 
 
@@ -302,9 +302,9 @@ def test_a_message_that_does_not_fit(
     talk.script.answers = [yes]
     err = talk.say("Hello")
     (question,) = talk.script.questions
-    assert question == "9,000 tokens do not fit the context of 8,192; forget the oldest turn?"
+    assert question == "9,000 tokens do not fit the context of 8,192; drop the oldest turn?"
     assert talk.roles == ["user", "assistant"]
-    assert ("forgot 1 turn" in err) == yes
+    assert ("dropped 1 turn" in err) == yes
     # What was not said is there to be edited.
     assert talk.script.drafts[-1] == ("" if yes else "Hello")
 
@@ -321,7 +321,7 @@ def test_little_room_is_asked_about_before_the_answer(
     talk.script.answers = [yes]
     talk.say("Hello")
     assert talk.script.questions == [
-        "8,180 of 8,192 tokens are taken, an answer may not fit; forget the oldest turns?"
+        "8,180 of 8,192 tokens are used, an answer may not fit; drop the oldest turns?"
     ]
     assert len(talk.roles) == (2 if yes else 4)
 
@@ -330,11 +330,11 @@ def test_a_context_that_fills_is_told(talk: Talk, monkeypatch: pytest.MonkeyPatc
     use = ContextUse(tokens=6_600, limit=8192)
     monkeypatch.setattr(Chat, "context", lambda self: use)
     err = talk.say("Hello", quiet=False)
-    assert "the conversation takes 80 % of the context; /drop forgets its oldest turn" in err
+    assert "the conversation takes 80 % of the context; /drop removes its oldest turn" in err
 
 
 def test_drop(talk: Talk) -> None:
-    assert talk.say("Hello", "Hello", "/drop") == "forgot 1 turn\n"
+    assert talk.say("Hello", "Hello", "/drop") == "dropped 1 turn\n"
     assert talk.roles == ["user", "assistant"]
     assert list_saved(talk.sessions)[0].turns == 1
 
@@ -348,7 +348,7 @@ def test_an_interrupt_before_a_word_gives_the_message_back(
     monkeypatch.setattr(Chat, "send", interrupted)
     assert talk.say(f"/image {sample('image00.png')}", "Hello").endswith("stopped\n")
     assert talk.script.drafts[-1] == "Hello"
-    assert len(talk.repl.waiting) == 1
+    assert len(talk.repl.attached_media) == 1
 
 
 def test_a_disk_that_fails_ends_nothing(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,7 +357,7 @@ def test_a_disk_that_fails_ends_nothing(talk: Talk, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("gemma4cli.conversations.store._write_atomically", full)
     err = talk.say("Hello", "Hello")
-    assert err.count("cannot be kept (No space left on device)") == 1
+    assert err.count("cannot be saved (No space left on device)") == 1
     assert talk.roles == ["user", "assistant"] * 2
 
 
@@ -381,7 +381,7 @@ def test_mic(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(microphone, "record", record)
     err = talk.say("/mic", "/mic")
     assert "recording 2: 1.0 s" in err
-    first, second = talk.repl.waiting
+    first, second = talk.repl.attached_media
     assert isinstance(first, AudioPart) and isinstance(second, AudioPart)
     assert second.source.name == "recording 2.wav"
     talk.say("Hello")
@@ -398,11 +398,11 @@ def test_nothing_recorded(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(microphone, "record", record)
     assert talk.say("/mic").endswith("g4: microphone: nothing was recorded\n")
-    assert talk.repl.waiting == []
+    assert talk.repl.attached_media == []
 
 
 def test_without_a_terminal_nobody_presses_enter() -> None:
-    assert not repl_record._entered(environment(stdin=io.StringIO("\n")))
+    assert not repl_record._enter_pressed(environment(stdin=io.StringIO("\n")))
 
 
 def test_continuing_a_conversation_that_is_open(world: Environment, autosave: Autosave) -> None:

@@ -37,21 +37,21 @@ def recorded(shown: str) -> float:
 def test_clips_end_at_a_pause_and_at_enter(server: Path) -> None:
     options = ("-m", "tiny", "--no-log", "--mic", "--device", sound_server.DEVICE)
     with Terminal("chat", *options, env=sound_server.variables(server)) as terminal:
-        terminal.expect("Enter or a pause ends")
+        terminal.expect("stops at Enter or a pause")
         sound_server.play(SPEECH, server)
         assert recorded(terminal.expect(PROMPT)) > 1
 
         terminal.type("/mic\r")
-        terminal.expect("Enter or a pause ends")
+        terminal.expect("stops at Enter or a pause")
         sound_server.play(SPEECH, server)
-        assert recorded(terminal.expect("it comes with the next question")) > 1
+        assert recorded(terminal.expect("is attached to the next question")) > 1
         terminal.expect(PROMPT)
 
         # Where nobody speaks there is no pause.
         terminal.type("/mic\r")
-        terminal.expect("Enter or a pause ends")
+        terminal.expect("stops at Enter or a pause")
         terminal.type("\r")
-        assert recorded(terminal.expect("it comes with the next question")) < 20
+        assert recorded(terminal.expect("is attached to the next question")) < 20
         terminal.expect(PROMPT)
         terminal.type("/exit\r")
         assert terminal.wait() == 0

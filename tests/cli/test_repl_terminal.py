@@ -225,7 +225,7 @@ def test_conversation_goes_on_in_another_run(tmp_path: Path) -> None:
         window.leave()
     (tmp_path / "a b.png").unlink()
     with Window("-c") as window:
-        window.expect("going on with stars, 1 turn\r\n")
+        window.expect("continuing stars, 1 turn\r\n")
         window.expect(PROMPT)
         assert TEXT_OF["image00.png"] in window.ask("/retry")
         window.leave()
@@ -241,7 +241,7 @@ def test_a_process_that_is_killed_loses_no_turn() -> None:
         window.type("second\r")
         window.expect("'sec")
     with Window("--session", "one") as window:
-        window.expect("going on with one, 1 turn")
+        window.expect("continuing one, 1 turn")
         window.expect(PROMPT)
         window.leave()
 

@@ -1,4 +1,4 @@
-"""What a turn is made of: the text, the media that go with it, files as material."""
+"""The parts of a turn: its text, media, and the text of attached files."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MEDIA_PARTS: Mapping[str, Callable[[Source], Part]] = {
     "audio": lambda source: AudioPart(source=source),
     "video": lambda source: VideoPart(source=source),
 }
-"""What a flag (``--image``), or a command of the conversation (``/image``), attaches."""
+"""The part that an option (``--image``) or a slash command (``/image``) attaches."""
 
 _LONGEST_FILE = 1 << 20
-"""Bytes of text; no context has room for more."""
+"""Bytes of text; more than fits any context."""
 
 _WORD = re.compile(r"""'([^'\n]+)'|"([^"\n]+)"|((?:\\.|[^\s'"\\])(?:\\.|[^\s\\])*)""")
 _FILE_URL = re.compile(r"file://(?:localhost)?(/.*)", re.DOTALL)
@@ -29,43 +29,43 @@ _PUNCTUATION = ".,;:!?)"
 
 
 def in_card_order(text: str, media: Sequence[Part]) -> tuple[Part, ...]:
-    """Images and videos before the text, audio behind it, as the model card wants them."""
-    heard = [part for part in media if isinstance(part, AudioPart)]
-    seen = [part for part in media if not isinstance(part, AudioPart)]
-    return (*seen, TextPart(text=text), *heard)
+    """Images and videos before the text, audio after it, as the model card recommends."""
+    audio = [part for part in media if isinstance(part, AudioPart)]
+    visual = [part for part in media if not isinstance(part, AudioPart)]
+    return (*visual, TextPart(text=text), *audio)
 
 
 def sources_of(parts: Sequence[Part]) -> list[Source]:
-    """Where the media among some parts come from."""
+    """The sources of the media among ``parts``."""
     media = [part for part in parts if not isinstance(part, TextPart)]
     clips = [part for part in media if isinstance(part, VideoPart)]
     whole = [part.source for part in media if part.source is not None]
     return [*whole, *(frame for clip in clips for frame in clip.frames)]
 
 
-def with_material(question: str, material: Sequence[str]) -> str:
-    """A question and the texts that it is about, as -p and a pipe make one."""
-    return "\n\n".join(text for text in (question, *material) if text)
+def with_attached_text(question: str, attached: Sequence[str]) -> str:
+    """A question followed by the attached texts; the same format as -p with a pipe."""
+    return "\n\n".join(text for text in (question, *attached) if text)
 
 
-def read_material(path: Path, name: str) -> str:
-    """A text file as material, headed by its name. Raises ConversationError."""
+def read_text_file(path: Path, name: str) -> str:
+    """A text file to attach, headed by its name. Raises ConversationError."""
     try:
         with path.open("rb") as file:
             content = file.read(_LONGEST_FILE + 1)
     except OSError as exc:
         raise ConversationError(f"{name}: {exc.strerror or exc}") from exc
     if len(content) > _LONGEST_FILE:
-        raise ConversationError(f"{name}: is longer than any context; give a part of it")
+        raise ConversationError(f"{name}: is longer than any context; attach a part of it")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
-        raise ConversationError(f"{name}: is no text; attach media with /image or /audio") from exc
+        raise ConversationError(f"{name}: is not text; attach media with /image or /audio") from exc
     return f"{path.name}:\n{text.rstrip()}"
 
 
 def media_kind(path: Path) -> MediaKind | None:
-    """What a file is, by its content, or else by its suffix; None for what is no medium."""
+    """The kind of a media file by its content, or else its suffix; None for other files."""
     try:
         if not path.is_file():
             return None
@@ -84,9 +84,9 @@ def media_kind(path: Path) -> MediaKind | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dropped:
-    """What was typed, with the files that were dropped on it: their names stand in the text.
+    """Typed text and the files dropped into it; their paths are replaced by their names.
 
-    ``text`` is empty where there was nothing but files.
+    ``text`` is empty if only files were dropped.
     """
 
     text: str
@@ -94,13 +94,13 @@ class Dropped:
 
 
 def find_dropped(typed: str) -> Dropped:
-    """Find paths of media files among the words: as they are, in quotes, escaped, as file URLs."""
+    """Find paths of media files among the words: bare, quoted, escaped, or as file URLs."""
     whole = path_of(typed.strip())
     if (kind := media_kind(whole)) is not None:
         return Dropped(text="", files=((kind, whole),))
     files: list[tuple[MediaKind, Path]] = []
 
-    def named(word: re.Match[str]) -> str:
+    def replaced(word: re.Match[str]) -> str:
         given = word[0]
         ending = given[len(given.rstrip(_PUNCTUATION)) :]
         for candidate, rest in ((given, ""), (given[: len(given) - len(ending)], ending)):
@@ -110,14 +110,14 @@ def find_dropped(typed: str) -> Dropped:
                 return f"{path.name}{rest}"
         return given
 
-    text = _WORD.sub(named, typed)
+    text = _WORD.sub(replaced, typed)
     if not _WORD.sub("", typed).strip() and len(files) == len(_WORD.findall(typed)):
         text = ""
     return Dropped(text=text, files=tuple(files))
 
 
 def path_of(word: str) -> Path:
-    """The path that a terminal or a person writes as ``word``."""
+    """The path in a word as a shell or a terminal's drag and drop writes it."""
     if len(word) > 1 and word[0] == word[-1] and word[0] in "'\"":
         word = word[1:-1]
     elif url := _FILE_URL.fullmatch(word):

@@ -23,7 +23,7 @@ _MEDIA = "Media"
 
 
 class ChatCommand(ModelCommand):
-    """Keeps the order in which options were typed; those of different names lose it otherwise."""
+    """Records the order of options, which click does not keep across different options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         _, _, order = self.make_parser(ctx).parse_args(args=list(args))
@@ -32,12 +32,14 @@ class ChatCommand(ModelCommand):
 
 
 def attachments(order: Sequence[str], files: Mapping[str, Sequence[str]]) -> list[Part]:
-    """The media that a command line names, in its order; ``files`` are those of each kind."""
+    """The media on the command line in their order; ``files`` has those of each kind."""
     from ..run.runner import source_of
     from .attachments import MEDIA_PARTS
 
-    waiting = {kind: iter(named) for kind, named in files.items()}
-    return [MEDIA_PARTS[kind](source_of(next(waiting[kind]))) for kind in order if kind in waiting]
+    remaining = {kind: iter(names) for kind, names in files.items()}
+    return [
+        MEDIA_PARTS[kind](source_of(next(remaining[kind]))) for kind in order if kind in remaining
+    ]
 
 
 @runs_a_model
@@ -88,7 +90,7 @@ def chat(
     hide_thoughts: Annotated[
         bool, typer.Option("--hide-thoughts", help="Do not show the model's thoughts.")
     ] = False,
-    goes_on: Annotated[
+    continue_last: Annotated[
         bool,
         typer.Option(
             "-c", "--continue", help="Continue the last conversation.", rich_help_panel=_SESSION
@@ -147,21 +149,23 @@ def chat(
     if delete is not None:
         delete_saved(env, delete, yes=yes, quiet=run.quiet)
         return
-    session_options = SessionOptions(goes_on=goes_on, name=session, no_log=no_log)
+    session_options = SessionOptions(continue_last=continue_last, name=session, no_log=no_log)
     media = attachments(
         context.meta["order"], {"image": image or [], "audio": audio or [], "video": video or []}
     )
     if device is not None and not mic:
         raise OptionError("--device is for --mic")
     if messages is not None and (prompt or system or media or mic):
-        raise OptionError("--messages brings the whole conversation: give it alone")
-    alone = messages is not None or prompt is not None or not env.stdin.isatty()
-    if not alone and (run.json or run.output is not None):
-        raise OptionError("--json and --output need a question: give -p")
-    with opened_autosave(env, session_options, always=not alone, debug=run.debug) as autosave:
+        raise OptionError(
+            "--messages holds the whole conversation: leave out -p, --system, media and --mic"
+        )
+    one_turn = messages is not None or prompt is not None or not env.stdin.isatty()
+    if not one_turn and (run.json or run.output is not None):
+        raise OptionError("--json and --output need a question: pass -p")
+    with opened_autosave(env, session_options, always=not one_turn, debug=run.debug) as autosave:
         # A saved conversation's model has precedence over that of a settings file only.
         named = None if is_set_in_file(context, "model") else run.model
-        asked = ChatOptions(
+        options = ChatOptions(
             env=env,
             run=replace(run, model=named or autosave.model or run.model),
             autosave=autosave,
@@ -170,12 +174,12 @@ def chat(
             hide_thoughts=hide_thoughts,
         )
         if messages is not None:
-            answer_file(asked, messages)
-        elif alone:
+            answer_file(options, messages)
+        elif one_turn:
             text = question(env, prompt, media)
-            ask(asked, text, [*media, *_recorded(env, mic, device)])
+            ask(options, text, [*media, *_recorded(env, mic, device)])
         else:
-            _converse(asked, media, mic=mic, device=device, history=not no_log)
+            _converse(options, media, mic=mic, device=device, history=not no_log)
 
 
 def _recorded(env: Environment, mic: bool, device: str | None) -> list[Part]:
@@ -187,7 +191,7 @@ def _recorded(env: Environment, mic: bool, device: str | None) -> list[Part]:
 
 
 def _converse(
-    asked: ChatOptions,
+    options: ChatOptions,
     media: Sequence[Part],
     *,
     mic: bool,
@@ -199,6 +203,6 @@ def _converse(
     from .prompt_input import Reader
     from .repl import Repl
 
-    repl = Repl.start(asked, Reader(asked.env, history=history), media, device=device)
-    repl.waiting += _recorded(asked.env, mic, device)
+    repl = Repl.start(options, Reader(options.env, history=history), media, device=device)
+    repl.attached_media += _recorded(options.env, mic, device)
     converse(repl)

@@ -6,7 +6,7 @@ import re
 
 from ...errors import Gemma4Error
 from ..output.numbers import turns_text
-from .attachments import find_dropped, in_card_order, media_kind, path_of, with_material
+from .attachments import find_dropped, in_card_order, media_kind, path_of, with_attached_text
 from .repl import Repl
 from .sessions import turns_of
 from .slash_commands import COMMANDS, find_command
@@ -14,7 +14,7 @@ from .slash_commands import COMMANDS, find_command
 _COMMAND = re.compile(r"/[^\s/]*(?=\s|$)")
 _CHARACTERS_PER_TOKEN = 4
 _ANSWER_SHARE = 16
-"""An answer gets at least this part of the context, or what --max-tokens says."""
+"""One part in this many of the context is left for an answer, unless --max-tokens is less."""
 
 
 def converse(repl: Repl) -> None:
@@ -27,15 +27,15 @@ def converse(repl: Repl) -> None:
             f"{repl.chat.model.name}: type a question, /help for commands, Ctrl-D to leave"
         )
         if turns := turns_of(repl.chat.history):
-            repl.env.say(f"going on with {repl.autosave.name}, {turns_text(turns)}")
-    while not repl.left:
+            repl.env.say(f"continuing {repl.autosave.name}, {turns_text(turns)}")
+    while not repl.is_closed:
         draft, repl.draft = repl.draft, ""
         try:
             typed = repl.reader.read(aside=_context_use(repl), draft=draft).strip()
         except (EOFError, KeyboardInterrupt):
             break
-        _take(repl, typed)
-    if repl.autosave.is_kept and not repl.run.quiet:
+        _handle(repl, typed)
+    if repl.autosave.is_on_disk and not repl.run.quiet:
         repl.env.say(f"saved as {repl.autosave.name}; g4 chat -c continues it")
 
 
@@ -44,7 +44,7 @@ def _context_use(repl: Repl) -> str:
     return "" if use is None else f"{use.tokens:,} / {use.limit:,} tokens"
 
 
-def _take(repl: Repl, typed: str) -> None:
+def _handle(repl: Repl, typed: str) -> None:
     """Run a command, or ask a question."""
     command = _COMMAND.match(typed)
     try:
@@ -64,31 +64,31 @@ def _ask(repl: Repl, typed: str) -> None:
         repl.attach(kind, str(path), "this question" if dropped.text else "the next question")
     if not dropped.text:
         return
-    text = with_material(dropped.text, repl.material)
+    text = with_attached_text(dropped.text, repl.attached_texts)
     _free_context(repl, text)
-    content = in_card_order(text, repl.waiting)
+    content = in_card_order(text, repl.attached_media)
     if repl.answer(lambda: repl.chat.send(content, repl.options)):
-        repl.waiting.clear()
-        repl.material.clear()
-    elif repl.unsaid:
+        repl.attached_media.clear()
+        repl.attached_texts.clear()
+    elif repl.can_edit:
         repl.draft = dropped.text
 
 
 def _free_context(repl: Repl, text: str) -> None:
-    """Offer to forget the oldest turns where little context is left for an answer."""
+    """Offer to drop the oldest turns if little context is left for an answer."""
     if repl.use is None:
         return
     tokens, limit = repl.use.tokens, repl.use.limit
     needed = len(text) // _CHARACTERS_PER_TOKEN
     needed += min(repl.options.max_tokens, limit // _ANSWER_SHARE)
     if tokens + needed <= limit or not repl.reader.confirm(
-        f"{tokens:,} of {limit:,} tokens are taken, an answer may not fit; forget the oldest turns?"
+        f"{tokens:,} of {limit:,} tokens are used, an answer may not fit; drop the oldest turns?"
     ):
         return
-    forgotten = 0
+    total = 0
     while repl.use is not None and repl.use.tokens + needed > limit:
-        dropped = repl.forget_oldest()
+        dropped = repl.drop_oldest()
         if not dropped:
             break
-        forgotten += dropped
-    repl.say_forgotten(forgotten)
+        total += dropped
+    repl.say_dropped(total)

@@ -1,4 +1,4 @@
-"""A clip from the microphone, to go with a message; it is not transcribed."""
+"""A clip from the microphone, attached to a message; it is not transcribed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ...media.microphone import AudioSource
 
 LONGEST_SECONDS = 30.0
-"""What a Gemma 4 hears of one clip (model card)."""
+"""The longest clip that Gemma 4 takes (model card)."""
 
 PAUSE_SECONDS = 1.5
 _SHORTEST_SECONDS = 0.1
@@ -30,12 +30,12 @@ def record_part(env: Environment, device: str | None, name: str = "recording") -
     from ...media.microphone import record
 
     with record(device) as source:
-        env.say("listening; Enter or a pause ends")
+        env.say("recording; stops at Enter or a pause")
         return clip_of(env, source, name)
 
 
 def clip_of(env: Environment, source: AudioSource, name: str) -> Part:
-    """One clip of what ``source`` captures, as 16-bit WAV."""
+    """One clip captured from ``source``, as 16-bit WAV."""
     from ...transcription.live import record_clip
 
     clip = record_clip(
@@ -43,7 +43,7 @@ def clip_of(env: Environment, source: AudioSource, name: str) -> Part:
         name=name,
         longest=LONGEST_SECONDS,
         pause=PAUSE_SECONDS,
-        stop_when=lambda: _entered(env),
+        stop_when=lambda: _enter_pressed(env),
     )
     seconds = len(clip.samples) / SAMPLE_RATE
     if seconds < _SHORTEST_SECONDS:
@@ -59,7 +59,7 @@ def clip_of(env: Environment, source: AudioSource, name: str) -> Part:
     return AudioPart(source=Source.of(out.getvalue(), name=f"{name}.wav"))
 
 
-def _entered(env: Environment) -> bool:
+def _enter_pressed(env: Environment) -> bool:
     """Whether Enter was pressed; the line is consumed."""
     if not env.stdin.isatty():
         return False

@@ -1,4 +1,4 @@
-"""``g4 chat`` with a pipe, -p or a file: one question and its answer."""
+"""``g4 chat`` with -p, a pipe or a file: one question and its answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChatOptions:
-    """What a command line says of a chat; ``autosave`` has what came before, if anything."""
+    """The command line's options for a chat; ``autosave`` has the earlier turns, if any."""
 
     env: Environment
     run: RunOptions
@@ -36,68 +36,68 @@ class ChatOptions:
     hide_thoughts: bool = False
 
 
-def ask(asked: ChatOptions, text: str, parts: Sequence[Part]) -> None:
-    """Put one question and write the answer."""
-    before = asked.autosave.read()
-    options = resumed_options(asked.run.generate_options(), before)
-    if asked.autosave.name is not None:
+def ask(options: ChatOptions, text: str, parts: Sequence[Part]) -> None:
+    """Ask one question and write the answer."""
+    before = options.autosave.read()
+    generate = resumed_options(options.run.generate_options(), before)
+    if options.autosave.name is not None:
         parts = [_settled(part) for part in parts]
 
     def answer(model: LoadedModel, number: int) -> Iterator[Event]:
-        chat, messages = chat_of(model, before, system=asked.system, media=asked.media)
+        chat, messages = chat_of(model, before, system=options.system, media=options.media)
         yield from _without_pictures(chat.load(messages))
-        events = chat.send(in_card_order(text, parts), options)
-        yield from _saved(asked.autosave, chat, events, options)
+        events = chat.send(in_card_order(text, parts), generate)
+        yield from _saved(options.autosave, chat, events, generate)
 
-    _run(asked, text, answer, parts)
+    _run(options, text, answer, parts)
 
 
-def answer_file(asked: ChatOptions, path: Path) -> None:
-    """Answer the conversation in a file, after what was saved before."""
+def answer_file(options: ChatOptions, path: Path) -> None:
+    """Answer the conversation in a file, after the saved turns."""
     conversation = read_conversation(path)
-    before = asked.autosave.read()
-    options = resumed_options(asked.run.generate_options(), before)
-    options = replace(options, think=options.think or conversation.think)
+    before = options.autosave.read()
+    generate = resumed_options(options.run.generate_options(), before)
+    generate = replace(generate, think=generate.think or conversation.think)
 
     def answer(model: LoadedModel, number: int) -> Iterator[Event]:
-        media = media_options(asked.media, conversation)
+        media = media_options(options.media, conversation)
         chat, messages = chat_of(model, before or conversation, system=None, media=media)
         events = chat.load(messages)
         yield from events if before is None else _without_pictures(events)
         if before is not None:
             yield from chat.load(conversation.messages)
-        yield from _saved(asked.autosave, chat, chat.reply(options), options)
+        yield from _saved(options.autosave, chat, chat.reply(generate), generate)
 
     parts = [part for message in conversation.messages for part in message.parts]
-    _run(asked, str(path), answer, parts)
+    _run(options, str(path), answer, parts)
 
 
 def _run(
-    asked: ChatOptions,
+    options: ChatOptions,
     name: str,
     answer: Callable[[LoadedModel, int], Iterator[Event]],
     parts: Sequence[Part],
 ) -> None:
-    # A person sees Markdown; whatever else reads the answer gets it as it is.
+    # Markdown is rendered for a person only; a file gets the text unchanged.
     run_each(
-        asked.env,
-        asked.run,
+        options.env,
+        options.run,
         [name],
         answer,
         needed=sources_of(parts),
-        markdown=asked.run.output is None,
-        hide_thoughts=asked.hide_thoughts,
+        markdown=options.run.output is None,
+        hide_thoughts=options.hide_thoughts,
     )
 
 
 def question(env: Environment, prompt: str | None, media: Sequence[Part]) -> str:
-    """The question: -p, and the text of a pipe unless a medium is read from it."""
+    """The question: -p, and the text of a pipe unless the pipe holds media."""
     media_from_stdin = any(source.name == "-" for source in sources_of(media))
-    material = "" if media_from_stdin or env.stdin.isatty() else _piped_text(env)
-    asked = "\n\n".join(text for text in (prompt, material) if text)
-    if not asked:
-        raise OptionError("nothing was asked: pass -p TEXT, or pipe in text")
-    return asked
+    piped = "" if media_from_stdin or env.stdin.isatty() else _piped_text(env)
+    text = "\n\n".join(each for each in (prompt, piped) if each)
+    if not text:
+        raise OptionError("no question: pass -p TEXT, or pipe in text")
+    return text
 
 
 def _piped_text(env: Environment) -> str:
@@ -112,22 +112,22 @@ def _piped_text(env: Environment) -> str:
 def _saved(
     autosave: Autosave, chat: Chat, events: Iterator[Event], options: GenerateOptions
 ) -> Iterator[Event]:
-    """The events of an answer; the turn is saved when they end or are cut off."""
+    """The events of an answer; the turn is saved when they end or are cancelled."""
     before = chat.history
     try:
         yield from events
     finally:
         if chat.history != before:
-            autosave.keep(chat, think=options.think)
+            autosave.save(chat, think=options.think)
 
 
 def _settled(part: Part) -> Part:
-    """A part whose source can be opened again, to be saved."""
+    """A part whose source can be opened twice: to be decoded and to be saved."""
     if isinstance(part, TextPart) or part.source is None:
         return part
     return replace(part, source=settle(part.source))
 
 
 def _without_pictures(events: Iterator[Event]) -> Iterator[Event]:
-    """The events of opening earlier turns, whose pictures were shown then."""
+    """The events of opening earlier turns, whose pictures were shown before."""
     return (event for event in events if not isinstance(event, PicturesDecoded))

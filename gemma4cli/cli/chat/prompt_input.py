@@ -1,4 +1,4 @@
-"""What is typed at the prompt: editing, history, completion. Knows no conversation."""
+"""Input at the prompt: editing, history, completion. Knows no conversation."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ PROMPT = "> "
 CONTINUED = "… "
 
 Choices = Callable[[], Iterable[str]]
-"""What a command may be followed by."""
+"""The arguments that a command may have."""
 
 
 class OwnerHistory(FileHistory):
-    """A history that only its owner can read; a disk that fails ends no conversation."""
+    """A history that only its owner can read; a disk error does not end the conversation."""
 
     def __init__(self, path: Path, say: Callable[[str], None]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -51,18 +51,18 @@ class OwnerHistory(FileHistory):
 
 
 def is_unfinished(text: str) -> bool:
-    """Whether Enter makes a new line: behind a backslash, and inside a fence of code."""
+    """Whether Enter starts a new line: after a backslash, and inside fenced code."""
     return text.endswith("\\") or len(re.findall(r"^ {0,3}```", text, re.MULTILINE)) % 2 == 1
 
 
 class Reader:
-    """Reads messages from the terminal. ``history`` is kept across runs unless it is False."""
+    """Reads messages from the terminal. With ``history``, they are recalled in later runs."""
 
     def __init__(self, env: Environment, *, history: bool) -> None:
-        # Where the answers go to a file, the prompt goes to stderr.
+        # If stdout is a file, the prompt goes to stderr.
         self._output = create_output(always_prefer_tty=True)
         self.completer = CommandCompleter()
-        # A session with an output of its own would not see that a terminal is dumb.
+        # A session given the output directly would not notice a dumb terminal.
         with create_app_session(output=self._output):
             self._session: PromptSession[str] = PromptSession(
                 history=_history(env) if history else InMemoryHistory(),
@@ -77,13 +77,13 @@ class Reader:
             self._confirmation: PromptSession[str] = PromptSession(history=InMemoryHistory())
 
     def read(self, *, aside: str = "", draft: str = "") -> str:
-        """One message; ``aside`` stands at the right, ``draft`` is there to be edited.
+        """One message; ``aside`` is shown at the right, ``draft`` is the text to start from.
 
-        Raises EOFError or KeyboardInterrupt where the user leaves.
+        Raises EOFError or KeyboardInterrupt when the user leaves.
         """
 
         def shown() -> str:
-            # What stays above an answer is what was typed.
+            # Only the typed text stays on screen above the answer.
             return "" if get_app().is_done else aside
 
         return self._prompt(self._session, PROMPT, rprompt=shown, default=draft)
@@ -116,7 +116,7 @@ def _history(env: Environment) -> History:
 
 
 def key_bindings() -> KeyBindings:
-    """What differs from Emacs' keys."""
+    """The differences from prompt_toolkit's Emacs keys."""
     keys = KeyBindings()
 
     @keys.add("enter", filter=~is_searching)
@@ -134,10 +134,10 @@ def key_bindings() -> KeyBindings:
     @keys.add("tab", filter=~is_searching & ~has_completions)
     def _complete(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
-        asked = CompleteEvent(completion_requested=True)
-        found = list(buffer.completer.get_completions(buffer.document, asked))
+        requested = CompleteEvent(completion_requested=True)
+        found = list(buffer.completer.get_completions(buffer.document, requested))
         if len(found) == 1:
-            # At once: the usual way takes a moment, and an Enter right behind it would win.
+            # Synchronously: start_completion runs later, and an Enter typed next would come first.
             buffer.apply_completion(found[0])
         else:
             buffer.start_completion(insert_common_part=True)
@@ -157,9 +157,9 @@ def key_bindings() -> KeyBindings:
 
 
 class CommandCompleter(Completer):
-    """Completes commands, and behind them what each of them takes.
+    """Completes commands and their arguments.
 
-    ``choices`` are filled in by whoever knows the commands; None stands for files.
+    ``choices`` maps commands to their arguments, None to files; the caller sets it.
     """
 
     def __init__(self) -> None:
@@ -183,20 +183,20 @@ class CommandCompleter(Completer):
                 yield from _starting_with(rest, list(choices()))
 
     def _files(self, rest: str, event: CompleteEvent) -> Iterable[Completion]:
-        """Paths behind the last space that nothing escapes, with their own spaces escaped."""
+        """Paths after the last unescaped space, with spaces in them escaped."""
         word = re.split(r"(?<!\\) ", rest)[-1]
-        opened = word[0] if word[:1] in ("'", '"') else ""
-        given = word[1:] if opened else str(path_of(word)) if word else ""
+        quote = word[0] if word[:1] in ("'", '"') else ""
+        given = word[1:] if quote else str(path_of(word)) if word else ""
         if word.endswith("/") and not given.endswith("/"):
             given += "/"
         for found in self._paths.get_completions(Document(given), event):
-            text = found.text if opened else re.sub(r"([\s'\"\\])", r"\\\1", found.text)
+            text = found.text if quote else re.sub(r"([\s'\"\\])", r"\\\1", found.text)
             yield Completion(text, 0, display=found.display)
 
 
 @contextmanager
 def unechoed(stream: TextIO) -> Iterator[None]:
-    """Do not show what is typed meanwhile between the lines of an answer."""
+    """Do not echo typing, which would appear between the lines of an answer."""
     if not stream.isatty():
         yield
         return

@@ -1,4 +1,4 @@
-"""A chat at a terminal: its state, and how an answer is shown and kept."""
+"""A chat at a terminal: its state, and how an answer is shown and saved."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _NEARLY_FULL = 0.8
 class Repl:
     """State of the running chat; slash commands mutate it.
 
-    ``waiting`` media and ``material`` go with the next question. ``draft`` is a question that got
-    no answer, to be edited; ``unsaid`` whether the last turn left one.
+    ``attached_media`` and ``attached_texts`` belong to the next question. ``draft`` is a question
+    without an answer, to edit at the next prompt; ``can_edit`` says if the last turn left one.
     """
 
     def __init__(
@@ -60,64 +60,67 @@ class Repl:
         self.options = options
         self.hide_thoughts = hide_thoughts
         self.device = device
-        self.waiting: list[Part] = []
-        self.material: list[str] = []
+        self.attached_media: list[Part] = []
+        self.attached_texts: list[str] = []
         self.last: Finished | None = None
         self.draft = ""
-        self.unsaid = False
-        self.left = False
+        self.can_edit = False
+        self.is_closed = False
         self._use: ContextUse | None = None
         self._pictures = pictures
 
     @classmethod
     def start(
         cls,
-        asked: ChatOptions,
+        chat_options: ChatOptions,
         reader: Reader,
         media: Sequence[Part],
         *,
         device: str | None,
     ) -> Repl:
-        """Load the model, and the conversation that was saved; ``media`` wait for a question.
+        """Load the model and the saved conversation; ``media`` belong to the first question.
 
         Raises Gemma4Error.
         """
-        before = asked.autosave.read()
-        pictures = pictures_for(asked.env, asked.run.thumbnails)
-        model = load_model(asked.env, asked.run, sources_of(media))
-        chat, messages = chat_of(model, before, system=asked.system, media=asked.media)
+        env, run = chat_options.env, chat_options.run
+        before = chat_options.autosave.read()
+        pictures = pictures_for(env, run.thumbnails)
+        model = load_model(env, run, sources_of(media))
+        chat, messages = chat_of(
+            model, before, system=chat_options.system, media=chat_options.media
+        )
         repl = cls(
-            asked.env,
+            env,
             chat,
-            asked.run,
-            asked.autosave,
+            run,
+            chat_options.autosave,
             reader,
-            options=resumed_options(asked.run.generate_options(), before),
-            hide_thoughts=asked.hide_thoughts,
+            options=resumed_options(run.generate_options(), before),
+            hide_thoughts=chat_options.hide_thoughts,
             device=device,
             pictures=pictures,
         )
-        repl.take_over(chat, messages)
-        repl.waiting += media
+        repl.switch_to(chat, messages)
+        repl.attached_media += media
         return repl
 
-    def leave(self) -> None:
-        """Read nothing more."""
-        self.left = True
+    def close(self) -> None:
+        """End the chat after the current command."""
+        self.is_closed = True
 
-    def attach(self, kind: MediaKind, name: str, when: str = "the next question") -> None:
-        """Let a file go with a question."""
-        self.waiting.append(MEDIA_PARTS[kind](source_of(name)))
-        self.env.say(f"{name} comes with {when}")
+    def attach(self, kind: MediaKind, name: str, question: str = "the next question") -> None:
+        """Attach a file to a question."""
+        self.attached_media.append(MEDIA_PARTS[kind](source_of(name)))
+        self.env.say(f"{name} is attached to {question}")
 
-    def take_over(self, chat: Chat, messages: Sequence[Message]) -> None:
-        """Let ``chat`` be the conversation, once it has loaded ``messages``. Raises Gemma4Error."""
+    def switch_to(self, chat: Chat, messages: Sequence[Message]) -> None:
+        """Make ``chat`` the conversation once it has loaded ``messages``. Raises Gemma4Error."""
         self._show(chat.load(messages), answer=None)
         self.chat = chat
-        self.look_at_context()
+        self.measure_context()
 
     def rebuild(self, *, model: LoadedModel | None = None, system: str | None = None) -> None:
-        """Put the conversation to another model, or under another system prompt."""
+        """Continue the conversation with another model or another system prompt."""
         messages = self.chat.history
         if system is not None:
             messages = tuple(message for message in messages if message.role != "system")
@@ -127,22 +130,22 @@ class Repl:
             media=self.chat.media,
             tools=self.chat.tools,
         )
-        self.take_over(chat, messages)
+        self.switch_to(chat, messages)
 
     def replace_with(self, conversation: Conversation) -> None:
-        """Go on with a conversation from elsewhere; the one before stays as it is on disk."""
+        """Continue a conversation from elsewhere; the current one stays on disk."""
         chat, messages = chat_of(self.chat.model, conversation, system=None, media=self.chat.media)
-        self.take_over(chat, messages)
+        self.switch_to(chat, messages)
         self.options = resumed_options(self.options, conversation)
-        self.autosave.begin_anew()
-        self.keep()
+        self.autosave.start_new()
+        self.save()
 
-    def keep(self) -> None:
-        """Write the conversation to disk, as it stands."""
-        self.autosave.keep(self.chat, think=self.options.think)
+    def save(self) -> None:
+        """Write the conversation to disk."""
+        self.autosave.save(self.chat, think=self.options.think)
 
-    def look_at_context(self) -> None:
-        """Find out how much of the context the conversation takes."""
+    def measure_context(self) -> None:
+        """Measure how full the context is."""
         try:
             self._use = self.chat.context() if turns_of(self.chat.history) else None
         except Gemma4Error:
@@ -150,34 +153,34 @@ class Repl:
 
     @property
     def use(self) -> ContextUse | None:
-        """What the conversation takes; None where nothing was said."""
+        """How full the context is; None before the first turn."""
         return self._use
 
-    def forget_oldest(self) -> int:
-        """Forget the oldest turn; the number of turns that are gone."""
+    def drop_oldest(self) -> int:
+        """Drop the oldest turn; returns how many user messages that removed."""
         dropped = self.chat.drop_oldest()
-        self.look_at_context()
+        self.measure_context()
         return dropped
 
-    def answer(self, begin: Callable[[], Iterator[Event]], *, needs: int = 0) -> bool:
-        """Show an answer and keep its turn; False where there is none.
+    def answer(self, start: Callable[[], Iterator[Event]], *, needs: int = 0) -> bool:
+        """Show an answer and save its turn; False if there is no answer.
 
-        Where the prompt does not fit the context, the user may let go of the oldest turns, but
-        for the last ones that the answer ``needs``.
+        If the prompt does not fit the context, the user may drop the oldest turns, except the
+        last ones that the answer ``needs``.
         """
-        self.unsaid = False
+        self.can_edit = False
         before = self.chat.history
         while True:
             try:
                 with unechoed(self.env.stdin):
-                    self.last = self._show(begin(), answer=self.env.stdout)
+                    self.last = self._show(start(), answer=self.env.stdout)
             except KeyboardInterrupt:
-                self.unsaid = True
+                self.can_edit = True
                 self.env.say("stopped")
             except ContextLengthError as error:
-                if self._let_go(error, needs):
+                if self._offer_to_drop(error, needs):
                     continue
-                self.unsaid = True
+                self.can_edit = True
                 self.env.say_error(error, debug=self.run.debug)
             except Gemma4Error as error:
                 self._detach(error)
@@ -185,13 +188,13 @@ class Repl:
             break
         answered = self.chat.history != before
         if answered:
-            self.keep()
-            self.look_at_context()
+            self.save()
+            self.measure_context()
             self._warn()
         return answered
 
     def _show(self, events: Iterator[Event], *, answer: TextIO | None) -> Finished | None:
-        """Write events to their end; returns the last one of an answer."""
+        """Consume and show events; returns the Finished of an answer."""
         hide = self.hide_thoughts
         with (
             Spinner(self.env, quiet=self.run.quiet, hides_thoughts=hide) as spinner,
@@ -210,24 +213,27 @@ class Repl:
         return sink.finished
 
     def _detach(self, error: Gemma4Error) -> None:
-        """Let go of what made a turn fail: the one file, or all where it is not known."""
+        """Detach what made a turn fail: one file, or all media if the cause is not known."""
         if isinstance(error, MediaError):
-            self.waiting[:] = [part for part in self.waiting if _name_of(part) != error.source]
+            self.attached_media[:] = [
+                part for part in self.attached_media if _name_of(part) != error.source
+            ]
         else:
-            self.waiting.clear()
+            self.attached_media.clear()
 
-    def _let_go(self, error: ContextLengthError, needs: int) -> bool:
-        """Forget old turns for a prompt that does not fit, if the user wants to."""
+    def _offer_to_drop(self, error: ContextLengthError, needs: int) -> bool:
+        """Drop the oldest turn for a prompt that does not fit, if the user agrees."""
         if turns_of(self.chat.history) <= needs or not self.reader.confirm(
             f"{error.tokens:,} tokens do not fit the context of {error.limit:,}; "
-            "forget the oldest turn?"
+            "drop the oldest turn?"
         ):
             return False
-        return self.say_forgotten(self.forget_oldest())
+        return self.say_dropped(self.drop_oldest())
 
-    def say_forgotten(self, turns: int) -> bool:
+    def say_dropped(self, turns: int) -> bool:
+        """Report dropped turns; False if there are none."""
         if turns:
-            self.env.say(f"forgot {turns_text(turns)}")
+            self.env.say(f"dropped {turns_text(turns)}")
         return turns > 0
 
     def _warn(self) -> None:
@@ -235,7 +241,7 @@ class Repl:
         if use is not None and use.tokens >= _NEARLY_FULL * use.limit and not self.run.quiet:
             share = 100 * use.tokens // use.limit
             self.env.say(
-                f"the conversation takes {share} % of the context; /drop forgets its oldest turn"
+                f"the conversation takes {share} % of the context; /drop removes its oldest turn"
             )
 
 

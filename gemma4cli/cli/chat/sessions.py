@@ -1,4 +1,4 @@
-"""Where ``g4 chat`` keeps conversations, and which of them a command line means."""
+"""Where ``g4 chat`` saves conversations, and which of them the command line selects."""
 
 from __future__ import annotations
 
@@ -29,26 +29,21 @@ _WORDS_SHOWN = 48
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionOptions:
-    """Which saved conversation to go on with, if any, and whether to keep anything at all."""
+    """Which saved conversation to continue, if any, and whether to save anything."""
 
-    goes_on: bool = False
+    continue_last: bool = False
     name: str | None = None
     no_log: bool = False
 
     def __post_init__(self) -> None:
-        if self.no_log and (self.goes_on or self.name is not None):
-            raise OptionError("--no-log keeps nothing: leave out --session and --continue")
-        if self.goes_on and self.name is not None:
-            raise OptionError("give either --session or --continue")
-
-    @property
-    def named(self) -> bool:
-        """Whether one is meant, new or old."""
-        return self.goes_on or self.name is not None
+        if self.no_log and (self.continue_last or self.name is not None):
+            raise OptionError("--no-log saves nothing: leave out --session and --continue")
+        if self.continue_last and self.name is not None:
+            raise OptionError("pass either --session or --continue, not both")
 
 
 class Autosave:
-    """Keeps a conversation, turn by turn. A disk that fails is reported once and ends nothing."""
+    """Saves a conversation turn by turn. A disk error is reported once; the chat continues."""
 
     def __init__(self, env: Environment, saved: SavedConversation | None, *, debug: bool) -> None:
         self._env = env
@@ -58,25 +53,25 @@ class Autosave:
 
     @property
     def name(self) -> str | None:
-        """What the conversation is called; None where it is not kept."""
+        """The name of the conversation; None if it is not saved."""
         return None if self._saved is None or self._failed else self._saved.name
 
     @property
-    def is_kept(self) -> bool:
-        """Whether something of it is on disk."""
+    def is_on_disk(self) -> bool:
+        """Whether at least one turn is saved."""
         return self.name is not None and self._saved is not None and self._saved.path.exists()
 
     def read(self) -> Conversation | None:
-        """What was said before. Raises ConversationError."""
+        """The conversation before this run. Raises ConversationError."""
         return None if self._saved is None else self._saved.read()
 
     @property
     def model(self) -> str | None:
-        """The model that answered last, before this run."""
+        """The model that answered last before this run."""
         return None if self._saved is None else self._saved.model
 
-    def keep(self, chat: Chat, *, think: bool) -> None:
-        """Write the conversation as it stands."""
+    def save(self, chat: Chat, *, think: bool) -> None:
+        """Write the conversation to disk."""
         if self._saved is None or self._failed:
             return
         try:
@@ -85,14 +80,15 @@ class Autosave:
             self._failed = True
             self._env.say_error(error, debug=self._debug)
 
-    def begin_anew(self) -> None:
-        """What comes now is another conversation; the one before stays as it is."""
+    def start_new(self) -> None:
+        """Save the next turns as a new conversation; the current one stays on disk."""
         if self._saved is None:
             return
         self._saved.close()
         self._saved = _new(self._env)
 
     def close(self) -> None:
+        """Unlock the conversation."""
         if self._saved is not None:
             self._saved.close()
 
@@ -101,15 +97,15 @@ class Autosave:
 def opened_autosave(
     env: Environment, options: SessionOptions, *, always: bool, debug: bool
 ) -> Iterator[Autosave]:
-    """The log that the options mean; ``always``: a new one where they mean none.
+    """The conversation that the options select; with ``always``, a new one if they select none.
 
-    Raises OptionError where there is nothing to go on with, SavedConversationError for a
-    conversation that another process has open.
+    Raises OptionError if there is none to continue, SavedConversationError for a conversation
+    that another process has open.
     """
     if options.name is not None:
         check_name(options.name)
         saved: SavedConversation | None = SavedConversation(env.sessions_folder / options.name)
-    elif options.goes_on:
+    elif options.continue_last:
         known = list_saved(env.sessions_folder)
         if not known:
             raise OptionError("there is no conversation to continue")
@@ -132,7 +128,7 @@ def _new(env: Environment) -> SavedConversation | None:
 
 
 def conversation_of(chat: Chat, *, think: bool) -> Conversation:
-    """A chat as a conversation file has it."""
+    """A chat as data for a conversation file."""
     return Conversation(
         messages=chat.history,
         think=think,
@@ -149,9 +145,9 @@ def chat_of(
     system: str | None,
     media: MediaOptions,
 ) -> tuple[Chat, tuple[Message, ...]]:
-    """A chat, and the messages that it has yet to load to go on from ``before``.
+    """A chat that continues ``before``, and the messages that it still has to load for that.
 
-    A system prompt takes the place of the one before.
+    ``system`` replaces the system prompt of ``before``.
     """
     from ...conversations.chat import Chat
 
@@ -165,7 +161,7 @@ def chat_of(
 
 
 def media_options(media: MediaOptions, conversation: Conversation) -> MediaOptions:
-    """The options with what the conversation asks for where they say nothing."""
+    """The options, with the conversation's values for those that are not given."""
     return replace(
         media,
         budget=media.budget or conversation.max_soft_tokens,
@@ -174,12 +170,12 @@ def media_options(media: MediaOptions, conversation: Conversation) -> MediaOptio
 
 
 def resumed_options(options: GenerateOptions, before: Conversation | None) -> GenerateOptions:
-    """The options with what the conversation was set to."""
+    """The options, with the conversation's thinking mode."""
     return replace(options, think=options.think or (before is not None and before.think))
 
 
 def show_saved(env: Environment, *, as_json: bool) -> None:
-    """Print every saved conversation, the last one first."""
+    """Print every saved conversation, the one used last first."""
     known = list_saved(env.sessions_folder)
     if as_json:
         for each in known:
@@ -195,7 +191,7 @@ def show_saved(env: Environment, *, as_json: bool) -> None:
             )
         return
     if not known:
-        env.say(f"no conversation is saved in {env.sessions_folder}")
+        env.say(f"no saved conversations in {env.sessions_folder}")
     width = max((len(each.name) for each in known), default=0)
     for each in known:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(each.used))
@@ -209,11 +205,11 @@ def show_saved(env: Environment, *, as_json: bool) -> None:
 def delete_saved(env: Environment, name: str, *, yes: bool, quiet: bool) -> None:
     """Delete a saved conversation and its media, asking first unless ``yes``.
 
-    Raises OptionError where there is none, SavedConversationError where another process has it.
+    Raises OptionError if there is none, SavedConversationError if another process has it open.
     """
     found = next((each for each in list_saved(env.sessions_folder) if each.name == name), None)
     if found is None:
-        raise OptionError(f"no conversation is called {name}; g4 chat --list shows all")
+        raise OptionError(f"no conversation is named {name}; g4 chat --list shows all")
     if not yes and not env.can_ask:
         raise OptionError("not a terminal; pass --yes to delete it")
     with SavedConversation(env.sessions_folder / name) as saved:
@@ -221,13 +217,13 @@ def delete_saved(env: Environment, name: str, *, yes: bool, quiet: bool) -> None
             words = f": {found.first_words}" if found.first_words else ""
             env.say(f"{name}, {turns_text(found.turns)}{words}")
             if not env.confirm("Delete it?"):
-                env.say("nothing was deleted")
+                env.say("nothing deleted")
                 raise typer.Exit(ExitCode.FAILED)
         saved.delete()
     if not quiet:
-        env.say(f"{name} was deleted")
+        env.say(f"deleted {name}")
 
 
 def turns_of(messages: Sequence[Message]) -> int:
-    """How often the user spoke."""
+    """The number of user messages."""
     return sum(message.role == "user" for message in messages)

@@ -1,4 +1,4 @@
-"""What may be typed behind a slash in a conversation."""
+"""The slash commands of a chat at a terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..output.numbers import turns_text
 from ..output.writer import statistics
 from ..run.budgets import ALLOWED, budget_of
 from ..run.runner import load_model
-from .attachments import path_of, read_material
+from .attachments import path_of, read_text_file
 from .microphone import record_part
 from .prompt_input import Choices, copy_to_clipboard
 from .sessions import conversation_of, turns_of
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
     from .repl import Repl
 
 Run = Callable[["Repl", str], None]
-"""Takes what stands behind the command's name."""
+"""Takes the text after the command's name."""
 
 _KEYS = """\
-Enter sends; Alt-Enter, a backslash at the end or an open ``` make a new line.
-Ctrl-X Ctrl-E opens an editor, Ctrl-R searches what was typed before, Tab completes.
-A picture, sound or video that is dropped here, or named by its path, goes with the question.
-Ctrl-C stops an answer and keeps what was said."""
+Enter sends; Alt-Enter, a trailing backslash or an open ``` starts a new line.
+Ctrl-X Ctrl-E opens an editor, Ctrl-R searches the history, Tab completes.
+An image, audio or video file dropped here, or named by its path, is attached to the question.
+Ctrl-C stops an answer and keeps the text so far."""
 
 _FENCED = re.compile(r"^ *(`{3,}|~{3,})[^\n]*\n(.*?)^ *\1", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Command:
-    """``takes`` and ``does`` are for the list; ``choices`` for completion, None for files."""
+    """``takes`` and ``does`` are shown by /help; ``choices`` are completed, None means files."""
 
     takes: str
     does: str
@@ -50,7 +50,7 @@ class Command:
 
 
 def find_command(typed: str) -> Run:
-    """What ``typed`` does, slash and all."""
+    """The command for ``typed``, which includes the slash."""
     command = COMMANDS.get(typed[1:])
     return _unknown(typed) if command is None else command.run
 
@@ -58,11 +58,11 @@ def find_command(typed: str) -> Run:
 def _unknown(typed: str) -> Run:
     meant = get_close_matches(typed[1:], COMMANDS, n=1)
 
-    def tell(repl: Repl, rest: str) -> None:
-        hint = f"did you mean /{meant[0]}?" if meant else "/help lists them"
-        repl.env.say(f"no command {typed}; {hint}")
+    def report(repl: Repl, rest: str) -> None:
+        hint = f"did you mean /{meant[0]}?" if meant else "/help lists all"
+        repl.env.say(f"unknown command {typed}; {hint}")
 
-    return tell
+    return report
 
 
 def _attach(kind: MediaKind) -> Run:
@@ -77,7 +77,7 @@ def _attach(kind: MediaKind) -> Run:
 
 
 def _files(repl: Repl, command: str, rest: str) -> list[str]:
-    """The names behind a command; none, and a line that says why, where they are not right."""
+    """The file names after a command; if there is none or a quote is open, says so."""
     try:
         names = shlex.split(rest)
     except ValueError as exc:
@@ -98,32 +98,31 @@ def _one_file(repl: Repl, command: str, rest: str) -> Path | None:
 
 def _file(repl: Repl, rest: str) -> None:
     for name in _files(repl, "/file", rest):
-        repl.material.append(read_material(path_of(name), name))
-        repl.env.say(f"{name} comes with the next question")
+        repl.attached_texts.append(read_text_file(path_of(name), name))
+        repl.env.say(f"{name} is attached to the next question")
 
 
 def _mic(repl: Repl, rest: str) -> None:
-    number = 1 + sum(part.source.name.startswith("recording") for part in _heard(repl))
-    repl.waiting.append(record_part(repl.env, rest or repl.device, f"recording {number}"))
-    repl.env.say("it comes with the next question")
+    number = 1 + sum(part.source.name.startswith("recording") for part in _audio_parts(repl))
+    name = f"recording {number}"
+    repl.attached_media.append(record_part(repl.env, rest or repl.device, name))
+    repl.env.say(f"{name} is attached to the next question")
 
 
-def _heard(repl: Repl) -> Iterable[AudioPart]:
+def _audio_parts(repl: Repl) -> Iterable[AudioPart]:
     parts = [part for message in repl.chat.history for part in message.parts]
-    return (part for part in (*parts, *repl.waiting) if isinstance(part, AudioPart))
+    return (part for part in (*parts, *repl.attached_media) if isinstance(part, AudioPart))
 
 
 def _system(repl: Repl, rest: str) -> None:
     if rest:
         repl.rebuild(system="" if rest == "off" else rest)
         if turns_of(repl.chat.history):
-            repl.keep()
-        repl.env.say("no system prompt" if rest == "off" else "it holds from now on")
+            repl.save()
+        repl.env.say("system prompt removed" if rest == "off" else "system prompt set")
         return
     prompts = [message for message in repl.chat.history if message.role == "system"]
-    repl.env.say(
-        str(prompts[0].content) if prompts else "there is no system prompt; /system TEXT sets one"
-    )
+    repl.env.say(str(prompts[0].content) if prompts else "no system prompt; /system TEXT sets one")
 
 
 def _think(repl: Repl, rest: str) -> None:
@@ -139,7 +138,7 @@ def _think(repl: Repl, rest: str) -> None:
             return
     shown = "hidden" if repl.hide_thoughts else "shown"
     repl.env.say(
-        f"the model thinks first; thoughts are {shown}" if repl.options.think else "no thinking"
+        f"thinking is on; thoughts are {shown}" if repl.options.think else "thinking is off"
     )
 
 
@@ -149,14 +148,14 @@ def _budget(repl: Repl, rest: str) -> None:
             repl.env.say(f"/budget takes {ALLOWED}")
             return
         repl.chat.media = replace(repl.chat.media, budget=budget_of(rest))
-        repl.look_at_context()
+        repl.measure_context()
     match repl.chat.media.budget:
         case None:
-            repl.env.say("images take the model's own budget")
+            repl.env.say("the model's own budget of soft tokens per image")
         case "auto":
-            repl.env.say("images take what the question and their size ask for")
+            repl.env.say("soft tokens per image by the question and the image's size")
         case budget:
-            repl.env.say(f"{budget} tokens an image")
+            repl.env.say(f"up to {budget} soft tokens per image")
 
 
 def _model(repl: Repl, rest: str) -> None:
@@ -172,11 +171,11 @@ def _model_names() -> Iterable[str]:
 
 def _undo(repl: Repl, rest: str) -> None:
     if repl.chat.undo():
-        repl.look_at_context()
-        repl.keep()
-        repl.env.say("the last turn is forgotten")
+        repl.measure_context()
+        repl.save()
+        repl.env.say("last turn removed")
     else:
-        repl.env.say("there is nothing to undo")
+        repl.env.say("nothing to undo")
 
 
 def _retry(repl: Repl, rest: str) -> None:
@@ -184,28 +183,29 @@ def _retry(repl: Repl, rest: str) -> None:
 
 
 def _drop(repl: Repl, rest: str) -> None:
-    turns = repl.forget_oldest()
+    turns = repl.drop_oldest()
     if turns:
-        repl.keep()
-    repl.env.say(f"forgot {turns_text(turns)}" if turns else "nothing to forget")
+        repl.save()
+    if not repl.say_dropped(turns):
+        repl.env.say("nothing to drop")
 
 
 def _copy(repl: Repl, rest: str) -> None:
     answers = [message for message in repl.chat.history if message.role == "assistant"]
     if not answers:
-        repl.env.say("there is no answer to copy")
+        repl.env.say("no answer to copy")
         return
     text = "".join(part.text for part in answers[-1].parts if isinstance(part, TextPart))
     if rest == "code":
         blocks = _FENCED.findall(text)
         if not blocks:
-            repl.env.say("the last answer has no block of code")
+            repl.env.say("the last answer has no code block")
             return
         text = blocks[-1][1]
     if copy_to_clipboard(repl.env, text):
-        repl.env.say(f"{len(text):,} characters were given to the terminal's clipboard")
+        repl.env.say(f"copied {len(text):,} characters to the clipboard")
     else:
-        repl.env.say("the clipboard is reached through a terminal, and this is none")
+        repl.env.say("copying to the clipboard needs a terminal")
 
 
 def _save(repl: Repl, rest: str) -> None:
@@ -216,10 +216,10 @@ def _save(repl: Repl, rest: str) -> None:
         return
     conversation = conversation_of(repl.chat, think=repl.options.think)
     if not conversation.messages:
-        repl.env.say("there is nothing to save")
+        repl.env.say("nothing to save")
         return
     save_copy(path, conversation, model=repl.chat.model.name)
-    repl.env.say(f"written: {path}; /load and g4 chat --messages read it")
+    repl.env.say(f"saved to {path}; /load and g4 chat --messages read it")
 
 
 def _load(repl: Repl, rest: str) -> None:
@@ -234,13 +234,13 @@ def _load(repl: Repl, rest: str) -> None:
 
 
 def _stats(repl: Repl, rest: str) -> None:
-    repl.env.say(statistics(repl.last) if repl.last else "nothing was answered in full yet")
+    repl.env.say(statistics(repl.last) if repl.last else "no complete answer yet")
 
 
 def _context(repl: Repl, rest: str) -> None:
     use = repl.use
     if use is None:
-        repl.env.say("nothing was said yet")
+        repl.env.say("no turns yet")
         return
     turns = turns_of(repl.chat.history)
     repl.env.say(
@@ -250,27 +250,29 @@ def _context(repl: Repl, rest: str) -> None:
 
 
 def _clear(repl: Repl, rest: str) -> None:
-    before = repl.autosave.name if repl.autosave.is_kept else None
+    before = repl.autosave.name if repl.autosave.is_on_disk else None
     repl.chat.clear()
-    repl.waiting.clear()
-    repl.material.clear()
-    repl.look_at_context()
-    repl.autosave.begin_anew()
+    repl.attached_media.clear()
+    repl.attached_texts.clear()
+    repl.measure_context()
+    repl.autosave.start_new()
     repl.env.say(
-        "begun again" if before is None else f"begun again; what was said is kept as {before}"
+        "new conversation"
+        if before is None
+        else f"new conversation; the previous one is saved as {before}"
     )
 
 
 def _help(repl: Repl, rest: str) -> None:
     lines = [
-        f"{f'/{name} {command.takes}'.rstrip():<24}{command.does}"
+        f"{f'/{name} {command.takes}'.rstrip():<26}{command.does}"
         for name, command in COMMANDS.items()
     ]
     repl.env.say("\n".join([*lines, _KEYS]))
 
 
 def _exit(repl: Repl, rest: str) -> None:
-    repl.leave()
+    repl.close()
 
 
 def _among(*choices: str) -> Choices:
@@ -285,31 +287,31 @@ def _command(takes: str, does: str, run: Run, choices: Choices | None = _NONE) -
 
 
 COMMANDS: dict[str, Command] = {
-    "image": _command("FILE...", "show images with the next question", _attach("image"), None),
-    "audio": _command("FILE...", "play clips with the next question", _attach("audio"), None),
-    "video": _command("FILE...", "show videos with the next question", _attach("video"), None),
+    "image": _command("FILE...", "attach images to the next question", _attach("image"), None),
+    "audio": _command("FILE...", "attach audio to the next question", _attach("audio"), None),
+    "video": _command("FILE...", "attach videos to the next question", _attach("video"), None),
     "mic": _command("", "record a clip, until Enter or a pause", _mic),
-    "file": _command("FILE...", "give texts with the next question", _file, None),
-    "system": _command("[TEXT|off]", "instructions for the whole conversation", _system),
+    "file": _command("FILE...", "attach text files to the next question", _file, None),
+    "system": _command("[TEXT|off]", "set, remove or show the system prompt", _system),
     "think": _command(
         "[on|off|show|hide]",
-        "let the model think first",
+        "whether the model thinks first, and whether you see it",
         _think,
         _among("on", "off", "show", "hide"),
     ),
     "budget": _command(
         "[N|auto]", "soft tokens per image", _budget, _among("auto", *map(str, SOFT_TOKEN_BUDGETS))
     ),
-    "model": _command("NAME", "go on with another model", _model, _model_names),
-    "undo": _command("", "forget the last turn", _undo),
-    "retry": _command("", "answer again", _retry),
-    "drop": _command("", "forget the oldest turn", _drop),
-    "copy": _command("[code]", "put the answer on the clipboard", _copy, _among("code")),
-    "save": _command("FILE", "write the conversation to a file", _save, None),
-    "load": _command("FILE", "go on with the conversation in a file", _load, None),
-    "stats": _command("", "how long the last answer took", _stats),
+    "model": _command("NAME", "continue with another model", _model, _model_names),
+    "undo": _command("", "remove the last turn", _undo),
+    "retry": _command("", "generate the last answer again", _retry),
+    "drop": _command("", "drop the oldest turn", _drop),
+    "copy": _command("[code]", "copy the answer, or its last code block", _copy, _among("code")),
+    "save": _command("FILE", "save the conversation to a file", _save, None),
+    "load": _command("FILE", "continue the conversation in a file", _load, None),
+    "stats": _command("", "tokens and speed of the last answer", _stats),
     "context": _command("", "how full the context is", _context),
-    "clear": _command("", "begin again, the system prompt kept", _clear),
-    "help": _command("", "this list", _help),
+    "clear": _command("", "start over, keeping the system prompt", _clear),
+    "help": _command("", "list all commands", _help),
     "exit": _command("", "leave; so does Ctrl-D", _exit),
 }
