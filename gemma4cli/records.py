@@ -78,7 +78,7 @@ class VideoRecord:
     frames: tuple[float, ...] | None = None
     segments: list[SegmentFinished] = field(default_factory=list)
 
-    def see(self, event: Event) -> None:
+    def add(self, event: Event) -> None:
         """Note an event, if it is about a clip."""
         match event:
             case VideoPlanned():

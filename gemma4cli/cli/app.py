@@ -1,4 +1,4 @@
-"""The program ``g4``: its commands, and the one place where errors become exit codes."""
+"""The program ``g4``: its commands, and the only code that turns errors into exit codes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .transcribe.command import transcribe
 
 
 class Commands(Group):
-    """Turns every Gemma4Error into one line on stderr and an exit code."""
+    """Reports every Gemma4Error as one line on stderr and an exit code."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         ctx.meta["debug"] = "--debug" in args
@@ -47,7 +47,7 @@ class Commands(Group):
         except KeyboardInterrupt:
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         except BrokenPipeError:
-            # stdout was closed, as by head.
+            # The reader of stdout is gone, such as head.
             _drop_output(env)
             raise typer.Exit(ExitCode.DONE) from None
         except OSError as error:
@@ -59,7 +59,7 @@ class Commands(Group):
 
 
 def _drop_output(env: Environment) -> None:
-    """Python flushes stdout at exit and must not fail there a second time."""
+    """Redirect stdout to /dev/null, so that Python's flush at exit does not fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), env.stdout.fileno())
 
 
@@ -72,7 +72,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Gemma 4 on your own machine: images, speech, video and chat.",
 )
-# What answers the scripts of ``g4 completion``. Typer gets it ready with options of its own only.
+# Registers the classes that answer the scripts of ``g4 completion``; by itself, Typer does so only
+# together with its own --install-completion, which g4 does not have.
 get_completion_inspect_parameters()
 
 
@@ -105,15 +106,16 @@ app.command(cls=Command)(completion)
 
 def main() -> None:
     """Run the program."""
-    _settle_streams()
+    _normalize_streams()
     app(obj=Environment.of_process())
 
 
-def _settle_streams() -> None:
+def _normalize_streams() -> None:
     """Put the three streams into the state that the program relies on, however it was started.
 
-    A closed one is opened on /dev/null: otherwise the next file would get its number, and MLX takes
-    descriptor 0 for a failure. Characters that the output's encoding lacks are escaped.
+    A closed stream is opened on /dev/null: otherwise the next opened file would get its number,
+    and MLX treats descriptor 0 as a failure. Characters that the output's encoding lacks are
+    escaped.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:

@@ -1,4 +1,4 @@
-"""The outside world of one run, as one value: streams, variables, folders, the terminal."""
+"""The environment of one run, as one value: streams, variables, folders, the terminal."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from typing import Self, TextIO
 
 import typer
 
-# C0 except tab and newline, DEL, C1: they would move the cursor, ring the bell or change colors.
+# C0 except tab and newline, DEL, C1: they can move the cursor, ring the bell or change colors.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _FALLBACK_SIZE = (80, 24)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Environment:
-    """What a command may know of the world around it. ``folder`` is None if it was deleted."""
+    """Everything that a command takes from its process.
+
+    ``folder`` is the current folder, None if it was deleted.
+    """
 
     stdin: TextIO
     stdout: TextIO
@@ -29,7 +32,7 @@ class Environment:
 
     @classmethod
     def of_process(cls) -> Self:
-        """The streams, variables and current folder that this process has now."""
+        """The streams, variables and current folder of this process."""
         try:
             folder = Path.cwd()
         except FileNotFoundError:
@@ -44,12 +47,12 @@ class Environment:
 
     @property
     def config_file(self) -> Path:
-        """The user's settings, where the XDG rules put them."""
+        """The user's settings, in the XDG configuration folder."""
         return self._xdg("XDG_CONFIG_HOME", ".config") / "config.toml"
 
     @property
     def state_folder(self) -> Path:
-        """Where g4 keeps what outlives a run."""
+        """Where g4 saves conversations, the history and unfinished transcripts."""
         return self._xdg("XDG_STATE_HOME", ".local/state")
 
     @property
@@ -70,7 +73,7 @@ class Environment:
         return self.is_animated(stream) and not self.variables.get("NO_COLOR")
 
     def size(self, stream: TextIO) -> tuple[int, int]:
-        """Columns and rows, at present, of the terminal that a stream is written to."""
+        """Current columns and rows of the terminal that a stream is written to."""
         try:
             columns, rows = os.get_terminal_size(stream.fileno())
         except (OSError, ValueError):
@@ -83,9 +86,9 @@ class Environment:
         return self.stdin.isatty() and self.stderr.isatty()
 
     def confirm(self, question: str) -> bool:
-        """Whether a person says yes; anything else, and the end of the input, means no.
+        """Ask a yes-or-no question; anything but yes, and the end of the input, means no.
 
-        Asked on stderr, so that stdout has nothing but the answer.
+        The question goes to stderr, because stdout is only for the answer.
         """
         self.stderr.write(printable(f"{question} [y/N] ", self.stderr))
         self.stderr.flush()
@@ -97,7 +100,10 @@ class Environment:
         self.stderr.flush()
 
     def say_error(self, problem: Exception | str, *, debug: bool = False) -> None:
-        """Write an error as one line, whatever the names in it contain; first its traceback."""
+        """Write an error as one line, after its traceback with ``debug``.
+
+        A file name in it may contain line breaks.
+        """
         if debug and isinstance(problem, Exception):
             import traceback
 
@@ -111,7 +117,7 @@ class Environment:
 
 
 def environment_of(context: typer.Context) -> Environment:
-    """The environment that the program was started with, or else that of the process."""
+    """The environment that the program was started with, or the process's own."""
     root = context.find_root()
     if root.obj is None:
         root.obj = Environment.of_process()
@@ -120,5 +126,5 @@ def environment_of(context: typer.Context) -> Environment:
 
 
 def printable(text: str, stream: TextIO) -> str:
-    """``text`` as it may go to ``stream``: a terminal gets no control characters."""
+    """``text`` for ``stream``: control characters are replaced if it is a terminal."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text) if stream.isatty() else text

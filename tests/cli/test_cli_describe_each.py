@@ -139,7 +139,7 @@ def test_folder_with_one_image_names_it(script: Script, tmp_path: Path) -> None:
 
 def test_folder_without_images(script: Script, tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
-    assert_fails(tiny_g4("describe", "notes"), 2, "notes: holds no images")
+    assert_fails(tiny_g4("describe", "notes"), 2, "notes: contains no images")
 
 
 def test_bad_file_in_a_real_batch(tmp_path: Path) -> None:

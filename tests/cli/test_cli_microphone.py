@@ -65,7 +65,7 @@ def test_a_line_at_each_pause(plugged: dict[str | None, Tape]) -> None:
     result = tiny_g4("transcribe", "--mic")
     assert result.exit_code == 0
     assert result.stdout == f"{TEXT_OF[SPEECH]}\n{TEXT_OF[BALLS]}\n"
-    assert result.stderr.splitlines() == ["listening; Ctrl-C ends", "microphone: 2 pieces in 0:07"]
+    assert result.stderr.splitlines() == ["recording; Ctrl-C stops", "microphone: 2 pieces in 0:07"]
     assert plugged[None].stopped
 
 

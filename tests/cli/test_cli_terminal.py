@@ -128,7 +128,7 @@ def test_no_statistics_in_a_pipe() -> None:
 
 @pytest.mark.parametrize(
     ("reason", "notice"),
-    [("length", "--max-tokens"), ("context", "context is full"), ("repetition", "repeat itself")],
+    [("length", "--max-tokens"), ("context", "context is full"), ("repetition", "repeated itself")],
 )
 def test_truncated_answers(reason: FinishReason, notice: str) -> None:
     assert notice in written(finished("Done.", reason=reason))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gemma4cli.cli.transcribe.paths import Input, Target, check_targets, inputs, target
+from gemma4cli.cli.transcribe.paths import Input, Target, check_targets, inputs, target_of
 from gemma4cli.errors import OptionError
 
 
@@ -57,7 +57,7 @@ def test_a_folder_is_searched(tmp_path: Path) -> None:
 
 def test_a_folder_without_recordings_is_an_error(tmp_path: Path) -> None:
     touch(tmp_path / "notes.txt")
-    with pytest.raises(OptionError, match="holds no recordings"):
+    with pytest.raises(OptionError, match="contains no recordings"):
         inputs([str(tmp_path)])
 
 
@@ -77,23 +77,23 @@ def test_standard_input_has_a_name() -> None:
 
 def test_a_name_with_dots_keeps_them(tmp_path: Path) -> None:
     (given,) = inputs([str(tmp_path / "v1.2.wav")])
-    assert target(tmp_path, 1, ["srt"]).paths(given) == (tmp_path / "v1.2.srt",)
+    assert target_of(tmp_path, 1, ["srt"]).paths(given) == (tmp_path / "v1.2.srt",)
 
 
 def test_no_output_is_standard_output(tmp_path: Path) -> None:
     (given,) = inputs(["-"])
-    assert target(None, 1, ["txt"]).paths(given) == ()
-    assert target(Path("-"), 1, ["txt"]).paths(given) == ()
+    assert target_of(None, 1, ["txt"]).paths(given) == ()
+    assert target_of(Path("-"), 1, ["txt"]).paths(given) == ()
 
 
 def test_one_result_goes_to_a_file(tmp_path: Path) -> None:
     (given,) = inputs(["a.wav"])
-    assert target(tmp_path / "out.srt", 1, ["srt"]).paths(given) == (tmp_path / "out.srt",)
+    assert target_of(tmp_path / "out.srt", 1, ["srt"]).paths(given) == (tmp_path / "out.srt",)
 
 
 def test_several_results_go_to_a_folder(tmp_path: Path) -> None:
     first, second = inputs(["a.wav", "b.wav"])
-    where = target(tmp_path / "new", 2, ["srt", "vtt"])
+    where = target_of(tmp_path / "new", 2, ["srt", "vtt"])
     assert where.paths(first) == (tmp_path / "new" / "a.srt", tmp_path / "new" / "a.vtt")
     assert where.paths(second) == (tmp_path / "new" / "b.srt", tmp_path / "new" / "b.vtt")
 
@@ -101,12 +101,12 @@ def test_several_results_go_to_a_folder(tmp_path: Path) -> None:
 def test_several_results_do_not_go_to_a_file(tmp_path: Path) -> None:
     touch(tmp_path / "out.txt")
     with pytest.raises(OptionError, match="several results need a folder"):
-        target(tmp_path / "out.txt", 2, ["txt"])
+        target_of(tmp_path / "out.txt", 2, ["txt"])
 
 
 def test_several_formats_need_a_folder() -> None:
     with pytest.raises(OptionError, match="several formats need a folder"):
-        target(None, 1, ["txt", "srt"])
+        target_of(None, 1, ["txt", "srt"])
 
 
 def test_a_recording_is_never_replaced(tmp_path: Path) -> None:

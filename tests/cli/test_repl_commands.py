@@ -242,7 +242,7 @@ def test_context_and_stats(talk: Talk) -> None:
     context, stats = talk.say("Hello", "/context", "/stats").splitlines()
     assert context.startswith("27 of 8,192 tokens (0 %), 1 turn")
     assert re.fullmatch(
-        r"10 prompt tokens, first answer after \d+\.\d\d s, \d+ tokens at \d+\.\d/s", stats
+        r"10 prompt tokens, first token after \d+\.\d\d s, \d+ tokens at \d+\.\d/s", stats
     )
     assert talk.script.asides[-1] == "27 / 8,192 tokens"
 

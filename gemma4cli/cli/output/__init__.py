@@ -1,1 +1,1 @@
-"""What people and programs get to see: answers, progress, pictures, exit codes."""
+"""Output for people and programs: answers, progress, pictures, exit codes."""

@@ -1,4 +1,4 @@
-"""Where answers go: one as it comes, or each of several whole, as text or as JSON lines."""
+"""Sinks for answers: one is streamed, each of several is written whole, as text or JSON lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .writer import AnswerWriter
 
 
 class StreamedAnswer:
-    """A single answer, written as it comes; ``finished`` is its last event."""
+    """A single answer, streamed; ``finished`` is its last event."""
 
     def __init__(self, env: Environment, writer: AnswerWriter, *, debug: bool) -> None:
         self.finished: Finished | None = None
@@ -33,14 +33,14 @@ class StreamedAnswer:
         self._env.say_error(error, debug=self._debug)
 
     def interrupted(self) -> None:
-        """All there is was written."""
+        """All text so far is already written."""
 
 
 class WholeAnswers:
-    """Answers of one input after the other, each written when it is whole.
+    """Answers about one input after the other, each written when it is complete.
 
-    As text, an answer follows its input's name if there are several; ``as_json`` writes one object
-    per input, failures included. ``writer`` shows what is not the answer.
+    With ``labeled``, the input's name precedes its answer; ``as_json`` writes one object per input,
+    failures included. ``writer`` shows thoughts and notices.
     """
 
     def __init__(
@@ -66,9 +66,9 @@ class WholeAnswers:
         self._as_json = as_json
         self._debug = debug
         self._number = 0
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._text: list[str] = []
         self._video = VideoRecord()
 
@@ -79,12 +79,12 @@ class WholeAnswers:
             self._text.append(event.text)
         elif isinstance(event, Finished):
             self._finished(number, event)
-            self._begin()
+            self._reset()
         elif isinstance(event, Event):
-            self._video.see(event)
+            self._video.add(event)
 
     def failed(self, number: int, error: Gemma4Error) -> None:
-        self._begin()
+        self._reset()
         self._writer.end_line()
         with self._display.aside():
             self._env.say_error(error, debug=self._debug)
@@ -93,10 +93,10 @@ class WholeAnswers:
                 write_json(self._stream, failure_record(self._names[number], error, code))
 
     def interrupted(self) -> None:
-        """Half a JSON object is none."""
+        """Write the text so far; an incomplete answer has no JSON record."""
         if self._text and not self._as_json:
             self._write(self._number, "".join(self._text))
-        self._begin()
+        self._reset()
 
     def _finished(self, number: int, event: Finished) -> None:
         if self._as_json:
@@ -105,7 +105,7 @@ class WholeAnswers:
             with self._display.aside():
                 write_json(self._stream, record)
         else:
-            # Of a video in segments, what was streamed has the answers about all of them.
+            # For a video in segments, the streamed text has the answers about all of them.
             self._write(number, "".join(self._text) if self._video.segments else event.text)
 
     def _write(self, number: int, text: str) -> None:
@@ -115,7 +115,7 @@ class WholeAnswers:
 
 
 class InOrder:
-    """Hands events on to a sink in the order of their inputs; later inputs wait for their turn."""
+    """Passes events on to a sink in the order of their inputs; later inputs wait their turn."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -129,25 +129,25 @@ class InOrder:
         self._receive(number, Failed(error))
 
     def interrupted(self) -> None:
-        """Inputs that are finished are written whole, the others as far as they came."""
+        """Write finished inputs whole, and the text so far of the others."""
         self._sink.interrupted()
         for number, events in sorted(self._waiting.items()):
             for event in events:
-                self._hand_on(number, event)
+                self._pass_on(number, event)
             self._sink.interrupted()
 
     def _receive(self, number: int, event: AnyEvent | Failed) -> None:
         if number != self._next:
             self._waiting.setdefault(number, []).append(event)
             return
-        ended = self._hand_on(number, event)
+        ended = self._pass_on(number, event)
         while ended:
             self._next += 1
             waiting = self._waiting.pop(self._next, [])
-            ended = [self._hand_on(self._next, each) for each in waiting][-1:] == [True]
+            ended = [self._pass_on(self._next, each) for each in waiting][-1:] == [True]
 
-    def _hand_on(self, number: int, event: AnyEvent | Failed) -> bool:
-        """Whether that was the input's last event."""
+    def _pass_on(self, number: int, event: AnyEvent | Failed) -> bool:
+        """Pass on an event; True if it is the input's last."""
         if isinstance(event, Failed):
             self._sink.failed(number, event.error)
         else:

@@ -1,4 +1,4 @@
-"""The one consumer of events: results to a sink, progress to a display, errors to exit codes."""
+"""The only consumer of events: results to a sink, progress to a display, errors to exit codes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .exit_codes import ExitCode, exit_code_of
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An input has no result, or no whole one; the other inputs go on."""
+    """An input has no result, or an incomplete one; the other inputs continue."""
 
     error: Gemma4Error
 
 
 AnyEvent = Event | TranscriptEvent
 Numbered = tuple[int, AnyEvent | Failed]
-"""An input's number, and what happened to it."""
+"""An input's number and its event."""
 
 
 class Sink(Protocol):
@@ -34,27 +34,27 @@ class Sink(Protocol):
         """Write what an event adds to the results."""
 
     def failed(self, number: int, error: Gemma4Error) -> None:
-        """Say that an input has no result."""
+        """Report that an input has no result."""
 
     def interrupted(self) -> None:
-        """Write what there is of the inputs that are not finished."""
+        """Write the partial results of unfinished inputs."""
 
 
 class Display(AbstractContextManager[Any], Protocol):
-    """Shows how far a run has come, as long as it is entered."""
+    """Shows the progress of a run while it is entered."""
 
     def update(self, number: int, event: AnyEvent | LoadProgress | Failed) -> None:
-        """Show what an event says about progress."""
+        """Show the progress in an event."""
 
     def aside(self) -> AbstractContextManager[None]:
         """Hide the progress while something else is written to the terminal."""
 
 
 def consume(events: Iterator[Numbered], sink: Sink, display: Display) -> list[ExitCode]:
-    """Take events to their end; returns the exit codes of the inputs that failed.
+    """Consume events; returns the exit codes of the inputs that failed.
 
-    An interrupt is raised again after the sink has written what there is. Whatever ends the events,
-    the run that makes them is cancelled when this returns.
+    An interrupt is raised again after the sink has written partial results. However it ends, the
+    run that produces the events is closed when this returns.
     """
     codes: list[ExitCode] = []
     try:
@@ -83,7 +83,10 @@ def numbered(events: Iterator[Event]) -> Iterator[Numbered]:
 def one_by_one(
     count: int, answer: Callable[[int], Iterator[Event]], *, keep_going: bool
 ) -> Iterator[Numbered]:
-    """The events of input after input; with ``keep_going`` an error ends only its own input."""
+    """The events of one input after the other; with ``keep_going``, an error ends only its input.
+
+    A LoadError always ends the run, since it would be the same for every input.
+    """
     for number in range(count):
         try:
             for event in answer(number):
@@ -97,6 +100,6 @@ def one_by_one(
 
 
 def exit_if_failed(codes: Sequence[ExitCode], *, several: bool) -> None:
-    """End the program if inputs failed: with 5 of several, else with the error's own code."""
+    """Exit if inputs failed: with status 5 for ``several`` inputs, else with the error's own."""
     if codes:
         raise typer.Exit(ExitCode.SOME_FAILED if several else codes[0])

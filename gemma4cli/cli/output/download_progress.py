@@ -1,4 +1,4 @@
-"""Fetching a model: what it takes is said first, then how far it has come."""
+"""Downloading a model: its size is announced first, then progress is shown."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from ...hub.download import Download
 
 _STEPS = 10
-"""Lines that tell the whole of a download where nothing can be redrawn."""
+"""Progress lines for a whole download if stderr cannot redraw a line."""
 
 
 def announce(env: Environment, planned: Download) -> None:
-    """Say what is fetched, how much of it, and where to."""
-    here = f", {size_text(planned.here)} of it here already" if planned.here else ""
+    """Write what is downloaded, how much of it, and where to."""
+    here = f", {size_text(planned.here)} already downloaded" if planned.here else ""
     env.say(
         f"{planned.repo}: {size_text(planned.size)}{here}; {size_text(planned.missing)} to download"
     )
@@ -29,7 +29,7 @@ def announce(env: Environment, planned: Download) -> None:
 
 
 def fetch(env: Environment, name: str, *, quiet: bool = False) -> Path:
-    """Fetch what was agreed to; returns the folder."""
+    """Announce and download a model; returns the folder."""
     from ...hub.cache import repo_of
     from ...hub.download import plan
 
@@ -40,7 +40,7 @@ def fetch(env: Environment, name: str, *, quiet: bool = False) -> Path:
 
 
 def run(env: Environment, planned: Download, name: str, *, quiet: bool) -> Path:
-    """Fetch, and show how far it has come."""
+    """Download and show progress; returns the folder."""
     from ...hub.download import fetch as fetch_files
 
     try:
@@ -53,22 +53,22 @@ def run(env: Environment, planned: Download, name: str, *, quiet: bool) -> Path:
 
 
 class DownloadProgress(ProgressLine):
-    """Bytes on one line of a terminal; elsewhere a line now and then."""
+    """Bytes on one line of a terminal; elsewhere, a new line for each tenth."""
 
     def __init__(self, env: Environment, planned: Download, *, quiet: bool) -> None:
         super().__init__(env, _columns, quiet=quiet)
         self._size = planned.size
-        self._begun = planned.here
+        self._start = planned.here
         self._steps = self._step(planned.here)
 
     def __enter__(self) -> Self:
         super().__enter__()
         if self.bar is not None:
-            self.task = self.bar.add_task("", total=self._size, completed=self._begun)
+            self.task = self.bar.add_task("", total=self._size, completed=self._start)
         return self
 
     def show(self, done: int) -> None:
-        """``done`` bytes are there."""
+        """Show that ``done`` bytes are downloaded."""
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, completed=done)
         elif not self.quiet and self._step(done) > self._steps:

@@ -1,4 +1,4 @@
-"""What g4's exit status means."""
+"""g4's exit statuses, and the one for each error."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ _CODES: tuple[tuple[type[Gemma4Error], ExitCode], ...] = (
     (LoadError, ExitCode.MODEL),
     (Gemma4Error, ExitCode.FAILED),
 )
-"""The first class that fits decides; the last one fits all."""
+"""The first class that matches decides; the last one matches every error."""
 
 
 def exit_code_of(error: Gemma4Error) -> ExitCode:
-    """The exit status that an error ends the program with."""
+    """The exit status of the program for an error."""
     return next(code for kind, code in _CODES if isinstance(error, kind))

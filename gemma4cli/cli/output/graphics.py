@@ -1,7 +1,7 @@
-"""Pictures in the protocols by which terminals draw them, and who draws which.
+"""Pictures in the graphics protocols of terminals, and which terminal has which protocol.
 
-Nothing is asked of a terminal: an answer that comes late would be typed into the next line, and
-reading it would take what is typed meanwhile. The environment says what there is.
+The terminal is identified by environment variables, not queried: a late reply would appear in the
+next input line, and reading it could swallow what the user types.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 Protocol = Literal["kitty", "iterm"]
 
 _CHUNK = 4096
-"""Most characters of one kitty command."""
+"""Maximum payload characters of one kitty command."""
 
 _MULTIPLEXERS = ("TMUX", "STY", "ZELLIJ")
-"""Variables of programs between g4 and the terminal, which swallow what they do not know."""
+"""Variables of programs between g4 and the terminal that drop sequences they do not know."""
 
 _BY_TERM: Mapping[str, Protocol] = {
     "xterm-kitty": "kitty",
@@ -39,14 +39,14 @@ _BY_PROGRAM: Mapping[str, Protocol] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cells:
-    """The cells that a picture fills: one side is given, the other follows from its shape."""
+    """Size of a picture in cells: one side is given, the other follows from its aspect ratio."""
 
     side: Literal["columns", "rows"]
     count: int
 
 
 def protocol_of(environment: Mapping[str, str]) -> Protocol | None:
-    """What the terminal of this environment draws pictures by; None where that is not certain."""
+    """The graphics protocol of the terminal in this environment; None if it is not certain."""
     term = environment.get("TERM", "")
     if any(environment.get(name) for name in _MULTIPLEXERS) or term.startswith(("screen", "tmux")):
         return None
@@ -54,7 +54,8 @@ def protocol_of(environment: Mapping[str, str]) -> Protocol | None:
         return None
     if term in _BY_TERM:
         return _BY_TERM[term]
-    # A terminal that says its name is not the one that it was started from.
+    # TERM_PROGRAM is set by the terminal itself; the variables below may be inherited from the
+    # terminal that it was started from.
     if program := environment.get("TERM_PROGRAM"):
         return _BY_PROGRAM.get(program)
     if environment.get("LC_TERMINAL") == "iTerm2":
@@ -63,7 +64,7 @@ def protocol_of(environment: Mapping[str, str]) -> Protocol | None:
 
 
 def drawn(picture: Image, protocol: Protocol, cells: Cells) -> str:
-    """What makes a terminal draw a picture where the cursor is."""
+    """The sequence that draws a picture at the cursor."""
     match protocol:
         case "kitty":
             return "".join(_kitty(_png(picture), cells))
@@ -82,7 +83,7 @@ def _kitty(png: bytes, cells: Cells) -> Iterator[str]:
     data = b64encode(png).decode()
     chunks = [data[at : at + _CHUNK] for at in range(0, len(data), _CHUNK)]
     side = "c" if cells.side == "columns" else "r"
-    # Draw a PNG, leave the cursor, answer nothing.
+    # Draw a PNG, do not move the cursor, do not reply.
     keys = f"a=T,f=100,C=1,q=2,{side}={cells.count},"
     for number, chunk in enumerate(chunks, 1):
         yield f"\x1b_G{keys}m={int(number < len(chunks))};{chunk}\x1b\\"

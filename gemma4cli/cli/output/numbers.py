@@ -1,4 +1,4 @@
-"""Bytes and counts as people read them."""
+"""Bytes and counts as text for people."""
 
 from __future__ import annotations
 

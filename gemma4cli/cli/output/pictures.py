@@ -1,4 +1,4 @@
-"""Thumbnails of what a run looks at, on terminals that draw pictures."""
+"""Thumbnails of a run's images and videos, on terminals that draw pictures."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from .graphics import Protocol
 
 PictureMode = Literal["auto", "never", "kitty", "iterm"]
-"""Whether thumbnails are shown, and by which protocol."""
+"""Whether thumbnails are shown, and with which protocol."""
 
 _MOST_ROWS = 12
 _STRIP_LINES = 3
 _FALLBACK = (24, 80, 0, 0)
 _CELL = (10, 20)
-"""Pixels of a cell, width and height, where the terminal does not tell."""
+"""Pixels of a cell, width and height, if the terminal does not report them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,10 +38,10 @@ class Screen:
 
     @classmethod
     def of(cls, stream: TextIO) -> Self:
-        """The size, at present, of the terminal that ``stream`` goes to."""
+        """The current size of the terminal that ``stream`` is written to."""
         try:
-            told = fcntl.ioctl(stream.fileno(), termios.TIOCGWINSZ, bytes(8))
-            rows, columns, width, height = struct.unpack("4H", told)
+            packed = fcntl.ioctl(stream.fileno(), termios.TIOCGWINSZ, bytes(8))
+            rows, columns, width, height = struct.unpack("4H", packed)
         except OSError:
             rows, columns, width, height = _FALLBACK
         rows, columns = rows or _FALLBACK[0], columns or _FALLBACK[1]
@@ -55,18 +55,18 @@ class Screen:
 
 
 class Pictures:
-    """Draws thumbnails on the terminal that ``stream`` goes to."""
+    """Draws thumbnails on the terminal that ``stream`` is written to."""
 
     def __init__(self, stream: TextIO, protocol: Protocol) -> None:
         self._stream = stream
         self._protocol = protocol
 
     def show(self, event: PicturesDecoded) -> None:
-        """Draw a picture, or the frames of a clip, from the beginning of a line."""
+        """Draw a picture, or the frames of a clip, at the start of a line."""
         from .thumbnails import Box, contact_strip, thumbnail
 
         screen = Screen.of(self._stream)
-        # Behind the last column the line would break; the line above should be seen, too.
+        # Filling the last column would wrap the line; the line above should stay visible, too.
         rows = max(1, min(_MOST_ROWS, screen.rows - 2))
         box = Box(
             width=max(1, screen.columns - 1) * screen.cell_width, height=rows * screen.cell_height
@@ -82,18 +82,19 @@ class Pictures:
 
         columns = math.ceil(picture.width / screen.cell_width)
         rows = math.ceil(picture.height / screen.cell_height)
-        # The side that is nearer its end: the other one has room, should cells be of another size.
+        # Give the side that is closer to its limit: if cells have another aspect ratio than
+        # assumed, the other side changes, and it has space left.
         across = columns * _MOST_ROWS > rows * screen.columns
         cells = Cells(side="columns" if across else "rows", count=columns if across else rows)
-        # Terminals do not agree where the cursor is behind a picture: room is made for it first,
-        # then it is drawn there and the cursor put back.
+        # Terminals differ in where they leave the cursor after a picture. So scroll first, then
+        # draw in the empty lines and restore the cursor.
         self._stream.write("\n" * rows)
         self._stream.write(f"\x1b7\x1b[{rows}A{drawn(picture, self._protocol, cells)}\x1b8")
         self._stream.flush()
 
 
 def pictures_for(env: Environment, mode: PictureMode) -> Pictures | None:
-    """Who shows the pictures of a run; None where nobody would see them."""
+    """What shows the pictures of a run; None if they are off or stdout is not a terminal."""
     if mode == "never" or not (env.is_animated(env.stderr) and env.stdout.isatty()):
         return None
     from .graphics import protocol_of

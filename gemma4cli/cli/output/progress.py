@@ -1,4 +1,4 @@
-"""How far a run has come, on one line of a terminal that disappears again."""
+"""Progress of a run, on one line of a terminal that is erased at the end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Spinner:
-    """What a single answer is waiting for. ``hides_thoughts``: shows that the model thinks."""
+    """What a single answer is waiting for; with ``hides_thoughts``, also that the model thinks."""
 
     def __init__(self, env: Environment, *, quiet: bool, hides_thoughts: bool = False) -> None:
         self.is_shown = env.is_animated(env.stderr) and not quiet
@@ -84,7 +84,7 @@ class Spinner:
 class ProgressLine:
     """A line with a bar; not shown with ``quiet`` or without a terminal.
 
-    ``columns`` gives its parts when it is shown.
+    ``columns`` makes its columns when it is shown, so that Rich is imported only then.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class ProgressLine:
             self.bar.start()
 
     def notice(self, text: str) -> None:
-        """Write one line that stays."""
+        """Write one line that is not erased."""
         if not self.quiet:
             with self.aside():
                 self.env.say(text)

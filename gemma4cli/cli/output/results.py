@@ -1,4 +1,4 @@
-"""Text and JSON lines to standard output, or to a file that appears whole or not at all."""
+"""Text and JSON lines to standard output, or to a file that is written atomically."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..environment import printable
 
 
 def write_text(stream: TextIO, text: str) -> None:
-    """An answer, up to the end of its line."""
+    """Write an answer and end its last line."""
     stream.write(printable(text, stream))
     if not text.endswith("\n"):
         stream.write("\n")
@@ -23,7 +23,7 @@ def write_text(stream: TextIO, text: str) -> None:
 
 
 def write_json(stream: TextIO, value: Mapping[str, Any]) -> None:
-    """One object on one line."""
+    """Write one object on one line."""
     ascii_only = "utf" not in (getattr(stream, "encoding", None) or "utf-8").lower()
     stream.write(json.dumps(value, ensure_ascii=ascii_only) + "\n")
     stream.flush()
@@ -31,9 +31,9 @@ def write_json(stream: TextIO, value: Mapping[str, Any]) -> None:
 
 @contextmanager
 def opened_output(path: Path | None, stdout: TextIO) -> Iterator[TextIO]:
-    """Standard output, or a file that appears whole under its name, or not at all.
+    """Standard output, or a file that gets its name when it is complete.
 
-    An interrupt counts as an end: what was written by then is kept.
+    After an interrupt the file stays, with what was written until then.
     """
     if path is None or str(path) == "-":
         yield stdout
@@ -42,10 +42,10 @@ def opened_output(path: Path | None, stdout: TextIO) -> Iterator[TextIO]:
         if path.is_dir():
             raise OptionError(f"{path}: is a folder; name a file")
         if path.exists() and not path.is_file():
-            # A pipe or a device takes what comes, and must not be replaced.
+            # A pipe or a device is written to directly and must not be replaced.
             handle, written = os.open(path, os.O_WRONLY), None
         else:
-            path = path.resolve()  # a link stays a link
+            path = path.resolve()  # replace the target of a link, not the link
             handle, written = mkstemp(dir=path.parent, prefix=f".{path.name}.", text=True)
     except OSError as exc:
         raise OptionError(f"{path}: cannot be written ({exc.strerror})") from exc
@@ -70,7 +70,7 @@ def opened_output(path: Path | None, stdout: TextIO) -> Iterator[TextIO]:
 
 
 def _publish(written: Path, path: Path) -> None:
-    """Give a finished file its name, and the rights that a new file has here."""
+    """Give a finished file its name, and the permissions of a new file."""
     umask = os.umask(0)
     os.umask(umask)
     written.chmod(0o666 & ~umask)

@@ -1,4 +1,4 @@
-"""Decoded pictures in small: one alone, or the frames of a clip side by side."""
+"""Thumbnails of decoded pictures: one picture, or the frames of a clip side by side."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _GAP = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Box:
-    """Most pixels that a thumbnail may have."""
+    """Maximum size of a thumbnail in pixels."""
 
     width: int
     height: int
 
 
 def thumbnail(picture: Picture, box: Box) -> Image.Image:
-    """A picture that fits the box; one that fits already stays as it is."""
+    """A picture scaled down to fit the box; a smaller one keeps its size."""
     small = Image.fromarray(picture.pixels)
     small.thumbnail((box.width, box.height), Image.Resampling.LANCZOS)
     return small
 
 
 def contact_strip(frames: Sequence[Picture], box: Box, *, lines: int) -> Image.Image:
-    """Frames in reading order, on as few of ``lines`` lines as have room for all.
+    """Frames in reading order, on as few lines as possible, at most ``lines``.
 
-    Where not even ``lines`` have, frames are left out, evenly.
+    If they do not fit, frames are left out evenly.
     """
     tile = Box(width=box.width, height=max(1, (box.height + _GAP) // lines - _GAP))
     width, height = thumbnail(frames[0], tile).size
@@ -45,13 +45,13 @@ def contact_strip(frames: Sequence[Picture], box: Box, *, lines: int) -> Image.I
     columns = math.ceil(len(shown) / rows)
     strip = Image.new("RGB", (columns * (width + _GAP) - _GAP, rows * (height + _GAP) - _GAP))
     for index, frame in enumerate(shown):
-        place = (index % columns * (width + _GAP), index // columns * (height + _GAP))
-        strip.paste(thumbnail(frame, tile), place)
+        corner = (index % columns * (width + _GAP), index // columns * (height + _GAP))
+        strip.paste(thumbnail(frame, tile), corner)
     return strip
 
 
 def _spread(frames: Sequence[Picture], most: int) -> list[Picture]:
-    """At most so many frames, the first and the last among them."""
+    """At most ``most`` frames, including the first and the last."""
     if len(frames) <= most:
         return list(frames)
     if most == 1:

@@ -1,6 +1,6 @@
-"""One answer in words: its text to a stream, thoughts and notices to stderr.
+"""One answer as text: the answer to a stream, thoughts and notices to stderr.
 
-Rich, which lays out Markdown, is imported only where a terminal shows it.
+Markdown rendering, and Rich with it, is imported only if a terminal shows it.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 _TRUNCATED = {
     "length": "answer truncated at --max-tokens",
     "context": "answer truncated: the model's context is full",
-    "repetition": "answer truncated: it had begun to repeat itself",
+    "repetition": "answer truncated: it repeated itself",
 }
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
 
 class AnswerWriter:
-    """Writes what the events of an answer say.
+    """Writes the events of an answer.
 
-    ``answer`` is where text goes as it comes, or None to hold it back; speed and token counts are
-    shown to a person who reads a single answer as it comes. ``markdown`` lays the text out.
-    ``pictures`` draws thumbnails.
+    ``answer`` is the stream for its text, or None not to write the text. With a stream, speed and
+    token counts follow if stderr is a terminal. ``markdown`` renders the text, ``pictures`` draws
+    thumbnails.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class AnswerWriter:
                 self._finished(event)
 
     def end_line(self) -> None:
-        """Write what the layout holds back, and end a line that the text or a thought left open."""
+        """Write text that Markdown rendering holds back, and end an unfinished line."""
         self._end_thought()
         if self._markdown is not None:
             self._write(self._markdown.finish())
@@ -116,7 +116,7 @@ class AnswerWriter:
         if self._answer is None:
             return
         if self._thought_before:
-            # Without color, too, a person sees where the answer begins.
+            # Without color, a blank line shows where the answer starts.
             self._write_error("\n")
             self._thought_before = False
         shown = printable(text, self._answer)
@@ -158,7 +158,7 @@ class AnswerWriter:
 
 
 def statistics(finished: Finished) -> str:
-    """Sizes and speed of one answer, on one line."""
+    """Token counts and speed of one answer, on one line."""
     usage, timings = finished.usage, finished.timings
     details = [f"{usage.soft_tokens:,} soft"] if usage.soft_tokens else []
     details += [f"{usage.cached_tokens:,} cached"] if usage.cached_tokens else []
@@ -166,13 +166,13 @@ def statistics(finished: Finished) -> str:
     parts = f" ({', '.join(details)})" if details else ""
     return (
         f"{usage.prompt_tokens:,} prompt tokens{parts}, "
-        f"first answer after {timings.encode + timings.prefill:.2f} s, "
+        f"first token after {timings.encode + timings.prefill:.2f} s, "
         f"{usage.completion_tokens:,} tokens at {speed:.1f}/s"
     )
 
 
 def _markdown_for(env: Environment, stream: TextIO) -> MarkdownStream:
-    """Markdown in the width of the terminal that ``stream`` is written to."""
+    """Markdown at the width of the terminal that ``stream`` is written to."""
     from ...markdown.stream import MarkdownStream, Size
 
     def size() -> Size:

@@ -1,1 +1,1 @@
-"""What the commands that run a model share: options, loading, one answer per input."""
+"""Shared by the commands that run a model: options, loading, one answer per input."""

@@ -1,4 +1,4 @@
-"""The option ``--budget`` of the commands that show single images."""
+"""The option ``--budget`` of the commands that take single images."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ ALLOWED = f"{', '.join(map(str, SOFT_TOKEN_BUDGETS))} or auto"
 
 
 BudgetChoice = Literal[70, 140, 280, 560, 1120, "auto"]
-"""The type of the parameter; it says what a settings file may have."""
+"""The type of the parameter, which also defines the values in a settings file."""
 
 
 def budget_of(text: str | int) -> Budget:
-    """A budget as it is typed, or set in a file. Which numbers are any is for MediaOptions to say.
+    """A budget from the command line or a settings file; MediaOptions checks the number.
 
-    Raises BadParameter for what is neither a number nor "auto".
+    Raises BadParameter for anything but a number or "auto".
     """
     if text == "auto":
         return "auto"
@@ -31,7 +31,7 @@ def budget_of(text: str | int) -> Budget:
 
 
 def budget_option(panel: str | None = None) -> OptionInfo:
-    """``--budget``, in one of the panels of ``--help``."""
+    """``--budget``, in the given panel of ``--help``."""
     option: OptionInfo = typer.Option(
         "--budget",
         metavar="N|auto",

@@ -1,4 +1,4 @@
-"""What a shell offers behind an option, by the option's name."""
+"""Shell completion of option values, by the option's name."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from ...options import SOFT_TOKEN_BUDGETS
 
 Words = Iterator[tuple[str, str]]
-"""Words that begin as asked, and what they mean, if anything."""
+"""Matching words, each with a description that may be empty."""
 
 
 def model_names(incomplete: str) -> Words:
-    """Aliases of published models, then what is in the cache under another name."""
+    """Aliases of published models, then repositories in the cache without an alias."""
     from ...hub.cache import cached_repos
     from ...hub.catalog import BUILTIN, published_models
 
@@ -22,19 +22,19 @@ def model_names(incomplete: str) -> Words:
         for name, entry in published.items()
     }
     names |= dict.fromkeys(sorted(cached - {entry.repo for entry in published.values()}), "")
-    # Quantisations are many: they come once their model is typed.
+    # There are many quantizations: offer those of a model once its name is typed.
     model = incomplete.partition(":")[0]
-    near = {n: what for n, what in names.items() if ":" not in n or n.startswith(f"{model}:")}
-    return _beginning(near, incomplete)
+    offered = {n: what for n, what in names.items() if ":" not in n or n.startswith(f"{model}:")}
+    return _starting(offered, incomplete)
 
 
 def languages(incomplete: str) -> Words:
-    """Codes; behind a capital letter, names of one word."""
+    """Codes; after a capital letter, names of one word."""
     from ...languages import NAME_OF
 
     if incomplete[:1].isupper():
-        return _beginning({name: code for code, name in NAME_OF.items()}, incomplete)
-    return _beginning(NAME_OF, incomplete)
+        return _starting({name: code for code, name in NAME_OF.items()}, incomplete)
+    return _starting(NAME_OF, incomplete)
 
 
 def conversations(incomplete: str) -> Words:
@@ -43,21 +43,21 @@ def conversations(incomplete: str) -> Words:
     from ..environment import Environment
     from ..output.numbers import turns_text
 
-    kept = list_saved(Environment.of_process().sessions_folder)
-    return _beginning({each.name: turns_text(each.turns) for each in kept}, incomplete)
+    saved = list_saved(Environment.of_process().sessions_folder)
+    return _starting({each.name: turns_text(each.turns) for each in saved}, incomplete)
 
 
 def image_budgets(incomplete: str) -> Words:
     words = {"auto": "by question and size"} | {str(n): "soft tokens" for n in SOFT_TOKEN_BUDGETS}
-    return _beginning(words, incomplete)
+    return _starting(words, incomplete)
 
 
 def budgets(incomplete: str) -> Words:
-    return _beginning({str(n): "soft tokens" for n in SOFT_TOKEN_BUDGETS}, incomplete)
+    return _starting({str(n): "soft tokens" for n in SOFT_TOKEN_BUDGETS}, incomplete)
 
 
-def _beginning(words: Mapping[str, str], incomplete: str) -> Words:
-    # The shells' scripts take a blank for the end of a word.
+def _starting(words: Mapping[str, str], incomplete: str) -> Words:
+    # The shells' scripts split words at spaces.
     return (
         (word, what)
         for word, what in words.items()

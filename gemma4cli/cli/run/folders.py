@@ -1,4 +1,4 @@
-"""Folders as arguments: the files in them that a command has something to do with."""
+"""Folders as arguments: the files in them that a command takes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from ...errors import OptionError
 
 
 def files_in(folder: Path, suffixes: AbstractSet[str], what: str) -> list[Path]:
-    """All files below a folder with one of the suffixes (".png"), in order of their names.
+    """All files below a folder with one of the suffixes (".png"), sorted by path.
 
-    Hidden files and folders are passed over. Raises OptionError for a folder that has no ``what``.
+    Hidden files and folders are skipped. Raises OptionError for a folder without such files, which
+    the message calls ``what``.
     """
     found = sorted(file for file in _walk(folder) if file.suffix.lower() in suffixes)
     if not found:
-        raise OptionError(f"{folder}: holds no {what}")
+        raise OptionError(f"{folder}: contains no {what}")
     return found
 
 

@@ -27,7 +27,7 @@ _OUTPUT = "Output"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunOptions:
-    """Which model, how it generates, where the answer goes."""
+    """The model, how it generates, and where the answer goes."""
 
     model: Annotated[
         str | None,

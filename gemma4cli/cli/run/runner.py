@@ -1,4 +1,4 @@
-"""Inputs through one model: load it once, answer each, continue after a bad one."""
+"""Run inputs through one model: load it once, answer each, continue after a bad one."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def source_of(argument: str) -> Source:
 def load_model(env: Environment, run: RunOptions, needed: Sequence[Source] = ()) -> LoadedModel:
     """Load the model that the options name, or else the largest cached one that fits.
 
-    The files that are ``needed`` for any answer are looked for first, since loading a model takes
-    time, and downloading one more. With --json a missing file is a record among the answers, and
-    not reported here.
+    Files that are ``needed`` for any answer are checked first, because loading a model takes time
+    and downloading one takes longer. With --json a missing file is reported as a record among the
+    answers, not here.
     """
     if not run.json:
         for source in needed:
@@ -77,14 +77,14 @@ def _resolved(env: Environment, run: RunOptions) -> ResolvedModel:
 
 
 def _no_model(env: Environment, run: RunOptions) -> str:
-    """Nothing was named and nothing is cached: ask a person, report it to a program."""
+    """Handle that no model is named and none is cached: ask a person, or raise NoModelError."""
     from ...hub.cache import recommended_model
     from ...hub.catalog import published_models
     from ...hub.download import cache_folder
 
     alias = recommended_model()
     if env.can_ask:
-        env.say("No Gemma 4 is in the local cache.")
+        env.say("There is no Gemma 4 in the local cache.")
         if alias is not None and not run.offline:
             entry = published_models()[alias]
             env.say(
@@ -109,11 +109,10 @@ def run_each(
     markdown: bool = False,
     hide_thoughts: bool = False,
 ) -> None:
-    """Answer input after input; ends the program with 5 if some of several failed.
+    """Answer one input after the other; exits with 5 if some of several failed.
 
-    A single answer streams as it comes, as Markdown at a terminal if asked for; of several, each
-    is written whole after its name. Nothing is loaded if a file that is ``needed`` for all answers
-    is missing.
+    A single answer is streamed, with ``markdown`` rendered at a terminal; each of several is
+    written whole after its name. No model is loaded if a ``needed`` file is missing.
     """
 
     def events(model: LoadedModel) -> Iterator[Numbered]:
@@ -145,7 +144,7 @@ def run_events(
     markdown: bool = False,
     hide_thoughts: bool = False,
 ) -> None:
-    """Load the model and write what its events say of the inputs called ``names``."""
+    """Load the model and write the events of the inputs called ``names``."""
     pictures = pictures_for(env, run.thumbnails)
     model = load_model(env, run, needed)
     streams = not (several or run.json)

@@ -143,20 +143,20 @@ def transcribe(
         show_devices(env)
         return
     if mic == bool(recordings):
-        raise OptionError("name recordings, or ask for the microphone with --mic")
+        raise OptionError("pass either recordings or --mic")
     if device is not None and not mic:
         raise OptionError("--device is for --mic")
     if run.think:
-        raise OptionError("transcribe does not think: leave out --think")
+        raise OptionError("transcription does not think: leave out --think")
     if run.json and format != "txt":
         raise OptionError("--json and --format exclude each other: -f json writes a file")
     spoken = None if language is None else language_name(language)
-    usual = CueStyle()
+    default = CueStyle()
     style = CueStyle(
-        max_line_width=max_line_width or usual.max_line_width,
-        max_line_count=max_line_count or usual.max_line_count,
+        max_line_width=max_line_width or default.max_line_width,
+        max_line_count=max_line_count or default.max_line_count,
     )
-    asked = TranscribeRun(
+    transcription = TranscribeRun(
         env=env,
         run=run,
         options=TranscribeOptions(
@@ -171,13 +171,13 @@ def transcribe(
         restart=restart,
     )
     if recordings:
-        asked.files(recordings)
+        transcription.files(recordings)
     else:
-        asked.microphone(device)
+        transcription.microphone(device)
 
 
 def show_devices(env: Environment) -> None:
-    """Every device that can record, its number first; the default one has a star."""
+    """Print every device that can record after its number; the default one has a star."""
     from ...media.microphone import list_devices
 
     devices = list_devices()

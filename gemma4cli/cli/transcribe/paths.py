@@ -1,7 +1,7 @@
-"""Which files a command is given, and which files it writes for them.
+"""The recordings of a command, and the files that it writes for them.
 
-Two recordings never have one output: names are told apart by their suffix where the recordings lie
-side by side, and by their folders where they come from several.
+Two recordings never share an output: names differ by their suffix if the recordings are in the
+same folder, and by their folders otherwise.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _SUFFIXES = frozenset({
     ".ra", ".rm", ".spx", ".tta", ".ts", ".vob", ".w64", ".wav", ".weba", ".webm", ".wma", ".wmv",
     ".wv",
 })  # fmt: skip
-"""Files with sound; in a folder others are passed over, while a named file is always tried."""
+"""Files with sound. Others in a folder are skipped; a file named as an argument is always read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Input:
-    """One recording: ``given`` as messages name it, ``path`` None for standard input.
+    """One recording: messages call it ``given``; ``path`` is None for standard input.
 
-    ``name`` is what its outputs are called, relative to the folder that they go to.
+    ``name`` is the path of its outputs without a suffix, relative to the output folder.
     """
 
     given: str
@@ -39,7 +39,7 @@ class Input:
 
 
 def inputs(arguments: Sequence[str]) -> list[Input]:
-    """What the arguments name; the recordings of a folder stand for it, in order of their names.
+    """The recordings that the arguments name; those of a folder are sorted by path.
 
     Raises OptionError for a folder without recordings and for a file that is named twice.
     """
@@ -48,7 +48,7 @@ def inputs(arguments: Sequence[str]) -> list[Input]:
     for name, count in counts.items():
         if count > 1:
             raise OptionError(f"{name}: is named {count} times")
-    return _told_apart(found)
+    return _distinct(found)
 
 
 def _found(argument: str) -> Iterator[Input]:
@@ -65,7 +65,7 @@ def _found(argument: str) -> Iterator[Input]:
 
 
 def _stem(path: Path) -> str:
-    """The name without its suffix, unless another recording beside it has the same."""
+    """The name without its suffix, unless another recording in its folder has the same."""
     twins = [
         other
         for other in _beside(path)
@@ -78,12 +78,12 @@ def _beside(path: Path) -> list[Path]:
     try:
         return list(path.parent.iterdir())
     except OSError:
-        # What cannot be listed may still be read.
+        # A folder that cannot be listed may hold readable files.
         return [path]
 
 
-def _told_apart(found: list[Input]) -> list[Input]:
-    """Inputs of equal names get as much of their folders before them as it takes."""
+def _distinct(found: list[Input]) -> list[Input]:
+    """Put as many parent folders before equal names as makes them distinct."""
     for depth in range(1, 1 + max((_depth(each) for each in found), default=0)):
         counts = Counter(each.name for each in found)
         if max(counts.values(), default=0) < 2:
@@ -108,14 +108,14 @@ def _with_parents(given: Input, depth: int) -> Path:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """Where the outputs go: standard output, one file, or files of several kinds in a folder."""
+    """Where the outputs go: standard output, one file, or files of several formats in a folder."""
 
     file: Path | None = None
     folder: Path | None = None
     suffixes: tuple[str, ...] = ()
 
     def paths(self, given: Input) -> tuple[Path, ...]:
-        """The files of an input; none where it goes to standard output."""
+        """The output files of an input; none for standard output."""
         if self.folder is not None:
             return tuple(
                 self.folder / given.name.with_name(f"{given.name.name}.{suffix}")
@@ -124,24 +124,24 @@ class Target:
         return () if self.file is None else (self.file,)
 
 
-def target(output: Path | None, count: int, suffixes: Sequence[str]) -> Target:
-    """What ``-o`` means: a folder, where it is one, ends in a slash, or has to be one.
+def target_of(output: Path | None, count: int, suffixes: Sequence[str]) -> Target:
+    """The meaning of ``-o``: a folder if it is one, or if there are several results.
 
-    Raises OptionError where several results have no folder to go to.
+    Raises OptionError if several results need a folder and ``-o`` is not one.
     """
     if output is None or str(output) == STDIN:
         if len(suffixes) > 1:
-            raise OptionError("several formats need a folder: name one with -o")
+            raise OptionError("several formats need a folder: pass one with -o")
         return Target()
     if output.is_dir() or count > 1 or len(suffixes) > 1:
         if output.exists() and not output.is_dir():
-            raise OptionError(f"{output}: is a file; several results need a folder")
+            raise OptionError(f"{output}: is a file, but several results need a folder")
         return Target(folder=output, suffixes=tuple(suffixes))
     return Target(file=output)
 
 
 def check_targets(target: Target, given: Iterable[Input]) -> None:
-    """Raise OptionError where a result would replace one of the recordings."""
+    """Raise OptionError if a result would replace one of the recordings."""
     known = list(given)
     recordings = {os.path.realpath(each.path) for each in known if each.path is not None}
     for each in known:

@@ -1,4 +1,4 @@
-"""How far a transcription has come, on a terminal: audio time, speed, time left."""
+"""Progress of a transcription on a terminal: audio time, speed, time left."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class TranscribeProgress(ProgressLine):
-    """One line for the recording that is being heard; it makes room for what is printed."""
+    """One line for the current recording; it moves down when text is printed."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class TranscribeProgress(ProgressLine):
         self._source = source
         self._total: float | None = None
         self._started = 0.0
-        self._from = 0.0
+        self._resumed = 0.0
 
     def update(self, number: int, event: AnyEvent | LoadProgress | Failed) -> None:
         match event:
@@ -55,9 +55,10 @@ class TranscribeProgress(ProgressLine):
         name = self._names[event.recording]
         if event.resumed:
             self.notice(f"{name}: resumes at {clock(event.resumed)}")
-        self._started, self._from, self._total = time.monotonic(), event.resumed, event.seconds
+        self._started, self._resumed = time.monotonic(), event.resumed
+        self._total = event.seconds
         if self._source is not None:
-            self.notice("listening; Ctrl-C ends")
+            self.notice("recording; Ctrl-C stops")
         if self.bar is not None:
             count = f" ({event.recording + 1}/{len(self._names)})" if len(self._names) > 1 else ""
             self.task = self.bar.add_task(
@@ -71,13 +72,13 @@ class TranscribeProgress(ProgressLine):
     def _piece_done(self, event: PieceDone) -> None:
         if self.bar is None or self.task is None:
             return
-        passed = time.monotonic() - self._started
-        heard = event.position - self._from
+        elapsed = time.monotonic() - self._started
+        transcribed = event.position - self._resumed
         self.bar.update(
             self.task,
             completed=event.position,
             audio=_audio(event.position, self._total),
-            speed=f"{heard / passed:.1f}x" if passed > 0 and heard > 0 else "",
+            speed=f"{transcribed / elapsed:.1f}x" if elapsed > 0 and transcribed > 0 else "",
         )
 
     def _ended(self) -> None:
@@ -97,7 +98,8 @@ def _columns() -> Sequence[ProgressColumn]:
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.table import Column
 
-    # Not as wide as the terminal: the "^C" that it shows would begin a new line, which stayed.
+    # Narrower than the terminal: otherwise the "^C" that it echoes would wrap onto a second line,
+    # which is not erased.
     return (
         TextColumn(
             "{task.description}",
@@ -112,7 +114,7 @@ def _columns() -> Sequence[ProgressColumn]:
 
 
 def _meter(source: AudioSource) -> Sequence[ProgressColumn]:
-    """How loud it is, looked at several times a second."""
+    """Columns with a level meter that is updated several times a second."""
     from rich.progress import ProgressColumn, Task, TextColumn, TimeElapsedColumn
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""A run of ``g4 transcribe``: recordings in, transcripts out, progress kept on the way."""
+"""A run of ``g4 transcribe``: recordings in, transcripts out, finished pieces journaled."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..output.exit_codes import ExitCode
 from ..output.results import opened_output
 from ..run.options import RunOptions
 from ..run.runner import load_model, source_of
-from .paths import Input, Target, check_targets, inputs, target
+from .paths import Input, Target, check_targets, inputs, target_of
 from .progress import TranscribeProgress
 from .sinks import Documents, Files, JsonLines, Lines, Results, TranscriptSink, TranscriptStyle
 
@@ -37,7 +37,7 @@ MICROPHONE = "microphone"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TranscribeRun:
-    """What was asked for; ``files`` and ``microphone`` do it."""
+    """The options of a run; ``files`` and ``microphone`` run it."""
 
     env: Environment
     run: RunOptions
@@ -49,17 +49,17 @@ class TranscribeRun:
 
     @property
     def generate(self) -> GenerateOptions:
-        """Greedy, unless a temperature was asked for."""
+        """Greedy unless a temperature is given."""
         return self.run.generate_options(default_temperature=0.0)
 
     def files(self, arguments: Sequence[str]) -> None:
-        """Transcribe what the arguments name. Exits with 5 if some of several failed."""
+        """Transcribe the recordings in the arguments. Exits with 5 if some of several failed."""
         given = inputs(arguments)
         several = len(given) > 1 or any(Path(argument).is_dir() for argument in arguments)
-        where = self._target(several)
-        check_targets(where, given)
+        target = self._target(several)
+        check_targets(target, given)
         if self.skip_existing:
-            given = self._missing(given, where)
+            given = self._missing(given, target)
         if not given:
             return
         model = load_model(
@@ -67,22 +67,22 @@ class TranscribeRun:
         )
         with ExitStack() as stack:
             recordings = [Source(name=each.given, path=each.path) for each in given]
-            results = self._results(model, where, given, stack, several=several)
+            results = self._results(model, target, given, stack, several=several)
             codes = self._transcribe(model, given, recordings, results)
         exit_if_failed(codes, several=several)
 
     def microphone(self, device: str | None) -> None:
-        """Transcribe what is said, at each pause, until an interrupt."""
+        """Transcribe the microphone, at each pause, until an interrupt."""
         from ...media.microphone import record
         from ...transcription.recordings import LiveRecording
 
         if self.skip_existing:
             raise OptionError("--skip-existing and --mic exclude each other")
         given = [Input(given=MICROPHONE, path=None, name=Path(MICROPHONE))]
-        where = self._target(several=False)
+        target = self._target(several=False)
         model = load_model(self.env, self.run)
         with ExitStack() as stack:
-            results = self._results(model, where, given, stack, several=False)
+            results = self._results(model, target, given, stack, several=False)
             source = stack.enter_context(record(device))
             stack.enter_context(interrupting(source.stop))
             recording = LiveRecording(source)
@@ -98,7 +98,7 @@ class TranscribeRun:
         results: Results,
         source: AudioSource | None = None,
     ) -> list[ExitCode]:
-        """Run the recordings through the model; the codes of those that failed."""
+        """Run the recordings through the model; returns the exit codes of those that failed."""
         events = stream_transcribe(
             model,
             recordings,
@@ -117,36 +117,36 @@ class TranscribeRun:
 
     def _target(self, several: bool) -> Target:
         if self.run.json:
-            # The lines of all recordings go to one stream or file.
+            # The JSON lines of all recordings go to one stream or file.
             return Target()
         if several and self.run.output is None and self.suffixes != ("txt",):
-            raise OptionError(f"{self.suffixes[0]} holds one recording: name a folder with -o")
-        return target(self.run.output, 2 if several else 1, self.suffixes)
+            raise OptionError(f"{self.suffixes[0]} holds one recording: pass a folder with -o")
+        return target_of(self.run.output, 2 if several else 1, self.suffixes)
 
-    def _missing(self, given: Sequence[Input], where: Target) -> list[Input]:
-        """The inputs that lack one of their files."""
-        if where.file is None and where.folder is None:
-            raise OptionError("--skip-existing looks for files: name a file or a folder with -o")
+    def _missing(self, given: Sequence[Input], target: Target) -> list[Input]:
+        """The inputs of which at least one output file is missing."""
+        if target.file is None and target.folder is None:
+            raise OptionError("--skip-existing needs output files: pass a file or folder with -o")
         missing = []
         for each in given:
-            if not all(path.exists() for path in where.paths(each)):
+            if not all(path.exists() for path in target.paths(each)):
                 missing.append(each)
             elif not self.run.quiet:
-                self.env.say(f"{each.given}: is already transcribed")
+                self.env.say(f"{each.given}: already transcribed")
         return missing
 
     def _results(
         self,
         model: LoadedModel,
-        where: Target,
+        target: Target,
         given: Sequence[Input],
         stack: ExitStack,
         *,
         several: bool,
     ) -> Results:
-        if where.file is not None or where.folder is not None:
+        if target.file is not None or target.folder is not None:
             return Files(
-                env=self.env, target=where, style=self.style, suffixes=self.suffixes, inputs=given
+                env=self.env, target=target, style=self.style, suffixes=self.suffixes, inputs=given
             )
         stream = stack.enter_context(opened_output(self.run.output, self.env.stdout))
         names = [each.given for each in given]
@@ -162,7 +162,7 @@ class TranscribeRun:
 
 
 def _numbered(events: Iterator[TranscriptEvent]) -> Iterator[Numbered]:
-    """A notice belongs to the recording that is open."""
+    """The events with the numbers of their recordings; a notice belongs to the current one."""
     number = 0
     for event in events:
         if isinstance(event, Notice):

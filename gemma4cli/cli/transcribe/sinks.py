@@ -1,4 +1,4 @@
-"""Where transcripts go: lines as they are written, documents when they are whole."""
+"""Sinks for transcripts: lines are streamed, documents are written when they are complete."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .paths import Input, Target
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TranscriptStyle:
-    """What a document is made of; ``shown`` matters where there is a translation."""
+    """How a document is written; ``shown`` matters only with a translation."""
 
     language: str | None
     style: CueStyle
@@ -46,20 +46,20 @@ class TranscriptStyle:
 
 
 class Results(Protocol):
-    """Where the results of recordings are written, recording by recording, in order."""
+    """Where the results of recordings are written, one recording after the other."""
 
     def segment(self, number: int, segment: Segment) -> None:
-        """Write a segment as it comes."""
+        """Write a segment as soon as it is final."""
 
     def finished(self, number: int, event: RecordingFinished) -> None:
-        """Write a whole recording."""
+        """Write a complete recording."""
 
     def failed(self, number: int, error: Gemma4Error) -> None:
-        """Write that a recording has no result."""
+        """Report that a recording has no result."""
 
 
 class TranscriptSink:
-    """Takes the events of recordings: results to ``results``, what else to know to stderr."""
+    """Takes the events of recordings: writes results to ``results``, notices to stderr."""
 
     def __init__(
         self,
@@ -97,12 +97,12 @@ class TranscriptSink:
             self._env.say_error(error, debug=self._debug)
 
     def interrupted(self) -> None:
-        """Lines were written as they came; half a document is none."""
+        """Lines are already written; an incomplete document is not written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lines:
-    """Plain text of one recording, each segment as it comes."""
+    """Plain text of one recording, a line for each segment as soon as it is final."""
 
     stream: TextIO
     style: TranscriptStyle
@@ -112,15 +112,15 @@ class Lines:
         self.stream.flush()
 
     def finished(self, number: int, event: RecordingFinished) -> None:
-        """All of it was written."""
+        """All segments are already written."""
 
     def failed(self, number: int, error: Gemma4Error) -> None:
-        """What was written stays."""
+        """The lines already written stay."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Documents:
-    """Whole documents to a stream; of several recordings one line each, after its name."""
+    """Complete documents to a stream; for several recordings, a line each after the name."""
 
     stream: TextIO
     style: TranscriptStyle
@@ -129,7 +129,7 @@ class Documents:
     several: bool
 
     def segment(self, number: int, segment: Segment) -> None:
-        """It comes with the document."""
+        """Written with the document."""
 
     def finished(self, number: int, event: RecordingFinished) -> None:
         text = self.style.document(self.suffix, event.segments)
@@ -139,12 +139,12 @@ class Documents:
         self.stream.flush()
 
     def failed(self, number: int, error: Gemma4Error) -> None:
-        """Half a document is none."""
+        """An incomplete document is not written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Files:
-    """Documents as files that appear whole or not at all."""
+    """Documents as files that are written atomically."""
 
     env: Environment
     target: Target
@@ -153,7 +153,7 @@ class Files:
     inputs: Sequence[Input]
 
     def segment(self, number: int, segment: Segment) -> None:
-        """It comes with the files."""
+        """Written with the files."""
 
     def finished(self, number: int, event: RecordingFinished) -> None:
         for suffix, path in zip(self.suffixes, self.target.paths(self.inputs[number]), strict=True):
@@ -162,12 +162,12 @@ class Files:
                 stream.write(self.style.document(suffix, event.segments))
 
     def failed(self, number: int, error: Gemma4Error) -> None:
-        """Half a document is none."""
+        """An incomplete document is not written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JsonLines:
-    """A line for each segment as it comes, and one for each recording at its end."""
+    """A line for each segment as soon as it is final, and one for each recording at its end."""
 
     stream: TextIO
     style: TranscriptStyle
