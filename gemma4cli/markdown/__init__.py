@@ -1,1 +1,1 @@
-"""Markdown laid out for a terminal while it streams in. Knows no command line and no model."""
+"""Markdown rendered for a terminal while it streams in. Knows no command line and no model."""

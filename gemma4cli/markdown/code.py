@@ -1,4 +1,4 @@
-"""Colours for lines of code, one at a time as they come."""
+"""Syntax highlighting of code, line by line as the lines arrive."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from rich.color import ColorSystem
 from rich.console import Console
 from rich.syntax import Syntax
 
-_LOOKED_AT = 200
-"""Lines before a line that decide on its colours: a whole file each time would take too long."""
+_CONTEXT_LINES = 200
+"""How many lines are highlighted again to color the last one; a whole file would take too long."""
 
 
-class CodeColours:
-    """One block of code in ``language``, which may be a name that nobody knows."""
+class CodeColors:
+    """One block of code in ``language``, which may be unknown to the highlighter."""
 
     def __init__(self, language: str) -> None:
         self._syntax = Syntax("", language or "text", theme="ansi_dark", tab_size=4)
@@ -22,17 +22,17 @@ class CodeColours:
         self._console = Console()
 
     def line(self, line: str) -> str:
-        """The next line, coloured."""
+        """The next line, in color."""
         line = line.expandtabs(4)
         if not self._known:
             return line
-        self._lines = [*self._lines[1 - _LOOKED_AT :], line]
-        # What looks blank at the ends would be cut off.
+        self._lines = [*self._lines[1 - _CONTEXT_LINES :], line]
+        # Rich drops blank lines at the ends.
         if not line.strip():
             return ""
-        return self._coloured(self._lines)
+        return self._colored(self._lines)
 
-    def _coloured(self, lines: Sequence[str]) -> str:
+    def _colored(self, lines: Sequence[str]) -> str:
         text = self._syntax.highlight("\n".join(lines)).split("\n", allow_blank=True)
         shown = text[-1] if text[-1].plain else text[-2]
         return "".join(

@@ -1,8 +1,9 @@
 """Markdown inside a line: emphasis, code, links. Text to spans, as early as they are certain.
 
-Whether a marker is one depends on what comes behind it, so text is held back from an open marker
-to the one that closes it, to the end of the line, or for ``LONGEST`` characters. What is no markup
-is shown as it is: brackets, asterisks of formulas, HTML. Pure; knows no terminal but its styles.
+Whether characters are a marker depends on the text after them, so text is held back from an open
+marker to its closing marker, to the end of the line, or for ``LONGEST`` characters. Anything that
+is not markup is shown unchanged: brackets, asterisks in formulas, HTML. Pure; of a terminal, it
+knows only the styles.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 LONGEST = 300
-"""Characters after which a marker that nothing closed is plain text."""
+"""Characters after which an unclosed marker is plain text."""
 
 BOLD, DIM, ITALIC, UNDERLINE, CODE, STRUCK = "1", "2", "3", "4", "36", "9"
 """Parameters of the terminal's "select graphic rendition"."""
@@ -45,7 +46,7 @@ def spans_of(text: str, styles: tuple[str, ...] = ()) -> list[Span]:
 
 
 class Inline:
-    """One line that comes in pieces."""
+    """One line that arrives in parts."""
 
     def __init__(self, styles: tuple[str, ...] = ()) -> None:
         self._styles = styles
@@ -53,7 +54,7 @@ class Inline:
         self._before = ""
 
     def take(self, text: str, *, whole: bool) -> list[Span]:
-        """The spans that ``text`` makes certain; ``whole`` says that the line ends with it."""
+        """The spans that are certain once ``text`` is known; with ``whole``, it ends the line."""
         self._held += text
         spans: list[Span] = []
         at = 0
@@ -69,12 +70,15 @@ class Inline:
 
 
 Atom = tuple[list[Span], int]
-"""Spans, and the index behind them."""
+"""Spans, and the index after them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Window:
-    """Where a closing marker is looked for; ``settled`` where no further text can bring one."""
+    """Where a closing marker is searched for.
+
+    ``settled`` means that further text cannot contain one, ``cut`` that ``LONGEST`` is the reason.
+    """
 
     end: int
     settled: bool
@@ -82,7 +86,7 @@ class _Window:
 
 
 class _Reader:
-    """Reads ``text``, the line so far; ``before`` is the character in front of it."""
+    """Reads ``text``, the line so far; ``before`` is the character before it."""
 
     def __init__(self, text: str, *, whole: bool, before: str = "") -> None:
         self._text = text
@@ -90,7 +94,7 @@ class _Reader:
         self._before = before
 
     def atom(self, at: int, styles: tuple[str, ...]) -> Atom | None:
-        """The first thing at ``at``; None where that takes more text to tell."""
+        """The element at index ``at``; None if it depends on text that has not arrived."""
         text = self._text
         if plain := _PLAIN.match(text, at):
             return [Span(text=plain[0], styles=styles)], plain.end()
@@ -113,13 +117,13 @@ class _Reader:
         return self._emphasis(at, run.end(), styles)
 
     def _literal(self, at: int, end: int, styles: tuple[str, ...]) -> Atom | None:
-        """The characters themselves, once it is certain that they open nothing."""
+        """The characters themselves, once it is certain that they are not markup."""
         if not self._undecided(at):
             return [Span(text=self._text[at:end], styles=styles)], end
         return None
 
     def _undecided(self, at: int) -> bool:
-        """Whether a bracket from ``at`` on may yet become a link."""
+        """Whether a bracket at ``at`` may still become a link."""
         start = at + 1 if self._text[at] == "!" else at
         if self._text[start : start + 1] != "[":
             return False
@@ -146,7 +150,7 @@ class _Reader:
         return _Window(end=min(len(self._text), at + LONGEST), settled=cut or self._whole, cut=cut)
 
     def _runs(self, start: int, window: _Window, mark: str) -> Iterator[tuple[int, int]]:
-        """Runs of ``mark`` outside code; a last one that may yet grow is left out."""
+        """Runs of ``mark`` outside code; a last one that may still grow is left out."""
         at = start
         while found := _RUN.search(self._text, at, window.end):
             at = found.end()
@@ -155,10 +159,10 @@ class _Reader:
             if found[0][0] == mark:
                 yield found.start(), found.end()
             elif found[0][0] == "`":
-                at = self._behind_code(found.start(), found.end(), window) or at
+                at = self._after_code(found.start(), found.end(), window) or at
 
-    def _behind_code(self, start: int, end: int, window: _Window) -> int | None:
-        """The index behind code that opens with a run of backticks, if anything closes it."""
+    def _after_code(self, start: int, end: int, window: _Window) -> int | None:
+        """The index after code that starts with a run of backticks, if it is closed."""
         for closing in re.finditer("`+", self._text[end : window.end]):
             if len(closing[0]) == end - start:
                 return end + closing.end()
@@ -198,7 +202,7 @@ class _Reader:
         return None
 
     def _closing_run(self, mark: str, inner: int, window: _Window) -> int | None:
-        """Where the run begins that closes ``mark``."""
+        """The index of the run that closes ``mark``."""
         text, length = self._text, len(mark)
         inside: list[int] = []
         for start, end in self._runs(inner, window, mark[0]):
@@ -206,14 +210,14 @@ class _Reader:
             closes = not text[start - 1].isspace() and not _is_word(text[end : end + 1])
             if closes and start > inner and size == length:
                 return start
-            # "**a *b***": the first asterisk of the three closes what was opened inside.
+            # "**a *b***": the first of the three asterisks closes the inner emphasis.
             if closes and size > length and inside.count(size - length) % 2:
                 return start + size - length
             inside.append(size)
         return None
 
     def _link(self, at: int, styles: tuple[str, ...]) -> Atom | None:
-        """``[label](target)`` as the label with the target behind it."""
+        """``[label](target)`` as the label followed by the target."""
         window = self._window(at)
         closed = _closing(self._text, at, window.end, "[", "]")
         if closed is None or self._text[closed + 1 : closed + 2] != "(":
@@ -222,7 +226,7 @@ class _Reader:
         if end is None:
             return None
         label, target = self._text[at + 1 : closed], self._text[closed + 2 : end].strip()
-        # Behind the address there may be a title in quotes.
+        # A title in quotes may follow the address.
         address = re.fullmatch(r"""<?([^\s<>]+)>?(?:\s+["'(].*)?""", target)
         if address is None or not label:
             return None
@@ -246,5 +250,8 @@ def _closing(text: str, at: int, end: int, opening: str, closing: str) -> int | 
 
 
 def _is_word(character: str) -> bool:
-    """Whether a marker beside it is arithmetic or a name; scripts without spaces are not meant."""
+    """Whether a marker next to this character belongs to arithmetic or a name.
+
+    ASCII only: in scripts without spaces, markers are next to letters.
+    """
     return character.isascii() and character.isalnum()

@@ -1,13 +1,13 @@
-"""Markdown as it comes, to what a terminal is to be sent. Pure: strings in, strings out.
+"""Streamed Markdown to text and escape sequences for a terminal. Pure: strings in, strings out.
 
-Lines are shown as the model breaks them; long ones are broken between words. What is written is
-final, so that nothing flickers and a resized window garbles nothing. The one exception is a table
-that is still growing, whose columns may yet become wider: its lines are written again, from the
-first one that has changed. However the text is cut into deltas, the screen is the same in the end.
+Line breaks of the model are kept; long lines are broken between words. Output is never redrawn, so
+that nothing flickers and resizing the window garbles nothing. The one exception is a table that is
+still growing, whose columns may become wider: its lines are written again from the first one that
+changed. The final screen does not depend on how the text is divided into deltas.
 
-Known are headings, lists, quotes, fenced and indented code, tables with a bar at the beginning
-of each line, rules, and what ``markdown_inline`` knows; all else is text. The text holds no
-control characters but newlines and tabs.
+Supported are headings, lists, quotes, fenced and indented code, tables with a bar at the start of
+each line, rules, and the markup of ``inline``; anything else is text. The text must not contain
+control characters other than newlines and tabs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .code import CodeColours
+from .code import CodeColors
 from .inline import BOLD, CODE, DIM, UNDERLINE, Inline
 from .table import is_delimiter, table_lines
 from .wrap import Words, shown_width, styled
@@ -28,7 +28,7 @@ _BULLET = re.compile(r"[-*+][ \t]+")
 _NUMBER = re.compile(r"(\d{1,9}[.)])[ \t]+")
 _FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*([^`\n]*)$")
 _UNDECIDED = re.compile(r"#{1,6}|[-*_+][-*_ \t]*|\d{1,9}[.)]?|`{1,2}|~{1,2}|(?:```|~~~|\|).*")
-"""Beginnings of lines that may yet become one thing or another."""
+"""Starts of lines whose kind is not certain yet."""
 
 _RULE_WIDTH = 40
 
@@ -43,12 +43,12 @@ class Size:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Fence:
-    """An open block of code; ``quotes`` is how deep in quotes it stands."""
+    """An open block of code; ``quotes`` is its depth of quotation."""
 
     mark: str
     indent: int
     quotes: int
-    colours: CodeColours
+    colors: CodeColors
 
     def closed_by(self, line: str) -> bool:
         line = line.strip()
@@ -56,7 +56,7 @@ class _Fence:
 
 
 class MarkdownStream:
-    """One answer. ``size`` is asked whenever something is laid out."""
+    """One answer. ``size`` is called for each layout, since the window may be resized."""
 
     def __init__(self, size: Callable[[], Size]) -> None:
         self._size = size
@@ -68,11 +68,11 @@ class MarkdownStream:
         self._drawn: list[str] = []
         self._in_list = False
         self._in_code = False
-        self._begun = False
+        self._started = False
         self._gap = False
 
     def feed(self, text: str) -> str:
-        """What to write now that ``text`` has come."""
+        """The output for the next part of the text."""
         out: list[str] = []
         *whole, rest = text.split("\n")
         for line in whole:
@@ -81,12 +81,12 @@ class MarkdownStream:
         return "".join(out)
 
     def finish(self) -> str:
-        """What is left to write at the end; it ends the last line."""
+        """The rest of the output; it ends the last line."""
         out = self._advance("", whole=True) if self._line or self._words else ""
         return out + self._end_table()
 
     def _advance(self, text: str, *, whole: bool) -> str:
-        """Go on with the line that is being read, to its end if ``whole``."""
+        """Add text to the current line, and end it if ``whole``."""
         if self._words is None:
             self._line += text
             out = self._start(whole=whole)
@@ -105,12 +105,12 @@ class MarkdownStream:
         return out
 
     def _start(self, *, whole: bool) -> str:
-        """Find out what the line is; where it is text, its words begin behind what is consumed."""
+        """Determine the kind of the line; for text, sets up its words and leaves the rest."""
         line = self._line
         if self._fence is not None:
             return self._code(line) if whole else ""
         quotes = _QUOTES.match(line)
-        assert quotes is not None, "it matches nothing, too"
+        assert quotes is not None, "the pattern also matches an empty string"
         rest = line[quotes.end() :].expandtabs(4)
         body = rest.lstrip(" ")
         if not whole and (not body or _UNDECIDED.fullmatch(body)):
@@ -123,25 +123,25 @@ class MarkdownStream:
             self._gap = True
             return out
         indent = len(rest) - len(body)
-        starts = self._gap or not self._begun or self._in_code
+        starts = self._gap or not self._started or self._in_code
         if indent >= 4 and not self._in_list and starts:
             return out + self._verbatim(rest, depth) if whole else out
         self._in_code = False
-        return out + self._open(body, indent=indent, depth=depth)
+        return out + self._start_known(body, indent=indent, depth=depth)
 
     def _before(self) -> str:
-        """The empty line in front of what comes, if there was one."""
-        gap, self._gap = self._gap and self._begun, False
-        self._begun = True
+        """The empty line before the next output, if there is one."""
+        gap, self._gap = self._gap and self._started, False
+        self._started = True
         return "\n" if gap else ""
 
     def _verbatim(self, text: str, depth: int) -> str:
-        """A line of code that is told by its indent."""
+        """A line of indented code."""
         self._in_code = True
         return f"{self._before()}{_bars(depth)}{styled(text, (CODE,))}\n"
 
-    def _open(self, body: str, *, indent: int, depth: int) -> str:
-        """A line whose kind is certain; text is left in ``_line`` for the words to come."""
+    def _start_known(self, body: str, *, indent: int, depth: int) -> str:
+        """Start a line of known kind; its text is left in ``_line`` for the words."""
         if fence := _FENCE.fullmatch(body):
             return self._open_fence(fence[1], fence[2].strip(), indent=indent, depth=depth)
         out = self._before()
@@ -166,7 +166,7 @@ class MarkdownStream:
     def _open_fence(self, mark: str, info: str, *, indent: int, depth: int) -> str:
         out = self._before()
         language = info.split()[0].lower() if info else ""
-        self._fence = _Fence(mark=mark, indent=indent, quotes=depth, colours=CodeColours(language))
+        self._fence = _Fence(mark=mark, indent=indent, quotes=depth, colors=CodeColors(language))
         return out + self._fence_line(f"{mark}{info}")
 
     def _fence_line(self, text: str) -> str:
@@ -185,10 +185,10 @@ class MarkdownStream:
             self._fence = None
             return out
         inner = line[min(fence.indent, len(line) - len(line.lstrip(" "))) :]
-        return f"{_bars(fence.quotes)}{' ' * fence.indent}{fence.colours.line(inner)}\n"
+        return f"{_bars(fence.quotes)}{' ' * fence.indent}{fence.colors.line(inner)}\n"
 
     def _row(self, line: str, body: str) -> str:
-        """A whole line that begins with a bar: a row, or a head if the next line says so."""
+        """A whole line that starts with a bar: a row, or a head if a delimiter follows."""
         out = ""
         if len(self._table) == 1 and not is_delimiter(body):
             out = self._end_table()
@@ -201,7 +201,7 @@ class MarkdownStream:
         return table_lines(self._table, self._width())
 
     def _end_table(self) -> str:
-        """Write the table that ends here; one line that began with a bar is just text."""
+        """Write the finished table; a single line that starts with a bar is text."""
         table = self._table
         if not table:
             return ""
@@ -214,7 +214,7 @@ class MarkdownStream:
         return out
 
     def _draw(self, lines: list[str], *, whole: bool) -> str:
-        """Write the lines of a table over those that are there; until it is ``whole``, its end."""
+        """Write the lines of a table over the previous ones; until ``whole``, only the last."""
         if not whole:
             size = self._size()
             if any(shown_width(line) > size.columns for line in lines):
@@ -235,5 +235,5 @@ class MarkdownStream:
 
 
 def _bars(depth: int) -> str:
-    """What stands before a quotation."""
+    """The prefix of a quotation."""
     return styled("│ ", (DIM,)) * depth

@@ -13,12 +13,12 @@ _NARROWEST = 3
 
 
 def is_delimiter(line: str) -> bool:
-    """Whether a line is the one below a table's head, ``|---|:--:|``."""
+    """Whether a line is the delimiter below a table's head, ``|---|:--:|``."""
     return "|" in line and _DELIMITER.fullmatch(line.strip()) is not None
 
 
 def cells_of(line: str) -> list[str]:
-    """The cells of a row; a bar that is escaped or stands in code divides nothing."""
+    """The cells of a row; a bar that is escaped or inside code is not a divider."""
     cells, code = [""], False
     body = line.strip().removeprefix("|")
     for index, letter in enumerate(body):
@@ -39,7 +39,7 @@ def cells_of(line: str) -> list[str]:
 def table_lines(rows: Sequence[str], width: int) -> list[str]:
     """A table's source lines, the delimiter second, as lines no wider than ``width`` if possible.
 
-    Every row has as many cells as its head; what a row has beyond them goes into the last one.
+    Every row gets as many cells as the head; additional cells are joined into the last one.
     """
     head = cells_of(rows[0])
     alignments = [_alignment(cell) for cell in cells_of(rows[1])]
@@ -76,7 +76,7 @@ def _plain(cell: str) -> str:
 
 
 def _shares(natural: list[int], available: int) -> list[int]:
-    """Widths of the columns: the widest give way until all fit, or all are as narrow as can be."""
+    """Column widths: the widest column shrinks until all fit, or all have the minimum width."""
     widths = list(natural)
     while sum(widths) > available and max(widths) > _NARROWEST:
         widest = max(widths)

@@ -1,4 +1,4 @@
-"""Words into lines of a width, as they come. Only ever adds to what it has written."""
+"""Words into lines of a width as they arrive. Output is only appended to."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rich.cells import cell_len
 from .inline import Span
 
 _SGR = re.compile(r"\x1b\[[0-9;]*m")
-_PIECES = re.compile(r"\s+|\S")
+_SPACES_OR_LETTER = re.compile(r"\s+|\S")
 
 
 def styled(text: str, styles: tuple[str, ...]) -> str:
-    """``text`` with its style around it."""
+    """``text`` between the sequences that start and end its style."""
     return f"\x1b[{';'.join(styles)}m{text}\x1b[0m" if styles and text else text
 
 
@@ -24,13 +24,13 @@ def shown_width(text: str) -> int:
 
 
 class Words:
-    """One line of text, broken between words wherever the terminal is full.
+    """One line of text, broken between words at the width of the terminal.
 
-    ``width`` is asked for each word. A word is held back until it is whole.
+    ``width`` is called for each word. A word is held back until it is complete.
     """
 
     def __init__(self, width: Callable[[], int], *, first: str = "", rest: str = "") -> None:
-        """``first`` stands before the line, ``rest`` before those that it is broken into."""
+        """``first`` is the prefix of the line, ``rest`` that of its continuation lines."""
         self._width = width
         self._first: str | None = first
         self._rest = rest
@@ -42,26 +42,26 @@ class Words:
         self._word_width = 0
 
     def add(self, spans: Iterable[Span]) -> str:
-        """What may be written once these spans have come."""
+        """The output once these spans are known."""
         out: list[str] = []
         for span in spans:
-            for piece in _PIECES.findall(span.text):
-                if piece.isspace():
+            for part in _SPACES_OR_LETTER.findall(span.text):
+                if part.isspace():
                     out.append(self._flush())
-                    self._space = Span(text=" " * len(piece), styles=span.styles)
+                    self._space = Span(text=" " * len(part), styles=span.styles)
                 else:
-                    out.append(self._letter(piece, span.styles))
+                    out.append(self._letter(part, span.styles))
         return "".join(out)
 
     def end(self) -> str:
         """The rest of the line, and its end."""
-        return f"{self._begin()}{self._flush()}\n"
+        return f"{self._prefix()}{self._flush()}\n"
 
     def _letter(self, letter: str, styles: tuple[str, ...]) -> str:
         width = cell_len(letter)
         out = ""
         if width == 2 or self._word_width + width > max(8, self._width() - self._indent):
-            # Scripts without spaces are broken anywhere, and words that no line can hold.
+            # Scripts without spaces, and words longer than a line, are broken anywhere.
             out = self._flush()
         if self._word and self._word[-1].styles == styles:
             self._word[-1] = Span(text=self._word[-1].text + letter, styles=styles)
@@ -70,7 +70,7 @@ class Words:
         self._word_width += width
         return out
 
-    def _begin(self) -> str:
+    def _prefix(self) -> str:
         first, self._first = self._first, None
         if first is None:
             return ""
@@ -78,10 +78,10 @@ class Words:
         return first
 
     def _flush(self) -> str:
-        """Write the word that is held back."""
+        """The output for the word that is held back."""
         if not self._word:
             return ""
-        out = self._begin()
+        out = self._prefix()
         space = self._space.text if self._space and not self._empty else ""
         if not self._empty and self._column + len(space) + self._word_width > self._width():
             out += f"\n{self._rest}"

@@ -243,7 +243,7 @@ def test_code_keeps_its_text_and_its_fences() -> None:
     assert shown(code) == ["```python", "if x:", "    y = [1]", "", "    z()", "```", "End"]
 
 
-def test_code_has_colours() -> None:
+def test_code_has_colors() -> None:
     assert "\x1b[" in streamed(["```python\ndef f(): pass\n"]).split("\n")[1]
     assert streamed(["```nonsense\ndef f(): pass\n"]).split("\n")[1] == "def f(): pass"
 
