@@ -1,4 +1,4 @@
-"""Facts about this machine that decide what g4 can run on it, and how fast."""
+"""Facts about this machine that determine what g4 can run on it, and how fast."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .findings import Finding
 _PACKAGES = ("mlx", "mlx-lm", "tokenizers", "huggingface-hub", "numpy", "pillow", "av", "soxr")
 _LITTLE_DISK = 5_000_000_000
 _LITTLE_MEMORY = 6_000_000_000
-"""Bytes below which not even the smallest published model has room."""
+"""Bytes below which not even the smallest published model fits."""
 
 
 def facts() -> Iterator[Finding]:
-    """Everything that can be told without running a model, in the order in which it is shown."""
+    """Everything that can be found without running a model, in the order of the report."""
     yield Finding(name="g4", value=__version__)
     yield _python()
     yield _packages()
@@ -48,10 +48,10 @@ def _python() -> Finding:
 
 
 def _packages() -> Finding:
-    there, missing = [], []
+    installed, missing = [], []
     for name in _PACKAGES:
         try:
-            there.append(f"{name} {version(name)}")
+            installed.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             missing.append(name)
     if missing:
@@ -59,9 +59,9 @@ def _packages() -> Finding:
             name="packages",
             value=f"missing: {', '.join(missing)}",
             state="problem",
-            advice="install g4 again: pip install --force-reinstall gemma4cli",
+            advice="reinstall g4: pip install --force-reinstall gemma4cli",
         )
-    return Finding(name="packages", value=", ".join(there))
+    return Finding(name="packages", value=", ".join(installed))
 
 
 def _ffmpeg() -> Finding:
@@ -95,17 +95,17 @@ def _backend() -> Finding:
             value=f"CPU, {found.name}",
             state="note",
             advice="models of Gemma's size are slow on a CPU; MLX is made for Apple silicon and "
-            "also runs on NVIDIA cards: pip install 'gemma4cli[cuda]'",
+            "also runs on NVIDIA GPUs: pip install 'gemma4cli[cuda]'",
         )
     return Finding(name="backend", value=f"{found.backend}, {found.name}")
 
 
 def _install() -> str:
-    return "pip install 'gemma4cli[cpu]' for a CPU, 'gemma4cli[cuda]' for an NVIDIA card"
+    return "pip install 'gemma4cli[cpu]' for a CPU, 'gemma4cli[cuda]' for an NVIDIA GPU"
 
 
 def _blas() -> Iterator[Finding]:
-    """Only Linux's CPU backend multiplies with a BLAS of the system's."""
+    """Only the CPU backend on Linux uses a BLAS library of the system."""
     found = device()
     if sys.platform != "linux" or found is None or found.backend != "CPU":
         return
@@ -113,7 +113,7 @@ def _blas() -> Iterator[Finding]:
     if name is None:
         yield Finding(
             name="BLAS",
-            value="MLX's own, dozens of times slower on prompts and pictures",
+            value="MLX's own, dozens of times slower on prompts and images",
             state="note",
             advice="install OpenBLAS (Debian, Ubuntu: apt install libopenblas0); g4 finds it",
         )
@@ -129,11 +129,11 @@ def _cores() -> Finding:
 def _memory() -> Finding:
     memory = model_memory()
     value = (
-        f"{memory.total / 1e9:.1f} GB, {memory.free / 1e9:.1f} GB free; models may fill "
+        f"{memory.total / 1e9:.1f} GB, {memory.free / 1e9:.1f} GB free; models may use "
         f"{memory.limit / 1e9:.1f} GB"
     )
     if memory.limit < _LITTLE_MEMORY:
-        advice = "too little for a published model; the built-in one runs"
+        advice = "too little for a published model; the built-in one fits"
         return Finding(name="memory", value=value, state="note", advice=advice)
     return Finding(name="memory", value=value)
 
@@ -143,16 +143,16 @@ def _cache() -> Finding:
     free = shutil.disk_usage(_nearest(folder)).free
     value = f"{folder}, {free / 1e9:.1f} GB free"
     if not os.access(_nearest(folder), os.W_OK):
-        advice = "it cannot be written to: set HF_HUB_CACHE to a folder of yours"
+        advice = "not writable: set HF_HUB_CACHE to a folder that you can write to"
         return Finding(name="cache", value=value, state="note", advice=advice)
     if free < _LITTLE_DISK:
-        advice = "too little for a model: make room, or set HF_HUB_CACHE to another disk"
+        advice = "too little for a model: free disk space, or set HF_HUB_CACHE to another disk"
         return Finding(name="cache", value=value, state="note", advice=advice)
     return Finding(name="cache", value=value)
 
 
 def _nearest(folder: Path) -> Path:
-    """``folder``, or what is there of the way to it."""
+    """``folder``, or its nearest parent that exists."""
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
@@ -160,14 +160,14 @@ def _models() -> Finding:
     cached = [entry for entry in available() if entry.repo is not None and entry.complete]
     if not cached:
         alias = recommended_model()
-        advice = f"g4 models pull {alias}" if alias else "the built-in toy is all that fits here"
+        advice = f"g4 models pull {alias}" if alias else "only the built-in toy fits the memory"
         return Finding(name="models", value="none cached", state="note", advice=advice)
     default = largest_that_fits()
     names = ", ".join(entry.name for entry in cached)
     if default is None:
         advice = "none fits the memory; g4 models list --all shows smaller ones"
         return Finding(name="models", value=names, state="note", advice=advice)
-    return Finding(name="models", value=f"{names}; without -m it is {default.name}")
+    return Finding(name="models", value=f"{names}; the default is {default.name}")
 
 
 def _microphones() -> Finding:

@@ -1,4 +1,4 @@
-"""What the examination of a machine yields, as data."""
+"""The findings of ``g4 doctor``, as data."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 State = Literal["ok", "note", "problem"]
-"""note: works, but something is missing or slow; problem: g4 is not usable like this."""
+"""note: works, but something is missing or slow; problem: g4 does not work."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One thing that was looked at. ``advice`` says what to change, ``seconds`` what it took."""
+    """The result of one check; ``advice`` says what to change, ``seconds`` how long it took."""
 
     name: str
     value: str

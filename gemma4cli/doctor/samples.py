@@ -1,4 +1,4 @@
-"""A picture, a sound and a clip for the built-in model, as files' bytes."""
+"""A picture, a sound and a clip for the built-in model, as the bytes of files."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _RED, _BLUE, _WHITE = (220, 30, 30), (30, 60, 220), (255, 255, 255)
 Pixels = npt.NDArray[np.uint8]
 
 
-def _circle(colour: tuple[int, int, int], row: float, column: float) -> Pixels:
-    """A filled circle on white ``[H, W, 3]``; its centre in shares of the sides."""
+def _circle(color: tuple[int, int, int], row: float, column: float) -> Pixels:
+    """A filled circle on white ``[H, W, 3]``; its center in fractions of the sides."""
     ys, xs = np.mgrid[0:_SIDE, 0:_SIDE] / _SIDE
     inside = (ys - row) ** 2 + (xs - column) ** 2 < 0.15**2
-    return np.where(inside[..., None], colour, _WHITE).astype(np.uint8)
+    return np.where(inside[..., None], color, _WHITE).astype(np.uint8)
 
 
 def picture() -> bytes:
@@ -42,7 +42,7 @@ def clip() -> bytes:
     """Two seconds of a blue circle at the bottom right, as MPEG-4 video."""
     out = io.BytesIO()
     with av.open(out, "w", format="mp4") as file:
-        # The one encoder that every FFmpeg has.
+        # The only video encoder that every FFmpeg has.
         track = file.add_stream("mpeg4", rate=Fraction(_FRAMES // 2))
         track.width = track.height = _SIDE
         track.pix_fmt = "yuv420p"

@@ -1,4 +1,4 @@
-"""The built-in model end to end: loaded, and asked about text, a picture, a sound and a clip."""
+"""The built-in model end to end: load it, and ask about text, a picture, a sound and a clip."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 MODEL = "tiny"
 _SLOW_SECONDS = 10.0
-"""An answer of the built-in model that takes longer says that real ones will take minutes."""
+"""If an answer of the built-in model takes longer, one of a real model takes minutes."""
 _GREEDY = GenerateOptions(max_tokens=24, temperature=0.0)
 _LISTEN = transcription()
 
 
 def trial() -> Iterator[Finding]:
-    """Load the model and put something of every kind to it; what fails first ends it."""
+    """Load the model and ask about every kind of input; a failure to load ends the trial."""
     started = perf_counter()
     try:
         model = api.load(MODEL)
@@ -33,7 +33,7 @@ def trial() -> Iterator[Finding]:
         return
     yield Finding(name="load", value=MODEL, seconds=perf_counter() - started)
     for name, ask in _questions(model).items():
-        yield _asked(name, ask)
+        yield _answered(name, ask)
 
 
 def _questions(model: LoadedModel) -> dict[str, Callable[[], str]]:
@@ -54,7 +54,7 @@ def _questions(model: LoadedModel) -> dict[str, Callable[[], str]]:
     }
 
 
-def _asked(name: str, ask: Callable[[], str]) -> Finding:
+def _answered(name: str, ask: Callable[[], str]) -> Finding:
     started = perf_counter()
     try:
         answer = ask()
@@ -62,14 +62,14 @@ def _asked(name: str, ask: Callable[[], str]) -> Finding:
         return _failed(name, exc)
     seconds = perf_counter() - started
     if not answer.strip():
-        advice = "the built-in model should always answer: install g4 again"
+        advice = "the built-in model should always answer: reinstall g4"
         return Finding(name=name, value="no answer", state="problem", advice=advice)
     if seconds > _SLOW_SECONDS:
-        advice = "slow, see the notes on the backend above; is the machine busy?"
+        advice = "slow: see the notes on the backend above; is the machine busy?"
         return Finding(name=name, value=answer, state="note", advice=advice, seconds=seconds)
     return Finding(name=name, value=answer, seconds=seconds)
 
 
 def _failed(name: str, error: Exception) -> Finding:
-    advice = "install g4 again; if it stays, report it with what g4 --debug shows"
+    advice = "reinstall g4; if that does not help, report it with the output of g4 doctor"
     return Finding(name=name, value=" ".join(str(error).split()), state="problem", advice=advice)
