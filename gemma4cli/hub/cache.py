@@ -1,6 +1,6 @@
 """Model names to folders: built in, on disk, or in the Hugging Face cache.
 
-Never downloads anything; ``download.py`` does.
+Never downloads anything; ``download`` does.
 """
 
 from __future__ import annotations
@@ -26,18 +26,23 @@ if TYPE_CHECKING:
     from huggingface_hub import CachedRepoInfo, HFCacheInfo
 
 COMMON_WORK = Work(tokens=8192, images=(280,), clip_tokens=750)
-"""What a model must have room for to be said to fit: a conversation of 8,192 tokens with an image
-and half a minute of sound."""
+"""The prompt that must fit in memory for a model to count as fitting: a conversation of 8,192
+tokens with an image and half a minute of sound."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelEntry:
-    """A model that is on this machine. ``size`` is in bytes of weights on disk.
+    """A model on this machine.
 
-    ``needs`` is an estimate of what ``COMMON_WORK`` takes of memory, and ``fits`` whether this
-    machine has so much for models. One that is not
-    ``complete`` was not downloaded to the end, and cannot be run. ``model`` is None for one that
-    cannot be loaded.
+    Attributes:
+        name: Its alias if it has one, else the hub id.
+        repo: The hub id; None for a built-in model.
+        folder: The folder with its files.
+        size: Bytes of weights on disk.
+        needs: Estimated bytes of memory for ``COMMON_WORK``.
+        fits: Whether this machine has that much memory for models.
+        complete: False if the download is unfinished; such a model cannot be run.
+        model: The model to load; None if it cannot be loaded.
     """
 
     name: str
@@ -52,7 +57,7 @@ class ModelEntry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PublishedModel:
-    """What an alias means. ``size`` is in bytes to download; ``needs`` is a rough guess from it."""
+    """The model of an alias. ``size`` is the download in bytes; ``needs`` is estimated from it."""
 
     name: str
     repo: str
@@ -62,9 +67,9 @@ class PublishedModel:
 
 
 def resolve(name: str) -> ResolvedModel:
-    """Find the model of a name, and read what its files say of it.
+    """Find the model of a name, and read its config and tensor headers.
 
-    Raises ModelNotFoundError, with what to do next, and CheckpointError for a broken one.
+    Raises ModelNotFoundError, which says what to do next, and CheckpointError for a broken one.
     """
     return ResolvedModel.of(name, folder_of(name))
 
@@ -72,8 +77,8 @@ def resolve(name: str) -> ResolvedModel:
 def folder_of(name: str) -> Path:
     """The folder of a model name: an alias, a folder, or a repository in the cache.
 
-    An alias wins over a folder of the same name; "./tiny" is the folder.
-    Raises ModelNotFoundError, with what to do next.
+    An alias has priority over a folder of the same name; "./tiny" is the folder.
+    Raises ModelNotFoundError, which says what to do next.
     """
     if name in BUILTIN:
         return BUILTIN[name]
@@ -87,7 +92,7 @@ def folder_of(name: str) -> Path:
 
 
 def repo_of(name: str) -> str:
-    """The repository that an alias or a hub id means, cached or not.
+    """The repository of an alias or a hub id, cached or not.
 
     Raises ModelNotFoundError for anything else.
     """
@@ -96,11 +101,11 @@ def repo_of(name: str) -> str:
         return entry.repo
     alias, _, quant = name.lower().partition(":")
     if quant and alias in CATALOG:
-        raise ModelNotFoundError(name, f"{alias} comes as {', '.join(CATALOG[alias])}")
+        raise ModelNotFoundError(name, f"{alias} is available as {', '.join(CATALOG[alias])}")
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return name
     if name in BUILTIN:
-        raise ModelNotFoundError(name, "it is built in; name a model of the hub")
+        raise ModelNotFoundError(name, "it is built in; name a model on the hub")
     close = difflib.get_close_matches(name, [*BUILTIN, *CATALOG], n=1)
     hint = f"did you mean {close[0]}?" if close else "name a folder, a hub id or an alias"
     raise ModelNotFoundError(name, f"{hint} (aliases: {', '.join([*BUILTIN, *CATALOG])})")
@@ -110,31 +115,31 @@ def _cached(name: str, repo: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    fetch = f"g4 models pull {name}"
-    unfinished = f"it was not downloaded to the end; go on with: {fetch}"
+    pull = f"g4 models pull {name}"
+    unfinished = f"its download is unfinished; resume it with: {pull}"
     try:
         folder = Path(
             snapshot_download(repo, local_files_only=True, allow_patterns=[*FILES, WEIGHTS])
         )
     except LocalEntryNotFoundError as exc:
-        is_begun = getattr(exc, "snapshot_path", None) is not None
-        missing = f"{repo} is not in the local cache; fetch it with: {fetch}"
-        raise ModelNotFoundError(name, unfinished if is_begun else missing) from exc
+        is_started = getattr(exc, "snapshot_path", None) is not None
+        missing = f"{repo} is not in the local cache; download it with: {pull}"
+        raise ModelNotFoundError(name, unfinished if is_started else missing) from exc
     except HFValidationError as exc:
-        raise ModelNotFoundError(name, "it is no valid repository name") from exc
+        raise ModelNotFoundError(name, "it is not a valid repository name") from exc
     if not is_complete(folder):
         raise ModelNotFoundError(name, unfinished)
     return folder
 
 
 def available() -> list[ModelEntry]:
-    """Every Gemma 4 that is built in or cached, built-in ones first, then by size."""
+    """Every built-in or cached Gemma 4, built-in ones first, then by size."""
     builtin = [_entry(name, None, folder) for name, folder in BUILTIN.items()]
     return builtin + sorted(_cached_models(), key=lambda entry: entry.size)
 
 
 def published() -> list[PublishedModel]:
-    """What the aliases mean, in the catalog's order."""
+    """The models of all aliases, in the order of the catalog."""
     limit = model_memory().limit
     widened = float_size() == 4
     found = []
@@ -168,7 +173,7 @@ def recommended_model() -> str | None:
 
 
 def needs_of(model: ResolvedModel, work: Work, dtype: DType = "auto") -> int:
-    """Bytes of memory that ``work`` takes with a model, computed in ``dtype``. Raises LoadError."""
+    """Bytes of memory that ``work`` takes with a model computed in ``dtype``. Raises LoadError."""
     config = Gemma4Config.from_dict(model.config)
     size = float_size(dtype)
     found = device()
@@ -185,7 +190,7 @@ def _entry(name: str, repo: str | None, folder: Path) -> ModelEntry:
             found = ResolvedModel.of(name, folder)
             needs = needs_of(found, COMMON_WORK)
             model = found
-        except LoadError:  # a broken one is listed all the same; loading it says what is wrong
+        except LoadError:  # a broken model is listed; loading it reports what is wrong
             pass
     return ModelEntry(
         name=name,
@@ -208,7 +213,7 @@ def _cached_models() -> Iterator[ModelEntry]:
 
 
 def _repos() -> Iterator[CachedRepoInfo]:
-    """The models in the cache of which anything can be seen."""
+    """The models in the cache that have at least one revision."""
     from huggingface_hub import CacheNotFound
 
     try:
@@ -225,7 +230,7 @@ def _scan() -> HFCacheInfo:
 
 
 def cached_repos() -> list[str]:
-    """Repositories in the cache that hold a Gemma 4, found without the hub's own slow scan."""
+    """Repositories in the cache with a Gemma 4, found without huggingface_hub's slow scan."""
     configs = cache_folder().glob("models--*/snapshots/*/config.json")
     folders = {config.parents[2] for config in configs if _is_gemma4(config.parent)}
     return sorted(f.name.removeprefix("models--").replace("--", "/") for f in folders)
@@ -233,7 +238,7 @@ def cached_repos() -> list[str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Removal:
-    """What taking a repository out of the cache deletes, and how many bytes that frees."""
+    """The repository folder that a removal deletes, and how many bytes that frees."""
 
     repo: str
     folder: Path
@@ -243,14 +248,12 @@ class Removal:
 def plan_removal(name: str) -> Removal:
     """What ``g4 models rm NAME`` would delete.
 
-    Raises ModelNotFoundError for what is not in the cache: a built-in model, a folder.
+    Raises ModelNotFoundError for a name that is not in the cache: a built-in model, a folder.
     """
     if name in BUILTIN:
-        raise ModelNotFoundError(name, "it is built in and stays; name a model of the hub cache")
+        raise ModelNotFoundError(name, "it is built in; name a model in the hub cache")
     if entry_of(name) is None and Path(name).expanduser().is_dir():
-        raise ModelNotFoundError(
-            name, "it is a folder, not in the hub cache; folders are yours to delete"
-        )
+        raise ModelNotFoundError(name, "it is a folder outside the hub cache; delete it yourself")
     repo = repo_of(name)
     folder = _root(name, repo)
     if not folder.is_dir():
@@ -264,7 +267,7 @@ def _root(name: str, repo: str) -> Path:
     try:
         return repo_folder(repo)
     except HFValidationError as exc:
-        raise ModelNotFoundError(name, "it is no valid repository name") from exc
+        raise ModelNotFoundError(name, "it is not a valid repository name") from exc
 
 
 def remove(removal: Removal) -> None:
@@ -278,8 +281,8 @@ def remove(removal: Removal) -> None:
             cache = _scan()
         except CacheNotFound:
             return
-        # The hub's own way first: it knows what other repositories share. It goes by revisions,
-        # which copies of a repository have in common, so it is shown this one alone.
+        # huggingface_hub's deletion first: it keeps files that revisions share. It selects by
+        # revision hash, which copies of a repository have in common, so it gets only this one.
         for repo in cache.repos:
             if repo.repo_path == removal.folder.resolve():
                 hashes = [revision.commit_hash for revision in repo.revisions]
@@ -291,7 +294,7 @@ def remove(removal: Removal) -> None:
 
 
 def _disk_bytes(folder: Path) -> int:
-    """Bytes of the files below ``folder``; links take none."""
+    """Bytes of the files below ``folder``, links not counted."""
     return sum(
         path.lstat().st_size
         for path in folder.rglob("*")

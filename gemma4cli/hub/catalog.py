@@ -1,4 +1,4 @@
-"""Aliases and the repositories behind them. Facts of public manifests; nothing is looked up."""
+"""Aliases and their repositories, copied from public manifests; nothing is looked up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BUILTIN = {"tiny": Path(__file__).parent.parent / "builtin" / "tiny"}
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """A published MLX conversion; ``gigabytes`` (10**9) of weights to download."""
+    """A published MLX conversion with ``gigabytes`` (10**9 bytes) of weights."""
 
     repo: str
     gigabytes: float
@@ -49,21 +49,21 @@ CATALOG: dict[str, dict[str, CatalogEntry]] = {
         | {"mxfp4": 17.48, "mxfp8": 32.84, "bf16": 62.58},
     ),
 }
-"""Alias to quantisation to repository; an alias alone means its first entry."""
+"""Alias to quantization to repository; an alias alone means its first entry."""
 
 
 TIERS = {"e2b": 8, "e4b": 16, "12b": 24, "26b": 32, "31b": 48}
-"""Alias to the memory of a machine, in 2**30 bytes, that has room for it and for other programs."""
+"""Alias to the memory of a machine, in 2**30 bytes, that fits the model and other programs."""
 
 _MEASURED_SHARE = 0.9
-"""Of its nominal memory that a machine says to have, at least."""
+"""The least share of its nominal memory that a machine reports."""
 
 RUN_BYTES = 1_000_000_000
-"""What a run takes beside the weights, roughly."""
+"""Rough estimate of the memory that a run takes in addition to the weights."""
 
 
 def recommended(memory: int, *, on_cpu: bool) -> str | None:
-    """The alias to offer on a machine with ``memory`` bytes, or None where none is small enough.
+    """The alias to offer on a machine with ``memory`` bytes; None if all are too large.
 
     On a CPU it is the smallest: MLX is too slow on a CPU for anything larger.
     """
@@ -90,7 +90,7 @@ def entry_of(name: str) -> CatalogEntry | None:
 
 
 def alias_of(repo: str) -> str | None:
-    """The shortest alias that means ``repo``."""
+    """The shortest alias of ``repo``."""
     for alias, entries in CATALOG.items():
         for i, (quant, entry) in enumerate(entries.items()):
             if entry.repo == repo:

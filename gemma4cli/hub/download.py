@@ -1,7 +1,7 @@
-"""A repository of the hub into the local cache: what g4 reads of it, and nothing else.
+"""Download a repository of the hub into the local cache: only the files that g4 reads.
 
-Small files come by huggingface_hub's ``snapshot_download``, which also puts everything in order at
-the end. Large ones come by ``transfer``, since a download that is interrupted has to go on later.
+Small files are downloaded by huggingface_hub's ``snapshot_download``, which also links the snapshot
+at the end. Large ones are downloaded by ``transfer``, which resumes an interrupted download.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import DownloadError, UnsupportedModelError
 from ..models.config import Gemma4Config
-from .transfer import BROKEN, LargeFile, OnBytes, here_of, transfer
+from .transfer import UNREACHABLE, LargeFile, OnBytes, downloaded_bytes, transfer
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -33,17 +33,17 @@ FILES = (
     "chat_template.json",
     "model.safetensors.index.json",
 )
-"""What is read of a repository beside its weights."""
+"""The files that g4 reads in addition to the weights."""
 
 _SPARE = 100_000_000
-"""Bytes of disk that stay free."""
+"""Bytes of disk to leave free."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RemoteFile:
-    """A file of the repository. ``here`` is what of its ``size`` in bytes is cached.
+    """A file of the repository. ``here`` is how many of its ``size`` bytes are cached.
 
-    ``large`` says how to fetch one that must not start over.
+    ``large`` is how to download a file that must be resumable; None for small files.
     """
 
     name: str
@@ -54,9 +54,10 @@ class RemoteFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Download:
-    """What fetching a repository takes, looked up and not begun. ``folder`` is the cache's.
+    """A planned download.
 
-    ``commit`` is the revision whose files these are.
+    ``folder`` is the repository's folder in the cache, ``commit`` the revision of ``files``, and
+    ``disk_free`` is in bytes.
     """
 
     repo: str
@@ -67,29 +68,31 @@ class Download:
 
     @property
     def size(self) -> int:
+        """Bytes of all files."""
         return sum(file.size for file in self.files)
 
     @property
     def here(self) -> int:
+        """Bytes already in the cache."""
         return sum(file.here for file in self.files)
 
     @property
     def missing(self) -> int:
-        """Bytes still to come."""
+        """Bytes still to download."""
         return self.size - self.here
 
 
 def cache_folder() -> Path:
-    """Where the hub's tools keep what they fetch."""
+    """The cache folder of huggingface_hub."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
 
 
 def repo_folder(repo: str) -> Path:
-    """The folder of a repository in the cache, whose layout huggingface_hub documents.
+    """The folder of a repository in the cache, by the layout that huggingface_hub documents.
 
-    Raises HFValidationError for what cannot be the name of a repository.
+    Raises HFValidationError for a string that cannot be a repository name.
     """
     from huggingface_hub import hf_hub_url
 
@@ -98,10 +101,10 @@ def repo_folder(repo: str) -> Path:
 
 
 def plan(repo: str) -> Download:
-    """Ask the hub what there is to fetch. Raises DownloadError."""
+    """Ask the hub for the files of a repository. Raises DownloadError."""
     from huggingface_hub import HfApi
 
-    with _told(repo):
+    with _hub_errors(repo):
         root = repo_folder(repo)
         info = HfApi().model_info(repo, files_metadata=True)
     commit = str(info.sha)
@@ -111,9 +114,9 @@ def plan(repo: str) -> Download:
         if sibling.rfilename in FILES or fnmatch(sibling.rfilename, WEIGHTS)
     ]
     if not any(file.name == "config.json" for file in files):
-        raise DownloadError(repo, "has no config.json, so it holds no checkpoint that g4 reads")
+        raise DownloadError(repo, "has no config.json, so g4 cannot read it as a checkpoint")
     if not any(fnmatch(file.name, WEIGHTS) for file in files):
-        raise DownloadError(repo, "has no weights as safetensors files; g4 reads no others")
+        raise DownloadError(repo, "has no safetensors files, the only weights that g4 reads")
     return Download(
         repo=repo,
         commit=commit,
@@ -129,7 +132,7 @@ def _remote_file(repo: str, commit: str, root: Path, listed: RepoSibling) -> Rem
     name, size = listed.rfilename, listed.size or 0
     if listed.lfs is None or name == "config.json":
         blob = root / "blobs" / str(listed.blob_id)
-        return RemoteFile(name=name, size=size, here=here_of(blob), large=None)
+        return RemoteFile(name=name, size=size, here=downloaded_bytes(blob), large=None)
     sha256 = listed.lfs.sha256
     large = LargeFile(
         repo=repo,
@@ -138,25 +141,25 @@ def _remote_file(repo: str, commit: str, root: Path, listed: RepoSibling) -> Rem
         size=size,
         sha256=sha256,
     )
-    return RemoteFile(name=name, size=size, here=here_of(large.blob), large=large)
+    return RemoteFile(name=name, size=size, here=downloaded_bytes(large.blob), large=large)
 
 
 def require_disk(download: Download) -> None:
-    """Raise DownloadError where the disk has no room for what is missing."""
+    """Raise DownloadError if the missing files do not fit on the disk."""
     if download.missing + _SPARE > download.disk_free:
         raise DownloadError(
             download.repo,
-            f"{download.missing / 1e9:.2f} GB are to come and the disk of {download.folder.parent} "
-            f"has {download.disk_free / 1e9:.2f} GB free: make room, or set HF_HUB_CACHE to a "
-            "folder on another disk",
+            f"{download.missing / 1e9:.2f} GB are still to download and the disk of "
+            f"{download.folder.parent} has {download.disk_free / 1e9:.2f} GB free: free disk "
+            "space, or set HF_HUB_CACHE to a folder on another disk",
         )
 
 
 def fetch(download: Download, on_bytes: OnBytes) -> Path:
-    """Fetch what is missing and return the folder; what broke off before goes on.
+    """Download the missing bytes and return the folder; partial files are resumed.
 
-    Raises DownloadError, and UnsupportedModelError before any weights come where the repository
-    is no Gemma 4.
+    Raises DownloadError, and UnsupportedModelError before any weights are downloaded if the
+    repository is not a Gemma 4.
     """
     from huggingface_hub import HfApi, snapshot_download
 
@@ -164,10 +167,10 @@ def fetch(download: Download, on_bytes: OnBytes) -> Path:
     require_disk(download)
     small = [file for file in download.files if file.large is None]
     large = [file.large for file in download.files if file.large is not None]
-    with _told(repo), _no_bars():
+    with _hub_errors(repo), _no_bars():
         revision = HfApi().resolve_revision(repo)
         if revision.resolved != download.commit:
-            raise DownloadError(repo, "has just been changed on the hub: try again")
+            raise DownloadError(repo, "has just changed on the hub: try again")
         names = [file.name for file in small]
         folder = Path(snapshot_download(repo, revision=revision, allow_patterns=names))
         _require_gemma4(repo, folder)
@@ -182,7 +185,7 @@ def fetch(download: Download, on_bytes: OnBytes) -> Path:
 
 
 def _after(done: int, on_bytes: OnBytes) -> OnBytes:
-    """Counts the bytes of one file on top of those of the files before it."""
+    """Adds the bytes of the files before to those of the current file."""
     return lambda count: on_bytes(done + count)
 
 
@@ -192,12 +195,12 @@ def _require_gemma4(repo: str, folder: Path) -> None:
     except (OSError, ValueError) as exc:
         raise DownloadError(repo, f"its config.json cannot be read ({exc})") from exc
     if not isinstance(raw, dict):
-        raise UnsupportedModelError(repo, "its config.json describes no model")
+        raise UnsupportedModelError(repo, "its config.json does not describe a model")
     Gemma4Config.from_dict(raw)
 
 
 def _disk_free(folder: Path) -> int:
-    """Bytes free where ``folder`` is, or will be."""
+    """Bytes free on the disk where ``folder`` is or will be."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
@@ -205,7 +208,7 @@ def _disk_free(folder: Path) -> int:
 
 @contextmanager
 def _no_bars() -> Iterator[None]:
-    """huggingface_hub shows no progress of its own."""
+    """Disable the progress bars of huggingface_hub."""
     from huggingface_hub import constants
     from huggingface_hub.utils import (
         are_progress_bars_disabled,
@@ -224,8 +227,8 @@ def _no_bars() -> Iterator[None]:
 
 
 @contextmanager
-def _told(repo: str) -> Iterator[None]:
-    """Errors of huggingface_hub, and of the network below it, as DownloadError."""
+def _hub_errors(repo: str) -> Iterator[None]:
+    """Errors of huggingface_hub and of the network as DownloadError."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -240,14 +243,14 @@ def _told(repo: str) -> Iterator[None]:
     try:
         yield
     except HFValidationError as exc:
-        raise DownloadError(repo, "is no valid repository name") from exc
+        raise DownloadError(repo, "is not a valid repository name") from exc
     except OfflineModeIsEnabled as exc:
         raise DownloadError(
-            repo, "offline (--offline or HF_HUB_OFFLINE), so nothing can be fetched"
+            repo, "cannot download while offline (--offline or HF_HUB_OFFLINE)"
         ) from exc
     except GatedRepoError as exc:
         raise DownloadError(
-            repo, f"ask for access at https://huggingface.co/{repo}, then run: hf auth login"
+            repo, f"request access at https://huggingface.co/{repo}, then run: hf auth login"
         ) from exc
     except RepositoryNotFoundError as exc:
         raise DownloadError(
@@ -255,7 +258,7 @@ def _told(repo: str) -> Iterator[None]:
         ) from exc
     except HfHubHTTPError as exc:
         if exc.response.status_code == 401:
-            raise DownloadError(repo, "the hub refuses your token; run: hf auth login") from exc
+            raise DownloadError(repo, "the hub rejects your token; run: hf auth login") from exc
         raise DownloadError(repo, f"the hub answers: {str(exc).splitlines()[0]}") from exc
     except (
         HTTPError,
@@ -264,6 +267,6 @@ def _told(repo: str) -> Iterator[None]:
         ConnectionError,
         TimeoutError,
     ) as exc:
-        raise DownloadError(repo, BROKEN) from exc
+        raise DownloadError(repo, UNREACHABLE) from exc
     except OSError as exc:
-        raise DownloadError(repo, f"cannot be kept ({exc.strerror or exc})") from exc
+        raise DownloadError(repo, f"cannot be saved ({exc.strerror or exc})") from exc

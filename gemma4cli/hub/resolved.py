@@ -1,4 +1,4 @@
-"""A model that was found: its name, its folder, and what its files say of it, read once."""
+"""A model that was found: its name, folder, config and tensor headers, read once."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .safetensors_headers import TensorHeaders, read_headers
 class ResolvedModel:
     """A checkpoint on this machine.
 
-    ``name`` is as the user gave it. ``config`` is config.json, ``headers`` lists every tensor;
-    no weight is read.
+    ``name`` is what the user gave. ``config`` is config.json, ``headers`` lists every tensor; no
+    weight is read.
     """
 
     name: str
@@ -27,7 +27,7 @@ class ResolvedModel:
 
     @classmethod
     def of(cls, name: str, folder: Path) -> Self:
-        """Read what a folder says of its model. Raises ModelNotFoundError, CheckpointError."""
+        """Read the config and headers in a folder. Raises ModelNotFoundError, CheckpointError."""
         if not (folder / "config.json").is_file():
             raise ModelNotFoundError(
                 str(folder), "the folder has no config.json; name a folder with a checkpoint"

@@ -21,7 +21,7 @@ _FLOATS = ("F64", "F32", "F16", "BF16")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TensorHeader:
-    """A tensor as its file lists it; ``dtype`` in the format's words, "BF16"."""
+    """A tensor as listed in its file; ``dtype`` is the format's name, such as "BF16"."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -31,7 +31,7 @@ class TensorHeader:
         return prod(self.shape)
 
     def size(self, float_size: int | None = None) -> int:
-        """Bytes, those of a floating-point number being ``float_size``, or the file's own."""
+        """Bytes; a floating-point number takes ``float_size``, by default its size in the file."""
         item = _ITEM_SIZES.get(self.dtype, 1)
         if float_size is not None and self.dtype in _FLOATS:
             item = float_size
@@ -42,9 +42,9 @@ TensorHeaders = Mapping[str, TensorHeader]
 
 
 def weight_names(folder: Path) -> list[str]:
-    """The files that hold the weights: those of the index, or all ``model*.safetensors``.
+    """The weight files: those in the index, or all ``model*.safetensors``.
 
-    Files of the index are named whether they are there or not.
+    Files in the index are listed even if they are missing.
     """
     try:
         index = json.loads((folder / INDEX).read_bytes())
@@ -59,7 +59,7 @@ def weight_names(folder: Path) -> list[str]:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether all files of the weights are there."""
+    """Whether all weight files exist."""
     try:
         names = weight_names(folder)
     except CheckpointError:
@@ -83,7 +83,7 @@ def read_headers(folder: Path) -> dict[str, TensorHeader]:
     result: dict[str, TensorHeader] = {}
     for path in weight_files(folder):
         with open_weights(path) as file:
-            for tensor in file.keys():  # noqa: SIM118  it cannot be iterated over
+            for tensor in file.keys():  # noqa: SIM118  the file is not iterable
                 entry = file.get_slice(tensor)
                 result[tensor] = TensorHeader(
                     dtype=entry.get_dtype(), shape=tuple(entry.get_shape())
@@ -92,17 +92,17 @@ def read_headers(folder: Path) -> dict[str, TensorHeader]:
 
 
 def open_weights(path: Path) -> safe_open:
-    """A safetensors file of which no tensor is read yet.
+    """Open a safetensors file; no tensor is read yet.
 
-    Opening compares its length with what its header promises: tensors are read late, and a
-    download that broke off must be found before that. Raises CheckpointError.
+    Opening compares its length with its header. This matters because tensors are read late, and
+    an incomplete download must be found before that. Raises CheckpointError.
     """
     try:
         return safe_open(str(path), framework="numpy")
     except SafetensorError as exc:
         raise CheckpointError(
             path.name,
-            f"was cut short, or is no safetensors file ({exc}); fetch the checkpoint again",
+            f"is incomplete, or not a safetensors file ({exc}); fetch the checkpoint again",
         ) from exc
     except OSError as exc:
         raise CheckpointError(path.name, f"cannot be read ({exc})") from exc

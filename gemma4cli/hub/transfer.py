@@ -1,8 +1,8 @@
-"""One large file of the hub into its cache, going on where an earlier transfer broke off.
+"""Download one large file of the hub into its cache, resuming an interrupted transfer.
 
-huggingface_hub starts an interrupted file over, by Xet as by HTTP (docs/log.md has the numbers).
-Here the bytes that have come stay in the cache as ``<blob>.incomplete`` and only the rest is
-asked for: from the Xet storage, which sends in parallel, or by HTTP where a file is not kept there.
+huggingface_hub starts an interrupted file over, with Xet and with HTTP (docs/log.md has the
+numbers). Here the received bytes stay in the cache as ``<blob>.incomplete`` and only the rest is
+requested: from the Xet storage, which sends in parallel, or by HTTP if a file is not stored there.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 OnBytes = Callable[[int], None]
-"""Told how many bytes are there."""
+"""Called with the number of bytes downloaded so far."""
 
 _WINDOW = 128_000_000
-"""Bytes asked of the Xet storage at once. They arrive out of order and are written in order, so an
-interruption loses up to this much."""
+"""Bytes requested from the Xet storage at once. They arrive out of order and are written in order,
+so an interruption loses up to this much."""
 
-BROKEN = "the hub cannot be reached; what has come so far is kept, try again later"
+UNREACHABLE = "the hub cannot be reached; the partial download is kept, try again later"
 
 _TRIES = 5
-"""HTTP connections that break one after another without a byte in between before giving up."""
+"""Give up after this many consecutive HTTP connections that break without receiving a byte."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LargeFile:
-    """A file to fetch from ``url``. ``blob`` is where the cache keeps its content."""
+    """A file to download from ``url``. ``blob`` is the path of its content in the cache."""
 
     repo: str
     url: str
@@ -48,8 +48,8 @@ class LargeFile:
     sha256: str
 
 
-def here_of(blob: Path) -> int:
-    """Bytes of a blob that have come."""
+def downloaded_bytes(blob: Path) -> int:
+    """Bytes of a blob that are in the cache, complete or not."""
     for path in (blob, _part(blob)):
         if path.is_file():
             return path.stat().st_size
@@ -57,7 +57,7 @@ def here_of(blob: Path) -> int:
 
 
 def transfer(wanted: LargeFile, on_bytes: OnBytes) -> None:
-    """Put a file where the cache expects its content, unless it is there.
+    """Download a file to where the cache expects its content, unless it exists.
 
     Raises DownloadError, and the errors of huggingface_hub.
     """
@@ -83,7 +83,7 @@ def transfer(wanted: LargeFile, on_bytes: OnBytes) -> None:
 
 
 def _part(blob: Path) -> Path:
-    """What has come of a blob, under a name that the hub's tools know for unfinished files."""
+    """The partial download of a blob, under the name that huggingface_hub uses for such files."""
     return blob.with_name(f"{blob.name}.incomplete")
 
 
@@ -92,9 +92,9 @@ def _lock(repo: str, file: BinaryIO) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as exc:
-        raise DownloadError(repo, "another g4 is fetching it") from exc
-    except OSError:  # a disk without locks
-        logger.debug("no locks in %s", file.name)
+        raise DownloadError(repo, "another g4 is downloading it") from exc
+    except OSError:  # a file system without locks
+        logger.debug("cannot lock %s", file.name)
     file.seek(0, os.SEEK_END)
 
 
@@ -109,12 +109,12 @@ def _check(wanted: LargeFile, part: Path) -> None:
     if digest != wanted.sha256:
         part.unlink()
         raise DownloadError(
-            wanted.repo, f"{wanted.url} came with another checksum than the hub's: try again"
+            wanted.repo, f"{wanted.url}: the checksum does not match the hub's: try again"
         )
 
 
 def _complete(wanted: LargeFile, file: BinaryIO, on_bytes: OnBytes) -> None:
-    """Append what is missing. A broken HTTP connection is replaced as long as bytes come."""
+    """Append the missing bytes, reconnecting by HTTP while connections make progress."""
     from huggingface_hub import get_hf_file_metadata
     from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
@@ -123,26 +123,26 @@ def _complete(wanted: LargeFile, file: BinaryIO, on_bytes: OnBytes) -> None:
         return
     metadata = get_hf_file_metadata(wanted.url)
     tries = 0
-    while (begun := file.tell()) < wanted.size:
+    while (start := file.tell()) < wanted.size:
         broken: HTTPError | None = None
         try:
-            for piece in _pieces(wanted, metadata, file):
-                file.write(piece)
+            for chunk in _chunks(wanted, metadata, file):
+                file.write(chunk)
                 on_bytes(file.tell())
         except HfHubHTTPError:
             raise
         except HTTPError as exc:
             broken = exc
-        tries = 0 if file.tell() > begun else tries + 1
+        tries = 0 if file.tell() > start else tries + 1
         if tries == _TRIES:
-            raise DownloadError(wanted.repo, BROKEN) from broken
+            raise DownloadError(wanted.repo, UNREACHABLE) from broken
         if broken is not None:
-            logger.info("%s: %s; going on from byte %d", wanted.url, broken, file.tell())
+            logger.info("%s: %s; resuming at byte %d", wanted.url, broken, file.tell())
             time.sleep(1)
 
 
-def _pieces(wanted: LargeFile, metadata: HfFileMetadata, file: BinaryIO) -> Iterator[bytes]:
-    """The rest of the file, from where ``file`` ends."""
+def _chunks(wanted: LargeFile, metadata: HfFileMetadata, file: BinaryIO) -> Iterator[bytes]:
+    """The rest of the file, from the end of ``file``."""
     from huggingface_hub import constants
 
     xet = metadata.xet_file_data
@@ -151,8 +151,8 @@ def _pieces(wanted: LargeFile, metadata: HfFileMetadata, file: BinaryIO) -> Iter
     return _by_xet(wanted, xet.file_hash, xet.refresh_route, file.tell())
 
 
-def _by_xet(wanted: LargeFile, content: str, token_url: str, begun: int) -> Iterator[bytes]:
-    """``content`` is what the storage calls it; ``token_url``, on the hub, gives access to it."""
+def _by_xet(wanted: LargeFile, content: str, token_url: str, offset: int) -> Iterator[bytes]:
+    """``content`` is the file's hash in the storage; ``token_url``, on the hub, grants access."""
     from hf_xet import XetFileInfo, XetSession
 
     info = XetFileInfo(content, wanted.size)
@@ -160,14 +160,14 @@ def _by_xet(wanted: LargeFile, content: str, token_url: str, begun: int) -> Iter
         with XetSession().new_download_stream_group(
             token_refresh_url=token_url, token_refresh_headers=_authorization()
         ) as group:
-            for start in range(begun, wanted.size, _WINDOW):
+            for start in range(offset, wanted.size, _WINDOW):
                 end = min(start + _WINDOW, wanted.size)
                 yield from group.download_stream(info, start=start, end=end)
     except (OSError, RuntimeError) as exc:
         raise DownloadError(
             wanted.repo,
-            f"the transfer broke off ({exc}); what has come so far is kept: try again later, "
-            "or with HF_HUB_DISABLE_XET=1",
+            f"the transfer was interrupted ({exc}); the partial download is kept: try again "
+            "later, or with HF_HUB_DISABLE_XET=1",
         ) from exc
 
 
@@ -175,18 +175,18 @@ def _by_http(wanted: LargeFile, file: BinaryIO) -> Iterator[bytes]:
     from huggingface_hub import constants, get_session
     from huggingface_hub.utils import hf_raise_for_status
 
-    begun = {"Range": f"bytes={file.tell()}-"} if file.tell() else {}
-    headers = {"Accept-Encoding": "identity", **begun, **_authorization()}
+    resume = {"Range": f"bytes={file.tell()}-"} if file.tell() else {}
+    headers = {"Accept-Encoding": "identity", **resume, **_authorization()}
     timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
     with get_session().stream("GET", wanted.url, headers=headers, timeout=timeout) as response:
         hf_raise_for_status(response)
-        if response.status_code != 206:  # the whole file comes
+        if response.status_code != 206:  # the server sends the whole file
             _start_over(file)
         yield from response.iter_bytes(constants.DOWNLOAD_CHUNK_SIZE)
 
 
 def _authorization() -> dict[str, str]:
-    """The user's token, for the hub alone: a redirect to another host goes without it."""
+    """The user's token, only for the hub: it is not sent to a host after a redirect."""
     from huggingface_hub import constants, get_token
 
     token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()

@@ -126,7 +126,7 @@ def test_memory(monkeypatch: pytest.MonkeyPatch, limit: int, state: str) -> None
     monkeypatch.setattr(facts, "model_memory", lambda: memory)
     found = finding("memory")
     assert found.state == state
-    assert found.value.startswith(f"16.0 GB, 9.0 GB free; models may fill {limit}.0 GB")
+    assert found.value.startswith(f"16.0 GB, 9.0 GB free; models may use {limit}.0 GB")
 
 
 def test_models_without_any(monkeypatch: pytest.MonkeyPatch) -> None:

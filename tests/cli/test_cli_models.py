@@ -26,7 +26,7 @@ def test_list() -> None:
 
 def test_list_says_how_it_estimates() -> None:
     stderr = g4("models", "list").stderr
-    assert "estimate" in stderr and "models may fill" in stderr
+    assert "estimate" in stderr and "models may use" in stderr
 
 
 def test_list_as_json() -> None:

@@ -92,7 +92,7 @@ def test_bar_on_a_terminal(hub: FakeHub) -> None:
         ("tinny", 4, "did you mean tiny?"),
         ("tiny", 4, "it is built in"),
         ("someone/else", 4, "the hub has no such repository"),
-        ("a b/c", 4, "no valid repository name"),
+        ("a b/c", 4, "not a valid repository name"),
     ],
 )
 def test_what_cannot_be_pulled(hub: FakeHub, name: str, code: int, problem: str) -> None:
@@ -132,7 +132,11 @@ def test_asks_before_deleting(hub: FakeHub, answer: str, kept: bool) -> None:
 
 @pytest.mark.parametrize(
     ("name", "problem"),
-    [("tiny", "it is built in and stays"), ("e2b", "not in the local cache"), (".", "folders")],
+    [
+        ("tiny", "it is built in; name a model in the hub cache"),
+        ("e2b", "not in the local cache"),
+        (".", "delete it yourself"),
+    ],
 )
 def test_what_cannot_be_removed(hub: FakeHub, name: str, problem: str) -> None:
     assert_fails(g4("models", "rm", name, "--yes"), 4, problem)

@@ -90,7 +90,7 @@ def test_a_truncated_file_is_an_error(tmp_path: Path, kept: int) -> None:
     """Its header may be complete but describe more than the file has."""
     whole = (TINY / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[:kept])
-    with pytest.raises(CheckpointError, match=r"model\.safetensors: was cut short"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: is incomplete"):
         read_headers(tmp_path)
 
 

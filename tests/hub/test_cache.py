@@ -63,13 +63,13 @@ def test_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("e2b", f"{E2B} is not in the local cache; fetch it with: g4 models pull e2b"),
+        ("e2b", f"{E2B} is not in the local cache; download it with: g4 models pull e2b"),
         ("e2b:8bit", "g4 models pull e2b:8bit"),
         ("someone/model", "g4 models pull someone/model"),
-        ("e2b:9bit", "e2b comes as 4bit, 5bit, 6bit, 8bit, mxfp4, mxfp8, bf16"),
+        ("e2b:9bit", "e2b is available as 4bit, 5bit, 6bit, 8bit, mxfp4, mxfp8, bf16"),
         ("tinny", "did you mean tiny?"),
         ("./nowhere", "name a folder, a hub id or an alias"),
-        ("a b/c", "no valid repository name"),
+        ("a b/c", "not a valid repository name"),
     ],
 )
 def test_what_is_not_there(name: str, hint: str, cache: Path) -> None:
@@ -143,7 +143,7 @@ def test_incomplete_shards(cache: Path) -> None:
     folder = put(cache, E2B)
     index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(ModelNotFoundError, match="not downloaded to the end"):
+    with pytest.raises(ModelNotFoundError, match="download is unfinished"):
         hub.folder_of("e2b")
     (folder / "model-2.safetensors").write_bytes(b"")
     assert hub.folder_of("e2b") == folder
@@ -173,12 +173,12 @@ def test_removal_of_what_was_only_begun(cache: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("tiny", "it is built in and stays"),
+        ("tiny", "it is built in; name a model in the hub cache"),
         ("e2b", "is not in the local cache"),
-        ("./mine", "folders are yours to delete"),
-        ("mine/model", "folders are yours to delete"),
-        ("../hub", "folders are yours to delete"),
-        ("a b/c", "no valid repository name"),
+        ("./mine", "delete it yourself"),
+        ("mine/model", "delete it yourself"),
+        ("../hub", "delete it yourself"),
+        ("a b/c", "not a valid repository name"),
     ],
 )
 def test_nothing_else_is_removed(
