@@ -115,7 +115,8 @@ def test_statistics_are_for_people() -> None:
 
 def test_statistics_are_dim_where_there_is_color() -> None:
     shown = written(finished("Done."), answer=io.StringIO(), NO_COLOR="")
-    assert shown.startswith("\x1b[2m9 prompt tokens") and shown.endswith("16.0/s\x1b[0m\n")
+    assert shown.startswith("\x1b[2m9 prompt tokens") and shown.endswith("/s\x1b[0m\n")
+    assert written(finished("Done."), answer=io.StringIO(), quiet=True) == ""
 
 
 def test_no_statistics_in_a_pipe() -> None:

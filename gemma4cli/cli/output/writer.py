@@ -139,8 +139,9 @@ class AnswerWriter:
         self.end_line()
         if event.reason in _TRUNCATED:
             self._notice(_TRUNCATED[event.reason])
-        if self._answer is not None and self._env.is_animated(self._env.stderr) and not self._quiet:
-            self._write_error(self._dim(statistics(event)) + "\n")
+        if self._answer is not None and not self._quiet and self._env.is_animated(self._env.stderr):
+            # Not a notice: those have their escape sequences replaced.
+            self._write_error(f"{self._dim(statistics(event))}\n")
 
     def _write(self, text: str) -> None:
         if text and self._answer is not None:
@@ -185,8 +186,8 @@ def _markdown_for(env: Environment, stream: TextIO) -> MarkdownStream:
 def _plan(event: VideoPlanned) -> str:
     spacing = "" if event.spacing is None else f", one every {event.spacing:.2f} s"
     sound = f", {event.sound_seconds:.1f} s of sound" if event.audio_pieces else ""
-    pieces = f" in {event.audio_pieces} pieces" if event.audio_pieces > 1 else ""
+    parts = f" in {event.audio_pieces} parts" if event.audio_pieces > 1 else ""
     return (
         f"{event.source}: {event.frames} frame{'s' if event.frames > 1 else ''}{spacing}"
-        f"{sound}{pieces}, {event.soft_tokens:,} soft tokens"
+        f"{sound}{parts}, {event.soft_tokens:,} soft tokens"
     )
