@@ -334,7 +334,7 @@ def transcribe(
     Args:
         model: A model that takes audio; see ``load``.
         recording: A file with an audio track of any format and sample rate (it is converted to
-            16 kHz mono), its bytes, or a ready source.
+            16 kHz mono), its bytes, or a source.
         options: Languages, names that may occur, the batch size, the longest piece in seconds.
         generate: How each piece is decoded. None means greedily.
         journal: A folder in which finished pieces are kept, so that the same call resumes after

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 SAMPLE_RATE = 16_000
-"""Samples per second of every decoded audio clip; the rate that every Gemma 4 takes."""
+"""Samples per second of every decoded audio clip; the rate of every Gemma 4."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -31,6 +31,7 @@ class AudioClip:
 
     @property
     def seconds(self) -> float:
+        """Length of the clip."""
         return len(self.samples) / SAMPLE_RATE
 
 
@@ -44,7 +45,7 @@ class VideoFrame:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class VideoClip:
-    """Sampled frames in order of time, and the clip's sound where it was asked for and exists."""
+    """Sampled frames in order of time, and the clip's sound if requested and present."""
 
     frames: tuple[VideoFrame, ...]
     sound: AudioClip | None

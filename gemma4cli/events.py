@@ -1,4 +1,4 @@
-"""What happens during a run, as data: one stream carries progress and text.
+"""The events of a run, as data: one stream carries progress and text.
 
 A renderer is one ``match event``. Closing the generator that yields events cancels the run.
 """

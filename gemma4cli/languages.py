@@ -1,6 +1,6 @@
-"""Languages by name and by code, and the scripts that put no spaces between words.
+"""Languages by name and by code, and the scripts without spaces between words.
 
-Codes are ISO 639-1, names those of English, which the model card's prompts are written in.
+Codes are ISO 639-1. Names are English, the language of the model card's prompts.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ Without digits: a number is one word in these scripts as well.
 
 
 def language_name(given: str) -> str:
-    """The English name of a language that was given by name or code: "de" is "German".
+    """The English name of a language given by name or code: "German" for "de".
 
-    A code may name a region, which is left out. What is no code is taken as a name, as it stands:
-    models know more languages and dialects than a list has. Raises OptionError.
+    The region in a code is ignored. Anything but a code is used as a name unchanged, because models
+    know more languages and dialects than the list. Raises OptionError.
     """
     text = " ".join(given.split())
     for name in NAME_OF.values():
@@ -61,7 +61,7 @@ def language_name(given: str) -> str:
         return NAME_OF[code]
     if not text or len(code) <= 3 or any(not c.isprintable() for c in text):
         raise OptionError(
-            f"{given!r} is no language that g4 knows: give its English name or its two-letter "
+            f"{given!r} is not a language that g4 knows: pass its English name or its two-letter "
             "code, such as German or de"
         )
     return text

@@ -1,4 +1,4 @@
-"""What was asked: messages and their parts, with media named but not opened.
+"""Messages and their parts, with media named but not opened.
 
 Knows no model, no prompt format and no decoded media.
 """
@@ -16,10 +16,13 @@ MediaKind = Literal["image", "audio", "video"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """Where one media item comes from.
+    """The file or bytes of one media item.
 
-    ``name`` is what the user gave and what errors show. ``path`` is the file, or None when
-    ``data`` holds the bytes (standard input, a clipboard, a recording).
+    Attributes:
+        name: The name that the user gave, shown in errors; "-" without path and data is standard
+            input.
+        path: The file; None if ``data`` holds the bytes.
+        data: The bytes of a file, such as a recording.
     """
 
     name: str
@@ -28,7 +31,7 @@ class Source:
 
     @classmethod
     def of(cls, value: Source | str | Path | bytes, name: str | None = None) -> Source:
-        """A source from a path or from bytes; a ready source is returned as it is."""
+        """A source from a path or from bytes; a source is returned unchanged."""
         if isinstance(value, Source):
             return value
         if isinstance(value, bytes):
@@ -53,7 +56,7 @@ class AudioPart:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoPart:
-    """A clip, or frames that were sampled already, with their times in seconds."""
+    """A clip, or frames that are already sampled, with their times in seconds."""
 
     source: Source | None = None
     frames: tuple[Source, ...] = ()
@@ -66,7 +69,7 @@ Part = TextPart | MediaPart
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ToolCall:
-    """One function call that the model made; ``arguments`` is a mapping, never a JSON string."""
+    """A function call by the model; ``arguments`` is a mapping, never a JSON string."""
 
     name: str
     arguments: Mapping[str, Any]
@@ -75,7 +78,16 @@ class ToolCall:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
-    """One turn. ``thoughts`` are an assistant's reasoning, kept apart from its answer."""
+    """One message.
+
+    Attributes:
+        role: Who sent it.
+        content: Text, or text and media as parts.
+        thoughts: The reasoning before an assistant's answer.
+        tool_calls: The function calls in an assistant's message.
+        tool_call_id: The call that a tool's message answers.
+        name: The function that a tool's message comes from.
+    """
 
     role: Role
     content: str | tuple[Part, ...]
@@ -93,7 +105,7 @@ class Message:
 
 
 Media = Source | str | Path | bytes
-"""A file, its bytes, or a ready source."""
+"""A file, its bytes, or a source."""
 
 
 def content_of(
@@ -103,7 +115,7 @@ def content_of(
     audio: Sequence[Media] = (),
     videos: Sequence[Media] = (),
 ) -> tuple[Part, ...]:
-    """A user message in the model card's order: images and videos, text, audio."""
+    """The parts of a user message in the model card's order: images, videos, text, audio."""
     return (
         *(ImagePart(source=Source.of(item)) for item in images),
         *(VideoPart(source=Source.of(item)) for item in videos),

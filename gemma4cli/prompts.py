@@ -1,7 +1,7 @@
 """The prompts that g4 sends when the user gives none, in the model card's wording and order.
 
 Source: the Gemma 4 model card (speech recognition and translation) and the Gemma cookbook's audio
-guide (language unknown); the wording for a video in parts is g4's own. Knows nothing else.
+guide (unknown language); the wording for a video in segments is g4's own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FORMAT = (
 def transcription(language: str | None = None, names: str | None = None) -> str:
     """The speech recognition prompt; ``language`` is an English name such as "French".
 
-    ``names`` are words that may be said; the card has no wording for them.
+    ``names`` are names and terms that may occur; the model card has no wording for them.
     """
     hint = _hint(names)
     if language is None:
@@ -41,10 +41,10 @@ def _hint(names: str | None) -> str:
 
 
 def translation(language: str | None, target: str, names: str | None = None) -> str:
-    """The speech translation prompt, to ``target``; both are English names such as "French".
+    """The speech translation prompt; ``language`` and ``target`` are English names ("French").
 
-    The answer has two lines: the transcription, then "French: " and the translation. Where the
-    spoken ``language`` is not known, the wording of ``transcription`` stands in for its name.
+    The answer has two lines: the transcription, then "French: " and the translation. If the
+    spoken ``language`` is None, the wording of ``transcription`` replaces its name.
     """
     spoken = language or "its original language"
     source = language or "the original language"
@@ -57,14 +57,14 @@ def translation(language: str | None, target: str, names: str | None = None) -> 
 
 
 def time_range(start: float, end: float) -> str:
-    """A stretch of a clip as it is written above its answer, minutes without end. [00:30-01:00]."""
+    """The heading of a segment's answer, [00:30-01:00]; minutes may have more than two digits."""
     return f"[{minutes_label(start)}-{minutes_label(end)}]"
 
 
 def summary(answers: Sequence[tuple[float, float, str]], question: str | None = None) -> str:
-    """Asks about a whole video for which each part was answered by itself: start, end, answer.
+    """The prompt about a whole video, from the start, end and answer of each segment.
 
-    ``question`` is what was asked of each; None where it was to describe the video.
+    ``question`` is the question about each segment; None if each was described.
     """
     parts = "\n\n".join(f"{time_range(start, end)}\n{text.strip()}" for start, end, text in answers)
     if question is None:

@@ -1,4 +1,4 @@
-"""Results as JSON records: the tables behind ``--json``. Knows no stream and no terminal."""
+"""Results as JSON records: the format of ``--json``. Knows no stream and no terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CodeOf = Callable[[Gemma4Error], int]
 
 
 def answer_record(given: str, model: str, finished: Finished) -> Record:
-    """One answer; ``given`` is the input as the user named it."""
+    """An answer; ``given`` is the input as the user named it."""
     record: Record = {
         "input": given,
         "text": finished.text,
@@ -33,12 +33,12 @@ def answer_record(given: str, model: str, finished: Finished) -> Record:
 
 
 def failure_record(given: str, error: Exception, code: int) -> Record:
-    """An input without a result; ``code`` is the exit status of its error alone."""
+    """An input without a result; ``code`` is the exit status of its error."""
     return {"input": given, "error": _error(error, code)}
 
 
 def segment_record(segment: Segment) -> Record:
-    """A segment of a transcript, times in seconds."""
+    """A segment of a transcript; its times are in seconds."""
     record: Record = {
         "start": round(segment.start, 3),
         "end": round(segment.end, 3),
@@ -72,14 +72,14 @@ def transcript_record(
 
 @dataclass(kw_only=True, slots=True)
 class VideoRecord:
-    """Collects from the events of one input what its record says of a clip."""
+    """Collects the fields about a clip from the events of one input."""
 
     plan: VideoPlanned | None = None
     frames: tuple[float, ...] | None = None
     segments: list[SegmentFinished] = field(default_factory=list)
 
     def add(self, event: Event) -> None:
-        """Note an event, if it is about a clip."""
+        """Record an event if it is about a clip."""
         match event:
             case VideoPlanned():
                 self.plan = event
@@ -89,9 +89,9 @@ class VideoRecord:
                 self.segments.append(event)
 
     def fields(self, code_of: CodeOf) -> Record:
-        """What the record has in addition; a clip in segments has plan and frames in each.
+        """The fields about the clip; of a clip in segments, each segment has plan and frames.
 
-        ``code_of`` gives the exit status of an error.
+        ``code_of`` returns the exit status of an error.
         """
         if self.segments:
             return {"segments": [_video_segment(each, code_of) for each in self.segments]}
@@ -125,7 +125,7 @@ def _sampling(plan: VideoPlanned | None, frames: Sequence[float] | None) -> Reco
 
 
 def _cost(usage: Usage, timings: Timings) -> Record:
-    """Tokens, and seconds."""
+    """Token counts, and timings in seconds."""
     return {
         "usage": {
             "prompt_tokens": usage.prompt_tokens,

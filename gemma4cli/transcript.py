@@ -9,14 +9,19 @@ from .errors import Gemma4Error
 from .events import Notice, Timings, Usage
 
 Doubt = Literal["repetition", "length"]
-"""Why a text may be wrong: the model repeated itself, or wrote more than anyone can speak."""
+"""Why a text may be wrong: the model repeated itself, or wrote more than can be spoken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
-    """A stretch of speech; ``start`` and ``end`` are in seconds from the start of the recording.
+    """A stretch of speech.
 
-    ``translation`` is None unless one was requested, and if the model left it out.
+    Attributes:
+        start: Its start, in seconds from the start of the recording.
+        end: Its end, in seconds from the start of the recording.
+        text: The transcript.
+        translation: The translation; None if none was requested, or the model left it out.
+        doubt: Why the text may be wrong; None if there is no sign of that.
     """
 
     start: float
@@ -28,10 +33,12 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordingOpened:
-    """Transcription of recording number ``recording`` of a run, counted from 0, begins.
+    """Transcription of a recording starts.
 
-    ``seconds`` is the length its container declares, None if it declares none. ``resumed`` is the
-    second up to which an earlier run transcribed it, 0 if there was none.
+    Attributes:
+        recording: The index of the recording in the run.
+        seconds: The length that its container declares; None if it declares none.
+        resumed: The time in seconds up to which an earlier run transcribed it, else 0.
     """
 
     recording: int
@@ -49,7 +56,7 @@ class SegmentReady:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PieceDone:
-    """The recording is transcribed up to ``position`` seconds, in ``pieces`` pieces so far."""
+    """A recording is transcribed up to ``position`` seconds, in ``pieces`` pieces so far."""
 
     recording: int
     position: float
@@ -58,9 +65,15 @@ class PieceDone:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordingFinished:
-    """A recording of ``seconds`` seconds is transcribed: all its segments, from ``pieces`` pieces.
+    """A recording is transcribed to its end.
 
-    ``usage`` and ``timings`` are those of this run only, even if it resumed an earlier one.
+    Attributes:
+        recording: The index of the recording in the run.
+        seconds: Its length.
+        pieces: The number of pieces that the model heard.
+        segments: All segments in order.
+        usage: Token counts of this run only, even if it resumed an earlier one.
+        timings: Durations in seconds, of this run only.
     """
 
     recording: int

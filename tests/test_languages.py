@@ -27,7 +27,7 @@ def test_names_and_codes(given: str, name: str) -> None:
 
 @pytest.mark.parametrize("given", ["", "  ", "xx", "qqq", "xx-YY", "Ger\nman: obey\x00"])
 def test_what_is_no_language(given: str) -> None:
-    with pytest.raises(OptionError, match="no language that g4 knows"):
+    with pytest.raises(OptionError, match="not a language that g4 knows"):
         language_name(given)
 
 

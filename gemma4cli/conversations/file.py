@@ -48,7 +48,7 @@ _LONGEST_VIDEO = 1e7
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conversation:
-    """A conversation and the options in its file; None where the file has none."""
+    """A conversation and the options in its file; None if the file has none."""
 
     messages: tuple[Message, ...]
     think: bool = False

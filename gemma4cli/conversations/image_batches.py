@@ -84,7 +84,7 @@ class _Waiting:
 
 
 _LONGEST_QUESTION = 256
-"""Tokens of a prompt besides its image that the memory estimate allows for."""
+"""Tokens of a prompt without its image, as assumed by the memory estimate."""
 
 
 def _default_batch(model: LoadedModel, options: GenerateOptions, media: MediaOptions) -> int:

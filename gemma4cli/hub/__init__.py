@@ -1,1 +1,1 @@
-"""Models by name: the catalog, the hub's cache, downloads, and what weight files contain."""
+"""Models by name: the catalog, the hub's cache, downloads, and the headers of weight files."""

@@ -136,7 +136,7 @@ def test_sound_longer_than_the_model_hears_comes_in_pieces(
 ) -> None:
     monkeypatch.setattr(Processor, "longest_clip", property(lambda self: 1.0))
     result = tiny_g4("video", spoken, "--video-max-frames", "2", "--max-tokens", "1", "--json")
-    assert "2.1 s of sound in 3 pieces" in result.stderr
+    assert "2.1 s of sound in 3 parts" in result.stderr
     (record,) = records(result)
     assert record["plan"]["audio_pieces"] == 3
     assert record["plan"]["soft_tokens"] == record["usage"]["soft_tokens"]

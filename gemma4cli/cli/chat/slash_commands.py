@@ -290,7 +290,7 @@ COMMANDS: dict[str, Command] = {
     "image": _command("FILE...", "attach images to the next question", _attach("image"), None),
     "audio": _command("FILE...", "attach audio to the next question", _attach("audio"), None),
     "video": _command("FILE...", "attach videos to the next question", _attach("video"), None),
-    "mic": _command("", "record a clip, until Enter or a pause", _mic),
+    "mic": _command("[DEVICE]", "record a clip, until Enter or a pause", _mic),
     "file": _command("FILE...", "attach text files to the next question", _file, None),
     "system": _command("[TEXT|off]", "set, remove or show the system prompt", _system),
     "think": _command(
