@@ -176,7 +176,7 @@ def test_cancelled_turn_keeps_what_was_said(tiny: LoadedModel) -> None:
     assert chat.history[1].content == said
 
 
-def test_conversation_goes_on_after_a_cancelled_turn(
+def test_a_conversation_continues_after_a_cancelled_turn(
     tiny: LoadedModel, rendered: list[str]
 ) -> None:
     chat = Chat(tiny)

@@ -120,7 +120,7 @@ def test_one_row_that_is_no_number_fails_alone(
     assert isinstance(found[0], tuple) and isinstance(found[2], tuple)
 
 
-def test_budget_of_each_is_told(tiny: LoadedModel, images: list[Path]) -> None:
+def test_the_budget_of_each_image_is_reported(tiny: LoadedModel, images: list[Path]) -> None:
     """Whoever chose it, and however the images are answered."""
     large = images[0].with_name("large.png")
     Pillow.new("RGB", (500, 500)).save(large)

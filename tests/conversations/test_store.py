@@ -82,7 +82,7 @@ def test_media_survive_their_files(tmp_path: Path, picture: Path) -> None:
     assert source.path is not None and source.path.read_bytes() == content
 
 
-def test_a_file_that_is_shown_again_after_a_change_is_kept_twice(
+def test_a_file_attached_again_after_a_change_is_copied_twice(
     tmp_path: Path, picture: Path
 ) -> None:
     with SavedConversation(tmp_path / "one") as saved:
@@ -93,7 +93,7 @@ def test_a_file_that_is_shown_again_after_a_change_is_kept_twice(
         assert len(list((tmp_path / "one" / "media").iterdir())) == 2
 
 
-def test_bytes_are_kept_and_what_is_forgotten_is_removed(tmp_path: Path) -> None:
+def test_bytes_are_copied_and_unused_copies_are_removed(tmp_path: Path) -> None:
     clip = AudioPart(source=Source.of(b"RIFF", name="recording 1.wav"))
     with SavedConversation(tmp_path / "one") as saved:
         saved.write(talk(clip), model="tiny")
@@ -157,7 +157,7 @@ def test_a_turn_is_synced_before_it_is_named(
     assert calls == ["sync", "rename", "sync"]
 
 
-def test_the_second_process_is_told(tmp_path: Path) -> None:
+def test_a_conversation_open_in_another_process_is_an_error(tmp_path: Path) -> None:
     told = pytest.raises(SavedConversationError, match="one: another g4 has it open")
     with SavedConversation(tmp_path / "one"), told:
         SavedConversation(tmp_path / "one")

@@ -149,7 +149,7 @@ def test_incomplete_shards(cache: Path) -> None:
     assert hub.folder_of("e2b") == folder
 
 
-def test_removal_frees_what_was_told(cache: Path) -> None:
+def test_removal_frees_the_announced_bytes(cache: Path) -> None:
     """And nothing of a copy, which has the same revision."""
     put(cache, E2B, size=5000)
     put(cache, "someone/copy")
@@ -160,7 +160,7 @@ def test_removal_frees_what_was_told(cache: Path) -> None:
     assert [entry.name for entry in hub.available()] == [*BUILTIN, "someone/copy"]
 
 
-def test_removal_of_what_was_only_begun(cache: Path) -> None:
+def test_removal_of_an_unfinished_download(cache: Path) -> None:
     blobs = cache / "models--someone--model" / "blobs"
     blobs.mkdir(parents=True)
     (blobs / "ab.incomplete").write_bytes(b"12345")

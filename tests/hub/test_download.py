@@ -121,7 +121,7 @@ def test_progress_ends_with_all_bytes(either_hub: FakeHub) -> None:
     assert len(set(seen)) > 10, "bytes are told as they come"
 
 
-def test_interrupted_download_goes_on(either_hub: FakeHub, tmp_path: Path) -> None:
+def test_an_interrupted_download_resumes(either_hub: FakeHub, tmp_path: Path) -> None:
     break_off(plan(REPO), 30_000)
     kept = part_of(tmp_path).stat().st_size
     assert 25_000 < kept < len(WEIGHTS)
@@ -139,7 +139,7 @@ def test_interrupted_download_goes_on(either_hub: FakeHub, tmp_path: Path) -> No
         assert either_hub.ranges("model.safetensors") == [f"bytes={kept}-"]
 
 
-def test_xet_goes_on_window_by_window(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_xet_downloads_window_by_window(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.xet = True
     monkeypatch.setattr(transfer, "_WINDOW", 7_500)
     folder = fetch(plan(REPO), nothing)
@@ -229,7 +229,7 @@ def test_token_is_only_for_the_hub(either_hub: FakeHub, monkeypatch: pytest.Monk
     assert not any(place.startswith(("xorbs", "v1", "v2")) for place in places)
 
 
-def test_spoilt_part_is_not_kept(either_hub: FakeHub, tmp_path: Path) -> None:
+def test_a_corrupt_partial_download_is_deleted(either_hub: FakeHub, tmp_path: Path) -> None:
     break_off(plan(REPO), 30_000)
     part = part_of(tmp_path)
     part.write_bytes(bytes(part.stat().st_size))
@@ -267,7 +267,9 @@ def test_repository_without_a_checkpoint(hub: FakeHub, missing: str, problem: st
         plan(REPO)
 
 
-def test_full_disk_is_told_before(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error_before_the_download(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=60_000))
     planned = plan(REPO)
     with pytest.raises(DownloadError, match="free disk space, or set HF_HUB_CACHE"):
