@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from .conversations.image_batches import ImageEvent, ImageFailed
@@ -287,6 +286,8 @@ def stream_transcribe(
             if isinstance(event, SegmentReady):
                 print(event.segment.start, event.segment.text)
     """
+    from tempfile import TemporaryDirectory
+
     from .transcription.journal_folder import JournalFolder, run_facts
     from .transcription.recordings import FileRecording
     from .transcription.transcriber import limits_of, piece_batch_size, transcribe

@@ -53,7 +53,14 @@ RUNS_NEED = {
 STANDARD = {"base64", "hashlib", "importlib.resources", "json", "mimetypes", "tempfile", "tomllib"}
 """The same of the standard library, except where Typer imports pydantic, which needs some."""
 
-HELP_NEEDS = {"_version", "cli", "errors", "options"}
+HELP_NEEDS = {"_version", "cli", "errors", "options"} | {
+    # The public names of the package, which are light.
+    "api",
+    "conversations",
+    "events",
+    "messages",
+    "transcript",
+}
 """Modules and folders of the package, outside of which help imports nothing."""
 
 

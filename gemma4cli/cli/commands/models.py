@@ -60,7 +60,7 @@ def list_models(
     if every:
         _list_published(env, {entry.repo for entry in entries}, json=json)
     if not json:
-        env.say(f"{_HOW}; models may fill {size_text(model_memory().limit)} here")
+        env.say(f"{_HOW}; models may use {size_text(model_memory().limit)} here")
 
 
 def _entry_record(entry: ModelEntry) -> dict[str, Any]:
