@@ -22,7 +22,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import mkstemp
-from types import TracebackType
 from typing import Any, Self
 
 from ..errors import ConversationError, SavedConversationError
@@ -113,12 +112,7 @@ class SavedConversation:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
 

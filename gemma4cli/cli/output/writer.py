@@ -5,7 +5,6 @@ Markdown rendering, and Rich with it, is imported only if a terminal shows it.
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
 from ...events import (
@@ -67,12 +66,7 @@ class AnswerWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.end_line()
 
     def show(self, event: AnyEvent) -> None:
