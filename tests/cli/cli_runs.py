@@ -88,12 +88,32 @@ class Told:
     stderr: str
 
 
+def g4_in(env: Environment, *args: str | Path) -> Told:
+    """Run a command in a world of streams in memory."""
+    assert isinstance(env.stdout, io.StringIO) and isinstance(env.stderr, io.StringIO)
+    result = CliRunner().invoke(app, [str(a) for a in args], obj=env, catch_exceptions=False)
+    return Told(
+        result.exit_code,
+        env.stdout.getvalue() + result.stdout,
+        env.stderr.getvalue() + result.stderr,
+    )
+
+
+def g4_with(variables: Mapping[str, str], *args: str | Path) -> Told:
+    """Run a command with more variables than this process has."""
+    return g4_in(environment(**{**os.environ, **variables}), *args)
+
+
 def g4_with_a_person(*args: str | Path, typed: str) -> Told:
     """Run a command where somebody reads stderr and types lines; stdout is a pipe."""
-    out, err = io.StringIO(), Tty()
-    env = environment(stdin=Tty(typed), stdout=out, stderr=err, **{**os.environ, "TERM": "dumb"})
-    result = CliRunner().invoke(app, [str(a) for a in args], obj=env, catch_exceptions=False)
-    return Told(result.exit_code, out.getvalue() + result.stdout, err.getvalue() + result.stderr)
+    env = environment(stdin=Tty(typed), stderr=Tty(), **{**os.environ, "TERM": "dumb"})
+    return g4_in(env, *args)
+
+
+def g4_at_a_terminal(*args: str | Path, **variables: str) -> Told:
+    """Run a command whose output goes to a terminal."""
+    changed = {**os.environ, "TERM": "xterm", **variables}
+    return g4_in(environment(stdout=Tty(), stderr=Tty(), **changed), *args)
 
 
 def tiny_g4(command: str, *args: str | Path, stdin: str | bytes | None = None) -> Result:
@@ -101,12 +121,12 @@ def tiny_g4(command: str, *args: str | Path, stdin: str | bytes | None = None) -
     return g4(command, "-m", "tiny", *args, stdin=stdin)
 
 
-def records(result: Result) -> list[dict[str, Any]]:
+def records(result: Result | Told) -> list[dict[str, Any]]:
     """The JSON lines on stdout."""
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def assert_fails(result: Result, code: int, *parts: str) -> None:
+def assert_fails(result: Result | Told, code: int, *parts: str) -> None:
     """One line on stderr that begins with "g4: " and holds ``parts``; nothing on stdout."""
     assert result.exit_code == code, result.output
     assert result.stdout == ""

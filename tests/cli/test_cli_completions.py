@@ -140,8 +140,10 @@ def test_broken_settings_do_not_disturb() -> None:
     assert "path" in offered("g4 config ")
 
 
-@pytest.mark.parametrize("line", ["g4 ", "g4 transcribe --language d"])
-def test_is_quick(line: str) -> None:
+@pytest.mark.parametrize(
+    "line", [pytest.param("g4 ", marks=pytest.mark.slow), "g4 transcribe --language d"]
+)
+def test_completion_imports_nothing_heavy(line: str) -> None:
     done = subprocess.run(
         command_line(ways="modules"),
         capture_output=True,
@@ -154,6 +156,7 @@ def test_is_quick(line: str) -> None:
     assert {name.partition(".")[0] for name in done.stderr.splitlines()} & HEAVY == set()
 
 
+@pytest.mark.slow
 def test_names_of_models_need_no_mlx() -> None:
     done = subprocess.run(
         command_line(ways="modules"),
@@ -214,6 +217,7 @@ LINES = [
 
 @pytest.mark.parametrize(("line", "words"), LINES)
 @pytest.mark.parametrize("breaks", [" ", " =:"])
+@pytest.mark.slow
 def test_bash(
     shell: Callable[[str, str], list[str]], line: str, words: list[str], breaks: str
 ) -> None:
@@ -232,6 +236,7 @@ _g4_completion g4
     assert shell("bash", code) == words
 
 
+@pytest.mark.slow
 def test_bash_knows_the_command(shell: Callable[[str, str], list[str]]) -> None:
     assert shell("bash", "source SCRIPT; complete -p g4") == [
         "complete -o default -F _g4_completion g4"
@@ -239,6 +244,7 @@ def test_bash_knows_the_command(shell: Callable[[str, str], list[str]]) -> None:
 
 
 @pytest.mark.parametrize(("line", "words"), LINES)
+@pytest.mark.slow
 def test_zsh(shell: Callable[[str, str], list[str]], line: str, words: list[str]) -> None:
     """zsh's own helpers are stood in for: they work at a terminal only."""
     *before, last = line.split(" ")
@@ -259,11 +265,13 @@ _g4
 
 
 @pytest.mark.parametrize(("line", "words"), LINES)
+@pytest.mark.slow
 def test_fish(shell: Callable[[str, str], list[str]], line: str, words: list[str]) -> None:
     code = f"source SCRIPT; complete -C {shlex.quote(line)}"
     assert [each.partition("\t")[0] for each in shell("fish", code)] == words
 
 
+@pytest.mark.slow
 def test_fish_falls_back_to_files(shell: Callable[[str, str], list[str]]) -> None:
     Path("photo.png").touch()
     code = "source SCRIPT; complete -C 'g4 describe ./ph'; complete -C 'g4 chat --image=./ph'"

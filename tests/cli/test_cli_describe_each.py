@@ -15,6 +15,7 @@ from cli_runs import (
     assert_fails,
     environment,
     finished,
+    g4_at_a_terminal,
     records,
     sample,
     tiny_g4,
@@ -157,12 +158,20 @@ def test_bad_file_in_a_real_batch(tmp_path: Path) -> None:
 # Progress
 
 
+@pytest.mark.slow
 def test_bar_at_a_terminal() -> None:
     images = [sample("image00.png"), "nowhere.png"]
     with Terminal("describe", "-m", "tiny", *images, "--max-tokens", "1") as terminal:
         assert terminal.wait() == 5
     assert "0/2" in terminal.output
     assert "images/s" in terminal.output
+
+
+def test_a_terminal_gets_a_bar_of_the_images(script: Script) -> None:
+    script(done(0, "A"), failed(1))
+    told = g4_at_a_terminal("describe", "-m", "tiny", "a.png", "b.png")
+    assert told.exit_code == 5
+    assert "0/2" in told.stderr and "images/s" in told.stderr
 
 
 @pytest.mark.parametrize(("quiet", "animated"), [(True, True), (False, False)])

@@ -11,7 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_runs import Terminal, Tty, environment, run_g4, sample, tiny_g4
+from cli_runs import (
+    Terminal,
+    Tty,
+    environment,
+    g4_at_a_terminal,
+    g4_in,
+    run_g4,
+    sample,
+    tiny_g4,
+)
 from PIL import Image as Pillow
 
 from gemma4cli.cli.environment import Environment
@@ -217,6 +226,16 @@ def picture_file(tmp_path: Path) -> Path:
     return path
 
 
+def test_describe_draws_the_image_before_it_answers(picture_file: Path) -> None:
+    told = g4_at_a_terminal("describe", *BRIEF, picture_file, **KITTY)
+    assert told.exit_code == 0
+    _, picture = kitty_picture(told.stderr)
+    assert picture.tobytes() == noise(60, 40).tobytes()
+    assert told.stderr.index("\x1b_G") < told.stderr.index("prompt tokens")
+    assert "\x1b_G" not in told.stdout
+
+
+@pytest.mark.slow
 def test_describe_shows_the_image_above_its_answer(picture_file: Path) -> None:
     with Terminal("describe", *BRIEF, picture_file, env=KITTY) as terminal:
         assert terminal.wait() == 0
@@ -226,12 +245,14 @@ def test_describe_shows_the_image_above_its_answer(picture_file: Path) -> None:
 
 
 def test_video_shows_its_frames() -> None:
-    with Terminal("video", *BRIEF, sample("video00.mp4"), env=KITTY) as terminal:
-        assert terminal.wait() == 0
-    _, picture = kitty_picture(terminal.output)
+    options = ("-m", "tiny", "--max-tokens", "1", "--video-max-frames", "3")
+    told = g4_at_a_terminal("video", *options, sample("video00.mp4"), **KITTY)
+    assert told.exit_code == 0
+    _, picture = kitty_picture(told.stderr)
     assert picture.width > 2 * picture.height
 
 
+@pytest.mark.slow
 def test_chat_shows_a_dropped_image_once(picture_file: Path) -> None:
     with Terminal("chat", *BRIEF, "--no-log", env=KITTY) as terminal:
         terminal.expect(PROMPT)
@@ -247,6 +268,7 @@ def test_chat_shows_a_dropped_image_once(picture_file: Path) -> None:
     assert picture.tobytes() == noise(60, 40).tobytes()
 
 
+@pytest.mark.slow
 def test_an_answer_that_goes_to_a_file_has_no_picture(picture_file: Path, tmp_path: Path) -> None:
     answer = ("describe", *BRIEF, picture_file)
     with (
@@ -258,6 +280,20 @@ def test_an_answer_that_goes_to_a_file_has_no_picture(picture_file: Path, tmp_pa
     assert "\x1b" not in (tmp_path / "out").read_text()
 
 
+def test_pipes_get_no_picture(picture_file: Path) -> None:
+    told = g4_in(environment(**KITTY), "describe", *BRIEF, picture_file, "--pictures", "kitty")
+    assert told.exit_code == 0
+    assert "\x1b" not in told.stdout + told.stderr
+
+
+def test_an_answer_in_a_pipe_has_no_picture(picture_file: Path) -> None:
+    env = environment(stderr=Tty(), **KITTY)
+    told = g4_in(env, "describe", *BRIEF, picture_file)
+    assert told.exit_code == 0
+    assert not DRAWN.search(told.stdout + told.stderr)
+
+
+@pytest.mark.slow
 def test_no_picture_in_pipes(picture_file: Path) -> None:
     done = run_g4("describe", *BRIEF, picture_file, "--pictures", "kitty", env=KITTY)
     assert done.returncode == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from cli_runs import TEXT_OF, Terminal, sample
 
 GREETING = "Hello! I am g4's tiny demo model."
@@ -18,6 +19,7 @@ def ask(terminal: Terminal, line: str, answer: str) -> None:
     terminal.expect(PROMPT)
 
 
+@pytest.mark.slow
 def test_conversation() -> None:
     image = sample("image00.png")
     Path("text.png").write_text("no image")
@@ -40,6 +42,7 @@ def test_conversation() -> None:
     assert "Traceback" not in terminal.output
 
 
+@pytest.mark.slow
 def test_failed_turn_goes_on() -> None:
     Path("text.png").write_text("no image")
     with Terminal("chat", "-m", "tiny", "--image", "text.png") as terminal:
@@ -50,6 +53,7 @@ def test_failed_turn_goes_on() -> None:
         assert terminal.wait() == 0
 
 
+@pytest.mark.slow
 def test_interrupt_stops_the_answer_and_not_the_conversation() -> None:
     options = ("--max-tokens", "8000")
     with Terminal("chat", "-m", "tiny", *options, ways="tty,endless") as terminal:
@@ -63,6 +67,7 @@ def test_interrupt_stops_the_answer_and_not_the_conversation() -> None:
     assert "Traceback" not in terminal.output
 
 
+@pytest.mark.slow
 def test_answers_to_a_file_hold_nothing_else() -> None:
     with (
         Path("answers.txt").open("wb") as file,

@@ -66,9 +66,13 @@ HELP_NEEDS = {"_version", "cli", "errors", "options"} | {
 
 @pytest.mark.parametrize(
     ("arguments", "beginning"),
-    [(["--help"], "Usage: g4"), (["--version"], "g4 "), (["chat", "--help"], "Usage: g4 chat")],
+    [
+        pytest.param(["--help"], "Usage: g4", marks=pytest.mark.slow),
+        pytest.param(["--version"], "g4 ", marks=pytest.mark.slow),
+        (["chat", "--help"], "Usage: g4 chat"),
+    ],
 )
-def test_light_imports(arguments: list[str], beginning: str) -> None:
+def test_help_and_version_import_nothing_heavy(arguments: list[str], beginning: str) -> None:
     done = subprocess.run(
         command_line(*arguments, ways="modules"),
         capture_output=True,

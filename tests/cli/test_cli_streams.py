@@ -1,7 +1,11 @@
-"""g4 as a process: pipes that close, signals, encodings, terminals."""
+"""Standard streams: pipes that close, signals, encodings, terminals.
+
+The slow tests run g4 as a process; beside each is one that shows the same with streams in memory.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -11,9 +15,22 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TextIO
 
 import pytest
-from cli_runs import TEXT_OF, Terminal, command_line, run_g4, sample
+from cli_runs import (
+    TEXT_OF,
+    Exchange,
+    Terminal,
+    command_line,
+    environment,
+    g4_at_a_terminal,
+    run_g4,
+    sample,
+)
+from typer.testing import CliRunner
+
+from gemma4cli.cli.app import app
 
 STAR, STAR_TEXT = sample("image01.png"), TEXT_OF["image01.png"]
 ENDLESS = ("-m", "tiny", "--max-tokens", "8000")
@@ -26,6 +43,7 @@ def start(*args: str | Path, ways: str = "plain") -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.slow
 def test_closed_pipe_ends_quietly() -> None:
     """At a high temperature the model never stops talking, so it must find the pipe closed."""
     with start("describe", STAR, *ENDLESS, "--temperature", "5", ways="endless") as process:
@@ -46,6 +64,7 @@ def test_closed_pipe_of_a_short_answer() -> None:
         assert process.stderr.read() == b""
 
 
+@pytest.mark.slow
 def test_interrupt_keeps_what_was_said() -> None:
     with start("describe", STAR, *ENDLESS, ways="endless") as process:
         assert process.stdout is not None
@@ -59,6 +78,7 @@ def test_interrupt_keeps_what_was_said() -> None:
         assert process.stderr.read() == b""
 
 
+@pytest.mark.slow
 def test_interrupt_keeps_what_was_written_to_a_file() -> None:
     with start("describe", STAR, *ENDLESS, "-o", "out.txt", ways="endless") as process:
         deadline = time.monotonic() + 60
@@ -74,6 +94,7 @@ def test_interrupt_keeps_what_was_written_to_a_file() -> None:
 
 
 @pytest.mark.parametrize("variables", [{"NO_COLOR": "", "TERM": "xterm"}, {"TERM": "dumb"}])
+@pytest.mark.slow
 def test_no_escape_codes_in_a_pipe(variables: dict[str, str]) -> None:
     done = run_g4("video", "-m", "tiny", sample("video00.mp4"), env=variables)
     assert done.stdout.decode() == TEXT_OF["video00.mp4"] + "\n"
@@ -81,18 +102,69 @@ def test_no_escape_codes_in_a_pipe(variables: dict[str, str]) -> None:
     assert done.stderr.decode() == f"{sample('video00.mp4')}: {plan}\n"
 
 
-def shown(terminal: Terminal) -> str:
+def plain(text: str) -> str:
     """What a terminal shows in the end, roughly: without escape sequences."""
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text).replace("\r\n", "\n")
+
+
+def shown(terminal: Terminal) -> str:
     assert terminal.wait() == 0
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.output).replace("\r\n", "\n")
+    return plain(terminal.output)
 
 
+def test_a_dumb_terminal_gets_the_answer_without_escape_codes(sent: Exchange) -> None:
+    told = g4_at_a_terminal("describe", "-m", "tiny", "a.png", TERM="dumb")
+    assert (told.exit_code, told.stdout, told.stderr) == (0, "Done.\n", "")
+
+
+def test_a_terminal_gets_progress_and_statistics_beside_the_answer() -> None:
+    told = g4_at_a_terminal("describe", "-m", "tiny", STAR)
+    assert told.stdout == f"{STAR_TEXT}\n"
+    text = plain(told.stderr)
+    assert "reading the prompt 78/78" in text
+    assert "78 prompt tokens (63 soft)" in text
+    assert set(re.findall(r"\x1b\[([0-9;]*)m", told.stderr)) <= {"", "0"}  # NO_COLOR is set
+
+
+def test_a_quiet_run_shows_a_terminal_the_answer_alone(sent: Exchange) -> None:
+    told = g4_at_a_terminal("describe", "-m", "tiny", "a.png", "-q")
+    assert (told.exit_code, told.stdout, told.stderr) == (0, "Done.\n", "")
+
+
+def describe_to(stdout: TextIO, *arguments: str) -> tuple[int, str]:
+    """The exit status and stderr of an answer that is written to ``stdout``."""
+    stderr = io.StringIO()
+    env = environment(stdout=stdout, stderr=stderr)
+    command = ["describe", "-m", "tiny", *arguments]
+    result = CliRunner().invoke(app, command, obj=env, catch_exceptions=False)
+    return result.exit_code, stderr.getvalue()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_an_answer_that_the_disk_does_not_hold_is_an_error(sent: Exchange) -> None:
+    with open("/dev/full", "w") as full:
+        status = describe_to(full, "a.png")
+    assert status == (1, "g4: the answer cannot be written: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"), [("ascii", "é.png"), ("utf-8", os.fsdecode(b"\xff.png"))]
+)
+def test_json_holds_any_file_name_in_any_encoding(sent: Exchange, encoding: str, name: str) -> None:
+    written = io.BytesIO()
+    stdout = io.TextIOWrapper(written, encoding=encoding, errors="backslashreplace")
+    assert describe_to(stdout, name, "--json") == (0, "")
+    assert json.loads(written.getvalue().decode(encoding))["input"] == name
+
+
+@pytest.mark.slow
 def test_dumb_terminal_gets_no_escape_codes() -> None:
     with Terminal("describe", "-m", "tiny", STAR, env={"TERM": "dumb"}) as terminal:
         assert shown(terminal) == f"{STAR_TEXT}\n"
         assert "\x1b" not in terminal.output
 
 
+@pytest.mark.slow
 def test_terminal_sees_progress_answer_and_statistics() -> None:
     with Terminal("describe", "-m", "tiny", STAR) as terminal:
         text = shown(terminal)
@@ -103,11 +175,13 @@ def test_terminal_sees_progress_answer_and_statistics() -> None:
     assert set(colours) <= {"", "0"}  # NO_COLOR is set
 
 
+@pytest.mark.slow
 def test_quiet_terminal_sees_the_answer_alone() -> None:
     with Terminal("describe", "-m", "tiny", STAR, "-q") as terminal:
         assert shown(terminal) == f"{STAR_TEXT}\n"
 
 
+@pytest.mark.slow
 def test_question_without_a_model_stays_off_standard_output() -> None:
     with (
         Path("answer.txt").open("wb") as file,
@@ -122,6 +196,7 @@ def test_question_without_a_model_stays_off_standard_output() -> None:
 
 
 @pytest.mark.parametrize("closing", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.slow
 def test_closed_streams(closing: str) -> None:
     arguments = command_line("describe", "-m", "tiny", STAR, "-o", "out.txt")
     done = subprocess.run(
@@ -134,6 +209,7 @@ def test_closed_streams(closing: str) -> None:
     assert Path("out.txt").read_text("utf-8") == f"{STAR_TEXT}\n"
 
 
+@pytest.mark.slow
 def test_letters_that_the_encoding_lacks() -> None:
     shutil.copy(STAR, "é.png")
     variables = {"PYTHONIOENCODING": "ascii"}
@@ -144,6 +220,7 @@ def test_letters_that_the_encoding_lacks() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="file names are UTF-8 there")
+@pytest.mark.slow
 def test_file_name_that_is_no_text() -> None:
     shutil.copy(STAR, b"\xff.png")
     arguments = ("describe", "-m", "tiny", os.fsdecode(b"\xff.png"), "--json")
@@ -154,6 +231,7 @@ def test_file_name_that_is_no_text() -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.slow
 def test_full_disk() -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(

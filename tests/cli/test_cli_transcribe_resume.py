@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_runs import sample, tiny_g4
+from cli_runs import environment, g4_in, sample, tiny_g4
 from test_cli_transcribe import samples_of, write_wav
 
 NAMES = [f"speech{number:02d}.wav" for number in range(6)]
@@ -53,7 +54,34 @@ def wait_for_pieces(process: subprocess.Popen[str], count: int) -> None:
     pytest.fail(f"no {count} pieces before the end: {process.communicate()}")
 
 
+class InterruptedOutput(io.StringIO):
+    """A stream that Ctrl-C ends at its second line."""
+
+    def write(self, text: str) -> int:
+        if "\n" in self.getvalue():
+            raise KeyboardInterrupt
+        return super().write(text)
+
+
+def test_an_interrupted_run_is_resumed_by_the_same_command(tmp_path: Path) -> None:
+    parts = [samples_of(sample(NAMES[0])), 3.0, samples_of(sample(NAMES[3])), 1.0]
+    talk = write_wav(tmp_path / "talk.wav", parts)
+    command = ("transcribe", "-m", "tiny", talk, "--batch", "1")
+    out = InterruptedOutput()
+    stopped = g4_in(environment(stdout=out, **os.environ), *command)
+    assert stopped.exit_code == 130
+    assert len(journals()) == 1
+    resumed = g4_in(environment(**os.environ), *command)
+    assert resumed.exit_code == 0
+    assert "talk.wav: resumes at 0:0" in resumed.stderr
+    assert resumed.stdout.startswith(stopped.stdout)
+    assert resumed.stdout.count("\n") == 2
+    assert journals() == []
+    assert resumed.stdout == uninterrupted(talk)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
 def test_the_same_command_goes_on(long: Path, tmp_path: Path, number: signal.Signals) -> None:
     text = uninterrupted(long)
     assert text.count("\n") == len(NAMES)
@@ -73,6 +101,7 @@ def test_the_same_command_goes_on(long: Path, tmp_path: Path, number: signal.Sig
     assert journals() == []
 
 
+@pytest.mark.slow
 def test_other_options_start_over(long: Path, tmp_path: Path) -> None:
     with started(long, "--batch", "1", "-o", tmp_path / "out.txt") as process:
         wait_for_pieces(process, 2)
@@ -83,6 +112,7 @@ def test_other_options_start_over(long: Path, tmp_path: Path) -> None:
         assert "resumes" not in result.stderr
 
 
+@pytest.mark.slow
 def test_the_batch_may_change(long: Path, tmp_path: Path) -> None:
     text = uninterrupted(long)
     with started(long, "--batch", "1") as process:
@@ -94,6 +124,7 @@ def test_the_batch_may_change(long: Path, tmp_path: Path) -> None:
     assert result.stdout == text
 
 
+@pytest.mark.slow
 def test_a_changed_file_starts_over(long: Path, tmp_path: Path) -> None:
     with started(long, "--batch", "1") as process:
         wait_for_pieces(process, 2)
@@ -107,6 +138,7 @@ def test_a_changed_file_starts_over(long: Path, tmp_path: Path) -> None:
     assert changed.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_finished_recordings_of_an_interrupted_folder_are_not_heard_again(
     long: Path, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ PROMPT = "\x1b[?2004h"
 SPEECH = sample("speech00.wav")
 
 LACK = sound_server.lack()
-pytestmark = pytest.mark.skipif(bool(LACK), reason=LACK)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(LACK), reason=LACK)]
 
 
 @pytest.fixture

@@ -121,6 +121,7 @@ def state() -> Path:
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (200, 60)])
+@pytest.mark.slow
 def test_markdown_is_shown(told: Path, columns: int, rows: int) -> None:
     told.write_text(ANSWER)
     with Window(columns=columns, rows=rows, env=COLOURS) as window:
@@ -130,6 +131,7 @@ def test_markdown_is_shown(told: Path, columns: int, rows: int) -> None:
         window.leave()
 
 
+@pytest.mark.slow
 def test_resizing_while_an_answer_streams_garbles_nothing(told: Path) -> None:
     words = [f"word{number:03}" for number in range(300)]
     told.write_text(f"{' '.join(words)}\n\n{ANSWER}")
@@ -147,6 +149,7 @@ def test_resizing_while_an_answer_streams_garbles_nothing(told: Path) -> None:
 
 
 @pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"TERM": "xterm", "NO_COLOR": "1"}])
+@pytest.mark.slow
 def test_plain_terminals_get_the_text_as_it_is(told: Path, variables: dict[str, str]) -> None:
     told.write_text(ANSWER)
     with Window(env={"NO_COLOR": "", **variables}) as window:
@@ -160,6 +163,7 @@ def test_plain_terminals_get_the_text_as_it_is(told: Path, variables: dict[str, 
         assert window.wait() == 0
 
 
+@pytest.mark.slow
 def test_thoughts_stand_apart_and_may_be_hidden(told: Path) -> None:
     told.write_text("Yes.\n")
     with Window("--think", env=COLOURS) as window:
@@ -171,6 +175,7 @@ def test_thoughts_stand_apart_and_may_be_hidden(told: Path) -> None:
 
 
 @pytest.mark.usefixtures("echoing")
+@pytest.mark.slow
 def test_lines_are_edited() -> None:
     with Window() as window:
         window.expect(PROMPT)
@@ -191,6 +196,7 @@ def test_lines_are_edited() -> None:
 
 
 @pytest.mark.usefixtures("echoing")
+@pytest.mark.slow
 def test_history_is_kept_for_the_owner() -> None:
     with Window() as window:
         window.expect(PROMPT)
@@ -204,6 +210,7 @@ def test_history_is_kept_for_the_owner() -> None:
 
 
 @pytest.mark.usefixtures("echoing")
+@pytest.mark.slow
 def test_no_log_leaves_nothing_behind() -> None:
     with Window("--no-log") as window:
         window.expect(PROMPT)
@@ -213,6 +220,7 @@ def test_no_log_leaves_nothing_behind() -> None:
     assert not state().exists()
 
 
+@pytest.mark.slow
 def test_conversation_goes_on_in_another_run(tmp_path: Path) -> None:
     (tmp_path / "a b.png").write_bytes(Path(sample("image00.png")).read_bytes())
     with Window("--session", "stars") as window:
@@ -234,6 +242,7 @@ def test_conversation_goes_on_in_another_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("echoing")
+@pytest.mark.slow
 def test_a_process_that_is_killed_loses_no_turn() -> None:
     with Window("--session", "one") as window:
         window.expect(PROMPT)
@@ -247,6 +256,7 @@ def test_a_process_that_is_killed_loses_no_turn() -> None:
 
 
 @pytest.mark.usefixtures("echoing")
+@pytest.mark.slow
 def test_answer_is_copied_by_the_terminal() -> None:
     with Window() as window:
         window.expect(PROMPT)

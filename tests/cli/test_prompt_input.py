@@ -1,0 +1,89 @@
+"""Lines as they are typed: editing, history, completion; the keys come from a pipe."""
+
+from __future__ import annotations
+
+import base64
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from cli_runs import Tty, environment
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.input import PipeInput, create_pipe_input
+from prompt_toolkit.output import DummyOutput
+
+from gemma4cli.cli.chat import prompt_input
+from gemma4cli.cli.chat.prompt_input import Reader, copy_to_clipboard
+from gemma4cli.cli.environment import Environment
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Environment:
+    return environment(XDG_STATE_HOME=str(tmp_path / "state"))
+
+
+@pytest.fixture
+def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[PipeInput]:
+    monkeypatch.setattr(prompt_input, "create_output", lambda **_: DummyOutput())
+    with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
+        yield keys
+
+
+def read(reader: Reader, keyboard: PipeInput, messages: Sequence[str]) -> list[str]:
+    """Type each, with Enter at its end; what the reader made of them."""
+    made = []
+    for typed in messages:
+        keyboard.send_text(f"{typed}\r")
+        made.append(reader.read())
+    return made
+
+
+def test_lines_are_edited(world: Environment, keyboard: PipeInput) -> None:
+    reader = Reader(world, history=True)
+    typed = {
+        "one\x1b\rtwo": "one\ntwo",
+        "one\\\rtwo": "one\ntwo",
+        "```\ra\r```": "```\na\n```",
+        "\x1b[200~a\nb\nc\x1b[201~": "a\nb\nc",
+        "thrown away\x03kept": "kept",
+        "\x1b[A": "kept",
+        "thrown away no more": "thrown away no more",
+    }
+    assert read(reader, keyboard, list(typed)) == list(typed.values())
+
+
+def test_commands_are_completed(world: Environment, keyboard: PipeInput) -> None:
+    reader = Reader(world, history=False)
+    reader.completer.choices = {"/image": None, "/exit": tuple}
+    assert read(reader, keyboard, ["/ima\t"]) == ["/image"]
+
+
+def test_ctrl_d_and_ctrl_c_leave_an_empty_line(world: Environment, keyboard: PipeInput) -> None:
+    reader = Reader(world, history=False)
+    keyboard.send_text("\x04")
+    with pytest.raises(EOFError):
+        reader.read()
+    keyboard.send_text("\x03")
+    with pytest.raises(KeyboardInterrupt):
+        reader.read()
+
+
+def test_history_is_kept_for_its_owner_alone(world: Environment, keyboard: PipeInput) -> None:
+    read(Reader(world, history=True), keyboard, ["remember this"])
+    assert stat.S_IMODE((world.state_folder / "history").stat().st_mode) == 0o600
+    assert read(Reader(world, history=True), keyboard, ["\x1b[A"]) == ["remember this"]
+
+
+def test_a_history_that_is_not_wanted_is_in_memory_only(
+    world: Environment, keyboard: PipeInput
+) -> None:
+    reader = Reader(world, history=False)
+    assert read(reader, keyboard, ["secret", "\x1b[A"]) == ["secret", "secret"]
+    assert not world.state_folder.exists()
+
+
+def test_an_answer_is_copied_by_the_terminal() -> None:
+    screen = Tty()
+    assert copy_to_clipboard(environment(stderr=screen, TERM="xterm"), "copied")
+    assert screen.getvalue() == f"\x1b]52;c;{base64.b64encode(b'copied').decode()}\x07"
