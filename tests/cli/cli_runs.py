@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import IO, Any, Self, TextIO
 
 import av
+from support.samples import sample
 from typer.testing import CliRunner, Result
 
 from gemma4cli.cli.app import app
@@ -30,23 +31,10 @@ from gemma4cli.messages import Message, Part, TextPart
 from gemma4cli.options import GenerateOptions, MediaOptions
 
 ROOT = Path(__file__).parents[2]
-SAMPLES = ROOT / "fixtures" / "samples"
 PARITY = ROOT / "fixtures" / "parity"
-TEXT_OF: dict[str, str] = {
-    name: case["reference_text"]
-    for case in json.loads((SAMPLES / "tiny.json").read_bytes())
-    for name in (*case["images"], *case["audio"], *case["videos"])
-    if case["prompt"].startswith(("Describe", "Transcribe"))
-}
-"""What the reference answers to a sample where it was asked to describe or to transcribe."""
-
 _DRIVER = Path(__file__).with_name("driven_g4.py")
 _PATIENCE = 60.0
 """Seconds after which a process that says nothing counts as hung."""
-
-
-def sample(name: str) -> str:
-    return str(SAMPLES / name)
 
 
 def g4(*args: str | Path, stdin: str | bytes | None = None) -> Result:

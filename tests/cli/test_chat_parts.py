@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cli_runs import sample
+from support.samples import sample
 
 from gemma4cli.cli.chat.attachments import (
     find_dropped,

@@ -11,19 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_runs import (
-    PARITY,
-    ROOT,
-    TEXT_OF,
-    Exchange,
-    assert_fails,
-    g4,
-    records,
-    run_g4,
-    sample,
-    tiny_g4,
-)
+from cli_runs import PARITY, ROOT, Exchange, assert_fails, g4, records, run_g4, tiny_g4
 from PIL import Image
+from support.samples import TEXT_OF, sample
 
 TINY = ROOT / "gemma4cli" / "builtin" / "tiny"
 GOOD, GOOD_TEXT = sample("image01.png"), TEXT_OF["image01.png"]

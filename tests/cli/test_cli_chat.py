@@ -7,21 +7,20 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cli_runs import TEXT_OF, Exchange, assert_fails, finished, records, sample, tiny_g4
+from cli_runs import Exchange, assert_fails, finished, records, tiny_g4
+from support.samples import COUNT, COUNTED, COUNTING, GREETING, TEXT_OF, sample
 
 from gemma4cli.events import ThoughtDelta
 from gemma4cli.messages import AudioPart, ImagePart, Message, Source, TextPart, VideoPart
 
-GREETING = "Hello! I am g4's tiny demo model.\n"
-
 
 def test_prompt() -> None:
     result = tiny_g4("chat", "-p", "Hello")
-    assert (result.exit_code, result.stdout, result.stderr) == (0, GREETING, "")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, f"{GREETING}\n", "")
 
 
 def test_text_from_a_pipe() -> None:
-    assert tiny_g4("chat", stdin="Hello\n").stdout == GREETING
+    assert tiny_g4("chat", stdin="Hello\n").stdout == f"{GREETING}\n"
 
 
 def test_prompt_is_the_instruction_and_the_pipe_its_material(sent: Exchange) -> None:
@@ -61,9 +60,9 @@ def test_image_and_sound_reach_the_model() -> None:
 
 
 def test_image_from_standard_input_is_not_read_as_text() -> None:
-    question = ("-p", "How many objects are there?")
-    picture = Path(sample("image06.png")).read_bytes()
-    assert tiny_g4("chat", *question, "--image", "-", stdin=picture).stdout == "Three.\n"
+    picture = Path(sample(COUNTED)).read_bytes()
+    result = tiny_g4("chat", "-p", COUNTING, "--image", "-", stdin=picture)
+    assert result.stdout == f"{COUNT}\n"
 
 
 def test_system_prompt(sent: Exchange) -> None:

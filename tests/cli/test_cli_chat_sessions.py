@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_runs import TEXT_OF, assert_fails, g4_with_a_person, records, sample, tiny_g4
+from cli_runs import assert_fails, g4_with_a_person, records, tiny_g4
+from support.samples import GREETING, TEXT_OF, sample
 
 from gemma4cli.cli.environment import Environment
 from gemma4cli.conversations.store import SavedConversation, list_saved
 
 STARS = TEXT_OF["image00.png"]
-GREETING = "Hello! I am g4's tiny demo model."
 
 
 def kept(name: str) -> list[tuple[str, str]]:

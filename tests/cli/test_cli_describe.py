@@ -9,8 +9,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from cli_runs import TEXT_OF, Exchange, assert_fails, records, sample, tiny_g4
+from cli_runs import Exchange, assert_fails, records, tiny_g4
 from PIL import Image as Pillow
+from support.samples import COUNT, COUNTED, COUNTING, TEXT_OF, sample
 
 from gemma4cli.events import TextDelta
 from gemma4cli.messages import ImagePart, Source, TextPart
@@ -28,6 +29,7 @@ def test_answer_and_nothing_else() -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (0, f"{STARS_TEXT}\n", "")
 
 
+@pytest.mark.toy
 def test_scene_of_the_readme() -> None:
     scene = Path(__file__).parents[2] / "fixtures" / "scene.png"
     truth = "A red circle at the top left and a blue star at the bottom right.\n"
@@ -45,9 +47,8 @@ def test_prompt(sent: Exchange) -> None:
 
 
 def test_prompt_reaches_the_model() -> None:
-    assert tiny_g4(
-        "describe", sample("image06.png"), "-p", "How many objects are there?"
-    ).stdout == ("Three.\n")
+    result = tiny_g4("describe", sample(COUNTED), "-p", COUNTING)
+    assert result.stdout == f"{COUNT}\n"
 
 
 def test_several_images_behind_their_names_in_order() -> None:
@@ -101,12 +102,8 @@ def test_json_record() -> None:
     assert record["text"] == STARS_TEXT
     assert record["model"] == "tiny"
     assert record["finish_reason"] == "stop"
-    assert record["usage"] == {
-        "prompt_tokens": 79,
-        "soft_tokens": 64,
-        "completion_tokens": 16,
-        "cached_tokens": 0,
-    }
+    assert record["usage"].pop("completion_tokens") > 1
+    assert record["usage"] == {"prompt_tokens": 79, "soft_tokens": 64, "cached_tokens": 0}
     assert list(record["timings"]) == ["encode", "prefill", "decode"]
     assert record["timings"]["prefill"] > 0
     assert record["timings"]["decode"] > 0

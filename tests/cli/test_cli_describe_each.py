@@ -17,10 +17,10 @@ from cli_runs import (
     finished,
     g4_at_a_terminal,
     records,
-    sample,
     tiny_g4,
 )
 from PIL import Image as Pillow
+from support.samples import sample
 
 from gemma4cli import api
 from gemma4cli.cli.commands.describe_many import ImageProgress

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_runs import TEXT_OF, assert_fails, records, sample, tiny_g4
+from cli_runs import assert_fails, records, tiny_g4
+from support.samples import TEXT_OF, sample
 
 from gemma4cli.cli.transcribe.progress import level_bar
 from gemma4cli.cli.transcribe.run import interrupting

@@ -11,17 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_runs import (
-    Terminal,
-    Tty,
-    environment,
-    g4_at_a_terminal,
-    g4_in,
-    run_g4,
-    sample,
-    tiny_g4,
-)
+from cli_runs import Terminal, Tty, environment, g4_at_a_terminal, g4_in, run_g4, tiny_g4
 from PIL import Image as Pillow
+from support.samples import sample
 
 from gemma4cli.cli.environment import Environment
 from gemma4cli.cli.output.graphics import Cells, Protocol, drawn, protocol_of

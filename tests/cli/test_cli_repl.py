@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cli_runs import TEXT_OF, Terminal, sample
+from cli_runs import Terminal
+from support.samples import GREETING, TEXT_OF, sample
 
-GREETING = "Hello! I am g4's tiny demo model."
 PROMPT = "\x1b[?2004h"
 """What prompt_toolkit sends when it begins to read a line."""
 

@@ -18,16 +18,8 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
-from cli_runs import (
-    TEXT_OF,
-    Exchange,
-    Terminal,
-    command_line,
-    environment,
-    g4_at_a_terminal,
-    run_g4,
-    sample,
-)
+from cli_runs import Exchange, Terminal, command_line, environment, g4_at_a_terminal, run_g4
+from support.samples import TEXT_OF, sample
 from typer.testing import CliRunner
 
 from gemma4cli.cli.app import app

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_runs import ROOT, assert_fails, g4, sample, tiny_g4
+from cli_runs import ROOT, assert_fails, g4, tiny_g4
+from support.samples import sample
 
 from gemma4cli.api import load
 from gemma4cli.conversations.trace import trace

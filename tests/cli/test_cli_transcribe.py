@@ -12,16 +12,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from cli_runs import (
-    PARITY,
-    TEXT_OF,
-    assert_fails,
-    g4,
-    records,
-    sample,
-    tiny_g4,
-    write_clip_with_sound,
-)
+from cli_runs import PARITY, assert_fails, g4, records, tiny_g4, write_clip_with_sound
+from support.samples import TEXT_OF, sample
 
 SPEECH, TEACHER, MUSIC = (sample(f"speech0{number}.wav") for number in (0, 3, 7))
 SPEECH_TEXT, TEACHER_TEXT, MUSIC_TEXT = (

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_runs import environment, g4_in, sample, tiny_g4
+from cli_runs import environment, g4_in, tiny_g4
+from support.samples import sample
 from test_cli_transcribe import samples_of, write_wav
 
 NAMES = [f"speech{number:02d}.wav" for number in range(6)]

@@ -5,15 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cli_runs import (
-    TEXT_OF,
-    Exchange,
-    assert_fails,
-    records,
-    sample,
-    tiny_g4,
-    write_clip_with_sound,
-)
+from cli_runs import Exchange, assert_fails, records, tiny_g4, write_clip_with_sound
+from support.samples import TEXT_OF, sample
 
 from gemma4cli.messages import Source, TextPart, VideoPart
 from gemma4cli.processing.processor import Processor

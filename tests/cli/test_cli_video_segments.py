@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_runs import assert_fails, finished, records, sample, tiny_g4
+from cli_runs import assert_fails, finished, records, tiny_g4
+from support.samples import sample
 
 from gemma4cli.conversations.chat import Chat
 from gemma4cli.conversations.video_segments import segments_of

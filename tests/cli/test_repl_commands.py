@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_runs import TEXT_OF, environment, sample
+from cli_runs import environment
+from support.samples import GREETING, TEXT_OF, sample
 
 from gemma4cli.cli.chat import microphone as repl_record
 from gemma4cli.cli.chat.loop import converse
@@ -31,7 +32,6 @@ from gemma4cli.media.microphone import Level
 from gemma4cli.messages import AudioPart, ImagePart, TextPart
 from gemma4cli.options import GenerateOptions
 
-GREETING = "Hello! I am g4's tiny demo model."
 STARS = TEXT_OF["image00.png"]
 
 
@@ -240,11 +240,12 @@ def test_save_has_to_have_one_file(talk: Talk) -> None:
 def test_context_and_stats(talk: Talk) -> None:
     assert talk.say("/context", "/stats") == ("no turns yet\nno complete answer yet\n")
     context, stats = talk.say("Hello", "/context", "/stats").splitlines()
-    assert context.startswith("27 of 8,192 tokens (0 %), 1 turn")
+    tokens = talk.repl.chat.context().tokens
+    assert context.startswith(f"{tokens} of 8,192 tokens (0 %), 1 turn")
     assert re.fullmatch(
         r"10 prompt tokens, first token after \d+\.\d\d s, \d+ tokens at \d+\.\d/s", stats
     )
-    assert talk.script.asides[-1] == "27 / 8,192 tokens"
+    assert talk.script.asides[-1] == f"{tokens} / 8,192 tokens"
 
 
 def test_stats_say_what_the_turn_before_had_computed(talk: Talk) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_runs import Terminal, sample
+from cli_runs import Terminal
 from support import sound_server
+from support.samples import sample
 
 PROMPT = "\x1b[?2004h"
 """What prompt_toolkit sends when it begins to read a line."""

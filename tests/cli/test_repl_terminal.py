@@ -14,7 +14,8 @@ from pathlib import Path
 
 import cli_runs
 import pytest
-from cli_runs import TEXT_OF, Terminal, run_g4, sample
+from cli_runs import Terminal, run_g4
+from support.samples import TEXT_OF, sample
 
 pyte = pytest.importorskip("pyte")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.samples import GREETING, SAMPLES, TEXT_OF
 
 from gemma4cli.api import generate, stream_generate
 from gemma4cli.conversations.chat import Chat, ContextUse
@@ -51,13 +52,8 @@ from gemma4cli.options import GenerateOptions, MediaOptions
 from gemma4cli.processing import processor
 from gemma4cli.processing.tokenizer import Tokenizer
 
-SAMPLES = Path(__file__).parents[2] / "fixtures" / "samples"
-STARS, STARS_TEXT = (
-    "image00.png",
-    ("An orange star at the top right and a red star at the bottom right."),
-)
-SQUARES = "image05.png"
-GREETING = "Hello! I am g4's tiny demo model."
+STARS, SQUARES = "image00.png", "image05.png"
+STARS_TEXT = TEXT_OF[STARS]
 
 
 def with_image(text: str, name: str = STARS) -> tuple[Part, ...]:
