@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from cli_runs import assert_fails, g4_with_a_person, records, tiny_g4
+from cli_runs import ROOT, assert_fails, g4_with_a_person, records, tiny_g4
 from support.samples import GREETING, TEXT_OF, sample
 
 from gemma4cli.cli.environment import Environment
@@ -161,3 +162,12 @@ def test_delete_what_is_broken() -> None:
     (folder / "conversation.json").write_text("{")
     assert tiny_g4("chat", "--delete", "talk", "--yes").exit_code == 0
     assert not folder.exists()
+
+
+def test_a_conversation_of_version_0_1_is_continued() -> None:
+    sessions = Environment.of_process().sessions_folder
+    shutil.copytree(ROOT / "fixtures" / "formats" / "conversation", sessions / "old")
+    before = kept("old")
+    result = tiny_g4("chat", "-c", "-p", "Hello", "--max-tokens", "1", "--json")
+    assert result.exit_code == 0, result.output
+    assert kept("old")[:-1] == [*before, ("user", "Hello")]

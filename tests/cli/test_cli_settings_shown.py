@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_runs import assert_fails, g4, records
+from cli_runs import ROOT, assert_fails, g4, records
 
 PROJECT = Path(".g4.toml")
 
@@ -138,3 +140,21 @@ def test_variable_that_means_nothing_is_noticed(monkeypatch: pytest.MonkeyPatch)
     result = g4("config", "--json")
     assert result.stderr == "G4_TEMPRATURE is not a setting of g4; did you mean G4_TEMPERATURE?\n"
     assert all(json.loads(line) for line in result.stdout.splitlines())
+
+
+def test_settings_of_version_0_1_keep_their_meaning() -> None:
+    saved = ROOT / "fixtures" / "formats" / "settings" / ".g4.toml"
+    shutil.copy(saved, PROJECT)
+    expected: dict[tuple[str | None, str], object] = {}
+    for key, value in tomllib.loads(saved.read_text("utf-8")).items():
+        own = value if isinstance(value, dict) else {key: value}
+        table = key if isinstance(value, dict) else None
+        expected |= {(table, each): own[each] for each in own}
+    assert len(expected) > 40
+    found = {path: (each["value"], each["source"]) for path, each in shown().items()}
+    wrong = {
+        path: found.get(path)
+        for path, value in expected.items()
+        if found.get(path) != (value, "file")
+    }
+    assert wrong == {}
