@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from support.samples import sample
 
 from gemma4cli.cli.chat.attachments import (
@@ -54,25 +56,33 @@ def test_a_file_of_this_folder() -> None:
     assert find_dropped("Describe ball.mp4.").files == (("video", Path("ball.mp4")),)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "It's a test, isn't it?",
-        "look at /nowhere/a.png",
-        '"quoted" words',
-        "a\\b",
-        "~nobody/x",
-        "what\nis\nthis",
-        "file:///nowhere",
-        "\0",
-        "x" * 5000,
-        "/",
-        "'",
-    ],
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=st.text(max_size=60)
+    | st.lists(
+        st.sampled_from(
+            ["'", '"', "\\", " ", "\n", "/", "~", "file://", "it's", "a.png", "?", "\0"]
+        ),
+        max_size=12,
+    ).map("".join)
+    | st.sampled_from(["look at /nowhere/a.png", "~nobody/x", "file:///nowhere", "x" * 5000])
 )
-def test_words_that_are_no_files_stay_as_they_are(text: str) -> None:
-    assert find_dropped(text).text == text
-    assert find_dropped(text).files == ()
+def test_words_that_name_no_file_stay_as_they_are(text: str) -> None:
+    dropped = find_dropped(text)
+    assert (dropped.text, dropped.files) == (text, ())
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    words=st.lists(st.sampled_from(["What", "is", "isn't", "that?", '"so"']), max_size=5),
+    at=st.integers(0, 5),
+)
+def test_the_words_around_a_dropped_file_stay(words: list[str], at: int) -> None:
+    shutil.copy(sample("image00.png"), "ball.png")
+    dropped = find_dropped(" ".join([*words[:at], "ball.png", *words[at:]]))
+    assert dropped.files == (("image", Path("ball.png")),)
+    expected = [*words[:at], "ball.png", *words[at:]] if words else []
+    assert dropped.text == " ".join(expected)
 
 
 def test_a_text_file_is_no_medium(tmp_path: Path) -> None:

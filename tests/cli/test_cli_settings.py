@@ -11,13 +11,15 @@ from typing import Annotated, Any
 import pytest
 import typer
 from cli_runs import Exchange, assert_fails, environment, g4, records
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from gemma4cli.cli.app import app
 from gemma4cli.cli.environment import Environment
 from gemma4cli.cli.run.options import SHARED, ModelCommand, RunOptions, runs_a_model
-from gemma4cli.cli.settings import resolve as settings
+from gemma4cli.cli.settings import resolve
 from gemma4cli.cli.transcribe import run as transcribe
 from gemma4cli.options import GenerateOptions, MediaOptions
 
@@ -301,6 +303,43 @@ def test_help_is_the_same_with_settings() -> None:
     assert g4("transcribe", "--help").stdout == before
 
 
+SETTING_KEYS = st.sampled_from(
+    [
+        "seed",
+        "temperature",
+        "model",
+        "think",
+        "dtype",
+        "xyzzy",
+        "budget",
+        "describe",
+        '"a b"',
+        "a.b",
+    ]
+)
+SETTING_VALUES = st.sampled_from(
+    ["1", "-1", "1e400", "nan", "true", '"x"', '""', "[]", "{a = 1}", "1979-05-27", "'", "0x", ""]
+)
+SETTING_LINES = st.builds("{} = {}".format, SETTING_KEYS, SETTING_VALUES) | st.sampled_from(
+    ["[describe]", "[video]", "[[describe]]", "[", "# comment", "\0"]
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    content=st.lists(SETTING_LINES, max_size=5).map("\n".join).map(str.encode)
+    | st.text(max_size=40).map(lambda text: text.encode("utf-8", "surrogatepass"))
+    | st.binary(max_size=40)
+)
+def test_any_file_gives_values_or_one_error_that_names_it(content: bytes) -> None:
+    PROJECT.write_bytes(content)
+    result = g4("config", "--json")
+    if result.exit_code:
+        assert_fails(result, 2, f"g4: {PROJECT.absolute()}: ")
+    else:
+        assert {each["source"] for each in records(result)} <= {"default", "file"}
+
+
 # What a default must not do to a command
 
 
@@ -463,13 +502,13 @@ def test_option_that_may_be_given_again_cannot_be_set(
 ) -> None:
     group = typer.main.get_command(new_program[0])
     assert isinstance(group, TyperGroup)
-    known = settings.settings_by_command(typer.Context(group), SHARED)
+    known = resolve.settings_by_command(typer.Context(group), SHARED)
     assert list(known["paint"])[:3] == ["brush", "palette", "dry"]
     assert "layer" not in known["paint"]
 
 
 def variables() -> list[str]:
-    return [name for name, _ in settings.Settings(typer.Context(program()), SHARED).variables()]
+    return [name for name, _ in resolve.Settings(typer.Context(program()), SHARED).variables()]
 
 
 def test_variables_have_one_meaning() -> None:
@@ -487,12 +526,12 @@ def test_exceptions_name_what_there_is() -> None:
     }
     parameters = {(name, p.name) for name, command in commands.items() for p in command.params}
     excepted = {
-        (command, key) for command, own in settings._OF_ONE_CALL.items() for key in own if command
+        (command, key) for command, own in resolve._OF_ONE_CALL.items() for key in own if command
     }
-    excepted |= settings._NOT_INHERITED | settings._DEPENDS.keys()
-    excepted |= {(command or "", key) for command, key in settings.SHORT_VARIABLES.values()}
+    excepted |= resolve._NOT_INHERITED | resolve._DEPENDS.keys()
+    excepted |= {(command or "", key) for command, key in resolve.SHORT_VARIABLES.values()}
     assert excepted <= keys
     conditions = {
-        (command, other) for (command, _), others in settings._DEPENDS.items() for other in others
+        (command, other) for (command, _), others in resolve._DEPENDS.items() for other in others
     }
     assert conditions <= parameters

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from gemma4cli.cli.output.results import opened_output
 from gemma4cli.cli.transcribe.paths import Input, Target, check_targets, inputs, target_of
-from gemma4cli.errors import OptionError
+from gemma4cli.errors import NonFiniteError, OptionError
 
 
 def touch(*paths: Path) -> None:
@@ -115,3 +120,39 @@ def test_a_recording_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="would be replaced"):
         check_targets(Target(file=tmp_path / "a.wav"), given)
     check_targets(Target(file=tmp_path / "a.txt"), given)
+
+
+# The file of an answer
+
+
+@given(
+    deltas=st.lists(st.text(max_size=8), max_size=5),
+    old=st.none() | st.just("old"),
+    end=st.sampled_from([None, KeyboardInterrupt(), NonFiniteError("decoding")]),
+)
+def test_an_output_file_is_never_half_written(
+    deltas: list[str], old: str | None, end: BaseException | None
+) -> None:
+    """Until its end, and where it fails, the old file stays; an interrupt is an end."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "out.txt"
+        if old is not None:
+            path.write_text(old)
+
+        def content() -> str | None:
+            return path.read_bytes().decode() if path.exists() else None
+
+        try:
+            with opened_output(path, io.StringIO()) as file:
+                for delta in deltas:
+                    file.write(delta)
+                    file.flush()
+                    assert content() == old
+                if end is not None:
+                    raise end
+        except (KeyboardInterrupt, NonFiniteError) as raised:
+            assert raised is end
+        written = "".join(deltas).encode("utf-8", "backslashreplace").decode()
+        kept = end is None or (isinstance(end, KeyboardInterrupt) and written)
+        assert content() == (written if kept else old)
+        assert [each.name for each in path.parent.iterdir()] == ["out.txt"] * path.exists()

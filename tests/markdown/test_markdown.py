@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import re
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gemma4cli.markdown.inline import LONGEST, spans_of
 from gemma4cli.markdown.stream import MarkdownStream, Size
@@ -83,24 +85,37 @@ def shown(text: str, columns: int = 60) -> list[str]:
     return "\n".join(emulator.lines).rstrip("\n").split("\n")
 
 
-def cut(text: str, seed: int) -> list[str]:
-    chance = random.Random(seed)
-    parts, at = [], 0
-    while at < len(text):
-        size = chance.choice([1, 1, 2, 3, 5, 20, 100])
-        parts.append(text[at : at + size])
-        at += size
-    return parts
+MARKERS = st.sampled_from(
+    ["*", "**", "_", "~~", "`", "```", "```python\n", "[", "](u)", "\\", "<", "|", "|---|---|\n"]
+)
+LAYOUT = st.sampled_from(["\n", "\n\n", " ", "- ", "1. ", "> ", "# ", "    ", "  - ", "- - -\n"])
+WORDS = st.sampled_from(["word", "漢字", "x", "longer than the others", "🙂"])
+LINES = st.sampled_from([f"{line}\n" for line in ANSWER.split("\n")])
+TEXTS = st.lists(MARKERS | LAYOUT | WORDS | LINES, max_size=25).map("".join)
 
 
-def test_screen_does_not_depend_on_the_deltas() -> None:
-    whole = Emulator()
+@st.composite
+def parts(draw: st.DrawFn, texts: st.SearchStrategy[str]) -> list[str]:
+    """A text, cut anywhere."""
+    text = draw(texts)
+    places = sorted(draw(st.sets(st.integers(0, len(text)), max_size=12)))
+    return [text[start:end] for start, end in pairwise([0, *places, len(text)])]
+
+
+@given(deltas=parts(TEXTS | st.just(ANSWER)) | TEXTS.map(list))
+def test_the_screen_does_not_depend_on_how_the_text_is_cut(deltas: list[str]) -> None:
+    whole, streaming = Emulator(), Emulator()
+    whole.write(streamed(["".join(deltas)]))
+    streaming.write(streamed(deltas))
+    assert streaming.lines == whole.lines
+    assert streaming.cells == whole.cells
+
+
+def test_the_screen_does_not_depend_on_single_letters() -> None:
+    whole, streaming = Emulator(), Emulator()
     whole.write(streamed([ANSWER]))
-    for parts in (list(ANSWER), *(cut(ANSWER, seed) for seed in range(12))):
-        pieces = Emulator()
-        pieces.write(streamed(parts))
-        assert pieces.lines == whole.lines, parts
-        assert pieces.cells == whole.cells, parts
+    streaming.write(streamed(list(ANSWER)))
+    assert (streaming.lines, streaming.cells) == (whole.lines, whole.cells)
 
 
 def test_only_tables_are_written_again() -> None:
