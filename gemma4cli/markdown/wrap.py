@@ -48,10 +48,16 @@ class Words:
             for part in _SPACES_OR_LETTER.findall(span.text):
                 if part.isspace():
                     out.append(self._flush())
-                    self._space = Span(text=" " * len(part), styles=span.styles)
+                    self._space = self._longer_space(len(part), span.styles)
                 else:
                     out.append(self._letter(part, span.styles))
         return "".join(out)
+
+    def _longer_space(self, count: int, styles: tuple[str, ...]) -> Span:
+        """The space since the last word, which may have come in parts."""
+        if self._space is None:
+            return Span(text=" " * count, styles=styles)
+        return Span(text=self._space.text + " " * count, styles=self._space.styles)
 
     def end(self) -> str:
         """The rest of the line, and its end."""

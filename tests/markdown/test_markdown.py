@@ -118,6 +118,10 @@ def test_the_screen_does_not_depend_on_single_letters() -> None:
     assert (streaming.lines, streaming.cells) == (whole.lines, whole.cells)
 
 
+def test_spaces_that_come_apart_stay_as_many() -> None:
+    assert streamed(["a ", " b"]) == streamed(["a  b"]) == "a  b\n"
+
+
 def test_only_tables_are_written_again() -> None:
     without_table = "\n".join(line for line in ANSWER.split("\n") if not line.startswith("|"))
     written = streamed(list(without_table))
