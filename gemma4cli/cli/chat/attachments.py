@@ -127,5 +127,5 @@ def path_of(word: str) -> Path:
     path = Path(word)
     try:
         return path.expanduser()
-    except RuntimeError:  # "~nobody"
+    except (RuntimeError, ValueError):  # "~nobody", and names with a null character
         return path
