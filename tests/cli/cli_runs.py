@@ -32,7 +32,8 @@ from gemma4cli.options import GenerateOptions, MediaOptions
 
 ROOT = Path(__file__).parents[2]
 PARITY = ROOT / "fixtures" / "parity"
-_DRIVER = Path(__file__).with_name("driven_g4.py")
+DRIVER, SCRIPTED = (Path(__file__).with_name(f"{name}_g4.py") for name in ("driven", "scripted"))
+"""g4 as it is, and g4 with answers that a test wrote."""
 _PATIENCE = 60.0
 """Seconds after which a process that says nothing counts as hung."""
 
@@ -63,7 +64,7 @@ def environment(
         stdout=io.StringIO() if stdout is None else stdout,
         stderr=io.StringIO() if stderr is None else stderr,
         variables=variables,
-        folder=Path.cwd(),
+        folder=Environment.of_process().folder,
     )
 
 
@@ -174,9 +175,9 @@ def write_clip_with_sound(path: Path) -> Path:
     return path
 
 
-def command_line(*args: str | Path, ways: str = "plain") -> list[str]:
+def command_line(*args: str | Path, ways: str = "plain", driver: Path = DRIVER) -> list[str]:
     """g4 as a process; ``ways`` are those of driven_g4.py, with commas between."""
-    return [sys.executable, str(_DRIVER), ways, *map(str, args)]
+    return [sys.executable, str(driver), ways, *map(str, args)]
 
 
 def run_g4(
@@ -206,13 +207,14 @@ class Terminal:
         ways: str = "tty",
         env: Mapping[str, str] | None = None,
         stdout: IO[bytes] | None = None,
+        driver: Path = DRIVER,
     ) -> None:
         self._fd, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
         # Without this prompt_toolkit asks the terminal where its cursor is.
         changed = {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", **(env or {})}
         self._process = subprocess.Popen(
-            command_line(*args, ways=ways),
+            command_line(*args, ways=ways, driver=driver),
             stdin=theirs,
             stdout=theirs if stdout is None else stdout,
             stderr=theirs,

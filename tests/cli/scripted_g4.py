@@ -1,6 +1,6 @@
-"""g4 as a process that is told what to answer: ``told_g4.py WAYS ARGUMENT...``.
+"""g4 as a process with scripted answers: ``scripted_g4.py WAYS ARGUMENT...``.
 
-The text of the file in ``G4_TELL`` streams in small deltas; without one, the answer is how Python
+The text of the file in ``G4_SCRIPT`` streams in small deltas; without one, the answer is how Python
 writes the question. The ways are those of driven_g4.py.
 """
 
@@ -20,10 +20,10 @@ _PAUSE = 0.01
 """Seconds between deltas, so that a terminal can be resized between them."""
 
 
-def tell(model: Any, inputs: Any, options: Any, *rest: Any) -> Iterator[Event]:
-    told = os.environ.get("G4_TELL")
+def scripted(model: Any, inputs: Any, options: Any, *rest: Any) -> Iterator[Event]:
+    script = os.environ.get("G4_SCRIPT")
     asked = inputs.text.rpartition("<|turn>user\n")[2].partition("<turn|>")[0]
-    text = Path(told).read_text("utf-8") if told else repr(asked)
+    text = Path(script).read_text("utf-8") if script else repr(asked)
     if options.think:
         yield ThoughtDelta(text="Let me see.")
     for at in range(0, len(text), 7):
@@ -39,5 +39,5 @@ def tell(model: Any, inputs: Any, options: Any, *rest: Any) -> Iterator[Event]:
     )
 
 
-generate.generate = tell
+generate.generate = scripted
 runpy.run_path(str(Path(__file__).with_name("driven_g4.py")), run_name="__main__")

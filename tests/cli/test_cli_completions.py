@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from cli_runs import ROOT, command_line, g4, tiny_g4
+from support.fake_hub import set_constants
 from test_cli_start import HEAVY
 from typer.testing import CliRunner
 
 from gemma4cli.cli.app import app
-from gemma4cli.hub import cache as hub
 
 SCRIPTS = {"bash": "g4.bash", "zsh": "_g4", "fish": "g4.fish"}
 
@@ -80,7 +80,7 @@ def test_aliases_of_models() -> None:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A hub cache with two models of one person's, a Gemma 4 and another, and a published one."""
-    monkeypatch.setattr(hub, "cache_folder", lambda: tmp_path)
+    set_constants(monkeypatch, HF_HUB_CACHE=str(tmp_path))
     for repo, kind in {
         "someone--gemma-mine": "gemma4",
         "someone--other": "whisper",

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass, field
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 from cli_runs import g4, records
 
-from gemma4cli import api
 from gemma4cli.cli.commands.doctor import lines_of
 from gemma4cli.doctor import facts, samples, trial
 from gemma4cli.doctor.findings import Finding
-from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import BackendMissingError, MicrophoneError, NonFiniteError
 from gemma4cli.machine import backend
 from gemma4cli.machine.device import Device, Memory
+from gemma4cli.media import microphone
 from gemma4cli.media.audio import load_audio
 from gemma4cli.media.images import load_image
 from gemma4cli.media.microphone import Microphone
@@ -23,15 +23,79 @@ from gemma4cli.media.video import probe_video
 from gemma4cli.messages import Source
 
 
+@dataclass
+class Machine:
+    """What the facts are about; a test changes what it is interested in.
+
+    An exception is raised where it would be looked at.
+    """
+
+    device: Device = field(default_factory=lambda: Device(backend="CPU", name="x"))
+    model_memory: Memory = field(
+        default_factory=lambda: Memory(total=16 * 10**9, free=9 * 10**9, limit=12 * 10**9)
+    )
+    fast_blas: str | None = "libopenblas.so.0"
+    recommended_model: str | None = "e4b"
+    list_devices: tuple[Microphone, ...] | Exception = ()
+    require_backend: Exception | None = None
+    find_spec: object = "there"
+
+    def look(self, name: str) -> object:
+        found = getattr(self, name)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def finding(self, name: str) -> Finding | None:
+        """What is said about one thing, if anything is."""
+        found = [each for each in facts.facts() if each.name == name]
+        return found[0] if found else None
+
+
 @pytest.fixture
-def untried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The trial, which takes its time, is left out."""
-    monkeypatch.setattr(trial, "trial", lambda: iter(()))
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    made = Machine()
+    for module, names in (
+        (facts, ("device", "model_memory", "fast_blas", "recommended_model", "find_spec")),
+        (microphone, ("list_devices",)),
+        (backend, ("require_backend",)),
+    ):
+        for name in names:
+            monkeypatch.setattr(module, name, lambda *_, name=name: made.look(name))
+    monkeypatch.setattr("sys.platform", "linux")
+    return made
 
 
-def finding(name: str) -> Finding:
-    (found,) = [each for each in facts.facts() if each.name == name]
-    return found
+@dataclass
+class Model:
+    """The built-in model of the trial, which answers with ``answer`` after ``seconds``."""
+
+    answer: str | Exception = "Yes."
+    seconds: float = 1.0
+    loads: Exception | None = None
+
+    def states(self) -> dict[str, str]:
+        return {each.name: each.state for each in trial.trial()}
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> Model:
+    made = Model()
+    clock = count()
+
+    def load(name: str) -> object:
+        if made.loads:
+            raise made.loads
+        return object()
+
+    def generate(*_: object, **options: object) -> str:
+        if isinstance(made.answer, Exception):
+            raise made.answer
+        return made.answer
+
+    monkeypatch.setattr(trial, "api", SimpleNamespace(load=load, generate=generate))
+    monkeypatch.setattr(trial, "perf_counter", lambda: next(clock) * made.seconds)
+    return made
 
 
 def test_this_machine_is_usable() -> None:
@@ -51,8 +115,8 @@ def test_the_trial_is_answered_well() -> None:
     assert "blue circle" in answers["video"]
 
 
-@pytest.mark.usefixtures("untried")
-def test_report_fits_80_columns() -> None:
+@pytest.mark.usefixtures("model")
+def test_the_report_fits_80_columns() -> None:
     result = g4("doctor")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
@@ -60,84 +124,72 @@ def test_report_fits_80_columns() -> None:
     assert lines[0] == "This machine" and lines[-1].startswith("g4 works here")
 
 
-@pytest.mark.usefixtures("untried")
-def test_looks_at_everything() -> None:
+@pytest.mark.usefixtures("model")
+def test_the_report_covers_everything() -> None:
     names = [each["name"] for each in records(g4("doctor", "--json"))[0]["machine"]]
     expected = {"g4", "Python", "packages", "FFmpeg", "backend", "cores", "memory", "cache"}
     assert expected | {"models", "microphone", "HEIC"} <= set(names)
 
 
-def test_a_failed_answer_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*args: Any, **options: Any) -> str:
-        raise NonFiniteError("prefill")
-
-    monkeypatch.setattr(api, "generate", fail)
+def test_an_answer_that_fails_is_a_problem(model: Model) -> None:
+    model.answer = NonFiniteError("prefill")
     result = g4("doctor")
     assert result.exit_code == 1
     assert "x text" in result.stdout and "NaN or infinity" in result.stdout
     assert "g4 is not usable here" in result.stdout
 
 
-def test_no_answer_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "generate", lambda *args, **options: " ")
-    states = {each.name: each.state for each in trial.trial()}
+def test_an_empty_answer_is_a_problem(model: Model) -> None:
+    model.answer = " "
+    states = model.states()
     assert states["load"] == "ok" and states["sound"] == "problem"
 
 
-def test_a_slow_answer_is_noted(monkeypatch: pytest.MonkeyPatch, tiny: LoadedModel) -> None:
-    clock: Iterator[float] = iter(range(0, 1000, 11))
-    monkeypatch.setattr(trial, "perf_counter", lambda: next(clock))
-    monkeypatch.setattr(api, "generate", lambda *args, **options: "Yes.")
-    states = {each.name: each.state for each in trial.trial()}
+def test_a_slow_answer_is_noted(model: Model) -> None:
+    model.seconds = 11
+    states = model.states()
     assert states["text"] == states["video"] == "note"
 
 
-def test_what_cannot_be_loaded_ends_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(name: str) -> LoadedModel:
-        raise BackendMissingError("libmlx.so")
-
-    monkeypatch.setattr(api, "load", fail)
-    (only,) = trial.trial()
-    assert (only.name, only.state) == ("load", "problem")
+def test_a_model_that_cannot_be_loaded_ends_the_trial(model: Model) -> None:
+    model.loads = BackendMissingError("libmlx.so")
+    assert model.states() == {"load": "problem"}
 
 
-def test_no_backend_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
-        raise BackendMissingError("libmlx.so")
-
-    monkeypatch.setattr(backend, "require_backend", fail)
-    found = facts._backend()
-    assert found.state == "problem" and "gemma4cli[cpu]" in str(found.advice)
+def test_a_missing_backend_is_a_problem(machine: Machine) -> None:
+    machine.require_backend = BackendMissingError("libmlx.so")
+    found = machine.finding("backend")
+    assert found is not None and found.state == "problem"
+    assert "gemma4cli[cpu]" in str(found.advice)
 
 
 @pytest.mark.parametrize(("library", "state"), [("libopenblas.so.0", "ok"), (None, "note")])
-def test_blas(monkeypatch: pytest.MonkeyPatch, library: str | None, state: str) -> None:
-    monkeypatch.setattr("sys.platform", "linux")
-    monkeypatch.setattr(facts, "device", lambda: Device(backend="CPU", name="x"))
-    monkeypatch.setattr(facts, "fast_blas", lambda: library)
-    (found,) = facts._blas()
-    assert found.state == state
+def test_a_cpu_without_a_fast_blas_is_noted(
+    machine: Machine, library: str | None, state: str
+) -> None:
+    machine.fast_blas = library
+    found = machine.finding("BLAS")
+    assert found is not None and found.state == state
     assert (found.advice is None) == (library is not None)
 
 
-def test_a_gpu_needs_no_blas(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facts, "device", lambda: Device(backend="Metal", name="Apple M4"))
-    assert list(facts._blas()) == []
-    assert facts._backend() == Finding(name="backend", value="Metal, Apple M4")
+def test_a_gpu_needs_no_blas(machine: Machine) -> None:
+    machine.device = Device(backend="Metal", name="Apple M4")
+    assert machine.finding("BLAS") is None
+    assert machine.finding("backend") == Finding(name="backend", value="Metal, Apple M4")
 
 
 @pytest.mark.parametrize(("limit", "state"), [(4, "note"), (12, "ok")])
-def test_memory(monkeypatch: pytest.MonkeyPatch, limit: int, state: str) -> None:
-    memory = Memory(total=16 * 10**9, free=9 * 10**9, limit=limit * 10**9)
-    monkeypatch.setattr(facts, "model_memory", lambda: memory)
-    found = finding("memory")
-    assert found.state == state
+def test_little_memory_is_noted(machine: Machine, limit: int, state: str) -> None:
+    machine.model_memory = Memory(total=16 * 10**9, free=9 * 10**9, limit=limit * 10**9)
+    found = machine.finding("memory")
+    assert found is not None and found.state == state
     assert found.value.startswith(f"16.0 GB, 9.0 GB free; models may use {limit}.0 GB")
 
 
-def test_models_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facts, "recommended_model", lambda: "e4b")
-    assert finding("models").advice == "g4 models pull e4b"
+def test_without_models_one_is_recommended(machine: Machine) -> None:
+    found = machine.finding("models")
+    assert found is not None and found.advice == "g4 models pull e4b"
 
 
 @pytest.mark.parametrize(
@@ -147,30 +199,28 @@ def test_models_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
         (["Built-in", "USB"], "Built-in (default), USB", "ok"),
     ],
 )
-def test_microphones(
-    monkeypatch: pytest.MonkeyPatch, devices: list[str], value: str, state: str
+def test_microphones_are_listed(
+    machine: Machine, devices: list[str], value: str, state: str
 ) -> None:
-    listed = tuple(
+    machine.list_devices = tuple(
         Microphone(index=i, name=name, channels=1, sample_rate=48_000.0, is_default=not i)
         for i, name in enumerate(devices)
     )
-    monkeypatch.setattr("gemma4cli.media.microphone.list_devices", lambda: listed)
-    found = finding("microphone")
-    assert (found.value, found.state) == (value, state)
+    found = machine.finding("microphone")
+    assert found is not None and (found.value, found.state) == (value, state)
 
 
-def test_no_portaudio(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> tuple[Microphone, ...]:
-        raise MicrophoneError("install libportaudio2")
-
-    monkeypatch.setattr("gemma4cli.media.microphone.list_devices", fail)
-    assert finding("microphone").advice == "install libportaudio2"
+def test_without_portaudio_its_package_is_named(machine: Machine) -> None:
+    machine.list_devices = MicrophoneError("install libportaudio2")
+    found = machine.finding("microphone")
+    assert found is not None and found.advice == "install libportaudio2"
 
 
-def test_heif_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facts, "find_spec", lambda name: None)
-    found = finding("HEIC")
-    assert found.state == "note" and "gemma4cli[heif]" in str(found.advice)
+def test_heif_is_optional(machine: Machine) -> None:
+    machine.find_spec = None
+    found = machine.finding("HEIC")
+    assert found is not None and found.state == "note"
+    assert "gemma4cli[heif]" in str(found.advice)
 
 
 def test_long_values_are_wrapped_below_themselves() -> None:

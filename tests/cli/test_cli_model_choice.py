@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from cli_runs import Exchange, assert_fails, g4, g4_with_a_person, records
+from cli_runs import Exchange, assert_fails, g4, g4_with, g4_with_a_person, records
 
 from gemma4cli.cli.environment import Environment
 from gemma4cli.cli.run import runner
 from gemma4cli.engine import memory_limits as room
 from gemma4cli.hub import cache
 from gemma4cli.hub.download import cache_folder
-from gemma4cli.hub.resolved import ResolvedModel
 
 pytestmark = pytest.mark.usefixtures("sent")
 
 
-def model_used(*options: str) -> str:
-    (record,) = records(g4("describe", "a.png", "--json", *options))
+def model_used(*options: str, **variables: str) -> str:
+    (record,) = records(g4_with(variables, "describe", "a.png", "--json", *options))
     return str(record["model"])
 
 
-def assert_asks_for(name: str, *options: str) -> None:
-    """The run wants the model ``name``, which there is not."""
-    assert_fails(g4("describe", "a.png", *options), 4, f"model '{name}' not found")
+def assert_asks_for(name: str, *options: str, **variables: str) -> None:
+    """The run wants the model ``name``, which does not exist."""
+    run = g4_with(variables, "describe", "a.png", *options)
+    assert_fails(run, 4, f"model '{name}' not found")
 
 
 def write_project(folder: Path, name: str) -> None:
@@ -43,22 +43,19 @@ def test_option() -> None:
     assert model_used("-m", "tiny") == "tiny"
 
 
-def test_option_before_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("G4_MODEL", "of-variable")
-    assert model_used("-m", "tiny") == "tiny"
-    assert_asks_for("of-option", "-m", "of-option")
+def test_option_before_variable() -> None:
+    assert model_used("-m", "tiny", G4_MODEL="of-variable") == "tiny"
+    assert_asks_for("of-option", "-m", "of-option", G4_MODEL="of-variable")
 
 
-def test_variable_before_project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_variable_before_project(tmp_path: Path) -> None:
     write_project(tmp_path, "of-project")
-    monkeypatch.setenv("G4_MODEL", "tiny")
-    assert model_used() == "tiny"
+    assert model_used(G4_MODEL="tiny") == "tiny"
 
 
-def test_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_empty_variable_names_no_model(tmp_path: Path) -> None:
     write_project(tmp_path, "tiny")
-    monkeypatch.setenv("G4_MODEL", "")
-    assert model_used() == "tiny"
+    assert model_used(G4_MODEL="") == "tiny"
 
 
 def test_project_before_user(tmp_path: Path) -> None:
@@ -100,14 +97,21 @@ def test_project_that_names_none_is_passed_over(tmp_path: Path) -> None:
     assert model_used() == "tiny"
 
 
-def test_user_before_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache holds a model, "of-cache"."""
+    found = replace(cache.resolve("tiny"), name="of-cache")
+    monkeypatch.setattr(cache, "largest_that_fits", lambda: found)
+
+
+@pytest.mark.usefixtures("cached")
+def test_user_before_cache() -> None:
     write_user("tiny")
-    monkeypatch.setattr(cache, "largest_that_fits", lambda: of_cache())
     assert model_used() == "tiny"
 
 
-def test_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "largest_that_fits", lambda: of_cache())
+@pytest.mark.usefixtures("cached")
+def test_without_settings_the_largest_of_the_cache_answers() -> None:
     assert model_used() == "of-cache"
 
 
@@ -127,69 +131,70 @@ def test_none_never_answers_from_tiny_unasked(sent: Exchange) -> None:
     assert sent.parts == []
 
 
-def of_cache() -> ResolvedModel:
-    return replace(cache.resolve("tiny"), name="of-cache")
+@dataclass
+class Downloads:
+    """What the machine is made for, and the models that are downloaded, "tiny" under all names."""
+
+    recommended: str | None = "e2b"
+    names: list[str] = field(default_factory=list)
+
+    def fetch(self, env: Environment, name: str, *, quiet: bool = False) -> Path:
+        self.names.append(name)
+        return Path("there")
 
 
 @pytest.fixture
-def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """On a machine for e2b, the models that are downloaded."""
-    names: list[str] = []
-
-    def fetch(env: Environment, name: str, *, quiet: bool = False) -> Path:
-        names.append(name)
-        return Path("there")
-
-    monkeypatch.setattr(cache, "recommended_model", lambda: "e2b")
-    monkeypatch.setattr(runner, "fetch", fetch)
-    return names
+def downloads(monkeypatch: pytest.MonkeyPatch) -> Downloads:
+    made = Downloads()
+    tiny = cache.resolve("tiny")
+    resolve = cache.resolve
+    replaced = {
+        (cache, "recommended_model"): lambda: made.recommended,
+        (cache, "resolve"): lambda name: tiny if name in made.names else resolve(name),
+        (runner, "fetch"): made.fetch,
+    }
+    for (module, name), function in replaced.items():
+        monkeypatch.setattr(module, name, function)
+    return made
 
 
 @pytest.mark.parametrize(
     ("answers", "code"), [("n\ny\n", 0), ("\nYes\n", 0), ("n\nn\n", 4), ("\n\n", 4), ("", 4)]
 )
 def test_none_at_a_terminal_offers_tiny(
-    fetched: list[str], sent: Exchange, answers: str, code: int
+    downloads: Downloads, sent: Exchange, answers: str, code: int
 ) -> None:
     result = g4_with_a_person("describe", "a.png", typed=answers)
     assert result.exit_code == code
     assert result.stdout == ("Done.\n" if code == 0 else "")
     assert "tiny" in result.stderr
     assert len(sent.parts) == (1 if code == 0 else 0)
-    assert fetched == []
+    assert downloads.names == []
 
 
-def test_none_at_a_terminal_says_what_it_would_fetch(fetched: list[str]) -> None:
+def test_none_at_a_terminal_says_what_it_would_fetch(downloads: Downloads) -> None:
     stderr = g4_with_a_person("describe", "a.png", typed="").stderr
     for said in ("mlx-community/gemma-4-e2b-it-4bit", "3.55 GB", str(cache_folder())):
         assert said in stderr
 
 
-def test_none_at_a_terminal_fetches_after_a_yes(
-    fetched: list[str],
-    sent: Exchange,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    resolve = cache.resolve
-    monkeypatch.setattr(cache, "resolve", lambda name: resolve("tiny"))
+def test_none_at_a_terminal_fetches_after_a_yes(downloads: Downloads, sent: Exchange) -> None:
     result = g4_with_a_person("describe", "a.png", typed="y\n")
     assert (result.exit_code, result.stdout) == (0, "Done.\n")
-    assert fetched == ["e2b"]
+    assert downloads.names == ["e2b"]
 
 
-def test_offline_offers_no_download(fetched: list[str]) -> None:
+def test_offline_offers_no_download(downloads: Downloads) -> None:
     result = g4_with_a_person("describe", "a.png", "--offline", typed="y\n")
     assert (result.exit_code, result.stdout) == (0, "Done.\n")
-    assert fetched == []
+    assert downloads.names == []
 
 
-def test_a_small_machine_is_offered_tiny_alone(
-    fetched: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cache, "recommended_model", lambda: None)
+def test_a_small_machine_is_offered_tiny_alone(downloads: Downloads) -> None:
+    downloads.recommended = None
     result = g4_with_a_person("describe", "a.png", typed="y\n")
     assert (result.exit_code, result.stdout) == (0, "Done.\n")
-    assert fetched == []
+    assert downloads.names == []
 
 
 def test_model_without_room_is_refused(monkeypatch: pytest.MonkeyPatch, sent: Exchange) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from cli_runs import Tty, assert_fails, environment, g4, g4_with_a_person, records
-from support.fake_hub import FakeHub, running
+from support.fake_hub import FakeHub, running, set_constants
 
 import gemma4cli
 from gemma4cli import api
@@ -25,7 +25,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
     """A hub with a whole small model."""
     with running(monkeypatch, tmp_path / "hub") as fake:
         fake.repos[REPO] = {path.name: path.read_bytes() for path in TINY.iterdir()}
-        monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 500_000)
+        set_constants(monkeypatch, DOWNLOAD_CHUNK_SIZE=500_000)
         yield fake
 
 
@@ -100,7 +100,7 @@ def test_what_cannot_be_pulled(hub: FakeHub, name: str, code: int, problem: str)
 
 
 def test_offline(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    set_constants(monkeypatch, HF_HUB_OFFLINE=True)
     assert_fails(g4("models", "pull", "e2b", "--yes"), 4, "offline")
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from gemma4cli.conversations.chat import Chat, ContextUse
 from gemma4cli.conversations.store import SavedConversation, list_saved
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import ContextLengthError
+from gemma4cli.events import Event
 from gemma4cli.media import microphone
 from gemma4cli.media.microphone import Level
 from gemma4cli.messages import AudioPart, ImagePart, TextPart
@@ -58,11 +59,27 @@ class Script:
         return self.answers.pop(0)
 
 
+class ScriptedChat(Chat):
+    """A chat whose next turns may fail, and whose context is as full as a test wants."""
+
+    failure: Callable[[Chat], BaseException | None] = staticmethod(lambda chat: None)
+    use: Callable[[Chat], ContextUse] | None = None
+
+    def send(self, *args: Any) -> Iterator[Event]:
+        if (failure := self.failure(self)) is not None:
+            raise failure
+        return super().send(*args)
+
+    def context(self) -> ContextUse:
+        return super().context() if self.use is None else self.use(self)
+
+
 @dataclass
 class Talk:
     """A conversation with the built-in model, and what it printed."""
 
     repl: Repl
+    chat: ScriptedChat
     script: Script
     stdout: io.StringIO
     stderr: io.StringIO
@@ -101,16 +118,17 @@ def autosave(world: Environment) -> Iterator[Autosave]:
 @pytest.fixture
 def talk(tiny: LoadedModel, world: Environment, autosave: Autosave) -> Talk:
     script = Script([])
+    chat = ScriptedChat(tiny)
     repl = Repl(
         world,
-        Chat(tiny),
+        chat,
         RunOptions(quiet=True),
         autosave,
         script,  # type: ignore[arg-type]
         options=GenerateOptions(temperature=0.0, max_tokens=40),
     )
     assert isinstance(world.stdout, io.StringIO) and isinstance(world.stderr, io.StringIO)
-    return Talk(repl=repl, script=script, stdout=world.stdout, stderr=world.stderr)
+    return Talk(repl=repl, chat=chat, script=script, stdout=world.stdout, stderr=world.stderr)
 
 
 def test_a_turn_is_on_disk_when_it_is_done(talk: Talk) -> None:
@@ -288,18 +306,9 @@ def test_exit(talk: Talk) -> None:
 
 
 @pytest.mark.parametrize("yes", [True, False])
-def test_a_message_that_does_not_fit(
-    talk: Talk, monkeypatch: pytest.MonkeyPatch, yes: bool
-) -> None:
+def test_a_message_that_does_not_fit(talk: Talk, yes: bool) -> None:
     talk.say("Hello")
-    send = Chat.send
-
-    def tight(self: Chat, *args: Any) -> Any:
-        if len(self.history) > 0:
-            raise ContextLengthError(9000, 8192)
-        return send(self, *args)
-
-    monkeypatch.setattr(Chat, "send", tight)
+    talk.chat.failure = lambda chat: ContextLengthError(9000, 8192) if chat.history else None
     talk.script.answers = [yes]
     err = talk.say("Hello")
     (question,) = talk.script.questions
@@ -311,13 +320,10 @@ def test_a_message_that_does_not_fit(
 
 
 @pytest.mark.parametrize("yes", [True, False])
-def test_little_room_is_asked_about_before_the_answer(
-    talk: Talk, monkeypatch: pytest.MonkeyPatch, yes: bool
+def test_a_context_that_is_nearly_full_is_asked_about_before_the_answer(
+    talk: Talk, yes: bool
 ) -> None:
-    def full(self: Chat) -> ContextUse:
-        return ContextUse(tokens=4_090 * len(self.history), limit=8192)
-
-    monkeypatch.setattr(Chat, "context", full)
+    talk.chat.use = lambda chat: ContextUse(tokens=4_090 * len(chat.history), limit=8192)
     talk.say("Hello")
     talk.script.answers = [yes]
     talk.say("Hello")
@@ -327,9 +333,8 @@ def test_little_room_is_asked_about_before_the_answer(
     assert len(talk.roles) == (2 if yes else 4)
 
 
-def test_a_context_that_fills_is_told(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    use = ContextUse(tokens=6_600, limit=8192)
-    monkeypatch.setattr(Chat, "context", lambda self: use)
+def test_a_context_that_fills_is_noticed(talk: Talk) -> None:
+    talk.chat.use = lambda chat: ContextUse(tokens=6_600, limit=8192)
     err = talk.say("Hello", quiet=False)
     assert "the conversation takes 80 % of the context; /drop removes its oldest turn" in err
 
@@ -340,46 +345,43 @@ def test_drop(talk: Talk) -> None:
     assert list_saved(talk.sessions)[0].turns == 1
 
 
-def test_an_interrupt_before_a_word_gives_the_message_back(
-    talk: Talk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(self: Chat, *_: Any) -> Any:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Chat, "send", interrupted)
+def test_an_interrupt_before_a_word_gives_the_message_back(talk: Talk) -> None:
+    talk.chat.failure = lambda chat: KeyboardInterrupt()
     assert talk.say(f"/image {sample('image00.png')}", "Hello").endswith("stopped\n")
     assert talk.script.drafts[-1] == "Hello"
     assert len(talk.repl.attached_media) == 1
 
 
-def test_a_disk_that_fails_ends_nothing(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("gemma4cli.conversations.store._write_atomically", full)
+def test_a_disk_that_fails_ends_no_conversation(talk: Talk) -> None:
+    assert talk.repl.autosave.name is not None
+    (talk.sessions / talk.repl.autosave.name / "conversation.json").mkdir()
     err = talk.say("Hello", "Hello")
-    assert err.count("cannot be saved (No space left on device)") == 1
+    assert err.count("cannot be saved (") == 1
     assert talk.roles == ["user", "assistant"] * 2
 
 
 class Tape:
-    """A second of a tone in the place of the microphone."""
+    """Tenths of a second of a tone in the place of the microphone."""
 
     level = Level(peak=-20.0)
+    count = 10
 
     def stop(self) -> None:
         pass
 
     def blocks(self) -> Iterator[np.ndarray]:
-        yield from (np.sin(np.arange(1600, dtype=np.float32) / 8) / 2 for _ in range(10))
+        yield from (np.sin(np.arange(1600, dtype=np.float32) / 8) / 2 for _ in range(self.count))
 
 
-def test_mic(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextmanager
-    def record(wanted: str | None) -> Iterator[Tape]:
-        yield Tape()
+@pytest.fixture
+def tape(monkeypatch: pytest.MonkeyPatch) -> Tape:
+    """What every microphone captures."""
+    made = Tape()
+    monkeypatch.setattr(microphone, "record", lambda wanted: nullcontext(made))
+    return made
 
-    monkeypatch.setattr(microphone, "record", record)
+
+def test_mic(talk: Talk, tape: Tape) -> None:
     err = talk.say("/mic", "/mic")
     assert "recording 2: 1.0 s" in err
     first, second = talk.repl.attached_media
@@ -390,14 +392,8 @@ def test_mic(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list((talk.sessions / kept / "media").glob("*.wav"))
 
 
-def test_nothing_recorded(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextmanager
-    def record(wanted: str | None) -> Iterator[Tape]:
-        tape = Tape()
-        monkeypatch.setattr(tape, "blocks", lambda: iter(()))
-        yield tape
-
-    monkeypatch.setattr(microphone, "record", record)
+def test_a_recording_without_sound_is_an_error(talk: Talk, tape: Tape) -> None:
+    tape.count = 0
     assert talk.say("/mic").endswith("g4: microphone: nothing was recorded\n")
     assert talk.repl.attached_media == []
 

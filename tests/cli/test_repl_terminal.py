@@ -12,9 +12,8 @@ import termios
 from collections.abc import Mapping
 from pathlib import Path
 
-import cli_runs
 import pytest
-from cli_runs import Terminal, run_g4
+from cli_runs import DRIVER, SCRIPTED, Terminal, run_g4
 from support.samples import TEXT_OF, sample
 
 pyte = pytest.importorskip("pyte")
@@ -60,12 +59,20 @@ print([1][0])
 
 
 class Window(Terminal):
-    """A terminal of a size, with an emulator that shows what a person would see."""
+    """A terminal of a size, with an emulator that shows what a person would see.
+
+    Its answers are scripted, or repeat the question.
+    """
 
     def __init__(
-        self, *args: str, columns: int = 80, rows: int = 24, env: Mapping[str, str] | None = None
+        self,
+        *args: str,
+        columns: int = 80,
+        rows: int = 24,
+        env: Mapping[str, str] | None = None,
+        driver: Path = SCRIPTED,
     ) -> None:
-        super().__init__("chat", "-m", "tiny", *args, env=env)
+        super().__init__("chat", "-m", "tiny", *args, env=env, driver=driver)
         self._emulated = 0
         self.screen = pyte.HistoryScreen(columns, rows, history=5000)
         self._stream = pyte.Stream(self.screen)
@@ -103,18 +110,11 @@ class Window(Terminal):
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Processes answer with the text in this file, once it is there."""
-    monkeypatch.setattr(cli_runs, "_DRIVER", Path(__file__).with_name("told_g4.py"))
     path = tmp_path / "answer.md"
-    monkeypatch.setenv("G4_TELL", str(path))
+    monkeypatch.setenv("G4_SCRIPT", str(path))
     return path
-
-
-@pytest.fixture
-def echoing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes answer with what was asked."""
-    monkeypatch.setattr(cli_runs, "_DRIVER", Path(__file__).with_name("told_g4.py"))
 
 
 def state() -> Path:
@@ -123,8 +123,8 @@ def state() -> Path:
 
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (200, 60)])
 @pytest.mark.slow
-def test_markdown_is_shown(told: Path, columns: int, rows: int) -> None:
-    told.write_text(ANSWER)
+def test_markdown_is_shown(script: Path, columns: int, rows: int) -> None:
+    script.write_text(ANSWER)
     with Window(columns=columns, rows=rows, env=COLOURS) as window:
         window.expect(PROMPT)
         window.ask("Go")
@@ -133,9 +133,9 @@ def test_markdown_is_shown(told: Path, columns: int, rows: int) -> None:
 
 
 @pytest.mark.slow
-def test_resizing_while_an_answer_streams_garbles_nothing(told: Path) -> None:
+def test_resizing_while_an_answer_streams_garbles_nothing(script: Path) -> None:
     words = [f"word{number:03}" for number in range(300)]
-    told.write_text(f"{' '.join(words)}\n\n{ANSWER}")
+    script.write_text(f"{' '.join(words)}\n\n{ANSWER}")
     with Window(columns=60, rows=20, env=COLOURS) as window:
         window.expect(PROMPT)
         window.type("Go\r")
@@ -151,8 +151,8 @@ def test_resizing_while_an_answer_streams_garbles_nothing(told: Path) -> None:
 
 @pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"TERM": "xterm", "NO_COLOR": "1"}])
 @pytest.mark.slow
-def test_plain_terminals_get_the_text_as_it_is(told: Path, variables: dict[str, str]) -> None:
-    told.write_text(ANSWER)
+def test_plain_terminals_get_the_text_as_it_is(script: Path, variables: dict[str, str]) -> None:
+    script.write_text(ANSWER)
     with Window(env={"NO_COLOR": "", **variables}) as window:
         prompt = "> " if variables["TERM"] == "dumb" else PROMPT
         window.expect(prompt)
@@ -165,8 +165,8 @@ def test_plain_terminals_get_the_text_as_it_is(told: Path, variables: dict[str, 
 
 
 @pytest.mark.slow
-def test_thoughts_stand_apart_and_may_be_hidden(told: Path) -> None:
-    told.write_text("Yes.\n")
+def test_thoughts_stand_apart_and_may_be_hidden(script: Path) -> None:
+    script.write_text("Yes.\n")
     with Window("--think", env=COLOURS) as window:
         window.expect(PROMPT)
         assert "\x1b[2mLet me see.\x1b[0m\r\n\r\nYes." in window.ask("Go")
@@ -175,7 +175,6 @@ def test_thoughts_stand_apart_and_may_be_hidden(told: Path) -> None:
         window.leave()
 
 
-@pytest.mark.usefixtures("echoing")
 @pytest.mark.slow
 def test_lines_are_edited() -> None:
     with Window() as window:
@@ -196,7 +195,6 @@ def test_lines_are_edited() -> None:
         assert window.wait() == 0
 
 
-@pytest.mark.usefixtures("echoing")
 @pytest.mark.slow
 def test_history_is_kept_for_the_owner() -> None:
     with Window() as window:
@@ -210,7 +208,6 @@ def test_history_is_kept_for_the_owner() -> None:
         window.leave()
 
 
-@pytest.mark.usefixtures("echoing")
 @pytest.mark.slow
 def test_no_log_leaves_nothing_behind() -> None:
     with Window("--no-log") as window:
@@ -224,7 +221,7 @@ def test_no_log_leaves_nothing_behind() -> None:
 @pytest.mark.slow
 def test_conversation_goes_on_in_another_run(tmp_path: Path) -> None:
     (tmp_path / "a b.png").write_bytes(Path(sample("image00.png")).read_bytes())
-    with Window("--session", "stars") as window:
+    with Window("--session", "stars", driver=DRIVER) as window:
         window.expect(PROMPT)
         window.ask(f"{tmp_path}/a\\ b.png")
         assert TEXT_OF["image00.png"] in window.ask("Describe this image.")
@@ -233,7 +230,7 @@ def test_conversation_goes_on_in_another_run(tmp_path: Path) -> None:
         assert b"g4: conversation stars: another g4 has it open" in busy.stderr
         window.leave()
     (tmp_path / "a b.png").unlink()
-    with Window("-c") as window:
+    with Window("-c", driver=DRIVER) as window:
         window.expect("continuing stars, 1 turn\r\n")
         window.expect(PROMPT)
         assert TEXT_OF["image00.png"] in window.ask("/retry")
@@ -242,7 +239,6 @@ def test_conversation_goes_on_in_another_run(tmp_path: Path) -> None:
     assert re.fullmatch(r"stars +\S+ \S+ +1 turn +Describe this image\.\n", listed)
 
 
-@pytest.mark.usefixtures("echoing")
 @pytest.mark.slow
 def test_a_process_that_is_killed_loses_no_turn() -> None:
     with Window("--session", "one") as window:
@@ -256,7 +252,6 @@ def test_a_process_that_is_killed_loses_no_turn() -> None:
         window.leave()
 
 
-@pytest.mark.usefixtures("echoing")
 @pytest.mark.slow
 def test_answer_is_copied_by_the_terminal() -> None:
     with Window() as window:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from support.samples import GREETING, SAMPLES, TEXT_OF
 
 from gemma4cli.api import generate, stream_generate
 from gemma4cli.conversations.chat import Chat, ContextUse
-from gemma4cli.engine import generate as engine
+from gemma4cli.engine import generate as generation
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import (
     ConversationError,
@@ -71,30 +72,36 @@ def roles(chat: Chat) -> list[str]:
     return [message.role for message in chat.history]
 
 
+@dataclass
+class Engine:
+    """The prompts that reach the engine, as text; and made-up events, where there are any.
+
+    An exception among the events is raised when its turn comes.
+    """
+
+    prompts: list[str] = field(default_factory=list)
+    events: tuple[Event | BaseException, ...] = ()
+
+    def answer_with(self, *events: Event | BaseException) -> None:
+        self.events = events
+
+
 @pytest.fixture
-def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The prompts that reach the engine, as text."""
-    prompts: list[str] = []
-    real = engine.generate
+def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    made = Engine()
+    real = generation.generate
 
-    def noting(model: LoadedModel, inputs: Any, *others: Any) -> Iterator[Event]:
-        prompts.append(inputs.text)
-        yield from real(model, inputs, *others)
-
-    monkeypatch.setattr(engine, "generate", noting)
-    return prompts
-
-
-def answer_with(monkeypatch: pytest.MonkeyPatch, *events: Event | BaseException) -> None:
-    """Let made-up events answer; an exception is raised when its turn comes."""
-
-    def made_up(*_: object) -> Iterator[Event]:
-        for event in events:
+    def answer(model: LoadedModel, inputs: Any, *others: Any) -> Iterator[Event]:
+        made.prompts.append(inputs.text)
+        if not made.events:
+            yield from real(model, inputs, *others)
+        for event in made.events:
             if isinstance(event, BaseException):
                 raise event
             yield event
 
-    monkeypatch.setattr(engine, "generate", made_up)
+    monkeypatch.setattr(generation, "generate", answer)
+    return made
 
 
 def finished(text: str, thoughts: str = "") -> Finished:
@@ -118,16 +125,16 @@ def test_history_holds_both_sides(tiny: LoadedModel) -> None:
     )
 
 
-def test_image_stays_with_its_turn(tiny: LoadedModel, rendered: list[str]) -> None:
+def test_image_stays_with_its_turn(tiny: LoadedModel, engine: Engine) -> None:
     chat = Chat(tiny)
     assert say(chat, with_image("Describe this image.")) == STARS_TEXT
     say(chat, "How many shapes are there?")
     say(chat, with_image("Describe this image.", SQUARES))
-    first, second, third = rendered
+    first, second, third = engine.prompts
     assert second.startswith(first)
     assert third.startswith(second)
     one_image = "<|image>" + "<|image|>" * 64 + "<image|>"
-    assert [text.count("<|image>") for text in rendered] == [1, 1, 2]
+    assert [text.count("<|image>") for text in engine.prompts] == [1, 1, 2]
     assert second.removeprefix(first).count("<|image|>") == 0
     assert first.startswith(f"<bos><|turn>user\n{one_image}")
     media = [
@@ -172,24 +179,20 @@ def test_cancelled_turn_keeps_what_was_said(tiny: LoadedModel) -> None:
     assert chat.history[1].content == said
 
 
-def test_a_conversation_continues_after_a_cancelled_turn(
-    tiny: LoadedModel, rendered: list[str]
-) -> None:
+def test_a_conversation_continues_after_a_cancelled_turn(tiny: LoadedModel, engine: Engine) -> None:
     chat = Chat(tiny)
     stream = chat.send("Hello")
     next(event for event in stream if isinstance(event, TextDelta))
     stream.close()
     say(chat, "Hello")
     assert roles(chat) == ["user", "assistant", "user", "assistant"]
-    assert rendered[1].count("<|turn>user\n") == 2
-    assert rendered[1].count("<|turn>model\n") == 2
+    assert engine.prompts[1].count("<|turn>user\n") == 2
+    assert engine.prompts[1].count("<|turn>model\n") == 2
 
 
-def test_interrupt_inside_the_engine_keeps_what_was_said(
-    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupt_inside_the_engine_keeps_what_was_said(tiny: LoadedModel, engine: Engine) -> None:
     chat = Chat(tiny)
-    answer_with(monkeypatch, TextDelta(text="He"), TextDelta(text="llo"), KeyboardInterrupt())
+    engine.answer_with(TextDelta(text="He"), TextDelta(text="llo"), KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         list(chat.send("Hello"))
     assert chat.history[-1] == Message(role="assistant", content="Hello")
@@ -209,10 +212,10 @@ def test_turn_that_is_cancelled_before_a_word_leaves_nothing(
 
 
 def test_turn_that_is_cancelled_in_its_thoughts_leaves_nothing(
-    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+    tiny: LoadedModel, engine: Engine
 ) -> None:
     chat = Chat(tiny)
-    answer_with(monkeypatch, ThoughtDelta(text="Hm."), KeyboardInterrupt())
+    engine.answer_with(ThoughtDelta(text="Hm."), KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         list(chat.send("Hello"))
     assert chat.history == ()
@@ -228,59 +231,51 @@ def test_failed_turn_leaves_nothing(tiny: LoadedModel) -> None:
     assert say(chat, "Hello")
 
 
-def test_turn_that_fails_in_the_engine_leaves_nothing(
-    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_turn_that_fails_in_the_engine_leaves_nothing(tiny: LoadedModel, engine: Engine) -> None:
     chat = Chat(tiny)
-    answer_with(monkeypatch, MediaError("a", "broken"))
+    engine.answer_with(MediaError("a", "broken"))
     with pytest.raises(MediaError):
         say(chat, "Hello")
     assert chat.history == ()
 
 
-def test_turn_that_fails_after_some_words_leaves_nothing(
-    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_turn_that_fails_after_some_words_leaves_nothing(tiny: LoadedModel, engine: Engine) -> None:
     chat = Chat(tiny)
-    answer_with(monkeypatch, TextDelta(text="Hel"), NonFiniteError("decoding"))
+    engine.answer_with(TextDelta(text="Hel"), NonFiniteError("decoding"))
     with pytest.raises(NonFiniteError):
         say(chat, "Hello")
     assert chat.history == ()
 
 
-def test_turns_alternate_even_after_an_empty_answer(
-    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_turns_alternate_even_after_an_empty_answer(tiny: LoadedModel, engine: Engine) -> None:
     chat = Chat(tiny)
-    answer_with(monkeypatch, ThoughtDelta(text="Hm."), finished("", thoughts="Hm."))
+    engine.answer_with(ThoughtDelta(text="Hm."), finished("", thoughts="Hm."))
     say(chat, "Hello")
     assert chat.history[-1] == Message(role="assistant", content="", thoughts="Hm.")
     say(chat, "Hello?")
     assert roles(chat) == ["user", "assistant", "user", "assistant"]
 
 
-def test_thoughts_are_kept_apart_and_not_shown_again(
-    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch, rendered: list[str]
-) -> None:
+def test_thoughts_are_kept_apart_and_not_shown_again(tiny: LoadedModel, engine: Engine) -> None:
     chat = Chat(tiny)
-    with monkeypatch.context() as patch:
-        thoughts = [ThoughtDelta(text="A gree"), ThoughtDelta(text="ting.")]
-        answer_with(patch, *thoughts, TextDelta(text="Hi."), finished("Hi.", "A greeting."))
-        say(chat, "Hello")
+    thoughts = [ThoughtDelta(text="A gree"), ThoughtDelta(text="ting.")]
+    engine.answer_with(*thoughts, TextDelta(text="Hi."), finished("Hi.", "A greeting."))
+    say(chat, "Hello")
+    engine.answer_with()
     assert chat.history[-1] == Message(role="assistant", content="Hi.", thoughts="A greeting.")
     say(chat, "Hello")
-    assert "Hi.<turn|>" in rendered[-1]
-    assert "greeting" not in rendered[-1]
+    assert "Hi.<turn|>" in engine.prompts[-1]
+    assert "greeting" not in engine.prompts[-1]
 
 
-def test_clear_keeps_the_system_prompt(tiny: LoadedModel, rendered: list[str]) -> None:
+def test_clear_keeps_the_system_prompt(tiny: LoadedModel, engine: Engine) -> None:
     chat = Chat(tiny, system="Be brief.")
     say(chat, with_image("Describe this image."))
     chat.clear()
     assert chat.history == (Message(role="system", content="Be brief."),)
     say(chat, "Hello")
-    assert "Be brief." in rendered[-1]
-    assert "<|image" not in rendered[-1]
+    assert "Be brief." in engine.prompts[-1]
+    assert "<|image" not in engine.prompts[-1]
 
 
 # Going back
@@ -326,25 +321,25 @@ def test_undo_takes_calls_and_their_results_along(tiny: LoadedModel) -> None:
     assert list(chat.history) == spoken("A?", "a")
 
 
-def test_image_is_gone_with_its_turn(tiny: LoadedModel, rendered: list[str]) -> None:
+def test_image_is_gone_with_its_turn(tiny: LoadedModel, engine: Engine) -> None:
     chat = Chat(tiny)
     say(chat, "Hello")
     say(chat, with_image("Describe this image."))
     assert chat.undo()
     say(chat, "Hello")
-    assert ["<|image>" in text for text in rendered] == [False, True, False]
+    assert ["<|image>" in text for text in engine.prompts] == [False, True, False]
 
 
-def test_retry(tiny: LoadedModel, rendered: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retry(tiny: LoadedModel, engine: Engine) -> None:
     chat = Chat(tiny)
     say(chat, with_image("Describe this image."))
     before = chat.history
     *_, last = chat.retry()
     assert isinstance(last, Finished)
     assert last.text == STARS_TEXT
-    assert rendered[0] == rendered[1]
+    assert engine.prompts[0] == engine.prompts[1]
     assert chat.history == before
-    answer_with(monkeypatch, TextDelta(text="Two."), finished("Two."))
+    engine.answer_with(TextDelta(text="Two."), finished("Two."))
     list(chat.retry())
     assert chat.history == (*before[:1], Message(role="assistant", content="Two."))
 
@@ -373,20 +368,18 @@ def test_nothing_to_retry(texts: tuple[str, ...], tiny: LoadedModel) -> None:
     ],
 )
 def test_retry_that_comes_to_nothing_keeps_the_old_answer(
-    events: list[Event | BaseException], tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+    events: list[Event | BaseException], tiny: LoadedModel, engine: Engine
 ) -> None:
     chat = chat_of(tiny, "A?", "a")
-    answer_with(monkeypatch, *events)
+    engine.answer_with(*events)
     with pytest.raises((KeyboardInterrupt, NonFiniteError)):
         list(chat.retry())
     assert list(chat.history) == spoken("A?", "a")
 
 
-def test_retry_that_is_cancelled_keeps_what_was_said(
-    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_retry_that_is_cancelled_keeps_what_was_said(tiny: LoadedModel, engine: Engine) -> None:
     chat = chat_of(tiny, "A?", "a")
-    answer_with(monkeypatch, TextDelta(text="ano"), KeyboardInterrupt())
+    engine.answer_with(TextDelta(text="ano"), KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         list(chat.retry())
     assert list(chat.history) == spoken("A?", "ano")
@@ -517,13 +510,13 @@ def test_conversation_from_elsewhere(tiny: LoadedModel) -> None:
     assert chat.history[-1] == Message(role="assistant", content=last.text)
 
 
-def test_sampled_frames(tiny: LoadedModel, rendered: list[str]) -> None:
+def test_sampled_frames(tiny: LoadedModel, engine: Engine) -> None:
     frames = tuple(Source.of(SAMPLES / name) for name in (STARS, SQUARES))
     video = VideoPart(frames=frames, timestamps=(0.0, 61.5))
     chat = Chat(tiny, media=MediaOptions(video_budget=70))
     say(chat, (video, TextPart(text="Describe this video.")))
-    assert "00:00 <|image>" in rendered[0]
-    assert "01:01 <|image>" in rendered[0]
+    assert "00:00 <|image>" in engine.prompts[0]
+    assert "01:01 <|image>" in engine.prompts[0]
 
 
 def test_events_of_media_come_before_those_of_the_answer(tiny: LoadedModel) -> None:

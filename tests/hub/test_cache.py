@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from huggingface_hub import constants
 from safetensors.numpy import save_file
+from support.fake_hub import set_constants
 
 from gemma4cli.errors import ModelNotFoundError
 from gemma4cli.hub import cache as hub
@@ -22,7 +22,7 @@ E2B = "mlx-community/gemma-4-e2b-it-4bit"
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "hub"
     folder.mkdir()
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
+    set_constants(monkeypatch, HF_HUB_CACHE=str(folder))
     return folder
 
 
@@ -97,8 +97,8 @@ def test_available(cache: Path) -> None:
     assert all(hub.folder_of(entry.name) == entry.folder for entry in entries if entry.complete)
 
 
-def test_nothing_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "none"))
+def test_a_cache_that_does_not_exist_holds_no_models(cache: Path) -> None:
+    cache.rmdir()
     assert [entry.name for entry in hub.available()] == list(BUILTIN)
     assert hub.largest_that_fits() is None
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from huggingface_hub import constants, scan_cache_dir
-from support.fake_hub import COMMIT, TOKEN, FakeHub, etag_of, running
+from huggingface_hub import scan_cache_dir
+from support.fake_hub import COMMIT, TOKEN, FakeHub, etag_of, running, set_constants
 
 from gemma4cli.errors import DownloadError, ModelNotFoundError, UnsupportedModelError
 from gemma4cli.hub import cache as names
@@ -108,7 +108,7 @@ def test_weights_come_by_xet_where_the_hub_offers_it(hub: FakeHub) -> None:
 
 def test_xet_can_be_turned_off(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.xet = True
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    set_constants(monkeypatch, HF_HUB_DISABLE_XET=True)
     fetch(plan(REPO), nothing)
     assert hub.ranges("model.safetensors") == [None] and xorb_ranges(hub) == []
 
@@ -315,7 +315,7 @@ def test_refused_token(hub: FakeHub) -> None:
 
 
 def test_offline(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    set_constants(monkeypatch, HF_HUB_OFFLINE=True)
     with pytest.raises(DownloadError, match="offline"):
         plan(REPO)
 
@@ -329,13 +329,13 @@ def test_gone_offline_since_it_was_planned(
         part.truncate(30_000)
     planned = plan(REPO)
     either_hub.asked.clear()
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    set_constants(monkeypatch, HF_HUB_OFFLINE=True)
     with pytest.raises(DownloadError, match="offline"):
         fetch(planned, nothing)
     assert either_hub.asked == []
 
 
 def test_unreachable_hub(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    set_constants(monkeypatch, ENDPOINT="http://127.0.0.1:9")
     with pytest.raises(DownloadError, match="the hub cannot be reached"):
         plan(REPO)

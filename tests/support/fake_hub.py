@@ -220,6 +220,12 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+def set_constants(monkeypatch: pytest.MonkeyPatch, **values: str | int) -> None:
+    """What huggingface_hub reads from variables as it is imported."""
+    for name, value in values.items():
+        monkeypatch.setattr(constants, name, value)
+
+
 @contextmanager
 def running(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[FakeHub]:
     """A hub that huggingface_hub takes for the real one, and an empty cache."""
@@ -230,12 +236,15 @@ def running(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[FakeHub]:
     thread.start()
     address = f"http://127.0.0.1:{server.server_address[1]}"
     template = address + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "ENDPOINT", address)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
-    # Small pieces, so that a small file comes in many.
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    # Small chunks, so that a small file comes in many.
+    set_constants(
+        monkeypatch,
+        ENDPOINT=address,
+        HUGGINGFACE_CO_URL_TEMPLATE=template,
+        HF_HUB_OFFLINE=False,
+        HF_HUB_CACHE=str(cache),
+        DOWNLOAD_CHUNK_SIZE=1000,
+    )
     try:
         yield hub
     finally:
