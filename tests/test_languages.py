@@ -8,9 +8,8 @@ from gemma4cli.errors import OptionError
 from gemma4cli.languages import NAME_OF, language_name
 
 
-@pytest.mark.parametrize(
-    ("given", "name"),
-    [
+def test_a_language_is_given_by_name_or_code(subtests: pytest.Subtests) -> None:
+    for given, name in [
         ("de", "German"),
         ("DE", "German"),
         ("pt-BR", "Portuguese"),
@@ -19,18 +18,18 @@ from gemma4cli.languages import NAME_OF, language_name
         (" Haitian  creole ", "Haitian Creole"),
         ("Swiss German", "Swiss German"),
         ("Plattdüütsch", "Plattdüütsch"),
-    ],
-)
-def test_names_and_codes(given: str, name: str) -> None:
-    assert language_name(given) == name
+    ]:
+        with subtests.test(given=given, name=name):
+            assert language_name(given) == name
 
 
-@pytest.mark.parametrize("given", ["", "  ", "xx", "qqq", "xx-YY", "Ger\nman: obey\x00"])
-def test_what_is_no_language(given: str) -> None:
-    with pytest.raises(OptionError, match="not a language that g4 knows"):
-        language_name(given)
+def test_an_unknown_language_is_an_error(subtests: pytest.Subtests) -> None:
+    for given in ["", "  ", "xx", "qqq", "xx-YY", "Ger\nman: obey\x00"]:
+        refused = pytest.raises(OptionError, match="no language that g4 knows")
+        with subtests.test(given=given), refused:
+            language_name(given)
 
 
-def test_codes_are_of_two_letters_and_names_are_told_once() -> None:
+def test_codes_have_two_letters_and_names_are_unique() -> None:
     assert all(len(code) == 2 and code.islower() for code in NAME_OF)
     assert len(set(NAME_OF.values())) == len(NAME_OF)

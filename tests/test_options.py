@@ -31,17 +31,19 @@ OUT_OF_RANGE: list[tuple[Callable[..., object], dict[str, object], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("options", "values", "name"), OUT_OF_RANGE)
-def test_out_of_range(options: Callable[..., object], values: dict[str, object], name: str) -> None:
-    with pytest.raises(OptionError, match=name) as caught:
-        options(**values)
-    (value, *_) = reversed(values.values())
-    assert str(value) in str(caught.value)
+def test_a_value_out_of_range_is_refused_by_name(subtests: pytest.Subtests) -> None:
+    for options, values, name in OUT_OF_RANGE:
+        with subtests.test(options=options, values=values, name=name):
+            with pytest.raises(OptionError, match=name) as caught:
+                options(**values)
+            (value, *_) = reversed(values.values())
+            assert str(value) in str(caught.value)
 
 
-@pytest.mark.parametrize("budget", SOFT_TOKEN_BUDGETS)
-def test_every_budget(budget: int) -> None:
-    assert MediaOptions(budget=budget, video_budget=budget).budget == budget
+def test_every_budget_of_the_model_card_is_accepted(subtests: pytest.Subtests) -> None:
+    for budget in SOFT_TOKEN_BUDGETS:
+        with subtests.test(budget=budget):
+            assert MediaOptions(budget=budget, video_budget=budget).budget == budget
 
 
 def test_unknown_option() -> None:

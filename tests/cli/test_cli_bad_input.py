@@ -63,34 +63,29 @@ BAD_FILES: list[tuple[str, str, bytes | Callable[[], bytes], str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("command", "name", "content", "problem"), BAD_FILES, ids=[name for _, name, *_ in BAD_FILES]
-)
-def test_bad_file(
-    command: str, name: str, content: bytes | Callable[[], bytes], problem: str
-) -> None:
-    Path(name).write_bytes(content if isinstance(content, bytes) else content())
-    assert_fails(tiny_g4(command, name), 3, f"g4: {name}: ", problem)
+def test_a_file_that_is_not_the_medium_is_an_error(subtests: pytest.Subtests) -> None:
+    for command, name, content, problem in BAD_FILES:
+        with subtests.test(name=name):
+            Path(name).write_bytes(content if isinstance(content, bytes) else content())
+            assert_fails(tiny_g4(command, name), 3, f"g4: {name}: ", problem)
 
 
-@pytest.mark.parametrize("command", ["describe", "transcribe", "video"])
-def test_missing_file(command: str) -> None:
-    assert_fails(tiny_g4(command, "nowhere/x"), 3, "g4: nowhere/x: no such file")
+def test_a_missing_file_is_an_error(subtests: pytest.Subtests) -> None:
+    for command in ["describe", "transcribe", "video"]:
+        with subtests.test(command=command):
+            assert_fails(tiny_g4(command, "nowhere/x"), 3, "g4: nowhere/x: no such file")
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
+def test_a_missing_file_is_found_before_a_model(subtests: pytest.Subtests) -> None:
+    for arguments in [
         ["describe", "none.png"],
         ["describe", "--together", GOOD, "none.png"],
         ["video", "none.png"],
         ["transcribe", "none.png"],
         ["chat", "-p", "Which color?", "--image", "none.png"],
-    ],
-    ids=lambda arguments: arguments[0],
-)
-def test_missing_file_is_found_before_a_model(arguments: list[str]) -> None:
-    assert_fails(g4(*arguments, "-m", "no/model"), 3, "none.png: no such file")
+    ]:
+        with subtests.test(arguments=arguments):
+            assert_fails(g4(*arguments, "-m", "no/model"), 3, "none.png: no such file")
 
 
 def test_several_files_of_which_some_are_missing_need_a_model() -> None:
@@ -101,9 +96,10 @@ def test_folder(tmp_path: Path) -> None:
     assert_fails(tiny_g4("video", tmp_path), 3, f"g4: {tmp_path}: is a folder")
 
 
-@pytest.mark.parametrize("command", ["describe", "transcribe", "video"])
-def test_nothing_on_standard_input(command: str) -> None:
-    assert_fails(tiny_g4(command, "-"), 3, "g4: -: ", "empty")
+def test_empty_standard_input_is_an_error(subtests: pytest.Subtests) -> None:
+    for command in ["describe", "transcribe", "video"]:
+        with subtests.test(command=command):
+            assert_fails(tiny_g4(command, "-"), 3, "g4: -: ", "empty")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -112,25 +108,24 @@ def test_file_without_permission() -> None:
     assert_fails(tiny_g4("describe", "locked.png"), 3, "permission denied")
 
 
-@pytest.mark.parametrize("kind", ["image", "audio", "video"])
-def test_missing_file_in_a_chat(kind: str) -> None:
-    result = tiny_g4("chat", "-p", "What is it?", f"--{kind}", "nowhere")
-    assert_fails(result, 3, "nowhere: no such file")
+def test_a_missing_file_in_a_chat_is_an_error(subtests: pytest.Subtests) -> None:
+    for kind in ["image", "audio", "video"]:
+        with subtests.test(kind=kind):
+            result = tiny_g4("chat", "-p", "What is it?", f"--{kind}", "nowhere")
+            assert_fails(result, 3, "nowhere: no such file")
 
 
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
+def test_a_broken_conversation_is_an_error(subtests: pytest.Subtests) -> None:
+    for content, problem in [
         (b"", "is not valid JSON"),
         (b"{", "is not valid JSON"),
         (b"\xff\xfe", "is not UTF-8 text"),
         (b"[]", "must be an object"),
         (b'{"messages": [{"role": "user", "content": [{"type": "image"}]}]}', "lacks 'path'"),
-    ],
-)
-def test_broken_conversation(content: bytes, problem: str) -> None:
-    Path("talk.json").write_bytes(content)
-    assert_fails(tiny_g4("chat", "--messages", "talk.json"), 3, "g4: talk.json: ", problem)
+    ]:
+        with subtests.test(content=content, problem=problem):
+            Path("talk.json").write_bytes(content)
+            assert_fails(tiny_g4("chat", "--messages", "talk.json"), 3, "g4: talk.json: ", problem)
 
 
 def test_conversation_with_a_missing_image() -> None:
@@ -142,9 +137,10 @@ def test_conversation_with_a_missing_image() -> None:
     assert_fails(result, 3, "nowhere.png: no such file")
 
 
-@pytest.mark.parametrize(
-    ("name", "parts"),
-    [
+def test_an_unknown_model_is_an_error_that_says_which_exist(
+    subtests: pytest.Subtests, sent: Exchange
+) -> None:
+    for name, parts in [
         ("tinny", ["'tinny' not found", "did you mean tiny?"]),
         ("nonsense", ["'nonsense' not found", "tiny, e2b, e4b, 12b, 26b, 31b"]),
         ("e2b", ["g4 models pull e2b"]),
@@ -153,11 +149,10 @@ def test_conversation_with_a_missing_image() -> None:
         ("someone/something", ["g4 models pull someone/something"]),
         ("a..b/c", ["'a..b/c' not found"]),
         ("./nowhere", ["'./nowhere' not found"]),
-    ],
-)
-def test_unknown_model(sent: Exchange, name: str, parts: list[str]) -> None:
-    assert_fails(g4("describe", "-m", name, "a.png"), 4, *parts)
-    assert sent.parts == []
+    ]:
+        with subtests.test(name=name, parts=parts):
+            assert_fails(g4("describe", "-m", name, "a.png"), 4, *parts)
+            assert sent.parts == []
 
 
 def copy_of_tiny(folder: Path, **replaced: bytes | None) -> Path:
@@ -182,30 +177,31 @@ def config(**changes: object) -> bytes:
     return json.dumps(CONFIG | changes).encode()
 
 
-@pytest.mark.parametrize(
-    ("replaced", "problem"),
-    [
-        ({"config_json": None}, "the folder has no config.json"),
-        ({"config_json": b"{"}, "config.json: is not valid JSON"),
-        ({"config_json": b"[]"}, "config.json: must hold a JSON object"),
-        ({"config_json": config(model_type="llama")}, "llama"),
-        ({"config_json": config(text_config={})}, "config.json"),
-        ({"model_safetensors": WEIGHTS[:100_000]}, "model.safetensors: is incomplete"),
-        ({"model_safetensors": b""}, "model.safetensors: "),
-        ({"model_safetensors": TEXT}, "model.safetensors: "),
-        ({"model_safetensors": None}, "model.safetensors: no such file"),
-        ({"tokenizer_json": None}, "tokenizer.json"),
-        ({"tokenizer_json": b"{}"}, "tokenizer.json"),
-        ({"generation_config_json": b"{"}, "generation_config.json"),
-        ({"processor_config_json": b"{"}, "processor_config.json"),
-    ],
-)
-def test_broken_checkpoint(
-    tmp_path: Path, sent: Exchange, replaced: dict[str, bytes | None], problem: str
+BROKEN_CHECKPOINTS: list[tuple[dict[str, bytes | None], str]] = [
+    ({"config_json": None}, "the folder has no config.json"),
+    ({"config_json": b"{"}, "config.json: is not valid JSON"),
+    ({"config_json": b"[]"}, "config.json: must hold a JSON object"),
+    ({"config_json": config(model_type="llama")}, "llama"),
+    ({"config_json": config(text_config={})}, "config.json"),
+    ({"model_safetensors": WEIGHTS[:100_000]}, "model.safetensors: is incomplete"),
+    ({"model_safetensors": b""}, "model.safetensors: "),
+    ({"model_safetensors": TEXT}, "model.safetensors: "),
+    ({"model_safetensors": None}, "model.safetensors: no such file"),
+    ({"tokenizer_json": None}, "tokenizer.json"),
+    ({"tokenizer_json": b"{}"}, "tokenizer.json"),
+    ({"generation_config_json": b"{"}, "generation_config.json"),
+    ({"processor_config_json": b"{"}, "processor_config.json"),
+]
+
+
+def test_a_broken_checkpoint_is_an_error_that_names_its_file(
+    subtests: pytest.Subtests, tmp_path: Path, sent: Exchange
 ) -> None:
-    folder = copy_of_tiny(tmp_path / "model", **replaced)
-    assert_fails(g4("describe", "-m", folder, "a.png"), 4, problem)
-    assert sent.parts == []
+    for number, (replaced, problem) in enumerate(BROKEN_CHECKPOINTS):
+        with subtests.test(number=number, problem=problem):
+            folder = copy_of_tiny(tmp_path / f"model{number}", **replaced)
+            assert_fails(g4("describe", "-m", folder, "a.png"), 4, problem)
+            assert sent.parts == []
 
 
 def test_weights_of_another_model(tmp_path: Path) -> None:
@@ -214,34 +210,34 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
     assert_fails(g4("describe", "-m", folder, GOOD), 4, "the tensors do not match config.json")
 
 
-@pytest.mark.parametrize("size", ["26b", "31b"])
-@pytest.mark.parametrize("arguments", [["transcribe"], ["chat", "-p", "What is said?", "--audio"]])
-def test_model_that_cannot_hear(size: str, arguments: list[str]) -> None:
+def test_audio_for_a_model_that_cannot_hear_is_an_error(subtests: pytest.Subtests) -> None:
     """The file is no sound either: what the model lacks is said before any file is opened."""
-    Path("no.wav").write_bytes(TEXT)
-    model = PARITY / "checkpoints" / size
-    result = g4(*arguments, "no.wav", "-m", model)
-    assert_fails(result, 4, f"{model} does not support audio", "Choose another model with -m")
+    for size in ["26b", "31b"]:
+        for arguments in [["transcribe"], ["chat", "-p", "What is said?", "--audio"]]:
+            with subtests.test(size=size, arguments=arguments):
+                Path("no.wav").write_bytes(TEXT)
+                model = PARITY / "checkpoints" / size
+                result = g4(*arguments, "no.wav", "-m", model)
+                assert_fails(result, 4, f"{model} does not support audio", "Choose another model with -m")
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
+def test_an_option_out_of_range_is_an_error(subtests: pytest.Subtests, sent: Exchange) -> None:
+    for options in [
         ["--top-p", "0"],
         ["--top-p", "2"],
         ["--top-p", "nan"],
         ["--budget", "100"],
         ["-o", "nowhere/out.txt"],
-    ],
-)
-def test_option_out_of_range(sent: Exchange, options: list[str]) -> None:
-    assert_fails(tiny_g4("describe", "a.png", *options), 2)
-    assert sent.parts == []
+    ]:
+        with subtests.test(options=options):
+            assert_fails(tiny_g4("describe", "a.png", *options), 2)
+            assert sent.parts == []
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
+def test_an_option_that_does_not_parse_is_an_error(
+    subtests: pytest.Subtests, sent: Exchange
+) -> None:
+    for options in [
         ["--temperature", "-1"],
         ["--temperature", "nan"],
         ["--max-tokens", "0"],
@@ -250,13 +246,12 @@ def test_option_out_of_range(sent: Exchange, options: list[str]) -> None:
         ["--seed", str(2**64)],
         ["--dtype", "int4"],
         ["--budget", "many"],
-    ],
-)
-def test_option_that_the_parser_refuses(sent: Exchange, options: list[str]) -> None:
-    result = tiny_g4("describe", "a.png", *options)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert options[0] in result.stderr
-    assert sent.parts == []
+    ]:
+        with subtests.test(options=options):
+            result = tiny_g4("describe", "a.png", *options)
+            assert (result.exit_code, result.stdout) == (2, "")
+            assert options[0] in result.stderr
+            assert sent.parts == []
 
 
 def test_the_others_of_several_are_answered() -> None:

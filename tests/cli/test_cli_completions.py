@@ -107,11 +107,12 @@ def test_models_say_what_a_download_is() -> None:
     ]
 
 
-@pytest.mark.parametrize("option", ["--language", "--translate-to"])
-def test_languages(option: str) -> None:
-    assert {"de", "en"} <= set(offered(f"g4 transcribe {option} "))
-    assert offered(f"g4 transcribe {option} Germ") == ["German"]
-    assert not any(" " in word for word in offered(f"g4 transcribe {option} W"))
+def test_languages_are_offered(subtests: pytest.Subtests) -> None:
+    for option in ["--language", "--translate-to"]:
+        with subtests.test(option=option):
+            assert {"de", "en"} <= set(offered(f"g4 transcribe {option} "))
+            assert offered(f"g4 transcribe {option} Germ") == ["German"]
+            assert not any(" " in word for word in offered(f"g4 transcribe {option} W"))
 
 
 @pytest.mark.parametrize("option", ["--session", "--delete"])
@@ -121,13 +122,11 @@ def test_conversations(option: str) -> None:
     assert offered(f"g4 chat {option} x") == []
 
 
-@pytest.mark.parametrize(
-    "line",
-    ["g4 describe ", "g4 chat --image ", "g4 transcribe --device ", "g4 describe ./ph"],
-)
-def test_files_are_the_shell_s_own(line: str) -> None:
+def test_files_are_left_to_the_shell(subtests: pytest.Subtests) -> None:
     """Where nothing is offered, the scripts fall back to files."""
-    assert offered(line) == []
+    for line in ["g4 describe ", "g4 chat --image ", "g4 transcribe --device ", "g4 describe ./ph"]:
+        with subtests.test(line=line):
+            assert offered(line) == []
 
 
 def test_topics_of_config() -> None:

@@ -158,10 +158,11 @@ def test_budget_auto_may_be_set(sent: Exchange) -> None:
     assert [media.budget for media in sent.media] == ["auto"]
 
 
-@pytest.mark.parametrize("budget", ["0", "-70", "100", "1121"])
-def test_budget_out_of_range(budget: str) -> None:
-    result = tiny_g4("describe", STARS, "--budget", budget)
-    assert_fails(result, 2, "70, 140, 280, 560, 1120", f"not {budget}")
+def test_a_budget_out_of_range_is_an_error(subtests: pytest.Subtests) -> None:
+    for budget in ["0", "-70", "100", "1121"]:
+        with subtests.test(budget=budget):
+            result = tiny_g4("describe", STARS, "--budget", budget)
+            assert_fails(result, 2, "70, 140, 280, 560, 1120", f"not {budget}")
 
 
 def test_image_from_standard_input() -> None:
@@ -291,13 +292,17 @@ def test_interrupt_before_a_word(sent: Exchange) -> None:
     assert os.listdir() == []
 
 
-@pytest.mark.parametrize(
-    ("output", "problem"),
-    [("nowhere/out.txt", "cannot be written"), (".", "is a folder"), ("x" * 300, "cannot be")],
-)
-def test_bad_output(sent: Exchange, output: str, problem: str) -> None:
-    assert_fails(tiny_g4("describe", "a.png", "-o", output), 2, problem)
-    assert sent.parts == []
+def test_an_output_that_cannot_be_written_is_an_error(
+    subtests: pytest.Subtests, sent: Exchange
+) -> None:
+    for output, problem in [
+        ("nowhere/out.txt", "cannot be written"),
+        (".", "is a folder"),
+        ("x" * 300, "cannot be"),
+    ]:
+        with subtests.test(output=output, problem=problem):
+            assert_fails(tiny_g4("describe", "a.png", "-o", output), 2, problem)
+            assert sent.parts == []
 
 
 def test_an_answer_by_a_schema_is_a_document(tmp_path: Path) -> None:

@@ -51,9 +51,10 @@ def test_every_error_is_in_the_table() -> None:
     assert set(all_errors()) == set(CODES)
 
 
-@pytest.mark.parametrize("kind", CODES, ids=lambda kind: kind.__name__)
-def test_exit_code(kind: type[Gemma4Error]) -> None:
-    assert exit_code_of(kind.__new__(kind)) == CODES[kind]
+def test_every_error_has_its_exit_code(subtests: pytest.Subtests) -> None:
+    for kind in CODES:
+        with subtests.test(kind=kind):
+            assert exit_code_of(kind.__new__(kind)) == CODES[kind]
 
 
 def test_numbers_of_the_contract() -> None:

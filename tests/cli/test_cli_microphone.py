@@ -121,14 +121,12 @@ def test_the_first_interrupt_stops_and_the_second_ends() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.parametrize(
-    ("decibels", "bar"),
-    [
+def test_a_level_is_drawn_as_a_bar(subtests: pytest.Subtests) -> None:
+    for decibels, bar in [
         (0.0, "▮▮▮▮   0 dB"),
         (-30.0, "▮▮▯▯ -30 dB"),
         (-90.0, "▯▯▯▯ -90 dB"),
         (float("-inf"), "▯▯▯▯  silent"),
-    ],
-)
-def test_level(decibels: float, bar: str) -> None:
-    assert level_bar(decibels, width=4) == bar
+    ]:
+        with subtests.test(decibels=decibels, bar=bar):
+            assert level_bar(decibels, width=4) == bar

@@ -86,17 +86,15 @@ def test_bar_on_a_terminal(hub: FakeHub) -> None:
     assert "MB" in screen.getvalue() and " of " not in screen.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("name", "code", "problem"),
-    [
+def test_a_model_that_cannot_be_pulled_is_an_error(subtests: pytest.Subtests, hub: FakeHub) -> None:
+    for name, code, problem in [
         ("tinny", 4, "did you mean tiny?"),
         ("tiny", 4, "it is built in"),
         ("someone/else", 4, "the hub has no such repository"),
         ("a b/c", 4, "not a valid repository name"),
-    ],
-)
-def test_what_cannot_be_pulled(hub: FakeHub, name: str, code: int, problem: str) -> None:
-    assert_fails(g4("models", "pull", name, "--yes"), code, problem)
+    ]:
+        with subtests.test(name=name, code=code, problem=problem):
+            assert_fails(g4("models", "pull", name, "--yes"), code, problem)
 
 
 def test_offline(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,14 +128,14 @@ def test_asks_before_deleting(hub: FakeHub, answer: str, kept: bool) -> None:
     assert (REPO in names_listed()) == kept
 
 
-@pytest.mark.parametrize(
-    ("name", "problem"),
-    [
+def test_a_model_that_cannot_be_removed_is_an_error(
+    subtests: pytest.Subtests, hub: FakeHub
+) -> None:
+    for name, problem in [
         ("tiny", "it is built in; name a model in the hub cache"),
         ("e2b", "not in the local cache"),
         (".", "delete it yourself"),
-    ],
-)
-def test_what_cannot_be_removed(hub: FakeHub, name: str, problem: str) -> None:
-    assert_fails(g4("models", "rm", name, "--yes"), 4, problem)
-    assert TINY.is_dir()
+    ]:
+        with subtests.test(name=name, problem=problem):
+            assert_fails(g4("models", "rm", name, "--yes"), 4, problem)
+            assert TINY.is_dir()

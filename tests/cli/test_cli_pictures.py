@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 from base64 import b64decode
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ from PIL import Image as Pillow
 from support.samples import sample
 
 from gemma4cli.cli.environment import Environment
-from gemma4cli.cli.output.graphics import Cells, Protocol, drawn, protocol_of
-from gemma4cli.cli.output.pictures import PictureMode, Pictures, Screen, pictures_for
+from gemma4cli.cli.output.graphics import Cells, drawn, protocol_of
+from gemma4cli.cli.output.pictures import Pictures, Screen, pictures_for
 from gemma4cli.cli.run.options import RunOptions
 from gemma4cli.decoded import Image, VideoFrame
 from gemma4cli.events import PicturesDecoded
@@ -93,9 +92,8 @@ def test_iterm_carries_the_picture() -> None:
 # Who draws what
 
 
-@pytest.mark.parametrize(
-    ("environment", "protocol"),
-    [
+def test_the_variables_of_a_terminal_choose_its_protocol(subtests: pytest.Subtests) -> None:
+    for variables, protocol in [
         ({"TERM": "xterm-kitty"}, "kitty"),
         ({"TERM": "xterm-256color", "KITTY_WINDOW_ID": "1"}, "kitty"),
         ({"TERM": "xterm-256color", "TERM_PROGRAM": "ghostty"}, "kitty"),
@@ -110,10 +108,9 @@ def test_iterm_carries_the_picture() -> None:
         ({"TERM": "screen.xterm-256color", "LC_TERMINAL": "iTerm2"}, None),
         ({"TERM": "xterm-kitty", "STY": "1.tty"}, None),
         ({}, None),
-    ],
-)
-def test_environment(environment: Mapping[str, str], protocol: Protocol | None) -> None:
-    assert protocol_of(environment) == protocol
+    ]:
+        with subtests.test(variables=variables):
+            assert protocol_of(variables) == protocol
 
 
 # When nothing is drawn
@@ -124,24 +121,23 @@ def test_a_run_at_a_terminal_has_pictures() -> None:
     assert pictures_for(kitty(), RunOptions(output=Path("-")).thumbnails) is not None
 
 
-@pytest.mark.parametrize(
-    "run",
-    [
+def test_some_options_leave_pictures_out(subtests: pytest.Subtests) -> None:
+    for run in [
         RunOptions(quiet=True),
         RunOptions(json=True),
         RunOptions(output=Path("out.txt")),
         RunOptions(pictures="never"),
-    ],
-)
-def test_a_run_without_pictures(run: RunOptions) -> None:
-    assert pictures_for(kitty(), run.thumbnails) is None
+    ]:
+        with subtests.test(run=run):
+            assert pictures_for(kitty(), run.thumbnails) is None
 
 
-@pytest.mark.parametrize("mode", ["auto", "kitty"])
-@pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_no_pictures_in_a_pipe(stream: str, mode: PictureMode) -> None:
-    env = kitty(**{stream: io.StringIO()})
-    assert pictures_for(env, RunOptions(pictures=mode).thumbnails) is None
+def test_a_pipe_gets_no_pictures(subtests: pytest.Subtests) -> None:
+    for mode in ["auto", "kitty"]:
+        for stream in ["stdout", "stderr"]:
+            with subtests.test(mode=mode, stream=stream):
+                env = kitty(**{stream: io.StringIO()})
+                assert pictures_for(env, RunOptions(pictures=mode).thumbnails) is None
 
 
 def test_no_pictures_on_a_dumb_terminal() -> None:

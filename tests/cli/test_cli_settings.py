@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import pytest
 import typer
-from cli_runs import Exchange, assert_fails, environment, g4, records
+from cli_runs import Exchange, assert_fails, environment, g4, g4_with, records
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.core import TyperGroup
@@ -36,13 +36,12 @@ def write(path: Path, text: str) -> None:
 
 
 @pytest.fixture
-def asked(sent: Exchange, monkeypatch: pytest.MonkeyPatch) -> Callable[..., GenerateOptions]:
-    """Runs a command with "tiny"; returns how the answer was to be generated."""
-    monkeypatch.setenv("G4_MODEL", "tiny")
+def asked(sent: Exchange) -> Callable[..., GenerateOptions]:
+    """Runs a command with "tiny" and more variables; returns how to generate the answer."""
 
-    def run(command: str = "describe", *arguments: str) -> GenerateOptions:
-        result = g4(command, "a.png", *arguments)
-        assert result.exit_code == 0, result.output
+    def run(command: str = "describe", *arguments: str, **variables: str) -> GenerateOptions:
+        result = g4_with({"G4_MODEL": "tiny", **variables}, command, "a.png", *arguments)
+        assert result.exit_code == 0, result.stderr
         return sent.options[-1]
 
     return run
@@ -84,33 +83,25 @@ def test_table_before_top_level(asked: Callable[..., GenerateOptions]) -> None:
     assert asked("video").seed == 2
 
 
-def test_command_line_before_all(
-    asked: Callable[..., GenerateOptions], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_command_line_before_all(asked: Callable[..., GenerateOptions]) -> None:
     write(PROJECT, "seed = 1\nthink = true\n[describe]\nseed = 2")
-    monkeypatch.setenv("G4_SEED", "3")
-    monkeypatch.setenv("G4_DESCRIBE_SEED", "4")
-    options = asked("describe", "--seed", "5", "--no-think")
+    variables = {"G4_SEED": "3", "G4_DESCRIBE_SEED": "4"}
+    options = asked("describe", "--seed", "5", "--no-think", **variables)
     assert (options.seed, options.think) == (5, False)
 
 
-def test_environment_before_files(
-    asked: Callable[..., GenerateOptions], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_variables_before_files(asked: Callable[..., GenerateOptions]) -> None:
     write(PROJECT, "seed = 1\nthink = true\n[describe]\nseed = 2")
-    monkeypatch.setenv("G4_SEED", "3")
-    monkeypatch.setenv("G4_THINK", "0")
-    options = asked()
+    options = asked(G4_SEED="3", G4_THINK="0")
     assert (options.seed, options.think) == (3, False)
 
 
 def test_variable_of_a_command_before_that_of_all(
-    asked: Callable[..., GenerateOptions], monkeypatch: pytest.MonkeyPatch
+    asked: Callable[..., GenerateOptions],
 ) -> None:
-    monkeypatch.setenv("G4_SEED", "3")
-    monkeypatch.setenv("G4_DESCRIBE_SEED", "4")
-    assert asked("describe").seed == 4
-    assert asked("video").seed == 3
+    variables = {"G4_SEED": "3", "G4_DESCRIBE_SEED": "4"}
+    assert asked("describe", **variables).seed == 4
+    assert asked("video", **variables).seed == 3
 
 
 def test_short_variable_of_a_setting(monkeypatch: pytest.MonkeyPatch, sent: Exchange) -> None:
@@ -196,9 +187,7 @@ def test_model_of_one_command(sent: Exchange) -> None:
 # What is wrong
 
 
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
+BAD_FILES = [
         ("temprature = 1", "there is no temprature; did you mean temperature?"),
         ("max-tokens = 1", "there is no max-tokens; did you mean max_tokens?"),
         ("[describe]\nbugdet = 70", "there is no describe.bugdet; did you mean budget?"),
@@ -222,33 +211,34 @@ def test_model_of_one_command(sent: Exchange) -> None:
         ("dtype = 16", "dtype must be one of auto, float32, bfloat16, float16, not 16"),
         ("[describe]\nprompt = 3", "describe.prompt must be text, not 3"),
         ("[describe]\nmax_tokens = 0", "describe.max_tokens is 0: "),
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("file", ["project", "user"])
-def test_bad_file(sent: Exchange, file: str, text: str, problem: str) -> None:
-    path = PROJECT.absolute() if file == "project" else user_file()
-    write(path, text)
-    assert_fails(g4("describe", "a.png", "-m", "tiny"), 2, f"{path}: {problem}")
-    assert sent.parts == []
+    ]  # fmt: skip
+BAD_VARIABLES = [
+    ("G4_TEMPERATURE", "hot", "is 'hot': "),
+    ("G4_TEMPERATURE", "-1", "is '-1': "),
+    ("G4_DESCRIBE_MAX_TOKENS", "0", "is '0': "),
+    ("G4_THINK", "perhaps", "is 'perhaps': "),
+    ("G4_DTYPE", "int8", "must be one of auto, float32, bfloat16, float16, not 'int8'"),
+]
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "problem"),
-    [
-        ("G4_TEMPERATURE", "hot", "is 'hot': "),
-        ("G4_TEMPERATURE", "-1", "is '-1': "),
-        ("G4_DESCRIBE_MAX_TOKENS", "0", "is '0': "),
-        ("G4_THINK", "perhaps", "is 'perhaps': "),
-        ("G4_NO_LOG", "perhaps", "is 'perhaps': "),
-        ("G4_DTYPE", "int8", "must be one of auto, float32, bfloat16, float16, not 'int8'"),
-    ],
-)
-def test_bad_variable(
-    sent: Exchange, monkeypatch: pytest.MonkeyPatch, name: str, text: str, problem: str
+def test_a_mistake_in_a_file_is_named_with_its_file(
+    subtests: pytest.Subtests, sent: Exchange
 ) -> None:
-    monkeypatch.setenv(name, text)
-    arguments = ["chat", "-p", "Hello"] if name == "G4_NO_LOG" else ["describe", "a.png"]
-    assert_fails(g4(*arguments, "-m", "tiny"), 2, f"g4: {name} {problem}")
+    for path in (user_file(), PROJECT.absolute()):
+        for text, problem in BAD_FILES:
+            with subtests.test(path=path.name, text=text):
+                write(path, text)
+                assert_fails(g4("describe", "a.png", "-m", "tiny"), 2, f"{path}: {problem}")
+                assert sent.parts == []
+        path.unlink()
+
+
+def test_a_mistake_in_a_variable_is_named(subtests: pytest.Subtests, sent: Exchange) -> None:
+    for name, text, problem in BAD_VARIABLES:
+        with subtests.test(name=name, text=text):
+            result = g4_with({name: text}, "describe", "a.png", "-m", "tiny")
+            assert_fails(result, 2, f"g4: {name} {problem}")
+            assert sent.parts == []
 
 
 def test_bad_value_gives_way_to_the_command_line(asked: Callable[..., GenerateOptions]) -> None:
@@ -263,18 +253,18 @@ def test_bad_value_of_another_command_does_not_matter(
     asked("describe")
 
 
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
+def test_a_value_that_a_command_refuses_names_its_file(
+    subtests: pytest.Subtests, sent: Exchange
+) -> None:
+    for text, problem in [
         ("top_p = 1.5", "top-p must be above 0 and at most 1, not 1.5 (top_p is set in"),
         ("[describe]\nbudget = 561", "not 561 (budget is set in"),
-    ],
-)
-def test_what_a_command_refuses_names_the_file(sent: Exchange, text: str, problem: str) -> None:
-    write(PROJECT, f"seed = 9\n{text}")
-    result = g4("describe", "a.png", "-m", "tiny")
-    assert_fails(result, 2, f"{problem} {PROJECT.absolute()})")
-    assert "seed" not in result.stderr
+    ]:
+        with subtests.test(text=text, problem=problem):
+            write(PROJECT, f"seed = 9\n{text}")
+            result = g4("describe", "a.png", "-m", "tiny")
+            assert_fails(result, 2, f"{problem} {PROJECT.absolute()})")
+            assert "seed" not in result.stderr
 
 
 def test_what_a_command_refuses_of_the_command_line_names_no_file(sent: Exchange) -> None:
@@ -289,12 +279,13 @@ def test_broken_file_matters_where_a_model_is_named(sent: Exchange) -> None:
     assert_fails(g4("describe", "a.png", "-m", "tiny"), 2, f"{PROJECT.absolute()}: cannot be read")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["describe", "--help"], ["models", "list"]])
-def test_broken_file_leaves_help_and_models_alone(arguments: list[str]) -> None:
-    before = g4(*arguments)
-    write(PROJECT, "model = ")
-    result = g4(*arguments)
-    assert (result.exit_code, result.stdout) == (0, before.stdout)
+def test_broken_file_leaves_help_and_models_alone(subtests: pytest.Subtests) -> None:
+    for arguments in [["--help"], ["describe", "--help"], ["models", "list"]]:
+        with subtests.test(arguments=arguments):
+            before = g4(*arguments)
+            write(PROJECT, "model = ")
+            result = g4(*arguments)
+            assert (result.exit_code, result.stdout) == (0, before.stdout)
 
 
 def test_help_is_the_same_with_settings() -> None:

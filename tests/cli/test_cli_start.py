@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
-from collections.abc import Iterator
-from typing import get_args
 
 import pytest
-import typer
 from cli_runs import command_line, g4
-from typer.core import TyperGroup
 
 from gemma4cli import __version__
-from gemma4cli.cli.app import app
-from gemma4cli.cli.output.pictures import PictureMode
-from gemma4cli.cli.transcribe.choices import Format, Shown
-from gemma4cli.options import DType
 
 HEAVY = {
     "av",
@@ -94,58 +85,33 @@ def test_version() -> None:
     assert g4("--version").stdout == f"g4 {__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["describe", "transcribe", "video", "chat", "models", "trace"])
-def test_help(command: str) -> None:
-    result = g4(command, "-h")
-    assert result.exit_code == 0
-    assert command in g4("--help").stdout
-    assert result.stdout == g4(command, "--help").stdout
-    assert f"Usage: g4 {command}" in result.stdout
+def test_every_command_has_help(subtests: pytest.Subtests) -> None:
+    for command in ["describe", "transcribe", "video", "chat", "models", "trace"]:
+        with subtests.test(command=command):
+            result = g4(command, "-h")
+            assert result.exit_code == 0
+            assert command in g4("--help").stdout
+            assert result.stdout == g4(command, "--help").stdout
+            assert f"Usage: g4 {command}" in result.stdout
 
 
-def commands(group: TyperGroup, *path: str) -> Iterator[tuple[str, ...]]:
-    """How each command is called, the group first."""
-    yield path
-    for name, command in group.commands.items():
-        if isinstance(command, TyperGroup):
-            yield from commands(command, *path, name)
-        else:
-            yield (*path, name)
+def test_a_wrong_command_line_shows_the_usage(subtests: pytest.Subtests) -> None:
+    for arguments in [
+        ["nonsense"],
+        ["describe"],
+        ["describe", "--nonsense"],
+        ["models", "nonsense"],
+    ]:
+        with subtests.test(arguments=arguments):
+            result = g4(*arguments)
+            assert (result.exit_code, result.stdout) == (2, "")
+            assert "Usage: g4" in result.stderr
+            assert "Traceback" not in result.stderr
 
 
-def test_help_shows_no_types_and_no_ranges() -> None:
-    program = typer.main.get_command(app)
-    assert isinstance(program, TyperGroup)
-    pages = {called: g4(*called, "--help").stdout for called in commands(program)}
-    assert {("chat",), ("models", "list")} <= pages.keys()
-    assert [c for c, page in pages.items() if re.search(r"<\w+|x[<>]=|list\[", page)] == []
-
-
-def test_help_names_every_choice() -> None:
-    page = " ".join(re.sub(r"[│|]", " ", g4("transcribe", "--help").stdout).split())
-    choices = [get_args(kind) for kind in (DType, Format, Shown, PictureMode)]
-    assert [choice for each in choices for choice in each if choice not in page] == []
-
-
-def test_range_that_help_does_not_show_holds() -> None:
-    assert g4("describe", "--help").exit_code == 0
-    result = g4("describe", "a.png", "--max-tokens", "0")
-    assert result.exit_code == 2
-    assert "greater than or equal to 1" in result.stderr
-
-
-@pytest.mark.parametrize(
-    "arguments", [["nonsense"], ["describe"], ["describe", "--nonsense"], ["models", "nonsense"]]
-)
-def test_usage_errors(arguments: list[str]) -> None:
-    result = g4(*arguments)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert "Usage: g4" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-@pytest.mark.parametrize("arguments", [[], ["models"]])
-def test_no_command_shows_the_help(arguments: list[str]) -> None:
-    result = g4(*arguments)
-    assert result.exit_code == 2
-    assert "Usage: g4" in result.output
+def test_without_a_command_the_help_is_shown(subtests: pytest.Subtests) -> None:
+    for arguments in [[], ["models"]]:
+        with subtests.test(arguments=arguments):
+            result = g4(*arguments)
+            assert result.exit_code == 2
+            assert "Usage: g4" in result.output

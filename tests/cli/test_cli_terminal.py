@@ -13,7 +13,7 @@ from cli_runs import Tty, environment, finished
 from gemma4cli.cli.environment import Environment, printable
 from gemma4cli.cli.output.progress import Spinner
 from gemma4cli.cli.output.writer import AnswerWriter
-from gemma4cli.events import Event, FinishReason, Notice, TextDelta, ThoughtDelta, VideoPlanned
+from gemma4cli.events import Event, Notice, TextDelta, ThoughtDelta, VideoPlanned
 
 
 def written(
@@ -31,13 +31,23 @@ def written(
     return screen.getvalue()
 
 
-@pytest.mark.parametrize(
-    "control",
-    ["\x00", "\x07", "\x08", "\r", "\x0b", "\x0c", "\x1b", "\x7f", "\x80", "\x9b", "\x9f"],
-)
-def test_control_characters_never_reach_a_terminal(control: str) -> None:
-    assert printable(f"a{control}b", Tty()) == "a\N{REPLACEMENT CHARACTER}b"
-    assert printable(f"a{control}b", io.StringIO()) == f"a{control}b"
+def test_control_characters_never_reach_a_terminal(subtests: pytest.Subtests) -> None:
+    for control in [
+        "\x00",
+        "\x07",
+        "\x08",
+        "\r",
+        "\x0b",
+        "\x0c",
+        "\x1b",
+        "\x7f",
+        "\x80",
+        "\x9b",
+        "\x9f",
+    ]:
+        with subtests.test(control=control):
+            assert printable(f"a{control}b", Tty()) == "a\N{REPLACEMENT CHARACTER}b"
+            assert printable(f"a{control}b", io.StringIO()) == f"a{control}b"
 
 
 def test_all_other_characters_do() -> None:
@@ -48,12 +58,13 @@ def test_all_other_characters_do() -> None:
 MARKUP = ["[bold]x[/bold]", "[/INST]", "arr[i] = x[j]", "list[int]", "x[/b]", ":smile:", "**a**"]
 
 
-@pytest.mark.parametrize("text", MARKUP)
-@pytest.mark.parametrize("stream", [Tty, io.StringIO])
-def test_markup_is_shown_as_it_is(text: str, stream: type[io.StringIO]) -> None:
-    answer = stream()
-    written(*(TextDelta(text=each) for each in text), finished(text), answer=answer)
-    assert answer.getvalue() == f"{text}\n"
+def test_markup_is_shown_as_it_is(subtests: pytest.Subtests) -> None:
+    for text in MARKUP:
+        for stream in [Tty, io.StringIO]:
+            with subtests.test(text=text, stream=stream):
+                answer = stream()
+                written(*(TextDelta(text=each) for each in text), finished(text), answer=answer)
+                assert answer.getvalue() == f"{text}\n"
 
 
 def plan_of(source: str) -> VideoPlanned:
@@ -62,10 +73,13 @@ def plan_of(source: str) -> VideoPlanned:
     )
 
 
-@pytest.mark.parametrize("text", MARKUP)
-def test_markup_in_thoughts_and_notices_is_shown_as_it_is(text: str) -> None:
-    shown = written(ThoughtDelta(text=text), Notice(text=text), plan_of(text), answer=io.StringIO())
-    assert shown.count(text) == 3
+def test_markup_in_thoughts_and_notices_is_shown_as_it_is(subtests: pytest.Subtests) -> None:
+    for text in MARKUP:
+        with subtests.test(text=text):
+            shown = written(
+                ThoughtDelta(text=text), Notice(text=text), plan_of(text), answer=io.StringIO()
+            )
+            assert shown.count(text) == 3
 
 
 def test_escape_sequences_of_the_model_do_nothing() -> None:
@@ -90,21 +104,17 @@ def test_no_color_if_unwanted() -> None:
     assert written(ThoughtDelta(text="Hm.")) == "Hm.\n"
 
 
-@pytest.mark.parametrize(
-    ("variables", "animated", "color"),
-    [
+def test_color_and_animation_of_a_terminal(subtests: pytest.Subtests) -> None:
+    for variables, animated, color in [
         ({}, True, True),
         ({"NO_COLOR": "1"}, True, False),
         ({"TERM": "dumb"}, False, False),
-    ],
-)
-def test_color_and_animation_of_a_terminal(
-    variables: dict[str, str], animated: bool, color: bool
-) -> None:
-    env = environment(**{"TERM": "xterm", **variables})
-    assert (env.is_animated(Tty()), env.has_color(Tty())) == (animated, color)
-    assert not env.is_animated(io.StringIO())
-    assert not env.has_color(io.StringIO())
+    ]:
+        with subtests.test(variables=variables, animated=animated, color=color):
+            env = environment(**{"TERM": "xterm", **variables})
+            assert (env.is_animated(Tty()), env.has_color(Tty())) == (animated, color)
+            assert not env.is_animated(io.StringIO())
+            assert not env.has_color(io.StringIO())
 
 
 def test_statistics_are_for_people() -> None:
@@ -127,12 +137,14 @@ def test_no_statistics_in_a_pipe() -> None:
     assert (answer.getvalue(), env.stderr.getvalue()) == ("Done.\n", "")  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(
-    ("reason", "notice"),
-    [("length", "--max-tokens"), ("context", "context is full"), ("repetition", "repeated itself")],
-)
-def test_truncated_answers(reason: FinishReason, notice: str) -> None:
-    assert notice in written(finished("Done.", reason=reason))
+def test_a_truncated_answer_says_why(subtests: pytest.Subtests) -> None:
+    for reason, notice in [
+        ("length", "--max-tokens"),
+        ("context", "context is full"),
+        ("repetition", "repeat itself"),
+    ]:
+        with subtests.test(reason=reason, notice=notice):
+            assert notice in written(finished("Done.", reason=reason))
 
 
 def test_an_answer_that_ends_its_line_gets_no_second_end() -> None:

@@ -153,11 +153,14 @@ def write_keys(talk: str, **keys: object) -> str:
     return "keys.json"
 
 
-@pytest.mark.parametrize("value", ["yes", 1, None])
-def test_open_blocks_are_asked_for_by_a_boolean(value: object) -> None:
-    talk = write_keys(write_talk(), unified_full_attention_blocks=value)
-    result = tiny_g4("trace", talk, "-o", "out.npz")
-    assert_fails(result, 3, "keys.json: unified_full_attention_blocks: must be true or false")
+def test_the_key_for_bidirectional_blocks_takes_a_boolean(subtests: pytest.Subtests) -> None:
+    for value in ["yes", 1, None]:
+        with subtests.test(value=value):
+            talk = write_keys(write_talk(), unified_full_attention_blocks=value)
+            result = tiny_g4("trace", talk, "-o", "out.npz")
+            assert_fails(
+                result, 3, "keys.json: unified_full_attention_blocks: must be true or false"
+            )
 
 
 def test_a_key_of_traces_is_no_other_command_s() -> None:
@@ -170,17 +173,15 @@ def test_open_blocks_are_no_option() -> None:
     assert tiny_g4("trace", write_talk(), "--open-blocks").exit_code == 2
 
 
-@pytest.mark.parametrize(
-    ("output", "problem"),
-    [
+def test_an_output_that_cannot_be_written_is_an_error(subtests: pytest.Subtests) -> None:
+    for output, problem in [
         ([], "name it with -o"),
         (["-o", "-"], "name it with -o"),
         (["-o", "nowhere/out.npz"], "nowhere: no such folder"),
         (["-o", "."], "is a folder"),
-    ],
-)
-def test_bad_output(output: list[str], problem: str) -> None:
-    assert_fails(tiny_g4("trace", write_talk(), *output), 2, problem)
+    ]:
+        with subtests.test(output=output, problem=problem):
+            assert_fails(tiny_g4("trace", write_talk(), *output), 2, problem)
 
 
 @pytest.mark.parametrize(

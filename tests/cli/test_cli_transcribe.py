@@ -119,7 +119,10 @@ def test_a_long_recording_as_text_has_a_line_for_each_piece(long: Path) -> None:
     assert result.stderr == ""
 
 
-@pytest.mark.parametrize("batch", ["1", "2", "8"])
+@pytest.mark.parametrize(
+    "batch",
+    [pytest.param("1", marks=pytest.mark.slow), "2", pytest.param("8", marks=pytest.mark.slow)],
+)
 def test_batches_do_not_change_the_text(long: Path, batch: str) -> None:
     result = tiny_g4("transcribe", long, SPEECH, "-q", "--batch", batch)
     assert result.stdout == (
@@ -127,7 +130,7 @@ def test_batches_do_not_change_the_text(long: Path, batch: str) -> None:
     )
 
 
-def test_silence_is_empty(silent: Path) -> None:
+def test_a_recording_of_silence_has_an_empty_transcript(silent: Path) -> None:
     result = tiny_g4("transcribe", silent)
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr == f"{silent}: no speech in 0:40\n"
@@ -202,7 +205,7 @@ def test_all_formats_to_a_folder(tmp_path: Path) -> None:
     assert names == [f"speech00.{suffix}" for suffix in ("json", "srt", "tsv", "txt", "vtt")]
 
 
-def test_a_folder_of_recordings(tmp_path: Path, long: Path) -> None:
+def test_a_folder_of_recordings(tmp_path: Path) -> None:
     folder = tmp_path / "talks"
     (folder / "more").mkdir(parents=True)
     (folder / "a.wav").write_bytes(Path(SPEECH).read_bytes())

@@ -385,28 +385,20 @@ def test_retry_that_is_cancelled_keeps_what_was_said(tiny: LoadedModel, engine: 
     assert list(chat.history) == spoken("A?", "ano")
 
 
-@pytest.mark.parametrize(
-    ("texts", "dropped", "left"),
-    [
+def test_the_oldest_turn_is_dropped(subtests: pytest.Subtests, tiny: LoadedModel) -> None:
+    for texts, dropped, left in [
         (("A?", "a", "B?", "b", "C?"), 1, ("B?", "b", "C?")),
         (("A?", "B?", "b", "C?", "c"), 2, ("C?", "c")),
         (("Hi.", "A?", "a", "B?", "b"), 1, ("B?", "b")),
         (("A?", "a"), 1, ()),
         (("A?",), 1, ()),
         ((), 0, ()),
-    ],
-)
-@pytest.mark.parametrize("system", [None, "Be brief."])
-def test_drop_oldest(
-    texts: tuple[str, ...],
-    dropped: int,
-    left: tuple[str, ...],
-    system: str | None,
-    tiny: LoadedModel,
-) -> None:
-    chat = chat_of(tiny, *texts, system=system)
-    assert chat.drop_oldest() == dropped
-    assert list(chat.history) == spoken(*left, system=system)
+    ]:
+        for system in [None, "Be brief."]:
+            with subtests.test(texts=texts, dropped=dropped, left=left, system=system):
+                chat = chat_of(tiny, *texts, system=system)
+                assert chat.drop_oldest() == dropped
+                assert list(chat.history) == spoken(*left, system=system)
 
 
 # What a conversation takes

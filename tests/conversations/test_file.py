@@ -84,10 +84,13 @@ def test_what_only_a_trace_heeds() -> None:
         parse_conversation(data, folder=folder, name=name, for_trace=True)
 
 
-@pytest.mark.parametrize("budget", [1, 100, 2240])
-def test_budget_that_no_model_was_made_for(budget: int) -> None:
-    with pytest.raises(ConversationError, match=r"talk\.json: max_soft_tokens.*70, 140, 280"):
-        parse({"messages": [USER], "max_soft_tokens": budget})
+def test_a_budget_outside_the_model_card_is_an_error(subtests: pytest.Subtests) -> None:
+    for budget in [1, 100, 2240]:
+        with (
+            subtests.test(budget=budget),
+            pytest.raises(ConversationError, match=r"talk\.json: max_soft_tokens.*70, 140, 280"),
+        ):
+            parse({"messages": [USER], "max_soft_tokens": budget})
 
 
 def test_byte_order_mark(tmp_path: Path) -> None:
@@ -119,13 +122,12 @@ def test_tool_calls_and_results() -> None:
     assert message(**answer) == Message(role="tool", content="9:00", tool_call_id="c1", name="now")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "parsed"), [('{"a": 1}', {"a": 1}), (None, {}), ({"b": [2]}, {"b": [2]})]
-)
-def test_arguments_may_be_a_json_string(arguments: object, parsed: object) -> None:
-    call = {"function": {"name": "f", "arguments": arguments}}
-    (made,) = message(role="assistant", content="", tool_calls=[call]).tool_calls
-    assert made == ToolCall(name="f", arguments=parsed)  # type: ignore[arg-type]
+def test_arguments_may_be_a_json_string(subtests: pytest.Subtests) -> None:
+    for arguments, parsed in [('{"a": 1}', {"a": 1}), (None, {}), ({"b": [2]}, {"b": [2]})]:
+        with subtests.test(arguments=arguments, parsed=parsed):
+            call = {"function": {"name": "f", "arguments": arguments}}
+            (made,) = message(role="assistant", content="", tool_calls=[call]).tool_calls
+            assert made == ToolCall(name="f", arguments=parsed)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("key", ["reasoning", "reasoning_content"])
@@ -156,9 +158,8 @@ def assistant_with(call: object) -> dict[str, object]:
     return {"messages": [{"role": "assistant", "tool_calls": [call]}]}
 
 
-@pytest.mark.parametrize(
-    ("data", "problem"),
-    [
+def test_each_mistake_is_named_with_its_location(subtests: pytest.Subtests) -> None:
+    for data, problem in [
         ([USER], 'must be an object with "messages"'),
         ({}, 'must be an object with "messages"'),
         ({"messages": {}}, "messages: must be a list"),
@@ -205,30 +206,27 @@ def assistant_with(call: object) -> dict[str, object]:
         (assistant_with({"function": {"arguments": {}}}), r"\.function: lacks 'name'"),
         (assistant_with({"function": {"name": "f", "arguments": "{"}}), "arguments: is not valid"),
         (assistant_with({"function": {"name": "f", "arguments": "3"}}), "arguments: must be an"),
-    ],
-)
-def test_mistakes_are_named(data: object, problem: str) -> None:
-    with pytest.raises(ConversationError, match=problem) as caught:
-        parse(data)
-    assert str(caught.value).startswith("talk.json: ")
-    assert "\n" not in str(caught.value)
+    ]:
+        with subtests.test(data=data, problem=problem):
+            with pytest.raises(ConversationError, match=problem) as caught:
+                parse(data)
+            assert str(caught.value).startswith("talk.json: ")
+            assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        (b"", "is not valid JSON: line 1 column 1"),
-        (b'{"messages": [\n}', "is not valid JSON: line 2 column 1"),
-        (b"\xff\xfe{}", "is not UTF-8 text"),
-        (b'{"messages": ' + b"[" * 200_000, "is not valid JSON"),
-        (b'{"messages": ' + b"9" * 5000 + b"}", "is not valid JSON"),
-    ],
-)
-def test_files_that_are_not_json(tmp_path: Path, content: bytes, problem: str) -> None:
-    path = tmp_path / "talk.json"
-    path.write_bytes(content)
-    with pytest.raises(ConversationError, match=rf"talk\.json: {problem}"):
-        read_conversation(path)
+def test_a_file_that_is_not_json_is_an_error(subtests: pytest.Subtests, tmp_path: Path) -> None:
+    for content, problem in [
+        (b"", "no valid JSON: line 1 column 1"),
+        (b'{"messages": [\n}', "no valid JSON: line 2 column 1"),
+        (b"\xff\xfe{}", "no UTF-8 text"),
+        (b'{"messages": ' + b"[" * 200_000, "no valid JSON"),
+        (b'{"messages": ' + b"9" * 5000 + b"}", "no valid JSON"),
+    ]:
+        with subtests.test(content=content, problem=problem):
+            path = tmp_path / "talk.json"
+            path.write_bytes(content)
+            with pytest.raises(ConversationError, match=rf"talk\.json: is {problem}"):
+                read_conversation(path)
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -60,22 +60,22 @@ def test_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert hub.folder_of("./tiny") == Path("tiny")
 
 
-@pytest.mark.parametrize(
-    ("name", "hint"),
-    [
-        ("e2b", f"{E2B} is not in the local cache; download it with: g4 models pull e2b"),
+def test_a_model_that_is_not_cached_is_an_error_with_a_hint(
+    subtests: pytest.Subtests, cache: Path
+) -> None:
+    for name, hint in [
+        ("e2b", f"{E2B} is not in the local cache; fetch it with: g4 models pull e2b"),
         ("e2b:8bit", "g4 models pull e2b:8bit"),
         ("someone/model", "g4 models pull someone/model"),
         ("e2b:9bit", "e2b is available as 4bit, 5bit, 6bit, 8bit, mxfp4, mxfp8, bf16"),
         ("tinny", "did you mean tiny?"),
         ("./nowhere", "name a folder, a hub id or an alias"),
         ("a b/c", "not a valid repository name"),
-    ],
-)
-def test_what_is_not_there(name: str, hint: str, cache: Path) -> None:
-    with pytest.raises(ModelNotFoundError) as caught:
-        hub.folder_of(name)
-    assert name in str(caught.value) and hint in str(caught.value)
+    ]:
+        with subtests.test(name=name, hint=hint):
+            with pytest.raises(ModelNotFoundError) as caught:
+                hub.folder_of(name)
+            assert name in str(caught.value) and hint in str(caught.value)
 
 
 def test_available(cache: Path) -> None:
@@ -195,12 +195,17 @@ def test_nothing_else_is_removed(
 GIB = 2**30
 
 
-@pytest.mark.parametrize(
-    ("gibibytes", "alias"),
-    [(4, None), (7.6, "e2b"), (16, "e4b"), (23.5, "12b"), (32, "26b"), (64, "31b")],
-)
-def test_recommended_by_memory(gibibytes: float, alias: str | None) -> None:
-    assert recommended(int(gibibytes * GIB), on_cpu=False) == alias
+def test_memory_decides_on_the_recommended_model(subtests: pytest.Subtests) -> None:
+    for gibibytes, alias in [
+        (4, None),
+        (7.6, "e2b"),
+        (16, "e4b"),
+        (23.5, "12b"),
+        (32, "26b"),
+        (64, "31b"),
+    ]:
+        with subtests.test(gibibytes=gibibytes, alias=alias):
+            assert recommended(int(gibibytes * GIB), on_cpu=False) == alias
 
 
 def test_a_cpu_gets_the_smallest() -> None:
@@ -208,11 +213,10 @@ def test_a_cpu_gets_the_smallest() -> None:
     assert recommended(4 * GIB, on_cpu=True) is None
 
 
-@pytest.mark.parametrize(
-    ("gigabytes", "alias"), [(4, None), (5, "e2b"), (8, "12b"), (17, "26b"), (100, "31b")]
-)
-def test_largest_within(gigabytes: float, alias: str | None) -> None:
-    assert largest_within(int(gigabytes * 1e9)) == alias
+def test_the_largest_model_within_a_limit(subtests: pytest.Subtests) -> None:
+    for gigabytes, alias in [(4, None), (5, "e2b"), (8, "12b"), (17, "26b"), (100, "31b")]:
+        with subtests.test(gigabytes=gigabytes, alias=alias):
+            assert largest_within(int(gigabytes * 1e9)) == alias
 
 
 def test_catalog() -> None:

@@ -136,14 +136,14 @@ def test_text_is_written_as_soon_as_its_words_are_whole() -> None:
     assert stream.feed("ee** four ") == " \x1b[1mthree\x1b[0m four"
 
 
-@pytest.mark.parametrize("text", ["[link]", "[bold]", "[/INST]", "arr[i] = x[j]", "list[int]"])
-def test_brackets_are_data(text: str) -> None:
-    assert shown(f"Say {text} twice {text}") == [f"Say {text} twice {text}"]
+def test_brackets_are_shown_as_they_are(subtests: pytest.Subtests) -> None:
+    for text in ["[link]", "[bold]", "[/INST]", "arr[i] = x[j]", "list[int]"]:
+        with subtests.test(text=text):
+            assert shown(f"Say {text} twice {text}") == [f"Say {text} twice {text}"]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_text_that_only_resembles_markup_is_shown_as_it_is(subtests: pytest.Subtests) -> None:
+    for text in [
         "2*3*4",
         "**kwargs and *args",
         "snake_case_name",
@@ -158,15 +158,13 @@ def test_brackets_are_data(text: str) -> None:
         "~5 or ~~",
         "`open",
         "[a](b",
-    ],
-)
-def test_what_is_no_markup_is_shown_as_it_is(text: str) -> None:
-    assert shown(text) == [text]
+    ]:
+        with subtests.test(text=text):
+            assert shown(text) == [text]
 
 
-@pytest.mark.parametrize(
-    ("text", "plain", "styles"),
-    [
+def test_inline_markup_gives_styles(subtests: pytest.Subtests) -> None:
+    for text, plain, styles in [
         ("**a**", "a", ("1",)),
         ("*a*", "a", ("3",)),
         ("_a_", "a", ("3",)),
@@ -175,10 +173,9 @@ def test_what_is_no_markup_is_shown_as_it_is(text: str) -> None:
         ("`` a`b ``", "a`b", ("36",)),
         ("**重**", "重", ("1",)),
         ("[https://a.b](https://a.b)", "https://a.b", ("4",)),
-    ],
-)
-def test_inline_markup(text: str, plain: str, styles: tuple[str, ...]) -> None:
-    assert [(span.text, span.styles) for span in spans_of(text)] == [(plain, styles)]
+    ]:
+        with subtests.test(text=text, plain=plain, styles=styles):
+            assert [(span.text, span.styles) for span in spans_of(text)] == [(plain, styles)]
 
 
 def test_markup_inside_markup() -> None:
