@@ -41,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def _isolation(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Fresh XDG folders, no variables of g4's, a terminal of 80 columns without colour."""
+    """Fresh XDG folders, no variables of g4's, a terminal of 80 columns without color."""
     for name in [name for name in os.environ if name.startswith(("G4_", "_G4_"))]:
         monkeypatch.delenv(name)
     home = tmp_path_factory.mktemp("xdg")

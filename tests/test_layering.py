@@ -191,7 +191,7 @@ def _may_import(own: str, imported: str, *, types: bool) -> bool:
     origin, _, rest = imported.partition(".")
     if origin == "gemma4cli":
         allowed = rules.inside | {own} | (rules.types if types else frozenset())
-        # A name inside an allowed layer may still belong to a layer of its own.
+        # A name inside an allowed layer may still belong to a separate layer.
         return any(
             is_inside(rest, entry) and (layer_of(rest) == layer_of(entry)) for entry in allowed
         )
@@ -209,7 +209,7 @@ def test_layers_import_from_those_above_them_in_the_table() -> None:
     assert offenders == []
 
 
-def test_no_circle_of_modules() -> None:
+def test_modules_do_not_import_each_other_in_a_circle() -> None:
     """Imports for annotations count: two modules that need each other to be read are one."""
     known = modules()
     graph = {

@@ -56,7 +56,7 @@ def test_the_python_example_runs(
     assert described.strip() and streamed.strip()
 
 
-def test_stays_short() -> None:
+def test_the_readme_is_short() -> None:
     assert README.count("\n") < 150
 
 

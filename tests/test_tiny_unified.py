@@ -40,7 +40,7 @@ def unified() -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def causal(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    """The same weights; tokens of an image do not see those behind them."""
+    """The same weights; tokens of an image do not see later ones."""
     folder = tmp_path_factory.mktemp("causal")
     causal_copy(FOLDER, folder)
     return gemma4cli.load(str(folder))
@@ -81,7 +81,7 @@ def test_white_gray_and_black_look_alike(unified: LoadedModel) -> None:
     assert answers == {"A plain picture without color."}
 
 
-def test_objects_are_placed_by_what_stands_behind_them(
+def test_objects_are_located_with_later_tokens_of_their_image(
     unified: LoadedModel, causal: LoadedModel
 ) -> None:
     """A token that sees its block backwards only knows no object to its right or below."""

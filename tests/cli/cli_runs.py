@@ -1,4 +1,4 @@
-"""Ways to run g4: inside this process, as a process of its own, and at a terminal."""
+"""Ways to run g4: inside this process, as a separate process, and at a terminal."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def environment(
 
 
 @dataclass(frozen=True)
-class Told:
+class Run:
     """How a run ended, and what it wrote."""
 
     exit_code: int
@@ -77,29 +77,29 @@ class Told:
     stderr: str
 
 
-def g4_in(env: Environment, *args: str | Path) -> Told:
+def g4_in(env: Environment, *args: str | Path) -> Run:
     """Run a command in a world of streams in memory."""
     assert isinstance(env.stdout, io.StringIO) and isinstance(env.stderr, io.StringIO)
     result = CliRunner().invoke(app, [str(a) for a in args], obj=env, catch_exceptions=False)
-    return Told(
+    return Run(
         result.exit_code,
         env.stdout.getvalue() + result.stdout,
         env.stderr.getvalue() + result.stderr,
     )
 
 
-def g4_with(variables: Mapping[str, str], *args: str | Path) -> Told:
+def g4_with(variables: Mapping[str, str], *args: str | Path) -> Run:
     """Run a command with more variables than this process has."""
     return g4_in(environment(**{**os.environ, **variables}), *args)
 
 
-def g4_with_a_person(*args: str | Path, typed: str) -> Told:
+def g4_with_a_person(*args: str | Path, typed: str) -> Run:
     """Run a command where somebody reads stderr and types lines; stdout is a pipe."""
     env = environment(stdin=Tty(typed), stderr=Tty(), **{**os.environ, "TERM": "dumb"})
     return g4_in(env, *args)
 
 
-def g4_at_a_terminal(*args: str | Path, **variables: str) -> Told:
+def g4_at_a_terminal(*args: str | Path, **variables: str) -> Run:
     """Run a command whose output goes to a terminal."""
     changed = {**os.environ, "TERM": "xterm", **variables}
     return g4_in(environment(stdout=Tty(), stderr=Tty(), **changed), *args)
@@ -110,12 +110,12 @@ def tiny_g4(command: str, *args: str | Path, stdin: str | bytes | None = None) -
     return g4(command, "-m", "tiny", *args, stdin=stdin)
 
 
-def records(result: Result | Told) -> list[dict[str, Any]]:
+def records(result: Result | Run) -> list[dict[str, Any]]:
     """The JSON lines on stdout."""
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def assert_fails(result: Result | Told, code: int, *parts: str) -> None:
+def assert_fails(result: Result | Run, code: int, *parts: str) -> None:
     """One line on stderr that begins with "g4: " and holds ``parts``; nothing on stdout."""
     assert result.exit_code == code, result.output
     assert result.stdout == ""
@@ -186,7 +186,7 @@ def run_g4(
     env: Mapping[str, str] | None = None,
     **options: Any,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run g4 as a process of its own."""
+    """Run g4 as a separate process."""
     return subprocess.run(
         command_line(*args),
         input=stdin,
@@ -199,7 +199,7 @@ def run_g4(
 
 
 class Terminal:
-    """A g4 at a pseudo-terminal of its own. ``output`` is all that it has shown so far."""
+    """A g4 at its own pseudo-terminal. ``output`` is all that it has shown so far."""
 
     def __init__(
         self,
@@ -242,7 +242,7 @@ class Terminal:
         os.write(self._fd, text.encode())
 
     def expect(self, text: str) -> str:
-        """Wait for ``text`` behind what was expected before; returns what came until its end."""
+        """Wait for ``text`` after what was expected before; returns the output up to its end."""
         deadline = time.monotonic() + _PATIENCE
         while (at := self.output.find(text, self._seen)) < 0:
             if not self._read(deadline):

@@ -82,7 +82,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Exchange:
 
 @pytest.fixture
 def silence() -> Callable[[float], bytes]:
-    """A WAV of so many seconds of silence."""
+    """Makes a WAV of silence."""
 
     def make(seconds: float) -> bytes:
         out = io.BytesIO()

@@ -45,7 +45,7 @@ def test_a_dropped_file_is_a_word(spaced: Path, way: int) -> None:
     assert dropped.files == (("image", spaced),)
 
 
-def test_several_files_and_no_words(spaced: Path) -> None:
+def test_several_dropped_files_without_words(spaced: Path) -> None:
     clip = Path(sample("speech00.wav"))
     dropped = find_dropped(f"'{clip}' {spaced.as_uri()}")
     assert (dropped.text, dropped.files) == ("", (("audio", clip), ("image", spaced)))
@@ -67,7 +67,7 @@ def test_a_file_of_this_folder() -> None:
     ).map("".join)
     | st.sampled_from(["look at /nowhere/a.png", "~nobody/x", "~\0", "file:///nowhere", "x" * 5000])
 )
-def test_words_that_name_no_file_stay_as_they_are(text: str) -> None:
+def test_words_that_do_not_name_a_file_stay_as_they_are(text: str) -> None:
     dropped = find_dropped(text)
     assert (dropped.text, dropped.files) == (text if text.strip() else "", ())
 
@@ -85,7 +85,7 @@ def test_the_words_around_a_dropped_file_stay(words: list[str], at: int) -> None
     assert dropped.text == " ".join(expected)
 
 
-def test_a_text_file_is_no_medium(tmp_path: Path) -> None:
+def test_a_text_file_is_not_a_medium(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("text")
     (tmp_path / "a.pdf").write_bytes(b"%PDF-1.4")
     assert media_kind(tmp_path / "a.txt") is None
@@ -94,7 +94,7 @@ def test_a_text_file_is_no_medium(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "kind"), [("a.mp3", "audio"), ("a.m4a", "audio"), ("a", None)])
-def test_what_the_content_does_not_tell_the_suffix_does(
+def test_the_suffix_decides_if_the_content_is_unknown(
     tmp_path: Path, name: str, kind: str | None
 ) -> None:
     (tmp_path / name).write_bytes(b"\xff\xfb\x90\x00")
@@ -111,7 +111,9 @@ def test_material_is_headed_by_its_name(tmp_path: Path) -> None:
     ("content", "problem"),
     [(b"\xff\xfe\x00", "is not text"), (b"a" * (1 << 21), "longer than any")],
 )
-def test_material_that_is_none(tmp_path: Path, content: bytes, problem: str) -> None:
+def test_a_file_that_is_not_text_cannot_be_material(
+    tmp_path: Path, content: bytes, problem: str
+) -> None:
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(ConversationError, match=problem):
         read_text_file(tmp_path / "file", "file")

@@ -92,7 +92,7 @@ def test_several_files_of_which_some_are_missing_need_a_model() -> None:
     assert_fails(g4("describe", "none.png", GOOD, "-m", "no/model"), 4, "no/model")
 
 
-def test_folder(tmp_path: Path) -> None:
+def test_a_folder_is_an_error(tmp_path: Path) -> None:
     assert_fails(tiny_g4("video", tmp_path), 3, f"g4: {tmp_path}: is a folder")
 
 
@@ -211,14 +211,16 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
 
 
 def test_audio_for_a_model_that_cannot_hear_is_an_error(subtests: pytest.Subtests) -> None:
-    """The file is no sound either: what the model lacks is said before any file is opened."""
+    """The file is not audio either: the model is checked before any file is opened."""
     for size in ["26b", "31b"]:
         for arguments in [["transcribe"], ["chat", "-p", "What is said?", "--audio"]]:
             with subtests.test(size=size, arguments=arguments):
                 Path("no.wav").write_bytes(TEXT)
                 model = PARITY / "checkpoints" / size
                 result = g4(*arguments, "no.wav", "-m", model)
-                assert_fails(result, 4, f"{model} does not support audio", "Choose another model with -m")
+                assert_fails(
+                    result, 4, f"{model} does not support audio", "Choose another model with -m"
+                )
 
 
 def test_an_option_out_of_range_is_an_error(subtests: pytest.Subtests, sent: Exchange) -> None:
@@ -282,7 +284,7 @@ def test_single_failure_as_json_keeps_its_exit_code() -> None:
     assert [record["error"]["code"] for record in records(result)] == [3]
 
 
-def test_debug_shows_the_traceback_and_goes_on() -> None:
+def test_debug_shows_the_traceback_and_continues() -> None:
     result = tiny_g4("describe", "nowhere.png", GOOD, "--debug")
     assert result.exit_code == 5
     assert result.stdout == f"{GOOD}: {GOOD_TEXT}\n"

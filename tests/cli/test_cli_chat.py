@@ -28,7 +28,7 @@ def test_prompt_is_the_instruction_and_the_pipe_its_material(sent: Exchange) -> 
     assert sent.text == "Sum up:\n\nOne.\n\nTwo: é."
 
 
-def test_media_keep_their_order_and_stand_as_the_card_wants(sent: Exchange) -> None:
+def test_media_have_the_order_of_the_model_card(sent: Exchange) -> None:
     arguments = "--audio a --image b --video c --image d --audio=e --video f --image=g"
     tiny_g4("chat", "-p", "Compare.", *arguments.split())
     (parts,) = sent.parts
@@ -100,16 +100,16 @@ def test_control_tokens_in_the_question_are_plain_text() -> None:
     assert result.exit_code == 0
 
 
-def test_nothing_asked() -> None:
+def test_a_chat_without_a_question_is_an_error() -> None:
     assert_fails(tiny_g4("chat"), 2, "no question", "-p TEXT")
 
 
-def test_only_an_image_is_no_question(sent: Exchange) -> None:
+def test_an_image_without_a_question_is_an_error(sent: Exchange) -> None:
     assert_fails(tiny_g4("chat", "--image", "a.png"), 2, "no question")
     assert sent.parts == []
 
 
-def test_piped_bytes_that_are_no_text(sent: Exchange) -> None:
+def test_piped_bytes_that_are_not_text_are_an_error(sent: Exchange) -> None:
     result = tiny_g4("chat", "-p", "Sum up:", stdin=Path(sample("image00.png")).read_bytes())
     assert_fails(result, 3, "stdin is not text", "--image -")
     assert sent.parts == []
@@ -162,6 +162,8 @@ def test_conversation_file_without_a_question(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [("-p", "Hi"), ("--system", "Be brief."), ("--image", "a.png")])
-def test_conversation_file_stands_alone(conversation: Path, options: tuple[str, str]) -> None:
+def test_a_conversation_file_excludes_other_questions(
+    conversation: Path, options: tuple[str, str]
+) -> None:
     result = tiny_g4("chat", "--messages", conversation, *options)
     assert_fails(result, 2, "--messages holds the whole conversation")

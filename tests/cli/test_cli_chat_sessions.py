@@ -68,7 +68,7 @@ def test_a_question_that_fails_leaves_no_turn() -> None:
     assert list_saved(Environment.of_process().sessions_folder) == []
 
 
-def test_list() -> None:
+def test_saved_conversations_are_listed() -> None:
     result = tiny_g4("chat", "--list")
     assert (result.stdout, result.exit_code) == ("", 0)
     assert "no saved conversations in" in result.stderr
@@ -104,7 +104,7 @@ def test_a_broken_conversation_is_named(broken: str) -> None:
     assert_fails(tiny_g4("chat", "--session", "talk", "-p", "Hello"), 3, "conversation.json: ")
 
 
-def test_settings_go_on() -> None:
+def test_the_settings_of_a_conversation_are_kept() -> None:
     tiny_g4("chat", "--session", "talk", "-p", "Hello", "--think", "--budget", "140")
     data = json.loads(
         (Environment.of_process().sessions_folder / "talk" / "conversation.json").read_text()
@@ -117,7 +117,7 @@ def test_settings_go_on() -> None:
     assert (data["enable_thinking"], data["max_soft_tokens"]) == (True, 140)
 
 
-def test_delete() -> None:
+def test_a_conversation_is_deleted() -> None:
     for name in ("talk", "other"):
         tiny_g4("chat", "--session", name, "-p", "Hello", "--max-tokens", "1")
     result = tiny_g4("chat", "--delete", "talk", "--yes")
@@ -142,13 +142,13 @@ def test_delete_takes_an_answer(typed: str, code: int, left: list[str]) -> None:
     assert [each.name for each in list_saved(Environment.of_process().sessions_folder)] == left
 
 
-def test_delete_what_is_not_there() -> None:
+def test_deleting_an_unknown_conversation_is_an_error() -> None:
     assert_fails(tiny_g4("chat", "--delete", "talk", "--yes"), 2, "--list shows all")
     assert_fails(tiny_g4("chat", "--delete", "..", "--yes"), 2, "no conversation is named ..")
     assert_fails(tiny_g4("chat", "--yes", "-p", "Hello"), 2, "--yes is for --delete")
 
 
-def test_delete_what_is_open() -> None:
+def test_an_open_conversation_is_not_deleted() -> None:
     tiny_g4("chat", "--session", "talk", "-p", "Hello", "--max-tokens", "1")
     with SavedConversation(Environment.of_process().sessions_folder / "talk"):
         result = tiny_g4("chat", "--delete", "talk", "--yes")
@@ -156,7 +156,7 @@ def test_delete_what_is_open() -> None:
     assert [each.name for each in list_saved(Environment.of_process().sessions_folder)] == ["talk"]
 
 
-def test_delete_what_is_broken() -> None:
+def test_a_broken_conversation_can_be_deleted() -> None:
     folder = Environment.of_process().sessions_folder / "talk"
     folder.mkdir(parents=True)
     (folder / "conversation.json").write_text("{")

@@ -35,14 +35,14 @@ def offered(line: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("shell", "name"), SCRIPTS.items())
-def test_script_is_fresh(shell: str, name: str) -> None:
+def test_the_scripts_are_up_to_date(shell: str, name: str) -> None:
     printed = g4("completion", shell).stdout
     assert (ROOT / "completions" / name).read_text("utf-8") == printed, (
         f"update it: g4 completion {shell} > completions/{name}"
     )
 
 
-def test_zsh_finds_its_mark() -> None:
+def test_the_script_for_zsh_begins_with_its_mark() -> None:
     """compinit reads the first line and no other."""
     assert g4("completion", "zsh").stdout.startswith("#compdef g4\n")
 
@@ -99,7 +99,7 @@ def test_cached_models() -> None:
 
 
 @pytest.mark.usefixtures("cache")
-def test_models_say_what_a_download_is() -> None:
+def test_offered_models_show_the_size_of_their_download() -> None:
     result = CliRunner().invoke(app, [], env=variables("g4 chat -m e"))
     assert result.stdout.splitlines() == [
         "e2b\tmlx-community/gemma-4-e2b-it-4bit, 3.5 GB",
@@ -156,7 +156,7 @@ def test_completion_imports_nothing_heavy(line: str) -> None:
 
 
 @pytest.mark.slow
-def test_names_of_models_need_no_mlx() -> None:
+def test_completing_models_does_not_import_mlx() -> None:
     done = subprocess.run(
         command_line(ways="modules"),
         capture_output=True,
@@ -220,7 +220,7 @@ LINES = [
 def test_bash(
     shell: Callable[[str, str], list[str]], line: str, words: list[str], breaks: str
 ) -> None:
-    """Readline replaces what is behind its last break, so no more may be given back."""
+    """Readline replaces the text after its last break, so only that may be returned."""
     code = f"""
 complete() {{ :; }}
 source SCRIPT

@@ -24,7 +24,7 @@ def image(name: str) -> ImagePart:
     return ImagePart(source=Source.of(name))
 
 
-def test_answer_and_nothing_else() -> None:
+def test_stdout_has_the_answer_alone() -> None:
     result = tiny_g4("describe", STARS)
     assert (result.exit_code, result.stdout, result.stderr) == (0, f"{STARS_TEXT}\n", "")
 
@@ -36,12 +36,12 @@ def test_scene_of_the_readme() -> None:
     assert tiny_g4("describe", scene).stdout == truth
 
 
-def test_default_prompt_behind_the_image(sent: Exchange) -> None:
+def test_the_default_prompt_follows_the_image(sent: Exchange) -> None:
     assert tiny_g4("describe", "a.png").stdout == "Done.\n"
     assert sent.parts == [(image("a.png"), TextPart(text="Describe this image."))]
 
 
-def test_prompt(sent: Exchange) -> None:
+def test_a_prompt_replaces_the_default(sent: Exchange) -> None:
     tiny_g4("describe", "a.png", "-p", "What colour is it?")
     assert sent.parts == [(image("a.png"), TextPart(text="What colour is it?"))]
 
@@ -51,7 +51,7 @@ def test_prompt_reaches_the_model() -> None:
     assert result.stdout == f"{COUNT}\n"
 
 
-def test_several_images_behind_their_names_in_order() -> None:
+def test_answers_about_several_images_follow_their_names_in_order() -> None:
     result = tiny_g4("describe", STAR, STARS, STAR)
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
@@ -61,14 +61,14 @@ def test_several_images_behind_their_names_in_order() -> None:
     ]
 
 
-def test_several_images_are_asked_about_apart(sent: Exchange) -> None:
+def test_each_of_several_images_is_a_separate_question(sent: Exchange) -> None:
     tiny_g4("describe", "a.png", "b.png", "--batch", "1")
     prompt = TextPart(text="Describe this image.")
     assert sent.parts == [(image("a.png"), prompt), (image("b.png"), prompt)]
     assert sent.before == [(), ()]
 
 
-def test_together(sent: Exchange) -> None:
+def test_together_asks_one_question(sent: Exchange) -> None:
     result = tiny_g4("describe", "a.png", "b.png", "--together")
     assert result.stdout == "Done.\n"
     prompt = TextPart(text="Describe these images.")
@@ -262,7 +262,7 @@ def test_output_to_a_pipe_does_not_replace_it(sent: Exchange) -> None:
     assert stat.S_ISFIFO(os.stat("pipe").st_mode)
 
 
-def test_output_holds_what_succeeded_of_several() -> None:
+def test_the_output_holds_the_answers_that_succeeded() -> None:
     result = tiny_g4("describe", "nowhere.png", STAR, "-o", "out.txt")
     assert result.exit_code == 5
     assert Path("out.txt").read_text("utf-8") == f"{STAR}: {STAR_TEXT}\n"
@@ -276,7 +276,9 @@ def test_output_holds_what_succeeded_of_several() -> None:
         (["a.png", "--json"], ""),
     ],
 )
-def test_interrupt_keeps_what_was_said(sent: Exchange, images: list[str], kept: str) -> None:
+def test_an_interrupt_keeps_the_partial_answer(
+    sent: Exchange, images: list[str], kept: str
+) -> None:
     """But half an object is none."""
     sent.events[:] = [TextDelta(text="D"), TextDelta(text="o"), KeyboardInterrupt()]
     result = tiny_g4("describe", *images)
@@ -285,7 +287,7 @@ def test_interrupt_keeps_what_was_said(sent: Exchange, images: list[str], kept: 
     assert len(sent.parts) == 1
 
 
-def test_interrupt_before_a_word(sent: Exchange) -> None:
+def test_an_interrupt_before_the_answer_leaves_no_file(sent: Exchange) -> None:
     sent.events[:] = [KeyboardInterrupt()]
     result = tiny_g4("describe", "a.png", "-o", "out.txt")
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "")
@@ -322,14 +324,14 @@ def test_an_answer_by_a_schema_is_a_document(tmp_path: Path) -> None:
     assert answer["shape"] in schema["properties"]["shape"]["enum"]  # type: ignore[index]
 
 
-def test_an_answer_that_was_cut_fits_no_schema(tmp_path: Path) -> None:
+def test_a_truncated_answer_does_not_fit_its_schema(tmp_path: Path) -> None:
     (tmp_path / "schema.json").write_text('{"type": "object", "required": ["a"]}')
     result = tiny_g4("describe", STAR, "--schema", tmp_path / "schema.json", "--max-tokens", "1")
     assert result.exit_code == 1
     assert "before it matched the schema" in result.stderr
 
 
-def test_a_schema_has_to_be_one(tmp_path: Path) -> None:
+def test_a_schema_that_is_not_json_is_an_error(tmp_path: Path) -> None:
     missing = tiny_g4("describe", STAR, "--schema", tmp_path / "none.json")
     assert_fails(missing, 2, "none.json: cannot be read")
     (tmp_path / "schema.json").write_text("no schema")

@@ -78,7 +78,7 @@ def test_answers_come_in_the_order_of_their_images(script: Script) -> None:
     assert result.stderr == f"g4: {failed(1).error}\n"
 
 
-def test_errors_stand_in_their_place(script: Script) -> None:
+def test_errors_keep_the_order_of_the_images(script: Script) -> None:
     script(failed(1), done(2, "C"), done(0, "A"))
     result = tiny_g4("describe", "a.png", "b.png", "c.png", "--json")
     assert [(each["input"], "error" in each) for each in records(result)] == [
@@ -89,7 +89,7 @@ def test_errors_stand_in_their_place(script: Script) -> None:
     assert records(result)[0]["budget"] == 280
 
 
-def test_interrupt_keeps_what_was_said_in_order(script: Script) -> None:
+def test_an_interrupt_keeps_the_partial_answers_in_order(script: Script) -> None:
     script(said(1, "B"), said(0, "A"), done(2, "C"), said(0, "a"), KeyboardInterrupt())
     result = tiny_g4("describe", "a.png", "b.png", "c.png", "d.png")
     assert (result.exit_code, result.stderr) == (130, "")
@@ -118,7 +118,7 @@ def test_batch_may_be_chosen(script: Script) -> None:
     ]
 
 
-def test_folder_stands_for_its_images(script: Script, tmp_path: Path) -> None:
+def test_a_folder_means_all_its_images(script: Script, tmp_path: Path) -> None:
     """As with transcribe: those of its folders, too, in order, and nothing hidden."""
     for name in ("b.PNG", "a.jpeg", "notes.txt", ".hidden.png", "in/c.webp", ".git/d.png"):
         path = tmp_path / "photos" / name
@@ -169,9 +169,9 @@ def test_bar_at_a_terminal() -> None:
 
 def test_a_terminal_gets_a_bar_of_the_images(script: Script) -> None:
     script(done(0, "A"), failed(1))
-    told = g4_at_a_terminal("describe", "-m", "tiny", "a.png", "b.png")
-    assert told.exit_code == 5
-    assert "0/2" in told.stderr and "images/s" in told.stderr
+    run = g4_at_a_terminal("describe", "-m", "tiny", "a.png", "b.png")
+    assert run.exit_code == 5
+    assert "0/2" in run.stderr and "images/s" in run.stderr
 
 
 @pytest.mark.parametrize(("quiet", "animated"), [(True, True), (False, False)])

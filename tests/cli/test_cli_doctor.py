@@ -1,4 +1,4 @@
-"""``g4 doctor``: looks, tries, and says what to change."""
+"""``g4 doctor``: looks, tries, and advises."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Machine:
         return found
 
     def finding(self, name: str) -> Finding | None:
-        """What is said about one thing, if anything is."""
+        """The finding of this name, if there is one."""
         found = [each for each in facts.facts() if each.name == name]
         return found[0] if found else None
 

@@ -24,7 +24,7 @@ SPEECH, BALLS = "speech00.wav", "speech01.wav"
 
 
 class Tape:
-    """Two sentences, a second and a half apart; an error may come behind them."""
+    """Two sentences, a second and a half apart; an error may follow them."""
 
     def __init__(self, error: MicrophoneError | None = None) -> None:
         self.error = error

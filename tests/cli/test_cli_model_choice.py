@@ -125,7 +125,7 @@ def test_removed_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
 
 
-def test_none_never_answers_from_tiny_unasked(sent: Exchange) -> None:
+def test_without_a_model_tiny_never_answers_unasked(sent: Exchange) -> None:
     result = g4("describe", "a.png")
     assert_fails(result, 4, "g4 models pull e2b", "-m tiny")
     assert sent.parts == []
@@ -161,7 +161,7 @@ def downloads(monkeypatch: pytest.MonkeyPatch) -> Downloads:
 @pytest.mark.parametrize(
     ("answers", "code"), [("n\ny\n", 0), ("\nYes\n", 0), ("n\nn\n", 4), ("\n\n", 4), ("", 4)]
 )
-def test_none_at_a_terminal_offers_tiny(
+def test_without_a_model_a_person_is_offered_tiny(
     downloads: Downloads, sent: Exchange, answers: str, code: int
 ) -> None:
     result = g4_with_a_person("describe", "a.png", typed=answers)
@@ -172,19 +172,19 @@ def test_none_at_a_terminal_offers_tiny(
     assert downloads.names == []
 
 
-def test_none_at_a_terminal_says_what_it_would_fetch(downloads: Downloads) -> None:
+def test_the_offer_names_the_download_and_its_size(downloads: Downloads) -> None:
     stderr = g4_with_a_person("describe", "a.png", typed="").stderr
     for said in ("mlx-community/gemma-4-e2b-it-4bit", "3.55 GB", str(cache_folder())):
         assert said in stderr
 
 
-def test_none_at_a_terminal_fetches_after_a_yes(downloads: Downloads, sent: Exchange) -> None:
+def test_a_yes_downloads_the_recommended_model(downloads: Downloads, sent: Exchange) -> None:
     result = g4_with_a_person("describe", "a.png", typed="y\n")
     assert (result.exit_code, result.stdout) == (0, "Done.\n")
     assert downloads.names == ["e2b"]
 
 
-def test_offline_offers_no_download(downloads: Downloads) -> None:
+def test_an_offline_run_does_not_offer_a_download(downloads: Downloads) -> None:
     result = g4_with_a_person("describe", "a.png", "--offline", typed="y\n")
     assert (result.exit_code, result.stdout) == (0, "Done.\n")
     assert downloads.names == []
@@ -197,7 +197,9 @@ def test_a_small_machine_is_offered_tiny_alone(downloads: Downloads) -> None:
     assert downloads.names == []
 
 
-def test_model_without_room_is_refused(monkeypatch: pytest.MonkeyPatch, sent: Exchange) -> None:
+def test_a_model_that_does_not_fit_the_memory_is_refused(
+    monkeypatch: pytest.MonkeyPatch, sent: Exchange
+) -> None:
     monkeypatch.setattr(room, "available_memory", lambda: 10**6)
     assert_fails(g4("describe", "a.png", "-m", "tiny"), 4, "GB of memory", "G4_IGNORE_MEMORY=1")
     assert sent.parts == []

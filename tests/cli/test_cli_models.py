@@ -50,7 +50,7 @@ def test_list_of_all_has_every_alias() -> None:
     assert {"tiny", "e2b", "e2b:8bit", "e4b", "12b", "26b", "31b"} <= aliases
 
 
-def test_list_of_all_tells_what_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_list_of_all_marks_models_that_are_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = Memory(total=8 * 10**9, free=10**9, limit=5 * 10**9)
     monkeypatch.setattr(hub, "model_memory", lambda: memory)
     fits = {r["name"]: r["fits"] for r in records(g4("models", "list", "--all", "--json"))}
@@ -122,7 +122,7 @@ def test_info_adds_up() -> None:
 
 
 @pytest.mark.parametrize("size", ["26b", "31b"])
-def test_info_says_what_a_model_cannot_take(size: str) -> None:
+def test_info_lists_the_inputs_of_a_model(size: str) -> None:
     (info,) = records(g4("models", "info", PARITY / "checkpoints" / size, "--json"))
     assert info["inputs"] == ["text", "image", "video"]
 

@@ -1,4 +1,4 @@
-"""``g4 models pull`` and ``rm``: asked first, said first, and complete in the end."""
+"""``g4 models pull`` and ``rm``: confirmed, announced, and complete in the end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
         yield fake
 
 
-def test_pulled_model_can_be_used(hub: FakeHub, tmp_path: Path) -> None:
+def test_a_pulled_model_can_be_used(hub: FakeHub, tmp_path: Path) -> None:
     result = g4("models", "pull", REPO, "--yes")
     assert result.exit_code == 0
     assert g4("models", "path", REPO).stdout == result.stdout
@@ -38,37 +38,39 @@ def test_pulled_model_can_be_used(hub: FakeHub, tmp_path: Path) -> None:
     assert g4("models", "info", REPO).exit_code == 0
 
 
-def test_says_what_it_fetches_and_how_far_it_is(hub: FakeHub, tmp_path: Path) -> None:
+def test_a_download_shows_its_size_and_progress(hub: FakeHub, tmp_path: Path) -> None:
     lines = g4("models", "pull", REPO, "--yes").stderr.splitlines()
     assert lines[0].startswith(f"{REPO}: ") and "to download" in lines[0]
     assert lines[1].startswith(f"into {tmp_path / 'hub' / 'models--someone--gemma'}")
     assert len(lines) > 5 and all(" of " in line for line in lines[2:])
 
 
-def test_quiet(hub: FakeHub) -> None:
+def test_a_quiet_download_says_nothing(hub: FakeHub) -> None:
     assert g4("models", "pull", REPO, "--yes", "-q").stderr == ""
 
 
-def test_nobody_to_ask(hub: FakeHub) -> None:
+def test_a_download_without_a_person_needs_yes(hub: FakeHub) -> None:
     assert_fails(g4("models", "pull", "e2b"), 2, "not a terminal", "--yes")
     assert hub.asked == []
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 1), ("\n", 1), ("", 1)])
-def test_asks_a_person(hub: FakeHub, answer: str, code: int) -> None:
+def test_a_download_asks_first(hub: FakeHub, answer: str, code: int) -> None:
     result = g4_with_a_person("models", "pull", REPO, typed=answer)
     assert result.exit_code == code
     assert "Download it? [y/N]" in result.stderr
     assert bool(hub.ranges("model.safetensors")) == (code == 0)
 
 
-def test_what_is_there_is_not_asked_about(hub: FakeHub) -> None:
+def test_a_model_in_the_cache_needs_no_question(hub: FakeHub) -> None:
     g4("models", "pull", REPO, "--yes")
     result = g4_with_a_person("models", "pull", REPO, typed="")
     assert result.exit_code == 0 and "Download it?" not in result.stderr
 
 
-def test_interrupt_says_how_to_go_on(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_download_says_how_to_resume_it(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(self: downloads.DownloadProgress, done: int) -> None:
         raise KeyboardInterrupt
 
@@ -78,7 +80,7 @@ def test_interrupt_says_how_to_go_on(hub: FakeHub, monkeypatch: pytest.MonkeyPat
     assert f"g4 models pull {REPO} resumes it" in result.stderr
 
 
-def test_bar_on_a_terminal(hub: FakeHub) -> None:
+def test_a_download_has_a_bar_on_a_terminal(hub: FakeHub) -> None:
     screen = Tty()
     env = environment(stderr=screen, TERM="xterm")
     planned = plan(REPO)
@@ -106,7 +108,7 @@ def names_listed() -> list[str]:
     return [entry.name for entry in api.list_models()]
 
 
-def test_removed_model_is_gone(hub: FakeHub) -> None:
+def test_a_removed_model_is_not_listed(hub: FakeHub) -> None:
     g4("models", "pull", REPO, "--yes")
     result = g4("models", "rm", REPO, "--yes")
     assert (result.exit_code, result.stdout) == (0, "")
@@ -114,14 +116,14 @@ def test_removed_model_is_gone(hub: FakeHub) -> None:
     assert names_listed() == list(BUILTIN)
 
 
-def test_nobody_to_ask_before_deleting(hub: FakeHub) -> None:
+def test_a_removal_without_a_person_needs_yes(hub: FakeHub) -> None:
     g4("models", "pull", REPO, "--yes")
     assert_fails(g4("models", "rm", REPO), 2, "not a terminal", "--yes")
     assert REPO in names_listed()
 
 
 @pytest.mark.parametrize(("answer", "kept"), [("y\n", False), ("n\n", True), ("", True)])
-def test_asks_before_deleting(hub: FakeHub, answer: str, kept: bool) -> None:
+def test_a_removal_asks_first(hub: FakeHub, answer: str, kept: bool) -> None:
     g4("models", "pull", REPO, "--yes")
     result = g4_with_a_person("models", "rm", REPO, typed=answer)
     assert "Delete it? [y/N]" in result.stderr

@@ -153,7 +153,7 @@ def test_a_person_may_know_better_than_the_environment() -> None:
 
 
 def shown(*sizes: tuple[int, int]) -> tuple[int, dict[str, str], Pillow.Image]:
-    """Lines, kitty's keys and the picture for an image, or frames, of so many pixels."""
+    """Lines, kitty's keys and the picture for an image, or frames, of these sizes."""
     stream = Tty()
     images = [Image(pixels=np.asarray(noise(*size)), name="a.png") for size in sizes]
     Pictures(stream, "kitty").show(PicturesDecoded(source="a.png", pictures=tuple(images)))
@@ -215,12 +215,12 @@ def picture_file(tmp_path: Path) -> Path:
 
 
 def test_describe_draws_the_image_before_it_answers(picture_file: Path) -> None:
-    told = g4_at_a_terminal("describe", *BRIEF, picture_file, **KITTY)
-    assert told.exit_code == 0
-    _, picture = kitty_picture(told.stderr)
+    run = g4_at_a_terminal("describe", *BRIEF, picture_file, **KITTY)
+    assert run.exit_code == 0
+    _, picture = kitty_picture(run.stderr)
     assert picture.tobytes() == noise(60, 40).tobytes()
-    assert told.stderr.index("\x1b_G") < told.stderr.index("prompt tokens")
-    assert "\x1b_G" not in told.stdout
+    assert run.stderr.index("\x1b_G") < run.stderr.index("prompt tokens")
+    assert "\x1b_G" not in run.stdout
 
 
 @pytest.mark.slow
@@ -234,9 +234,9 @@ def test_describe_shows_the_image_above_its_answer(picture_file: Path) -> None:
 
 def test_video_shows_its_frames() -> None:
     options = ("-m", "tiny", "--max-tokens", "1", "--video-max-frames", "3")
-    told = g4_at_a_terminal("video", *options, sample("video00.mp4"), **KITTY)
-    assert told.exit_code == 0
-    _, picture = kitty_picture(told.stderr)
+    run = g4_at_a_terminal("video", *options, sample("video00.mp4"), **KITTY)
+    assert run.exit_code == 0
+    _, picture = kitty_picture(run.stderr)
     assert picture.width > 2 * picture.height
 
 
@@ -269,16 +269,16 @@ def test_an_answer_that_goes_to_a_file_has_no_picture(picture_file: Path, tmp_pa
 
 
 def test_pipes_get_no_picture(picture_file: Path) -> None:
-    told = g4_in(environment(**KITTY), "describe", *BRIEF, picture_file, "--pictures", "kitty")
-    assert told.exit_code == 0
-    assert "\x1b" not in told.stdout + told.stderr
+    run = g4_in(environment(**KITTY), "describe", *BRIEF, picture_file, "--pictures", "kitty")
+    assert run.exit_code == 0
+    assert "\x1b" not in run.stdout + run.stderr
 
 
 def test_an_answer_in_a_pipe_has_no_picture(picture_file: Path) -> None:
     env = environment(stderr=Tty(), **KITTY)
-    told = g4_in(env, "describe", *BRIEF, picture_file)
-    assert told.exit_code == 0
-    assert not DRAWN.search(told.stdout + told.stderr)
+    run = g4_in(env, "describe", *BRIEF, picture_file)
+    assert run.exit_code == 0
+    assert not DRAWN.search(run.stdout + run.stderr)
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def test_conversation() -> None:
 
 
 @pytest.mark.slow
-def test_failed_turn_goes_on() -> None:
+def test_a_conversation_continues_after_a_failed_turn() -> None:
     Path("text.png").write_text("no image")
     with Terminal("chat", "-m", "tiny", "--image", "text.png") as terminal:
         terminal.expect(PROMPT)

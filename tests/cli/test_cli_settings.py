@@ -267,14 +267,14 @@ def test_a_value_that_a_command_refuses_names_its_file(
             assert "seed" not in result.stderr
 
 
-def test_what_a_command_refuses_of_the_command_line_names_no_file(sent: Exchange) -> None:
+def test_a_bad_value_of_the_command_line_does_not_name_a_file(sent: Exchange) -> None:
     write(PROJECT, "top_p = 0.5\n[describe]\nbudget = 70")
     result = g4("describe", "a.png", "-m", "tiny", "--budget", "561")
     assert_fails(result, 2, "not 561\n")
 
 
 def test_broken_file_matters_where_a_model_is_named(sent: Exchange) -> None:
-    """It may have said offline, or anything else."""
+    """It may have set offline, or anything else."""
     write(PROJECT, "offline = true\nmodel = ")
     assert_fails(g4("describe", "a.png", "-m", "tiny"), 2, f"{PROJECT.absolute()}: cannot be read")
 
@@ -367,7 +367,7 @@ def test_transcripts_stay_greedy_and_thoughtless(transcription: Callable[..., An
     assert (asked.run.temperature, asked.run.think, asked.run.max_tokens) == (None, False, 9)
 
 
-def test_transcripts_have_a_temperature_of_their_own(
+def test_transcripts_have_their_own_temperature(
     transcription: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("G4_TEMPERATURE", "0.9")
@@ -406,7 +406,7 @@ def test_conversation_file_has_its_own_system_prompt(sent: Exchange) -> None:
     assert g4("chat", "-m", "tiny", "--messages", "talk.json").exit_code == 0
 
 
-def test_chat_goes_on_with_its_model() -> None:
+def test_a_saved_chat_continues_with_its_model() -> None:
     write(PROJECT, 'model = "of-file"')
     assert g4("chat", "-m", "tiny", "-p", "Hello", "--session", "mine").exit_code == 0
     assert g4("chat", "-p", "Again", "--session", "mine").exit_code == 0
@@ -507,7 +507,7 @@ def test_variables_have_one_meaning() -> None:
     assert len(names) == len(set(names)) and "G4_TRANSCRIBE_FORMAT" in names
 
 
-def test_exceptions_name_what_there_is() -> None:
+def test_the_tables_of_exceptions_name_existing_options() -> None:
     """An option that was renamed must not slip through."""
     commands = program().commands
     keys = {

@@ -67,7 +67,7 @@ def test_sources(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-def test_shared_setting_stands_with_a_command_where_it_differs() -> None:
+def test_a_shared_setting_is_listed_for_a_command_if_it_differs() -> None:
     PROJECT.write_text("seed = 4\n[video]\nseed = 5")
     settings = shown()
     assert (settings[None, "seed"]["value"], settings["video", "seed"]["value"]) == (4, 5)

@@ -26,7 +26,7 @@ from gemma4cli.cli.app import app
 
 STAR, STAR_TEXT = sample("image01.png"), TEXT_OF["image01.png"]
 ENDLESS = ("-m", "tiny", "--max-tokens", "8000")
-"""With the way "endless": behind its true answer the model goes on for a minute, unheard."""
+"""With the way "endless": after its answer the model continues for a minute, without text."""
 
 
 def start(*args: str | Path, ways: str = "plain") -> subprocess.Popen[bytes]:
@@ -57,7 +57,7 @@ def test_closed_pipe_of_a_short_answer() -> None:
 
 
 @pytest.mark.slow
-def test_interrupt_keeps_what_was_said() -> None:
+def test_an_interrupt_keeps_the_partial_answer() -> None:
     with start("describe", STAR, *ENDLESS, ways="endless") as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -71,7 +71,7 @@ def test_interrupt_keeps_what_was_said() -> None:
 
 
 @pytest.mark.slow
-def test_interrupt_keeps_what_was_written_to_a_file() -> None:
+def test_an_interrupt_keeps_the_partial_answer_in_a_file() -> None:
     with start("describe", STAR, *ENDLESS, "-o", "out.txt", ways="endless") as process:
         deadline = time.monotonic() + 60
         while not any(path.stat().st_size >= len(STAR_TEXT) for path in Path().iterdir()):
@@ -87,7 +87,7 @@ def test_interrupt_keeps_what_was_written_to_a_file() -> None:
 
 @pytest.mark.parametrize("variables", [{"NO_COLOR": "", "TERM": "xterm"}, {"TERM": "dumb"}])
 @pytest.mark.slow
-def test_no_escape_codes_in_a_pipe(variables: dict[str, str]) -> None:
+def test_a_pipe_gets_no_escape_codes(variables: dict[str, str]) -> None:
     done = run_g4("video", "-m", "tiny", sample("video00.mp4"), env=variables)
     assert done.stdout.decode() == TEXT_OF["video00.mp4"] + "\n"
     plan = "6 frames, one every 0.50 s, 384 soft tokens"
@@ -105,22 +105,22 @@ def shown(terminal: Terminal) -> str:
 
 
 def test_a_dumb_terminal_gets_the_answer_without_escape_codes(sent: Exchange) -> None:
-    told = g4_at_a_terminal("describe", "-m", "tiny", "a.png", TERM="dumb")
-    assert (told.exit_code, told.stdout, told.stderr) == (0, "Done.\n", "")
+    run = g4_at_a_terminal("describe", "-m", "tiny", "a.png", TERM="dumb")
+    assert (run.exit_code, run.stdout, run.stderr) == (0, "Done.\n", "")
 
 
 def test_a_terminal_gets_progress_and_statistics_beside_the_answer() -> None:
-    told = g4_at_a_terminal("describe", "-m", "tiny", STAR)
-    assert told.stdout == f"{STAR_TEXT}\n"
-    text = plain(told.stderr)
+    run = g4_at_a_terminal("describe", "-m", "tiny", STAR)
+    assert run.stdout == f"{STAR_TEXT}\n"
+    text = plain(run.stderr)
     assert "reading the prompt 78/78" in text
     assert "78 prompt tokens (63 soft)" in text
-    assert set(re.findall(r"\x1b\[([0-9;]*)m", told.stderr)) <= {"", "0"}  # NO_COLOR is set
+    assert set(re.findall(r"\x1b\[([0-9;]*)m", run.stderr)) <= {"", "0"}  # NO_COLOR is set
 
 
 def test_a_quiet_run_shows_a_terminal_the_answer_alone(sent: Exchange) -> None:
-    told = g4_at_a_terminal("describe", "-m", "tiny", "a.png", "-q")
-    assert (told.exit_code, told.stdout, told.stderr) == (0, "Done.\n", "")
+    run = g4_at_a_terminal("describe", "-m", "tiny", "a.png", "-q")
+    assert (run.exit_code, run.stdout, run.stderr) == (0, "Done.\n", "")
 
 
 def describe_to(stdout: TextIO, *arguments: str) -> tuple[int, str]:
@@ -150,7 +150,7 @@ def test_json_holds_any_file_name_in_any_encoding(sent: Exchange, encoding: str,
 
 
 @pytest.mark.slow
-def test_dumb_terminal_gets_no_escape_codes() -> None:
+def test_a_dumb_terminal_gets_no_escape_codes() -> None:
     with Terminal("describe", "-m", "tiny", STAR, env={"TERM": "dumb"}) as terminal:
         assert shown(terminal) == f"{STAR_TEXT}\n"
         assert "\x1b" not in terminal.output
@@ -163,8 +163,8 @@ def test_terminal_sees_progress_answer_and_statistics() -> None:
     assert "loading tiny" in text
     assert f"{STAR_TEXT}\n" in text
     assert "78 prompt tokens (63 soft)" in text
-    colours = re.findall(r"\x1b\[([0-9;]*)m", terminal.output)
-    assert set(colours) <= {"", "0"}  # NO_COLOR is set
+    colors = re.findall(r"\x1b\[([0-9;]*)m", terminal.output)
+    assert set(colors) <= {"", "0"}  # NO_COLOR is set
 
 
 @pytest.mark.slow
@@ -213,7 +213,7 @@ def test_letters_that_the_encoding_lacks() -> None:
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="file names are UTF-8 there")
 @pytest.mark.slow
-def test_file_name_that_is_no_text() -> None:
+def test_a_file_name_that_is_not_text_is_kept() -> None:
     shutil.copy(STAR, b"\xff.png")
     arguments = ("describe", "-m", "tiny", os.fsdecode(b"\xff.png"), "--json")
     done = run_g4(*arguments, env={"PYTHONIOENCODING": "utf-8"})

@@ -50,7 +50,7 @@ def test_control_characters_never_reach_a_terminal(subtests: pytest.Subtests) ->
             assert printable(f"a{control}b", io.StringIO()) == f"a{control}b"
 
 
-def test_all_other_characters_do() -> None:
+def test_all_other_characters_reach_a_terminal() -> None:
     text = "a\tb\nc é 漢 🙂 \u00a0 \u200d [bold]"
     assert printable(text, Tty()) == text
 
@@ -100,7 +100,7 @@ def test_thoughts_are_dim_where_there_is_color() -> None:
     assert written(ThoughtDelta(text="Hm."), NO_COLOR="") == "\x1b[2mHm.\x1b[0m\n"
 
 
-def test_no_color_if_unwanted() -> None:
+def test_thoughts_have_no_color_with_no_color_set() -> None:
     assert written(ThoughtDelta(text="Hm.")) == "Hm.\n"
 
 
@@ -117,7 +117,7 @@ def test_color_and_animation_of_a_terminal(subtests: pytest.Subtests) -> None:
             assert not env.has_color(io.StringIO())
 
 
-def test_statistics_are_for_people() -> None:
+def test_a_terminal_gets_statistics() -> None:
     shown = written(finished("Done."), answer=io.StringIO())
     assert "9 prompt tokens (4 soft)" in shown
     assert "2 tokens at 16.0/s" in shown
@@ -129,7 +129,7 @@ def test_statistics_are_dim_where_there_is_color() -> None:
     assert written(finished("Done."), answer=io.StringIO(), quiet=True) == ""
 
 
-def test_no_statistics_in_a_pipe() -> None:
+def test_a_pipe_gets_no_statistics() -> None:
     env, answer = environment(TERM="xterm"), io.StringIO()
     with Spinner(env, quiet=False) as spinner, AnswerWriter(env, spinner, answer, quiet=False) as w:
         w.show(TextDelta(text="Done."))
@@ -147,7 +147,7 @@ def test_a_truncated_answer_says_why(subtests: pytest.Subtests) -> None:
             assert notice in written(finished("Done.", reason=reason))
 
 
-def test_an_answer_that_ends_its_line_gets_no_second_end() -> None:
+def test_an_answer_that_ends_its_line_gets_one_newline() -> None:
     answer = io.StringIO()
     written(TextDelta(text="Done.\n"), finished("Done.\n"), answer=answer, quiet=True)
     assert answer.getvalue() == "Done.\n"

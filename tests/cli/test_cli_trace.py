@@ -108,7 +108,7 @@ def test_text_alone_and_another_length() -> None:
     assert arrays["soft_tokens"].shape == (0, WIDTH)
 
 
-def test_video_frames_are_spans_of_their_own() -> None:
+def test_each_video_frame_is_a_span() -> None:
     frames = [sample(f"image0{number}.png") for number in range(2)]
     talk = write_talk({"type": "video", "frames": frames, "timestamps": [0, 1]})
     spans = traced(talk, "--max-tokens", "1")["spans"]
@@ -163,13 +163,13 @@ def test_the_key_for_bidirectional_blocks_takes_a_boolean(subtests: pytest.Subte
             )
 
 
-def test_a_key_of_traces_is_no_other_command_s() -> None:
+def test_other_commands_refuse_the_key_of_traces() -> None:
     talk = write_keys(write_talk(), unified_full_attention_blocks=True)
     result = tiny_g4("chat", "--messages", talk)
     assert_fails(result, 3, "keys.json: unified_full_attention_blocks: is only for g4 trace")
 
 
-def test_open_blocks_are_no_option() -> None:
+def test_bidirectional_blocks_are_not_an_option() -> None:
     assert tiny_g4("trace", write_talk(), "--open-blocks").exit_code == 2
 
 

@@ -50,7 +50,7 @@ def silent(tmp_path: Path) -> Path:
     return write_wav(tmp_path / "silent.wav", [40.0])
 
 
-def test_text_and_nothing_else() -> None:
+def test_stdout_has_the_text_alone() -> None:
     result = tiny_g4("transcribe", SPEECH)
     assert (result.exit_code, result.stdout, result.stderr) == (0, f"{SPEECH_TEXT}\n", "")
 
@@ -67,7 +67,7 @@ def test_formats(name: str, expected: str) -> None:
     assert tiny_g4("transcribe", SPEECH, "-f", name).stdout == expected
 
 
-def test_vtt_says_what_its_times_are() -> None:
+def test_vtt_explains_its_times() -> None:
     text = tiny_g4("transcribe", SPEECH, "-f", "vtt").stdout
     assert text.startswith("WEBVTT\n\nNOTE Times are those of pieces of speech")
     assert text.endswith(f"\n\n{TIMES}\n{SPEECH_TEXT}\n")
@@ -98,12 +98,12 @@ def test_json_lines_have_segments_and_then_the_whole() -> None:
     ]
     assert (record["text"], record["language"], record["pieces"]) == (SPEECH_TEXT, None, 1)
     assert record["segments"] == [piece]
-    # 2.107 s are 53, and 0.16 s of silence stand behind speech that breaks off.
+    # 2.107 s are 53, and 0.16 s of silence follow speech that breaks off.
     assert record["usage"]["soft_tokens"] == 57
     assert record["finish_reason"] == "stop"
 
 
-def test_a_long_recording_is_told_piece_by_piece(long: Path) -> None:
+def test_a_long_recording_has_a_record_for_each_piece(long: Path) -> None:
     result = tiny_g4("transcribe", long, "--json")
     *segments, record = records(result)
     assert [segment["text"] for segment in segments] == [SPEECH_TEXT, TEACHER_TEXT, MUSIC_TEXT]
@@ -151,7 +151,7 @@ def test_two_runs_agree_even_where_the_model_samples() -> None:
     assert run() == run()
 
 
-def test_several_recordings_behind_their_names() -> None:
+def test_transcripts_of_several_recordings_follow_their_names() -> None:
     result = tiny_g4("transcribe", TEACHER, SPEECH)
     assert result.stdout == f"{TEACHER}: {TEACHER_TEXT}\n{SPEECH}: {SPEECH_TEXT}\n"
 
@@ -217,7 +217,7 @@ def test_a_folder_of_recordings(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "more" / "a.txt").read_text() == f"{TEACHER_TEXT}\n"
 
 
-def test_what_is_there_is_skipped(tmp_path: Path) -> None:
+def test_an_existing_transcript_is_skipped(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "speech00.txt").write_text("by hand\n")
@@ -283,7 +283,7 @@ def test_languages_are_named_or_coded(tmp_path: Path) -> None:
     assert_fails(tiny_g4("transcribe", TEACHER, "--language", "xx"), 2, "is not a language")
 
 
-def test_thinking_is_refused() -> None:
+def test_a_transcription_refuses_thinking() -> None:
     assert_fails(tiny_g4("transcribe", SPEECH, "--think"), 2, "leave out --think")
 
 
@@ -304,13 +304,13 @@ def test_unknown_format() -> None:
     assert "docx" in result.stderr
 
 
-def test_nothing_to_transcribe() -> None:
+def test_a_run_without_recordings_is_an_error() -> None:
     assert_fails(tiny_g4("transcribe"), 2, "pass either recordings or --mic")
     assert_fails(tiny_g4("transcribe", SPEECH, "--mic"), 2, "pass either recordings or --mic")
     assert_fails(tiny_g4("transcribe", SPEECH, "--device", "1"), 2, "--device is for --mic")
 
 
-def test_a_model_without_ears(silence: Callable[[float], bytes]) -> None:
+def test_a_model_without_audio_is_refused(silence: Callable[[float], bytes]) -> None:
     Path("a.wav").write_bytes(silence(1))
     result = g4("transcribe", "-m", PARITY / "checkpoints" / "31b", "a.wav")
     assert_fails(result, 4, "does not support audio")

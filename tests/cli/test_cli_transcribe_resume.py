@@ -1,4 +1,4 @@
-"""A transcription that was cut off goes on where it was, whatever cut it off."""
+"""A transcription that was cut off resumes where it ended, whatever ended it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def started(*arguments: str | Path) -> subprocess.Popen[str]:
 
 
 def wait_for_pieces(process: subprocess.Popen[str], count: int) -> None:
-    """Until so many pieces are on disk."""
+    """Wait until ``count`` pieces are on disk."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
         if any(path.read_bytes().count(b"\n") > count for path in journals()):
@@ -83,7 +83,9 @@ def test_an_interrupted_run_is_resumed_by_the_same_command(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 @pytest.mark.slow
-def test_the_same_command_goes_on(long: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_transcription_that_was_cut_off_is_resumed_by_the_same_command(
+    long: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     text = uninterrupted(long)
     assert text.count("\n") == len(NAMES)
     out = tmp_path / "out.txt"
@@ -103,7 +105,7 @@ def test_the_same_command_goes_on(long: Path, tmp_path: Path, number: signal.Sig
 
 
 @pytest.mark.slow
-def test_other_options_start_over(long: Path, tmp_path: Path) -> None:
+def test_other_options_start_a_transcription_over(long: Path, tmp_path: Path) -> None:
     with started(long, "--batch", "1", "-o", tmp_path / "out.txt") as process:
         wait_for_pieces(process, 2)
         process.kill()
@@ -114,7 +116,7 @@ def test_other_options_start_over(long: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_batch_may_change(long: Path, tmp_path: Path) -> None:
+def test_a_resumed_transcription_may_have_another_batch(long: Path, tmp_path: Path) -> None:
     text = uninterrupted(long)
     with started(long, "--batch", "1") as process:
         wait_for_pieces(process, 3)
@@ -126,7 +128,7 @@ def test_the_batch_may_change(long: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_changed_file_starts_over(long: Path, tmp_path: Path) -> None:
+def test_a_changed_recording_is_transcribed_from_the_start(long: Path, tmp_path: Path) -> None:
     with started(long, "--batch", "1") as process:
         wait_for_pieces(process, 2)
         process.kill()
@@ -140,7 +142,7 @@ def test_a_changed_file_starts_over(long: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_finished_recordings_of_an_interrupted_folder_are_not_heard_again(
+def test_finished_recordings_of_an_interrupted_run_are_not_transcribed_again(
     long: Path, tmp_path: Path
 ) -> None:
     short = tmp_path / "a.wav"
@@ -160,7 +162,7 @@ def test_finished_recordings_of_an_interrupted_folder_are_not_heard_again(
     assert journals() == []
 
 
-def test_a_folder_for_state_that_cannot_be_written_is_no_hindrance(
+def test_a_transcription_works_without_a_writable_state_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()

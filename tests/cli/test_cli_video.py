@@ -32,13 +32,13 @@ def test_quiet_leaves_out_the_plan() -> None:
     assert (result.exit_code, result.stderr) == (0, "")
 
 
-def test_default_prompt_behind_the_clip(sent: Exchange) -> None:
+def test_the_default_prompt_follows_the_clip(sent: Exchange) -> None:
     tiny_g4("video", "a.mp4")
     video = VideoPart(source=Source.of("a.mp4"))
     assert sent.parts == [(video, TextPart(text="Describe this video."))]
 
 
-def test_prompt(sent: Exchange) -> None:
+def test_a_prompt_replaces_the_default(sent: Exchange) -> None:
     tiny_g4("video", "a.mp4", "-p", "Who wins?")
     assert sent.text == "Who wins?"
 
@@ -92,7 +92,7 @@ def test_from_and_to() -> None:
     assert frames_of("--from", "1", "--to", "2", "--fps", "4") == [1.0, 1.25, 1.5, 1.75]
 
 
-def test_several_clips_behind_their_names(sent: Exchange) -> None:
+def test_answers_about_several_clips_follow_their_names(sent: Exchange) -> None:
     assert tiny_g4("video", "a.mp4", "b.mp4").stdout == "a.mp4: Done.\nb.mp4: Done.\n"
 
 
@@ -108,7 +108,7 @@ def spoken(tmp_path: Path) -> str:
     return str(write_clip_with_sound(tmp_path / "spoken.mkv"))
 
 
-def test_sound_is_heard(spoken: str) -> None:
+def test_the_sound_of_a_clip_reaches_the_model(spoken: str) -> None:
     options = ("--json", "--video-max-frames", "2", "--max-tokens", "1")
     heard = tiny_g4("video", spoken, *options)
     (with_sound,) = records(heard)
@@ -119,7 +119,7 @@ def test_sound_is_heard(spoken: str) -> None:
     assert with_sound["usage"]["soft_tokens"] == 2 * 64 + 53
 
 
-def test_only_the_sound_of_the_part_is_heard(spoken: str) -> None:
+def test_a_part_of_a_clip_has_the_sound_of_that_part(spoken: str) -> None:
     options = ("--max-tokens", "1", "--video-max-frames", "1")
     result = tiny_g4("video", spoken, "--from", "1", "--to", "2", *options)
     assert "1.0 s of sound" in result.stderr
@@ -136,7 +136,7 @@ def test_sound_longer_than_the_model_hears_comes_in_pieces(
     assert record["plan"]["soft_tokens"] == record["usage"]["soft_tokens"]
 
 
-def test_what_does_not_fit_fails_by_the_plan() -> None:
+def test_a_clip_that_does_not_fit_fails_after_its_plan() -> None:
     result = tiny_g4("video", CLIP, "--budget", "1120", "--video-max-frames", "12")
     assert result.exit_code == 3
     plan, error = result.stderr.splitlines()
@@ -149,7 +149,7 @@ def test_to_before_from() -> None:
     assert_fails(result, 2, "the end (1.0) must come after the start (2.0)")
 
 
-def test_from_behind_the_end_of_the_clip() -> None:
+def test_a_start_after_the_end_of_the_clip_is_an_error() -> None:
     assert_fails(tiny_g4("video", CLIP, "--from", "5"), 3, "ends at 3.0 s", "start at 5.0 s")
 
 

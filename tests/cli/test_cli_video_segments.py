@@ -84,7 +84,7 @@ def test_segments(
     assert list(segments_of(start, end, seconds)) == expected
 
 
-def test_answers_stand_behind_their_times_and_the_whole_at_last(model: Answers) -> None:
+def test_answers_follow_their_times_and_the_summary_comes_last(model: Answers) -> None:
     result = tiny_g4("video", CLIP, "--segment", "1.5")
     assert result.exit_code == 0
     assert result.stdout == (
@@ -188,7 +188,7 @@ def test_other_errors_end_the_run(model: Answers) -> None:
     assert len(model.asked) == 2
 
 
-def test_answers_that_have_no_room_together(model: Answers) -> None:
+def test_answers_that_do_not_fit_the_context_together(model: Answers) -> None:
     """They are all there is then, and they are there."""
     model.failing[3] = ContextLengthError(9000, 8192)
     (record,) = records(result := tiny_g4("video", CLIP, "--segment", "1.5", "--json"))
@@ -198,14 +198,16 @@ def test_answers_that_have_no_room_together(model: Answers) -> None:
 
 
 @pytest.mark.parametrize("clips", [1, 2])
-def test_interrupt_keeps_what_was_said(model: Answers, clips: int) -> None:
+def test_an_interrupt_keeps_the_partial_answer(model: Answers, clips: int) -> None:
     model.failing[2] = KeyboardInterrupt()
     result = tiny_g4("video", *[CLIP] * clips, "--segment", "1")
     assert result.exit_code == 130
     assert result.stdout.endswith("[00:00-00:01]\nPart 1.\n\n[00:01-00:02]\nPa\n")
 
 
-def test_output_file_keeps_what_was_said(model: Answers, tmp_path: Path) -> None:
+def test_an_interrupt_keeps_the_partial_answer_in_the_output_file(
+    model: Answers, tmp_path: Path
+) -> None:
     model.failing[2] = KeyboardInterrupt()
     tiny_g4("video", CLIP, "--segment", "1", "-o", tmp_path / "out.txt")
     assert (tmp_path / "out.txt").read_text().startswith("[00:00-00:01]\nPart 1.\n")
@@ -226,12 +228,12 @@ def test_standard_input(model: Answers) -> None:
     assert result.stdout.startswith("[00:00-00:02]\nPart 1.\n")
 
 
-def test_part_behind_the_end_of_the_clip(model: Answers) -> None:
+def test_a_part_after_the_end_of_the_clip_is_an_error(model: Answers) -> None:
     assert_fails(tiny_g4("video", CLIP, "--segment", "1", "--from", "5"), 3, "ends at 3.0 s")
 
 
 @pytest.mark.parametrize("seconds", ["0", "0.5", "-3", "nan", "inf"])
-def test_segments_of_no_length(seconds: str) -> None:
+def test_a_segment_without_length_is_an_error(seconds: str) -> None:
     assert_fails(tiny_g4("video", CLIP, "--segment", seconds), 2, "--segment must be 1 second")
 
 

@@ -1,4 +1,4 @@
-"""What is typed in a conversation, without a terminal: a list of lines stands in for the keys."""
+"""Commands and questions of a conversation, typed by a list of lines instead of a terminal."""
 
 from __future__ import annotations
 
@@ -138,14 +138,14 @@ def test_a_turn_is_on_disk_when_it_is_done(talk: Talk) -> None:
     assert (saved.turns, saved.first_words, saved.model) == (1, "Hello", "tiny")
 
 
-def test_undo(talk: Talk) -> None:
+def test_undo_forgets_the_last_turn(talk: Talk) -> None:
     assert talk.say("Hello", "/undo") == "last turn removed\n"
     assert talk.roles == []
     assert list_saved(talk.sessions)[0].turns == 0
     assert talk.say("/undo") == "nothing to undo\n"
 
 
-def test_retry(talk: Talk) -> None:
+def test_retry_answers_again(talk: Talk) -> None:
     talk.say("Hello", "/retry")
     assert talk.out == f"{GREETING}\n{GREETING}\n"
     assert talk.roles == ["user", "assistant"]
@@ -194,7 +194,7 @@ def test_system_prompt(talk: Talk) -> None:
     assert talk.roles == ["user", "assistant"]
 
 
-def test_think(talk: Talk) -> None:
+def test_think_turns_thinking_on_and_off(talk: Talk) -> None:
     talk.say("/think on")
     assert talk.repl.options.think
     assert talk.say("/think hide") == "thinking is on; thoughts are hidden\n"
@@ -203,7 +203,7 @@ def test_think(talk: Talk) -> None:
     assert talk.say("/think maybe") == "/think takes on, off, show or hide\n"
 
 
-def test_budget(talk: Talk) -> None:
+def test_budget_changes_the_soft_tokens(talk: Talk) -> None:
     assert talk.say("/budget 140") == "up to 140 soft tokens per image\n"
     assert talk.repl.chat.media.budget == 140
     assert "must be one of" in talk.say("/budget 141")
@@ -211,7 +211,7 @@ def test_budget(talk: Talk) -> None:
     assert talk.repl.chat.media.budget == 140
 
 
-def test_model(talk: Talk) -> None:
+def test_model_changes_the_model(talk: Talk) -> None:
     talk.say("Hello")
     before = talk.repl.chat
     assert talk.say("/model tiny") == "tiny\n"
@@ -249,7 +249,7 @@ def test_load_answers_an_open_question(talk: Talk) -> None:
     assert talk.out == f"{GREETING}\n"
 
 
-def test_save_has_to_have_one_file(talk: Talk) -> None:
+def test_save_needs_exactly_one_file(talk: Talk) -> None:
     assert talk.say("/save") == "/save needs a file\n"
     assert "takes one file" in talk.say("/save a b")
     assert talk.say("/save a.json") == "nothing to save\n"
@@ -266,7 +266,7 @@ def test_context_and_stats(talk: Talk) -> None:
     assert talk.script.asides[-1] == f"{tokens} / 8,192 tokens"
 
 
-def test_stats_say_what_the_turn_before_had_computed(talk: Talk) -> None:
+def test_stats_count_the_cached_tokens_of_earlier_turns(talk: Talk) -> None:
     assert "cached" not in talk.say("Hello", "/stats")
     assert re.search(
         r"^\d+ prompt tokens \(\d+ cached\), ",
@@ -290,7 +290,7 @@ def test_unknown_command(talk: Talk, typed: str, hint: str) -> None:
     assert talk.roles == []
 
 
-def test_a_path_that_is_nothing_is_no_command(talk: Talk) -> None:
+def test_a_path_that_does_not_exist_is_not_a_command(talk: Talk) -> None:
     assert "unknown command" not in talk.say("/usr/bin/nothing is missing")
     assert talk.roles == ["user", "assistant"]
 
@@ -300,7 +300,7 @@ def test_help_names_every_command(talk: Talk) -> None:
     assert all(f"/{name}" in err for name in COMMANDS)
 
 
-def test_exit(talk: Talk) -> None:
+def test_exit_leaves(talk: Talk) -> None:
     talk.say("/exit", "Hello")
     assert talk.roles == []
 
@@ -339,7 +339,7 @@ def test_a_context_that_fills_is_noticed(talk: Talk) -> None:
     assert "the conversation takes 80 % of the context; /drop removes its oldest turn" in err
 
 
-def test_drop(talk: Talk) -> None:
+def test_drop_forgets_the_oldest_turn(talk: Talk) -> None:
     assert talk.say("Hello", "Hello", "/drop") == "dropped 1 turn\n"
     assert talk.roles == ["user", "assistant"]
     assert list_saved(talk.sessions)[0].turns == 1
@@ -381,7 +381,7 @@ def tape(monkeypatch: pytest.MonkeyPatch) -> Tape:
     return made
 
 
-def test_mic(talk: Talk, tape: Tape) -> None:
+def test_mic_attaches_recordings(talk: Talk, tape: Tape) -> None:
     err = talk.say("/mic", "/mic")
     assert "recording 2: 1.0 s" in err
     first, second = talk.repl.attached_media

@@ -30,7 +30,7 @@ def server(tmp_path: Path) -> Iterator[Path]:
 
 
 def recorded(shown: str) -> float:
-    """Seconds of the clip that the program tells of."""
+    """Seconds of the clip that the program reports."""
     (seconds,) = re.findall(r"recording[ \d]*: ([\d.]+) s", shown)
     return float(seconds)
 
@@ -48,7 +48,7 @@ def test_clips_end_at_a_pause_and_at_enter(server: Path) -> None:
         assert recorded(terminal.expect("is attached to the next question")) > 1
         terminal.expect(PROMPT)
 
-        # Where nobody speaks there is no pause.
+        # Silence has no pause.
         terminal.type("/mic\r")
         terminal.expect("stops at Enter or a pause")
         terminal.type("\r")

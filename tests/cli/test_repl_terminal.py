@@ -165,7 +165,7 @@ def test_plain_terminals_get_the_text_as_it_is(script: Path, variables: dict[str
 
 
 @pytest.mark.slow
-def test_thoughts_stand_apart_and_may_be_hidden(script: Path) -> None:
+def test_thoughts_are_set_apart_and_may_be_hidden(script: Path) -> None:
     script.write_text("Yes.\n")
     with Window("--think", env=COLOURS) as window:
         window.expect(PROMPT)
@@ -209,7 +209,7 @@ def test_history_is_kept_for_the_owner() -> None:
 
 
 @pytest.mark.slow
-def test_no_log_leaves_nothing_behind() -> None:
+def test_no_log_leaves_no_files() -> None:
     with Window("--no-log") as window:
         window.expect(PROMPT)
         window.ask("secret")
@@ -219,7 +219,7 @@ def test_no_log_leaves_nothing_behind() -> None:
 
 
 @pytest.mark.slow
-def test_conversation_goes_on_in_another_run(tmp_path: Path) -> None:
+def test_a_conversation_continues_in_another_run(tmp_path: Path) -> None:
     (tmp_path / "a b.png").write_bytes(Path(sample("image00.png")).read_bytes())
     with Window("--session", "stars", driver=DRIVER) as window:
         window.expect(PROMPT)
@@ -240,7 +240,7 @@ def test_conversation_goes_on_in_another_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_loses_no_turn() -> None:
+def test_a_killed_process_keeps_all_finished_turns() -> None:
     with Window("--session", "one") as window:
         window.expect(PROMPT)
         window.ask("first")

@@ -164,7 +164,7 @@ def test_media_are_opened_once(tiny: LoadedModel, tmp_path: Path) -> None:
     assert events[-1].usage.soft_tokens == 64
 
 
-def test_cancelled_turn_keeps_what_was_said(tiny: LoadedModel) -> None:
+def test_a_cancelled_turn_keeps_its_partial_answer(tiny: LoadedModel) -> None:
     chat = Chat(tiny)
     said = ""
     stream = chat.send(with_image("Describe this image."))
@@ -190,7 +190,9 @@ def test_a_conversation_continues_after_a_cancelled_turn(tiny: LoadedModel, engi
     assert engine.prompts[1].count("<|turn>model\n") == 2
 
 
-def test_interrupt_inside_the_engine_keeps_what_was_said(tiny: LoadedModel, engine: Engine) -> None:
+def test_an_interrupt_inside_the_engine_keeps_the_partial_answer(
+    tiny: LoadedModel, engine: Engine
+) -> None:
     chat = Chat(tiny)
     engine.answer_with(TextDelta(text="He"), TextDelta(text="llo"), KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
@@ -296,7 +298,7 @@ def chat_of(model: LoadedModel, *texts: str, system: str | None = None) -> Chat:
     return chat
 
 
-def test_undo(tiny: LoadedModel) -> None:
+def test_undo_forgets_the_last_turn(tiny: LoadedModel) -> None:
     chat = chat_of(tiny, "A?", "a", "B?", "b", system="Be brief.")
     assert chat.undo()
     assert list(chat.history) == spoken("A?", "a", system="Be brief.")
@@ -330,7 +332,7 @@ def test_image_is_gone_with_its_turn(tiny: LoadedModel, engine: Engine) -> None:
     assert ["<|image>" in text for text in engine.prompts] == [False, True, False]
 
 
-def test_retry(tiny: LoadedModel, engine: Engine) -> None:
+def test_retry_answers_again(tiny: LoadedModel, engine: Engine) -> None:
     chat = Chat(tiny)
     say(chat, with_image("Describe this image."))
     before = chat.history
@@ -344,14 +346,14 @@ def test_retry(tiny: LoadedModel, engine: Engine) -> None:
     assert chat.history == (*before[:1], Message(role="assistant", content="Two."))
 
 
-def test_retry_of_what_has_no_answer_yet(tiny: LoadedModel) -> None:
+def test_a_question_without_an_answer_can_be_retried(tiny: LoadedModel) -> None:
     chat = chat_of(tiny, "Hello?")
     list(chat.retry())
     assert roles(chat) == ["user", "assistant"]
 
 
 @pytest.mark.parametrize("texts", [(), ("a",)])
-def test_nothing_to_retry(texts: tuple[str, ...], tiny: LoadedModel) -> None:
+def test_a_retry_without_a_question_is_an_error(texts: tuple[str, ...], tiny: LoadedModel) -> None:
     chat = chat_of(tiny, *texts, system="Be brief.")
     before = chat.history
     with pytest.raises(ConversationError):
@@ -367,7 +369,7 @@ def test_nothing_to_retry(texts: tuple[str, ...], tiny: LoadedModel) -> None:
         [TextDelta(text="Bro"), NonFiniteError("decoding")],
     ],
 )
-def test_retry_that_comes_to_nothing_keeps_the_old_answer(
+def test_a_failed_retry_keeps_the_old_answer(
     events: list[Event | BaseException], tiny: LoadedModel, engine: Engine
 ) -> None:
     chat = chat_of(tiny, "A?", "a")
@@ -377,7 +379,7 @@ def test_retry_that_comes_to_nothing_keeps_the_old_answer(
     assert list(chat.history) == spoken("A?", "a")
 
 
-def test_retry_that_is_cancelled_keeps_what_was_said(tiny: LoadedModel, engine: Engine) -> None:
+def test_a_cancelled_retry_keeps_its_partial_answer(tiny: LoadedModel, engine: Engine) -> None:
     chat = chat_of(tiny, "A?", "a")
     engine.answer_with(TextDelta(text="ano"), KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
@@ -476,7 +478,7 @@ def test_media_are_prepared_once(tiny: LoadedModel, monkeypatch: pytest.MonkeyPa
     "messages",
     [[], [Message(role="system", content="x")], [Message(role="assistant", content="x")]],
 )
-def test_nothing_to_answer(tiny: LoadedModel, messages: list[Message]) -> None:
+def test_a_reply_without_a_question_is_an_error(tiny: LoadedModel, messages: list[Message]) -> None:
     chat = Chat(tiny)
     list(chat.load(messages))
     with pytest.raises(ConversationError, match="does not end with something to answer"):
@@ -531,7 +533,7 @@ def test_events_of_media_come_before_those_of_the_answer(tiny: LoadedModel) -> N
     assert kinds == sorted(kinds, key=[EncodeProgress, PrefillProgress, TextDelta, Finished].index)
 
 
-def test_parts_stand_in_the_cards_order() -> None:
+def test_prompt_parts_have_the_order_of_the_model_card() -> None:
     content = content_of("Compare.", images=["a.png"], audio=["b.wav"], videos=["c.mp4", b"bytes"])
     assert content == (
         ImagePart(source=Source.of("a.png")),

@@ -72,7 +72,7 @@ def test_defaults() -> None:
     )
 
 
-def test_what_only_a_trace_heeds() -> None:
+def test_the_key_of_traces_is_for_traces_alone() -> None:
     data = {"messages": [USER], "unified_full_attention_blocks": True}
     folder, name = Path("/talks"), "talk.json"
     talk = parse_conversation(data, folder=folder, name=name, for_trace=True)

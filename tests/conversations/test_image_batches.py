@@ -52,7 +52,7 @@ def outcomes(
 
 
 @pytest.mark.parametrize("options", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
-def test_no_answer_depends_on_the_batch(
+def test_answers_do_not_depend_on_the_batch(
     tiny: LoadedModel, images: list[Path], options: GenerateOptions
 ) -> None:
     alone = outcomes(tiny, images, options, batch=1)
@@ -85,7 +85,7 @@ def test_bad_image_leaves_the_others_alone(
     assert (found[0], found[2]) == (expected[0], expected[1])
 
 
-def test_no_more_than_a_batch_is_open(tiny: LoadedModel, images: list[Path]) -> None:
+def test_at_most_one_batch_of_images_is_open(tiny: LoadedModel, images: list[Path]) -> None:
     asked: list[str] = []
 
     def opened(image: Media) -> Source:
@@ -100,7 +100,7 @@ def test_no_more_than_a_batch_is_open(tiny: LoadedModel, images: list[Path]) -> 
     assert when == [2, 2, 4, 4, 5]
 
 
-def test_one_row_that_is_no_number_fails_alone(
+def test_a_row_with_nan_fails_alone(
     tiny: LoadedModel, images: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = GenerateOptions(max_tokens=1, temperature=0)
@@ -120,7 +120,7 @@ def test_one_row_that_is_no_number_fails_alone(
     assert isinstance(found[0], tuple) and isinstance(found[2], tuple)
 
 
-def test_the_budget_of_each_image_is_reported(tiny: LoadedModel, images: list[Path]) -> None:
+def test_each_image_reports_its_budget(tiny: LoadedModel, images: list[Path]) -> None:
     """Whoever chose it, and however the images are answered."""
     large = images[0].with_name("large.png")
     Pillow.new("RGB", (500, 500)).save(large)

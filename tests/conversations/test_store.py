@@ -93,7 +93,7 @@ def test_a_file_attached_again_after_a_change_is_copied_twice(
         assert len(list((tmp_path / "one" / "media").iterdir())) == 2
 
 
-def test_bytes_are_copied_and_unused_copies_are_removed(tmp_path: Path) -> None:
+def test_bytes_are_kept_and_unused_media_are_removed(tmp_path: Path) -> None:
     clip = AudioPart(source=Source.of(b"RIFF", name="recording 1.wav"))
     with SavedConversation(tmp_path / "one") as saved:
         saved.write(talk(clip), model="tiny")
@@ -116,7 +116,7 @@ def test_a_resumed_conversation_keeps_its_media(tmp_path: Path, picture: Path) -
     assert path is not None and path.is_file()
 
 
-def test_only_the_owner_may_look(tmp_path: Path, picture: Path) -> None:
+def test_only_the_owner_may_read_a_conversation(tmp_path: Path, picture: Path) -> None:
     before = os.umask(0)
     try:
         with SavedConversation(tmp_path / "sessions" / "one") as saved:
@@ -157,20 +157,20 @@ def test_a_turn_is_synced_before_it_is_named(
     assert calls == ["sync", "rename", "sync"]
 
 
-def test_a_conversation_open_in_another_process_is_an_error(tmp_path: Path) -> None:
+def test_a_second_process_cannot_open_a_conversation(tmp_path: Path) -> None:
     told = pytest.raises(SavedConversationError, match="one: another g4 has it open")
     with SavedConversation(tmp_path / "one"), told:
         SavedConversation(tmp_path / "one")
     SavedConversation(tmp_path / "one").close()
 
 
-def test_nothing_said_leaves_nothing(tmp_path: Path) -> None:
+def test_a_conversation_without_turns_leaves_no_files(tmp_path: Path) -> None:
     SavedConversation(tmp_path / "one").close()
     SavedConversation.create(tmp_path).close()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_new_ones_have_names_of_their_own(tmp_path: Path) -> None:
+def test_new_conversations_have_different_names(tmp_path: Path) -> None:
     with SavedConversation.create(tmp_path) as first, SavedConversation.create(tmp_path) as second:
         assert first.name != second.name
 

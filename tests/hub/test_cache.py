@@ -149,7 +149,7 @@ def test_incomplete_shards(cache: Path) -> None:
     assert hub.folder_of("e2b") == folder
 
 
-def test_removal_frees_the_announced_bytes(cache: Path) -> None:
+def test_a_removal_frees_the_planned_bytes(cache: Path) -> None:
     """And nothing of a copy, which has the same revision."""
     put(cache, E2B, size=5000)
     put(cache, "someone/copy")
@@ -160,7 +160,7 @@ def test_removal_frees_the_announced_bytes(cache: Path) -> None:
     assert [entry.name for entry in hub.available()] == [*BUILTIN, "someone/copy"]
 
 
-def test_removal_of_an_unfinished_download(cache: Path) -> None:
+def test_a_partial_download_can_be_removed(cache: Path) -> None:
     blobs = cache / "models--someone--model" / "blobs"
     blobs.mkdir(parents=True)
     (blobs / "ab.incomplete").write_bytes(b"12345")
@@ -181,7 +181,7 @@ def test_removal_of_an_unfinished_download(cache: Path) -> None:
         ("a b/c", "not a valid repository name"),
     ],
 )
-def test_nothing_else_is_removed(
+def test_only_cached_models_can_be_removed(
     name: str, hint: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "here" / "mine" / "model").mkdir(parents=True)

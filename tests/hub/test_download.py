@@ -121,7 +121,7 @@ def test_progress_ends_with_all_bytes(either_hub: FakeHub) -> None:
     assert len(set(seen)) > 10, "bytes are told as they come"
 
 
-def test_an_interrupted_download_resumes(either_hub: FakeHub, tmp_path: Path) -> None:
+def test_an_interrupted_download_is_resumed(either_hub: FakeHub, tmp_path: Path) -> None:
     break_off(plan(REPO), 30_000)
     kept = part_of(tmp_path).stat().st_size
     assert 25_000 < kept < len(WEIGHTS)
@@ -139,7 +139,7 @@ def test_an_interrupted_download_resumes(either_hub: FakeHub, tmp_path: Path) ->
         assert either_hub.ranges("model.safetensors") == [f"bytes={kept}-"]
 
 
-def test_xet_downloads_window_by_window(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_xet_resumes_window_by_window(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.xet = True
     monkeypatch.setattr(transfer, "_WINDOW", 7_500)
     folder = fetch(plan(REPO), nothing)
@@ -250,7 +250,7 @@ def test_shards(hub: FakeHub) -> None:
     assert [(folder / name).read_bytes() for name in (first, second)] == [WEIGHTS, WEIGHTS[:100]]
 
 
-def test_no_gemma_4_is_found_out_before_its_weights_come(hub: FakeHub) -> None:
+def test_another_architecture_is_refused_before_its_weights_are_fetched(hub: FakeHub) -> None:
     hub.repos[REPO]["config.json"] = b'{"model_type": "llama"}'
     with pytest.raises(UnsupportedModelError, match="llama"):
         fetch(plan(REPO), nothing)
@@ -267,7 +267,7 @@ def test_repository_without_a_checkpoint(hub: FakeHub, missing: str, problem: st
         plan(REPO)
 
 
-def test_a_full_disk_is_an_error_before_the_download(
+def test_a_disk_that_is_too_full_is_an_error_before_the_download(
     hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=60_000))
@@ -285,7 +285,7 @@ def test_unknown_repository(hub: FakeHub) -> None:
 
 
 def test_disk_that_fills_up(either_hub: FakeHub, tmp_path: Path) -> None:
-    """A limit for files stands for the disk's; both end in an error of the system."""
+    """A limit for files replaces the disk's; both end in an error of the system."""
     planned = plan(REPO)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))

@@ -276,7 +276,7 @@ def test_a_fence_inside_a_list() -> None:
 
 
 @pytest.mark.parametrize("narrow", [20, 41])
-def test_resize_changes_only_what_is_still_to_come(narrow: int) -> None:
+def test_a_resize_changes_only_later_lines(narrow: int) -> None:
     width = 60
     stream = MarkdownStream(lambda: Size(columns=width, rows=24))
     emulator = Emulator(60, 24)
