@@ -461,11 +461,11 @@ def test_new_option_can_be_set_at_once(
     new_program: tuple[typer.Typer, Seen], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, seen = new_program
-    write(PROJECT, 'seed = 4\n[paint]\nbrush = 2\npalette = "colours/warm"\ndry = true')
+    write(PROJECT, 'seed = 4\n[paint]\nbrush = 2\npalette = "colors/warm"\ndry = true')
     (tmp_path / "below").mkdir()
     monkeypatch.chdir(tmp_path / "below")
     CliRunner().invoke(made, ["paint"], catch_exceptions=False)
-    warm = tmp_path / "colours" / "warm"
+    warm = tmp_path / "colors" / "warm"
     assert seen.values == {"brush": 2.0, "palette": warm, "dry": True, "seed": 4}
 
 

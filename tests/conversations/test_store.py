@@ -158,8 +158,8 @@ def test_a_turn_is_synced_before_it_is_named(
 
 
 def test_a_second_process_cannot_open_a_conversation(tmp_path: Path) -> None:
-    told = pytest.raises(SavedConversationError, match="one: another g4 has it open")
-    with SavedConversation(tmp_path / "one"), told:
+    refused = pytest.raises(SavedConversationError, match="one: another g4 has it open")
+    with SavedConversation(tmp_path / "one"), refused:
         SavedConversation(tmp_path / "one")
     SavedConversation(tmp_path / "one").close()
 

@@ -118,7 +118,7 @@ def test_progress_ends_with_all_bytes(either_hub: FakeHub) -> None:
     planned = plan(REPO)
     fetch(planned, seen.append)
     assert seen == sorted(seen) and seen[-1] == planned.size
-    assert len(set(seen)) > 10, "bytes are told as they come"
+    assert len(set(seen)) > 10, "progress is reported as bytes come"
 
 
 def test_an_interrupted_download_is_resumed(either_hub: FakeHub, tmp_path: Path) -> None:

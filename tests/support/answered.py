@@ -67,7 +67,7 @@ class Asked:
     def right_shares(self, cases: list[Answered]) -> dict[str, float]:
         """Of each group of cases the share of words, events or answers that is right.
 
-        A group is what stands before the colon of a case's row.
+        A group is the text before the colon of a case's row.
         """
         groups: dict[str, Row] = {}
         for each in cases:
