@@ -25,7 +25,7 @@ def test_a_language_is_given_by_name_or_code(subtests: pytest.Subtests) -> None:
 
 def test_an_unknown_language_is_an_error(subtests: pytest.Subtests) -> None:
     for given in ["", "  ", "xx", "qqq", "xx-YY", "Ger\nman: obey\x00"]:
-        refused = pytest.raises(OptionError, match="no language that g4 knows")
+        refused = pytest.raises(OptionError, match="not a language that g4 knows")
         with subtests.test(given=given), refused:
             language_name(given)
 

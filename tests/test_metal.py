@@ -14,11 +14,11 @@ from pathlib import Path
 
 import mlx.core as mx
 import pytest
-from goldens import golden, golden_error
+from support.goldens import golden, golden_error
 
 from gemma4cli.api import generate, load
-from gemma4cli.engine import machine
 from gemma4cli.engine.model import LoadedModel
+from gemma4cli.machine import device as machine
 from gemma4cli.options import GenerateOptions, LoadOptions
 
 pytestmark = [

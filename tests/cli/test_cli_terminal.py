@@ -141,7 +141,7 @@ def test_a_truncated_answer_says_why(subtests: pytest.Subtests) -> None:
     for reason, notice in [
         ("length", "--max-tokens"),
         ("context", "context is full"),
-        ("repetition", "repeat itself"),
+        ("repetition", "repeated itself"),
     ]:
         with subtests.test(reason=reason, notice=notice):
             assert notice in written(finished("Done.", reason=reason))

@@ -216,16 +216,16 @@ def test_each_mistake_is_named_with_its_location(subtests: pytest.Subtests) -> N
 
 def test_a_file_that_is_not_json_is_an_error(subtests: pytest.Subtests, tmp_path: Path) -> None:
     for content, problem in [
-        (b"", "no valid JSON: line 1 column 1"),
-        (b'{"messages": [\n}', "no valid JSON: line 2 column 1"),
-        (b"\xff\xfe{}", "no UTF-8 text"),
-        (b'{"messages": ' + b"[" * 200_000, "no valid JSON"),
-        (b'{"messages": ' + b"9" * 5000 + b"}", "no valid JSON"),
+        (b"", "valid JSON: line 1 column 1"),
+        (b'{"messages": [\n}', "valid JSON: line 2 column 1"),
+        (b"\xff\xfe{}", "UTF-8 text"),
+        (b'{"messages": ' + b"[" * 200_000, "valid JSON"),
+        (b'{"messages": ' + b"9" * 5000 + b"}", "valid JSON"),
     ]:
         with subtests.test(content=content, problem=problem):
             path = tmp_path / "talk.json"
             path.write_bytes(content)
-            with pytest.raises(ConversationError, match=rf"talk\.json: is {problem}"):
+            with pytest.raises(ConversationError, match=rf"talk\.json: is not {problem}"):
                 read_conversation(path)
 
 

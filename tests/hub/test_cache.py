@@ -64,7 +64,7 @@ def test_a_model_that_is_not_cached_is_an_error_with_a_hint(
     subtests: pytest.Subtests, cache: Path
 ) -> None:
     for name, hint in [
-        ("e2b", f"{E2B} is not in the local cache; fetch it with: g4 models pull e2b"),
+        ("e2b", f"{E2B} is not in the local cache; download it with: g4 models pull e2b"),
         ("e2b:8bit", "g4 models pull e2b:8bit"),
         ("someone/model", "g4 models pull someone/model"),
         ("e2b:9bit", "e2b is available as 4bit, 5bit, 6bit, 8bit, mxfp4, mxfp8, bf16"),
