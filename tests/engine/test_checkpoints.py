@@ -97,7 +97,7 @@ def test_truncated_weights_are_an_error_that_says_so(broken: Path) -> None:
     for kept in (0, 4, 8, 100, 50_000, -1):
         path.write_bytes(whole[:kept])
         assert broken_file(broken) == WEIGHTS
-        assert "cut short" in str(load_error(broken))
+        assert "is incomplete" in str(load_error(broken))
 
 
 def test_an_invalid_header_of_weights_is_an_error_that_names_the_file(broken: Path) -> None:
