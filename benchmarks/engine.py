@@ -62,7 +62,7 @@ def prefill(model: LoadedModel, tokens: int, step: int) -> None:
 
 
 def decode(model: LoadedModel, tokens: int) -> float:
-    """Seconds of ``tokens`` greedy steps behind a prompt of two."""
+    """Seconds of ``tokens`` greedy steps after a prompt of two."""
     cache = model.network.language_model.make_cache()
     run = Prefill(network=model.network, ids=[2, 5], spans=(), soft_tokens=(), step=8)
     *_, logits = run.run(cache)

@@ -30,7 +30,7 @@ FLOORS: Mapping[str, Mapping[str, float]] = {
     "tiny-unified": {"plain": 0.95, "objects": 0.85, "count": 0.9, "digits": 0.95},
 }
 """Of each part the least share of words, events or answers that has to be right."""
-QUANTISED_FLOORS: Mapping[tuple[str, int], float] = {
+QUANTIZED_FLOORS: Mapping[tuple[str, int], float] = {
     ("tiny", 8): 0.85,
     ("tiny", 4): 0.8,
     ("tiny-unified", 8): 0.92,
@@ -77,9 +77,9 @@ def test_as_much_is_right_as_documented(asked_of: AskedOf, name: str) -> None:
     assert {part: share for part, share in shares.items() if share < FLOORS[name][part]} == {}
 
 
-@pytest.mark.parametrize(("name", "bits"), QUANTISED_FLOORS)
+@pytest.mark.parametrize(("name", "bits"), QUANTIZED_FLOORS)
 def test_few_bits_cost_as_much_as_documented(name: str, bits: int, tmp_path: Path) -> None:
     kind = Kind(mode="affine", bits=bits, group=32)
     small, *_ = quantize_checkpoint(gemma4cli.load(MODELS[name]), tmp_path, lambda path: kind, kind)
     shares = Asked(small).right_shares(QUICK[name][::2])
-    assert sum(shares.values()) / len(shares) >= QUANTISED_FLOORS[name, bits]
+    assert sum(shares.values()) / len(shares) >= QUANTIZED_FLOORS[name, bits]

@@ -79,7 +79,7 @@ SCENES = {
 
 
 class Screen(pyte.Screen):
-    """Shows faint text in grey, which pyte passes over."""
+    """Shows faint text in gray, which pyte passes over."""
 
     def select_graphic_rendition(self, *attributes: int, **options: Any) -> None:
         dimmed = (90,) if attributes == (2,) else attributes
@@ -193,7 +193,7 @@ class Program:
 
 
 def _environment(home: Path) -> dict[str, str]:
-    """Nothing of the user's: no settings, no models, no colours switched off."""
+    """Nothing of the user's: no settings, no models, no colors switched off."""
     kept = ("PATH", "LANG", "LC_ALL", "VIRTUAL_ENV", "TMPDIR")
     return {
         **{name: os.environ[name] for name in kept if name in os.environ},
@@ -218,7 +218,7 @@ def record(scene: Scene, home: Path) -> Recording:
 
 
 def text_of(screen: Screen) -> Text:
-    """The screen with its colours, without the empty lines at its end."""
+    """The screen with its colors, without the empty lines at its end."""
     lines = [_line(screen, row) for row in range(ROWS)]
     while lines and not lines[-1].plain:
         lines.pop()
@@ -237,8 +237,8 @@ def _line(screen: Screen, row: int) -> Text:
 
 def _style(cell: Any) -> Style:
     return Style(
-        color=_colour(cell.fg),
-        bgcolor=None if cell.bg == "default" else _colour(cell.bg),
+        color=_color(cell.fg),
+        bgcolor=None if cell.bg == "default" else _color(cell.bg),
         bold=cell.bold,
         italic=cell.italics,
         underline=cell.underscore,
@@ -247,8 +247,8 @@ def _style(cell: Any) -> Style:
     )
 
 
-def _colour(name: str) -> str:
-    """pyte's name of a colour as Rich has it."""
+def _color(name: str) -> str:
+    """pyte's name of a color as Rich has it."""
     if len(name) == 6 and all(digit in "0123456789abcdef" for digit in name):
         return f"#{name}"
     plain = name.removeprefix("bright").replace("brown", "yellow")

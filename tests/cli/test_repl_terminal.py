@@ -21,7 +21,7 @@ pyte = pytest.importorskip("pyte")
 PROMPT = "\x1b[?2004h"
 """What prompt_toolkit sends when it begins to read a line."""
 
-COLOURS = {"NO_COLOR": "", "TERM": "xterm-256color"}
+COLORS = {"NO_COLOR": "", "TERM": "xterm-256color"}
 
 ANSWER = """\
 # Numbers
@@ -125,7 +125,7 @@ def state() -> Path:
 @pytest.mark.slow
 def test_markdown_is_shown(script: Path, columns: int, rows: int) -> None:
     script.write_text(ANSWER)
-    with Window(columns=columns, rows=rows, env=COLOURS) as window:
+    with Window(columns=columns, rows=rows, env=COLORS) as window:
         window.expect(PROMPT)
         window.ask("Go")
         assert SHOWN in window.shown
@@ -136,7 +136,7 @@ def test_markdown_is_shown(script: Path, columns: int, rows: int) -> None:
 def test_resizing_while_an_answer_streams_garbles_nothing(script: Path) -> None:
     words = [f"word{number:03}" for number in range(300)]
     script.write_text(f"{' '.join(words)}\n\n{ANSWER}")
-    with Window(columns=60, rows=20, env=COLOURS) as window:
+    with Window(columns=60, rows=20, env=COLORS) as window:
         window.expect(PROMPT)
         window.type("Go\r")
         for at, (columns, rows) in ((50, (90, 20)), (150, (70, 20)), (250, (100, 30))):
@@ -167,7 +167,7 @@ def test_plain_terminals_get_the_text_as_it_is(script: Path, variables: dict[str
 @pytest.mark.slow
 def test_thoughts_are_set_apart_and_may_be_hidden(script: Path) -> None:
     script.write_text("Yes.\n")
-    with Window("--think", env=COLOURS) as window:
+    with Window("--think", env=COLORS) as window:
         window.expect(PROMPT)
         assert "\x1b[2mLet me see.\x1b[0m\r\n\r\nYes." in window.ask("Go")
         window.ask("/think hide")

@@ -66,7 +66,7 @@ def test_equal_images_draw_for_themselves(tiny: LoadedModel, images: list[Path])
     assert len(set(answers.values())) == 3
 
 
-def test_seeds_of_neighbours_have_nothing_in_common() -> None:
+def test_seeds_of_neighbors_have_nothing_in_common() -> None:
     assert seed_of(None, 3) is None
     assert seed_of(5, 0) == 5
     seeds = {seed_of(seed, number) for seed in range(20) for number in range(1, 20)}

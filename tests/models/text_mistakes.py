@@ -75,7 +75,7 @@ def sliding_layers_have_the_other_base(patch: Patch, network: Gemma4) -> None:
 
 
 @mistake("e2b", "text_short")
-def rope_pairs_neighbours(patch: Patch, network: Gemma4) -> None:
+def rope_pairs_neighbors(patch: Patch, network: Gemma4) -> None:
     rotate(
         patch, network, "sliding_attention", lambda dims: nn.RoPE(dims, traditional=True, base=1e4)
     )

@@ -1,7 +1,7 @@
 """``g4 completion``: the scripts that let a shell ask g4 how a line may go on.
 
 They speak Typer's protocol for fish, which gives the line itself and gets a word and its meaning
-per line. Typer's own scripts leave out ``--model=e``, in bash what is behind a colon (``e2b:8``),
+per line. Typer's own scripts leave out ``--model=e``, in bash what follows a colon (``e2b:8``),
 and in zsh the first time.
 """
 
