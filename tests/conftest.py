@@ -6,6 +6,7 @@ The models that most tests run are loaded once.
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -31,8 +32,10 @@ PARITY = Path(__file__).parents[1] / "fixtures" / "parity"
 def pytest_configure(config: pytest.Config) -> None:
     """huggingface_hub reads its variables when it is imported, so they are set before any test.
 
-    Tests of single layers load no model, which would prepare MLX for them.
+    Tests of single layers load no model, which would prepare MLX for them. A shell starts
+    background jobs with Ctrl-C ignored; the tests, and the programs they start, need it.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     home = tempfile.TemporaryDirectory(prefix="g4-tests-")
     config.add_cleanup(home.cleanup)
     os.environ.update(HF_HUB_OFFLINE="1", HF_HOME=home.name, HF_HUB_CACHE=f"{home.name}/hub")

@@ -11,7 +11,7 @@ from cli_runs import Exchange, assert_fails, g4, g4_with, g4_with_a_person, reco
 
 from gemma4cli.cli.environment import Environment
 from gemma4cli.cli.run import runner
-from gemma4cli.engine import memory_limits as room
+from gemma4cli.engine import memory_limits
 from gemma4cli.hub import cache
 from gemma4cli.hub.download import cache_folder
 
@@ -200,7 +200,7 @@ def test_a_small_machine_is_offered_tiny_alone(downloads: Downloads) -> None:
 def test_a_model_that_does_not_fit_the_memory_is_refused(
     monkeypatch: pytest.MonkeyPatch, sent: Exchange
 ) -> None:
-    monkeypatch.setattr(room, "available_memory", lambda: 10**6)
+    monkeypatch.setattr(memory_limits, "available_memory", lambda: 10**6)
     assert_fails(g4("describe", "a.png", "-m", "tiny"), 4, "GB of memory", "G4_IGNORE_MEMORY=1")
     assert sent.parts == []
     monkeypatch.setenv("G4_IGNORE_MEMORY", "1")

@@ -1,4 +1,4 @@
-"""``g4 models``: what runs here, where it lies, what it is."""
+"""``g4 models``: what runs here, where it is stored, what it is."""
 
 from __future__ import annotations
 
