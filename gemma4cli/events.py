@@ -133,10 +133,18 @@ class Usage:
         cached_tokens: Tokens of the prompt that were in the KV cache from earlier turns.
     """
 
-    prompt_tokens: int
-    soft_tokens: int
-    completion_tokens: int
+    prompt_tokens: int = 0
+    soft_tokens: int = 0
+    completion_tokens: int = 0
     cached_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            soft_tokens=self.soft_tokens + other.soft_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,9 +157,16 @@ class Timings:
         decode: Time from then to the end of the answer.
     """
 
-    encode: float
-    prefill: float
-    decode: float
+    encode: float = 0.0
+    prefill: float = 0.0
+    decode: float = 0.0
+
+    def __add__(self, other: Timings) -> Timings:
+        return Timings(
+            encode=self.encode + other.encode,
+            prefill=self.prefill + other.prefill,
+            decode=self.decode + other.decode,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

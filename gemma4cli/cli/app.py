@@ -70,7 +70,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Gemma 4 on your own machine: images, speech, video and chat.",
 )
 # Registers the classes that answer the scripts of ``g4 completion``; by itself, Typer does so only
 # together with its own --install-completion, which g4 does not have.

@@ -101,8 +101,8 @@ class SegmentRun:
         answers = [*_answers(done), *([] if whole is None else [whole])]
         yield replace(
             answers[-1] if whole is not None or len(answers) == 1 else _joined(done),
-            usage=_sum_of_usage([each.usage for each in answers]),
-            timings=_sum_of_timings([each.timings for each in answers]),
+            usage=sum((each.usage for each in answers), Usage()),
+            timings=sum((each.timings for each in answers), Timings()),
         )
 
     def _segment(
@@ -177,20 +177,3 @@ def _with_heading(times: str, events: Iterator[Event], *, is_first: bool) -> Ite
         elif isinstance(event, Finished) and not last.endswith("\n"):
             yield TextDelta(text="\n" if last else f"{heading}\n")
         yield event
-
-
-def _sum_of_usage(each: Sequence[Usage]) -> Usage:
-    return Usage(
-        prompt_tokens=sum(usage.prompt_tokens for usage in each),
-        soft_tokens=sum(usage.soft_tokens for usage in each),
-        completion_tokens=sum(usage.completion_tokens for usage in each),
-        cached_tokens=sum(usage.cached_tokens for usage in each),
-    )
-
-
-def _sum_of_timings(each: Sequence[Timings]) -> Timings:
-    return Timings(
-        encode=sum(timings.encode for timings in each),
-        prefill=sum(timings.prefill for timings in each),
-        decode=sum(timings.decode for timings in each),
-    )

@@ -9,12 +9,11 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from pathlib import Path
 
 from .._version import __version__
 from ..errors import BackendMissingError, MicrophoneError
-from ..hub.cache import available, largest_that_fits, recommended_model
-from ..hub.download import cache_folder
+from ..hub.cache import available, largest_fitting, recommended_model
+from ..hub.download import cache_folder, nearest_folder
 from ..machine.device import device, fast_blas, model_memory
 from .findings import Finding
 
@@ -140,9 +139,10 @@ def _memory() -> Finding:
 
 def _cache() -> Finding:
     folder = cache_folder()
-    free = shutil.disk_usage(_nearest(folder)).free
+    nearest = nearest_folder(folder)
+    free = shutil.disk_usage(nearest).free
     value = f"{folder}, {free / 1e9:.1f} GB free"
-    if not os.access(_nearest(folder), os.W_OK):
+    if not os.access(nearest, os.W_OK):
         advice = "not writable: set HF_HUB_CACHE to a folder that you can write to"
         return Finding(name="cache", value=value, state="note", advice=advice)
     if free < _LITTLE_DISK:
@@ -151,18 +151,13 @@ def _cache() -> Finding:
     return Finding(name="cache", value=value)
 
 
-def _nearest(folder: Path) -> Path:
-    """``folder``, or its nearest parent that exists."""
-    return next(path for path in (folder, *folder.parents) if path.exists())
-
-
 def _models() -> Finding:
     cached = [entry for entry in available() if entry.repo is not None and entry.complete]
     if not cached:
         alias = recommended_model()
         advice = f"g4 models pull {alias}" if alias else "only the built-in toy fits the memory"
         return Finding(name="models", value="none cached", state="note", advice=advice)
-    default = largest_that_fits()
+    default = largest_fitting(cached)
     names = ", ".join(entry.name for entry in cached)
     if default is None:
         advice = "none fits the memory; g4 models list --all shows smaller ones"

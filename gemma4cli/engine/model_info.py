@@ -11,8 +11,6 @@ from ..hub.resolved import ResolvedModel
 from ..machine.backend import on_cpu
 from ..machine.device import model_memory
 from ..machine.memory import (
-    AUDIO_NAMES,
-    VISION_NAMES,
     CacheSize,
     Footprint,
     Numerics,
@@ -114,12 +112,9 @@ def describe(found: ResolvedModel) -> ModelInfo:
 
 def weights_in_memory(model: LoadedModel) -> Weights:
     """Bytes of a model's weights in memory."""
-    sizes = {"text": 0, "vision": 0, "audio": 0}
-    for name, value in _tensors(model):
-        kind = "vision" if name.startswith(VISION_NAMES) else "text"
-        kind = "audio" if name.startswith(AUDIO_NAMES) else kind
-        sizes[kind] += prod(value.shape) * value.dtype.size
-    return Weights(**sizes)
+    return Weights.of(
+        (name, prod(value.shape) * value.dtype.size) for name, value in _tensors(model)
+    )
 
 
 def _tensors(model: LoadedModel) -> list[tuple[str, mx.array]]:

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DownloadError, LoadError, ModelNotFoundError
-from ..machine.device import device, float_size, model_memory
+from ..machine.device import device, float_size, is_cpu, model_memory
 from ..machine.memory import Numerics, Work, footprint
 from ..models.config import FAMILIES, Gemma4Config
 from ..options import DType
-from .catalog import BUILTIN, CATALOG, RUN_BYTES, alias_of, entry_of, recommended
+from .catalog import BUILTIN, CATALOG, RUN_BYTES, alias_of, entry_of, published_models, recommended
 from .download import FILES, WEIGHTS, cache_folder, repo_folder
 from .resolved import ResolvedModel
 from .safetensors_headers import is_complete, weights_of
@@ -134,8 +134,9 @@ def _cached(name: str, repo: str) -> Path:
 
 def available() -> list[ModelEntry]:
     """Every built-in or cached Gemma 4, built-in ones first, then by size."""
-    builtin = [_entry(name, None, folder) for name, folder in BUILTIN.items()]
-    return builtin + sorted(_cached_models(), key=lambda entry: entry.size)
+    limit = model_memory().limit
+    builtin = [_entry(name, None, folder, limit) for name, folder in BUILTIN.items()]
+    return builtin + sorted(_cached_models(limit), key=lambda entry: entry.size)
 
 
 def published() -> list[PublishedModel]:
@@ -143,45 +144,43 @@ def published() -> list[PublishedModel]:
     limit = model_memory().limit
     widened = float_size() == 4
     found = []
-    for entries in CATALOG.values():
-        for quant, entry in entries.items():
-            needs = entry.bytes * (2 if widened and quant == "bf16" else 1) + RUN_BYTES
-            found.append(
-                PublishedModel(
-                    name=alias_of(entry.repo) or entry.repo,
-                    repo=entry.repo,
-                    size=entry.bytes,
-                    needs=needs,
-                    fits=needs <= limit,
-                )
+    for name, entry in published_models().items():
+        needs = entry.bytes * (2 if widened and name.endswith(":bf16") else 1) + RUN_BYTES
+        found.append(
+            PublishedModel(
+                name=name, repo=entry.repo, size=entry.bytes, needs=needs, fits=needs <= limit
             )
+        )
     return found
 
 
 def largest_that_fits() -> ResolvedModel | None:
     """The largest cached model that fits this machine's memory."""
-    fitting = [entry for entry in _cached_models() if entry.fits and entry.model is not None]
+    return largest_fitting(_cached_models(model_memory().limit))
+
+
+def largest_fitting(entries: Iterable[ModelEntry]) -> ResolvedModel | None:
+    """The largest of the models that can be loaded and fit this machine's memory."""
+    fitting = [entry for entry in entries if entry.fits and entry.model is not None]
     largest = max(fitting, key=lambda entry: entry.size, default=None)
     return None if largest is None else largest.model
 
 
 def recommended_model() -> str | None:
     """The alias that suits this machine's memory; None if all are too large."""
-    found = device()
-    on_cpu = found is None or found.backend == "CPU"
-    return recommended(model_memory().total, on_cpu=on_cpu)
+    return recommended(model_memory().total, on_cpu=is_cpu(device()))
 
 
 def needs_of(model: ResolvedModel, work: Work, dtype: DType = "auto") -> int:
     """Bytes of memory that ``work`` takes with a model computed in ``dtype``. Raises LoadError."""
     config = Gemma4Config.from_dict(model.config)
     size = float_size(dtype)
-    found = device()
-    numerics = Numerics(item=size or 2, on_cpu=found is None or found.backend == "CPU")
+    numerics = Numerics(item=size or 2, on_cpu=is_cpu(device()))
     return footprint(config, weights_of(model.headers, size), numerics, work).total
 
 
-def _entry(name: str, repo: str | None, folder: Path) -> ModelEntry:
+def _entry(name: str, repo: str | None, folder: Path, limit: int) -> ModelEntry:
+    """``limit`` is the memory for models, in bytes."""
     size = _weight_bytes(folder)
     complete = is_complete(folder)
     model, needs = None, size
@@ -198,18 +197,19 @@ def _entry(name: str, repo: str | None, folder: Path) -> ModelEntry:
         folder=folder,
         size=size,
         needs=needs,
-        fits=needs <= model_memory().limit,
+        fits=needs <= limit,
         complete=complete,
         model=model,
     )
 
 
-def _cached_models() -> Iterator[ModelEntry]:
+def _cached_models(limit: int) -> Iterator[ModelEntry]:
     for repo in _repos():
         newest = max(repo.revisions, key=lambda revision: revision.last_modified)
         folder = newest.snapshot_path
         if _is_gemma4(folder):
-            yield _entry(alias_of(repo.repo_id) or repo.repo_id, repo.repo_id, folder)
+            name = alias_of(repo.repo_id) or repo.repo_id
+            yield _entry(name, repo.repo_id, folder, limit)
 
 
 def _repos() -> Iterator[CachedRepoInfo]:

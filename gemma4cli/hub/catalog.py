@@ -91,14 +91,13 @@ def entry_of(name: str) -> CatalogEntry | None:
 
 def alias_of(repo: str) -> str | None:
     """The shortest alias of ``repo``."""
-    for alias, entries in CATALOG.items():
-        for i, (quant, entry) in enumerate(entries.items()):
-            if entry.repo == repo:
-                return f"{alias}:{quant}" if i else alias
-    return None
+    return next((alias for alias, entry in published_models().items() if entry.repo == repo), None)
 
 
 def published_models() -> dict[str, CatalogEntry]:
-    """Alias to repository and size of every published model that has a short name."""
-    entries = [entry for quants in CATALOG.values() for entry in quants.values()]
-    return {alias_of(entry.repo) or entry.repo: entry for entry in entries}
+    """Shortest alias to repository and size, for every published model that has an alias."""
+    return {
+        f"{alias}:{quant}" if i else alias: entry
+        for alias, entries in CATALOG.items()
+        for i, (quant, entry) in enumerate(entries.items())
+    }

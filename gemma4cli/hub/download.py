@@ -201,9 +201,12 @@ def _require_gemma4(repo: str, folder: Path) -> None:
 
 def _disk_free(folder: Path) -> int:
     """Bytes free on the disk where ``folder`` is or will be."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
+    return shutil.disk_usage(nearest_folder(folder)).free
+
+
+def nearest_folder(folder: Path) -> Path:
+    """``folder``, or its nearest parent that exists."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from ..errors import CheckpointError
-from ..machine.memory import AUDIO_NAMES, VISION_NAMES, Weights
+from ..machine.memory import Weights
 
 INDEX = "model.safetensors.index.json"
 _ITEM_SIZES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4}
@@ -110,10 +110,6 @@ def open_weights(path: Path) -> safe_open:
 
 def weights_of(tensors: TensorHeaders, float_size: int | None) -> Weights:
     """Bytes of a checkpoint's tensors; ``float_size`` as in ``TensorHeader.size``."""
-    sizes = {"text": 0, "vision": 0, "audio": 0}
-    for name, tensor in tensors.items():
-        bare = name.removeprefix("model.")
-        kind = "vision" if bare.startswith(VISION_NAMES) else "text"
-        kind = "audio" if bare.startswith(AUDIO_NAMES) else kind
-        sizes[kind] += tensor.size(float_size)
-    return Weights(**sizes)
+    return Weights.of(
+        (name.removeprefix("model."), tensor.size(float_size)) for name, tensor in tensors.items()
+    )

@@ -63,6 +63,11 @@ def device() -> Device | None:
     return Device(backend=backend, name=str(name or "unknown"))
 
 
+def is_cpu(found: Device | None) -> bool:
+    """Whether MLX computes on the CPU; True also without a backend."""
+    return found is None or found.backend == "CPU"
+
+
 def fast_blas() -> str | None:
     """The BLAS that MLX's CPU backend uses instead of its own, if any; only on Linux."""
     for name in FAST_BLAS:
@@ -78,15 +83,14 @@ def float_size(dtype: DType = "auto") -> int | None:
     """Bytes per floating-point weight loaded as ``dtype``; None keeps the checkpoint's size."""
     if dtype != "auto":
         return 4 if dtype == "float32" else 2
-    found = device()
-    return 4 if found is None or found.backend == "CPU" else None
+    return 4 if is_cpu(device()) else None
 
 
 def model_memory() -> Memory:
     """The memory available to models on this machine."""
     total, free = system_memory()
     found = device()
-    if found is None or found.backend == "CPU":
+    if found is None or is_cpu(found):
         return Memory(total=total, free=free, limit=int(_CPU_SHARE * total))
     info = import_module("mlx.core").device_info()
     if found.backend == "Metal":

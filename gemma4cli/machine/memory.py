@@ -7,15 +7,16 @@ access the machine, files or MLX.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from ..models.config import AudioConfig, Gemma4Config, TextConfig, UnifiedVisionConfig, VisionConfig
 
 _CACHE_STEP = 256
 """Positions by which mlx-lm's caches grow."""
-VISION_NAMES = ("vision_tower.", "vision_embedder.", "embed_vision.")
-AUDIO_NAMES = ("audio_tower.", "embed_audio.")
+_VISION_NAMES = ("vision_tower.", "vision_embedder.", "embed_vision.")
+_AUDIO_NAMES = ("audio_tower.", "embed_audio.")
 _FUSED_HEADS = frozenset({64, 72, 80, 96, 128})
 """Head sizes for which MLX attends with a fused kernel on a GPU, which never stores the attention
 weights. For other sizes it stores all of them."""
@@ -32,6 +33,16 @@ class Weights:
     text: int
     vision: int
     audio: int
+
+    @classmethod
+    def of(cls, sizes: Iterable[tuple[str, int]]) -> Self:
+        """The sum of tensors, given by their names in the network and their bytes."""
+        total = {"text": 0, "vision": 0, "audio": 0}
+        for name, size in sizes:
+            kind = "vision" if name.startswith(_VISION_NAMES) else "text"
+            kind = "audio" if name.startswith(_AUDIO_NAMES) else kind
+            total[kind] += size
+        return cls(**total)
 
     @property
     def total(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..errors import JournalError, MediaError
 from ..events import Finished, Notice, Timings, Usage
@@ -22,36 +22,6 @@ _WORDS_PER_SECOND = 5.0
 """Fast speech: the number of words that a second of overlap may repeat."""
 
 
-@dataclass(slots=True)
-class _Totals:
-    """Usage and timings of all generations so far."""
-
-    prompt: int = 0
-    soft: int = 0
-    completion: int = 0
-    encode: float = 0.0
-    prefill: float = 0.0
-    decode: float = 0.0
-
-    def add(self, run: Finished) -> None:
-        self.prompt += run.usage.prompt_tokens
-        self.soft += run.usage.soft_tokens
-        self.completion += run.usage.completion_tokens
-        self.encode += run.timings.encode
-        self.prefill += run.timings.prefill
-        self.decode += run.timings.decode
-
-    @property
-    def usage(self) -> Usage:
-        return Usage(
-            prompt_tokens=self.prompt, soft_tokens=self.soft, completion_tokens=self.completion
-        )
-
-    @property
-    def timings(self) -> Timings:
-        return Timings(encode=self.encode, prefill=self.prefill, decode=self.decode)
-
-
 class Assembly:
     """A transcript in the making: takes the pieces of one recording, yields its events.
 
@@ -66,7 +36,8 @@ class Assembly:
         self._segments: list[Segment] = []
         self._pending: PieceText | None = None
         self._pieces = 0
-        self._totals = _Totals()
+        self._usage = Usage()
+        self._timings = Timings()
 
     def add(
         self, piece: PieceText, runs: tuple[Finished, ...], *, continued: bool
@@ -78,7 +49,8 @@ class Assembly:
         """
         self._pieces += 1
         for run in runs:
-            self._totals.add(run)
+            self._usage += run.usage
+            self._timings += run.timings
         if runs and self._journal is not None:
             yield from self._save(piece)
         if self._pending is not None:
@@ -98,8 +70,8 @@ class Assembly:
             seconds=seconds,
             pieces=self._pieces,
             segments=tuple(self._segments),
-            usage=self._totals.usage,
-            timings=self._totals.timings,
+            usage=self._usage,
+            timings=self._timings,
         )
 
     def fail(self, error: MediaError) -> Iterator[TranscriptEvent]:

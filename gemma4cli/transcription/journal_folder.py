@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -36,7 +35,6 @@ class JournalFolder:
         self._run = run
         self._restart = restart
         self._opened: list[Journal] = []
-        self._open = ExitStack()
         _remove_stale(folder)
 
     def open(self, file: Path) -> Journal:
@@ -48,7 +46,7 @@ class JournalFolder:
             job = {**self._run, **_file_facts(file)}
         except OSError as exc:
             raise JournalError(file, exc.strerror or str(exc)) from exc
-        journal = self._open.enter_context(Journal(self._folder, job, restart=self._restart))
+        journal = Journal(self._folder, job, restart=self._restart)
         self._opened.append(journal)
         return journal
 
@@ -61,7 +59,8 @@ class JournalFolder:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._open.close()
+        for journal in self._opened:
+            journal.close()
 
 
 def run_facts(

@@ -208,7 +208,7 @@ class Repl:
                 pictures=self._pictures if answer is not None else None,
             ) as writer,
         ):
-            sink = StreamedAnswer(self.env, writer, debug=self.run.debug)
+            sink = StreamedAnswer(writer)
             consume(numbered(events), sink, spinner)
         return sink.finished
 

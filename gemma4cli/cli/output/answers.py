@@ -18,11 +18,9 @@ from .writer import AnswerWriter
 class StreamedAnswer:
     """A single answer, streamed; ``finished`` is its last event."""
 
-    def __init__(self, env: Environment, writer: AnswerWriter, *, debug: bool) -> None:
+    def __init__(self, writer: AnswerWriter) -> None:
         self.finished: Finished | None = None
-        self._env = env
         self._writer = writer
-        self._debug = debug
 
     def take(self, number: int, event: AnyEvent) -> None:
         self._writer.show(event)
@@ -30,7 +28,8 @@ class StreamedAnswer:
             self.finished = event
 
     def failed(self, number: int, error: Gemma4Error) -> None:
-        self._env.say_error(error, debug=self._debug)
+        """Raise the error: there is no other input to continue with."""
+        raise error
 
     def interrupted(self) -> None:
         """All text so far is already written."""

@@ -164,7 +164,7 @@ def run_events(
         )
         sink: Sink
         if streams:
-            sink = StreamedAnswer(env, writer, debug=run.debug)
+            sink = StreamedAnswer(writer)
         else:
             whole = WholeAnswers(
                 env,
