@@ -14,7 +14,7 @@ from pathlib import Path
 
 import mlx.core as mx
 import pytest
-from support.goldens import golden, golden_error
+from support.goldens import golden_error, goldens
 
 from gemma4cli.api import generate, load
 from gemma4cli.engine.model import LoadedModel
@@ -49,7 +49,7 @@ def tiny_float32() -> LoadedModel:
 
 @pytest.mark.parametrize("case", ["text", "turns", "image", "audio", "video", "mixed"])
 def test_logits_are_the_references(case: str, parity_model: Callable[[str], LoadedModel]) -> None:
-    allowed = LOGIT_TOLERANCE * golden("e2b")[f"{case}/spread"][1]
+    allowed = LOGIT_TOLERANCE * goldens("e2b")[f"{case}/spread"][1]
     assert golden_error(parity_model("e2b"), "e2b", case) <= allowed
 
 

@@ -8,27 +8,18 @@ float64 by up to 1e-4 of it, and the mistakes that these cases detect by 1e-2 or
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
+from support.goldens import ARCHS, FOLDER, goldens
 
 from gemma4cli.api import load
 from gemma4cli.conversations.trace import trace
 from gemma4cli.options import LoadOptions
 
-PARITY = Path(__file__).parents[1] / "fixtures" / "parity"
-ARCHS = ("e2b", "e4b", "12b", "26b", "31b")
 LOGIT_TOLERANCE = 1e-3
 SOFT_TOKEN_TOLERANCE = 1e-3
 STEPS = 24
-
-
-@cache
-def goldens(arch: str) -> dict[str, npt.NDArray[np.generic]]:
-    with np.load(PARITY / "golden" / f"{arch}.npz") as arrays:
-        return dict(arrays)
 
 
 def case_names(arch: str, marker: str) -> list[str]:
@@ -60,7 +51,7 @@ def model_of():
     @cache
     def load_tiny(arch: str, full_attention_blocks: bool = False):
         options = LoadOptions(dtype="float32", unified_full_attention_blocks=full_attention_blocks)
-        return load(str(PARITY / "checkpoints" / arch), options=options)
+        return load(str(FOLDER / "checkpoints" / arch), options=options)
 
     return load_tiny
 
@@ -87,7 +78,7 @@ def check_logits(result, arch: str, name: str, mask: str = "") -> None:
 @pytest.mark.parametrize(("arch", "name"), CASES)
 def test_case_matches_the_reference(arch: str, name: str, model_of) -> None:
     golden = goldens(arch)
-    result = trace(model_of(arch), PARITY / "cases" / f"{name}.json", max_tokens=STEPS)
+    result = trace(model_of(arch), FOLDER / "cases" / f"{name}.json", max_tokens=STEPS)
 
     assert result.input_ids.tolist() == golden[f"{name}/input_ids"].tolist()
     assert len(result.soft_tokens) == golden[f"{name}/soft_token_count"]
@@ -103,5 +94,5 @@ def test_12b_with_bidirectional_blocks_on_full_layers_matches_the_reference(
     name: str, model_of
 ) -> None:
     model = model_of("12b", full_attention_blocks=True)
-    result = trace(model, PARITY / "cases" / f"{name}.json", max_tokens=STEPS)
+    result = trace(model, FOLDER / "cases" / f"{name}.json", max_tokens=STEPS)
     check_logits(result, "12b", name, "_unclamped")

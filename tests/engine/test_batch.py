@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.goldens import inputs_of, soft_tokens_of
+from support.models import fresh, narrow
 
 from gemma4cli.decoded import AudioClip
 from gemma4cli.engine import batch as batch_module
 from gemma4cli.engine.batch import Prompt, can_batch, generate_batch, stream_batch
 from gemma4cli.engine.batch_prefill import BatchPrefill, batch_chunks
 from gemma4cli.engine.generate import generate, make_prefill
-from gemma4cli.engine.model import FeatureCache, LoadedModel
+from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import ContextLengthError, NonFiniteError
 from gemma4cli.events import Finished, TextDelta
 from gemma4cli.messages import AudioPart, Message, Part, Source, TextPart
@@ -37,12 +38,6 @@ TOLERANCE = 1e-4
 """A share of the deviation of the logits. The largest error measured on a CPU is 1e-5."""
 NEVER = frozenset({1 << 30})
 """A stop id that no model generates."""
-
-
-def fresh(model: LoadedModel, **generation: object) -> LoadedModel:
-    """The same model with an empty feature cache, and optionally other generation settings."""
-    changed = dataclasses.replace(model.generation, **generation)
-    return dataclasses.replace(model, soft_tokens=FeatureCache(), generation=changed)
 
 
 def clip_prompt(
@@ -78,12 +73,6 @@ def check_as_alone(
     for each, answer in zip(inputs, answers, strict=True):
         assert same(answer, alone(model, each, options))
     return answers
-
-
-def narrow(model: LoadedModel, limit: int, patch: pytest.MonkeyPatch) -> None:
-    text = dataclasses.replace(model.network.config.text, max_positions=limit)
-    config = dataclasses.replace(model.network.config, text=text)
-    patch.setattr(model.network, "config", config)
 
 
 # Answers

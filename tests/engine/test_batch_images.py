@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import mlx.core as mx
 import numpy as np
 import pytest
+from support.models import fresh
 
 from gemma4cli.decoded import Image
 from gemma4cli.engine.batch import generate_batch
 from gemma4cli.engine.generate import generate
-from gemma4cli.engine.model import FeatureCache, LoadedModel
+from gemma4cli.engine.model import LoadedModel
 from gemma4cli.events import Finished
 from gemma4cli.messages import ImagePart, Message, Source, TextPart
 from gemma4cli.models.gemma4 import Gemma4
@@ -21,10 +21,6 @@ from gemma4cli.processing.inputs import ModelInputs
 
 GREEDY = GenerateOptions(max_tokens=5, temperature=0)
 SIZES = ((60, 60), (40, 120), (60, 60), (40, 120), (61, 61))
-
-
-def fresh(model: LoadedModel) -> LoadedModel:
-    return dataclasses.replace(model, soft_tokens=FeatureCache())
 
 
 def image_prompt(model: LoadedModel, number: int, budget: int = 70) -> ModelInputs:

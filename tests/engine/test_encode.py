@@ -9,6 +9,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from support.goldens import inputs_of, soft_tokens_of
+from support.models import fresh
 
 from gemma4cli.engine.encode import encode_features
 from gemma4cli.engine.model import FeatureCache, LoadedModel
@@ -37,10 +38,6 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     monkeypatch.setattr(Gemma4, "encode_images", encode_images)
     monkeypatch.setattr(Gemma4, "encode_audio", encode_audio)
     return seen
-
-
-def fresh(model: LoadedModel, limit: int = 1 << 20) -> LoadedModel:
-    return dataclasses.replace(model, soft_tokens=FeatureCache(limit))
 
 
 def twice(inputs: ModelInputs) -> ModelInputs:

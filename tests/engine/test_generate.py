@@ -10,7 +10,8 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 from support.checkpoints import PARITY, json_of, tensors_of, variant
-from support.goldens import FOLDER, golden, inputs_of, soft_tokens_of
+from support.goldens import FOLDER, goldens, inputs_of, soft_tokens_of
+from support.models import narrow
 
 from gemma4cli.api import load, stream_generate
 from gemma4cli.engine import generate as generate_module
@@ -95,12 +96,6 @@ def test_max_tokens_limits_thoughts_and_answer_together(
     last = finished(generate(tiny, question, options))
     assert last.reason == "length"
     assert last.token_ids == tuple(ids[:limit])
-
-
-def narrow(model: LoadedModel, limit: int, patch: pytest.MonkeyPatch) -> None:
-    text = dataclasses.replace(model.network.config.text, max_positions=limit)
-    config = dataclasses.replace(model.network.config, text=text)
-    patch.setattr(model.network, "config", config)
 
 
 @pytest.mark.parametrize("left", [1, 3])
@@ -206,7 +201,7 @@ def test_notices_come_first(tiny: LoadedModel, question: ModelInputs) -> None:
 def test_a_greedy_answer_equals_the_references(parity_model: ParityModel) -> None:
     model = parity_model("e2b")
     last = finished(generate(model, inputs_of(model, "text"), GREEDY))
-    reference = golden("e2b")["text/greedy"][:6].tolist()
+    reference = goldens("e2b")["text/greedy"][:6].tolist()
     assert list(last.token_ids) == reference[: len(last.token_ids)]
     assert last.reason == "length" or reference[len(last.token_ids)] in model.generation.stop_ids
 

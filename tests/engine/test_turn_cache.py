@@ -15,12 +15,13 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from support.goldens import FOLDER
+from support.models import fresh
 
 from gemma4cli.conversations.chat import Chat
 from gemma4cli.engine import generate as generate_module
 from gemma4cli.engine.decode import decode_tokens
 from gemma4cli.engine.generate import generate
-from gemma4cli.engine.model import FeatureCache, LoadedModel
+from gemma4cli.engine.model import LoadedModel
 from gemma4cli.engine.turn_cache import TurnCache
 from gemma4cli.errors import NonFiniteError
 from gemma4cli.events import (
@@ -61,10 +62,6 @@ def sound(text: str, name: str = "short.wav") -> Content:
 def video(text: str) -> Content:
     frames = tuple(Source.of(MEDIA / f"frame{i}.png") for i in range(2))
     return (VideoPart(frames=frames, timestamps=(0.0, 1.5)), TextPart(text=text))
-
-
-def with_own_feature_cache(model: LoadedModel) -> LoadedModel:
-    return dataclasses.replace(model, soft_tokens=FeatureCache())
 
 
 @dataclasses.dataclass
@@ -160,7 +157,7 @@ def test_a_conversation_with_media_and_thinking_resumes_at_every_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(generate_module, "on_cpu", lambda: not lookahead)
-    model = with_own_feature_cache(parity_model(arch))
+    model = fresh(parity_model(arch))
     hears = model.processor.hears
     chat = Chat(model, system="Be brief.", media=SMALL)
     questions: list[tuple[Content, GenerateOptions, int]] = [
@@ -507,7 +504,7 @@ def test_a_turn_cancelled_at_any_event_can_be_repeated_and_continued(
 ) -> None:
     """At the third event of a kind, or at the first of the towers."""
     monkeypatch.setattr(generate_module, "on_cpu", lambda: not lookahead)
-    model = with_own_feature_cache(parity_model(arch))
+    model = fresh(parity_model(arch))
     steps = dataclasses.replace(GREEDY, prefill_step_size=20)
     chat = Chat(model, media=SMALL)
     runs.turn(model, chat.send(LONG, steps), steps)
@@ -532,7 +529,7 @@ def test_a_turn_cancelled_inside_a_clip_resumes_inside_it(
     parity_model: ParityModel, runs: Runs
 ) -> None:
     """Chunks may split sound; the rest of the clip needs its soft tokens."""
-    model = with_own_feature_cache(parity_model("e2b"))
+    model = fresh(parity_model("e2b"))
     steps = dataclasses.replace(GREEDY, prefill_step_size=4)
     chat = Chat(model, media=SMALL)
     asked = sound(LONG, "tone.wav")

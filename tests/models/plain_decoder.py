@@ -1,6 +1,6 @@
 """A decoder layer of Gemma 4 in plain numpy and float64, written from the formulas.
 
-Does not use MLX: weights come from a function that maps a name to an array.
+Does not compute with MLX: weights come from a function that maps a name to an array.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
@@ -16,6 +17,11 @@ from gemma4cli.models.config import TextConfig
 Array = npt.NDArray[np.float64]
 Weights = Callable[[str], Array]
 KeysValues = tuple[Array, Array]
+
+
+def plain(value: mx.array) -> Array:
+    """An array of MLX in numpy and float64."""
+    return np.array(value.astype(mx.float32), np.float64)
 
 
 def rms_norm(x: Array, weight: Array | float = 1.0, eps: float = 1e-6) -> Array:

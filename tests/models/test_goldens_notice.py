@@ -6,7 +6,6 @@ far more than the parity test tolerates.
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Callable
 from types import ModuleType
@@ -17,24 +16,19 @@ import sound_mistakes
 import text_mistakes
 from mistakes import MISTAKES, Mistake
 from support.goldens import TOLERANCE, golden_error
+from support.models import fresh
 
-from gemma4cli.engine.model import FeatureCache, LoadedModel
+from gemma4cli.engine.model import LoadedModel
 
 CLEARLY = 25 * TOLERANCE
 MODULES = (text_mistakes, sight_mistakes, sound_mistakes)
 
 
-@pytest.fixture
-def fresh(parity_model: Callable[[str], LoadedModel]) -> Callable[[str], LoadedModel]:
-    """A parity model that has encoded nothing yet."""
-    return lambda arch: dataclasses.replace(parity_model(arch), soft_tokens=FeatureCache())
-
-
 @pytest.mark.parametrize("entry", MISTAKES, ids=lambda entry: f"{entry.name}[{entry.arch}]")
 def test_a_mistake_changes_the_logits(
-    entry: Mistake, fresh: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch
+    entry: Mistake, parity_model: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = fresh(entry.arch)
+    model = fresh(parity_model(entry.arch))
     entry.make(monkeypatch, model.network)
     try:
         error = golden_error(model, entry.arch, entry.case)
@@ -45,10 +39,10 @@ def test_a_mistake_changes_the_logits(
 
 @pytest.mark.parametrize(("arch", "case"), sorted({(entry.arch, entry.case) for entry in MISTAKES}))
 def test_the_same_case_is_right_without_a_mistake(
-    arch: str, case: str, fresh: Callable[[str], LoadedModel]
+    arch: str, case: str, parity_model: Callable[[str], LoadedModel]
 ) -> None:
     """It fails because of the mistake and nothing else, and no mistake outlives its test."""
-    assert golden_error(fresh(arch), arch, case) < TOLERANCE
+    assert golden_error(fresh(parity_model(arch)), arch, case) < TOLERANCE
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)

@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import mlx.core as mx
 import numpy as np
-import numpy.typing as npt
 import pytest
-from plain_decoder import rms_norm, softmax
+from plain_decoder import Array, plain, rms_norm, softmax
 
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.models.audio_tower import (
@@ -19,7 +18,6 @@ from gemma4cli.models.audio_tower import (
 )
 from gemma4cli.models.layers import ClippedLinear
 
-Array = npt.NDArray[np.float64]
 ParityModel = Callable[[str], LoadedModel]
 REACH = 12
 """Keys that a token sees, itself included."""
@@ -28,10 +26,6 @@ REACH = 12
 @pytest.fixture
 def tower(parity_model: ParityModel) -> AudioTower:
     return parity_model("e2b").network.audio_tower
-
-
-def plain(value: mx.array) -> Array:
-    return np.array(value.astype(mx.float32), np.float64)
 
 
 def clipped(layer: ClippedLinear, x: Array) -> Array:

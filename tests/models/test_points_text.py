@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
-from plain_decoder import Array, PlainLayer, rms_norm, rotate
+from plain_decoder import Array, PlainLayer, plain, rms_norm, rotate
 from support.published import config_of
 
 from gemma4cli.engine.model import LoadedModel
@@ -20,10 +20,6 @@ from gemma4cli.models.masks import make_masks
 from gemma4cli.models.mlx_lm_parts import DecoderLayer
 
 ParityModel = Callable[[str], LoadedModel]
-
-
-def plain(value: mx.array) -> Array:
-    return np.array(value.astype(mx.float32), np.float64)
 
 
 def plain_layer(network: Gemma4, index: int) -> PlainLayer:

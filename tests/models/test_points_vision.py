@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 import pytest
-from plain_decoder import gelu, rms_norm, softmax
+from plain_decoder import Array, gelu, plain, rms_norm, softmax
 
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.models import vision_tower
@@ -17,12 +17,7 @@ from gemma4cli.models.layers import ClippedLinear, MultimodalEmbedder
 from gemma4cli.models.unified_vision import ExactLayerNorm
 from gemma4cli.models.vision_tower import VisionLayer, axial_angles, rotate_axial
 
-Array = npt.NDArray[np.float64]
 ParityModel = Callable[[str], LoadedModel]
-
-
-def plain(value: mx.array) -> Array:
-    return np.array(value.astype(mx.float32), np.float64)
 
 
 def pixels(rows: int, columns: int, side: int = 16, seed: int = 0) -> npt.NDArray[np.float32]:

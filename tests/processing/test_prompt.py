@@ -10,6 +10,7 @@ import pytest
 import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
+from support.prompts import LARGE, SMALL, user
 
 from gemma4cli.conversations.file import parse_conversation
 from gemma4cli.errors import (
@@ -19,7 +20,6 @@ from gemma4cli.errors import (
 from gemma4cli.messages import (
     AudioPart,
     ImagePart,
-    Message,
     Part,
     Source,
     TextPart,
@@ -44,19 +44,12 @@ GOLDEN = json.loads(
     (Path(__file__).parents[2] / "fixtures" / "tokenizer" / "golden_prompts.json").read_text()
 )
 
-SMALL = PromptStyle(empty_thought=False)
-LARGE = PromptStyle(empty_thought=True)
 STYLES = {"E2B-E4B": SMALL, "12B-26B-31B": LARGE}
 
 SOURCE = Source(name="x")
 IMAGE = ImagePart(source=SOURCE)
 AUDIO = AudioPart(source=SOURCE)
 VIDEO = VideoPart(source=SOURCE)
-
-
-def user(*parts: Part | str) -> Message:
-    content = tuple(TextPart(text=part) if isinstance(part, str) else part for part in parts)
-    return Message(role="user", content=content)
 
 
 def ids_of(tokenizer: Tokenizer, *parts: str | int) -> tuple[int, ...]:

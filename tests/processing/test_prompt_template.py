@@ -8,20 +8,14 @@ import pytest
 import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
+from support.prompts import LARGE, SMALL, user
 
 from gemma4cli.errors import CheckpointError, ConversationError, UnsupportedModalityError
 from gemma4cli.messages import ImagePart, Message, Part, Source, TextPart, ToolCall
 from gemma4cli.processing.prompt import ImageSlot, Prompt, PromptStyle, build_prompt
 from gemma4cli.processing.tokenizer import Tokenizer
 
-SMALL = PromptStyle(empty_thought=False)
-LARGE = PromptStyle(empty_thought=True)
 IMAGE = ImagePart(source=Source(name="x"))
-
-
-def user(*parts: Part | str) -> Message:
-    content = tuple(TextPart(text=part) if isinstance(part, str) else part for part in parts)
-    return Message(role="user", content=content)
 
 
 def assistant(text: str = "", **fields: Any) -> Message:

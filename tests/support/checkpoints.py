@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,3 @@ def variant(
 def mlx_tensors(model: LoadedModel) -> Tensors:
     """A model's tensors under MLX's names and in MLX's layout."""
     return dict(tree_flatten(model.network.parameters()))
-
-
-def mapped(tensors: Tensors, change: Callable[[mx.array], mx.array]) -> Tensors:
-    return {name: change(value) for name, value in tensors.items()}

@@ -40,7 +40,7 @@ def logits_of(model: LoadedModel, inputs: ModelInputs, *, step: int = 512) -> mx
 
 
 @cache
-def golden(arch: str) -> dict[str, npt.NDArray[np.generic]]:
+def goldens(arch: str) -> dict[str, npt.NDArray[np.generic]]:
     """The reference's arrays of an architecture, by "case/array"."""
     with np.load(FOLDER / "golden" / f"{arch}.npz") as file:
         return dict(file)
@@ -48,7 +48,7 @@ def golden(arch: str) -> dict[str, npt.NDArray[np.generic]]:
 
 def golden_error(model: LoadedModel, arch: str, case: str) -> float:
     """The largest error of a case's logits; infinite for another prompt, or for no number."""
-    reference = golden(arch)
+    reference = goldens(arch)
     inputs = inputs_of(model, case)
     if list(inputs.ids) != reference[f"{case}/input_ids"].tolist():
         return float("inf")
