@@ -13,9 +13,9 @@ from fractions import Fraction
 from itertools import chain, pairwise
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame as AvFrame
 from av.video.stream import VideoStream
 
@@ -23,6 +23,8 @@ from ..decoded import VideoFrame
 from ..errors import MediaDecodeError, NoVideoTrackError
 from ..messages import Source
 from .containers import exact, open_container, packets, reason, still_image
+from .deinterlacing import deinterlaced
+from .display import displayed, displayed_size
 from .limits import check_size
 
 MOST_TOLERANCE = Fraction(1, 2000)
@@ -45,21 +47,38 @@ _STEPS_BACK = (0, Fraction(1, 2), 2, 8, 32)
 """Seconds before the requested time from which to search for a keyframe, in order."""
 
 
+_WITH_OPACITY = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+
+
 class _SearchError(Exception):
     """A jump missed its keyframe or hit damage; the file must be decoded from the beginning."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Shot:
-    """A decoded frame, not converted to RGB yet, with its time in ticks of the track."""
+    """A decoded frame, not converted to RGB yet, with its time in ticks of the track.
+
+    ``aspect`` is the width of a pixel divided by its height, None if it is not known.
+    """
 
     frame: AvFrame
     pts: int
+    aspect: Fraction | None
 
     @property
-    def turns(self) -> int:
-        """Quarter turns counterclockwise that turn the frame upright."""
-        return round(self.frame.rotation / 90) % 4
+    def size(self) -> tuple[int, int]:
+        """Width and height at which a player shows the frame, in pixels."""
+        return displayed_size(self.frame, self.aspect)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Picked:
+    """A requested frame with its neighbors in display order and its seconds in the clip."""
+
+    shot: Shot
+    before: Shot | None
+    after: Shot | None
+    seconds: float
 
 
 class Track:
@@ -74,6 +93,8 @@ class Track:
         self._jumped = False
         self._last: int | None = None
         self._failure: av.FFmpegError | None = None
+        self._decoder = _decoder(stream)
+        self._coded_aspect = stream.codec_context.sample_aspect_ratio
         self._shots: Iterator[Shot] = self._decode()
         tick = exact(stream.time_base)
         if tick is None:
@@ -125,6 +146,7 @@ class Track:
             self.container.seek(seek_to, stream=self.stream)
         except av.FFmpegError as exc:
             raise _SearchError from exc
+        self._decoder.flush_buffers()
         self._last = None
         self._shots = self._decode()
         shot = self.next()
@@ -139,7 +161,7 @@ class Track:
         while True:
             try:
                 packet = next(reading, None)
-                frames = packet.decode() if packet is not None else None
+                frames = self._decoder.decode(packet) if packet is not None else None
             except av.FFmpegError as exc:
                 if self._jumped:
                     raise _SearchError from exc
@@ -150,7 +172,14 @@ class Track:
             for frame in frames:
                 if self._jumped and frame.is_corrupt and frame.pts is not None:
                     raise _SearchError
-                yield Shot(frame=frame, pts=self._time_of(frame))
+                yield Shot(frame=frame, pts=self._time_of(frame), aspect=self._aspect())
+
+    def _aspect(self) -> Fraction | None:
+        """The container's pixel aspect until the codec changes its own."""
+        coded = self._decoder.sample_aspect_ratio
+        if coded and coded != self._coded_aspect:
+            return exact(coded)
+        return exact(self.stream.sample_aspect_ratio)
 
     def _time_of(self, frame: AvFrame) -> int:
         """The frame's time in ticks; without time stamps, counted at the frame rate."""
@@ -160,6 +189,16 @@ class Track:
             pts = 0 if self._last is None else self._last + self.frame_ticks
         self._last = pts
         return pts
+
+
+def _decoder(stream: VideoStream) -> VideoCodecContext:
+    """The track's decoder; for VP8 and VP9 with opacity libvpx, as libav's own ignores it."""
+    name = _WITH_OPACITY.get(stream.codec_context.name)
+    if name is None or stream.metadata.get("alpha_mode") != "1":
+        return stream.codec_context
+    decoder = av.Codec(name, "r").create("video")
+    decoder.extradata = stream.codec_context.extradata
+    return decoder
 
 
 def video_stream(container: InputContainer, source: Source) -> VideoStream:
@@ -191,23 +230,21 @@ def iter_frames(source: Source, timestamps: Sequence[float]) -> Iterator[VideoFr
         later < earlier for earlier, later in pairwise(timestamps)
     ):
         raise ValueError("timestamps must be ascending and not negative")
-    given: int | None = None
+    given: float | None = None
     try:
-        for shot, origin, tick in _pick(source, timestamps, search=True):
-            given = shot.pts
-            yield _converted(shot, origin, tick)
+        for picked in _pick(source, timestamps, search=True):
+            given = picked.seconds
+            yield _converted(source, picked)
         return
     except _SearchError:
         pass
-    for shot, origin, tick in _pick(source, timestamps, search=False):
-        if given is None or shot.pts > given:
-            yield _converted(shot, origin, tick)
+    for picked in _pick(source, timestamps, search=False):
+        if given is None or picked.seconds > given:
+            yield _converted(source, picked)
 
 
-def _pick(
-    source: Source, timestamps: Sequence[float], *, search: bool
-) -> Iterator[tuple[Shot, int, Fraction]]:
-    """The requested frames, each once, with the first frame's ticks and the tick in seconds.
+def _pick(source: Source, timestamps: Sequence[float], *, search: bool) -> Iterator[_Picked]:
+    """The requested frames, each once.
 
     A second container searches for keyframes, so that the decoder seeks only if that skips frames.
     """
@@ -215,22 +252,27 @@ def _pick(
         track = Track(container, video_stream(container, source), source)
         scout_stream = video_stream(scout, source)
         shown = track.first()
-        origin, given = shown.pts, None
+        origin, given, before = shown.pts, None, None
         ahead = track.next()
         slack = min(track.tick / 2, MOST_TOLERANCE)
         for time in timestamps:
             target = origin + math.floor((Fraction(time) + slack) / track.tick)
             gap = 0 if ahead is None else (target - ahead.pts) * track.tick
+            landing = None
             if search and track.searchable and ahead is not None and gap > SHORT_GAP:
-                found = _keyframe(scout, scout_stream, target)
+                lead = 2 * track.frame_ticks if ahead.frame.interlaced_frame else 0
+                found = _keyframe(scout, scout_stream, target - lead)
                 if found is not None and found[1] > ahead.pts:
-                    shown = track.jump(*found)
-                    ahead = track.next()
+                    before, shown = None, track.jump(*found)
+                    landing, ahead = shown, track.next()
             while ahead is not None and ahead.pts <= target:
-                shown, ahead = ahead, track.next()
+                before, shown, ahead = shown, ahead, track.next()
+            if shown is landing and shown.frame.interlaced_frame:
+                raise _SearchError  # the frame before it is needed, too
             if shown.pts != given:
                 given = shown.pts
-                yield shown, origin, track.tick
+                seconds = float((given - origin) * track.tick)
+                yield _Picked(shot=shown, before=before, after=ahead, seconds=seconds)
 
 
 def _keyframe(scout: InputContainer, stream: VideoStream, target: int) -> tuple[int, int] | None:
@@ -263,9 +305,17 @@ def _next_keyframe(scout: InputContainer, stream: VideoStream, target: int) -> i
     return None
 
 
-def _converted(shot: Shot, origin: int, tick: Fraction) -> VideoFrame:
-    """The frame as upright RGB with its seconds since ``origin``, the first frame's ticks."""
-    pixels = np.asarray(shot.frame.to_ndarray(format="rgb24"), dtype=np.uint8)
-    if shot.turns:
-        pixels = np.ascontiguousarray(np.rot90(pixels, shot.turns))
-    return VideoFrame(pixels=pixels, seconds=float((shot.pts - origin) * tick))
+def _converted(source: Source, picked: _Picked) -> VideoFrame:
+    """The frame as a player shows it. Raises MediaDecodeError for color spaces libav lacks."""
+    frame, shot = picked.shot.frame, picked.shot
+    check_size(source, *shot.size)
+    before, after = (each.frame if each else None for each in (picked.before, picked.after))
+    try:
+        if frame.interlaced_frame:
+            frame = deinterlaced(frame, before, after)
+        pixels = displayed(frame, shot.aspect)
+    except av.FFmpegError as exc:
+        raise MediaDecodeError(
+            source.name, f"its colors cannot be converted ({reason(exc)}): convert it to H.264"
+        ) from exc
+    return VideoFrame(pixels=pixels, seconds=picked.seconds)

@@ -1,6 +1,6 @@
 """Clips: duration, size and sound; ``frames`` extracts their frames.
 
-Pixel aspect ratios are ignored: frames have the size at which they are stored.
+Sizes are those at which a player shows the clip.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class VideoInfo:
     """Properties of a clip.
 
     ``duration`` is in seconds, from the first frame to the end of the last; ``width`` and
-    ``height`` are in pixels, with rotation applied; ``frames`` is an estimate. ``origin`` is the
-    first frame's time in seconds on the container's clock. ``sound_end`` is the end of the sound
-    according to the header, in seconds from the first frame; None if it is unknown, or if there is
-    no sound.
+    ``height`` are in pixels as a player shows them, upright; ``frames`` is an estimate.
+    ``origin`` is the first frame's time in seconds on the container's clock. ``sound_end`` is the
+    end of the sound according to the header, in seconds from the first frame; None if it is
+    unknown, or if there is no sound.
     """
 
     duration: float
@@ -59,9 +59,7 @@ def probe_video(source: Source) -> VideoInfo:
         end = _end_by_seeking(container, stream, frame_ticks)
     if end is None:
         end = _end_by_reading(source, frame_ticks)
-    width, height = head.frame.width, head.frame.height
-    if head.turns % 2:
-        width, height = height, width
+    width, height = head.size
     duration = max(end - head.pts, frame_ticks) * tick
     origin = float(head.pts * tick)
     return VideoInfo(
