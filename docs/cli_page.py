@@ -10,14 +10,17 @@ from g4_commands import (
     arguments,
     commands,
     default_of,
+    different_parameters,
     flags,
     own_parameters,
+    refused_parameters,
     runs_a_model,
     shared_parameters,
     value_name,
 )
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
+from gemma4cli.cli.output.examples import EXAMPLES
 from gemma4cli.cli.settings.resolve import SHORT_VARIABLES, settings_of, variable
 
 _HEAD = """\
@@ -60,7 +63,12 @@ def _sections(program: TyperGroup) -> Iterator[str]:
         )
         yield from _options(own, _settings(name.removeprefix("g4 "), command))
         if runs_a_model(command):
-            yield "It also has the [shared options](#shared-options).\n"
+            refused = " ".join(_code(each.opts[-1]) for each in refused_parameters(command))
+            yield f"It also has the [shared options](#shared-options){_without(refused)}.\n"
+        for each in different_parameters(command):
+            yield f"Here, {_code(each.opts[-1])} is: {_escaped(each.help)}\n"
+        if examples := EXAMPLES.get(name.removeprefix("g4 ")):
+            yield "\n".join(["```sh", *examples, "```\n"])
     yield "## Shared options\n"
     runners = [(name, command) for name, command in listed if runs_a_model(command)]
     names = ", ".join(_code(name) for name, _ in runners)
@@ -70,6 +78,10 @@ def _sections(program: TyperGroup) -> Iterator[str]:
     for _, command in runners:
         shared |= _settings(None, command)
     yield from _options(shared_parameters(program), shared)
+
+
+def _without(refused: str) -> str:
+    return f", without {refused}" if refused else ""
 
 
 def _usage(command: TyperCommand) -> Iterator[str]:

@@ -38,6 +38,23 @@ def own_parameters(command: TyperCommand) -> list[Any]:
     return [each for each in parameters if each.name not in shared and not each.hidden]
 
 
+def refused_parameters(command: TyperCommand) -> list[Any]:
+    """The shared options that a command which runs a model does not have."""
+    parameters: list[Any] = command.params
+    return [each for each in parameters if each.hidden and each.name in SHARED]
+
+
+def different_parameters(command: TyperCommand) -> list[Any]:
+    """The shared options that mean something else to a command."""
+    meanings = {each.name: each.help for each in shared_parameters(program())}
+    parameters: list[Any] = command.params if runs_a_model(command) else []
+    return [
+        each
+        for each in parameters
+        if not each.hidden and each.help != meanings.get(each.name, each.help)
+    ]
+
+
 def shared_parameters(group: TyperGroup) -> list[Any]:
     some = next(command for _, command in commands(group) if runs_a_model(command))
     return [each for each in some.params if each.name in SHARED]

@@ -9,6 +9,7 @@ from g4_commands import (
     arguments,
     commands,
     default_of,
+    different_parameters,
     flags,
     own_parameters,
     runs_a_model,
@@ -18,6 +19,7 @@ from g4_commands import (
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from gemma4cli._version import __version__
+from gemma4cli.cli.output.examples import EXAMPLES
 from gemma4cli.cli.output.exit_codes import ExitCode
 
 _INTRODUCTION = (
@@ -76,14 +78,6 @@ _STATUSES: Mapping[ExitCode, str] = {
     ExitCode.INTERRUPTED: "Interrupted.",
 }
 
-_EXAMPLES = """\
-g4 describe photo.jpg
-g4 describe scan.png -p "What is the total?" -m 12b
-g4 transcribe -f srt -o subtitles/ talks/
-g4 video clip.mp4 -p "When does the door open?"
-git diff | g4 chat -p "Write a commit message for this change."
-"""
-
 
 def manual(program: TyperGroup) -> str:
     """The page in the macros of man(7)."""
@@ -106,9 +100,11 @@ def _page(program: TyperGroup) -> Iterator[str]:
     for name, command in listed:
         yield f'.SS "{_text(name)}"'
         yield from _paragraphs((command.help or "").split("\n\n"))
-        yield from _parameters(own_parameters(command))
+        yield from _parameters([*own_parameters(command), *different_parameters(command)])
     yield ".SH OPTIONS OF ALL COMMANDS THAT RUN A MODEL"
-    yield from _paragraphs([f"These are {', '.join(runners)}."])
+    yield from _paragraphs(
+        [f"These are {', '.join(runners)}; some lack those that do not apply to them."]
+    )
     yield from _parameters(shared_parameters(program))
     yield ".SH SETTINGS"
     yield from _paragraphs(_SETTINGS)
@@ -119,7 +115,8 @@ def _page(program: TyperGroup) -> Iterator[str]:
     yield ".SH EXIT STATUS"
     yield from _terms({_bold(str(int(code))): meaning for code, meaning in _STATUSES.items()})
     yield ".SH EXAMPLES"
-    yield from _block(_EXAMPLES)
+    names = [name.removeprefix("g4 ") for name, _ in listed]
+    yield from _block("\n".join(line for name in names for line in EXAMPLES.get(name, ())))
 
 
 def _synopsis(command: TyperCommand) -> Iterator[str]:

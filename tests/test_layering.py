@@ -81,7 +81,7 @@ LAYERS = {
         "events messages options transcript machine hub engine conversations transcription",
         types="errors",
     ),
-    "__init__": layer("_version errors events options transcript conversations api"),
+    "__init__": layer("_version", types="errors events options transcript conversations api"),
     "doctor": layer(
         "_version errors options prompts api machine hub media",
         "av numpy PIL",

@@ -13,6 +13,7 @@ from typer.completion import get_completion_inspect_parameters
 
 from .._version import __version__
 from ..errors import Gemma4Error
+from . import interrupts
 from .chat.command import ChatCommand, chat
 from .commands import models
 from .commands.completion import completion
@@ -38,8 +39,9 @@ class Commands(Group):
     def invoke(self, ctx: Any) -> Any:
         env = environment_of(ctx)
         try:
-            result = super().invoke(ctx)
-            env.stdout.flush()
+            with interrupts.raised():
+                result = super().invoke(ctx)
+                env.stdout.flush()
             return result
         except Gemma4Error as error:
             env.say_error(error, debug=ctx.meta["debug"])
@@ -86,7 +88,9 @@ def _show_version(wanted: bool) -> None:
 def g4(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+        typer.Option(
+            "-V", "--version", callback=_show_version, is_eager=True, help="Show the version."
+        ),
     ] = False,
 ) -> None:
     """Gemma 4 on your own machine: images, speech, video and chat."""
@@ -98,9 +102,9 @@ app.command(cls=ModelCommand)(video)
 app.command(cls=ChatCommand)(chat)
 app.add_typer(models.app, name="models")
 app.command(cls=Command)(doctor)
-app.command(cls=ModelCommand)(trace)
 app.command(cls=Command)(config)
 app.command(cls=Command)(completion)
+app.command(cls=ModelCommand, rich_help_panel="For developers")(trace)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_runs import ROOT, command_line, g4, tiny_g4
+from cli_runs import ROOT, assert_fails, command_line, g4, g4_with, tiny_g4
 from support.fake_hub import set_constants
 from test_cli_start import HEAVY
 from typer.testing import CliRunner
@@ -52,6 +52,30 @@ def test_scripts_come_from_g4_completion_alone() -> None:
     assert set(offered("g4 --")) == {"--version", "--help"}
     assert "completion" in offered("g4 ")
     assert g4("--install-completion").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("shell", "variable", "place"),
+    [
+        ("bash", "XDG_DATA_HOME", "bash-completion/completions/g4"),
+        ("zsh", "XDG_DATA_HOME", "zsh/site-functions/_g4"),
+        ("fish", "XDG_CONFIG_HOME", "fish/completions/g4.fish"),
+    ],
+)
+def test_a_script_is_installed_where_the_shell_looks(
+    shell: str, variable: str, place: str, tmp_path: Path
+) -> None:
+    done = g4_with({variable: str(tmp_path / "base")}, "completion", shell, "--install")
+    assert (done.exit_code, done.stdout) == (0, "")
+    written = tmp_path / "base" / place
+    assert str(written.parent) in done.stderr
+    assert written.read_text("utf-8") == g4("completion", shell).stdout
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    variables = {"XDG_DATA_HOME": str(tmp_path / "file")}
+    assert_fails(g4_with(variables, "completion", "bash", "--install"), 2, "cannot be written")
 
 
 def test_commands() -> None:

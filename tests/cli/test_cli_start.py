@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
+import sys
 
 import pytest
 from cli_runs import command_line, g4
 
 from gemma4cli import __version__
+from gemma4cli.cli import interrupts
+from gemma4cli.cli.output.exit_codes import ExitCode
 
 HEAVY = {
     "av",
@@ -115,3 +119,57 @@ def test_without_a_command_the_help_is_shown(subtests: pytest.Subtests) -> None:
             result = g4(*arguments)
             assert result.exit_code == 2
             assert "Usage: g4" in result.output
+
+
+# Ctrl-C before and after a command
+
+_MAIN = "from gemma4cli.__main__ import main; import os, signal, sys\n"
+_INTERRUPT = "os.kill(os.getpid(), signal.SIGINT)"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(
+            "class Finder:\n"
+            "    def find_spec(self, name, path=None, target=None):\n"
+            f"        if name == 'gemma4cli.cli.app': {_INTERRUPT}\n"
+            "sys.meta_path.insert(0, Finder())\n",
+            id="imports",
+        ),
+        pytest.param(f"import atexit; atexit.register(lambda: {_INTERRUPT})\n", id="end"),
+    ],
+)
+def test_ctrl_c_is_quiet_at_any_time(code: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{_MAIN}{code}sys.argv = ['g4', '--version']\nmain()"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        # Also where the tests run in the background, which starts processes that ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert (done.returncode, done.stderr) == (ExitCode.INTERRUPTED, "")
+
+
+def test_ctrl_c_that_is_ignored_stays_ignored() -> None:
+    """As in a job that a script starts in the background."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"{_MAIN}import atexit; atexit.register(lambda: {_INTERRUPT})\n"
+            "sys.argv = ['g4', '--version']\nmain()",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_status_of_an_interruption_is_the_same_everywhere() -> None:
+    assert interrupts.STATUS == ExitCode.INTERRUPTED

@@ -7,29 +7,84 @@ and in zsh the first time.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from ...errors import OptionError
 from ..environment import environment_of
 
 Shell = Literal["bash", "zsh", "fish"]
 
-_FILES: dict[Shell, str] = {"bash": "g4.bash", "zsh": "_g4", "fish": "g4.fish"}
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Script:
+    """A shell's script in the package, and where the shell finds one of its user's.
+
+    ``place`` is a path in the XDG folder that ``variable`` names, by default ``folder`` in the home
+    folder; ``more`` is what else the user has to do once.
+    """
+
+    file: str
+    variable: str
+    folder: str
+    place: str
+    more: str = "new shells have it"
+
+
+_SCRIPTS: dict[Shell, _Script] = {
+    "bash": _Script(
+        file="g4.bash",
+        variable="XDG_DATA_HOME",
+        folder=".local/share",
+        place="bash-completion/completions/g4",
+        more="new shells have it if the package bash-completion is installed",
+    ),
+    "zsh": _Script(
+        file="_g4",
+        variable="XDG_DATA_HOME",
+        folder=".local/share",
+        place="zsh/site-functions/_g4",
+        more="put fpath=({folder} $fpath) into ~/.zshrc, before the line with compinit",
+    ),
+    "fish": _Script(
+        file="g4.fish",
+        variable="XDG_CONFIG_HOME",
+        folder=".config",
+        place="fish/completions/g4.fish",
+    ),
+}
 
 
 def completion(
     context: typer.Context,
     shell: Annotated[
-        Shell, typer.Argument(metavar="bash|zsh|fish", help="Shell to print the script for.")
+        Shell,
+        typer.Argument(
+            metavar="bash|zsh|fish", help="Shell to print the script for.", case_sensitive=False
+        ),
     ],
+    install: Annotated[
+        bool,
+        typer.Option("--install", help="Save the script where the shell looks for it."),
+    ] = False,
 ) -> None:
-    """Print a shell's completion script.
-
-    Save it as ~/.local/share/bash-completion/completions/g4 for bash, as _g4 in a folder of $fpath
-    for zsh, as ~/.config/fish/completions/g4.fish for fish.
-    """
+    """Print a shell's completion script, or install it."""
     from importlib.resources import files
 
-    script = files("gemma4cli") / "completions" / _FILES[shell]
-    environment_of(context).echo(script.read_text("utf-8").rstrip("\n"))
+    env = environment_of(context)
+    script = _SCRIPTS[shell]
+    text = (files("gemma4cli") / "completions" / script.file).read_text("utf-8").rstrip("\n")
+    if not install:
+        env.echo(text)
+        return
+    base = env.variables.get(script.variable)
+    path = (Path(base) if base else Path.home() / script.folder) / script.place
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n", "utf-8")
+    except OSError as exc:
+        raise OptionError(f"{path}: cannot be written ({exc.strerror})") from exc
+    env.say(f"{path} was written; {script.more.format(folder=path.parent)}")

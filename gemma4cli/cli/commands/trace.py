@@ -9,12 +9,24 @@ import typer
 
 from ...errors import OptionError
 from ..environment import Environment
-from ..run.options import RunOptions, runs_a_model
+from ..run.options import RunOptions, runs_a_model_differently
 
 _GREEDY_TOKENS = 24
+_NO_SAMPLING = "trace decodes greedily"
 
 
-@runs_a_model
+@runs_a_model_differently(
+    refused={
+        **dict.fromkeys(("temperature", "top_p", "top_k", "seed"), _NO_SAMPLING),
+        "think": "enable_thinking in the conversation's file lets the model think",
+        "json": "trace writes an .npz file",
+        "pictures": "trace shows no pictures",
+    },
+    helps={
+        "max_tokens": f"Length of the greedy continuation. (default: {_GREEDY_TOKENS})",
+        "output": "The .npz file to write.",
+    },
+)
 def trace(
     conversation: Annotated[
         Path, typer.Argument(metavar="CONVERSATION.json", help="Conversation to trace.")
@@ -22,9 +34,10 @@ def trace(
     run: RunOptions,
     env: Environment,
 ) -> None:
-    """Write a conversation's ids, logits, soft tokens and greedy continuation to an .npz file.
+    """Write what exactly reaches the model, for bug reports and comparisons.
 
-    The answer is always greedy; sampling options do not apply.
+    The .npz file holds the conversation's token ids, logits and soft tokens, and the greedy
+    continuation.
     """
     from ...conversations.trace import trace as run_trace
     from ..run.runner import load_model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, fields
 from functools import wraps
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
-from typer.models import OptionInfo
+from typer.models import OptionInfo, ParameterInfo
 
 from ...errors import OptionError
 from ...options import DType, GenerateOptions, LoadOptions
@@ -57,7 +57,7 @@ class RunOptions:
         typer.Option(
             min=1,
             metavar="N",
-            help="Maximum length of the answer, thoughts included. (default: 2048; trace: 24)",
+            help="Maximum length of the answer, thoughts included. (default: 2048)",
             rich_help_panel=_SAMPLING,
         ),
     ] = None
@@ -205,9 +205,36 @@ def runs_a_model(command: Callable[..., None]) -> Callable[..., None]:
 
     It receives them as its parameter ``run``, and the outside world as ``env``.
     """
+    return _with_run_options(command, refused={}, helps={})
+
+
+def runs_a_model_differently(
+    *, refused: Mapping[str, str], helps: Mapping[str, str]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """``runs_a_model`` for a command to which some shared options do not apply as they are.
+
+    ``refused`` says why there is no such option, and ``helps`` what one means to this command, each
+    by parameter. A refused one is not listed in help, cannot be set, and is an error when typed.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        return _with_run_options(command, refused=refused, helps=helps)
+
+    return decorate
+
+
+def _with_run_options(
+    command: Callable[..., None], *, refused: Mapping[str, str], helps: Mapping[str, str]
+) -> Callable[..., None]:
     hints = get_type_hints(RunOptions, include_extras=True)
     shared = [
-        _keyword(field.name, hints[field.name], default=field.default)
+        _keyword(
+            field.name,
+            hints[field.name],
+            default=field.default,
+            hidden=field.name in refused,
+            help=helps.get(field.name),
+        )
         for field in fields(RunOptions)
     ]
     own_hints = get_type_hints(command, include_extras=True)
@@ -224,6 +251,7 @@ def runs_a_model(command: Callable[..., None]) -> Callable[..., None]:
     def wrapper(**values: Any) -> None:
         context = values[asks_for_context] if asks_for_context else values.pop(_CONTEXT)
         context.meta["debug"] = values["debug"]
+        _refuse(context, values, refused)
         run = RunOptions(**{name: values.pop(name) for name in SHARED})
         command(run=run, env=environment_of(context), **values)
 
@@ -235,14 +263,31 @@ def runs_a_model(command: Callable[..., None]) -> Callable[..., None]:
 _CONTEXT = "context_of_settings"
 
 
+def _refuse(context: typer.Context, values: Mapping[str, Any], refused: Mapping[str, str]) -> None:
+    """Raises OptionError for a refused option that is typed."""
+    for field in fields(RunOptions):
+        if field.name in refused and values[field.name] != field.default:
+            (flag,) = [each.opts[-1] for each in context.command.params if each.name == field.name]
+            raise OptionError(f"{refused[field.name]}: leave out {flag}")
+
+
 def _keyword(
-    name: str, annotation: Any, default: Any = inspect.Parameter.empty
+    name: str,
+    annotation: Any,
+    default: Any = inspect.Parameter.empty,
+    *,
+    hidden: bool = False,
+    help: str | None = None,
 ) -> inspect.Parameter:
-    """A keyword parameter; an option gets the completion for its name."""
+    """A keyword parameter. An option gets the completion for its name; choices ignore case."""
     option = next(iter(getattr(annotation, "__metadata__", ())), None)
-    if isinstance(option, OptionInfo) and option.autocompletion is None:
+    if isinstance(option, ParameterInfo):
         option = copy(option)
-        option.autocompletion = COMPLETERS.get(name)
+        option.case_sensitive = False
+        if isinstance(option, OptionInfo):
+            option.autocompletion = option.autocompletion or COMPLETERS.get(name)
+            option.hidden = option.hidden or hidden
+            option.help = help or option.help
         annotation = Annotated[get_args(annotation)[0], option]
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation

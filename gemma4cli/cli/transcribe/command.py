@@ -8,7 +8,7 @@ import typer
 
 from ...errors import OptionError
 from ..environment import Environment
-from ..run.options import RunOptions, runs_a_model
+from ..run.options import RunOptions, runs_a_model_differently
 from .choices import Format, Shown
 
 _SPEECH = "Speech"
@@ -16,7 +16,16 @@ _MICROPHONE = "Microphone"
 _SUBTITLES = "Subtitles"
 
 
-@runs_a_model
+@runs_a_model_differently(
+    refused={
+        "think": "transcription does not think",
+        "pictures": "transcribe shows no pictures",
+    },
+    helps={
+        "max_tokens": "Maximum length of the text of one piece of speech. (default: 2048)",
+        "temperature": "Sampling temperature. (default: 0, which is greedy)",
+    },
+)
 def transcribe(
     run: RunOptions,
     env: Environment,
@@ -146,8 +155,6 @@ def transcribe(
         raise OptionError("pass either recordings or --mic")
     if device is not None and not mic:
         raise OptionError("--device is for --mic")
-    if run.think:
-        raise OptionError("transcription does not think: leave out --think")
     if run.json and format != "txt":
         raise OptionError("--json and --format exclude each other: -f json writes a file")
     spoken = None if language is None else language_name(language)

@@ -1,0 +1,56 @@
+"""What the help of each command shows as examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+PROJECT = "https://github.com/g4-cli/g4"
+"""Where the project is, as in pyproject.toml."""
+
+EXAMPLES: Mapping[str, tuple[str, ...]] = {
+    "": (
+        "g4 describe photo.jpg",
+        "g4 transcribe talk.mp3 -f srt -o talk.srt",
+        'g4 video clip.mp4 -p "What happens?"',
+        "g4 chat",
+        "g4 chat -m tiny   # a built-in toy, no download",
+    ),
+    "describe": (
+        "g4 describe photo.jpg",
+        'g4 describe photo.jpg -p "What color is the car?"',
+        "g4 describe photos/ --json",
+        'g4 describe before.png after.png --together -p "What changed?"',
+    ),
+    "transcribe": (
+        "g4 transcribe talk.mp3",
+        "g4 transcribe talks/ -f srt -o subtitles/",
+        "g4 transcribe talk.mp3 --language de --translate-to en",
+        "g4 transcribe --mic",
+    ),
+    "video": (
+        "g4 video clip.mp4",
+        'g4 video clip.mp4 -p "What is on the table?" --from 1 --to 3',
+        "g4 video lecture.mp4 --segment 300",
+    ),
+    "chat": (
+        "g4 chat",
+        'g4 chat --image photo.jpg -p "What is this?"',
+        "g4 chat -c",
+        'git diff | g4 chat -p "Write a commit message for this change."',
+    ),
+    "models": ("g4 models list --all", "g4 models pull e2b", "g4 models info e2b"),
+    "models list": ("g4 models list", "g4 models list --all --json"),
+    "models pull": ("g4 models pull e2b", "g4 models pull e2b:8bit --yes"),
+    "models rm": ("g4 models rm e2b",),
+    "models path": ("g4 models path tiny",),
+    "models info": ("g4 models info tiny", "g4 models info e2b:8bit --json"),
+    "doctor": ("g4 doctor", "g4 doctor --json > report.json"),
+    "trace": ("g4 trace conversation.json -o trace.npz",),
+    "config": (
+        "g4 config",
+        "g4 config chat",
+        "G4_MAX_TOKENS=512 g4 config describe",
+    ),
+    "completion": ("g4 completion bash --install", "g4 completion zsh > _g4"),
+}
+"""Shell lines, by the words of the command after ``g4``."""
