@@ -132,7 +132,7 @@ class WeightsMismatchError(LoadError):
         self.unexpected = tuple(unexpected)
         self.misshapen = tuple(misshapen)
         counts = [
-            f"{len(names)} {kind} (first: {names[0]})"
+            f"{len(names)} {kind} (first: {', '.join(names[:_NAMED])})"
             for kind, names in (
                 ("missing", self.missing),
                 ("unexpected", self.unexpected),
@@ -140,10 +140,15 @@ class WeightsMismatchError(LoadError):
             )
             if names
         ]
+        cause = "left them out" if self.missing else "added or changed them"
         super().__init__(
-            f"the tensors do not match config.json: {'; '.join(counts)}. "
-            "Download the checkpoint again, or use another one"
+            f"the tensors do not match config.json: {'; '.join(counts)}. If a tool made this "
+            f"checkpoint, it {cause}: merge or convert again; else download it again"
         )
+
+
+_NAMED = 3
+"""Tensors to name in an error."""
 
 
 class MediaError(Gemma4Error):

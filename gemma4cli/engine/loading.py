@@ -14,7 +14,14 @@ from ..machine.backend import on_cpu, prepare_backend, weights_dtype
 from ..models.config import Gemma4Config
 from ..models.cpu_layers import use_whole_cpu
 from ..models.gemma4 import Gemma4
-from ..models.weights import canonical_name, fit_config, load_weights, quantize_layers, sanitize
+from ..models.weights import (
+    fit_config,
+    fit_head,
+    load_weights,
+    quantize_layers,
+    renamed,
+    sanitize,
+)
 from ..options import LoadOptions
 from ..processing.config import ProcessorConfig
 from ..processing.processor import Processor
@@ -47,8 +54,8 @@ def load_resolved(
     report("tokenizer")
     tokenizer = Tokenizer.from_file(model.folder / "tokenizer.json")
     report("weights")
-    weights = checkpoint.weights()
-    config = fit_config(config, {canonical_name(key) for key in weights})
+    weights = renamed(checkpoint.weights())
+    config, weights = fit_head(fit_config(config, weights.keys()), weights)
     weights = sanitize(weights, config)
     network = Gemma4(config)
     kinds = quantize_layers(network, weights, model.config)

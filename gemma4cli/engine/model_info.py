@@ -50,7 +50,7 @@ class ModelInfo:
     ``inputs`` are the media the model accepts. ``parameters`` counts unpacked weights.
     ``stored_layers`` is the number of layers that compute their own keys and values;
     ``sliding_layers`` of them cache at most ``window`` positions. ``memory_limit`` is the most that
-    models may use on this machine.
+    models may use on this machine. ``tied``: the output head is the embeddings, not a tensor.
     """
 
     name: str
@@ -65,6 +65,7 @@ class ModelInfo:
     context: int
     dtype: str
     quantization: tuple[str, ...]
+    tied: bool
     parameters: int
     tensors: int
     weights: Weights
@@ -102,6 +103,7 @@ def describe(found: ResolvedModel) -> ModelInfo:
         context=text.max_positions,
         dtype=str(_computed_in(model)).removeprefix("mlx.core."),
         quantization=tuple(sorted(map(str, model.quantization))),
+        tied=text.tied_embeddings,
         parameters=_count(model),
         tensors=len(_tensors(model)),
         weights=weights_in_memory(model),

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..errors import CheckpointError
 from ..machine.memory import Weights
+from ..models.names import canonical_names
 
 INDEX = "model.safetensors.index.json"
 _ITEM_SIZES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4}
@@ -111,5 +112,6 @@ def open_weights(path: Path) -> safe_open:
 def weights_of(tensors: TensorHeaders, float_size: int | None) -> Weights:
     """Bytes of a checkpoint's tensors; ``float_size`` as in ``TensorHeader.size``."""
     return Weights.of(
-        (name.removeprefix("model."), tensor.size(float_size)) for name, tensor in tensors.items()
+        (canonical, tensors[name].size(float_size))
+        for name, canonical in canonical_names(tensors).items()
     )

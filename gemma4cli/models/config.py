@@ -114,7 +114,10 @@ class TextConfig:
 
     @classmethod
     def from_dict(cls, raw: Json, *, tied: bool | None = None) -> TextConfig:
-        """``tied``: the outer config's ``tie_word_embeddings``, which wins as in transformers."""
+        """``tied``: the outer config's ``tie_word_embeddings``; either of the two can tie.
+
+        They matter only for a checkpoint that lacks the embeddings or the output head.
+        """
         where = "text_config"
         _require_value(raw, "attention_bias", False, where)
         _require_value(raw, "hidden_activation", "gelu_pytorch_tanh", where)
@@ -156,9 +159,7 @@ class TextConfig:
             ple_size=ple_size,
             ple_vocab_size=(need(raw, "vocab_size_per_layer_input", int, where) if ple_size else 0),
             moe=_moe(raw),
-            tied_embeddings=(
-                need(raw, "tie_word_embeddings", bool, where) if tied is None else tied
-            ),
+            tied_embeddings=_either_ties(raw, tied),
             logit_softcap=need(raw, "final_logit_softcapping", (float, type(None)), where),
             vision_blocks=bidirectional == "vision",
         )
@@ -403,6 +404,14 @@ class Gemma4Config:
                 video=need(raw, "video_token_id", int, _FILE),
             ),
         )
+
+
+def _either_ties(text: Json, outer: bool | None) -> bool:
+    """Whether the text config or the outer one ties the head; one of them must say."""
+    key = "tie_word_embeddings"
+    if outer or (outer is False and text.get(key) is None):
+        return outer
+    return bool(need(text, key, bool, "text_config"))
 
 
 def _tied(raw: Json) -> bool | None:

@@ -1,13 +1,15 @@
 """Load checkpoint tensors into a Gemma4: names, layouts, quantized layers, dtype.
 
 Accepts Google's, mlx-vlm's and mlx-lm's text-only layouts, with or without the unused key and value
-weights of layers that reuse another layer's. ``sanitize`` is idempotent. All arrays stay lazy.
+weights of layers that reuse another layer's. ``sanitize`` is idempotent. All arrays stay lazy,
+except that an output head is compared with the embeddings.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import mlx.core as mx
@@ -15,8 +17,9 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from ..errors import CheckpointError, WeightsMismatchError
-from .config import Gemma4Config, Json
+from .config import AudioConfig, Gemma4Config, Json, VisionConfig
 from .gemma4 import Gemma4
+from .names import EMBEDDINGS, HEAD, canonical_name, canonical_names
 
 Weights = dict[str, mx.array]
 
@@ -27,10 +30,11 @@ _KINDS = {
     "nvfp4": {(4, 16)},
 }
 """Bits and group sizes that MLX's kernels support, by mode."""
-_TOWERS = ("vision_tower", "audio_tower", "vision_embedder", "embed_vision", "embed_audio")
+_TEXT = "language_model."
 _LAYER = re.compile(r"^language_model\.model\.layers\.(\d+)\.")
 _SHARED_PARTS = ("self_attn.k_proj", "self_attn.v_proj", "self_attn.k_norm", "self_attn.v_norm")
-_LEFTOVERS = ("rotary_emb.inv_freq",)
+_CLIP_BOUNDS = (".input_min", ".input_max", ".output_min", ".output_max")
+_STATISTICS = ("vision_tower.std_bias", "vision_tower.std_scale")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,24 +49,7 @@ class Quantization:
         return f"{self.bits}-bit {self.mode}, groups of {self.group_size}"
 
 
-def canonical_name(name: str) -> str:
-    """The name of a tensor or module in MLX's layout.
-
-    "model.language_model.layers.0.…" (Google), "model.layers.0.…" (mlx-lm's text-only) and
-    "language_model.model.layers.0.…" (mlx-vlm) all become the last.
-    """
-    if name.startswith("language_model."):
-        return name
-    bare = name.removeprefix("model.")
-    if bare.startswith("language_model."):
-        rest = bare.removeprefix("language_model.")
-        return bare if rest.startswith("model.") else f"language_model.model.{rest}"
-    if bare.startswith(_TOWERS):
-        return bare
-    return f"language_model.{name}"
-
-
-def fit_config(config: Gemma4Config, names: set[str]) -> Gemma4Config:
+def fit_config(config: Gemma4Config, names: Collection[str]) -> Gemma4Config:
     """``config`` without the media for which the checkpoint has no tensors."""
 
     def present(*prefixes: str) -> bool:
@@ -77,17 +64,65 @@ def fit_config(config: Gemma4Config, names: set[str]) -> Gemma4Config:
     )
 
 
+def renamed(weights: Mapping[str, mx.array]) -> Weights:
+    """``weights`` under their names in MLX's layout, without leftovers of training tools.
+
+    Raises CheckpointError for tensors of an adapter that is not merged.
+    """
+    return {canonical: weights[name] for name, canonical in canonical_names(weights).items()}
+
+
+def fit_head(config: Gemma4Config, weights: Weights) -> tuple[Gemma4Config, Weights]:
+    """Tie or untie the output head by the tensors, whatever the config says; as transformers does.
+
+    A head that differs from the embeddings is used. One that equals them is dropped, which saves
+    memory. In a tied checkpoint that has only a head, the embeddings are the head. ``weights`` have
+    canonical names.
+    """
+    head = _part(weights, HEAD)
+    embeddings = _part(weights, EMBEDDINGS)
+    if not head:
+        return config, weights
+    rest = {name: value for name, value in weights.items() if not name.startswith(HEAD)}
+    tied = False
+    if not embeddings and config.text.tied_embeddings:
+        rest |= {f"{EMBEDDINGS}{name}": value for name, value in head.items()}
+        tied = True
+    elif head.keys() == embeddings.keys():
+        tied = all(_equal(value, embeddings[name]) for name, value in head.items())
+    text = replace(config.text, tied_embeddings=tied)
+    return replace(config, text=text), rest if tied else weights
+
+
+def _part(weights: Weights, prefix: str) -> Weights:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in weights.items()
+        if name.startswith(prefix)
+    }
+
+
+_ROWS = 16384
+"""Rows that are compared at once."""
+
+
+def _equal(one: mx.array, other: mx.array) -> bool:
+    if one.shape != other.shape or not one.ndim:
+        return False
+    return all(
+        mx.array_equal(one[start : start + _ROWS], other[start : start + _ROWS]).item()
+        for start in range(0, one.shape[0], _ROWS)
+    )
+
+
 def sanitize(weights: Mapping[str, mx.array], config: Gemma4Config) -> Weights:
     """Rename to MLX's layout, split fused experts, drop tensors that no layer uses.
 
     Tensors of a medium that the config lacks are kept, so that loading reports them.
     """
     result: Weights = {}
-    for raw_name, value in weights.items():
-        name = canonical_name(raw_name)
-        if name.endswith(_LEFTOVERS) or _is_shared_kv(name, config):
-            continue
-        if name == "language_model.lm_head.weight" and config.text.tied_embeddings:
+    for name, value in renamed(weights).items():
+        if _is_shared_kv(name, config) or _is_switched_off(name, config):
             continue
         if name.endswith(".experts.gate_up_proj"):
             base = name.removesuffix("gate_up_proj")
@@ -100,6 +135,18 @@ def sanitize(weights: Mapping[str, mx.array], config: Gemma4Config) -> Weights:
         else:
             result[name] = value
     return result
+
+
+def _is_switched_off(name: str, config: Gemma4Config) -> bool:
+    """Whether a tower's value ranges are not used, as the config says."""
+    vision, audio = config.vision, config.audio
+    if name in _STATISTICS:
+        return isinstance(vision, VisionConfig) and not vision.standardize
+    if not name.endswith(_CLIP_BOUNDS):
+        return False
+    if name.startswith("vision_tower."):
+        return isinstance(vision, VisionConfig) and not vision.clipped_linears
+    return isinstance(audio, AudioConfig) and not audio.clipped_linears
 
 
 def _is_shared_kv(name: str, config: Gemma4Config) -> bool:
@@ -155,6 +202,8 @@ def _kind_of(path: str, mode: object, width: int, packed: int, groups: int) -> Q
 def load_weights(network: Gemma4, weights: Weights, dtype: mx.Dtype | None) -> None:
     """Load ``weights`` into ``network``; floating-point ones are cast to ``dtype`` unless None.
 
+    With None, a language model in several dtypes is computed in that of most of its numbers: MLX
+    would widen each layer to the widest of its tensors.
     Raises WeightsMismatchError for missing, unexpected or misshapen tensors.
     """
     expected = dict(tree_flatten(network.parameters()))
@@ -172,8 +221,21 @@ def load_weights(network: Gemma4, weights: Weights, dtype: mx.Dtype | None) -> N
             name: value.astype(dtype) if mx.issubdtype(value.dtype, mx.floating) else value
             for name, value in fitted.items()
         }
+    else:
+        fitted |= _in_one_dtype(_part(fitted, _TEXT), _TEXT)
     network.load_weights(list(fitted.items()), strict=True)
     network.eval()
+
+
+def _in_one_dtype(text: Weights, prefix: str) -> Weights:
+    floats = {n: value for n, value in text.items() if mx.issubdtype(value.dtype, mx.floating)}
+    counts: Counter[mx.Dtype] = Counter()
+    for value in floats.values():
+        counts[value.dtype] += value.size
+    if len(counts) < 2:
+        return {}
+    ((most, _),) = counts.most_common(1)
+    return {f"{prefix}{name}": value.astype(most) for name, value in floats.items()}
 
 
 def _channels_last(value: mx.array, shape: tuple[int, ...]) -> mx.array:

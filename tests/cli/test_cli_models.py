@@ -100,6 +100,7 @@ def test_info_as_json() -> None:
         "context",
         "dtype",
         "quantization",
+        "tied_embeddings",
         "tensors",
         "bytes",
         "memory",

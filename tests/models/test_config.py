@@ -168,10 +168,13 @@ def test_a_missing_key_is_an_error_that_names_it() -> None:
     assert unnamed == []
 
 
-def test_the_outer_tie_word_embeddings_wins() -> None:
+def test_either_config_can_tie_the_head_to_the_embeddings() -> None:
+    """Where they disagree, the tensors decide; this matters only if there is no head."""
     config = config_of(E2B)
-    config["tie_word_embeddings"] = False
-    assert not Gemma4Config.from_dict(config).text.tied_embeddings
+    for outer, inner in ((False, False), (False, True), (True, False), (True, True)):
+        config["tie_word_embeddings"] = outer
+        config["text_config"]["tie_word_embeddings"] = inner
+        assert Gemma4Config.from_dict(config).text.tied_embeddings == (outer or inner)
     del config["tie_word_embeddings"]
     assert Gemma4Config.from_dict(config).text.tied_embeddings
     del config["text_config"]["tie_word_embeddings"]

@@ -16,10 +16,11 @@ from support.published import config_of, lazy_weights, tensor_lists
 from gemma4cli.models.config import Gemma4Config
 from gemma4cli.models.gemma4 import Gemma4
 from gemma4cli.models.weights import (
-    canonical_name,
     fit_config,
+    fit_head,
     load_weights,
     quantize_layers,
+    renamed,
     sanitize,
 )
 
@@ -53,8 +54,9 @@ CONFIG_OF_LIST = {
 def load_lazily(weights: Mapping[str, mx.array], raw: Mapping[str, Any]) -> tuple[Gemma4, set[str]]:
     """The network, loaded as from files, and the kinds of quantization."""
     config = Gemma4Config.from_dict(raw)
-    config = fit_config(config, {canonical_name(name) for name in weights})
-    named = sanitize(weights, config)
+    named = renamed(weights)
+    config, named = fit_head(fit_config(config, named), named)
+    named = sanitize(named, config)
     network = Gemma4(config)
     kinds = quantize_layers(network, named, raw)
     load_weights(network, named, None)
@@ -126,12 +128,12 @@ def test_a_text_only_checkpoint_loads_under_the_names_of_mlx_lm_and_mlx_vlm(
 def test_an_untied_vocabulary_projection_is_loaded(kind: str, name: str) -> None:
     raw = config_of("google__gemma-4-E2B-it")
     raw["tie_word_embeddings"] = False
-    head = mx.zeros((262144, 1536), mx.bfloat16)
+    head = mx.ones((262144, 1536), mx.bfloat16)
     network, _ = load_lazily(lazy_weights(f"E2B.{kind}") | {name: head}, raw)
     assert network.language_model.lm_head.weight is head
 
 
-def test_a_tied_vocabulary_projection_is_dropped() -> None:
+def test_a_vocabulary_projection_that_equals_the_embeddings_is_dropped() -> None:
     head = mx.zeros((262144, 1536), mx.bfloat16)
     weights = lazy_weights("E2B.google-hf-bf16") | {"lm_head.weight": head}
     network, _ = load_lazily(weights, config_of("google__gemma-4-E2B-it"))

@@ -12,11 +12,13 @@ from support.published import config_of, lazy_weights
 from gemma4cli.errors import CheckpointError, WeightsMismatchError
 from gemma4cli.models.config import Gemma4Config
 from gemma4cli.models.gemma4 import Gemma4
+from gemma4cli.models.names import canonical_name
 from gemma4cli.models.weights import (
-    canonical_name,
     fit_config,
+    fit_head,
     load_weights,
     quantize_layers,
+    renamed,
     sanitize,
 )
 
@@ -28,8 +30,9 @@ EMBEDDING = "language_model.model.embed_tokens"
 
 
 def load(weights: Weights, raw: dict[str, Any]) -> Gemma4:
-    config = fit_config(Gemma4Config.from_dict(raw), {canonical_name(name) for name in weights})
-    named = sanitize(weights, config)
+    named = renamed(weights)
+    config, named = fit_head(fit_config(Gemma4Config.from_dict(raw), named), named)
+    named = sanitize(named, config)
     network = Gemma4(config)
     quantize_layers(network, named, raw)
     load_weights(network, named, None)

@@ -176,6 +176,7 @@ def model_info(context: typer.Context, name: _Name, json: _Json = False) -> None
         "context": f"{info.context:,} tokens",
         "weights": f"{size_text(info.size)} in memory, {info.tensors} tensors, {info.dtype}",
         "quantized": "; ".join(info.quantization) or "no",
+        "output head": "the embeddings (tied)" if info.tied else "its own (lm_head)",
         "cache": _cache_text(info),
     }
     for memory in info.memory:
@@ -197,6 +198,7 @@ def _info_record(info: ModelInfo) -> dict[str, Any]:
         "context": info.context,
         "dtype": info.dtype,
         "quantization": list(info.quantization),
+        "tied_embeddings": info.tied,
         "tensors": info.tensors,
         "bytes": info.size,
         "memory": [
