@@ -161,10 +161,12 @@ class MediaError(Gemma4Error):
 
 
 class MediaNotFoundError(MediaError):
-    """There is no such file."""
+    """There is no such file; ``similar`` is the name of one that could be meant."""
 
-    def __init__(self, source: str) -> None:
-        super().__init__(source, "no such file")
+    def __init__(self, source: str, similar: str | None = None) -> None:
+        self.similar = similar
+        hint = "" if similar is None else f"; did you mean {similar}?"
+        super().__init__(source, f"no such file{hint}")
 
 
 class MediaDecodeError(MediaError):

@@ -98,7 +98,8 @@ def _joined(blocks: Iterator[Samples]) -> Samples:
 def _audio_stream(container: InputContainer, source: Source) -> AudioStream:
     """The best audio track with a known codec; some cameras add one with an unknown codec."""
     if not container.streams.audio:
-        raise NoAudioTrackError(source.name, "has no audio track")
+        hint = ": use g4 video for its pictures" if container.streams.video else ""
+        raise NoAudioTrackError(source.name, f"has no audio track{hint}")
     known = [track for track in container.streams.audio if track.codec_context is not None]
     if not known:
         raise MediaDecodeError(source.name, "its audio track has an unknown codec")

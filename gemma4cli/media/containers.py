@@ -70,7 +70,7 @@ def open_container(source: Source) -> Iterator[InputContainer]:
         if kind is not None and kind.name in _STILLS_IN_MP4:
             raise still_image(source, kind.name)
         try:
-            container = _opened(_Nameless(stream))
+            container = open_stream(stream)
         except av.FFmpegError as exc:
             if kind is not None and kind.kind == "image":
                 raise still_image(source, kind.name) from exc
@@ -82,11 +82,13 @@ def open_container(source: Source) -> Iterator[InputContainer]:
             yield container
 
 
-def _opened(stream: _Nameless) -> InputContainer:
+def open_stream(stream: BinaryIO) -> InputContainer:
+    """The content of a seekable stream as a container of any kind. Raises av.FFmpegError."""
+    nameless = _Nameless(stream)
     opener: Callable[..., InputContainer] = av.open  # its types differ between versions
     if _ESCAPES_TAGS:
-        return opener(stream, mode="r", options=_NO_OTHER_FILES)
-    return opener(stream, mode="r", options=_NO_OTHER_FILES, metadata_errors="replace")
+        return opener(nameless, mode="r", options=_NO_OTHER_FILES)
+    return opener(nameless, mode="r", options=_NO_OTHER_FILES, metadata_errors="replace")
 
 
 def exact(ratio: _Ratio | None) -> Fraction | None:

@@ -14,7 +14,6 @@ from itertools import chain, pairwise
 
 import av
 from av.container import InputContainer
-from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame as AvFrame
 from av.video.stream import VideoStream
@@ -26,6 +25,7 @@ from .containers import exact, open_container, packets, reason, still_image
 from .deinterlacing import deinterlaced
 from .display import displayed, displayed_size
 from .limits import check_size
+from .tracks import moving_tracks
 
 MOST_TOLERANCE = Fraction(1, 2000)
 """Seconds by which a frame may begin after the requested time, half a tick at most."""
@@ -203,11 +203,9 @@ def _decoder(stream: VideoStream) -> VideoCodecContext:
 
 def video_stream(container: InputContainer, source: Source) -> VideoStream:
     """The container's best video track; cover art is ignored."""
-    tracks = [
-        stream
-        for stream in container.streams.video
-        if not stream.disposition & Disposition.attached_pic
-    ]
+    tracks = moving_tracks(container)
+    if not tracks and container.streams.audio:
+        raise NoVideoTrackError(source.name, "is a recording without pictures: use g4 transcribe")
     if not tracks:
         raise NoVideoTrackError(source.name, "has no video track")
     known = [track for track in tracks if track.codec_context is not None]

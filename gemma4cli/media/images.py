@@ -24,10 +24,11 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from ..decoded import Image
 from ..errors import MediaDecodeError
-from ..messages import Source
+from ..messages import MediaKind, Source
 from .kinds import HEAD_BYTES, FileKind, sniff
 from .limits import check_size
 from .sources import open_source
+from .tracks import kind_of_stream
 
 
 def _heif_reader(stream: BinaryIO) -> ImageFile:
@@ -94,7 +95,7 @@ def load_image(source: Source) -> Image:
         kind = sniff(stream.read(HEAD_BYTES))
         stream.seek(0)
         if kind is None or kind.name not in _READERS:
-            raise MediaDecodeError(source.name, _not_an_image(kind))
+            raise MediaDecodeError(source.name, _not_an_image(kind, kind_of_stream(stream)))
         try:
             opened = _READERS[kind.name](stream)
         except ModuleNotFoundError as exc:
@@ -112,15 +113,20 @@ def load_image(source: Source) -> Image:
     return Image(pixels=np.asarray(rgb if turn is None else rgb.transpose(turn)), name=source.name)
 
 
-def _not_an_image(kind: FileKind | None) -> str:
-    if kind is None:
-        return "not an image, or in an unsupported format"
-    if kind.kind == "image":
-        return f"{kind.name} images are not supported; convert it to JPEG or PNG"
-    if kind.kind == "other":
-        return f"not an image but {kind.name}; convert it to JPEG or PNG"
-    command = "g4 video" if kind.kind == "video" else "g4 transcribe"
-    return f"not an image but {kind.name}: use {command}"
+def _not_an_image(found: FileKind | None, kind: MediaKind | None) -> str:
+    if found is not None and found.kind == "image":
+        return f"{found.name} images are not supported; convert it to JPEG or PNG"
+    what = "not an image" if found is None else f"not an image but {found.name}"
+    match kind:
+        case "audio" if found is not None and found.kind == "video":
+            return "is a recording without pictures: use g4 transcribe"
+        case "audio":
+            return f"{what}: use g4 transcribe"
+        case "video":
+            return f"{what}: use g4 video"
+    if found is not None:
+        return f"{what}; convert it to JPEG or PNG"
+    return f"{what}, or in an unsupported format"
 
 
 def _damage(format_name: str, exc: Exception) -> str:

@@ -15,6 +15,13 @@ IMAGE_SUFFIXES = frozenset({
 })  # fmt: skip
 """Suffixes of the files to read from a folder; files given by name are sniffed instead."""
 
+MEDIA_SUFFIXES = IMAGE_SUFFIXES | {
+    ".3gp", ".aac", ".aif", ".aiff", ".amr", ".apng", ".avi", ".caf", ".flac", ".flv", ".ico",
+    ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp3", ".mp4", ".mpeg", ".mpg", ".mts", ".oga",
+    ".ogg", ".ogv", ".opus", ".svg", ".tga", ".wav", ".weba", ".webm", ".wma", ".wmv",
+}  # fmt: skip
+"""Suffixes that only media have, so that a word with one names a file."""
+
 Kind = Literal["image", "audio", "video", "other"]
 
 
@@ -44,6 +51,8 @@ _MAGIC: tuple[tuple[int, bytes, str, Kind], ...] = (
     (0, b"<svg", "SVG", "other"),
     (0, b"%PDF-", "PDF", "other"),
     (0, b"PK\x03\x04", "ZIP", "other"),
+    (0, b"\x1f\x8b\x08", "gzip", "other"),
+    (0, b"\x7fELF", "a program", "other"),
     (8, b"WAVE", "WAV", "audio"),
     (8, b"AIFF", "AIFF", "audio"),
     (0, b"fLaC", "FLAC", "audio"),

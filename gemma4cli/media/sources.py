@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from ..errors import MediaDecodeError, MediaError, MediaNotFoundError
 from ..messages import Source
+from .near_names import suggestion
 
 STDIN_NAME = "-"
 _SPOOL_BYTES = 1 << 20
@@ -92,7 +93,7 @@ def _mode(source: Source, path: Path) -> int:
     try:
         return path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError) as exc:
-        raise MediaNotFoundError(source.name) from exc
+        raise MediaNotFoundError(source.name, suggestion(path)) from exc
     except OSError as exc:
         raise MediaError(source.name, _reason(exc)) from exc
     except ValueError as exc:  # a NUL in the name
@@ -103,7 +104,7 @@ def _open_path(source: Source, path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except FileNotFoundError as exc:
-        raise MediaNotFoundError(source.name) from exc
+        raise MediaNotFoundError(source.name, suggestion(path)) from exc
     except OSError as exc:
         raise MediaError(source.name, _reason(exc)) from exc
 

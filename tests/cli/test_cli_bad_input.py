@@ -59,7 +59,7 @@ BAD_FILES: list[tuple[str, str, bytes | Callable[[], bytes], str]] = [
     ("video", "text.mp4", TEXT, ""),
     ("video", "cut.mp4", head_of("video00.mp4", 0.5), ""),
     ("video", "image.mp4", head_of("image00.png", 1), "use g4 describe"),
-    ("video", "sound.mp4", head_of("speech00.wav", 1), "has no video track"),
+    ("video", "sound.mp4", head_of("speech00.wav", 1), "use g4 transcribe"),
 ]
 
 

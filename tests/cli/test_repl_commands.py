@@ -161,11 +161,12 @@ def test_dropped_file_goes_with_the_question(talk: Talk) -> None:
 
 
 def test_dropped_file_in_the_question(talk: Talk) -> None:
-    err = talk.say(f"Describe {sample('image00.png')}")
+    err = talk.say(f"{sample('image00.png')} Describe this image.")
     assert err == f"{sample('image00.png')} is attached to this question\n"
     image, text = talk.repl.chat.history[0].parts
     assert isinstance(image, ImagePart)
-    assert text == TextPart(text="Describe image00.png")
+    assert text == TextPart(text="Describe this image.")
+    assert talk.out == f"{STARS}\n"
 
 
 def test_text_file_is_material(talk: Talk, tmp_path: Path) -> None:
@@ -291,8 +292,35 @@ def test_unknown_command(talk: Talk, typed: str, hint: str) -> None:
 
 
 def test_a_path_that_does_not_exist_is_not_a_command(talk: Talk) -> None:
+    talk.script.answers = [True]
     assert "unknown command" not in talk.say("/usr/bin/nothing is missing")
     assert talk.roles == ["user", "assistant"]
+
+
+@pytest.mark.parametrize("yes", [True, False])
+def test_a_file_that_cannot_be_attached_is_reported_before_anything_is_sent(
+    talk: Talk, yes: bool
+) -> None:
+    Path("pics").mkdir()
+    talk.script.answers = [yes]
+    err = talk.say("missing.png or ./pics, what is it?")
+    assert err == "missing.png: no such file\n./pics: is a folder\n"
+    assert talk.script.questions == ["Send these names as text?"]
+    assert talk.roles == (["user", "assistant"] if yes else [])
+    assert talk.script.drafts[-1] == ("" if yes else "missing.png or ./pics, what is it?")
+
+
+def test_commands_attach_only_what_a_medium_is(talk: Talk) -> None:
+    picture, speech = sample("image00.png"), sample("speech00.wav")
+    Path("pics").mkdir()
+    assert talk.say(f"/image {speech}").endswith("attach it with /audio\n")
+    assert talk.say(f"/audio {picture}").endswith("is an image: attach it with /image\n")
+    assert talk.say("/image pics", "/attach nowhere.mp3") == (
+        "pics: is a folder\nnowhere.mp3: no such file\n"
+    )
+    assert talk.repl.attached_media == []
+    talk.say(f"/attach {speech} {picture}")
+    assert [type(part) for part in talk.repl.attached_media] == [AudioPart, ImagePart]
 
 
 def test_help_names_every_command(talk: Talk) -> None:

@@ -545,7 +545,7 @@ def test_cover_art_is_not_video(tmp_path: Path) -> None:
     path = mp3_with_cover(tmp_path)
     with av.open(str(path)) as container:
         assert len(container.streams.video) == 1
-    with pytest.raises(NoVideoTrackError, match="has no video track"):
+    with pytest.raises(NoVideoTrackError, match="is a recording without pictures"):
         video.probe_video(Source.of(path))
 
 
@@ -561,7 +561,7 @@ def test_tags_that_are_not_utf_8_are_no_obstacle(tmp_path: Path) -> None:
 
 
 def test_sound_alone_is_not_video(tmp_path: Path) -> None:
-    with pytest.raises(NoVideoTrackError, match="has no video track"):
+    with pytest.raises(NoVideoTrackError, match="is a recording without pictures"):
         video.probe_video(Source.of(write_wav(tmp_path / "a.mp4", tone(1))))
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from ...errors import Gemma4Error
+from ...messages import Source
 from ..output.numbers import turns_text
-from .attachments import find_dropped, in_card_order, media_kind, path_of, with_attached_text
+from .attachments import in_card_order, with_attached_text
+from .dropped import Problem, find_dropped, is_file
 from .repl import Repl
 from .sessions import turns_of
 from .slash_commands import COMMANDS, find_command
 
 _COMMAND = re.compile(r"/[^\s/]*(?=\s|$)")
 _CHARACTERS_PER_TOKEN = 4
+_PROBLEMS_SHOWN = 3
 _ANSWER_SHARE = 16
 """One part in this many of the context is left for an answer, unless --max-tokens is less."""
 
@@ -48,7 +52,7 @@ def _handle(repl: Repl, typed: str) -> None:
     """Run a command, or ask a question."""
     command = _COMMAND.match(typed)
     try:
-        if command and media_kind(path_of(typed)) is None:
+        if command and not is_file(typed):
             find_command(command[0])(repl, typed[command.end() :].strip())
         elif typed:
             _ask(repl, typed)
@@ -60,8 +64,11 @@ def _handle(repl: Repl, typed: str) -> None:
 
 def _ask(repl: Repl, typed: str) -> None:
     dropped = find_dropped(typed)
+    if dropped.problems and not _sends_as_text(repl, dropped.problems):
+        repl.draft = typed
+        return
     for kind, path in dropped.files:
-        repl.attach(kind, str(path), "this question" if dropped.text else "the next question")
+        repl.attach(kind, Source.of(path), "this question" if dropped.text else "the next question")
     if not dropped.text:
         return
     text = with_attached_text(dropped.text, repl.attached_texts)
@@ -72,6 +79,14 @@ def _ask(repl: Repl, typed: str) -> None:
         repl.attached_texts.clear()
     elif repl.can_edit:
         repl.draft = dropped.text
+
+
+def _sends_as_text(repl: Repl, problems: Sequence[Problem]) -> bool:
+    """Ask whether a question is sent although it names what cannot be attached."""
+    for each in problems[:_PROBLEMS_SHOWN]:
+        repl.env.say(f"{each.name}: {each.problem}")
+    what = "this name" if len(problems) == 1 else "these names"
+    return repl.reader.confirm(f"Send {what} as text?")
 
 
 def _free_context(repl: Repl, text: str) -> None:

@@ -20,7 +20,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output import create_output
 
 from ..environment import Environment
-from .attachments import path_of
+from .file_names import path_of
 
 PROMPT = "> "
 CONTINUED = "… "

@@ -9,7 +9,7 @@ from ...conversations.chat import Chat
 from ...conversations.file import Conversation
 from ...errors import ContextLengthError, Gemma4Error, MediaError
 from ...events import Event, Finished
-from ...messages import MediaKind, Message, Part, TextPart
+from ...messages import MediaKind, Message, Part, Source, TextPart
 from ...options import GenerateOptions
 from ..environment import Environment
 from ..output.answers import StreamedAnswer
@@ -19,7 +19,7 @@ from ..output.pictures import Pictures, pictures_for
 from ..output.progress import Spinner
 from ..output.writer import AnswerWriter
 from ..run.options import RunOptions
-from ..run.runner import load_model, source_of
+from ..run.runner import load_model
 from .attachments import MEDIA_PARTS, sources_of
 from .one_turn import ChatOptions
 from .prompt_input import Reader, unechoed
@@ -108,10 +108,10 @@ class Repl:
         """End the chat after the current command."""
         self.is_closed = True
 
-    def attach(self, kind: MediaKind, name: str, question: str = "the next question") -> None:
-        """Attach a file to a question."""
-        self.attached_media.append(MEDIA_PARTS[kind](source_of(name)))
-        self.env.say(f"{name} is attached to {question}")
+    def attach(self, kind: MediaKind, source: Source, question: str = "the next question") -> None:
+        """Attach a medium to a question."""
+        self.attached_media.append(MEDIA_PARTS[kind](source))
+        self.env.say(f"{source.name} is attached to {question}")
 
     def switch_to(self, chat: Chat, messages: Sequence[Message]) -> None:
         """Make ``chat`` the conversation once it has loaded ``messages``. Raises Gemma4Error."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -13,13 +12,16 @@ from typing import TYPE_CHECKING
 from ... import api
 from ...conversations.file import read_conversation
 from ...conversations.store import save_copy
-from ...messages import AudioPart, MediaKind, TextPart
+from ...errors import MediaError
+from ...media.tracks import kind_of
+from ...messages import AudioPart, MediaKind, Source, TextPart
 from ...options import SOFT_TOKEN_BUDGETS
 from ..output.numbers import turns_text
 from ..output.writer import statistics
 from ..run.budgets import ALLOWED, budget_of
 from ..run.runner import load_model
-from .attachments import path_of, read_text_file
+from .attachments import read_text_file
+from .file_names import path_of, split_names
 from .microphone import record_part
 from .prompt_input import Choices, copy_to_clipboard
 from .sessions import conversation_of, turns_of
@@ -65,24 +67,41 @@ def _unknown(typed: str) -> Run:
     return report
 
 
-def _attach(kind: MediaKind) -> Run:
+def _attach(kind: MediaKind | None) -> Run:
+    """Attaches files as one kind of medium, or as what they are."""
+    name = kind or "attach"
+
     def attach(repl: Repl, rest: str) -> None:
-        for name in _files(repl, f"/{kind}", rest):
-            if not path_of(name).is_file():
-                repl.env.say(f"{name}: no such file")
-            else:
-                repl.attach(kind, str(path_of(name)))
+        for given in _files(repl, f"/{name}", rest):
+            path = path_of(given)
+            try:
+                found = kind_of(Source.of(path))
+            except MediaError as error:
+                repl.env.say(f"{given}: {error.problem}")
+                continue
+            if (problem := _mismatch(kind, found)) is not None:
+                repl.env.say(f"{given}: {problem}")
+            elif (attached := kind or found) is not None:
+                repl.attach(attached, Source.of(path))
 
     return attach
 
 
+def _mismatch(wanted: MediaKind | None, found: MediaKind | None) -> str | None:
+    """Why a medium cannot be attached as what it is wanted for; None if it can, or may."""
+    match wanted, found:
+        case None, None:
+            return "is not an image, audio or video file; /file attaches text"
+        case (("image" | "video"), "audio"):
+            return "is a recording without pictures: attach it with /audio"
+        case (("audio" | "video"), "image"):
+            return "is an image: attach it with /image"
+    return None
+
+
 def _files(repl: Repl, command: str, rest: str) -> list[str]:
-    """The file names after a command; if there is none or a quote is open, says so."""
-    try:
-        names = shlex.split(rest)
-    except ValueError as exc:
-        repl.env.say(f"{command} {rest}: {exc}")
-        return []
+    """The file names after a command; if there is none, says so."""
+    names = split_names(rest)
     if not names:
         repl.env.say(f"{command} needs a file")
     return names
@@ -287,6 +306,9 @@ def _command(takes: str, does: str, run: Run, choices: Choices | None = _NONE) -
 
 
 COMMANDS: dict[str, Command] = {
+    "attach": _command(
+        "FILE...", "attach images, audio or videos to the next question", _attach(None), None
+    ),
     "image": _command("FILE...", "attach images to the next question", _attach("image"), None),
     "audio": _command("FILE...", "attach audio to the next question", _attach("audio"), None),
     "video": _command("FILE...", "attach videos to the next question", _attach("video"), None),

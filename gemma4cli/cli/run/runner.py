@@ -6,10 +6,12 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import NoModelError
 from ...events import Event
+from ...media.near_names import existing
 from ...media.sources import require
 from ...messages import Source
 from ..environment import Environment
@@ -31,8 +33,10 @@ _SMALLEST = "e2b"
 
 
 def source_of(argument: str) -> Source:
-    """A media argument; "-" is standard input."""
-    return Source(name="-") if argument == "-" else Source.of(argument)
+    """A media argument; "-" is standard input, and a name may look like that of the file."""
+    if argument == "-":
+        return Source(name=argument)
+    return Source(name=argument, path=existing(Path(argument)))
 
 
 def load_model(env: Environment, run: RunOptions, needed: Sequence[Source] = ()) -> LoadedModel:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...errors import OptionError
+from ...media.near_names import existing
 from ..run.folders import files_in
 
 STDIN = "-"
@@ -55,7 +56,7 @@ def _found(argument: str) -> Iterator[Input]:
     if argument == STDIN:
         yield Input(given=STDIN, path=None, name=Path("stdin"))
         return
-    path = Path(argument)
+    path = existing(Path(argument))
     if not path.is_dir():
         yield Input(given=argument, path=path, name=Path(_stem(path)))
         return

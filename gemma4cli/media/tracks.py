@@ -1,0 +1,146 @@
+"""The kind of a medium by what is in it, whatever its name and container are."""
+
+from __future__ import annotations
+
+import os
+from typing import BinaryIO
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from ..errors import MediaError
+from ..messages import MediaKind, Source
+from .containers import open_stream
+from .kinds import HEAD_BYTES, FileKind, sniff
+from .sources import open_source
+
+_TEXT_SAMPLE_BYTES = 4096
+"""libav takes some text for subtitles or pictures; what begins like text is not opened."""
+
+_SCANNED_PACKETS = 1000
+"""How far to look for the second picture of a track: a cover may be a track with one picture."""
+
+_WEBP_HEADER, _PNG_HEADER = 12, 8
+
+
+def kind_of(source: Source) -> MediaKind | None:
+    """Whether a source is an image, sound or a video; None for anything else.
+
+    Raises the errors of ``open_source``; standard input is read, so it must be settled before.
+    """
+    with open_source(source) as stream:
+        return kind_of_stream(stream)
+
+
+def kind_if_readable(source: Source) -> MediaKind | None:
+    """``kind_of``, but None for a source that cannot be opened."""
+    try:
+        return kind_of(source)
+    except (MediaError, OSError):
+        return None
+
+
+def kind_of_stream(stream: BinaryIO) -> MediaKind | None:
+    """The kind of a seekable stream's content; the position is undefined afterwards.
+
+    A video has moving pictures: cover art does not count, an animated image does. Sound without
+    them is audio in any container. A damaged file has the kind that its first bytes promise.
+    """
+    stream.seek(0)
+    head = stream.read(_TEXT_SAMPLE_BYTES)
+    found = sniff(head[:HEAD_BYTES])
+    match found:
+        case FileKind(kind="other"):
+            return None
+        case FileKind(kind="image"):
+            return "video" if _is_animated(stream, found.name) else "image"
+        case None if _is_text(head):
+            return None
+    promised = None if found is None or found.kind == "other" else found.kind
+    stream.seek(0)
+    try:
+        with open_stream(stream) as container:
+            return _kind_by_tracks(container) or promised
+    except av.FFmpegError:
+        return promised
+
+
+def moving_tracks(container: InputContainer) -> list[VideoStream]:
+    """The video tracks, without cover art."""
+    return [
+        track
+        for track in container.streams.video
+        if not track.disposition & Disposition.attached_pic
+    ]
+
+
+def _kind_by_tracks(container: InputContainer) -> MediaKind | None:
+    if container.format.name.endswith("_pipe") or container.format.name == "image2":
+        return "image"
+    moving = moving_tracks(container)
+    if not container.streams.audio:
+        return "video" if moving else None
+    return "video" if any(_moves(container, track) for track in moving) else "audio"
+
+
+def _moves(container: InputContainer, track: VideoStream) -> bool:
+    """Whether a track beside sound has a second picture."""
+    if track.frames:
+        return track.frames > 1
+    pictures = 0
+    try:
+        for number, packet in enumerate(container.demux()):
+            pictures += packet.stream.index == track.index and packet.size > 0
+            if pictures > 1 or number > _SCANNED_PACKETS:
+                break
+    except (av.FFmpegError, IndexError):  # damage, or a track that is not in the header
+        return True
+    return pictures > 1
+
+
+def _is_animated(stream: BinaryIO, format_name: str) -> bool:
+    """Whether an image has more than one frame."""
+    stream.seek(0)
+    match format_name:
+        case "PNG":
+            return _png_frames(stream) > 1
+        case "WebP":
+            return _webp_frames(stream) > 1
+        case "GIF" | "AVIF":
+            try:
+                with open_stream(stream) as container:
+                    return any(track.frames > 1 for track in container.streams.video)
+            except av.FFmpegError:
+                return False
+    return False
+
+
+def _png_frames(stream: BinaryIO) -> int:
+    """The number of frames that an animated PNG states before its first picture; 1 if none."""
+    stream.seek(_PNG_HEADER)
+    while len(header := stream.read(8)) == 8:
+        size, name = int.from_bytes(header[:4], "big"), header[4:]
+        if name == b"acTL":
+            return int.from_bytes(stream.read(4), "big")
+        if name == b"IDAT":
+            break
+        stream.seek(size + 4, os.SEEK_CUR)
+    return 1
+
+
+def _webp_frames(stream: BinaryIO) -> int:
+    """The number of frames of an animated WebP; 0 for a still one."""
+    stream.seek(_WEBP_HEADER)
+    frames = 0
+    while len(header := stream.read(8)) == 8:
+        size, name = int.from_bytes(header[4:], "little"), header[:4]
+        frames += name == b"ANMF"
+        stream.seek(size + size % 2, os.SEEK_CUR)
+    return frames
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether a file begins with nothing but printable bytes."""
+    return not any(byte < 0x20 and byte not in b"\t\n\f\r\x1b" for byte in head)
