@@ -27,8 +27,8 @@ from ..errors import MediaDecodeError
 from ..messages import MediaKind, Source
 from .kinds import HEAD_BYTES, FileKind, sniff
 from .limits import check_size
+from .recognition import kind_of_stream
 from .sources import open_source
-from .tracks import kind_of_stream
 
 
 def _heif_reader(stream: BinaryIO) -> ImageFile:
