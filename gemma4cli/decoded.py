@@ -16,10 +16,17 @@ SAMPLE_RATE = 16_000
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Image:
-    """Upright RGB pixels, uint8 ``[H, W, 3]``."""
+    """Upright RGB pixels, uint8 ``[H, W, 3]``.
+
+    ``page``, from 1, is the one of the file's ``pages`` that they are; ``frames`` is the number of
+    frames of an animation, of which they are the first.
+    """
 
     pixels: npt.NDArray[np.uint8]
     name: str
+    page: int = 1
+    pages: int = 1
+    frames: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -23,11 +23,13 @@ class Source:
             input.
         path: The file; None if ``data`` holds the bytes.
         data: The bytes of a file, such as a recording.
+        page: The page of a file of several pictures, from 1; None is the main one.
     """
 
     name: str
     path: Path | None = None
     data: bytes | None = field(default=None, repr=False)
+    page: int | None = None
 
     @classmethod
     def of(cls, value: Source | str | Path | bytes, name: str | None = None) -> Source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,16 +10,18 @@ HEAD_BYTES = 64
 """How many bytes of a file ``sniff`` needs."""
 
 IMAGE_SUFFIXES = frozenset({
-    ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".hif", ".j2k", ".jfif", ".jp2", ".jpe",
-    ".jpeg", ".jpf", ".jpg", ".jpx", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tif",
-    ".tiff", ".webp",
+    ".apng", ".avif", ".avifs", ".blp", ".bmp", ".cur", ".dcx", ".dds", ".dib", ".fit", ".fits",
+    ".flc", ".fli", ".gif", ".heic", ".heics", ".heif", ".heifs", ".hif", ".icns", ".ico", ".j2c",
+    ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".mpo", ".msp",
+    ".pbm", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".qoi", ".ras", ".sgi", ".tga",
+    ".tif", ".tiff", ".webp", ".xbm", ".xpm",
 })  # fmt: skip
 """Suffixes of the files to read from a folder; files given by name are sniffed instead."""
 
 MEDIA_SUFFIXES = IMAGE_SUFFIXES | {
-    ".3gp", ".aac", ".aif", ".aiff", ".amr", ".apng", ".avi", ".caf", ".flac", ".flv", ".ico",
+    ".3gp", ".aac", ".aif", ".aiff", ".amr", ".avi", ".caf", ".flac", ".flv",
     ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp3", ".mp4", ".mpeg", ".mpg", ".mts", ".oga",
-    ".ogg", ".ogv", ".opus", ".svg", ".tga", ".wav", ".weba", ".webm", ".wma", ".wmv",
+    ".ogg", ".ogv", ".opus", ".svg", ".wav", ".weba", ".webm", ".wma", ".wmv",
 }  # fmt: skip
 """Suffixes that only media have, so that a word with one names a file."""
 
@@ -48,6 +51,21 @@ _MAGIC: tuple[tuple[int, bytes, str, Kind], ...] = (
     (0, b"qoif", "QOI", "image"),
     (0, b"8BPS", "PSD", "image"),
     (0, b"\x00\x00\x01\x00", "ICO", "image"),
+    (0, b"icns", "ICNS", "image"),
+    (0, b"DDS ", "DDS", "image"),
+    (0, b"BLP1", "BLP", "image"),
+    (0, b"BLP2", "BLP", "image"),
+    (0, b"\x01\xda", "SGI", "image"),
+    (0, b"\x59\xa6\x6a\x95", "Sun raster", "image"),
+    (0, b"\xb1\x68\xde\x3a", "DCX", "image"),
+    (0, b"DanM", "MSP", "image"),
+    (0, b"LinS", "MSP", "image"),
+    (0, b"SIMPLE  =", "FITS", "image"),
+    (0, b"/* XPM */", "XPM", "image"),
+    (0, b"\x00\x00\x00\x0cJXL \r\n\x87\n", "JPEG XL", "image"),
+    (0, b"\xff\x0a", "JPEG XL", "image"),
+    (0, b"\x76\x2f\x31\x01", "OpenEXR", "image"),
+    (0, b"#?RADIANCE", "Radiance HDR", "image"),
     (0, b"<svg", "SVG", "other"),
     (0, b"%PDF-", "PDF", "other"),
     (0, b"PK\x03\x04", "ZIP", "other"),
@@ -63,6 +81,9 @@ _MAGIC: tuple[tuple[int, bytes, str, Kind], ...] = (
     (0, b"FLV\x01", "FLV", "video"),
 )
 _RIFF_LIKE = {b"WEBP": b"RIFF", b"WAVE": b"RIFF", b"AVI ": b"RIFF", b"AIFF": b"FORM"}
+_PCX_VERSIONS, _PCX_CODING = (0, 2, 3, 5), (b"\x01\x01", b"\x01\x02", b"\x01\x04", b"\x01\x08")
+_FLI_MAGIC = (b"\x11\xaf", b"\x12\xaf")
+_XBM_START = re.compile(rb"\s*#define\s+\w*width\s+\d+\s")
 _BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _AVIF_BRANDS = {b"avif", b"avis"}
@@ -78,10 +99,18 @@ def sniff(head: bytes) -> FileKind | None:
             continue
         if offset == 0 or head[:4] == _RIFF_LIKE[magic]:
             return FileKind(name=name, kind=kind)
+    if head[:4] == b"\x00\x00\x02\x00" and head[4:6] not in (b"", b"\x00\x00"):  # 0 is a TGA
+        return FileKind(name="CUR", kind="image")
     if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADER_SIZES:
         return FileKind(name="BMP", kind="image")
-    if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
+    if head[:1] == b"P" and head[1:2] in b"123456f" and head[2:3].isspace():
         return FileKind(name="PNM", kind="image")
+    if len(head) > 4 and head[0] == 10 and head[1] in _PCX_VERSIONS and head[2:4] in _PCX_CODING:
+        return FileKind(name="PCX", kind="image")
+    if head[4:6] in _FLI_MAGIC and head[12:14] == b"\x08\x00":
+        return FileKind(name="FLI", kind="image")
+    if _XBM_START.match(head):
+        return FileKind(name="XBM", kind="image")
     return None
 
 

@@ -6,6 +6,7 @@ import io
 import shutil
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,7 +27,7 @@ def settle(source: Source) -> Source:
     if source.data is not None:
         return source
     if source.path is None:
-        return Source(name=source.name, data=_read_stdin(source))
+        return replace(source, data=_read_stdin(source))
     mode = _mode(source, source.path)
     if stat.S_ISREG(mode):
         return source
@@ -34,7 +35,7 @@ def settle(source: Source) -> Source:
         raise MediaDecodeError(source.name, "is a folder")
     if stat.S_ISFIFO(mode):
         with _open_path(source, source.path) as pipe:
-            return Source(name=source.name, data=pipe.read())
+            return replace(source, path=None, data=pipe.read())
     raise MediaDecodeError(source.name, "is a device, not a file")
 
 
@@ -59,7 +60,7 @@ def _spooled(source: Source, stream: BinaryIO, path: Path) -> Source:
         shutil.copyfileobj(stream, file, _SPOOL_BYTES)
         if not file.tell():
             raise MediaDecodeError(source.name, "is empty or was already read")
-    return Source(name=source.name, path=path)
+    return replace(source, path=path)
 
 
 def open_source(source: Source) -> BinaryIO:

@@ -167,7 +167,7 @@ def test_palette_alpha_lies_on_white() -> None:
 
 
 def test_transparent_pixels_of_mode_pa_are_blended_onto_white() -> None:
-    found = images._to_rgb(Pillow.new("PA", (1, 1), (0, 0)))
+    found = images.to_rgb(Pillow.new("PA", (1, 1), (0, 0)), None)
     assert found.getpixel((0, 0)) == WHITE
 
 
@@ -311,7 +311,9 @@ def test_text_is_not_an_image(tmp_path: Path) -> None:
 OTHER_FILES = [
     (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "is a damaged HEIC image"),
     (b"%PDF-1.7\n", "not an image but PDF"),
-    (b"\x00\x00\x01\x00\x01\x00", "ICO images are not supported; convert"),
+    (b"\xff\x0a\xfa\x1f\x41", "JPEG XL images are not supported; convert"),
+    (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "JPEG XL images are not supported; convert"),
+    (b"\x76\x2f\x31\x01\x02\x00\x00\x00", "OpenEXR images are not supported; convert"),
     (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image but SVG"),
     (b"RIFF\x24\x00\x00\x00WAVEfmt ", "WAV: use g4 transcribe"),
     (b"\x00\x00\x00\x14ftypisom\x00\x00\x02\x00mp41", "MP4 or MOV: use g4 video"),

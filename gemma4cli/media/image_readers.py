@@ -1,0 +1,175 @@
+"""Opens image files with the Pillow reader that their content asks for."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import PurePath
+from typing import BinaryIO
+
+from PIL import Image as Pillow
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BlpImagePlugin import BlpImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.CurImagePlugin import CurImageFile
+from PIL.DcxImagePlugin import DcxImageFile
+from PIL.DdsImagePlugin import DdsImageFile
+from PIL.FitsImagePlugin import FitsImageFile
+from PIL.FliImagePlugin import FliImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.IcnsImagePlugin import IcnsImageFile
+from PIL.IcoImagePlugin import IcoImageFile
+from PIL.ImageFile import ImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.MspImagePlugin import MspImageFile
+from PIL.PcxImagePlugin import PcxImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
+from PIL.PsdImagePlugin import PsdImageFile
+from PIL.QoiImagePlugin import QoiImageFile
+from PIL.SgiImagePlugin import SgiImageFile
+from PIL.SunImagePlugin import SunImageFile
+from PIL.TgaImagePlugin import TgaImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+from PIL.XbmImagePlugin import XbmImageFile
+from PIL.XpmImagePlugin import XpmImageFile
+
+from ..errors import MediaDecodeError
+from ..messages import MediaKind, Source
+from .kinds import HEAD_BYTES, FileKind, sniff
+from .sources import open_source
+from .tracks import kind_of_stream
+
+
+def _heif_reader(stream: BinaryIO) -> ImageFile:
+    """HEIC by pillow-heif, from the extra ``heif``; its images are upright already."""
+    from pillow_heif import HeifImageFile
+
+    reader: ImageFile = HeifImageFile(stream)
+    return reader
+
+
+# Image.open would try formats that start other programs (EPS), and it warns about large images
+# through the process-wide warning filters. So the reader is chosen here, by content.
+_READERS: dict[str, Callable[[BinaryIO], ImageFile]] = {
+    "AVIF": AvifImageFile,
+    "BLP": BlpImageFile,
+    "BMP": BmpImageFile,
+    "CUR": CurImageFile,
+    "DCX": DcxImageFile,
+    "DDS": DdsImageFile,
+    "FITS": FitsImageFile,
+    "FLI": FliImageFile,
+    "GIF": GifImageFile,
+    "HEIC": _heif_reader,
+    "ICNS": IcnsImageFile,
+    "ICO": IcoImageFile,
+    "JPEG": JpegImageFile,
+    "JPEG 2000": Jpeg2KImageFile,
+    "MSP": MspImageFile,
+    "PCX": PcxImageFile,
+    "PNG": PngImageFile,
+    "PNM": PpmImageFile,
+    "PSD": PsdImageFile,
+    "QOI": QoiImageFile,
+    "SGI": SgiImageFile,
+    "Sun raster": SunImageFile,
+    "TGA": TgaImageFile,
+    "TIFF": TiffImageFile,
+    "WebP": WebPImageFile,
+    "XBM": XbmImageFile,
+    "XPM": XpmImageFile,
+}
+
+PILLOW_ERRORS = (
+    OSError,  # includes UnidentifiedImageError and truncation
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Pillow.DecompressionBombError,
+    Pillow.DecompressionBombWarning,
+)
+"""Errors of Pillow's readers for damaged files; they have no common base class."""
+
+_NO_HEIF = "HEIC needs an extra: pip install 'gemma4cli[heif]', or convert it to JPEG or PNG"
+
+_TGA_SUFFIXES = frozenset({".tga", ".icb", ".vda", ".vst"})
+_TGA_TYPES, _TGA_DEPTHS = (1, 2, 3, 9, 10, 11), (1, 8, 15, 16, 24, 32)
+_TGA_FOOTER = b"TRUEVISION-XFILE."
+
+
+@contextmanager
+def opened_image(source: Source) -> Iterator[tuple[ImageFile, str, BinaryIO]]:
+    """The image file, not decoded yet, its format's name and its bytes, for a with block.
+
+    Pillow's errors within the block become MediaDecodeErrors that name the source. Raises
+    MediaDecodeError unless the content is an image, and the errors of ``open_source``.
+    """
+    with open_source(source) as stream:
+        kind = image_kind(source, stream)
+        if kind is None or kind.name not in _READERS:
+            raise MediaDecodeError(source.name, _not_an_image(kind, kind_of_stream(stream)))
+        try:
+            with _READERS[kind.name](stream) as opened:
+                yield opened, kind.name, stream
+        except ModuleNotFoundError as exc:
+            raise MediaDecodeError(source.name, _NO_HEIF) from exc
+        except PILLOW_ERRORS as exc:
+            raise MediaDecodeError(source.name, _damage(kind.name, exc)) from exc
+
+
+def image_kind(source: Source, stream: BinaryIO) -> FileKind | None:
+    """The kind of the file by its content; TGA, which has no mark of its own, also by its name."""
+    head = stream.read(HEAD_BYTES)
+    kind = sniff(head)
+    if kind is None and _is_tga(source, head, stream):
+        kind = FileKind(name="TGA", kind="image")
+    stream.seek(0)
+    return kind
+
+
+def _is_tga(source: Source, head: bytes, stream: BinaryIO) -> bool:
+    if len(head) < 18 or head[1] > 1 or head[2] not in _TGA_TYPES or head[16] not in _TGA_DEPTHS:
+        return False
+    if PurePath(source.path or source.name).suffix.lower() in _TGA_SUFFIXES:
+        return True
+    stream.seek(0, 2)
+    stream.seek(max(0, stream.tell() - 18))
+    return stream.read().startswith(_TGA_FOOTER)
+
+
+def _not_an_image(found: FileKind | None, kind: MediaKind | None) -> str:
+    if found is not None and found.kind == "image":
+        return f"{found.name} images are not supported; convert it to JPEG or PNG"
+    what = "not an image" if found is None else f"not an image but {found.name}"
+    match kind:
+        case "audio" if found is not None and found.kind == "video":
+            return "is a recording without pictures: use g4 transcribe"
+        case "audio":
+            return f"{what}: use g4 transcribe"
+        case "video":
+            return f"{what}: use g4 video"
+    if found is not None:
+        return f"{what}; convert it to JPEG or PNG"
+    return f"{what}, or in an unsupported format"
+
+
+def _damage(format_name: str, exc: Exception) -> str:
+    """A one-line message about a damaged image; Pillow reports truncation in several ways."""
+    text = " ".join(str(exc).split()).lower()
+    if "not installed" in text or "not available" in text:  # Pillow was built without the codec
+        return f"{format_name} is not supported by the installed Pillow; convert it to JPEG or PNG"
+    cut = isinstance(exc, EOFError) or "truncated" in text or "end of file" in text
+    state = "truncated" if cut else "damaged"
+    return f"is a {state} {format_name} image: download or save it again"

@@ -1,0 +1,54 @@
+"""Which pictures an image file holds: pages, frames of an animation, or just one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL.ImageFile import ImageFile
+
+_ANIMATIONS = frozenset({"AVIF", "FLI", "GIF", "PNG", "WebP"})
+_COLLECTIONS = frozenset({"DCX", "HEIC", "TIFF"})
+"""Formats whose pictures are equals. ICO, CUR and ICNS hold one picture in several sizes, of which
+their readers take the largest; PSD holds layers beside the whole picture."""
+
+_SUBFILE_TYPE = 254
+_REDUCED_OR_MASK = 0b101
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pictures:
+    """What a file holds.
+
+    ``pages`` are the reader's numbers of the pages, ``main`` is the index of the one to show if
+    none is chosen; ``frames`` is the number of frames of an animation, 1 for a still.
+    """
+
+    pages: tuple[int, ...] = (0,)
+    main: int = 0
+    frames: int = 1
+
+
+def pictures_in(opened: ImageFile, format_name: str) -> Pictures:
+    """What the file holds. Raises the reader's errors for a damaged file."""
+    count = int(getattr(opened, "n_frames", 1))
+    if count < 2:
+        return Pictures()
+    if format_name in _ANIMATIONS:
+        return Pictures(frames=count)
+    if format_name not in _COLLECTIONS:
+        return Pictures()
+    shown = opened.tell()
+    pages = _whole_pages(opened, count) if format_name == "TIFF" else tuple(range(count))
+    opened.seek(shown)
+    return Pictures(pages=pages, main=pages.index(shown) if shown in pages else 0)
+
+
+def _whole_pages(opened: ImageFile, count: int) -> tuple[int, ...]:
+    """The pages of a TIFF, without smaller copies of them and masks."""
+    pages = []
+    for number in range(count):
+        opened.seek(number)
+        kind = getattr(opened, "tag_v2", {}).get(_SUBFILE_TYPE, 0)
+        if not (isinstance(kind, int) and kind & _REDUCED_OR_MASK):
+            pages.append(number)
+    return tuple(pages or range(count))

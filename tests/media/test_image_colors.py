@@ -1,0 +1,224 @@
+"""Pictures are shown in sRGB, whatever color space their files name."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image as Pillow
+from PIL import ImageCms
+from test_display import BT709_TO_2020, BT709_TO_P3, MUTED, PATCHES, hlg, linear, pq, srgb
+
+from gemma4cli.media import profiles
+from gemma4cli.media.images import load_image
+from gemma4cli.messages import Source
+
+Floats = npt.NDArray[np.float64]
+
+PROPHOTO_TO_XYZ = ((0.7977, 0.1352, 0.0314), (0.2880, 0.7119, 0.0001), (0.0, 0.0, 0.8249))
+BT709_TO_XYZ_D50 = np.array([
+    [0.4360747, 0.3850649, 0.1430804], [0.2225045, 0.7168786, 0.0606169],
+    [0.0139322, 0.0971045, 0.7141733],
+])  # fmt: skip
+
+
+def s15(value: float) -> bytes:
+    return struct.pack(">i", round(value * 65536))
+
+
+def matrix_profile(columns: Floats, gamma: float, space: bytes = b"RGB ") -> bytes:
+    """An ICC profile of version 2 with these colorants (XYZ at D50, in columns) and a power."""
+    curve = b"curv" + bytes(4) + struct.pack(">IH2x", 1, round(gamma * 256))
+    white = b"XYZ " + bytes(4) + s15(0.9642) + s15(1) + s15(0.8249)
+    tags = {b"wtpt": white, b"desc": b"desc" + bytes(4) + struct.pack(">I", 2) + b"x\0" + bytes(78)}
+    if space == b"GRAY":
+        tags[b"kTRC"] = curve
+    else:
+        for name, column in zip((b"r", b"g", b"b"), np.transpose(columns), strict=True):
+            tags[name + b"XYZ"] = b"XYZ " + bytes(4) + b"".join(map(s15, column))
+            tags[name + b"TRC"] = curve
+    table, body, at = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, data in tags.items():
+        padded = data + bytes(-len(data) % 4)
+        table += name + struct.pack(">II", at + len(body), len(data))
+        body += padded
+    size = at + len(body)
+    head = struct.pack(
+        ">I4sI4s4s4s12x4s", size, bytes(4), 0x02400000, b"mntr", space, b"XYZ ", b"acsp"
+    )
+    head = head.ljust(68, b"\0") + s15(0.9642) + s15(1) + s15(0.8249)
+    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+def patches(signal: Floats) -> Pillow.Image:
+    """A column of 16 pixels for each color."""
+    row = np.round(np.clip(signal, 0, 1) * 255).astype(np.uint8).repeat(16, axis=0)
+    return Pillow.fromarray(np.broadcast_to(row, (16, *row.shape)).copy())
+
+
+def encoded(image: Pillow.Image, file_format: str, **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, format=file_format, **options)
+    return out.getvalue()
+
+
+def shown(data: bytes) -> npt.NDArray[np.uint8]:
+    return load_image(Source.of(data)).pixels[8, 8::16]
+
+
+@pytest.mark.parametrize(
+    ("file_format", "options"),
+    [
+        ("PNG", {}),
+        ("JPEG", {"quality": 100, "subsampling": 0}),
+        ("TIFF", {}),
+        ("WEBP", {"lossless": True}),
+        ("AVIF", {"quality": 100, "subsampling": "4:4:4"}),
+    ],
+)
+def test_icc_profiles_are_applied(file_format: str, options: dict[str, object]) -> None:
+    to_prophoto = np.linalg.inv(np.array(PROPHOTO_TO_XYZ)) @ BT709_TO_XYZ_D50
+    signal = np.clip(linear(PATCHES) @ to_prophoto.T, 0, 1) ** (1 / 1.8)
+    profile = matrix_profile(np.array(PROPHOTO_TO_XYZ), 1.8)
+    data = encoded(patches(signal), file_format, icc_profile=profile, **options)
+    np.testing.assert_allclose(shown(data), PATCHES, atol=9)
+
+
+def test_the_profile_of_a_transparent_picture_is_applied() -> None:
+    profile = matrix_profile(BT709_TO_XYZ_D50, 1.0)
+    picture = patches(linear(MUTED)).convert("RGBA")
+    picture.putalpha(Pillow.new("L", picture.size, 255))
+    picture.paste((0, 0, 0, 0), (0, 0, 16, 16))
+    found = shown(encoded(picture, "PNG", icc_profile=profile))
+    np.testing.assert_allclose(found, [(255, 255, 255), *MUTED[1:]], atol=2)
+
+
+def test_the_profile_of_a_palette_is_applied() -> None:
+    profile = matrix_profile(BT709_TO_XYZ_D50, 1.0)
+    picture = patches(linear(MUTED)).quantize(16)
+    np.testing.assert_allclose(shown(encoded(picture, "PNG", icc_profile=profile)), MUTED, atol=2)
+
+
+def test_the_profile_of_gray_is_applied() -> None:
+    grays = [(level,) * 3 for level in (0, 64, 128, 255)]
+    picture = patches(linear(grays)).convert("L")
+    profile = matrix_profile(BT709_TO_XYZ_D50, 1.0, b"GRAY")
+    np.testing.assert_allclose(shown(encoded(picture, "PNG", icc_profile=profile)), grays, atol=2)
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        b"no profile at all",
+        matrix_profile(BT709_TO_XYZ_D50, 1.0)[:200],
+        matrix_profile(BT709_TO_XYZ_D50, 1.0, b"GRAY"),
+    ],
+    ids=["noise", "cut", "gray"],
+)
+def test_a_profile_that_does_not_fit_changes_nothing(profile: bytes) -> None:
+    data = encoded(patches(np.array(PATCHES) / 255), "PNG", icc_profile=profile)
+    np.testing.assert_array_equal(shown(data), PATCHES)
+
+
+def test_pixels_with_the_profile_of_srgb_stay_as_they_are() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    data = encoded(patches(np.array(PATCHES) / 255), "PNG", icc_profile=profile)
+    np.testing.assert_array_equal(shown(data), PATCHES)
+
+
+def test_cmyk_without_a_profile_has_plain_inks() -> None:
+    picture = Pillow.new("CMYK", (16, 16), (0, 255, 255, 0))
+    found = shown(encoded(picture, "TIFF"))
+    assert found.tolist() == [[255, 0, 0]]
+    found = shown(encoded(picture, "JPEG", quality=100))
+    np.testing.assert_allclose(found, [[255, 0, 0]], atol=3)
+
+
+def test_an_rgb_profile_in_a_cmyk_picture_is_ignored() -> None:
+    profile = matrix_profile(BT709_TO_XYZ_D50, 1.0)
+    picture = Pillow.new("CMYK", (16, 16), (0, 0, 0, 127))
+    assert shown(encoded(picture, "TIFF", icc_profile=profile)).tolist() == [[128, 128, 128]]
+
+
+def with_chunk(data: bytes, name: bytes, content: bytes) -> bytes:
+    """A PNG file with one more chunk after its header."""
+    chunk = struct.pack(">I", len(content)) + name + content
+    return data[:33] + chunk + struct.pack(">I", zlib.crc32(name + content)) + data[33:]
+
+
+@pytest.mark.parametrize(
+    ("primaries", "transfer", "signal"),
+    [
+        (9, 16, pq(linear(PATCHES) @ BT709_TO_2020.T)),
+        (9, 18, hlg(linear(PATCHES) @ BT709_TO_2020.T)),
+        (12, 13, srgb(linear(PATCHES) @ BT709_TO_P3.T)),
+        (1, 13, np.array(PATCHES) / 255),
+    ],
+    ids=["PQ", "HLG", "P3", "sRGB"],
+)
+def test_code_points_of_a_png_are_applied(primaries: int, transfer: int, signal: Floats) -> None:
+    data = encoded(patches(signal), "PNG")
+    data = with_chunk(data, b"cICP", bytes([primaries, transfer, 0, 1]))
+    np.testing.assert_allclose(shown(data), PATCHES, atol=8)
+
+
+def test_gamma_of_a_png_is_applied() -> None:
+    data = encoded(patches(linear(MUTED)), "PNG")
+    linear_png = with_chunk(data, b"gAMA", struct.pack(">I", 100_000))
+    np.testing.assert_allclose(shown(linear_png), MUTED, atol=2)
+
+
+def test_primaries_of_a_png_are_applied() -> None:
+    data = encoded(patches(srgb(linear(MUTED) @ BT709_TO_P3.T)), "PNG")
+    points = (31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
+    data = with_chunk(data, b"cHRM", struct.pack(">8I", *points))
+    data = with_chunk(data, b"gAMA", struct.pack(">I", 45_455))
+    np.testing.assert_allclose(shown(data), MUTED, atol=2)
+
+
+@pytest.mark.parametrize("gamma", [45_455, 45_000])
+def test_the_usual_gamma_of_a_png_changes_nothing(gamma: int) -> None:
+    data = with_chunk(
+        encoded(patches(np.array(PATCHES) / 255), "PNG"), b"gAMA", struct.pack(">I", gamma)
+    )
+    np.testing.assert_array_equal(shown(data), PATCHES)
+
+
+def test_a_gamma_beside_the_mark_of_srgb_is_ignored() -> None:
+    data = with_chunk(
+        encoded(patches(np.array(PATCHES) / 255), "PNG"), b"gAMA", struct.pack(">I", 100_000)
+    )
+    np.testing.assert_array_equal(shown(with_chunk(data, b"sRGB", b"\0")), PATCHES)
+
+
+def test_hdr_of_an_avif_is_shown_in_sdr() -> None:
+    data = encoded(
+        patches(pq(linear(MUTED) @ BT709_TO_2020.T)), "AVIF", quality=100, subsampling="4:4:4"
+    )
+    at = data.index(b"colrnclx") + 8
+    named = data[:at] + struct.pack(">HHH", 9, 16, 6) + data[at + 6 :]
+    np.testing.assert_allclose(shown(named), MUTED, atol=12)
+
+
+def test_hdr_of_a_heic_is_shown_in_sdr(tmp_path: Path) -> None:
+    import pillow_heif
+
+    heif = pillow_heif.from_pillow(patches(pq(linear(MUTED) @ BT709_TO_2020.T)))
+    path = tmp_path / "a.heic"
+    heif.save(path, quality=-1, chroma=444, color_primaries=9, transfer_characteristics=16,
+              matrix_coefficients=9, full_range_flag=1)  # fmt: skip
+    np.testing.assert_allclose(shown(path.read_bytes()), MUTED, atol=12)
+
+
+def test_a_plain_picture_costs_no_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(profiles, "to_srgb", never)
+    monkeypatch.setattr(profiles, "_applied", never)
+    assert shown(encoded(patches(np.array(PATCHES) / 255), "PNG")).tolist() == [*map(list, PATCHES)]
