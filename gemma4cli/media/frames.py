@@ -25,7 +25,7 @@ from .containers import exact, open_container, packets, reason, still_image
 from .deinterlacing import deinterlaced
 from .display import displayed, displayed_size
 from .limits import check_size
-from .tracks import moving_tracks
+from .recognition import moving_tracks
 
 MOST_TOLERANCE = Fraction(1, 2000)
 """Seconds by which a frame may begin after the requested time, half a tick at most."""

@@ -41,8 +41,8 @@ from PIL.XpmImagePlugin import XpmImageFile
 from ..errors import MediaDecodeError
 from ..messages import MediaKind, Source
 from .kinds import HEAD_BYTES, FileKind, sniff
+from .recognition import kind_of_stream
 from .sources import open_source
-from .tracks import kind_of_stream
 
 
 def _heif_reader(stream: BinaryIO) -> ImageFile:

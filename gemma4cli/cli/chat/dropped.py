@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...errors import MediaError
 from ...media.kinds import MEDIA_SUFFIXES
-from ...media.tracks import kind_of
+from ...media.recognition import kind_of
 from ...messages import MediaKind, Source
 from .file_names import CLOSING, OPENING, FileName, Names, is_start, paths_of, word_at
 

@@ -13,7 +13,7 @@ from ... import api
 from ...conversations.file import read_conversation
 from ...conversations.store import save_copy
 from ...errors import MediaError
-from ...media.tracks import kind_of
+from ...media.recognition import kind_of
 from ...messages import AudioPart, MediaKind, Source, TextPart
 from ...options import SOFT_TOKEN_BUDGETS
 from ..output.numbers import turns_text

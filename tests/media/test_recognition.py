@@ -11,7 +11,7 @@ from media_makers import encode_sound, numbered, tone, write_audio, write_video,
 from PIL import Image
 
 from gemma4cli.errors import MediaError
-from gemma4cli.media.tracks import kind_if_readable, kind_of
+from gemma4cli.media.recognition import kind_if_readable, kind_of
 from gemma4cli.messages import Source
 
 FRAMES = [numbered(number) for number in range(5)]
