@@ -261,7 +261,8 @@ def stream_transcribe(
         recordings: Files with an audio track, their bytes, or recordings such as a
             ``transcription.recordings.LiveRecording`` of a microphone. The source named "-",
             without path and data, is standard input.
-        options: Languages, names that may occur, the batch size, the longest piece in seconds.
+        options: Languages, names that may occur, the audio track, what becomes of channels, the
+            batch size, the longest piece in seconds.
         generate: How each piece is decoded. None means greedily.
         journal: A folder, created if missing, in which the finished pieces of each file are kept,
             so that the same call resumes after an interruption. The same call means the same
@@ -273,8 +274,9 @@ def stream_transcribe(
     Returns:
         Events, in order for each recording: RecordingOpened, then SegmentReady and PieceDone, then
         RecordingFinished with all segments, or RecordingFailed if it cannot be read (any further).
-        Times are in seconds from the start of the recording. A Notice reports a journal that
-        cannot be written or that another process uses; the call continues without it.
+        Times are in seconds from the start of the recording as players show it. A Notice says
+        which of several audio tracks is used, or that a journal cannot be written or is used by
+        another process; the call continues without it.
 
     Raises:
         UnsupportedModalityError: The model does not take audio; raised before anything is opened.
@@ -297,7 +299,7 @@ def stream_transcribe(
     with ExitStack() as stack:
         spool = Path(stack.enter_context(TemporaryDirectory(prefix="g4-")))
         opened = [
-            FileRecording(Source.of(each), spool_to=spool)
+            FileRecording(Source.of(each), spool_to=spool, options=options)
             if isinstance(each, Source | str | Path | bytes)
             else each
             for each in recordings
@@ -336,7 +338,8 @@ def transcribe(
         model: A model that takes audio; see ``load``.
         recording: A file with an audio track of any format and sample rate (it is converted to
             16 kHz mono), its bytes, or a source.
-        options: Languages, names that may occur, the batch size, the longest piece in seconds.
+        options: Languages, names that may occur, the audio track, what becomes of channels, the
+            batch size, the longest piece in seconds.
         generate: How each piece is decoded. None means greedily.
         journal: A folder in which finished pieces are kept, so that the same call resumes after
             an interruption; see ``stream_transcribe``. The journal is removed on return.

@@ -14,6 +14,8 @@
     │  ├─ MediaNotFoundError         no such file
     │  ├─ MediaDecodeError           empty, truncated, of another kind, or too large
     │  ├─ NoAudioTrackError          the file has nothing to hear
+    │  ├─ TrackNotFoundError         the file has no such audio track
+    │  ├─ ChannelNotFoundError       its audio track has no such channel
     │  ├─ NoVideoTrackError          the file has nothing to see
     │  └─ MicrophoneError            no device, or no PortAudio
     ├─ PromptError
@@ -175,6 +177,26 @@ class MediaDecodeError(MediaError):
 
 class NoAudioTrackError(MediaError):
     """The file has no audio track, or one without samples."""
+
+
+class TrackNotFoundError(MediaError):
+    """The file does not have the audio track that was asked for; ``known`` names those it has."""
+
+    def __init__(self, source: str, wanted: str, known: str) -> None:
+        self.wanted = wanted
+        self.known = known
+        has = f"it has {known}; choose one with --track" if known else "it has none"
+        super().__init__(source, f"has no audio track {wanted}: {has}")
+
+
+class ChannelNotFoundError(MediaError):
+    """The audio track has fewer channels than the number that was asked for."""
+
+    def __init__(self, source: str, wanted: int, count: int) -> None:
+        self.wanted = wanted
+        self.count = count
+        has = "one channel" if count == 1 else f"channels 1 to {count}"
+        super().__init__(source, f"has no channel {wanted}: its audio track has {has}")
 
 
 class NoVideoTrackError(MediaError):

@@ -32,6 +32,33 @@ NAME_OF = {
     "zh": "Chinese", "zu": "Zulu",
 }  # fmt: skip
 
+_CODES_OF = {
+    "af": "afr", "am": "amh", "ar": "ara arb", "as": "asm", "az": "aze", "be": "bel",
+    "bg": "bul", "bn": "ben", "bs": "bos", "ca": "cat", "cs": "ces cze", "cy": "cym wel",
+    "da": "dan", "de": "deu ger", "el": "ell gre", "en": "eng", "eo": "epo", "es": "spa",
+    "et": "est", "eu": "eus baq", "fa": "fas per", "fi": "fin", "fr": "fra fre", "fy": "fry",
+    "ga": "gle", "gd": "gla", "gl": "glg", "gu": "guj", "ha": "hau", "he": "heb iw",
+    "hi": "hin", "hr": "hrv scr", "ht": "hat", "hu": "hun", "hy": "hye arm", "id": "ind in",
+    "ig": "ibo", "is": "isl ice", "it": "ita", "ja": "jpn", "jv": "jav jw", "ka": "kat geo",
+    "kk": "kaz", "km": "khm", "kn": "kan", "ko": "kor", "ku": "kur", "ky": "kir", "la": "lat",
+    "lb": "ltz", "lo": "lao", "lt": "lit", "lv": "lav", "mg": "mlg", "mi": "mri mao",
+    "mk": "mkd mac", "ml": "mal", "mn": "mon", "mr": "mar", "ms": "msa may", "mt": "mlt",
+    "my": "mya bur", "nb": "nob", "ne": "nep", "nl": "nld dut", "nn": "nno", "no": "nor",
+    "oc": "oci", "or": "ori", "pa": "pan", "pl": "pol", "ps": "pus", "pt": "por",
+    "ro": "ron rum mo mol", "ru": "rus", "rw": "kin", "sa": "san", "sd": "snd", "si": "sin",
+    "sk": "slk slo", "sl": "slv", "sn": "sna", "so": "som", "sq": "sqi alb", "sr": "srp scc sh",
+    "su": "sun", "sv": "swe", "sw": "swa", "ta": "tam", "te": "tel", "tg": "tgk", "th": "tha",
+    "tk": "tuk", "tl": "tgl fil", "tr": "tur", "tt": "tat", "ug": "uig", "uk": "ukr",
+    "ur": "urd", "uz": "uzb", "vi": "vie", "xh": "xho", "yi": "yid ji", "yo": "yor",
+    "zh": "zho chi cmn", "zu": "zul",
+}  # fmt: skip
+"""The ISO 639-2 codes of each language (both, where there are two) and outdated ones."""
+
+_SHORT_CODE = {long: short for short, codes in _CODES_OF.items() for long in codes.split()} | {
+    name.casefold(): short for short, name in NAME_OF.items()
+}
+_NORWEGIAN = ("no", "nb", "nn")
+
 UNSPACED_LETTERS = (
     "\u0e00-\u0e4f\u0e5a-\u0ecf\u0eda-\u0eff"  # Thai, Lao
     "\u0f00-\u0f1f\u0f34-\u0fff"  # Tibetan
@@ -65,3 +92,35 @@ def language_name(given: str) -> str:
             "code, such as German or de"
         )
     return text
+
+
+def tags_match(tag: str | None, wanted: str) -> bool:
+    """Whether a track's language tag means the language ``wanted``.
+
+    Both may be a name, an ISO 639-1 or 639-2 code, or a BCP 47 tag. Regions matter only if both
+    have one: "de" and "ger" match "de-AT", "pt-BR" does not match "pt-PT".
+    """
+    if tag is None:
+        return False
+    (own, own_rest), (other, other_rest) = _parsed(tag), _parsed(wanted)
+    if own in _NORWEGIAN and other in _NORWEGIAN and "no" in (own, other):
+        return True
+    return own == other and (not own_rest or not other_rest or own_rest == other_rest)
+
+
+def language_of_tag(tag: str) -> str:
+    """A track's language tag for people: "German" for "ger", the tag itself if it is unknown."""
+    code, rest = _parsed(tag)
+    name = NAME_OF.get(code)
+    if name is None:
+        return tag
+    return f"{name}, {rest.upper()}" if rest else name
+
+
+def _parsed(tag: str) -> tuple[str, str]:
+    """A tag's language, as a two-letter code if it has one, and what follows it."""
+    text = " ".join(tag.split()).casefold()
+    if text in _SHORT_CODE:
+        return _SHORT_CODE[text], ""
+    language, _, rest = text.replace("_", "-").partition("-")
+    return _SHORT_CODE.get(language, language), rest

@@ -22,6 +22,13 @@ def _require(condition: bool, message: str) -> None:
         raise OptionError(message)
 
 
+def _require_track(track: int | str | None) -> None:
+    _require(
+        track is None or (bool(track.strip("0 ")) if isinstance(track, str) else track >= 1),
+        f"the audio track must be a number from 1 or a language, not {track!r}",
+    )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadOptions:
     """How a checkpoint is loaded.
@@ -113,6 +120,8 @@ class MediaOptions:
         video_start: Start of the part of a video to sample, in seconds.
         video_end: End of that part, in seconds; None is the end of the video.
         video_sound: Whether the model hears the sound of a video, if it takes audio.
+        track: The audio track of recordings and videos with several: its number from 1, or its
+            language by name or code; None is the file's default one.
 
     Raises:
         OptionError: A value is out of range.
@@ -125,8 +134,10 @@ class MediaOptions:
     video_start: float = 0.0
     video_end: float | None = None
     video_sound: bool = True
+    track: int | str | None = None
 
     def __post_init__(self) -> None:
+        _require_track(self.track)
         budgets = ", ".join(map(str, SOFT_TOKEN_BUDGETS))
         _require(
             self.budget in (None, "auto", *SOFT_TOKEN_BUDGETS),
@@ -163,6 +174,10 @@ class TranscribeOptions:
             transcribes whatever language is spoken.
         translate_to: The English name of the language to translate to; None does not translate.
         names: Names and terms that may occur, as text for the prompt.
+        track: The audio track of a file with several: its number from 1, or its language by name
+            or code; None is the file's default one, in ``language`` if there is one.
+        channels: "mix" mixes channels to one; "separate" transcribes each for itself; a number
+            from 1 picks one.
         batch: How many pieces to transcribe at once; None chooses by the free memory.
         longest_piece: The longest piece in seconds, 2 to 30; None is the most that the model
             takes, up to 30 (model card).
@@ -174,10 +189,18 @@ class TranscribeOptions:
     language: str | None = None
     translate_to: str | None = None
     names: str | None = None
+    track: int | str | None = None
+    channels: int | Literal["mix", "separate"] = "mix"
     batch: int | None = None
     longest_piece: float | None = None
 
     def __post_init__(self) -> None:
+        _require_track(self.track)
+        _require(
+            self.channels in ("mix", "separate")
+            or (isinstance(self.channels, int) and self.channels >= 1),
+            f"channels must be mix, separate or a number from 1, not {self.channels!r}",
+        )
         _require(
             self.batch is None or self.batch >= 1, f"the batch must be 1 or more, not {self.batch}"
         )

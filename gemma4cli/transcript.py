@@ -17,11 +17,12 @@ class Segment:
     """A stretch of speech.
 
     Attributes:
-        start: Its start, in seconds from the start of the recording.
-        end: Its end, in seconds from the start of the recording.
+        start: Its start, in seconds from the start of the recording as players show it.
+        end: Its end, likewise.
         text: The transcript.
         translation: The translation; None if none was requested, or the model left it out.
         doubt: Why the text may be wrong; None if there is no sign of that.
+        channel: The channel it was spoken on, from 1; None unless channels are kept apart.
     """
 
     start: float
@@ -29,6 +30,7 @@ class Segment:
     text: str
     translation: str | None = None
     doubt: Doubt | None = None
+    channel: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +50,7 @@ class RecordingOpened:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SegmentReady:
-    """A segment is final; those of a recording come in order."""
+    """A segment is final; those of a recording come in the order of their starts."""
 
     recording: int
     segment: Segment

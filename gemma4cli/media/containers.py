@@ -6,6 +6,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import BinaryIO, Protocol, TypeVar
 
@@ -29,7 +30,8 @@ _EXACT = ("flac", "aiff", "mov,mp4,m4a,3gp,3g2,mj2")
 """libav formats with the exact length in the header; for others libav estimates it."""
 
 _RIFF_HEADER = 12
-_NO_SIZE = 0x7FFFF000
+NO_SIZE = 0x7FFFF000
+"""Sizes in a WAV header from which on they mean that the size was not known."""
 
 _STILLS_IN_MP4 = ("AVIF", "HEIC")
 """Still images in MP4 containers, which libav takes for clips."""
@@ -49,28 +51,54 @@ class _Ratio(Protocol):
     def denominator(self) -> int: ...
 
 
-class _Nameless:
-    """A stream without a name, so that libav goes by the content and not by the suffix."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """A range of a file's bytes; ``stop`` None is its end."""
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self.read = stream.read
-        self.seek = stream.seek
-        self.tell = stream.tell
+    start: int = 0
+    stop: int | None = None
+
+
+WHOLE = Span()
+
+
+class _Window:
+    """The bytes of a span as a stream without a name: libav goes by the content, not the suffix."""
+
+    def __init__(self, stream: BinaryIO, span: Span) -> None:
+        self._stream = stream
+        self._start = span.start
+        size = stream.seek(0, os.SEEK_END)
+        self._stop = size if span.stop is None else min(span.stop, size)
+        self.seek(0)
+
+    def read(self, count: int = -1) -> bytes:
+        left = max(0, self._stop - self._stream.tell())
+        return self._stream.read(left if count < 0 else min(count, left))
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: self._start, os.SEEK_END: self._stop}
+        at = base.get(whence, self._stream.tell()) + offset
+        return self._stream.seek(max(at, self._start)) - self._start
+
+    def tell(self) -> int:
+        return self._stream.tell() - self._start
 
 
 @contextmanager
-def open_container(source: Source) -> Iterator[InputContainer]:
-    """The source as a libav container, for the length of a with block.
+def open_container(source: Source, span: Span = WHOLE) -> Iterator[InputContainer]:
+    """The source, or a span of it, as a libav container, for the length of a with block.
 
     Raises MediaDecodeError unless the content is audio or video; still images are not.
     """
     with open_source(source) as stream:
-        kind = sniff(stream.read(HEAD_BYTES))
-        stream.seek(0)
+        window = _Window(stream, span)
+        kind = sniff(window.read(HEAD_BYTES))
+        window.seek(0)
         if kind is not None and kind.name in _STILLS_IN_MP4:
             raise still_image(source, kind.name)
         try:
-            container = open_stream(stream)
+            container = open_stream(stream, span)
         except av.FFmpegError as exc:
             if kind is not None and kind.kind == "image":
                 raise still_image(source, kind.name) from exc
@@ -82,9 +110,9 @@ def open_container(source: Source) -> Iterator[InputContainer]:
             yield container
 
 
-def open_stream(stream: BinaryIO) -> InputContainer:
-    """The content of a seekable stream as a container of any kind. Raises av.FFmpegError."""
-    nameless = _Nameless(stream)
+def open_stream(stream: BinaryIO, span: Span = WHOLE) -> InputContainer:
+    """A span of a seekable stream as a container of any kind. Raises av.FFmpegError."""
+    nameless = _Window(stream, span)
     opener: Callable[..., InputContainer] = av.open  # its types differ between versions
     if _ESCAPES_TAGS:
         return opener(nameless, mode="r", options=_NO_OTHER_FILES)
@@ -113,24 +141,24 @@ def packets(container: InputContainer, stream: StreamT) -> Iterator[Packet[Strea
 
 
 def promised_seconds(
-    container: InputContainer, stream: AudioStream, source: Source
+    container: InputContainer, stream: AudioStream, source: Source, span: Span = WHOLE
 ) -> float | None:
     """Seconds of sound according to the header; None if it does not say.
 
-    A truncated file has less.
+    A truncated file has less. The source is opened again; see ``settle``.
     """
     if container.format.name == "wav":
-        return _wave_seconds(source)
+        return _wave_seconds(source, span)
     tick = exact(stream.time_base)
     if container.format.name not in _EXACT or stream.duration is None or tick is None:
         return None
     return float(stream.duration * tick)
 
 
-def _wave_seconds(source: Source) -> float | None:
+def _wave_seconds(source: Source, span: Span) -> float | None:
     """By the size of the data chunk; libav uses the size of the file."""
     with open_source(source) as file:
-        file.seek(_RIFF_HEADER)
+        file.seek(span.start + _RIFF_HEADER)
         bytes_per_second = 0
         while len(header := file.read(8)) == 8:
             name, size = struct.unpack("<4sI", header)
@@ -139,7 +167,7 @@ def _wave_seconds(source: Source) -> float | None:
                 bytes_per_second = int.from_bytes(content[8:12], "little")
             elif name == b"data":
                 # Recordings written to a pipe have size 0 or the largest possible size.
-                known = bytes_per_second and 0 < size < _NO_SIZE
+                known = bytes_per_second and 0 < size < NO_SIZE
                 return size / bytes_per_second if known else None
             else:
                 file.seek(size + size % 2, os.SEEK_CUR)

@@ -5,22 +5,26 @@ Sizes are those at which a player shows the clip.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Stream
 from av.video.stream import VideoStream
 
 from ..decoded import AudioClip
-from ..errors import NoAudioTrackError
+from ..errors import MediaDecodeError, NoAudioTrackError
 from ..messages import Source
-from .audio import load_span
-from .containers import exact, open_container, packets
+from .audio import claimed_end, load_span
+from .containers import open_container, packets
 from .frames import Track, iter_frames, video_stream
+from .tracks import ANY_TRACK, TrackChoice, audio_stream
 
 __all__ = ["VideoInfo", "iter_frames", "load_sound", "probe_video"]
+
+
+_LATE_SECONDS = 60.0
+"""Sound after the end by the headers that still belongs to the clip."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,16 +47,17 @@ class VideoInfo:
     origin: float
 
 
-def probe_video(source: Source) -> VideoInfo:
+def probe_video(source: Source, choice: TrackChoice = ANY_TRACK) -> VideoInfo:
     """The clip's properties; decodes one frame and reads the packets near the end.
 
     Raises NoVideoTrackError for a file without a video track (cover art does not count),
-    MediaDecodeError for a damaged file or a still image, and the errors of ``open_source``.
+    MediaDecodeError for a damaged file or a still image, TrackNotFoundError if it lacks the audio
+    track, and the errors of ``open_source``.
     """
     with open_container(source) as container:
         stream = video_stream(container, source)
-        sound = container.streams.best("audio")
-        sound_end = None if sound is None else _claimed_end(sound)
+        sound = _sound_track(container, source, choice)
+        sound_end = None if sound is None else claimed_end(sound)
         track = Track(container, stream, source)
         head = track.first()
         rate, tick, frame_ticks = track.rate, track.tick, track.frame_ticks
@@ -74,29 +79,34 @@ def probe_video(source: Source) -> VideoInfo:
 
 
 def load_sound(
-    source: Source, info: VideoInfo, start: float = 0.0, end: float | None = None
+    source: Source,
+    info: VideoInfo,
+    start: float = 0.0,
+    end: float | None = None,
+    choice: TrackChoice = ANY_TRACK,
 ) -> AudioClip | None:
     """The clip's sound from ``start`` to ``end`` seconds, or None if it has no audio track.
 
     Seconds count from the first frame, as ``info`` of ``probe_video`` has it; if the sound begins
-    later, silence comes first. Raises the errors of ``load_audio`` except NoAudioTrackError.
+    later, silence comes first. Sound that begins long after everything that the headers promise is
+    left out. Raises the errors of ``load_audio`` except NoAudioTrackError.
     """
+    if end is None:
+        end = max(info.duration, info.sound_end or 0.0) + _LATE_SECONDS
     try:
-        return load_span(source, start, end, info.origin)
+        return load_span(source, start, end, info.origin, choice)
     except NoAudioTrackError:
         return None
 
 
-def _claimed_end(track: Stream) -> float | None:
-    """The end of a track according to its header, in seconds on the container's clock."""
-    tick = exact(track.time_base)
-    if track.duration and tick is not None:
-        return float(((track.start_time or 0) + track.duration) * tick)
-    tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", track.metadata.get("DURATION", ""))
-    if tag is None:
+def _sound_track(
+    container: InputContainer, source: Source, choice: TrackChoice
+) -> AudioStream | None:
+    """The audio track to hear; None if there is none that can be decoded."""
+    try:
+        return audio_stream(container, source, choice)
+    except (NoAudioTrackError, MediaDecodeError):
         return None
-    hours, minutes, seconds = tag.groups()  # Matroska's format
-    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
 def _end_by_seeking(container: InputContainer, stream: VideoStream, frame_ticks: int) -> int | None:

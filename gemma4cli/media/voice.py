@@ -53,32 +53,44 @@ def speech_frames(blocks: Iterable[Samples]) -> Iterator[SpeechFrame]:
 
     Each frame is yielded as soon as its last sample is read. Joined, the frames equal the blocks.
     """
-    network = _load_network()
-    peak, still = 0.0, 0
-    for samples in _framed(blocks):
+    detector = SpeechDetector()
+    for block in blocks:
+        yield from detector.add(block)
+    yield from detector.finish()
+
+
+class SpeechDetector:
+    """``speech_frames`` for one sequence of samples that arrives block by block."""
+
+    def __init__(self) -> None:
+        self._network = _load_network()
+        self._peak, self._still = 0.0, 0
+        self._rest = np.zeros(0, np.float32)
+
+    def add(self, block: Samples) -> Iterator[SpeechFrame]:
+        """The frames that the block, float32 ``[n]``, completes."""
+        samples = np.concatenate([self._rest, block])
+        whole = len(samples) - len(samples) % FRAME
+        self._rest = samples[whole:]
+        for at in range(0, whole, FRAME):
+            yield self._rated(samples[at : at + FRAME])
+
+    def finish(self) -> Iterator[SpeechFrame]:
+        """The last frame, if samples are left; it is shorter than the others."""
+        if len(self._rest):
+            yield self._rated(self._rest)
+
+    def _rated(self, samples: Samples) -> SpeechFrame:
         loudest = float(np.abs(samples).max())
-        peak = max(loudest, peak * _FALL)
-        still = still + 1 if loudest < _STILL else 0
+        self._peak = max(loudest, self._peak * _FALL)
+        self._still = self._still + 1 if loudest < _STILL else 0
         probability = 0.0
-        if still <= _SETTLED:
-            gain = min(max(_LOUD / max(peak, _STILL), 1.0), _MOST_GAIN)
+        if self._still <= _SETTLED:
+            gain = min(max(_LOUD / max(self._peak, _STILL), 1.0), _MOST_GAIN)
             frame = np.zeros(FRAME, np.float32)
             frame[: len(samples)] = samples * gain
-            probability = network(frame.tolist())
-        yield SpeechFrame(samples=samples, probability=probability)
-
-
-def _framed(blocks: Iterable[Samples]) -> Iterator[Samples]:
-    """Copies of the samples, ``[FRAME]`` at a time; the last may be shorter but not empty."""
-    rest = np.zeros(0, np.float32)
-    for block in blocks:
-        rest = np.concatenate([rest, block])
-        whole = len(rest) - len(rest) % FRAME
-        for at in range(0, whole, FRAME):
-            yield rest[at : at + FRAME]
-        rest = rest[whole:]
-    if len(rest):
-        yield rest
+            probability = self._network(frame.tolist())
+        return SpeechFrame(samples=samples, probability=probability)
 
 
 def _load_network() -> Callable[[list[float]], float]:

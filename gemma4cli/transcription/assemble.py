@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import inf
 
 from ..errors import JournalError, MediaError
 from ..events import Finished, Notice, Timings, Usage
@@ -26,15 +27,17 @@ class Assembly:
     """A transcript in the making: takes the pieces of one recording, yields its events.
 
     A segment is yielded once it is final: immediately if its piece ends at a pause, and with the
-    next piece if it ends at a forced cut, because the two pieces share words. New pieces are saved
-    in the journal, which is closed after the last one.
+    next piece if it ends at a forced cut, because the two pieces share words. If channels are kept
+    apart, it also waits for earlier segments of other channels. New pieces are saved in the
+    journal, which is closed after the last one.
     """
 
     def __init__(self, recording: int, journal: Journal | None) -> None:
         self._recording = recording
         self._journal = journal
         self._segments: list[Segment] = []
-        self._pending: PieceText | None = None
+        self._pending: dict[int | None, PieceText] = {}
+        self._ready: list[Segment] = []
         self._pieces = 0
         self._usage = Usage()
         self._timings = Timings()
@@ -53,14 +56,17 @@ class Assembly:
             self._timings += run.timings
         if runs and self._journal is not None:
             yield from self._save(piece)
-        if self._pending is not None:
-            before, piece = _split_overlap(self._pending, piece)
-            yield from self._finish_segment(before)
-        self._pending = piece
-        if not continued:
-            yield from self._finish_segment(piece)
-            self._pending = None
-        yield PieceDone(recording=self._recording, position=piece.end, pieces=self._pieces)
+        pending = self._pending.pop(piece.channel, None)
+        end = piece.end
+        if pending is not None:
+            before, piece = _split_overlap(pending, piece)
+            self._complete(before)
+        if continued:
+            self._pending[piece.channel] = piece
+        else:
+            self._complete(piece)
+        yield from self._release(min((each.start for each in self._pending.values()), default=inf))
+        yield PieceDone(recording=self._recording, position=end, pieces=self._pieces)
 
     def finish(self, seconds: float) -> Iterator[TranscriptEvent]:
         """End a recording that is ``seconds`` long."""
@@ -82,9 +88,10 @@ class Assembly:
     def _close(self) -> Iterator[TranscriptEvent]:
         if self._journal is not None:
             self._journal.close()
-        if self._pending is not None:
-            yield from self._finish_segment(self._pending)
-            self._pending = None
+        for pending in self._pending.values():
+            self._complete(pending)
+        self._pending = {}
+        yield from self._release(inf)
 
     def _save(self, piece: PieceText) -> Iterator[Notice]:
         assert self._journal is not None
@@ -96,7 +103,7 @@ class Assembly:
             self._journal = None
             yield not_saved(error)
 
-    def _finish_segment(self, piece: PieceText) -> Iterator[SegmentReady]:
+    def _complete(self, piece: PieceText) -> None:
         if not piece.text and not piece.translation:
             return
         segment = Segment(
@@ -105,9 +112,17 @@ class Assembly:
             text=piece.text,
             translation=piece.translation,
             doubt=piece.doubt,
+            channel=piece.channel,
         )
-        self._segments.append(segment)
-        yield SegmentReady(recording=self._recording, segment=segment)
+        self._ready.append(segment)
+        self._ready.sort(key=lambda each: (each.start, each.channel or 0))
+
+    def _release(self, before: float) -> Iterator[SegmentReady]:
+        """The segments that start before ``before``, the start of the first that is not final."""
+        while self._ready and self._ready[0].start < before:
+            segment = self._ready.pop(0)
+            self._segments.append(segment)
+            yield SegmentReady(recording=self._recording, segment=segment)
 
 
 def not_saved(error: JournalError) -> Notice:

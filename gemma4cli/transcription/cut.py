@@ -1,7 +1,7 @@
 """Recordings cut into pieces that a model takes at once, at pauses wherever there are any.
 
-Positions are samples from the start of the recording. At most one piece and the pause after it
-are held, whatever the recording's length. Knows no model.
+Positions are samples from the start of the recording. At most one piece of each channel and the
+pause after it are held, whatever the recording's length. Knows no model.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..decoded import SAMPLE_RATE
-from ..media.audio import Samples
-from ..media.voice import FRAME, QUIET, SPEECH, SpeechFrame, speech_frames
+from ..media.audio import Samples, SoundBlock
+from ..media.voice import FRAME, QUIET, SPEECH, SpeechDetector, SpeechFrame, speech_frames
 
 _LATE = 1 / 2
 """The share of the longest piece after which any pause is a good cut, however short."""
@@ -64,7 +64,8 @@ class Piece:
 
     ``samples`` are float32 ``[n]`` at 16 kHz, followed by silence if the recording ends before the
     padding does. The previous piece contains its first ``overlap`` seconds as well; 0 after a
-    pause. ``continued`` means that it is cut within speech, so the next piece overlaps it.
+    pause. ``continued`` means that it is cut within speech, so the next piece overlaps it. Pieces
+    of a recording whose channels are kept apart have a ``channel``, counted from 1.
     """
 
     start: float
@@ -72,6 +73,7 @@ class Piece:
     samples: Samples
     overlap: float = 0.0
     continued: bool = False
+    channel: int | None = None
 
 
 def cut(blocks: Iterable[Samples], limits: Limits) -> Iterator[Piece]:
@@ -88,6 +90,68 @@ def cut_frames(frames: Iterable[SpeechFrame], limits: Limits) -> Iterator[Piece]
     for frame in frames:
         yield from cutter.add(frame)
     yield from cutter.finish()
+
+
+def cut_sound(blocks: Iterable[SoundBlock], limits: Limits) -> Iterator[Piece]:
+    """As ``cut``, for sound with pauses that are not in the samples, and with several channels.
+
+    Each channel is cut for itself; the pieces of all come in the order of their starts.
+    """
+    stretch: _Stretch | None = None
+    for block in blocks:
+        if stretch is None or not stretch.goes_on_with(block):
+            if stretch is not None:
+                yield from stretch.finish()
+            stretch = _Stretch(block, limits)
+        yield from stretch.add(block)
+    if stretch is not None:
+        yield from stretch.finish()
+
+
+class _Stretch:
+    """Sound without a gap in which the number of channels does not change.
+
+    A piece is held until no channel can have one that starts earlier.
+    """
+
+    def __init__(self, first: SoundBlock, limits: Limits) -> None:
+        self._start = self._end = first.at
+        self._channels = [(SpeechDetector(), _Cutter(limits)) for _ in first.samples]
+        self._held: list[Piece] = []
+
+    def goes_on_with(self, block: SoundBlock) -> bool:
+        return block.at == self._end and len(block.samples) == len(self._channels)
+
+    def add(self, block: SoundBlock) -> Iterator[Piece]:
+        self._end = block.at + block.samples.shape[1]
+        for index, (detector, cutter) in enumerate(self._channels):
+            for frame in detector.add(block.samples[index]):
+                yield from self._hold(index, cutter.add(frame))
+        earliest = min(cutter.earliest for _, cutter in self._channels)
+        while self._held and round(self._held[0].start * SAMPLE_RATE) <= self._start + earliest:
+            yield self._held.pop(0)
+
+    def finish(self) -> Iterator[Piece]:
+        for index, (detector, cutter) in enumerate(self._channels):
+            for frame in detector.finish():
+                yield from self._hold(index, cutter.add(frame))
+            yield from self._hold(index, cutter.finish())
+        yield from self._held
+        self._held = []
+
+    def _hold(self, index: int, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        """The pieces at their time in the recording: at once if there is a single channel."""
+        for piece in pieces:
+            start, end = (
+                (round(seconds * SAMPLE_RATE) + self._start) / SAMPLE_RATE
+                for seconds in (piece.start, piece.end)
+            )
+            placed = replace(piece, start=start, end=end)
+            if len(self._channels) == 1:
+                yield placed
+            else:
+                self._held.append(replace(placed, channel=index + 1))
+        self._held.sort(key=lambda piece: (piece.start, piece.channel))
 
 
 @dataclass(slots=True)
@@ -132,7 +196,7 @@ class _Cutter:
                 yield self._pack(self._best_pause())
         if self._regions and self._onset is None and self._silence() > self._longest_pause:
             yield self._pack(len(self._regions))
-        self._buffer.forget(self._needed())
+        self._buffer.forget(self.earliest)
 
     def finish(self) -> Iterator[Piece]:
         """The last piece, if speech is left.
@@ -146,6 +210,14 @@ class _Cutter:
             left = self._longest - len(last.samples)
             silence = np.zeros(max(0, min(missing, left)), np.float32)
             yield replace(last, samples=np.concatenate([last.samples, silence]))
+
+    @property
+    def earliest(self) -> int:
+        """The first sample that a future piece may start with."""
+        if self._regions:
+            return self._start()
+        speech = self._buffer.end if self._onset is None else self._onset
+        return max(speech - self._padding, self._floor)
 
     def _detect(self, probability: float) -> None:
         """Update onset and regions with the last frame."""
@@ -220,13 +292,6 @@ class _Cutter:
             overlap=overlap / SAMPLE_RATE,
             continued=next_start < end,
         )
-
-    def _needed(self) -> int:
-        """The first sample that a future piece may start with."""
-        if self._regions:
-            return self._start()
-        speech = self._buffer.end if self._onset is None else self._onset
-        return max(speech - self._padding, self._floor)
 
 
 class _Buffer:

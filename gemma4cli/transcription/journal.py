@@ -26,8 +26,8 @@ VERSION = 1
 class PieceText:
     """The text of one piece; ``start`` and ``end`` are in seconds of the recording.
 
-    Its first ``overlap`` seconds belong to the previous piece as well. The field names are the
-    keys in a journal.
+    Its first ``overlap`` seconds belong to the previous piece as well, that of its ``channel`` if
+    channels are kept apart. The field names are the keys in a journal.
     """
 
     start: float
@@ -36,6 +36,11 @@ class PieceText:
     text: str
     translation: str | None = None
     doubt: Doubt | None = None
+    channel: int | None = None
+
+    def is_of(self, start: float, channel: int | None) -> bool:
+        """Whether it is the text of a piece with this start and channel."""
+        return self.start == start and self.channel == channel
 
 
 class Journal:
@@ -72,7 +77,10 @@ class Journal:
 
     def add(self, piece: PieceText) -> None:
         """Save a finished piece; it is on disk when this returns."""
-        self._append(json.dumps(asdict(piece), ensure_ascii=False))
+        fields = asdict(piece)
+        if piece.channel is None:
+            del fields["channel"]
+        self._append(json.dumps(fields, ensure_ascii=False))
 
     def keep(self, count: int) -> None:
         """Drop all but the first ``count`` pieces: the rest no longer match the recording."""

@@ -6,15 +6,19 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 
 from ..decoded import SAMPLE_RATE
 from ..errors import MediaError
-from ..media.audio import Samples, audio_seconds, iter_audio
+from ..events import Notice
+from ..media.audio import Samples, SoundBlock, audio_seconds, sound_blocks
 from ..media.microphone import AudioSource
 from ..media.sources import spool
+from ..media.tracks import TrackChoice, describe_choice, sound_tracks
 from ..messages import Source
-from .cut import Limits, Piece, cut
+from ..options import TranscribeOptions
+from .cut import Limits, Piece, cut, cut_sound
 from .live import LivePieces
 
 _LIVE_PAUSE = 0.8
@@ -25,16 +29,22 @@ class FileRecording:
     """A file, a pipe, standard input or bytes as a recording.
 
     Nothing is opened before its turn; ``pieces`` raises what is wrong with it. Pipes and standard
-    input are first copied into the folder ``spool_to``, since memory may not hold them.
+    input are first copied into the folder ``spool_to``, since memory may not hold them. Of several
+    audio tracks that the options allow, the next one is used if there is no speech in the first.
     """
 
     live = False
 
-    def __init__(self, source: Source, *, spool_to: Path) -> None:
+    def __init__(
+        self, source: Source, *, spool_to: Path, options: TranscribeOptions | None = None
+    ) -> None:
+        options = options or TranscribeOptions()
         self._error: MediaError | None = None
         self._given = source
         self._spool_to = spool_to
-        self._samples = 0
+        self._choice = TrackChoice(wanted=options.track, hint=options.language)
+        self._channels = options.channels
+        self._end = 0
 
     @cached_property
     def _source(self) -> Source:
@@ -48,22 +58,39 @@ class FileRecording:
     @property
     def seconds(self) -> float | None:
         try:
-            return audio_seconds(self._source)
+            return audio_seconds(self._source, self._choice)
         except MediaError:
             return None
 
-    def pieces(self, limits: Limits) -> Iterator[Piece]:
-        yield from cut(self._blocks(), limits)
+    def pieces(self, limits: Limits) -> Iterator[Piece | Notice]:
+        tracks = sound_tracks(self._source, self._choice)
+        name = self._given.name
+        notice = describe_choice("transcribing", name, tracks)
+        if notice is not None and self._choice.wanted is None:
+            yield Notice(text=notice)
+        for track, following in zip_longest(tracks, tracks[1:]):
+            self._error = None
+            speaks = False
+            chosen = TrackChoice(wanted=track.number)
+            for piece in cut_sound(self._blocks(chosen), limits):
+                speaks = True
+                yield piece
+            if speaks or following is None:
+                break
+            why = "no speech in" if self._error is None else f"{self._error.problem}:"
+            yield Notice(
+                text=f"{name}: {why} audio track {track}; transcribing audio track {following}"
+            )
         if self._error is not None:
             raise self._error
 
     def position(self) -> float:
-        return self._samples / SAMPLE_RATE
+        return self._end / SAMPLE_RATE
 
-    def _blocks(self) -> Iterator[Samples]:
+    def _blocks(self, choice: TrackChoice) -> Iterator[SoundBlock]:
         try:
-            for block in iter_audio(self._source):
-                self._samples += len(block)
+            for block in sound_blocks(self._source, choice, self._channels):
+                self._end = max(self._end, block.at + block.samples.shape[1])
                 yield block
         except MediaError as error:
             # Raised later: the sound before the damage is transcribed first.

@@ -61,8 +61,11 @@ class Recording(Protocol):
     def seconds(self) -> float | None:
         """The length that its container declares, None if it declares none."""
 
-    def pieces(self, limits: Limits) -> Iterator[Piece]:
-        """Its speech in pieces, in order; called once. Raises MediaError."""
+    def pieces(self, limits: Limits) -> Iterator[Piece | Notice]:
+        """Its speech in pieces, in order, and what people should know; called once.
+
+        Raises MediaError.
+        """
 
     def position(self) -> float:
         """Seconds of it that were read so far."""
@@ -158,9 +161,14 @@ def _steps(
         )
         assembly = Assembly(number, journal)
         try:
-            for index, piece in enumerate(recording.pieces(limits)):
+            index = -1
+            for piece in recording.pieces(limits):
+                if isinstance(piece, Notice):
+                    yield piece
+                    continue
+                index += 1
                 known = done[index] if index < len(done) else None
-                if known is not None and known.start != piece.start:
+                if known is not None and not known.is_of(piece.start, piece.channel):
                     # The file changed although its size and modification time did not.
                     known, done = None, []
                     assert journal is not None
@@ -246,6 +254,7 @@ class _PieceReader:
             start=piece.start,
             end=piece.end,
             overlap=piece.overlap,
+            channel=piece.channel,
             text=without_loop(text) if doubt else text,
             translation=translation,
             doubt=doubt,

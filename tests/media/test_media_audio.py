@@ -91,12 +91,15 @@ def test_stereo_is_averaged(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load(write_wav(tmp_path / "a.wav", both)), expected)
 
 
-def test_five_point_one_is_averaged(tmp_path: Path) -> None:
-    channels = np.stack([np.full(1_000, level, np.int16) for level in (600, 0, -60, 60, 0, 0)])
+def test_five_point_one_has_speech_in_the_center_and_bass_left_out(tmp_path: Path) -> None:
+    """The center counts twice as much as a front channel, four times as much as a rear one."""
+    levels = (600, 200, -60, 9000, 40, 80)
+    channels = np.stack([np.full(1_000, level, np.int16) for level in levels])
     path = write_audio(
         tmp_path / "a.wav", channels, codec="pcm_s16le", sample_format="s16", layout="5.1"
     )
-    np.testing.assert_allclose(load(path), np.full(1_000, 100 / 32768), rtol=1e-6)
+    expected = (600 / 2 + 200 / 2 - 60 + 40 / 4 + 80 / 4) / 2.5
+    np.testing.assert_allclose(load(path), np.full(1_000, expected / 32768), rtol=1e-6)
 
 
 def test_planar_stereo_is_averaged(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ from PIL import Image as Pillow
 
 from gemma4cli.decoded import AudioClip, VideoFrame
 from gemma4cli.errors import MediaDecodeError, MediaNotFoundError, NoVideoTrackError
-from gemma4cli.media import audio, frames, video
-from gemma4cli.media.containers import open_container
+from gemma4cli.media import decoding, frames, video
+from gemma4cli.media.containers import WHOLE, Span, open_container
 from gemma4cli.messages import Source
 
 NUMBERS = [numbered(number) for number in range(120)]
@@ -472,12 +472,12 @@ def test_probing_and_sound_open_a_clip_once_each(
     source = Source.of(write_video(tmp_path / "a.mp4", NUMBERS[:20], sound=tone(2)))
     opened: list[Source] = []
 
-    def counting(source: Source) -> AbstractContextManager[InputContainer]:
+    def counting(source: Source, span: Span = WHOLE) -> AbstractContextManager[InputContainer]:
         opened.append(source)
-        return open_container(source)
+        return open_container(source, span)
 
     monkeypatch.setattr(video, "open_container", counting)
-    monkeypatch.setattr(audio, "open_container", counting)
+    monkeypatch.setattr(decoding, "open_container", counting)
     info = video.probe_video(source)
     assert len(opened) == 1
     assert video.load_sound(source, info) is not None

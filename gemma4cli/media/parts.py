@@ -1,0 +1,131 @@
+"""Files that were put together one after the other, such as chained Ogg, as byte ranges.
+
+libav ends with the first part, or where the parameters change.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from ..messages import Source
+from .containers import NO_SIZE, WHOLE, Span
+from .sources import open_source
+
+_BLOCK = 1 << 20
+_OGG_PAGE = re.compile(rb"OggS\x00[\x02\x06]")
+"""A page with which a logical stream begins."""
+_OGG_HEADER = 27
+_WAV_HEADER = re.compile(rb"RIFF[\s\S]{4}WAVEfmt ")
+_FLAC_HEADER = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
+_LONGEST_MATCH = 16
+_MOST_BOXES = 100_000
+
+
+def parts_of(source: Source) -> tuple[Span, ...]:
+    """The ranges of a file that are recordings of their own, in order; usually the whole file.
+
+    Raises the errors of ``open_source``.
+    """
+    with open_source(source) as file:
+        head = file.read(12)
+        if head[:4] == b"OggS":
+            starts = list(_ogg_starts(file))
+        elif head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+            starts = list(_wav_starts(file))
+        elif head[:4] == b"fLaC":
+            starts = list(_matches(file, _FLAC_HEADER, 0))
+        elif head[4:8] == b"ftyp":
+            starts = list(_mp4_starts(file))
+        else:
+            starts = []
+    if len(starts) < 2:
+        return (WHOLE,)
+    stops = [*starts[1:], None]
+    return tuple(Span(start=start, stop=stop) for start, stop in zip(starts, stops, strict=True))
+
+
+def _ogg_starts(file: BinaryIO) -> Iterator[int]:
+    """Where pages begin logical streams, but not the streams of the same part after the first."""
+    after = -1
+    for at in _matches(file, _OGG_PAGE, 0):
+        file.seek(at)
+        header = file.read(_OGG_HEADER)
+        table = file.read(header[-1]) if len(header) == _OGG_HEADER else b""
+        body = file.read(sum(table))
+        if not table or _ogg_checksum(header, table, body) != header[22:26]:
+            continue
+        if at != after:
+            yield at
+        after = at + len(header) + len(table) + len(body)
+
+
+def _ogg_checksum(header: bytes, table: bytes, body: bytes) -> bytes:
+    checksum = 0
+    for byte in header[:22] + bytes(4) + header[26:] + table + body:
+        checksum ^= byte << 24
+        for _ in range(8):
+            checksum = (checksum << 1) ^ (0x104C11DB7 if checksum & 0x80000000 else 0)
+    return struct.pack("<I", checksum)
+
+
+def _wav_starts(file: BinaryIO) -> Iterator[int]:
+    """Where RIFF files begin; of a recording to a pipe, whose length is unknown, by their look."""
+    at: int | None = 0
+    while at is not None:
+        yield at
+        at = _next_wav(file, at)
+
+
+def _next_wav(file: BinaryIO, at: int) -> int | None:
+    file.seek(at + 12)
+    while len(header := file.read(8)) == 8:
+        name, size = struct.unpack("<4sI", header)
+        here = file.tell()
+        if name == b"RIFF":
+            return here - 8 if file.read(4) == b"WAVE" else None
+        if name == b"data" and not 0 < size < NO_SIZE:
+            return next(_matches(file, _WAV_HEADER, here), None)
+        file.seek(here + size + size % 2)
+    return None
+
+
+def _mp4_starts(file: BinaryIO) -> Iterator[int]:
+    """Where ``ftyp`` boxes begin parts that have a ``moov`` box of their own."""
+    at, start, complete = 0, 0, False
+    for _ in range(_MOST_BOXES):
+        file.seek(at)
+        header = file.read(16)
+        if len(header) < 8:
+            break
+        size, name = struct.unpack(">I4s", header[:8])
+        if size == 1 and len(header) == 16:
+            size = int.from_bytes(header[8:], "big")
+        if size < 8:
+            break
+        if name == b"ftyp" and complete:
+            yield start
+            start, complete = at, False
+        complete = complete or name == b"moov"
+        at += size
+    if complete:
+        yield start
+
+
+def _matches(file: BinaryIO, pattern: re.Pattern[bytes], start: int) -> Iterator[int]:
+    """Where a pattern occurs from ``start`` on; the file may be moved meanwhile."""
+    at, rest = start, b""
+    while True:
+        file.seek(at)
+        block = file.read(_BLOCK)
+        if not block:
+            return
+        data = rest + block
+        base, last = at - len(rest), -1
+        for match in pattern.finditer(data):
+            last = match.start()
+            yield base + last
+        at += len(block)
+        rest = data[max(last + 1, len(data) - _LONGEST_MATCH + 1) :]
