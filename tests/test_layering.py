@@ -88,14 +88,15 @@ LAYERS = {
         types="engine",
     ),
     "cli.environment": layer(foreign="typer"),
+    "cli.habits": layer("errors media"),
     "cli.output": layer(
-        "errors events decoded transcript records markdown hub cli.environment",
+        "errors events decoded transcript records markdown hub cli.environment cli.habits",
         "rich PIL typer",
     ),
     "cli.settings": layer("errors cli.environment", "typer"),
     "cli.run": layer(
-        "errors events messages options languages machine hub engine media conversations api "
-        "cli.environment cli.output cli.settings",
+        "errors events messages options languages times machine hub engine media conversations api "
+        "cli.environment cli.habits cli.output cli.settings",
         "typer",
     ),
     "cli.chat": layer(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gemma4cli.times import clock, file_time, minutes_label, subtitle_time
+from gemma4cli.times import clock, file_time, minutes_label, seconds_of, subtitle_time
 
 CASES: list[tuple[Callable[[float], str], dict[float, str]]] = [
     (
@@ -41,3 +41,35 @@ CASES: list[tuple[Callable[[float], str], dict[float, str]]] = [
 )
 def test_times_are_written(write: Callable[[float], str], expected: dict[float, str]) -> None:
     assert {seconds: write(seconds) for seconds in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90),
+        ("90.5", 90.5),
+        (" 1e2 ", 100),
+        ("-1", -1),
+        ("1:30", 90),
+        ("0:01:30.5", 90.5),
+        ("00:01:30,250", 90.25),
+        ("1:00:00", 3600),
+        (":30", None),
+        ("90s", 90),
+        ("1m30s", 90),
+        ("1M 30S", 90),
+        ("1.5h", 5400),
+        ("1h2m3s", 3723),
+        ("5min", 300),
+        ("", None),
+        ("soon", None),
+        ("1:2:3:4", None),
+        ("1m2h", None),
+    ],
+)
+def test_a_time_as_people_type_it(text: str, seconds: float | None) -> None:
+    if seconds is None:
+        with pytest.raises(ValueError, match="such as 90, 1:30 or 1m30s"):
+            seconds_of(text)
+    else:
+        assert seconds_of(text) == seconds

@@ -25,7 +25,7 @@ from .commands.video import video
 from .environment import Environment, environment_of
 from .output.exit_codes import ExitCode, exit_code_of
 from .output.help_pages import Command, Group
-from .run.options import ModelCommand
+from .run.options import AskingCommand, ModelCommand
 from .transcribe.command import transcribe
 
 
@@ -35,6 +35,11 @@ class Commands(Group):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         ctx.meta["debug"] = "--debug" in args
         return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] == "version":
+            _show_version(True)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         env = environment_of(ctx)
@@ -71,7 +76,10 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda name: name.replace("_", "-"),
+    },
 )
 # Registers the classes that answer the scripts of ``g4 completion``; by itself, Typer does so only
 # together with its own --install-completion, which g4 does not have.
@@ -96,9 +104,9 @@ def g4(
     """Gemma 4 on your own machine: images, speech, video and chat."""
 
 
-app.command(cls=ModelCommand)(describe)
+app.command(cls=AskingCommand)(describe)
 app.command(cls=ModelCommand)(transcribe)
-app.command(cls=ModelCommand)(video)
+app.command(cls=AskingCommand)(video)
 app.command(cls=ChatCommand)(chat)
 app.add_typer(models.app, name="models")
 app.command(cls=Command)(doctor)

@@ -80,8 +80,8 @@ def folder_of(name: str) -> Path:
     An alias has priority over a folder of the same name; "./tiny" is the folder.
     Raises ModelNotFoundError, which says what to do next.
     """
-    if name in BUILTIN:
-        return BUILTIN[name]
+    if (folder := BUILTIN.get(name.lower())) is not None:
+        return folder
     entry = entry_of(name)
     if entry is not None:
         return _cached(name, entry.repo)
@@ -104,9 +104,9 @@ def repo_of(name: str) -> str:
         raise ModelNotFoundError(name, f"{alias} is available as {', '.join(CATALOG[alias])}")
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return name
-    if name in BUILTIN:
+    if name.lower() in BUILTIN:
         raise ModelNotFoundError(name, "it is built in; name a model on the hub")
-    close = difflib.get_close_matches(name, [*BUILTIN, *CATALOG], n=1)
+    close = difflib.get_close_matches(name.lower(), [*BUILTIN, *CATALOG], n=1)
     hint = f"did you mean {close[0]}?" if close else "name a folder, a hub id or an alias"
     raise ModelNotFoundError(name, f"{hint} (aliases: {', '.join([*BUILTIN, *CATALOG])})")
 
@@ -250,7 +250,7 @@ def plan_removal(name: str) -> Removal:
 
     Raises ModelNotFoundError for a name that is not in the cache: a built-in model, a folder.
     """
-    if name in BUILTIN:
+    if name.lower() in BUILTIN:
         raise ModelNotFoundError(name, "it is built in; name a model in the hub cache")
     if entry_of(name) is None and Path(name).expanduser().is_dir():
         raise ModelNotFoundError(name, "it is a folder outside the hub cache; delete it yourself")

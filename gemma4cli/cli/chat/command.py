@@ -26,6 +26,7 @@ class ChatCommand(ModelCommand):
     """Records the order of options, which click does not keep across different options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        self.check_options(ctx, args)
         _, _, order = self.make_parser(ctx).parse_args(args=list(args))
         ctx.meta["order"] = [parameter.name for parameter in order]
         return super().parse_args(ctx, args)

@@ -10,6 +10,7 @@ import typer
 
 from ..environment import Environment
 from ..run.options import RunOptions, runs_a_model
+from ..run.time_options import time_option
 
 if TYPE_CHECKING:
     from ...engine.model import LoadedModel
@@ -42,11 +43,10 @@ def video(
             max=1000, metavar="FPS", help="Frames per second, up to the maximum number of frames."
         ),
     ] = None,
-    start: Annotated[float, typer.Option("--from", metavar="SECONDS", help="Where to start.")] = 0,
-    end: Annotated[
-        float | None,
-        typer.Option("--to", metavar="SECONDS", help="Where to stop. (default: the end)"),
-    ] = None,
+    start: Annotated[
+        float, time_option("--from", "Where to start: seconds, or a time such as 1:30.")
+    ] = 0,
+    end: Annotated[float | None, time_option("--to", "Where to stop. (default: the end)")] = None,
     budget: Annotated[
         int | None,
         typer.Option(
@@ -63,10 +63,10 @@ def video(
     ] = None,
     segment: Annotated[
         float | None,
-        typer.Option(
-            metavar="SECONDS",
-            help="For long videos: answer for each segment of this length, then for the whole "
-            "from those answers.",
+        time_option(
+            "--segment",
+            "For long videos: answer for each segment of this length, such as 5m, then for the "
+            "whole from those answers.",
         ),
     ] = None,
     audio: Annotated[

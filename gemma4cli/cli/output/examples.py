@@ -17,7 +17,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "describe": (
         "g4 describe photo.jpg",
-        'g4 describe photo.jpg -p "What color is the car?"',
+        'g4 describe photo.jpg "What color is the car?"',
         "g4 describe photos/ --json",
         'g4 describe before.png after.png --together -p "What changed?"',
     ),
@@ -29,8 +29,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "video": (
         "g4 video clip.mp4",
-        'g4 video clip.mp4 -p "What is on the table?" --from 1 --to 3',
-        "g4 video lecture.mp4 --segment 300",
+        'g4 video clip.mp4 "What is on the table?" --from 0:01 --to 0:03',
+        "g4 video lecture.mp4 --segment 5m",
     ),
     "chat": (
         "g4 chat",

@@ -5,14 +5,25 @@ from __future__ import annotations
 import os
 import shutil
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from copy import copy
 from typing import Any, TypeVar
 
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
+from ...errors import OptionError
+from ..environment import environment_of
+from ..habits.answers import (
+    command_answer,
+    leading_options_answer,
+    option_answer,
+    similar,
+    unknown_option,
+)
+from ..habits.lines import words
 from .examples import EXAMPLES, PROJECT
+from .exit_codes import ExitCode
 
 _NARROW = 60
 """On fewer columns a table has a word per line; help is a list then."""
@@ -21,7 +32,21 @@ _Shown = TypeVar("_Shown", bound=TyperCommand | TyperGroup)
 
 
 class Command(TyperCommand):
-    """A command with plain help."""
+    """A command with plain help, which knows what other programs call its options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        self.check_options(ctx, args)
+        return super().parse_args(ctx, args)
+
+    def check_options(self, ctx: Any, args: list[str]) -> None:
+        """Raises OptionError with what to type for an option from habit, or a usage error."""
+        if ctx.resilient_parsing:
+            return
+        path, known = path_of(ctx), known_options(self, ctx)
+        if (answer := option_answer(path, args, known)) is not None:
+            raise OptionError(answer)
+        if (word := unknown_option(args, known)) is not None:
+            ctx.fail(f"No such option: {word.name}{_did_you_mean(word.name, known)}")
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         shown = _shown(self, ctx)
@@ -30,9 +55,48 @@ class Command(TyperCommand):
         else:
             super(Command, shown).format_help(ctx, formatter)
 
+    def get_usage(self, ctx: Any) -> str:
+        return super(Command, _shown(self, ctx)).get_usage(ctx)
+
 
 class Group(TyperGroup):
-    """A group of commands with plain help."""
+    """A group of commands with plain help, which knows what other programs call them.
+
+    ``help`` before a command is ``--help`` after it.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        known = known_options(self, ctx)
+        first = next(words(args, known), None)
+        if first is not None and first.is_option and not first.known and not ctx.resilient_parsing:
+            answer = leading_options_answer(path_of(ctx), args, self._grammar(ctx))
+            if answer is None:
+                ctx.fail(f"No such option: {first.name}{_did_you_mean(first.name, known)}")
+            else:
+                environment_of(ctx).say_error(answer)
+                ctx.exit(ExitCode.USAGE)
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, *rest = args
+        if name == "help" and not ctx.resilient_parsing:
+            if rest:
+                return self.resolve_command(ctx, [*rest, "--help"])
+            environment_of(ctx).echo(ctx.get_help())
+            ctx.exit()
+        if name in self.commands or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        if (answer := command_answer(path_of(ctx), args, self._grammar(ctx))) is not None:
+            raise OptionError(answer)
+        return ctx.fail(f"No such command {name!r}.{_did_you_mean(name, self.commands)}")
+
+    def _grammar(self, ctx: Any) -> dict[str, dict[str, bool]]:
+        """The options of each command in the group, and whether they take a value."""
+        return {
+            name: known_options(command, ctx)
+            for name, command in self.commands.items()
+            if isinstance(command, TyperCommand | TyperGroup)
+        }
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         shown = _shown(self, ctx)
@@ -40,6 +104,9 @@ class Group(TyperGroup):
             formatter.write("\n".join(_narrow_lines(shown, ctx, columns)))
         else:
             super(Group, shown).format_help(ctx, formatter)
+
+    def get_usage(self, ctx: Any) -> str:
+        return super(Group, _shown(self, ctx)).get_usage(ctx)
 
     def _main_shell_completion(
         self, ctx_args: Any, prog_name: str, complete_var: str | None = None
@@ -51,6 +118,21 @@ class Group(TyperGroup):
             )
 
 
+def known_options(command: Any, ctx: Any) -> dict[str, bool]:
+    """The options of a command, and whether each takes a value."""
+    return {
+        flag: not (each.is_flag or each.count)
+        for each in command.get_params(ctx)
+        if isinstance(each, TyperOption)
+        for flag in (*each.opts, *each.secondary_opts)
+    }
+
+
+def _did_you_mean(name: str, names: Collection[str]) -> str:
+    found = similar(name, names)
+    return f" Did you mean {' or '.join(found)}?" if found else ""
+
+
 def _shown(command: _Shown, ctx: Any) -> _Shown:
     """A copy to show; the parameters that parse the command line keep their types and ranges."""
     shown = copy(command)
@@ -59,11 +141,11 @@ def _shown(command: _Shown, ctx: Any) -> _Shown:
     shown.params = [_without_type(copy(each)) for each in command.get_params(ctx)]
     # It is one of these parameters already.
     shown.add_help_option = False
-    shown.epilog = "\n\n".join(_ending(_path_of(ctx)))
+    shown.epilog = "\n\n".join(_ending(path_of(ctx)))
     return shown
 
 
-def _path_of(ctx: Any) -> str:
+def path_of(ctx: Any) -> str:
     """The words of a command after the program's name."""
     words: list[str] = []
     while ctx.parent is not None:

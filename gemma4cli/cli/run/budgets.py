@@ -22,7 +22,7 @@ def budget_of(text: str | int) -> Budget:
 
     Raises BadParameter for anything but a number or "auto".
     """
-    if text == "auto":
+    if str(text).lower() == "auto":
         return "auto"
     try:
         return int(text)

@@ -16,7 +16,8 @@ from typer.models import OptionInfo, ParameterInfo
 from ...errors import OptionError
 from ...options import DType, GenerateOptions, LoadOptions
 from ..environment import environment_of
-from ..output.help_pages import Command
+from ..habits.answers import with_question
+from ..output.help_pages import Command, known_options, path_of
 from ..output.pictures import PictureMode
 from .completers import COMPLETERS
 
@@ -174,6 +175,7 @@ class ModelCommand(Command):
     """A command whose settings apply to the options that its command line leaves out."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        self.check_options(ctx, args)
         values, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         typed = {name for name, value in values.items() if value is not None}
         ctx.meta[_FOUND] = {}
@@ -192,6 +194,15 @@ class ModelCommand(Command):
             from ..settings.resolve import blamed
 
             raise blamed(error, ctx.meta[_FOUND].values()) from error
+
+
+class AskingCommand(ModelCommand):
+    """A command whose files may be followed by the question, without -p."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not ctx.resilient_parsing:
+            args = with_question(path_of(ctx), args, known_options(self, ctx))
+        return super().parse_args(ctx, args)
 
 
 def is_set_in_file(context: typer.Context, parameter: str) -> bool:

@@ -226,6 +226,8 @@ def _checked(
     name_only = setting.option.metavar == "NAME"
     choices = get_args(setting.kind) if get_origin(setting.kind) is Literal else ()
     required, kinds = _TOML_TYPES.get(setting.kind, ("a name" if name_only else "text", {str}))
+    if setting.option.metavar == "TIME":
+        required, kinds = "a time", {float, int, str}
     if choices:
         required, kinds = f"one of {', '.join(map(str, choices))}", {type(c) for c in choices}
     wrong = OptionError(f"{where} must be {required}, not {value!r}")

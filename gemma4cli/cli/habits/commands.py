@@ -1,0 +1,83 @@
+"""Commands that people know from ollama, llm, whisper and others, as one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Rest = Literal["append", "model", "ask", "drop", "this", "this model"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CommandHabit:
+    """A command that g4 does not have.
+
+    ``instead`` is typed in its place. What follows it stays (``append``), is a model and then a
+    question (``model``), is a question with files or without (``ask``), or is left out (``drop``).
+    With ``this`` and ``this model``, the command itself is the first such word.
+    """
+
+    typed: tuple[str, ...]
+    instead: str
+    rest: Rest = "append"
+    why: str = ""
+
+
+def _of(
+    typed: str,
+    instead: str,
+    rest: Rest = "append",
+    why: str = "",
+) -> CommandHabit:
+    return CommandHabit(typed=tuple(typed.split()), instead=instead, rest=rest, why=why)
+
+
+_ONE_CALL = "no model stays loaded after a command"
+_NO_SERVER = "g4 has no server; a chat keeps its model loaded"
+_ALIASES = "tiny e2b e4b 12b 26b 31b"
+
+COMMAND_HABITS: Mapping[str, tuple[CommandHabit, ...]] = {
+    "": (
+        _of("list ls tags", "models list"),
+        _of("pull download get fetch", "models pull"),
+        _of("rm remove delete uninstall", "models rm"),
+        _of("show info inspect", "models info"),
+        _of("run", "chat", "model"),
+        _of("ps stop unload", "models list", "drop", _ONE_CALL),
+        _of(
+            "serve server start api",
+            "chat",
+            "drop",
+            "g4 has no server; a chat keeps its model loaded",
+        ),
+        _of("logs log history sessions conversations", "chat --list", "drop"),
+        _of("resume continue", "chat -c", "drop"),
+        _of("prompt ask query generate complete answer question say p q", "chat", "ask"),
+        _of(
+            "caption image images see look vision ocr picture photo img describe-image", "describe"
+        ),
+        _of(
+            "transcript transcription stt asr whisper audio speech listen dictate subtitles "
+            "subtitle captions srt",
+            "transcribe",
+        ),
+        _of("mic record microphone", "transcribe --mic", "drop"),
+        _of("translate", "transcribe --translate-to English"),
+        _of("watch clip movie summarize-video videos", "video"),
+        _of("repl shell interactive talk converse", "chat"),
+        _of("settings setting configure preferences options env", "config"),
+        _of("check diagnose diagnostics status system-info devices", "doctor"),
+        _of("completions autocomplete install-completion", "completion"),
+        _of(_ALIASES, "chat", "this model"),
+    ),
+    "models": (
+        _of("ls all show-all available search find", "list --all", "drop"),
+        _of("show inspect describe", "info"),
+        _of("remove delete uninstall", "rm"),
+        _of("download get fetch add install", "pull"),
+        _of("where which dir folder", "path"),
+        _of(_ALIASES, "info", "this"),
+    ),
+}
+"""By the group that they would belong to."""

@@ -1,0 +1,197 @@
+"""Options that people know from whisper, ollama, llama.cpp, llm and mlx-vlm, as one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FILE = "<file>"
+"""A value of ``OptionHabit.values``: anything that looks like the name of a file."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptionHabit:
+    """An option that a command does not have, and what to do instead.
+
+    ``instead`` is typed in its place, with the value for ``{}``; if empty, it is left out. A habit
+    whose ``instead`` begins with an option that the command lacks does not count. ``advice`` is all
+    that is said where no command line would do. ``commands`` and ``values`` limit where it counts.
+    """
+
+    typed: tuple[str, ...]
+    instead: str = ""
+    why: str = ""
+    advice: str = ""
+    commands: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+    takes_value: bool = True
+
+
+def _of(
+    typed: str,
+    instead: str = "",
+    why: str = "",
+    *,
+    advice: str = "",
+    at: str = "",
+    values: str = "",
+    flag: bool = False,
+) -> OptionHabit:
+    return OptionHabit(
+        typed=tuple(typed.split()),
+        instead=instead,
+        why=why,
+        advice=advice,
+        commands=tuple(at.split()),
+        values=tuple(values.split()),
+        takes_value=not flag,
+    )
+
+
+_ASKING = "describe video"
+_MODEL = "describe transcribe video chat trace"
+_ALL_CORES = "MLX uses all cores"
+_GPU = "MLX uses the GPU if there is one"
+_TIMES = "times are those of pieces of speech, not of words"
+_SAMPLING = "Gemma samples with --temperature, --top-p and --top-k"
+_NO_BEAMS = "g4 has no beam search"
+
+OPTION_HABITS: tuple[OptionHabit, ...] = (
+    # The question and the files
+    _of("--question --query --ask --text --instruction --message", "-p {}"),
+    _of(
+        "-s --sys --system --system-prompt",
+        advice="{command} answers one question: put the instructions into -p, or use g4 chat "
+        "--system TEXT with --image or --video",
+        at=_ASKING,
+    ),
+    _of("-s --sys --system-prompt --system-message", "--system {}"),
+    _of(
+        "--image --images --img --picture --photo -i --input --file -a --attach",
+        "{}",
+        at="describe",
+    ),
+    _of("-f", "{}", "files come without an option", at=f"{_ASKING} transcribe", values=FILE),
+    _of("--video --clip --movie -i --input --file -a --attach", "{}", at="video"),
+    _of("--audio --wav -i --input --file -a --attach", "{}", at="transcribe"),
+    _of("-i --img --picture --photo", "--image {}", at="chat"),
+    _of("--sound --wav --voice", "--audio {}", at="chat"),
+    _of("--clip --movie", "--video {}", at="chat"),
+    _of("--url --urls", "--allow-urls {}"),
+    _of("-r -R --recursive", why="folders are read with all that is in them", flag=True, at=_MODEL),
+    # Length and sampling
+    _of(
+        "-n --n-predict --num-predict --predict --max-new-tokens --max-length --max-output-tokens",
+        "--max-tokens {}",
+    ),
+    _of("--temp -t", "--temperature {}", at="describe video chat"),
+    _of("--temp", "--temperature {}"),
+    _of("--nucleus", "--top-p {}"),
+    _of(
+        "--min-p --typical --typical-p --mirostat --repeat-penalty --repetition-penalty "
+        "--frequency-penalty --presence-penalty",
+        why=_SAMPLING,
+    ),
+    _of("--beam-size --num-beams --best-of --patience -bs -bo", why=_NO_BEAMS),
+    _of("--thinking --reasoning --enable-thinking --reason", "--think", flag=True),
+    _of("--no-thinking --nothink --disable-thinking", "--no-think", flag=True),
+    _of("--stream --streaming", why="answers appear as they come", flag=True),
+    _of("--no-stream", "-o -", flag=True),
+    # The model and the machine
+    _of("--model-name --model-path --model-id --model-size --repo --checkpoint", "-m {}"),
+    _of("--compute-type --precision --torch-dtype", "--dtype {}"),
+    _of("--fp16 --half --float16", "--dtype float32", values="false"),
+    _of("--fp16 --half --float16", "--dtype float16", flag=True),
+    _of("--device", why=_GPU, values="auto cpu gpu cuda cuda:0 mps metal mlx", at=_MODEL),
+    _of("--device", why=_GPU, at="describe video trace"),
+    _of("-ngl --ngl --gpu-layers --n-gpu-layers --num-gpu", why=_GPU),
+    _of("--gpu --cuda --metal --mps --cpu --no-gpu -ng", why=_GPU, flag=True),
+    _of("--threads --num-threads --n-threads --cpu-threads -j -t", why=_ALL_CORES),
+    _of(
+        "--ctx-size --ctx --num-ctx --n-ctx --context-length --max-context -c",
+        why="the context is as long as the model and the memory allow",
+    ),
+    _of("--batch-size -b", "--batch {}"),
+    # Speech
+    _of(
+        "--language -l --lang",
+        why="the model recognizes the language by itself",
+        values="auto detect autodetect none",
+        at="transcribe",
+    ),
+    _of("-l --lang --spoken-language --source-language", "--language {}"),
+    _of("--task", values="transcribe transcription asr", at="transcribe"),
+    _of("--task", "--translate-to English", values="translate translation", at="transcribe"),
+    _of("--target-language --target-lang --to-language", "--translate-to {}"),
+    _of("--translate -tr", "--translate-to English", flag=True),
+    _of(
+        "-p --prompt --initial-prompt --hotwords --terms --keywords --names",
+        "--vocabulary {}",
+        at="transcribe",
+    ),
+    _of("--word-timestamps --word-times -owts --output-words", why=_TIMES, flag=True),
+    _of("--max-len -ml --split-on-word -sow", why=_TIMES),
+    _of(
+        "--diarize --diarization --speakers --speaker-labels --tinydiarize -di -tdrz",
+        why="g4 does not tell speakers apart",
+        flag=True,
+    ),
+    _of(
+        "--num-speakers --min-speakers --max-speakers --hf-token",
+        why="g4 does not tell speakers apart",
+    ),
+    _of(
+        "--vad --vad-filter --condition-on-previous-text",
+        why="g4 finds speech by itself",
+        flag=True,
+        at="transcribe",
+    ),
+    _of(
+        "--vad-model --no-speech-threshold --logprob-threshold --compression-ratio-threshold",
+        why="g4 finds speech by itself",
+    ),
+    _of("--microphone --record --listen --live", "--mic", flag=True),
+    _of("--list-microphones --list-mics --mics --list-input-devices", "--list-devices", flag=True),
+    # Video
+    _of("--max-frames --num-frames --n-frames --nframes --frames", "--video-max-frames {}"),
+    _of("--start --start-time --begin --offset --ss -ss", "--from {}"),
+    _of("--end --end-time --until -to", "--to {}"),
+    _of("--chunk --chunk-length --segment-length --segment-time", "--segment {}"),
+    _of("--mute --no-sound", "--no-audio", flag=True),
+    _of("--resolution --detail --image-tokens --soft-tokens --max-soft-tokens", "--budget {}"),
+    # Output
+    _of("--output-dir --out-dir --outdir --output-folder --output-directory -od", "-o {}/"),
+    _of("--output-file --out --outfile -of", "-o {}"),
+    _of("--format --output-format -f -of", "--json", values="json jsonl", at="describe video chat"),
+    _of("--output-format --out-format", "-f {}"),
+    *(
+        _of(f"-o{short} --output-{name} --{name}", f"-f {name}", flag=True, at="transcribe")
+        for short, name in (("srt", "srt"), ("vtt", "vtt"), ("txt", "txt"), ("json", "json"))
+    ),
+    _of("-oj", "-f json", flag=True, at="transcribe"),
+    _of("-ocsv --output-csv --csv", "-f tsv", flag=True, at="transcribe"),
+    _of("--json-schema --response-schema --response-format", "--schema {}", values=FILE),
+    _of("--silent --no-progress --no-prints -np", "-q", flag=True),
+    _of("--verbose", "-q", values="false"),
+    _of(
+        "-v --verbose -vv --log-level --loglevel",
+        "--debug",
+        "progress is shown at a terminal, and --debug adds log messages",
+        flag=True,
+        at=_MODEL,
+    ),
+    _of("-v -V --version", advice="g4 --version shows the version", flag=True),
+    # Conversations
+    _of("--conversation --cid --session-id --session-name", "--session {}"),
+    _of("--resume", "-c", flag=True, at="chat"),
+    _of("--no-history --no-save --incognito", "--no-log", flag=True),
+    _of("--sessions --list-sessions --logs --history", "--list", flag=True, at="chat"),
+    # The program's own
+    _of("--list-models --models --list", advice="g4 models list shows the models", flag=True),
+    _of(
+        "--install-completion --show-completion --completion",
+        advice="g4 completion bash --install (or zsh, fish) installs the shell's completion",
+        flag=True,
+    ),
+)
+"""The first that counts decides. An option that a command has is none of these, unless a value is
+named."""
