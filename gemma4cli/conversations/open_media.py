@@ -14,7 +14,14 @@ import numpy.typing as npt
 
 from ..decoded import AudioClip, Decoded, Image, VideoClip, VideoFrame
 from ..errors import ConversationError
-from ..events import AudioDecoded, DecodeProgress, PicturesDecoded, VideoPlanned, VideoSampled
+from ..events import (
+    AudioDecoded,
+    DecodeProgress,
+    Notice,
+    PicturesDecoded,
+    VideoPlanned,
+    VideoSampled,
+)
 from ..messages import AudioPart, ImagePart, MediaPart, Message, Part, Source, TextPart, VideoPart
 from ..options import Budget, GenerateOptions, MediaOptions
 from ..processing.budget import image_budget
@@ -64,7 +71,13 @@ def open_message(
     before: Sequence[OpenedMessage] = (),
     generate: GenerateOptions | None = None,
 ) -> Iterator[
-    DecodeProgress | PicturesDecoded | AudioDecoded | VideoPlanned | VideoSampled | OpenedMessage
+    DecodeProgress
+    | PicturesDecoded
+    | AudioDecoded
+    | VideoPlanned
+    | VideoSampled
+    | Notice
+    | OpenedMessage
 ]:
     """Decode a message's media: events for each, at last the opened message.
 
@@ -104,6 +117,8 @@ def open_message(
             if isinstance(item, AudioClip):
                 yield AudioDecoded(source=item.name, seconds=item.seconds)
             elif isinstance(item, Image):
+                if isinstance(part, ImagePart) and (notice := _notice(item, part.source)):
+                    yield Notice(text=notice)
                 yield PicturesDecoded(source=item.name, pictures=(item,))
             else:
                 yield PicturesDecoded(source=item.name, pictures=item.frames)
@@ -150,6 +165,15 @@ class _PlannedClip:
             sound_seconds=self.plan.sound_seconds,
             audio_pieces=len(self.plan.sound_tokens),
         )
+
+
+def _notice(image: Image, source: Source) -> str | None:
+    """What a file holds beside the picture that the model sees, unless the user chose it."""
+    if image.frames > 1:
+        return f"{image.name}: the first of {image.frames} frames; g4 video sees all of them"
+    if image.pages > 1 and source.page is None:
+        return f"{image.name}: page {image.page} of {image.pages}; --pages all chooses each of them"
+    return None
 
 
 def _name_of(part: MediaPart) -> str:

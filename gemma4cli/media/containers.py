@@ -95,8 +95,6 @@ def open_container(source: Source, span: Span = WHOLE) -> Iterator[InputContaine
         window = _Window(stream, span)
         kind = sniff(window.read(HEAD_BYTES))
         window.seek(0)
-        if kind is not None and kind.name in _STILLS_IN_MP4:
-            raise still_image(source, kind.name)
         try:
             container = open_stream(stream, span)
         except av.FFmpegError as exc:
@@ -107,7 +105,13 @@ def open_container(source: Source, span: Span = WHOLE) -> Iterator[InputContaine
             demuxer = container.format.name
             if demuxer.endswith("_pipe") or demuxer == "image2":
                 raise still_image(source, kind.name if kind else demuxer.removesuffix("_pipe"))
+            if kind is not None and kind.name in _STILLS_IN_MP4 and not _is_sequence(container):
+                raise still_image(source, kind.name)
             yield container
+
+
+def _is_sequence(container: InputContainer) -> bool:
+    return any(track.frames > 1 for track in container.streams.video)
 
 
 def open_stream(stream: BinaryIO, span: Span = WHOLE) -> InputContainer:

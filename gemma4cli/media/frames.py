@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 from ..decoded import VideoFrame
 from ..errors import MediaDecodeError, NoVideoTrackError
 from ..messages import Source
+from .animations import animation_frames, timeline
 from .containers import exact, open_container, packets, reason, still_image
 from .deinterlacing import deinterlaced
 from .display import displayed, displayed_size
@@ -46,6 +47,9 @@ in between are extrapolated, with different results from different positions.
 _STEPS_BACK = (0, Fraction(1, 2), 2, 8, 32)
 """Seconds before the requested time from which to search for a keyframe, in order."""
 
+
+_ANIMATIONS = {"gif": "GIF", "apng": "PNG", "flic": "FLI"}
+"""Names of image formats by libav's for their animations."""
 
 _WITH_OPACITY = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
@@ -116,7 +120,7 @@ class Track:
     def first(self) -> Shot:
         """The first frame.
 
-        Raises MediaDecodeError if no frame can be decoded, or for a GIF with a single frame.
+        Raises MediaDecodeError if no frame can be decoded, or for an animation with a single one.
         """
         shot = self.next()
         if shot is None and self._failure is not None:
@@ -125,10 +129,10 @@ class Track:
             ) from self._failure
         if shot is None:
             raise MediaDecodeError(self.source.name, "its video track has no frames")
-        if self.container.format.name == "gif":
+        if self.container.format.name in _ANIMATIONS:
             second = self.next()
             if second is None:
-                raise still_image(self.source, "GIF")
+                raise still_image(self.source, _ANIMATIONS[self.container.format.name])
             self._shots = chain((second,), self._shots)
         return shot
 
@@ -213,6 +217,8 @@ def video_stream(container: InputContainer, source: Source) -> VideoStream:
         raise MediaDecodeError(source.name, "its video track has an unknown codec")
     best = container.streams.best("video")
     stream = next((track for track in known if track is best), known[0])
+    if stream.frames == 1:  # an AVIF or HEIC file has a still of its sequence
+        stream = max(known, key=lambda track: track.frames)
     check_size(source, stream.width, stream.height)
     return stream
 
@@ -228,6 +234,10 @@ def iter_frames(source: Source, timestamps: Sequence[float]) -> Iterator[VideoFr
         later < earlier for earlier, later in pairwise(timestamps)
     ):
         raise ValueError("timestamps must be ascending and not negative")
+    times = timeline(source)
+    if times is not None:
+        yield from animation_frames(source, timestamps, times)
+        return
     given: float | None = None
     try:
         for picked in _pick(source, timestamps, search=True):

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from ..decoded import AudioClip
 from ..errors import MediaDecodeError, NoAudioTrackError
 from ..messages import Source
+from .animations import timeline
 from .audio import claimed_end, load_span
 from .containers import open_container, packets
 from .frames import Track, iter_frames, video_stream
@@ -54,6 +55,17 @@ def probe_video(source: Source, choice: TrackChoice = ANY_TRACK) -> VideoInfo:
     MediaDecodeError for a damaged file or a still image, TrackNotFoundError if it lacks the audio
     track, and the errors of ``open_source``.
     """
+    animation = timeline(source)
+    if animation is not None:
+        return VideoInfo(
+            duration=animation.end,
+            width=animation.width,
+            height=animation.height,
+            frames=len(animation.starts),
+            has_sound=False,
+            sound_end=None,
+            origin=0.0,
+        )
     with open_container(source) as container:
         stream = video_stream(container, source)
         sound = _sound_track(container, source, choice)

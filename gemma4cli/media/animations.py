@@ -1,0 +1,89 @@
+"""Animated WebP and AVIF as clips. Pillow reads them: libav knows no animated WebP, and of AVIF
+neither opacity nor pictures made of tiles. GIF, APNG and the rest are clips to libav."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL.ImageFile import ImageFile
+
+from ..decoded import VideoFrame
+from ..messages import Source
+from .image_readers import opened_image
+from .images import to_rgb
+from .kinds import HEAD_BYTES, sniff
+from .limits import check_size
+from .profiles import color_space
+from .sources import open_source
+
+_FORMATS = frozenset({"AVIF", "WebP"})
+_UNTIMED = 100
+"""Milliseconds of each frame of an animation whose frames have no length, as in browsers."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timeline:
+    """When each frame of an animation begins and when the last ends, in seconds; and its size."""
+
+    starts: tuple[float, ...]
+    end: float
+    width: int
+    height: int
+
+
+def timeline(source: Source) -> Timeline | None:
+    """The timeline of an animated WebP or AVIF, None for anything else.
+
+    Decodes all frames. Raises MediaDecodeError for a damaged file and the errors of
+    ``open_source``.
+    """
+    if not _may_be_animated(source):
+        return None
+    with opened_image(source) as (opened, _, _):
+        count = _frame_count(opened)
+        if count < 2:
+            return None
+        check_size(source, *opened.size)
+        starts, lengths = zip(*(_times(opened, number) for number in range(count)), strict=True)
+        if not any(lengths):
+            starts, lengths = tuple(range(0, count * _UNTIMED, _UNTIMED)), (_UNTIMED,) * count
+        return Timeline(
+            starts=tuple((start - starts[0]) / 1000 for start in starts),
+            end=(starts[-1] - starts[0] + lengths[-1]) / 1000,
+            width=opened.width,
+            height=opened.height,
+        )
+
+
+def animation_frames(
+    source: Source, timestamps: Sequence[float], times: Timeline
+) -> Iterator[VideoFrame]:
+    """The frame on screen at each time, each once; as ``frames.iter_frames``."""
+    shown = [max(0, bisect_right(times.starts, time + 0.0005) - 1) for time in timestamps]
+    with opened_image(source) as (opened, format_name, stream):
+        space = color_space(opened, format_name, stream)
+        for number in dict.fromkeys(shown):
+            opened.seek(number)
+            opened.load()
+            pixels = np.asarray(to_rgb(opened, space))
+            yield VideoFrame(pixels=pixels, seconds=times.starts[number])
+
+
+def _may_be_animated(source: Source) -> bool:
+    with open_source(source) as stream:
+        kind = sniff(stream.read(HEAD_BYTES))
+    return kind is not None and kind.name in _FORMATS
+
+
+def _frame_count(opened: ImageFile) -> int:
+    return int(getattr(opened, "n_frames", 1))
+
+
+def _times(opened: ImageFile, number: int) -> tuple[int, int]:
+    """Start and length of a frame in milliseconds."""
+    opened.seek(number)
+    opened.load()
+    return int(opened.info.get("timestamp", 0)), int(opened.info.get("duration", 0))
