@@ -243,18 +243,21 @@ class ConversationError(PromptError):
 
 
 class ContextLengthError(PromptError):
-    """The prompt does not fit the model's context."""
+    """The prompt is longer than the model's context; by about how much, if it is ``estimated``."""
 
     def __init__(
         self,
         tokens: int,
         limit: int,
         hint: str = "use less text, fewer media, a smaller --budget or fewer video frames",
+        *,
+        estimated: bool = False,
     ) -> None:
         self.tokens = tokens
         self.limit = limit
+        count = f"about {tokens}" if estimated else f"{tokens}"
         super().__init__(
-            f"the prompt has {tokens} tokens, more than the model's context of {limit}: {hint}"
+            f"the prompt has {count} tokens, more than the model's context of {limit}: {hint}"
         )
 
 

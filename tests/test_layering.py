@@ -51,6 +51,7 @@ LAYERS = {
     "decoded": layer(foreign="numpy"),
     "options": layer("errors"),
     "languages": layer("errors"),
+    "plain_text": layer(),
     "events": layer(types="decoded"),
     "transcript": layer("errors events"),
     "subtitles": layer("errors languages times transcript", "rich"),
@@ -69,7 +70,7 @@ LAYERS = {
     ),
     "records": layer("errors events transcript subtitles"),
     "conversations": layer(
-        "errors events messages options prompts decoded media processing engine",
+        "errors events messages options prompts plain_text decoded media processing engine",
         "mlx numpy",
     ),
     "transcription": layer(
@@ -100,7 +101,7 @@ LAYERS = {
         "typer",
     ),
     "cli.chat": layer(
-        "errors events messages options decoded api conversations media transcription "
+        "errors events messages options plain_text decoded api conversations media transcription "
         "cli.environment cli.output cli.run",
         "typer prompt_toolkit",
         types="engine",
@@ -112,7 +113,7 @@ LAYERS = {
         types="engine",
     ),
     "cli.commands": layer(
-        "errors events messages options prompts api conversations machine hub media "
+        "errors events messages options prompts plain_text api conversations machine hub media "
         "doctor cli.environment cli.output cli.settings cli.run",
         "typer rich",
         types="engine",

@@ -32,6 +32,7 @@ from ..messages import (
     VideoPart,
 )
 from ..options import SOFT_TOKEN_BUDGETS, Budget, MediaOptions
+from ..plain_text import decode_text
 
 _ROLES: Mapping[str, Role] = {
     "system": "system",
@@ -75,16 +76,22 @@ def read_conversation(path: Path | str, *, for_trace: bool = False) -> Conversat
         raise ConversationError(f"{path}: no such file") from exc
     except OSError as exc:
         raise ConversationError(f"{path}: cannot be read ({exc.strerror or exc})") from exc
+    return parse_text(content, folder=path.parent, name=str(path), for_trace=for_trace)
+
+
+def parse_text(content: bytes, *, folder: Path, name: str, for_trace: bool = False) -> Conversation:
+    """``parse_conversation`` for the bytes of a conversation file, in UTF-8 or UTF-16."""
+    found = decode_text(content)
+    if found is None or found.notice is not None:
+        raise ConversationError(f"{name}: is not UTF-8 text")
     try:
-        data = json.loads(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as exc:
-        raise ConversationError(f"{path}: is not UTF-8 text") from exc
+        data = json.loads(found.text)
     except json.JSONDecodeError as exc:
         problem = f"line {exc.lineno} column {exc.colno}: {exc.msg}"
-        raise ConversationError(f"{path}: is not valid JSON: {problem}") from exc
+        raise ConversationError(f"{name}: is not valid JSON: {problem}") from exc
     except (ValueError, RecursionError) as exc:
-        raise ConversationError(f"{path}: is not valid JSON: {exc}") from exc
-    return parse_conversation(data, folder=path.parent, name=str(path), for_trace=for_trace)
+        raise ConversationError(f"{name}: is not valid JSON: {exc}") from exc
+    return parse_conversation(data, folder=folder, name=name, for_trace=for_trace)
 
 
 def parse_conversation(

@@ -29,6 +29,7 @@ from ..processing.inputs import ModelInputs
 from ..processing.processor import PreparedMedium, Processor
 from ..processing.prompt import AudioSlot, Prompt, Slot, build_prompt
 from ..processing.video import ClipPlan, frame_times, interleaved, plan_clip
+from .text_length import require_text_fits
 
 if TYPE_CHECKING:
     from ..engine.model import LoadedModel
@@ -85,11 +86,12 @@ def open_message(
     the messages ``before`` it and with the answer that ``generate`` describes, the error comes
     before anything is decoded.
 
-    Raises MediaError, UnsupportedModalityError before any file is opened, and ContextLengthError
-    and PromptTooLargeError from the plan.
+    Raises MediaError, UnsupportedModalityError before any file is opened, ContextLengthError for
+    its text alone, and that and PromptTooLargeError from the plan.
     """
     from ..engine.memory_limits import require_memory_for_plan
 
+    require_text_fits(model, message)
     for part in message.parts:
         if not isinstance(part, TextPart):
             model.processor.check_modality(part)

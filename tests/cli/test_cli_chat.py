@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
-from cli_runs import Exchange, assert_fails, finished, records, tiny_g4
+from cli_runs import Exchange, assert_fails, command_line, finished, records, tiny_g4
 from support.samples import COUNT, COUNTED, COUNTING, GREETING, TEXT_OF, sample
 
 from gemma4cli.events import ThoughtDelta
@@ -111,7 +112,93 @@ def test_an_image_without_a_question_is_an_error(sent: Exchange) -> None:
 
 def test_piped_bytes_that_are_not_text_are_an_error(sent: Exchange) -> None:
     result = tiny_g4("chat", "-p", "Sum up:", stdin=Path(sample("image00.png")).read_bytes())
-    assert_fails(result, 3, "stdin is not text", "--image -")
+    assert_fails(result, 3, "standard input: is not text but an image: attach it with --image -")
+    result = tiny_g4("chat", stdin=Path(sample("speech00.wav")).read_bytes())
+    assert_fails(result, 3, "is not text but a recording: attach it with --audio -")
+    assert_fails(tiny_g4("chat", stdin=bytes(range(256))), 3, "is not text in UTF-8")
+    assert sent.parts == []
+
+
+PIPED = {
+    "one stray byte": ("-café\n".encode("latin-1"), "-café", "1 byte is not UTF-8"),
+    "a byte order mark": ("é".encode("utf-8-sig"), "é", ""),
+    "UTF-16": ("Grüße".encode("utf-16"), "Grüße", ""),
+    "UTF-16 without a mark": ("Grüße".encode("utf-16-le"), "Grüße", ""),
+    "Windows line ends": (b"a\r\nb\r\n", "a\nb", ""),
+    "null characters": (b"words and a\0b", "words and a\ufffdb", "1 null character replaced"),
+}
+
+
+@pytest.mark.parametrize("case", PIPED)
+def test_piped_text_is_read_in_any_encoding(sent: Exchange, case: str) -> None:
+    content, text, notice = PIPED[case]
+    Path("notes.txt").write_bytes(content)
+    for stdin, options in ((content, ()), (b"", ("--file", "notes.txt"))):
+        result = tiny_g4("chat", "-p", "Sum up:", *options, stdin=stdin)
+        material = f"notes.txt:\n{text}" if options else text
+        assert sent.parts.pop()[-1] == TextPart(text=f"Sum up:\n\n{material}")
+        name = "notes.txt" if options else "standard input"
+        assert (f"{name}: {notice}" in result.stderr) if notice else result.stderr == ""
+        assert tiny_g4("chat", "-p", "x", *options, "-q", stdin=stdin).stderr == ""
+        sent.parts.clear()
+
+
+def test_a_pipe_without_end_is_an_error() -> None:
+    with Path("/dev/zero").open("rb") as endless:
+        ends = subprocess.run(
+            command_line("chat", "-m", "tiny", "-p", "Sum up:"),
+            stdin=endless,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert ends.returncode == 3
+    assert ends.stderr == (
+        "g4: standard input: is longer than 16 MB, more than any context; take a part\n"
+    )
+
+
+def test_a_text_far_beyond_the_context_is_not_read_to_its_end() -> None:
+    result = tiny_g4("chat", "-p", "Sum up:", stdin="one two three four\n" * 500_000)
+    assert_fails(result, 3, "the prompt has about", "more than the model's context of 8192")
+
+
+def test_the_question_may_be_an_argument(sent: Exchange) -> None:
+    tiny_g4("chat", "Hello", stdin="One.")
+    assert sent.text == "Hello\n\nOne."
+    assert_fails(tiny_g4("chat", "Hello", "-p", "Hello"), 2, "pass the question once")
+
+
+def test_attached_files_are_what_they_contain(sent: Exchange) -> None:
+    picture, speech, clip = (
+        sample(name) for name in ("image00.png", "speech00.wav", "video00.mp4")
+    )
+    for name, file in (("a", picture), ("b.txt", speech), ("c.png", clip)):
+        shutil.copy(file, name)
+    tiny_g4("chat", "Hello", "-a", "b.txt", "--image", "x.png", "-a", "c.png", "-a", "a")
+    ((*parts,),) = sent.parts
+    kinds = [(type(part), part.source.name) for part in parts if not isinstance(part, TextPart)]
+    assert kinds == [
+        (ImagePart, "x.png"),
+        (VideoPart, "c.png"),
+        (ImagePart, "a"),
+        (AudioPart, "b.txt"),
+    ]
+    tiny_g4("chat", "Hello", "-a", "-", stdin=Path(speech).read_bytes())
+    assert isinstance(sent.parts[-1][-1], AudioPart)
+
+
+def test_what_cannot_be_attached_is_an_error(sent: Exchange) -> None:
+    Path("notes.txt").write_text("One.")
+    for name, problem in (
+        ("notes.txt", "--file attaches text"),
+        ("nowhere.png", "no such file"),
+        ("https://a.example/b.png", "is an address: --allow-urls lets g4 fetch it"),
+    ):
+        assert_fails(tiny_g4("chat", "Hello", "-a", name), 3, f"{name}: ", problem)
+    assert_fails(tiny_g4("chat", "Hello", "--file", "nowhere.txt"), 3, "nowhere.txt: ")
+    assert_fails(tiny_g4("chat", "Hello", "-a", "-", "--image", "-"), 2, "can be read once")
     assert sent.parts == []
 
 
@@ -154,11 +241,36 @@ def test_conversation_file_sets_the_budget(conversation: Path) -> None:
     assert record["budget"] == 140
 
 
-def test_conversation_file_without_a_question(tmp_path: Path) -> None:
-    talk = tmp_path / "talk.json"
-    talk.write_text('{"messages": [{"role": "assistant", "content": "Hi"}]}')
-    result = tiny_g4("chat", "--messages", talk)
-    assert_fails(result, 3, "does not end with something to answer")
+@pytest.fixture
+def answered(tmp_path: Path) -> str:
+    """A conversation that ends with an answer, as /save writes it."""
+    messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
+    (tmp_path / "talk.json").write_text(json.dumps({"messages": messages}))
+    return "talk.json"
+
+
+def test_conversation_file_without_a_question(answered: str) -> None:
+    result = tiny_g4("chat", "--messages", answered)
+    assert_fails(result, 3, "talk.json: ends with an answer; ask what follows with -p")
+
+
+def test_what_follows_a_conversation_file(sent: Exchange, answered: str) -> None:
+    shutil.copy(sample("image00.png"), "a.png")
+    tiny_g4("chat", "--messages", answered, "-p", "Sure?", "--image", "a.png")
+    tiny_g4("chat", "--messages", answered, stdin="Sure?")
+    tiny_g4("chat", "--messages", "-", "Sure?", stdin=Path(answered).read_bytes())
+    assert [parts[-1] for parts in sent.parts] == [TextPart(text="Sure?")] * 3
+    assert isinstance(sent.parts[0][0], ImagePart)
+    assert [[message.role for message in before] for before in sent.before] == [
+        ["user", "assistant"]
+    ] * 3
+
+
+def test_conversation_from_standard_input() -> None:
+    data = json.dumps({"messages": [{"role": "user", "content": "Hello"}]})
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        result = tiny_g4("chat", "--messages", "-", stdin=data.encode(encoding))
+        assert result.stdout == f"{GREETING}\n"
 
 
 @pytest.mark.parametrize("options", [("-p", "Hi"), ("--system", "Be brief."), ("--image", "a.png")])
@@ -166,4 +278,4 @@ def test_a_conversation_file_excludes_other_questions(
     conversation: Path, options: tuple[str, str]
 ) -> None:
     result = tiny_g4("chat", "--messages", conversation, *options)
-    assert_fails(result, 2, "--messages holds the whole conversation")
+    assert_fails(result, 2, "leave out")

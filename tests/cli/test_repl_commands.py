@@ -336,11 +336,11 @@ def test_exit_leaves(talk: Talk) -> None:
 @pytest.mark.parametrize("yes", [True, False])
 def test_a_message_that_does_not_fit(talk: Talk, yes: bool) -> None:
     talk.say("Hello")
-    talk.chat.failure = lambda chat: ContextLengthError(9000, 8192) if chat.history else None
+    talk.chat.failure = lambda chat: ContextLengthError(8200, 8192) if chat.history else None
     talk.script.answers = [yes]
     err = talk.say("Hello")
     (question,) = talk.script.questions
-    assert question == "9,000 tokens do not fit the context of 8,192; drop the oldest turn?"
+    assert question == "8,200 tokens do not fit the context of 8,192; drop the oldest turn?"
     assert talk.roles == ["user", "assistant"]
     assert ("dropped 1 turn" in err) == yes
     # What was not said is there to be edited.
@@ -356,7 +356,7 @@ def test_a_context_that_is_nearly_full_is_asked_about_before_the_answer(
     talk.script.answers = [yes]
     talk.say("Hello")
     assert talk.script.questions == [
-        "8,180 of 8,192 tokens are used, an answer may not fit; drop the oldest turns?"
+        "8,180 of 8,192 tokens are used; drop the oldest turns for an answer?"
     ]
     assert len(talk.roles) == (2 if yes else 4)
 

@@ -218,7 +218,8 @@ def test_a_file_that_is_not_json_is_an_error(subtests: pytest.Subtests, tmp_path
     for content, problem in [
         (b"", "valid JSON: line 1 column 1"),
         (b'{"messages": [\n}', "valid JSON: line 2 column 1"),
-        (b"\xff\xfe{}", "UTF-8 text"),
+        (b'{"messages": "\xff"}', "UTF-8 text"),
+        (bytes(range(256)), "UTF-8 text"),
         (b'{"messages": ' + b"[" * 200_000, "valid JSON"),
         (b'{"messages": ' + b"9" * 5000 + b"}", "valid JSON"),
     ]:

@@ -1,12 +1,14 @@
-"""The parts of a turn: its text, media, and the text of attached files."""
+"""The parts of a turn: its text and media."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
-from ...errors import ConversationError
+from ...errors import MediaDecodeError
+from ...media.recognition import kind_of
+from ...media.sources import settle
 from ...messages import AudioPart, ImagePart, Part, Source, TextPart, VideoPart
+from ..run.addresses import media_source
 
 MEDIA_PARTS: Mapping[str, Callable[[Source], Part]] = {
     "image": lambda source: ImagePart(source=source),
@@ -15,8 +17,20 @@ MEDIA_PARTS: Mapping[str, Callable[[Source], Part]] = {
 }
 """The part that an option (``--image``) or a slash command (``/image``) attaches."""
 
-_LONGEST_FILE = 1 << 20
-"""Bytes of text; more than fits any context."""
+
+def part_of(option: str, name: str, *, fetches: bool) -> Part:
+    """The medium that ``--image NAME`` and the like attach; ``--attach`` looks what kind it is.
+
+    Raises MediaError, above all for an address unless g4 ``fetches`` them.
+    """
+    source = media_source(name, fetches=fetches)
+    if option in MEDIA_PARTS:
+        return MEDIA_PARTS[option](source)
+    source = settle(source)
+    kind = kind_of(source)
+    if kind is None:
+        raise MediaDecodeError(name, "is not an image, audio or video file; --file attaches text")
+    return MEDIA_PARTS[kind](source)
 
 
 def in_card_order(text: str, media: Sequence[Part]) -> tuple[Part, ...]:
@@ -32,24 +46,3 @@ def sources_of(parts: Sequence[Part]) -> list[Source]:
     clips = [part for part in media if isinstance(part, VideoPart)]
     whole = [part.source for part in media if part.source is not None]
     return [*whole, *(frame for clip in clips for frame in clip.frames)]
-
-
-def with_attached_text(question: str, attached: Sequence[str]) -> str:
-    """A question followed by the attached texts; the same format as -p with a pipe."""
-    return "\n\n".join(text for text in (question, *attached) if text)
-
-
-def read_text_file(path: Path, name: str) -> str:
-    """A text file to attach, headed by its name. Raises ConversationError."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LONGEST_FILE + 1)
-    except OSError as exc:
-        raise ConversationError(f"{name}: {exc.strerror or exc}") from exc
-    if len(content) > _LONGEST_FILE:
-        raise ConversationError(f"{name}: is longer than any context; attach a part of it")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as exc:
-        raise ConversationError(f"{name}: is not text; attach media with /image or /audio") from exc
-    return f"{path.name}:\n{text.rstrip()}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -32,14 +31,21 @@ class ChatCommand(ModelCommand):
         return super().parse_args(ctx, args)
 
 
-def attachments(order: Sequence[str], files: Mapping[str, Sequence[str]]) -> list[Part]:
-    """The media on the command line in their order; ``files`` has those of each kind."""
-    from ..run.runner import source_of
-    from .attachments import MEDIA_PARTS
+def attachments(
+    order: Sequence[str], files: Mapping[str, Sequence[str]], *, fetches: bool
+) -> list[Part]:
+    """The media on the command line in their order.
 
-    remaining = {kind: iter(names) for kind, names in files.items()}
+    ``files`` has those of each kind, and under "attach" those whose kind is in them. Addresses are
+    fetched if g4 ``fetches``. Raises MediaError.
+    """
+    from .attachments import part_of
+
+    remaining = {option: iter(names) for option, names in files.items()}
     return [
-        MEDIA_PARTS[kind](source_of(next(remaining[kind]))) for kind in order if kind in remaining
+        part_of(option, next(remaining[option]), fetches=fetches)
+        for option in order
+        if option in remaining
     ]
 
 
@@ -48,9 +54,22 @@ def chat(
     context: typer.Context,
     run: RunOptions,
     env: Environment,
+    question: Annotated[
+        str | None, typer.Argument(metavar="QUESTION", help="The same as -p.", show_default=False)
+    ] = None,
     prompt: Annotated[
         str | None,
         typer.Option("-p", "--prompt", metavar="TEXT", help="Ask this, print the answer and exit."),
+    ] = None,
+    attach: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-a",
+            "--attach",
+            metavar="FILE",
+            help="Attach an image, audio file or video (repeatable); - is standard input.",
+            rich_help_panel=_MEDIA,
+        ),
     ] = None,
     image: Annotated[
         list[str] | None,
@@ -66,6 +85,18 @@ def chat(
         list[str] | None,
         typer.Option(metavar="FILE", help="Attach a video (repeatable).", rich_help_panel=_MEDIA),
     ] = None,
+    file: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE", help="Attach a text file (repeatable).", rich_help_panel=_MEDIA
+        ),
+    ] = None,
+    allow_urls: Annotated[
+        bool,
+        typer.Option(
+            "--allow-urls", help="Fetch media given as http(s) URLs.", rich_help_panel=_MEDIA
+        ),
+    ] = False,
     mic: Annotated[
         bool,
         typer.Option(
@@ -85,8 +116,11 @@ def chat(
         str | None, typer.Option(metavar="TEXT", help="Instructions for the whole conversation.")
     ] = None,
     messages: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Answer the conversation in a JSON file and exit."),
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Answer the conversation in a JSON file and exit; with -p, ask what follows it.",
+        ),
     ] = None,
     hide_thoughts: Annotated[
         bool, typer.Option("--hide-thoughts", help="Do not show the model's thoughts.")
@@ -139,7 +173,9 @@ def chat(
     text it applies to. The exchange is saved only with -c or --session.
     """
     from ...options import MediaOptions
-    from .one_turn import ChatOptions, answer_file, ask, question
+    from .material import texts_of, with_attached_text
+    from .one_turn import ChatOptions, answer_file, ask
+    from .one_turn import question as whole_question
     from .sessions import SessionOptions, delete_saved, opened_autosave, show_saved
 
     if list_sessions:
@@ -150,16 +186,26 @@ def chat(
     if delete is not None:
         delete_saved(env, delete, yes=yes, quiet=run.quiet)
         return
+    if question is not None:
+        if prompt is not None:
+            raise OptionError("pass the question once: as QUESTION or with -p")
+        prompt = question
     session_options = SessionOptions(continue_last=continue_last, name=session, no_log=no_log)
-    media = attachments(
-        context.meta["order"], {"image": image or [], "audio": audio or [], "video": video or []}
-    )
+    if allow_urls and run.offline:
+        raise OptionError("--allow-urls and --offline exclude each other")
     if device is not None and not mic:
         raise OptionError("--device is for --mic")
-    if messages is not None and (prompt or system or media or mic):
-        raise OptionError(
-            "--messages holds the whole conversation: leave out -p, --system, media and --mic"
-        )
+    if messages is not None and system:
+        raise OptionError("--messages holds the whole conversation: leave out --system")
+    names = {"attach": attach, "image": image, "audio": audio, "video": video}
+    takes_stdin = [messages, *(each for given in names.values() for each in given or [])]
+    if takes_stdin.count("-") > 1:
+        raise OptionError("standard input is named twice; it can be read once")
+    media = attachments(
+        context.meta["order"],
+        {option: given or [] for option, given in names.items()},
+        fetches=allow_urls,
+    )
     one_turn = messages is not None or prompt is not None or not env.stdin.isatty()
     if not one_turn and (run.json or run.output is not None):
         raise OptionError("--json and --output need a question: pass -p")
@@ -173,14 +219,20 @@ def chat(
             media=MediaOptions(budget=budget),
             system=system,
             hide_thoughts=hide_thoughts,
+            fetches=allow_urls,
         )
+        texts = texts_of(env, file or [], quiet=run.quiet)
+        if messages is None and not one_turn:
+            _converse(options, media, texts, mic=mic, device=device, history=not no_log)
+            return
+        parts = [*media, *_recorded(env, mic, device)]
         if messages is not None:
-            answer_file(options, messages)
-        elif one_turn:
-            text = question(env, prompt, media)
-            ask(options, text, [*media, *_recorded(env, mic, device)])
+            text = with_attached_text(prompt or "", texts)
+            answer_file(options, messages, text, parts)
         else:
-            _converse(options, media, mic=mic, device=device, history=not no_log)
+            reads_stdin = "-" not in takes_stdin
+            text = whole_question(options, prompt, texts, reads_stdin=reads_stdin)
+            ask(options, text, parts)
 
 
 def _recorded(env: Environment, mic: bool, device: str | None) -> list[Part]:
@@ -194,6 +246,7 @@ def _recorded(env: Environment, mic: bool, device: str | None) -> list[Part]:
 def _converse(
     options: ChatOptions,
     media: Sequence[Part],
+    texts: Sequence[str],
     *,
     mic: bool,
     device: str | None,
@@ -205,5 +258,6 @@ def _converse(
     from .repl import Repl
 
     repl = Repl.start(options, Reader(options.env, history=history), media, device=device)
+    repl.attached_texts += texts
     repl.attached_media += _recorded(options.env, mic, device)
     converse(repl)

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from ...errors import Gemma4Error
 from ...messages import Source
 from ..output.numbers import turns_text
-from .attachments import in_card_order, with_attached_text
+from .attachments import in_card_order
 from .dropped import Problem, find_dropped, is_file
+from .material import with_attached_text
 from .repl import Repl
 from .sessions import turns_of
 from .slash_commands import COMMANDS, find_command
@@ -96,8 +97,10 @@ def _free_context(repl: Repl, text: str) -> None:
     tokens, limit = repl.use.tokens, repl.use.limit
     needed = len(text) // _CHARACTERS_PER_TOKEN
     needed += min(repl.options.max_tokens, limit // _ANSWER_SHARE)
-    if tokens + needed <= limit or not repl.reader.confirm(
-        f"{tokens:,} of {limit:,} tokens are used, an answer may not fit; drop the oldest turns?"
+    if tokens + needed <= limit or needed > limit:
+        return
+    if not repl.reader.confirm(
+        f"{tokens:,} of {limit:,} tokens are used; drop the oldest turns for an answer?"
     ):
         return
     total = 0

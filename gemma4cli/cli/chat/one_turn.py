@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...conversations.file import read_conversation
+from ...conversations.file import Conversation, parse_text, read_conversation
 from ...errors import ConversationError, OptionError
 from ...events import Event, PicturesDecoded
 from ...media.sources import settle
@@ -17,6 +17,7 @@ from ..environment import Environment
 from ..run.options import RunOptions
 from ..run.runner import run_each
 from .attachments import in_card_order, sources_of
+from .material import STDIN, piped_bytes, piped_text, with_attached_text
 from .sessions import Autosave, chat_of, media_options, resumed_options
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChatOptions:
-    """The command line's options for a chat; ``autosave`` has the earlier turns, if any."""
+    """The command line's options for a chat; ``autosave`` has the earlier turns, if any.
+
+    ``fetches`` allows media from addresses.
+    """
 
     env: Environment
     run: RunOptions
@@ -34,6 +38,7 @@ class ChatOptions:
     media: MediaOptions
     system: str | None = None
     hide_thoughts: bool = False
+    fetches: bool = False
 
 
 def ask(options: ChatOptions, text: str, parts: Sequence[Part]) -> None:
@@ -52,24 +57,48 @@ def ask(options: ChatOptions, text: str, parts: Sequence[Part]) -> None:
     _run(options, text, answer, parts)
 
 
-def answer_file(options: ChatOptions, path: Path) -> None:
-    """Answer the conversation in a file, after the saved turns."""
-    conversation = read_conversation(path)
+def answer_file(options: ChatOptions, path: str, text: str, parts: Sequence[Part]) -> None:
+    """Answer the conversation in a file, after the saved turns; or ask something that follows it.
+
+    ``path`` may be "-", standard input; otherwise a pipe may hold what follows. Raises
+    ConversationError, also if there is nothing to answer, and OptionError if there is too much.
+    """
+    conversation = _conversation(options.env, path)
+    is_open = conversation.messages[-1].role in ("user", "tool")
+    if is_open and (text or parts):
+        raise OptionError(f"{path}: ends with a question; leave out -p and media")
+    if not is_open and not text and path != "-" and not options.env.stdin.isatty():
+        text = piped_text(options.env, quiet=options.run.quiet)
+    if not is_open and not text:
+        raise ConversationError(f"{path}: ends with an answer; ask what follows with -p")
     before = options.autosave.read()
     generate = resumed_options(options.run.generate_options(), before)
     generate = replace(generate, think=generate.think or conversation.think)
+    if options.autosave.name is not None:
+        parts = [_settled(part) for part in parts]
 
     def answer(model: LoadedModel, number: int) -> Iterator[Event]:
         media = media_options(options.media, conversation)
         chat, messages = chat_of(model, before or conversation, system=None, media=media)
         events = chat.load(messages)
-        yield from events if before is None else _without_pictures(events)
+        yield from events if before is None and is_open else _without_pictures(events)
         if before is not None:
             yield from chat.load(conversation.messages)
-        yield from _saved(options.autosave, chat, chat.reply(generate), generate)
+        answered = (
+            chat.reply(generate) if is_open else chat.send(in_card_order(text, parts), generate)
+        )
+        yield from _saved(options.autosave, chat, answered, generate)
 
-    parts = [part for message in conversation.messages for part in message.parts]
-    _run(options, str(path), answer, parts)
+    known = [part for message in conversation.messages for part in message.parts]
+    _run(options, path, answer, [*known, *parts])
+
+
+def _conversation(env: Environment, path: str) -> Conversation:
+    if path != "-":
+        return read_conversation(path)
+    if env.stdin.isatty():
+        raise OptionError("standard input is a terminal; pipe a conversation into it")
+    return parse_text(piped_bytes(env), folder=Path(), name=STDIN)
 
 
 def _run(
@@ -90,23 +119,18 @@ def _run(
     )
 
 
-def question(env: Environment, prompt: str | None, media: Sequence[Part]) -> str:
-    """The question: -p, and the text of a pipe unless the pipe holds media."""
-    media_from_stdin = any(source.name == "-" for source in sources_of(media))
-    piped = "" if media_from_stdin or env.stdin.isatty() else _piped_text(env)
-    text = "\n\n".join(each for each in (prompt, piped) if each)
+def question(
+    options: ChatOptions, prompt: str | None, texts: Sequence[str], *, reads_stdin: bool
+) -> str:
+    """The question: the prompt, the texts of files, and that of a pipe if ``reads_stdin``."""
+    env = options.env
+    piped = ""
+    if reads_stdin and not env.stdin.isatty():
+        piped = piped_text(env, quiet=options.run.quiet)
+    text = with_attached_text(prompt or "", [*texts, piped])
     if not text:
         raise OptionError("no question: pass -p TEXT, or pipe in text")
     return text
-
-
-def _piped_text(env: Environment) -> str:
-    try:
-        return env.stdin.read().strip()
-    except UnicodeDecodeError as exc:
-        raise ConversationError(
-            "stdin is not text; pipe an image with --image -, or sound with --audio -"
-        ) from exc
 
 
 def _saved(

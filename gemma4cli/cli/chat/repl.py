@@ -222,7 +222,10 @@ class Repl:
             self.attached_media.clear()
 
     def _offer_to_drop(self, error: ContextLengthError, needs: int) -> bool:
-        """Drop the oldest turn for a prompt that does not fit, if the user agrees."""
+        """Drop the oldest turn for a prompt that does not fit, if it helps and the user agrees."""
+        before = 0 if self._use is None else self._use.tokens
+        if error.tokens - before >= error.limit:
+            return False
         if turns_of(self.chat.history) <= needs or not self.reader.confirm(
             f"{error.tokens:,} tokens do not fit the context of {error.limit:,}; "
             "drop the oldest turn?"

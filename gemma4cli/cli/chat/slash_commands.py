@@ -20,8 +20,8 @@ from ..output.numbers import turns_text
 from ..output.writer import statistics
 from ..run.budgets import ALLOWED, budget_of
 from ..run.runner import load_model
-from .attachments import read_text_file
 from .file_names import path_of, split_names
+from .material import read_text_file
 from .microphone import record_part
 from .prompt_input import Choices, copy_to_clipboard
 from .sessions import conversation_of, turns_of
@@ -117,7 +117,7 @@ def _one_file(repl: Repl, command: str, rest: str) -> Path | None:
 
 def _file(repl: Repl, rest: str) -> None:
     for name in _files(repl, "/file", rest):
-        repl.attached_texts.append(read_text_file(path_of(name), name))
+        repl.attached_texts.append(read_text_file(repl.env, path_of(name), name))
         repl.env.say(f"{name} is attached to the next question")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...errors import MediaError, OptionError
+from ...errors import OptionError
 from ..environment import Environment
 from ..run.budgets import BudgetChoice, budget_option
 from ..run.options import RunOptions, runs_a_model
@@ -65,6 +65,7 @@ def describe(
     from ... import api
     from ...options import MediaOptions
     from ...prompts import DESCRIBE_IMAGE, DESCRIBE_IMAGES
+    from ..run.addresses import media_source
     from ..run.runner import run_each, source_of
     from .describe_many import ImageQuestion, describe_many
 
@@ -75,7 +76,7 @@ def describe(
     names = _images(images)
 
     def opened(name: str) -> Source:
-        return image_source(name, allow_urls=allow_urls)
+        return media_source(name, fetches=allow_urls)
 
     if not together and (len(names) > 1 or names != images):
         describe_many(
@@ -120,23 +121,13 @@ def _images(arguments: Sequence[str]) -> list[str]:
     return names
 
 
-def image_source(name: str, *, allow_urls: bool) -> Source:
-    """An image argument; an address is fetched where the user allows it. Raises MediaError."""
-    from ..run.runner import source_of
-
-    if "://" not in name:
-        return source_of(name)
-    from ...media.urls import fetch, is_url
-
-    if not is_url(name):
-        return source_of(name)
-    if not allow_urls:
-        raise MediaError(name, "is an address: --allow-urls lets g4 fetch it")
-    return fetch(name)
-
-
 def _read(schema: Path) -> str:
+    from ...plain_text import decode_text
+
     try:
-        return schema.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise OptionError(f"{schema}: cannot be read ({exc})") from exc
+        found = decode_text(schema.read_bytes())
+    except OSError as exc:
+        raise OptionError(f"{schema}: cannot be read ({exc.strerror or exc})") from exc
+    if found is None or found.notice is not None:
+        raise OptionError(f"{schema}: is not UTF-8 text")
+    return found.text

@@ -1,0 +1,85 @@
+"""Text that goes with a question: from standard input and from files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from ...errors import ConversationError
+from ...media.near_names import existing
+from ...media.recognition import kind_of_stream
+from ...plain_text import decode_text
+from ..environment import Environment
+
+LONGEST_TEXT = 16 << 20
+"""Bytes; no context holds as much."""
+
+STDIN = "standard input"
+
+
+def with_attached_text(question: str, attached: Sequence[str]) -> str:
+    """A question followed by the attached texts; the same format as -p with a pipe."""
+    return "\n\n".join(text for text in (question, *attached) if text)
+
+
+def read_text_file(env: Environment, path: Path, name: str, *, quiet: bool = False) -> str:
+    """A text file to attach, headed by its name. Raises ConversationError."""
+    try:
+        with path.open("rb") as file:
+            content = _bounded(file, name)
+    except (OSError, ValueError) as exc:
+        problem = getattr(exc, "strerror", None) or str(exc)
+        raise ConversationError(f"{name}: {problem}") from exc
+    return f"{path.name}:\n{_text(env, content, name, '', quiet=quiet).rstrip()}"
+
+
+def texts_of(env: Environment, names: Sequence[str], *, quiet: bool) -> list[str]:
+    """The texts of the files with these names. Raises ConversationError."""
+    return [read_text_file(env, existing(Path(name)), name, quiet=quiet) for name in names]
+
+
+def piped_text(env: Environment, *, quiet: bool = False) -> str:
+    """The text of standard input, without the space around it. Raises ConversationError."""
+    return _text(env, piped_bytes(env), STDIN, " -", quiet=quiet).strip()
+
+
+def piped_bytes(env: Environment) -> bytes:
+    """The bytes of standard input. Raises ConversationError if they are more than any context."""
+    buffer = getattr(env.stdin, "buffer", None)
+    if buffer is None:  # a stream without bytes, such as io.StringIO
+        return env.stdin.read().encode("utf-8", "surrogateescape")
+    return _bounded(buffer, STDIN)
+
+
+def _bounded(stream: BinaryIO, name: str) -> bytes:
+    """All bytes of a stream, which may have no end."""
+    content = stream.read(LONGEST_TEXT + 1)
+    if len(content) > LONGEST_TEXT:
+        size = f"{LONGEST_TEXT >> 20} MB"
+        raise ConversationError(
+            f"{name}: is longer than {size}, more than any context; take a part"
+        )
+    return content
+
+
+def _text(env: Environment, content: bytes, name: str, argument: str, *, quiet: bool) -> str:
+    """Bytes as text, with a notice of what was changed; ``argument`` follows --image in errors."""
+    found = decode_text(content)
+    if found is None:
+        raise ConversationError(f"{name}: {_not_text(content, argument)}")
+    if found.notice and not quiet:
+        env.say(f"{name}: {found.notice}")
+    return found.text
+
+
+def _not_text(content: bytes, argument: str) -> str:
+    kind = kind_of_stream(io.BytesIO(content))
+    if kind is None:
+        return "is not text in UTF-8, UTF-16 or Windows-1252; convert it first"
+    how = f"--{kind}{argument}" if argument else f"/{kind}"
+    return f"is not text but {_NAMES[kind]}: attach it with {how}"
+
+
+_NAMES = {"image": "an image", "audio": "a recording", "video": "a video"}
