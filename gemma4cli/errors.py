@@ -293,14 +293,19 @@ class SavedConversationError(Gemma4Error):
 
 
 class AnswerCutError(Gemma4Error):
-    """An answer was cut off before it matched its schema."""
+    """An answer cannot match its schema within its length; ``shortest`` document in tokens."""
 
-    def __init__(self, tokens: int) -> None:
+    def __init__(self, tokens: int, shortest: int | None = None) -> None:
         self.tokens = tokens
-        super().__init__(
-            f"the answer was cut off after {tokens} tokens, before it matched the schema: "
-            "raise --max-tokens, or limit the schema's strings and lists"
-        )
+        self.shortest = shortest
+        if shortest is None:
+            problem = f"the answer was cut off after {tokens} tokens, before it matched the schema"
+        else:
+            problem = (
+                f"the shortest document that matches the schema takes {shortest} tokens, but the "
+                f"answer may have {tokens}"
+            )
+        super().__init__(f"{problem}: raise --max-tokens, or ask for less in the schema")
 
 
 class NonFiniteError(Gemma4Error):

@@ -45,6 +45,7 @@ def answer_each(
     batch: int | None,
 ) -> Iterator[ImageEvent | ImageFailed]:
     """As ``api.stream_each``; ``content(number)`` is the message about each of ``count`` images."""
+    from ..engine.generate import make_constraint
     from ..engine.sampling import seed_of
 
     if batch is not None and batch < 1:
@@ -52,6 +53,7 @@ def answer_each(
     if batch is None:
         batch = _default_batch(model, options, media)
     if options.schema is not None:  # a constraint applies to one answer at a time
+        make_constraint(model, options, model.context_length)  # the same error for every image
         batch = 1
     waiting: list[_Waiting] = []
     for number in range(count):

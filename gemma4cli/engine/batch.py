@@ -103,7 +103,8 @@ def stream_batch(model: LoadedModel, prompts: Sequence[Prompt]) -> Iterator[tupl
         check_context(model, each.inputs)
     together: list[_Row] = []
     for number, each in enumerate(prompts):
-        if can_batch(model, each.inputs):
+        # A constraint applies to one answer at a time.
+        if each.options.schema is None and can_batch(model, each.inputs):
             answer = Answer(model, each.inputs, each.options)
             together.append(_Row(number, each.inputs, each.options, answer))
         else:

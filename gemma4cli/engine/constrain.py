@@ -1,45 +1,84 @@
-"""Constrain an answer to a JSON Schema.
+"""Constrain an answer to a JSON Schema, so that it ends in a valid document.
 
-At each step only tokens that can still lead to a valid document are allowed. llguidance computes
-which.
+At each step only tokens that can still lead to a valid document are allowed; llguidance computes
+which. A token after which the document could not be completed within the answer's length is
+replaced by the next one of the shortest ending.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import mlx.core as mx
 import numpy as np
 
-from ..errors import OptionError
+from ..errors import AnswerCutError, OptionError
 from ..processing.tokenizer import Tokenizer
+from .repetition import is_repeating
+from .shortest_ending import ByteDocument, Nesting
 
 if TYPE_CHECKING:
     from llguidance import LLTokenizer
+
+    from ..events import FinishReason
+
+_LONGEST_NUMBER = 40
+"""Bytes of a number; a model that writes more digits does not stop by itself."""
+_REUSED = 64
+"""How many bytes of a known ending to leave out in search of one that still fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """Bytes that complete the document. ``ids`` are their tokens, if they were needed before."""
+
+    content: bytes
+    ids: tuple[int, ...] | None = None
 
 
 class Constraint:
     """The state of a schema's grammar within one answer."""
 
     def __init__(
-        self, schema: str, tokenizer: Tokenizer, *, vocab_size: int, stop_ids: frozenset[int]
+        self,
+        schema: str,
+        tokenizer: Tokenizer,
+        *,
+        vocab_size: int,
+        stop_ids: frozenset[int],
+        max_tokens: int | None = None,
+        repetition_guard: bool = True,
     ) -> None:
-        """``vocab_size`` is that of the logits. Raises OptionError for an invalid schema."""
+        """``vocab_size`` is that of the logits; ``max_tokens`` limits the answer, without stop.
+
+        With ``repetition_guard`` a value that repeats itself is ended. Raises OptionError for an
+        invalid schema, and AnswerCutError if its shortest document is longer than ``max_tokens``.
+        """
         from llguidance import LLMatcher
 
-        # Whitespace carries no meaning, and a model that is allowed any may write it forever.
-        try:
-            grammar = LLMatcher.grammar_from_json_schema(
-                schema, overrides={"whitespace_flexible": False}
-            )
-        except ValueError as exc:
-            raise OptionError(f"the schema is not a JSON object: {_line(exc)}") from exc
-        vocabulary = _vocabulary(tokenizer, vocab_size, tuple(sorted(stop_ids)))
-        self._matcher = LLMatcher(vocabulary, grammar, log_level=0)
+        grammar = _grammar(schema)
+        self._vocabulary = _vocabulary(tokenizer, vocab_size, tuple(sorted(stop_ids)))
+        self._matcher = LLMatcher(self._vocabulary, grammar, log_level=0)
         self._vocab_size = vocab_size
         self._stop_ids = stop_ids
         self._check()
+        self._left = max_tokens
+        self._guard = repetition_guard
+        self._free_ids: list[int] = []
+        self._forced, self._ran_away = 0, False
+        self._document = ByteDocument.begin(grammar)
+        self._ending = _found(self._document.shortest_ending())
+        self.cut: FinishReason | None = None
+        if self._ending is not None and not self._fits(self._ending, max_tokens):
+            raise AnswerCutError(max_tokens or 0, shortest=len(self._ids_of(self._ending)))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the tokens so far are a valid document."""
+        return bool(self._matcher.is_accepting())
 
     def allowed_tokens(self) -> mx.array:
         """Which tokens may come next: bool ``[V]``.
@@ -52,15 +91,126 @@ class Constraint:
         bits = (octets[:, None] >> mx.arange(8, dtype=mx.uint8)) & 1
         return bits.flatten()[: self._vocab_size].astype(mx.bool_)
 
-    def push(self, token: int) -> None:
-        """Advance by the chosen token."""
-        if token not in self._stop_ids:
-            self._matcher.consume_token(token)
-            self._check()
+    def push(self, token: int) -> int:
+        """Advance by the chosen token, or by one that ends the document in time; returns it."""
+        if self._forced:
+            self._forced -= 1
+            return self._follow_ending()
+        if token in self._stop_ids:
+            return token
+        content = bytes(self._vocabulary.decode_bytes([token]))
+        before = self._document.nesting
+        if self._ending is not None and self._document.push(content):
+            left = None if self._left is None else self._left - 1
+            ending = self._ending_after(content, token, left)
+            if ending is None or not self._fits(ending, left):
+                self._document.pop(len(content), before)
+                self.cut = "length"
+                return self._follow_ending()
+            self._ending = ending
+        self._advance(token)
+        self._free_ids.append(token)
+        if self._runs_away():
+            self.cut = self.cut or "repetition"
+            self._free_ids.clear()
+            self._forced = self._tokens_to_end_value()
+            self._ran_away = True
+        return token
+
+    def _runs_away(self) -> bool:
+        if self._ending is None:
+            return False
+        nesting = self._document.nesting
+        if nesting.run > _LONGEST_NUMBER and not nesting.in_string:
+            return True
+        return self._guard and is_repeating(self._free_ids)
+
+    def _tokens_to_end_value(self) -> int:
+        """How many tokens of the ending to follow so that a value that repeats itself ends.
+
+        The document ends too if nothing is missing in it, or if this is the second such value.
+        """
+        assert self._ending is not None
+        ids, content = self._ids_of(self._ending), self._ending.content
+        value = _end_of_string(content) if self._document.nesting.in_string else 0
+        if self._ran_away or not content[value:].strip(b"]}"):
+            return len(ids) + 1
+        ends = accumulate(len(self._vocabulary.decode_bytes([each])) for each in ids)
+        return 1 + next((i for i, end in enumerate(ends) if end >= value), 0)
+
+    def _follow_ending(self) -> int:
+        """Advance by the next token of the shortest ending; a stop token at its end."""
+        assert self._ending is not None
+        ids = self._ids_of(self._ending)
+        if not ids:
+            return min(self._stop_ids)
+        first, *rest = ids
+        content = bytes(self._vocabulary.decode_bytes([first]))
+        self._document.push(content)
+        self._ending = _Ending(self._ending.content[len(content) :], tuple(rest))
+        self._advance(first)
+        return first
+
+    def _advance(self, token: int) -> None:
+        self._matcher.consume_token(token)
+        self._check()
+        if self._left is not None:
+            self._left -= 1
+
+    def _ending_after(self, content: bytes, token: int, left: int | None) -> _Ending | None:
+        """How the document can end after ``content``, which was just added; None if unknown."""
+        known = self._ending
+        assert known is not None
+        if known.ids is not None and known.ids[:1] == (token,):
+            return _Ending(known.content[len(content) :], known.ids[1:])
+        for start in range(min(_REUSED, len(known.content)) + 1):
+            rest = known.content[start:]
+            if self._document.ends_with(rest):
+                reused = _Ending(rest)
+                if self._fits(reused, left):
+                    return reused
+                break
+        return _found(self._document.shortest_ending())
+
+    def _fits(self, ending: _Ending, left: int | None) -> bool:
+        if left is None or len(ending.content) <= left:
+            return True
+        return len(self._ids_of(ending)) <= left
+
+    def _ids_of(self, ending: _Ending) -> tuple[int, ...]:
+        if ending.ids is not None:
+            return ending.ids
+        return tuple(self._vocabulary.tokenize_bytes(ending.content))
 
     def _check(self) -> None:
         if self._matcher.is_error():
             raise OptionError(f"the schema is not supported: {_line(self._matcher.get_error())}")
+
+
+def _found(content: bytes | None) -> _Ending | None:
+    return None if content is None else _Ending(content)
+
+
+def _end_of_string(content: bytes) -> int:
+    """The length of the part of ``content`` that ends a string."""
+    nesting = Nesting(in_string=True)
+    for length, byte in enumerate(content, start=1):
+        nesting = nesting.after(byte)
+        if not nesting.in_string:
+            return length
+    return len(content)
+
+
+def _grammar(schema: str) -> str:
+    from llguidance import LLMatcher
+
+    if schema.strip() == "true":  # as a schema the same as {}
+        schema = "{}"
+    # Whitespace carries no meaning, and a model that is allowed any may write it forever.
+    try:
+        return LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False})
+    except ValueError as exc:
+        raise OptionError(f"the schema is not a JSON object: {_line(exc)}") from exc
 
 
 @lru_cache(maxsize=2)

@@ -30,8 +30,8 @@ def decode_tokens(
 
     ``bias`` is added to all logits. With ``lookahead`` the device computes the next step while the
     caller handles the current token, which keeps a GPU busy and wastes one step at the end. With a
-    ``constraint`` only the logits are computed ahead: which tokens are allowed depends on the
-    current one. Raises NonFiniteError.
+    ``constraint``, which may replace a token, only the logits are computed ahead: which tokens are
+    allowed depends on the current one. Raises NonFiniteError.
     """
 
     def choose(logits: mx.array) -> tuple[mx.array, mx.array]:
@@ -54,16 +54,15 @@ def decode_tokens(
 
     token, finite = choose(logits)
     while True:
+        if constraint is not None and finite.item():
+            token = mx.array(constraint.push(int(token)), token.dtype)
         ahead = None
         if lookahead:
             logits = advance(token)
             ahead = choose(logits) if constraint is None else None
         if not finite.item():
             raise NonFiniteError("decoding")
-        chosen = int(token)
-        if constraint is not None:
-            constraint.push(chosen)
-        yield chosen
+        yield int(token)
         if not lookahead:
             logits = advance(token)
         token, finite = ahead or choose(logits)

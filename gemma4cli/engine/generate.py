@@ -49,11 +49,12 @@ def generate(
 
     With ``turns``, positions cached by earlier turns are neither encoded nor prefilled again.
 
-    Raises ContextLengthError and PromptTooLargeError before computing anything, NonFiniteError
-    while computing, and AnswerCutError if the answer is cut off before it matches its schema.
+    Raises ContextLengthError, PromptTooLargeError, and AnswerCutError for a schema that the answer
+    is too short for, before computing anything, and NonFiniteError while computing.
     """
     check_context(model, inputs)
     require_memory_for_prompt(model, inputs, options)
+    constraint = make_constraint(model, options, model.context_length - len(inputs.ids))
     for notice in inputs.notices:
         yield Notice(text=notice)
     run = (TurnCache(limit=0) if turns is None else turns).begin(
@@ -61,7 +62,7 @@ def generate(
     )
     tail = _answer_start(model, inputs.ids)
     try:
-        yield from _run(model, inputs, options, run, tail)
+        yield from _run(model, inputs, options, constraint, run, tail)
     except NonFiniteError:
         run.forget()
         raise
@@ -72,7 +73,12 @@ def generate(
 
 
 def _run(
-    model: LoadedModel, inputs: ModelInputs, options: GenerateOptions, run: CachedRun, tail: int
+    model: LoadedModel,
+    inputs: ModelInputs,
+    options: GenerateOptions,
+    constraint: Constraint | None,
+    run: CachedRun,
+    tail: int,
 ) -> Iterator[Event]:
     """``generate`` once the turn cache is set up; the model's turn starts at ``tail``."""
     started = perf_counter()
@@ -103,7 +109,7 @@ def _run(
         logits,
         make_answer_sampler(model, options),
         bias=suppress(logits.shape[-1], model.generation.suppressed_ids),
-        constraint=_constraint(model, options, vocab_size=logits.shape[-1]),
+        constraint=constraint,
         lookahead=not on_cpu(),
     )
     for token in tokens:
@@ -111,8 +117,10 @@ def _run(
         yield from answer.push(token)
         if answer.reason is not None:
             break
-    if options.schema is not None and answer.reason != "stop":
-        raise AnswerCutError(answer.length)
+    if constraint is not None:
+        if not constraint.is_complete:
+            raise AnswerCutError(answer.length)
+        answer.reason = constraint.cut or "stop"
     _keep_answer(model, run, tail, len(inputs.ids))
     yield answer.finished(
         Timings(
@@ -123,17 +131,20 @@ def _run(
     )
 
 
-def _constraint(
-    model: LoadedModel, options: GenerateOptions, *, vocab_size: int
-) -> Constraint | None:
-    """The constraint for the options' schema, if there is one. Raises OptionError."""
+def make_constraint(model: LoadedModel, options: GenerateOptions, room: int) -> Constraint | None:
+    """The constraint for the options' schema, if there is one; ``room`` is in tokens.
+
+    Raises OptionError, and AnswerCutError if the answer is too short for the schema.
+    """
     if options.schema is None:
         return None
     return Constraint(
         options.schema,
         model.processor.tokenizer,
-        vocab_size=vocab_size,
+        vocab_size=model.network.config.text.vocab_size,
         stop_ids=model.generation.stop_ids,
+        max_tokens=min(options.max_tokens, room),
+        repetition_guard=options.repetition_guard,
     )
 
 
@@ -234,7 +245,8 @@ class Answer:
 
     def _ending(self) -> FinishReason | None:
         """The reason to end the answer here although the model did not stop, if any."""
-        if self._options.repetition_guard and is_repeating(self._ids):
+        guarded = self._options.repetition_guard and self._options.schema is None
+        if guarded and is_repeating(self._ids):
             return "repetition"
         if len(self._ids) == self._tokens_left:
             return "context"

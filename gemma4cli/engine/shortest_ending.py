@@ -1,0 +1,172 @@
+"""The shortest way to end a JSON document that a grammar has begun.
+
+The grammar is run on bytes instead of tokens: 256 symbols are few enough to try all that may come
+next, at a few microseconds each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
+
+_END = 256
+_MOST_STEPS = 150_000
+"""Bytes to try before giving up: about a second."""
+_MOST_STATES = 48
+"""States of one length to follow; of more, the ones closest to the end are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nesting:
+    """Where in a document its bytes end.
+
+    ``open`` holds the brackets of open objects and arrays, ``commas`` is the number of commas in
+    each; ``in_key`` is true from an object's bracket or comma to its colon. ``run`` is the length
+    of the string, number or word that is being written.
+    """
+
+    open: bytes = b""
+    commas: tuple[int, ...] = ()
+    in_string: bool = False
+    in_key: bool = False
+    escaped: bool = False
+    run: int = 0
+
+    def after(self, byte: int) -> Nesting:
+        """The nesting after one more byte."""
+        if self.in_string:
+            escaped = not self.escaped and byte == ord("\\")
+            ends = byte == ord('"') and not self.escaped
+            return replace(self, in_string=not ends, escaped=escaped, run=self.run + 1)
+        if byte == ord('"'):
+            return replace(self, in_string=True, run=0)
+        if byte in b"[{":
+            opened = self.open + bytes([byte])
+            return Nesting(open=opened, commas=(*self.commas, 0), in_key=byte == ord("{"))
+        if byte in b"]}":
+            return Nesting(open=self.open[:-1], commas=self.commas[:-1])
+        if byte == ord(",") and self.open:
+            commas = (*self.commas[:-1], self.commas[-1] + 1)
+            return Nesting(open=self.open, commas=commas, in_key=self.open.endswith(b"{"))
+        run = 0 if byte == ord(":") else self.run + 1
+        return Nesting(open=self.open, commas=self.commas, run=run)
+
+
+class ByteDocument:
+    """A document begun under a grammar, and where it may go on."""
+
+    def __init__(self, matcher: LLMatcher, nesting: Nesting) -> None:
+        self._matcher = matcher
+        self.nesting = nesting
+
+    @classmethod
+    def begin(cls, grammar: str) -> ByteDocument:
+        """An empty document. The grammar must be valid."""
+        from llguidance import LLMatcher
+
+        return cls(LLMatcher(_bytes_as_tokens(), grammar, log_level=0), Nesting())
+
+    def push(self, content: bytes) -> bool:
+        """Add bytes; False, and nothing is added, if the grammar does not allow them."""
+        count = self._matcher.try_consume_tokens(list(content))
+        if count != len(content):
+            self._matcher.rollback(count)
+            return False
+        for byte in content:
+            self.nesting = self.nesting.after(byte)
+        return True
+
+    def pop(self, count: int, nesting: Nesting) -> None:
+        """Take back the last ``count`` bytes; ``nesting`` is the one before them."""
+        self._matcher.rollback(count)
+        self.nesting = nesting
+
+    def ends_with(self, content: bytes) -> bool:
+        """Whether the document is complete with these bytes."""
+        ending = [*content, _END]
+        return bool(self._matcher.validate_tokens(ending) == len(ending))
+
+    def shortest_ending(self) -> bytes | None:
+        """The fewest bytes that complete the document; None if none were found in time.
+
+        A value that may end is ended, and states that look alike are followed once, so that in rare
+        cases the ending is not the shortest.
+        """
+        level = [(self._copy(), b"")]
+        steps = 0
+        while level and steps < _MOST_STEPS:
+            for state, ending in level:
+                if state._matcher.is_accepting():
+                    return ending
+            following: dict[object, tuple[ByteDocument, bytes]] = {}
+            for state, ending in level:
+                tried, kinds = state._choices()
+                steps += tried
+                for number, (kind, byte) in enumerate(kinds.items()):
+                    nesting = state.nesting.after(byte)
+                    key = kind, replace(nesting, commas=())
+                    # Of states that look alike, the one with more items has fewer to come.
+                    if key in following and nesting.commas <= following[key][0].nesting.commas:
+                        continue
+                    grown = state if number == len(kinds) - 1 else state._copy()
+                    grown.push(bytes([byte]))
+                    following[key] = grown, ending + bytes([byte])
+            level = sorted(following.values(), key=lambda each: len(each[0].nesting.open))
+            del level[_MOST_STATES:]
+        return None
+
+    def _copy(self) -> ByteDocument:
+        return ByteDocument(self._matcher.deep_copy(), self.nesting)
+
+    def _choices(self) -> tuple[int, dict[object, int]]:
+        """How many bytes were tried, and one of those that lead to the same choices, by these."""
+        kinds: dict[object, int] = {}
+        bytes_ = self._worth_trying()
+        for byte in bytes_:
+            if self._matcher.try_consume_tokens([byte]):
+                kind = self._matcher.compute_bitmask(), self._matcher.compute_ff_bytes()
+                kinds.setdefault(kind, byte)
+                self._matcher.rollback(1)
+        return len(bytes_), kinds
+
+    def _worth_trying(self) -> list[int]:
+        """The bytes that may come next, without those that only make a value longer."""
+        mask = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        bits = np.unpackbits(mask, bitorder="little")
+        allowed = [int(byte) for byte in np.flatnonzero(bits[:_END])]
+        nesting = self.nesting
+        if nesting.in_string:
+            if ord('"') in allowed and not nesting.in_key:
+                return [ord('"')]
+            plain = [byte for byte in allowed if 32 <= byte < 127 and byte != ord("\\")]
+            return plain or allowed
+        for ends in (b"]}", b","):
+            found = [byte for byte in allowed if byte in ends]
+            if found:
+                return found
+        return allowed
+
+
+@lru_cache(maxsize=1)
+def _bytes_as_tokens() -> LLTokenizer:
+    from llguidance import LLTokenizer, TokenizerWrapper
+
+    return LLTokenizer(TokenizerWrapper(_Bytes()), n_vocab=_END + 1, eos_token=_END, slices=[])
+
+
+class _Bytes:
+    """A vocabulary of all bytes and an end, in the form that llguidance takes."""
+
+    eos_token_id = _END
+    bos_token_id = None
+    special_token_ids = (_END,)
+    tokens = (*(bytes([byte]) for byte in range(_END)), b"<end>")
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        return list(text.encode() if isinstance(text, str) else text)
