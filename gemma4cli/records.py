@@ -37,14 +37,19 @@ def failure_record(given: str, error: Exception, code: int) -> Record:
     return {"input": given, "error": _error(error, code)}
 
 
-def segment_record(segment: Segment) -> Record:
-    """A segment of a transcript; its times are in seconds."""
+def segment_record(segment: Segment, *, translated: bool = False) -> Record:
+    """A segment of a transcript; its times are in seconds.
+
+    With ``translated``, a translation was asked for: it is None where the model left it out.
+    """
     record: Record = {
         "start": round(segment.start, 3),
         "end": round(segment.end, 3),
         "text": segment.text,
     }
-    if segment.translation is not None:
+    if segment.channel is not None:
+        record["channel"] = segment.channel
+    if translated or segment.translation is not None:
         record["translation"] = segment.translation
     if segment.doubt is not None:
         record["doubt"] = segment.doubt
@@ -52,18 +57,25 @@ def segment_record(segment: Segment) -> Record:
 
 
 def transcript_record(
-    given: str, model: str, language: str | None, event: RecordingFinished
+    given: str,
+    model: str,
+    language: str | None,
+    event: RecordingFinished,
+    *,
+    translated: bool = False,
 ) -> Record:
-    """The transcript of a whole recording."""
+    """The transcript of a whole recording; ``translated`` as for ``segment_record``."""
     doubts = [each.doubt for each in event.segments if each.doubt is not None]
     record: Record = {"input": given, "text": joined(each.text for each in event.segments)}
     if any(each.translation is not None for each in event.segments):
         record["translation"] = joined(each.translation or "" for each in event.segments)
+    elif translated:
+        record["translation"] = None
     return record | {
         "language": language,
         "seconds": round(event.seconds, 3),
         "pieces": event.pieces,
-        "segments": [segment_record(each) for each in event.segments],
+        "segments": [segment_record(each, translated=translated) for each in event.segments],
         "model": model,
         "finish_reason": doubts[0] if doubts else "stop",
         **_cost(event.usage, event.timings),

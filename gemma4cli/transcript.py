@@ -32,6 +32,11 @@ class Segment:
     doubt: Doubt | None = None
     channel: int | None = None
 
+    @property
+    def label(self) -> str:
+        """What comes before its text where several channels are together: "Channel 1: "."""
+        return "" if self.channel is None else f"Channel {self.channel}: "
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordingOpened:

@@ -33,6 +33,7 @@ from .text_length import require_text_fits
 
 if TYPE_CHECKING:
     from ..engine.model import LoadedModel
+    from ..media.tracks import TrackChoice
     from ..media.video import VideoInfo
 
 
@@ -90,6 +91,7 @@ def open_message(
     its text alone, and that and PromptTooLargeError from the plan.
     """
     from ..engine.memory_limits import require_memory_for_plan
+    from ..media.sources import settle
 
     require_text_fits(model, message)
     for part in message.parts:
@@ -99,8 +101,10 @@ def open_message(
     for number, part in enumerate(message.parts):
         if isinstance(part, VideoPart) and part.source is not None:
             yield DecodeProgress(source=part.source.name)
-            clips[number] = _plan_clip(model, part.source, options)
-            yield clips[number].event
+            planned_clip = clips[number] = _plan_clip(model, part.source, options)
+            if planned_clip.with_sound:
+                yield from _told_track(planned_clip.source, options)
+            yield planned_clip.event
     if clips:
         generate = generate or GenerateOptions(max_tokens=1)
         planned = _planned_prompt(model, message, clips, before, options, think=generate.think)
@@ -113,7 +117,12 @@ def open_message(
             continue
         yield DecodeProgress(source=_name_of(part))
         if number not in clips:
-            item = _open_part(model, part, options)
+            if isinstance(part, AudioPart):
+                heard = replace(part, source=settle(part.source))
+                yield from _told_track(heard.source, options)
+                item = _open_part(model, heard, options)
+            else:
+                item = _open_part(model, part, options)
             media.append(item)
             parts.append(part)
             if isinstance(item, AudioClip):
@@ -193,12 +202,28 @@ def _open_part(model: LoadedModel, part: MediaPart, options: MediaOptions) -> De
     if isinstance(part, ImagePart):
         return load_image(part.source)
     if isinstance(part, AudioPart):
-        return load_audio(part.source)
+        return load_audio(part.source, _track_choice(options))
     frames = tuple(
         _fitted(model, load_image(source).pixels, seconds, options)
         for source, seconds in zip(part.frames, part.timestamps, strict=True)
     )
     return VideoClip(frames=frames, sound=None, name=_name_of(part))
+
+
+def _track_choice(options: MediaOptions) -> TrackChoice:
+    from ..media.tracks import TrackChoice
+
+    return TrackChoice(wanted=options.track)
+
+
+def _told_track(source: Source, options: MediaOptions) -> Iterator[Notice]:
+    """Which of several audio tracks the model hears, unless the user chose it."""
+    from ..media.tracks import describe_choice, sound_tracks
+
+    if options.track is None:
+        tracks = sound_tracks(source, _track_choice(options))
+        if (text := describe_choice("hearing", source.name, tracks)) is not None:
+            yield Notice(text=text)
 
 
 def clip_part(source: Source, options: MediaOptions) -> tuple[float, float]:
@@ -225,7 +250,7 @@ def _plan_clip(model: LoadedModel, given: Source, options: MediaOptions) -> _Pla
     from ..media.video import probe_video
 
     source = settle(given)
-    info = probe_video(source)
+    info = probe_video(source, _track_choice(options))
     start, end = _part_of(source, info.duration, options)
     times = frame_times(
         duration=info.duration,
@@ -256,7 +281,8 @@ def _open_clip(model: LoadedModel, clip: _PlannedClip, options: MediaOptions) ->
 
     sound = None
     if clip.with_sound:
-        sound = load_sound(clip.source, clip.info, clip.plan.start, options.video_end)
+        choice = _track_choice(options)
+        sound = load_sound(clip.source, clip.info, clip.plan.start, options.video_end, choice)
     frames = tuple(
         _fitted(model, frame.pixels, frame.seconds, options)
         for frame in iter_frames(clip.source, clip.plan.times)

@@ -78,6 +78,7 @@ class SegmentRun:
         start, end = clip_part(self.source, self.media)
         segments = segments_of(start, end, self.seconds)
         done: list[SegmentFinished] = []
+        told: set[str] = set()
         for first, last in segments:
             # The last segment includes sound that continues after the picture ends.
             media = replace(
@@ -88,6 +89,10 @@ class SegmentRun:
             for event in self._segment(model, first, last, media, is_first=not _answers(done)):
                 if isinstance(event, SegmentFinished):
                     done.append(event)
+                if isinstance(event, Notice):
+                    if event.text in told:
+                        continue
+                    told.add(event.text)
                 yield event
         if not _answers(done):
             assert done[0].error is not None, "a segment without an answer has an error"

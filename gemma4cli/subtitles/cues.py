@@ -6,7 +6,7 @@ Only the times of segments were measured. Within a segment, time is divided by l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from math import inf
 
@@ -77,7 +77,24 @@ def make_cues(segments: Sequence[Segment], style: CueStyle) -> list[Cue]:
     lengths come last. Cues stay within their segment unless reading takes longer than speaking:
     they may then extend into the silence after it, up to the next segment, and if that is too
     short, they divide the time in proportion. Cues never overlap, and none is empty.
+
+    Segments of several channels are laid out channel by channel: the cues of one do not overlap,
+    those of different ones may. Each begins with its channel, within the width if that leaves
+    half of it.
     """
+    channels = sorted({segment.channel for segment in segments}, key=lambda channel: channel or 0)
+    cues = [
+        cue
+        for channel in channels
+        for cue in _cues_of_channel([each for each in segments if each.channel == channel], style)
+    ]
+    return cues if len(channels) == 1 else sorted(cues, key=lambda cue: (cue.start, cue.end))
+
+
+def _cues_of_channel(segments: Sequence[Segment], style: CueStyle) -> list[Cue]:
+    label = segments[0].label
+    width = max(style.max_line_width - len(label), style.max_line_width // 2, 2)
+    style = replace(style, max_line_width=width if label else style.max_line_width)
     with_text = [
         (segment, found)
         for segment in segments
@@ -87,7 +104,7 @@ def make_cues(segments: Sequence[Segment], style: CueStyle) -> list[Cue]:
     for i, (segment, found) in enumerate(with_text):
         until = with_text[i + 1][0].start if i + 1 < len(with_text) else inf
         cues += _cues_of(segment, found, until, style)
-    return list(_in_order(cues))
+    return [replace(cue, lines=(label + cue.lines[0], *cue.lines[1:])) for cue in _in_order(cues)]
 
 
 def _cues_of(

@@ -21,21 +21,25 @@ _NOTE = "NOTE Times are those of pieces of speech; inside a piece they go by the
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Transcript:
-    """What a document in any format is made of; ``style`` matters to subtitles only."""
+    """What a document in any format is made of.
+
+    ``style`` matters to subtitles only, ``translated`` (a translation was asked for) to JSON.
+    """
 
     segments: Sequence[Segment]
     language: str | None = None
     style: CueStyle = field(default_factory=CueStyle)
+    translated: bool = False
 
 
 def write_txt(segments: Sequence[Segment]) -> str:
-    """Plain text with one line per segment.
+    """Plain text with one line per segment, which begins with its channel if it has one.
 
     Example:
         Path("talk.txt").write_text(write_txt(segments), encoding="utf-8")
     """
-    lines = (_one_line(segment.text) for segment in segments)
-    return "".join(f"{line}\n" for line in lines if line)
+    lines = ((segment.label, _one_line(segment.text)) for segment in segments)
+    return "".join(f"{label}{line}\n" for label, line in lines if line)
 
 
 def write_srt(segments: Sequence[Segment], *, style: CueStyle | None = None) -> str:
@@ -86,20 +90,25 @@ def write_tsv(segments: Sequence[Segment]) -> str:
         Path("talk.tsv").write_text(write_tsv(segments), encoding="utf-8")
     """
     rows = (
-        f"{milliseconds(s.start)}\t{milliseconds(s.end)}\t{_one_line(s.text)}\n" for s in segments
+        f"{milliseconds(s.start)}\t{milliseconds(s.end)}\t{s.label}{_one_line(s.text)}\n"
+        for s in segments
     )
     return "".join(["start\tend\ttext\n", *rows])
 
 
-def write_json(segments: Sequence[Segment], *, language: str | None = None) -> str:
+def write_json(
+    segments: Sequence[Segment], *, language: str | None = None, translated: bool = False
+) -> str:
     """A JSON document with Whisper's keys: the whole text, the segments (in seconds), the language.
+
+    With ``translated``, a translation was asked for: it is null where the model left it out.
 
     Example:
         Path("talk.json").write_text(write_json(segments, language="German"), encoding="utf-8")
     """
     document = {
         "text": joined(segment.text for segment in segments),
-        "segments": [_entry(i, segment) for i, segment in enumerate(segments)],
+        "segments": [_entry(i, each, translated) for i, each in enumerate(segments)],
         "language": language,
     }
     return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
@@ -110,19 +119,23 @@ FORMATS: Mapping[str, Callable[[Transcript], str]] = {
     "srt": lambda transcript: write_srt(transcript.segments, style=transcript.style),
     "vtt": lambda transcript: write_vtt(transcript.segments, style=transcript.style),
     "tsv": lambda transcript: write_tsv(transcript.segments),
-    "json": lambda transcript: write_json(transcript.segments, language=transcript.language),
+    "json": lambda transcript: write_json(
+        transcript.segments, language=transcript.language, translated=transcript.translated
+    ),
 }
 """File suffixes and their writers."""
 
 
-def _entry(number: int, segment: Segment) -> dict[str, Any]:
+def _entry(number: int, segment: Segment, translated: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "id": number,
         "start": milliseconds(segment.start) / 1000,
         "end": milliseconds(segment.end) / 1000,
         "text": segment.text,
     }
-    if segment.translation is not None:
+    if segment.channel is not None:
+        entry["channel"] = segment.channel
+    if translated or segment.translation is not None:
         entry["translation"] = segment.translation
     if segment.doubt is not None:
         entry["doubt"] = segment.doubt

@@ -269,4 +269,5 @@ class _PieceReader:
     def _parse(self, answer: str) -> tuple[str, str | None]:
         if self._target is None:
             return " ".join(answer.split()), None
-        return split_translation(answer, self._target)
+        text, translation = split_translation(answer, self._target)
+        return text, translation or None

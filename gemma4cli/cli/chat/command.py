@@ -97,6 +97,15 @@ def chat(
             "--allow-urls", help="Fetch media given as http(s) URLs.", rich_help_panel=_MEDIA
         ),
     ] = False,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TRACK",
+            help="Audio track of a file with several: its number, or its language, such as de. "
+            "(default: the file's)",
+            rich_help_panel=_MEDIA,
+        ),
+    ] = None,
     mic: Annotated[
         bool,
         typer.Option(
@@ -216,7 +225,7 @@ def chat(
             env=env,
             run=replace(run, model=named or autosave.model or run.model),
             autosave=autosave,
-            media=MediaOptions(budget=budget),
+            media=MediaOptions(budget=budget, track=track),
             system=system,
             hide_thoughts=hide_thoughts,
             fetches=allow_urls,

@@ -72,6 +72,14 @@ def video(
     audio: Annotated[
         bool, typer.Option("--audio/--no-audio", help="Let the model hear the sound.")
     ] = True,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TRACK",
+            help="Audio track of a file with several: its number, or its language, such as de. "
+            "(default: the file's)",
+        ),
+    ] = None,
 ) -> None:
     """Describe videos, or answer a question about them.
 
@@ -96,6 +104,7 @@ def video(
         video_start=start,
         video_end=end,
         video_sound=audio,
+        track=track,
     )
     options = run.generate_options()
 

@@ -43,6 +43,8 @@ _NOT_INHERITED = frozenset({("transcribe", "temperature")})
 
 _DEPENDS: Mapping[tuple[str, str], Mapping[str, bool]] = {
     ("transcribe", "device"): {"mic": True},
+    ("transcribe", "track"): {"mic": False},
+    ("transcribe", "channels"): {"mic": False},
     ("transcribe", "skip_existing"): {"output": True, "mic": False},
     ("transcribe", "format"): {"json": False},
     ("chat", "device"): {"mic": True},

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
+
+from ...errors import OptionError
 
 Format = Literal["txt", "srt", "vtt", "tsv", "json", "all"]
 Shown = Literal["translation", "original"]
+Channels = int | Literal["mix", "separate"]
+
+
+def channels_of(text: str) -> Channels:
+    """The value of ``--channels``. Raises OptionError."""
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    if text not in ("mix", "separate"):
+        raise OptionError(f"--channels takes mix, separate or a number from 1, not {text!r}")
+    return cast(Literal["mix", "separate"], text)

@@ -9,7 +9,7 @@ import typer
 from ...errors import OptionError
 from ..environment import Environment
 from ..run.options import RunOptions, runs_a_model_differently
-from .choices import Format, Shown
+from .choices import Format, Shown, channels_of
 
 _SPEECH = "Speech"
 _MICROPHONE = "Microphone"
@@ -78,6 +78,24 @@ def transcribe(
             rich_help_panel=_SPEECH,
         ),
     ] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TRACK",
+            help="Audio track of a file with several: its number, or its language, such as de. "
+            "(default: the file's, in the language given with --language if there is one)",
+            rich_help_panel=_SPEECH,
+        ),
+    ] = None,
+    channels: Annotated[
+        str,
+        typer.Option(
+            metavar="CHANNELS",
+            help="mix; separate, which transcribes each channel of a call for itself; or the "
+            "number of one.",
+            rich_help_panel=_SPEECH,
+        ),
+    ] = "mix",
     batch: Annotated[
         int | None,
         typer.Option(
@@ -155,6 +173,8 @@ def transcribe(
         raise OptionError("pass either recordings or --mic")
     if device is not None and not mic:
         raise OptionError("--device is for --mic")
+    if mic and (track is not None or channels != "mix"):
+        raise OptionError("--track and --channels are for recordings, not for --mic")
     if run.json and format != "txt":
         raise OptionError("--json and --format exclude each other: -f json writes a file")
     spoken = None if language is None else language_name(language)
@@ -170,9 +190,13 @@ def transcribe(
             language=spoken,
             translate_to=None if translate_to is None else language_name(translate_to),
             names=vocabulary,
+            track=track,
+            channels=channels_of(channels),
             batch=batch,
         ),
-        style=TranscriptStyle(language=spoken, style=style, shown=show),
+        style=TranscriptStyle(
+            language=spoken, style=style, shown=show, translated=translate_to is not None
+        ),
         suffixes=_FORMATS if format == "all" else (format,),
         skip_existing=skip_existing,
         restart=restart,

@@ -112,7 +112,14 @@ class TranscribeRun:
             closing(events),
             TranscribeProgress(self.env, names, quiet=self.run.quiet, source=source) as progress,
         ):
-            sink = TranscriptSink(self.env, progress, results, names, debug=self.run.debug)
+            sink = TranscriptSink(
+                self.env,
+                progress,
+                results,
+                names,
+                translated=self.style.translated,
+                debug=self.run.debug,
+            )
             return consume(_numbered(events), sink, progress)
 
     def _target(self, several: bool) -> Target:

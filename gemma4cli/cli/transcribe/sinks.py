@@ -24,18 +24,27 @@ from .paths import Input, Target
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TranscriptStyle:
-    """How a document is written; ``shown`` matters only with a translation."""
+    """How a document is written.
+
+    ``translated`` says that a translation was asked for; ``shown`` matters only then.
+    """
 
     language: str | None
     style: CueStyle
     shown: Shown
+    translated: bool = False
 
     def document(self, suffix: str, segments: Sequence[Segment]) -> str:
         """A file's text; JSON always has both texts."""
         if suffix != "json":
             segments = [replace(each, text=self.text(each)) for each in segments]
         return FORMATS[suffix](
-            Transcript(segments=segments, language=self.language, style=self.style)
+            Transcript(
+                segments=segments,
+                language=self.language,
+                style=self.style,
+                translated=self.translated,
+            )
         )
 
     def text(self, segment: Segment) -> str:
@@ -43,6 +52,10 @@ class TranscriptStyle:
         if segment.translation is None or self.shown == "original":
             return segment.text
         return segment.translation
+
+    def line(self, segment: Segment) -> str:
+        """The text to show on a line of its own."""
+        return f"{segment.label}{self.text(segment)}"
 
 
 class Results(Protocol):
@@ -68,12 +81,14 @@ class TranscriptSink:
         results: Results,
         names: Sequence[str],
         *,
+        translated: bool,
         debug: bool,
     ) -> None:
         self._env = env
         self._display = display
         self._results = results
         self._names = names
+        self._translated = translated
         self._debug = debug
 
     def take(self, number: int, event: AnyEvent) -> None:
@@ -90,11 +105,21 @@ class TranscriptSink:
             case RecordingFinished():
                 with self._display.aside():
                     self._results.finished(number, event)
+                self._tell_missing(self._names[number], event.segments)
 
     def failed(self, number: int, error: Gemma4Error) -> None:
         with self._display.aside():
             self._results.failed(number, error)
             self._env.say_error(error, debug=self._debug)
+
+    def _tell_missing(self, name: str, segments: Sequence[Segment]) -> None:
+        """Say how many segments the model did not translate."""
+        missing = sum(each.translation is None for each in segments)
+        if self._translated and missing:
+            self._display.notice(
+                f"{name}: no translation of {missing} of {len(segments)} segments: the model "
+                "left it out"
+            )
 
     def interrupted(self) -> None:
         """Lines are already written; an incomplete document is not written."""
@@ -108,7 +133,7 @@ class Lines:
     style: TranscriptStyle
 
     def segment(self, number: int, segment: Segment) -> None:
-        self.stream.write(printable(self.style.text(segment), self.stream) + "\n")
+        self.stream.write(printable(self.style.line(segment), self.stream) + "\n")
         self.stream.flush()
 
     def finished(self, number: int, event: RecordingFinished) -> None:
@@ -175,11 +200,20 @@ class JsonLines:
     model: str
 
     def segment(self, number: int, segment: Segment) -> None:
-        write_json(self.stream, {"input": self.names[number], **segment_record(segment)})
+        write_json(
+            self.stream,
+            {
+                "input": self.names[number],
+                **segment_record(segment, translated=self.style.translated),
+            },
+        )
 
     def finished(self, number: int, event: RecordingFinished) -> None:
         language = self.style.language
-        write_json(self.stream, transcript_record(self.names[number], self.model, language, event))
+        record = transcript_record(
+            self.names[number], self.model, language, event, translated=self.style.translated
+        )
+        write_json(self.stream, record)
 
     def failed(self, number: int, error: Gemma4Error) -> None:
         write_json(self.stream, failure_record(self.names[number], error, exit_code_of(error)))
