@@ -61,7 +61,7 @@ def timeline(source: Source) -> Timeline | None:
 def animation_frames(
     source: Source, timestamps: Sequence[float], times: Timeline
 ) -> Iterator[VideoFrame]:
-    """The frame on screen at each time, each once; as ``frames.iter_frames``."""
+    """The frame on screen at each time, each once; as ``video.iter_frames``."""
     shown = [max(0, bisect_right(times.starts, time + 0.0005) - 1) for time in timestamps]
     with opened_image(source) as (opened, format_name, stream):
         space = color_space(opened, format_name, stream)

@@ -13,7 +13,7 @@ from ..decoded import VideoFrame
 from ..errors import MediaError
 from ..messages import Source
 from ..times import file_time
-from .frames import iter_frames
+from .video import iter_frames
 
 SHEET = "contact-sheet.png"
 _THUMBNAIL = (320, 240)

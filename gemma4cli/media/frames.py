@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, pairwise
+from itertools import chain
 
 import av
 from av.container import InputContainer
@@ -21,8 +21,7 @@ from av.video.stream import VideoStream
 from ..decoded import VideoFrame
 from ..errors import MediaDecodeError, NoVideoTrackError
 from ..messages import Source
-from .animations import animation_frames, timeline
-from .containers import exact, open_container, packets, reason, still_image
+from .containers import Span, exact, open_container, packets, reason, still_image
 from .deinterlacing import deinterlaced
 from .display import displayed, displayed_size
 from .limits import check_size
@@ -223,40 +222,29 @@ def video_stream(container: InputContainer, source: Source) -> VideoStream:
     return stream
 
 
-def iter_frames(source: Source, timestamps: Sequence[float]) -> Iterator[VideoFrame]:
-    """The frame on screen at each time, in order, with the time at which it begins.
-
-    ``timestamps`` are seconds from the clip's first frame, ascending and not negative. A frame
-    that is on screen at several of them is yielded once; times after the end yield the last frame.
-    Raises ValueError for times out of order, otherwise the errors of ``probe_video``.
-    """
-    if any(not math.isfinite(time) or time < 0 for time in timestamps) or any(
-        later < earlier for earlier, later in pairwise(timestamps)
-    ):
-        raise ValueError("timestamps must be ascending and not negative")
-    times = timeline(source)
-    if times is not None:
-        yield from animation_frames(source, timestamps, times)
-        return
+def part_frames(source: Source, span: Span, timestamps: Sequence[float]) -> Iterator[VideoFrame]:
+    """``video.iter_frames`` of one span of a file; seconds count from its first frame."""
     given: float | None = None
     try:
-        for picked in _pick(source, timestamps, search=True):
+        for picked in _pick(source, span, timestamps, search=True):
             given = picked.seconds
             yield _converted(source, picked)
         return
     except _SearchError:
         pass
-    for picked in _pick(source, timestamps, search=False):
+    for picked in _pick(source, span, timestamps, search=False):
         if given is None or picked.seconds > given:
             yield _converted(source, picked)
 
 
-def _pick(source: Source, timestamps: Sequence[float], *, search: bool) -> Iterator[_Picked]:
+def _pick(
+    source: Source, span: Span, timestamps: Sequence[float], *, search: bool
+) -> Iterator[_Picked]:
     """The requested frames, each once.
 
     A second container searches for keyframes, so that the decoder seeks only if that skips frames.
     """
-    with open_container(source) as container, open_container(source) as scout:
+    with open_container(source, span) as container, open_container(source, span) as scout:
         track = Track(container, video_stream(container, source), source)
         scout_stream = video_stream(scout, source)
         shown = track.first()

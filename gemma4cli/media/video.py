@@ -5,20 +5,24 @@ Sizes are those at which a player shows the clip.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from ..decoded import AudioClip
-from ..errors import MediaDecodeError, NoAudioTrackError
+from ..decoded import AudioClip, VideoFrame
+from ..errors import MediaDecodeError, MediaError, NoAudioTrackError
 from ..messages import Source
-from .animations import timeline
+from .animations import animation_frames, timeline
 from .audio import claimed_end, load_span
-from .containers import open_container, packets
-from .frames import Track, iter_frames, video_stream
+from .containers import Span, open_container, packets
+from .frames import Track, part_frames, video_stream
+from .parts import parts_of
 from .tracks import ANY_TRACK, TrackChoice, audio_stream
 
 __all__ = ["VideoInfo", "iter_frames", "load_sound", "probe_video"]
@@ -55,6 +59,69 @@ def probe_video(source: Source, choice: TrackChoice = ANY_TRACK) -> VideoInfo:
     MediaDecodeError for a damaged file or a still image, TrackNotFoundError if it lacks the audio
     track, and the errors of ``open_source``.
     """
+    parts = list(_parts(source, choice))
+    whole = parts[0].info
+    if len(parts) == 1:
+        return whole
+    return replace(
+        whole,
+        duration=parts[-1].start + parts[-1].info.duration,
+        frames=sum(part.info.frames for part in parts),
+        sound_end=None,
+    )
+
+
+def iter_frames(source: Source, timestamps: Sequence[float]) -> Iterator[VideoFrame]:
+    """The frame on screen at each time, in order, with the time at which it begins.
+
+    ``timestamps`` are seconds from the clip's first frame, ascending and not negative. A frame
+    that is on screen at several of them is yielded once; times after the end yield the last frame.
+    Raises ValueError for times out of order, otherwise the errors of ``probe_video``.
+    """
+    if any(not math.isfinite(time) or time < 0 for time in timestamps) or any(
+        later < earlier for earlier, later in pairwise(timestamps)
+    ):
+        raise ValueError("timestamps must be ascending and not negative")
+    times = timeline(source)
+    if times is not None:
+        yield from animation_frames(source, timestamps, times)
+        return
+    spans = parts_of(source)
+    if len(spans) == 1:
+        yield from part_frames(source, spans[0], timestamps)
+        return
+    parts = list(_parts(source))
+    ends = [*(part.start for part in parts[1:]), math.inf]
+    for part, end in zip(parts, ends, strict=True):
+        inside = [time - part.start for time in timestamps if part.start <= time < end]
+        for frame in part_frames(source, part.span, inside):
+            yield replace(frame, seconds=frame.seconds + part.start)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Part:
+    """A stretch of a file that is a clip of its own, with its start in the whole, in seconds."""
+
+    span: Span
+    start: float
+    info: VideoInfo
+
+
+def _parts(source: Source, choice: TrackChoice = ANY_TRACK) -> Iterator[_Part]:
+    """The clips that the file is made of; without those after the first that cannot be read."""
+    start = 0.0
+    for number, span in enumerate(parts_of(source)):
+        try:
+            info = _probe(source, span, choice)
+        except MediaError:
+            if number == 0:
+                raise
+            continue
+        yield _Part(span=span, start=start, info=info)
+        start += info.duration
+
+
+def _probe(source: Source, span: Span, choice: TrackChoice) -> VideoInfo:
     animation = timeline(source)
     if animation is not None:
         return VideoInfo(
@@ -66,7 +133,7 @@ def probe_video(source: Source, choice: TrackChoice = ANY_TRACK) -> VideoInfo:
             sound_end=None,
             origin=0.0,
         )
-    with open_container(source) as container:
+    with open_container(source, span) as container:
         stream = video_stream(container, source)
         sound = _sound_track(container, source, choice)
         sound_end = None if sound is None else claimed_end(sound)
@@ -75,7 +142,7 @@ def probe_video(source: Source, choice: TrackChoice = ANY_TRACK) -> VideoInfo:
         rate, tick, frame_ticks = track.rate, track.tick, track.frame_ticks
         end = _end_by_seeking(container, stream, frame_ticks)
     if end is None:
-        end = _end_by_reading(source, frame_ticks)
+        end = _end_by_reading(source, span, frame_ticks)
     width, height = head.size
     duration = max(end - head.pts, frame_ticks) * tick
     origin = float(head.pts * tick)
@@ -133,9 +200,9 @@ def _end_by_seeking(container: InputContainer, stream: VideoStream, frame_ticks:
     return end
 
 
-def _end_by_reading(source: Source, frame_ticks: int) -> int:
+def _end_by_reading(source: Source, span: Span, frame_ticks: int) -> int:
     """The end of the last frame in ticks, from all packets."""
-    with open_container(source) as container:
+    with open_container(source, span) as container:
         end, untimed = _last_end(container, video_stream(container, source), frame_ticks)
     return untimed * frame_ticks if end is None else end
 

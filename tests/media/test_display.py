@@ -16,8 +16,7 @@ from media_makers import numbered, write_video
 
 from gemma4cli.decoded import VideoFrame
 from gemma4cli.media.display import displayed
-from gemma4cli.media.frames import iter_frames
-from gemma4cli.media.video import probe_video
+from gemma4cli.media.video import iter_frames, probe_video
 from gemma4cli.messages import Source
 
 Floats = npt.NDArray[np.float64]

@@ -184,7 +184,7 @@ def clip_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Maker], Clip]
 
 
 def load_frames(source: Source, times: Sequence[float]) -> list[VideoFrame]:
-    return list(frames.iter_frames(source, times))
+    return list(video.iter_frames(source, times))
 
 
 def load_sound(source: Source, start: float = 0.0, end: float | None = None) -> AudioClip | None:
@@ -325,7 +325,7 @@ def test_seconds_count_from_the_first_frame(tmp_path: Path) -> None:
 
 
 def test_frames_are_yielded_one_by_one(tmp_path: Path) -> None:
-    found = frames.iter_frames(Source.of(short_groups(tmp_path)), [0.0, 5.0, 9.0])
+    found = video.iter_frames(Source.of(short_groups(tmp_path)), [0.0, 5.0, 9.0])
     assert number_of(next(found).pixels) == 0
     found.close()
 

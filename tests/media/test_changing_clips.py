@@ -1,0 +1,99 @@
+"""Clips that change in the middle: size, pixel format, pixel aspect, whole files."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from media_makers import number_of, numbered
+
+from gemma4cli.media.frame_files import save_frames
+from gemma4cli.media.video import iter_frames, probe_video
+from gemma4cli.messages import Source
+
+RATE = 10
+
+
+def clip(
+    path: Path,
+    numbers: range,
+    *,
+    size: tuple[int, int] = (128, 64),
+    pixel_format: str = "yuv420p",
+    aspect: Fraction = Fraction(1),
+    codec: str = "libx264",
+    start: int = 0,
+) -> bytes:
+    """Numbered frames, the first at frame ``start`` of the clock."""
+    with av.open(str(path), "w") as container:
+        options = {"bf": "0", "g": "5"} if codec == "libx264" else {}
+        stream = container.add_stream(codec, rate=RATE, options=options)
+        stream.width, stream.height, stream.pix_fmt = *size, pixel_format
+        stream.codec_context.sample_aspect_ratio = aspect
+        for number in numbers:
+            frame = av.VideoFrame.from_ndarray(numbered(number, *size), format="rgb24")
+            frame.pts, frame.time_base = start + number - numbers.start, Fraction(1, RATE)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path.read_bytes()
+
+
+CHANGES = {
+    "size": {"size": (256, 96)},
+    "smaller": {"size": (64, 48)},
+    "pixel format": {"pixel_format": "yuv422p"},
+    "aspect": {"aspect": Fraction(2)},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("times", [[index / RATE for index in range(30)], [0.0, 0.55, 2.05, 2.85]])
+def test_frames_continue_where_a_transport_stream_changes(
+    tmp_path: Path, change: str, times: list[float]
+) -> None:
+    first = clip(tmp_path / "a.ts", range(15))
+    second = clip(tmp_path / "b.ts", range(15, 30), start=15, **CHANGES[change])
+    source = Source.of(first + second, name="a.ts")
+    found = list(iter_frames(source, times))
+    expected = [min(29, int(time * RATE + 0.001)) for time in times]
+    assert [number_of(frame.pixels) for frame in found] == expected
+    sizes = {frame.pixels.shape[:2] for frame in found}
+    changed = {"size": (96, 256), "smaller": (48, 64), "aspect": (64, 256)}.get(change, (64, 128))
+    assert sizes == {(64, 128), changed}
+    assert probe_video(source).duration == pytest.approx(3.0, abs=0.11)
+
+
+def test_frames_of_different_sizes_are_saved(tmp_path: Path) -> None:
+    first = clip(tmp_path / "a.ts", range(15))
+    second = clip(tmp_path / "b.ts", range(15, 30), start=15, size=(256, 96))
+    files = save_frames(Source.of(first + second, name="a.ts"), [0.0, 2.5], tmp_path / "out")
+    assert [file.path.exists() for file in files] == [True, True]
+
+
+@pytest.mark.parametrize("size", [(128, 64), (256, 96)])
+def test_chained_ogg_is_one_clip(tmp_path: Path, size: tuple[int, int]) -> None:
+    first = clip(tmp_path / "a.ogv", range(15), codec="libvpx")
+    second = clip(tmp_path / "b.ogv", range(15, 30), codec="libvpx", size=size)
+    source = Source.of(first + second, name="a.ogv")
+    info = probe_video(source)
+    assert info.duration == pytest.approx(3.0, abs=0.21)
+    assert (info.width, info.height) == (128, 64)
+    half = probe_video(Source.of(first, name="a.ogv")).duration
+    times = [0.0, 0.5, half + 0.02, half + 0.52, half + 1.42]
+    found = list(iter_frames(source, times))
+    assert [number_of(frame.pixels) for frame in found] == [0, 5, 15, 20, 29]
+    assert [frame.seconds for frame in found] == pytest.approx(times, abs=0.03)
+    assert found[-1].pixels.shape == (size[1], size[0], 3)
+
+
+def test_a_part_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
+    first = clip(tmp_path / "a.ogv", range(15), codec="libvpx")
+    second = clip(tmp_path / "b.ogv", range(15, 30), codec="libvpx")
+    source = Source.of(first + second[:200], name="a.ogv")
+    assert probe_video(source).duration == pytest.approx(1.5, abs=0.11)
+    found = list(iter_frames(source, [0.0, 5.0]))
+    assert [number_of(frame.pixels) for frame in found] == [0, 14]
+    assert all(np.isfinite(frame.seconds) for frame in found)
