@@ -9,6 +9,7 @@ mlx is imported by the calls, not by the import of this module.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -166,6 +167,7 @@ def stream_each(
     media: MediaOptions | None = None,
     batch: int | None = None,
     opened: Callable[[Media], Source] = Source.of,
+    skip: AbstractSet[int] = frozenset(),
 ) -> Iterator[ImageEvent | ImageFailed]:
     """Ask one question about each image. Closing the stream cancels the run.
 
@@ -179,6 +181,7 @@ def stream_each(
         batch: How many images to answer at once, 1 or more; None chooses by the free memory.
             Answers do not depend on it.
         opened: Turns an image into a source just before it is decoded.
+        skip: Indexes of images not to ask about; the seeds of the others stay the same.
 
     Yields:
         For each image its events, the last one with Finished, or ImageFailed with the error. Each
@@ -194,7 +197,8 @@ def stream_each(
         return content_of(prompt, images=[opened(images[number])])
 
     options, media = options or GenerateOptions(), media or MediaOptions()
-    yield from answer_each(model, len(images), content, options=options, media=media, batch=batch)
+    numbers = [number for number in range(len(images)) if number not in skip]
+    yield from answer_each(model, numbers, content, options=options, media=media, batch=batch)
 
 
 def stream_segments(

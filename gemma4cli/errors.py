@@ -28,7 +28,9 @@
     ├─ JournalError                  a transcript's progress cannot be kept on disk
     ├─ SavedConversationError        a conversation cannot be kept, is not there, or is in use
     ├─ AnswerCutError                an answer was cut off before it matched its schema
-    └─ NonFiniteError                the model produced NaN or infinity
+    ├─ NonFiniteError                the model produced NaN or infinity
+    ├─ OutputError                   a result cannot be written
+    └─ UnexpectedError               an error that g4 does not know, in one of several inputs
 
 Each error has fields. Its message is built from them, fits on one line and says what to do next.
 Imports only the standard library.
@@ -317,3 +319,21 @@ class NonFiniteError(Gemma4Error):
             f"the model produced NaN or infinity ({where}): "
             "try --dtype float32, or download the checkpoint again"
         )
+
+
+class OutputError(Gemma4Error):
+    """A result cannot be written; a file of that name is as it was before."""
+
+    def __init__(self, path: Path | str, problem: str) -> None:
+        self.path = path
+        self.problem = problem
+        super().__init__(f"{path}: cannot be written ({problem})")
+
+
+class UnexpectedError(Gemma4Error):
+    """An error that g4 does not raise on purpose, as the result of one of several inputs."""
+
+    def __init__(self, cause: Exception) -> None:
+        self.__cause__ = cause
+        what = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
+        super().__init__(f"unexpected error ({what}); --debug shows more")

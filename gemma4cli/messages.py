@@ -124,3 +124,11 @@ def content_of(
         TextPart(text=prompt),
         *(AudioPart(source=Source.of(item)) for item in audio),
     )
+
+
+def sources_of(parts: Sequence[Part]) -> list[Source]:
+    """The sources of the media among ``parts``."""
+    media = [part for part in parts if not isinstance(part, TextPart)]
+    clips = [part for part in media if isinstance(part, VideoPart)]
+    whole = [part.source for part in media if part.source is not None]
+    return [*whole, *(frame for clip in clips for frame in clip.frames)]

@@ -13,12 +13,22 @@ from .transcript import RecordingFinished, Segment
 
 Record = dict[str, Any]
 CodeOf = Callable[[Gemma4Error], int]
+Given = str | tuple[str, ...]
+"""An input as the user named it; several that are asked about at once."""
 
 
-def answer_record(given: str, model: str, finished: Finished) -> Record:
-    """An answer; ``given`` is the input as the user named it."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """A whole answer: its text, and its JSON record."""
+
+    text: str
+    record: Record
+
+
+def answer_record(given: Given, model: str, finished: Finished) -> Record:
+    """An answer; ``input`` is a list if it is about several inputs at once."""
     record: Record = {
-        "input": given,
+        "input": _input(given),
         "text": finished.text,
         "model": model,
         "finish_reason": finished.reason,
@@ -32,9 +42,23 @@ def answer_record(given: str, model: str, finished: Finished) -> Record:
     return record
 
 
-def failure_record(given: str, error: Exception, code: int) -> Record:
+def failure_record(given: Given, error: Exception, code: int) -> Record:
     """An input without a result; ``code`` is the exit status of its error."""
-    return {"input": given, "error": _error(error, code)}
+    return {"input": _input(given), "error": _error(error, code)}
+
+
+def interrupted_record(given: Given, model: str, text: str) -> Record:
+    """An answer that an interrupt cut off."""
+    return {
+        "input": _input(given),
+        "text": text,
+        "model": model,
+        "finish_reason": "interrupted",
+    }
+
+
+def _input(given: Given) -> str | list[str]:
+    return given if isinstance(given, str) else list(given)
 
 
 def segment_record(segment: Segment, *, translated: bool = False) -> Record:

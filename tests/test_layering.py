@@ -54,6 +54,7 @@ LAYERS = {
     "plain_text": layer(),
     "events": layer(types="decoded"),
     "transcript": layer("errors events"),
+    "journal": layer("errors"),
     "subtitles": layer("errors languages times transcript", "rich"),
     "markdown": layer(foreign="rich"),
     "media": layer(
@@ -74,7 +75,8 @@ LAYERS = {
         "mlx numpy",
     ),
     "transcription": layer(
-        "_version errors events messages options decoded prompts languages transcript media engine",
+        "_version errors events messages options decoded prompts languages transcript journal "
+        "media engine",
         "numpy",
         types="processing",
     ),
@@ -96,6 +98,7 @@ LAYERS = {
     ),
     "cli.settings": layer("errors cli.environment", "typer"),
     "cli.run": layer(
+        "_version records journal "
         "errors events messages options languages times machine hub engine media conversations api "
         "cli.environment cli.habits cli.output cli.settings",
         "typer",

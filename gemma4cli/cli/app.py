@@ -12,7 +12,7 @@ import typer
 from typer.completion import get_completion_inspect_parameters
 
 from .._version import __version__
-from ..errors import Gemma4Error
+from ..errors import Gemma4Error, UnexpectedError
 from . import interrupts
 from .chat.command import ChatCommand, chat
 from .commands import models
@@ -57,12 +57,30 @@ class Commands(Group):
             # The reader of stdout is gone, such as head.
             _drop_output(env)
             raise typer.Exit(ExitCode.DONE) from None
+        except _PARSER_ERRORS:
+            raise
         except OSError as error:
-            if ctx.meta["debug"] or error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
+            if error.errno not in _NO_ROOM:
+                raise _unexpected(env, error, debug=ctx.meta["debug"]) from None
             _drop_output(env)
             env.say_error(f"the answer cannot be written: {error.strerror}")
             raise typer.Exit(ExitCode.FAILED) from None
+        except Exception as error:  # noqa: BLE001 - the user gets a line, with --debug a traceback
+            raise _unexpected(env, error, debug=ctx.meta["debug"]) from None
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a full disk says when standard output is a file."""
+
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0].__bases__[0]
+"""The base of all complaints about a command line, which has no public name."""
+
+_PARSER_ERRORS = (_USAGE_ERROR, typer.Exit, typer.Abort)
+
+
+def _unexpected(env: Environment, error: Exception, *, debug: bool) -> typer.Exit:
+    env.say_error(UnexpectedError(error), debug=debug)
+    return typer.Exit(ExitCode.FAILED)
 
 
 def _drop_output(env: Environment) -> None:

@@ -14,6 +14,9 @@ import typer
 
 # C0 except tab and newline, DEL, C1: they can move the cursor, ring the bell or change colors.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\u2028\u2029\udc80-\udcff]")
+_IN_BLOCK = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\udc80-\udcff]")
+_NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _FALLBACK_SIZE = (80, 24)
 
 
@@ -95,20 +98,21 @@ class Environment:
         return self.stdin.readline().strip().lower() in ("y", "yes")
 
     def say(self, line: str) -> None:
-        """Write one line to stderr."""
-        self.stderr.write(printable(line, self.stderr) + "\n")
+        """Write a line to stderr, or several; other control characters are escaped."""
+        self.stderr.write(_IN_BLOCK.sub(_escaped, line) + "\n")
         self.stderr.flush()
 
-    def say_error(self, problem: Exception | str, *, debug: bool = False) -> None:
+    def say_error(self, problem: Exception | str, *, about: str = "", debug: bool = False) -> None:
         """Write an error as one line, after its traceback with ``debug``.
 
-        A file name in it may contain line breaks.
+        ``about`` is the input that it is about, unless the error names it itself.
         """
         if debug and isinstance(problem, Exception):
             import traceback
 
             traceback.print_exception(problem, file=self.stderr)
-        self.say("g4: " + " ".join(str(problem).splitlines()))
+        name = f"{about}: " if about else ""
+        self.say(f"g4: {name}" + " ".join(str(problem).splitlines()))
 
     def echo(self, text: str) -> None:
         """Write lines to stdout."""
@@ -128,3 +132,18 @@ def environment_of(context: typer.Context) -> Environment:
 def printable(text: str, stream: TextIO) -> str:
     """``text`` for ``stream``: control characters are replaced if it is a terminal."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text) if stream.isatty() else text
+
+
+def one_line(text: str) -> str:
+    """``text``, such as a file's name, on one line.
+
+    Control characters and bytes that are not UTF-8 are escaped: ``\\n``, ``\\x1B``, ``\\xE9``.
+    """
+    return _UNPRINTABLE.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    # Python reads a byte that is not UTF-8 as U+DC80 to U+DCFF.
+    number = f"u{code:04X}" if 0xFF < code < 0xD800 else f"x{code & 0xFF:02X}"
+    return _NAMED.get(found[0], f"\\{number}")

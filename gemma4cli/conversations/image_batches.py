@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..errors import Gemma4Error, LoadError, OptionError
+from ..errors import Gemma4Error, LoadError, OptionError, UnexpectedError
 from ..events import Event, Finished, Notice
 from ..messages import Message, Part
 from ..options import SOFT_TOKEN_BUDGETS, GenerateOptions, MediaOptions
@@ -37,14 +37,14 @@ class ImageFailed:
 
 def answer_each(
     model: LoadedModel,
-    count: int,
+    numbers: Sequence[int],
     content: Callable[[int], tuple[Part, ...]],
     *,
     options: GenerateOptions,
     media: MediaOptions,
     batch: int | None,
 ) -> Iterator[ImageEvent | ImageFailed]:
-    """As ``api.stream_each``; ``content(number)`` is the message about each of ``count`` images."""
+    """As ``api.stream_each``; ``content(number)`` is the message about an image."""
     from ..engine.generate import make_constraint
     from ..engine.sampling import seed_of
 
@@ -56,7 +56,7 @@ def answer_each(
         make_constraint(model, options, model.context_length)  # the same error for every image
         batch = 1
     waiting: list[_Waiting] = []
-    for number in range(count):
+    for number in numbers:
         own = replace(options, seed=seed_of(options.seed, number))
         try:
             if batch == 1:
@@ -71,6 +71,8 @@ def answer_each(
             raise
         except Gemma4Error as error:
             yield ImageFailed(image=number, error=error)
+        except Exception as error:  # noqa: BLE001 - one odd image does not end the others
+            yield ImageFailed(image=number, error=UnexpectedError(error))
         if len(waiting) == batch:
             yield from _answer(model, waiting)
             waiting.clear()

@@ -118,3 +118,15 @@ class LoadedModel:
     def context_length(self) -> int:
         """The most tokens that prompt and answer can have together."""
         return self.network.config.text.max_positions
+
+    @property
+    def identity(self) -> Mapping[str, object]:
+        """What tells it from another model, and from itself with other weights."""
+        weights = [(file, file.stat()) for file in self.folder.glob("*.safetensors")]
+        return {
+            "model": str(self.folder.resolve()),
+            "weights": sorted(
+                f"{file.name} {status.st_size} {status.st_mtime_ns}" for file, status in weights
+            ),
+            "dtype": self.options.dtype,
+        }

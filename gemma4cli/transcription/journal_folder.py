@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -10,15 +9,13 @@ from typing import TYPE_CHECKING, Self
 
 from .._version import __version__
 from ..errors import JournalError
+from ..journal import file_facts, remove_stale
 from ..options import GenerateOptions, TranscribeOptions
 from .cut import Limits
 from .journal import Journal
 
 if TYPE_CHECKING:
     from ..engine.model import LoadedModel
-
-_STALE_SECONDS = 30 * 24 * 3600
-"""The age at which a journal is removed: a run interrupted a month ago is not resumed."""
 
 
 class JournalFolder:
@@ -35,7 +32,7 @@ class JournalFolder:
         self._run = run
         self._restart = restart
         self._opened: list[Journal] = []
-        _remove_stale(folder)
+        remove_stale(folder)
 
     def open(self, file: Path) -> Journal:
         """The locked journal of a file.
@@ -43,7 +40,7 @@ class JournalFolder:
         Raises JournalError if it cannot be written or another process has it open.
         """
         try:
-            job = {**self._run, **_file_facts(file)}
+            job = {**self._run, **file_facts(file)}
         except OSError as exc:
             raise JournalError(file, exc.strerror or str(exc)) from exc
         journal = Journal(self._folder, job, restart=self._restart)
@@ -72,34 +69,8 @@ def run_facts(
     """
     return {
         "g4": __version__,
-        "model": str(model.folder.resolve()),
-        "weights": sorted(_stamp(file) for file in model.folder.glob("*.safetensors")),
-        "dtype": model.options.dtype,
+        **model.identity,
         "limits": asdict(limits),
         "options": asdict(options) | {"batch": None},
         "generate": asdict(generate),
     }
-
-
-def _file_facts(file: Path) -> Mapping[str, object]:
-    status = file.stat()
-    return {
-        "file": str(file.resolve()),
-        "bytes": status.st_size,
-        "changed": status.st_mtime_ns,
-    }
-
-
-def _stamp(file: Path) -> str:
-    status = file.stat()
-    return f"{file.name} {status.st_size} {status.st_mtime_ns}"
-
-
-def _remove_stale(folder: Path) -> None:
-    for path in folder.glob("*.jsonl"):
-        try:
-            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
-                path.unlink()
-        except OSError:
-            # Another process removed it first, or it belongs to another user.
-            continue

@@ -92,8 +92,8 @@ def test_several_files_of_which_some_are_missing_need_a_model() -> None:
     assert_fails(g4("describe", "none.png", GOOD, "-m", "no/model"), 4, "no/model")
 
 
-def test_a_folder_is_an_error(tmp_path: Path) -> None:
-    assert_fails(tiny_g4("video", tmp_path), 3, f"g4: {tmp_path}: is a folder")
+def test_a_folder_without_videos_is_an_error(tmp_path: Path) -> None:
+    assert_fails(tiny_g4("video", tmp_path), 3, f"g4: {tmp_path}: contains no videos")
 
 
 def test_empty_standard_input_is_an_error(subtests: pytest.Subtests) -> None:
@@ -229,7 +229,7 @@ def test_an_option_out_of_range_is_an_error(subtests: pytest.Subtests, sent: Exc
         ["--top-p", "2"],
         ["--top-p", "nan"],
         ["--budget", "100"],
-        ["-o", "nowhere/out.txt"],
+        ["-o", ""],
     ]:
         with subtests.test(options=options):
             assert_fails(tiny_g4("describe", "a.png", *options), 2)

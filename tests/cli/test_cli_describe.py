@@ -79,7 +79,7 @@ def test_together_with_prompt_and_json(sent: Exchange) -> None:
     (record,) = records(
         tiny_g4("describe", "a.png", "b.png", "--together", "-p", "Compare.", "--json")
     )
-    assert record["input"] == "a.png b.png"
+    assert record["input"] == ["a.png", "b.png"]
     assert sent.text == "Compare."
 
 
@@ -269,20 +269,25 @@ def test_the_output_holds_the_answers_that_succeeded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("images", "kept"),
+    ("images", "kept", "said"),
     [
-        (["a.png"], "Do"),
-        (["a.png", "b.png", "--batch", "1"], "a.png: Do"),
-        (["a.png", "--json"], ""),
+        (["a.png"], "Do", "the answer is incomplete"),
+        (
+            ["a.png", "b.png", "--batch", "1"],
+            "a.png: Do [interrupted]",
+            "0 of 2 answered; the same",
+        ),
+        (["a.png", "--json"], "", "no answer"),
     ],
 )
 def test_an_interrupt_keeps_the_partial_answer(
-    sent: Exchange, images: list[str], kept: str
+    sent: Exchange, images: list[str], kept: str, said: str
 ) -> None:
     """But half an object is none."""
     sent.events[:] = [TextDelta(text="D"), TextDelta(text="o"), KeyboardInterrupt()]
     result = tiny_g4("describe", *images)
-    assert (result.exit_code, result.stderr) == (130, "")
+    assert result.exit_code == 130
+    assert result.stderr.startswith(f"interrupted: {said}")
     assert result.stdout == (f"{kept}\n" if kept else "")
     assert len(sent.parts) == 1
 
@@ -290,17 +295,23 @@ def test_an_interrupt_keeps_the_partial_answer(
 def test_an_interrupt_before_the_answer_leaves_no_file(sent: Exchange) -> None:
     sent.events[:] = [KeyboardInterrupt()]
     result = tiny_g4("describe", "a.png", "-o", "out.txt")
-    assert (result.exit_code, result.stdout, result.stderr) == (130, "", "")
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == "interrupted before the answer began\n"
     assert os.listdir() == []
 
 
 def test_an_output_that_cannot_be_written_is_an_error(
     subtests: pytest.Subtests, sent: Exchange
 ) -> None:
+    Path("file").touch()
+    Path("loop").symlink_to("loop")
     for output, problem in [
-        ("nowhere/out.txt", "cannot be written"),
-        (".", "is a folder"),
-        ("x" * 300, "cannot be"),
+        ("file/out.txt", "file: is a file, not a folder"),
+        ("file/", "file/: is a file, not a folder"),
+        ("loop", "loop: is a link that leads nowhere"),
+        ("x" * 300, "File name too long"),
+        ("/proc/out.txt", "/proc: cannot be written to"),
+        ("", "--output: is empty"),
     ]:
         with subtests.test(output=output, problem=problem):
             assert_fails(tiny_g4("describe", "a.png", "-o", output), 2, problem)

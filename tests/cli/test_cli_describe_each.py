@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from gemma4cli.cli.output.consume import Failed
 from gemma4cli.conversations.image_batches import ImageEvent, ImageFailed
 from gemma4cli.errors import MediaNotFoundError
 from gemma4cli.events import TextDelta, ThoughtDelta
+from gemma4cli.messages import Source
 
 Script = Callable[..., list[dict[str, Any]]]
 
@@ -57,9 +58,9 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Script:
         asked: list[dict[str, Any]] = []
 
         def stream_each(
-            model: object, prompt: str, images: object, **more: Any
+            model: object, prompt: str, images: Sequence[Source], **more: Any
         ) -> Iterator[object]:
-            asked.append({"prompt": prompt, "images": images, **more})
+            asked.append({"prompt": prompt, "images": [each.name for each in images], **more})
             for event in events:
                 if isinstance(event, BaseException):
                     raise event
@@ -92,8 +93,9 @@ def test_errors_keep_the_order_of_the_images(script: Script) -> None:
 def test_an_interrupt_keeps_the_partial_answers_in_order(script: Script) -> None:
     script(said(1, "B"), said(0, "A"), done(2, "C"), said(0, "a"), KeyboardInterrupt())
     result = tiny_g4("describe", "a.png", "b.png", "c.png", "d.png")
-    assert (result.exit_code, result.stderr) == (130, "")
-    assert result.stdout == "a.png: Aa\nb.png: B\nc.png: C\n"
+    assert result.exit_code == 130
+    assert result.stderr == "interrupted: 1 of 4 answered; the same command continues\n"
+    assert result.stdout == "a.png: Aa [interrupted]\nb.png: B [interrupted]\nc.png: C\n"
 
 
 def test_interrupt_leaves_whole_objects_only(script: Script) -> None:
@@ -140,7 +142,7 @@ def test_folder_with_one_image_names_it(script: Script, tmp_path: Path) -> None:
 
 def test_folder_without_images(script: Script, tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
-    assert_fails(tiny_g4("describe", "notes"), 2, "notes: contains no images")
+    assert_fails(tiny_g4("describe", "notes"), 3, "notes: contains no images")
 
 
 def test_bad_file_in_a_real_batch(tmp_path: Path) -> None:

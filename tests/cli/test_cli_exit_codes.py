@@ -38,6 +38,8 @@ CODES = {
     errors.AnswerCutError: 1,
     errors.SavedConversationError: 1,
     errors.NonFiniteError: 1,
+    errors.OutputError: 1,
+    errors.UnexpectedError: 1,
 }
 
 

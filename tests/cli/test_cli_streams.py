@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from base64 import b64decode
 from pathlib import Path
 from typing import TextIO
 
@@ -146,7 +147,12 @@ def test_json_holds_any_file_name_in_any_encoding(sent: Exchange, encoding: str,
     written = io.BytesIO()
     stdout = io.TextIOWrapper(written, encoding=encoding, errors="backslashreplace")
     assert describe_to(stdout, name, "--json") == (0, "")
-    assert json.loads(written.getvalue().decode(encoding))["input"] == name
+    record = json.loads(written.getvalue().decode(encoding))
+    if "input_bytes" in record:
+        assert record["input"] == "\\xFF.png"
+        assert b64decode(record["input_bytes"]) == os.fsencode(name)
+    else:
+        assert record["input"] == name
 
 
 @pytest.mark.slow

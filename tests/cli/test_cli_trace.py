@@ -177,8 +177,8 @@ def test_an_output_that_cannot_be_written_is_an_error(subtests: pytest.Subtests)
     for output, problem in [
         ([], "name it with -o"),
         (["-o", "-"], "name it with -o"),
-        (["-o", "nowhere/out.npz"], "nowhere: no such folder"),
-        (["-o", "."], "is a folder"),
+        (["-o", "talk.json"], "is an input and would be replaced"),
+        (["-o", "talk.json/out.npz"], "talk.json: is a file, not a folder"),
     ]:
         with subtests.test(output=output, problem=problem):
             assert_fails(tiny_g4("trace", write_talk(), *output), 2, problem)

@@ -151,8 +151,8 @@ def test_json(model: Answers) -> None:
 def test_several_clips(model: Answers) -> None:
     other = sample("video01.mp4")
     result = tiny_g4("video", CLIP, other, "--segment", "2")
-    first, second = result.stdout.split(f"{other}: ")
-    assert first.startswith(f"{CLIP}: [00:00-00:02]\nPart 1.\n\n[00:02-00:03]\nPart 2.\n\n")
+    first, second = result.stdout.split(f"{other}:\n")
+    assert first.startswith(f"{CLIP}:\n[00:00-00:02]\nPart 1.\n\n[00:02-00:03]\nPart 2.\n\n")
     assert second.startswith("[00:00-00:02]\nPart 3.\n")
 
 
@@ -202,7 +202,8 @@ def test_an_interrupt_keeps_the_partial_answer(model: Answers, clips: int) -> No
     model.failing[2] = KeyboardInterrupt()
     result = tiny_g4("video", *[CLIP] * clips, "--segment", "1")
     assert result.exit_code == 130
-    assert result.stdout.endswith("[00:00-00:01]\nPart 1.\n\n[00:01-00:02]\nPa\n")
+    marked = "" if clips == 1 else " [interrupted]\n"
+    assert result.stdout.endswith(f"[00:00-00:01]\nPart 1.\n\n[00:01-00:02]\nPa{marked}\n")
 
 
 def test_an_interrupt_keeps_the_partial_answer_in_the_output_file(

@@ -11,14 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma4cli.cli.output.results import opened_output
-from gemma4cli.cli.transcribe.paths import Input, Target, check_targets, inputs, target_of
-from gemma4cli.errors import NonFiniteError, OptionError
+from gemma4cli.cli.run.inputs import Input, check_named_once
+from gemma4cli.cli.run.inputs import inputs as inputs_of
+from gemma4cli.cli.run.targets import Target, target_of
+from gemma4cli.cli.transcribe.choices import RECORDINGS
+from gemma4cli.errors import MediaError, NonFiniteError, OptionError
+from gemma4cli.messages import Source
 
 
 def touch(*paths: Path) -> None:
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
+
+
+def inputs(arguments: list[str]) -> list[Input]:
+    return inputs_of(arguments, RECORDINGS)
 
 
 def names(arguments: list[str]) -> list[str]:
@@ -62,14 +70,14 @@ def test_a_folder_is_searched(tmp_path: Path) -> None:
 
 def test_a_folder_without_recordings_is_an_error(tmp_path: Path) -> None:
     touch(tmp_path / "notes.txt")
-    with pytest.raises(OptionError, match="contains no recordings"):
+    with pytest.raises(MediaError, match="contains no recordings"):
         inputs([str(tmp_path)])
 
 
 def test_a_file_is_named_once(tmp_path: Path) -> None:
     touch(tmp_path / "a.wav")
     with pytest.raises(OptionError, match="is named 2 times"):
-        inputs([str(tmp_path / "a.wav"), str(tmp_path)])
+        check_named_once(inputs([str(tmp_path / "a.wav"), str(tmp_path)]))
 
 
 def test_any_named_file_is_tried(tmp_path: Path) -> None:
@@ -77,28 +85,32 @@ def test_any_named_file_is_tried(tmp_path: Path) -> None:
 
 
 def test_standard_input_has_a_name() -> None:
-    assert inputs(["-"]) == [Input(given="-", path=None, name=Path("stdin"))]
+    assert inputs(["-"]) == [Input(given="-", source=Source(name="-"), name=Path("stdin"))]
 
 
 def test_a_name_with_dots_keeps_them(tmp_path: Path) -> None:
     (given,) = inputs([str(tmp_path / "v1.2.wav")])
-    assert target_of(tmp_path, 1, ["srt"]).paths(given) == (tmp_path / "v1.2.srt",)
+    assert target_of(str(tmp_path), several=False, suffixes=["srt"]).paths(given) == (
+        tmp_path / "v1.2.srt",
+    )
 
 
 def test_no_output_is_standard_output(tmp_path: Path) -> None:
     (given,) = inputs(["-"])
-    assert target_of(None, 1, ["txt"]).paths(given) == ()
-    assert target_of(Path("-"), 1, ["txt"]).paths(given) == ()
+    assert target_of(None, several=False, suffixes=["txt"]).paths(given) == ()
+    assert target_of("-", several=False, suffixes=["txt"]).paths(given) == ()
 
 
 def test_one_result_goes_to_a_file(tmp_path: Path) -> None:
     (given,) = inputs(["a.wav"])
-    assert target_of(tmp_path / "out.srt", 1, ["srt"]).paths(given) == (tmp_path / "out.srt",)
+    assert target_of(str(tmp_path) + "/" + "out.srt", several=False, suffixes=["srt"]).paths(
+        given
+    ) == (tmp_path / "out.srt",)
 
 
 def test_several_results_go_to_a_folder(tmp_path: Path) -> None:
     first, second = inputs(["a.wav", "b.wav"])
-    where = target_of(tmp_path / "new", 2, ["srt", "vtt"])
+    where = target_of(str(tmp_path) + "/" + "new", several=True, suffixes=["srt", "vtt"])
     assert where.paths(first) == (tmp_path / "new" / "a.srt", tmp_path / "new" / "a.vtt")
     assert where.paths(second) == (tmp_path / "new" / "b.srt", tmp_path / "new" / "b.vtt")
 
@@ -106,20 +118,20 @@ def test_several_results_go_to_a_folder(tmp_path: Path) -> None:
 def test_several_results_do_not_go_to_a_file(tmp_path: Path) -> None:
     touch(tmp_path / "out.txt")
     with pytest.raises(OptionError, match="several results need a folder"):
-        target_of(tmp_path / "out.txt", 2, ["txt"])
+        target_of(str(tmp_path) + "/" + "out.txt", several=True, suffixes=["txt"])
 
 
 def test_several_formats_need_a_folder() -> None:
     with pytest.raises(OptionError, match="several formats need a folder"):
-        target_of(None, 1, ["txt", "srt"])
+        target_of(None, several=False, suffixes=["txt", "srt"])
 
 
 def test_a_recording_is_never_replaced(tmp_path: Path) -> None:
     touch(tmp_path / "a.wav")
     given = inputs([str(tmp_path / "a.wav")])
     with pytest.raises(OptionError, match="would be replaced"):
-        check_targets(Target(file=tmp_path / "a.wav"), given)
-    check_targets(Target(file=tmp_path / "a.txt"), given)
+        Target(file=tmp_path / "a.wav").check(given)
+    Target(file=tmp_path / "a.txt").check(given)
 
 
 # The file of an answer

@@ -38,11 +38,3 @@ def in_card_order(text: str, media: Sequence[Part]) -> tuple[Part, ...]:
     audio = [part for part in media if isinstance(part, AudioPart)]
     visual = [part for part in media if not isinstance(part, AudioPart)]
     return (*visual, TextPart(text=text), *audio)
-
-
-def sources_of(parts: Sequence[Part]) -> list[Source]:
-    """The sources of the media among ``parts``."""
-    media = [part for part in parts if not isinstance(part, TextPart)]
-    clips = [part for part in media if isinstance(part, VideoPart)]
-    whole = [part.source for part in media if part.source is not None]
-    return [*whole, *(frame for clip in clips for frame in clip.frames)]

@@ -11,12 +11,14 @@ from ...conversations.file import Conversation, parse_text, read_conversation
 from ...errors import ConversationError, OptionError
 from ...events import Event, PicturesDecoded
 from ...media.sources import settle
-from ...messages import Part, TextPart
+from ...messages import Part, Source, TextPart, sources_of
 from ...options import GenerateOptions, MediaOptions
 from ..environment import Environment
+from ..run.answer_targets import answer_target
+from ..run.answering import AnswerRun, run_each
+from ..run.inputs import Input
 from ..run.options import RunOptions
-from ..run.runner import run_each
-from .attachments import in_card_order, sources_of
+from .attachments import in_card_order
 from .material import STDIN, piped_bytes, piped_text, with_attached_text
 from .sessions import Autosave, chat_of, media_options, resumed_options
 
@@ -54,7 +56,7 @@ def ask(options: ChatOptions, text: str, parts: Sequence[Part]) -> None:
         events = chat.send(in_card_order(text, parts), generate)
         yield from _saved(options.autosave, chat, events, generate)
 
-    _run(options, text, answer, parts)
+    _run(options, Source(name=text), answer, parts)
 
 
 def answer_file(options: ChatOptions, path: str, text: str, parts: Sequence[Part]) -> None:
@@ -90,7 +92,8 @@ def answer_file(options: ChatOptions, path: str, text: str, parts: Sequence[Part
         yield from _saved(options.autosave, chat, answered, generate)
 
     known = [part for message in conversation.messages for part in message.parts]
-    _run(options, path, answer, [*known, *parts])
+    asked = Source(name=path) if path == "-" else Source.of(path)
+    _run(options, asked, answer, [*known, *parts])
 
 
 def _conversation(env: Environment, path: str) -> Conversation:
@@ -103,19 +106,31 @@ def _conversation(env: Environment, path: str) -> Conversation:
 
 def _run(
     options: ChatOptions,
-    name: str,
+    asked: Source,
     answer: Callable[[LoadedModel, int], Iterator[Event]],
     parts: Sequence[Part],
 ) -> None:
-    # Markdown is rendered for a person only; a file gets the text unchanged.
+    """``asked`` is the conversation's file, or a source without one that is called the question."""
+    media = sources_of(parts)
+    output = answer_target(options.run, several=False)
+    files = [each.path for each in (asked, *media) if each.path is not None]
+    # In a folder, the answer is called after what it is about.
+    stem = files[0].stem if files else "answer"
+    given = Input(given=asked.name, source=asked, name=Path(stem))
+    output.target.check([given], files)
     run_each(
-        options.env,
-        options.run,
-        [name],
+        AnswerRun(
+            env=options.env,
+            run=output.run,
+            names=[asked.name],
+            target=output.target,
+            inputs=[given],
+            needed=media,
+            # Markdown is rendered for a person only; a file gets the text unchanged.
+            markdown=output.target.is_stdout,
+            hide_thoughts=options.hide_thoughts,
+        ),
         answer,
-        needed=sources_of(parts),
-        markdown=options.run.output is None,
-        hide_thoughts=options.hide_thoughts,
     )
 
 

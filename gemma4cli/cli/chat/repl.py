@@ -9,7 +9,7 @@ from ...conversations.chat import Chat
 from ...conversations.file import Conversation
 from ...errors import ContextLengthError, Gemma4Error, MediaError
 from ...events import Event, Finished
-from ...messages import MediaKind, Message, Part, Source, TextPart
+from ...messages import MediaKind, Message, Part, Source, TextPart, sources_of
 from ...options import GenerateOptions
 from ..environment import Environment
 from ..output.answers import StreamedAnswer
@@ -20,7 +20,7 @@ from ..output.progress import Spinner
 from ..output.writer import AnswerWriter
 from ..run.options import RunOptions
 from ..run.runner import load_model
-from .attachments import MEDIA_PARTS, sources_of
+from .attachments import MEDIA_PARTS
 from .one_turn import ChatOptions
 from .prompt_input import Reader, unechoed
 from .sessions import Autosave, chat_of, resumed_options, turns_of

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,14 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...errors import OptionError
+from ...media.kinds import IMAGE_SUFFIXES
+from ...messages import Source
 from ..environment import Environment
+from ..run.answer_targets import AnswerFormat
 from ..run.budgets import BudgetChoice, budget_option
+from ..run.inputs import Kind, inputs
 from ..run.options import RunOptions, runs_a_model
 
 if TYPE_CHECKING:
     from ...engine.model import LoadedModel
     from ...events import Event
-    from ...messages import Source
 
 
 @runs_a_model
@@ -54,71 +58,90 @@ def describe(
             help="JSON Schema that the answer must match.",
         ),
     ] = None,
+    format: Annotated[
+        AnswerFormat | None,
+        typer.Option(
+            "-f",
+            "--format",
+            metavar="FORMAT",
+            help="Write a file for each image, beside it or in the folder given with -o: txt, "
+            "caption (the answer on one line) or json.",
+        ),
+    ] = None,
+    skip_existing: Annotated[
+        bool,
+        typer.Option("--skip-existing", help="Skip images whose answers are already written."),
+    ] = False,
+    restart: Annotated[
+        bool,
+        typer.Option("--restart", help="Start over instead of resuming an interrupted run."),
+    ] = False,
     allow_urls: Annotated[
         bool, typer.Option("--allow-urls", help="Fetch images given as http(s) URLs.")
     ] = False,
 ) -> None:
     """Describe images, or answer a question about them.
 
-    There is one answer per image, or with --together one about all of them.
+    There is one answer per image, or with --together one about all of them. An interrupted run
+    resumes where it stopped.
     """
     from ... import api
     from ...options import MediaOptions
     from ...prompts import DESCRIBE_IMAGE, DESCRIBE_IMAGES
-    from ..run.addresses import media_source
-    from ..run.runner import run_each, source_of
+    from ..run.addresses import fetched
+    from ..run.answer_targets import answer_target, skipping_written
+    from ..run.answering import AnswerRun, run_each
     from .describe_many import ImageQuestion, describe_many
 
     if allow_urls and run.offline:
         raise OptionError("--allow-urls and --offline exclude each other")
     media = MediaOptions(budget=budget)
     options = replace(run.generate_options(), schema=None if schema is None else _read(schema))
-    names = _images(images)
+    found = inputs(images, _IMAGES)
+    several = not together and (len(found) > 1 or any(map(os.path.isdir, images)))
+    output = answer_target(run, several=several, format=format, text_is_json=schema is not None)
+    answers = AnswerRun(
+        env=env,
+        run=output.run,
+        names=[each.given for each in found],
+        target=output.target,
+        inputs=found,
+        several=several,
+        restart=restart,
+    )
+    output.target.check(found, [] if schema is None else [schema])
 
-    def opened(name: str) -> Source:
-        return media_source(name, fetches=allow_urls)
+    def opened(source: Source) -> Source:
+        return fetched(source, fetches=allow_urls)
 
-    if not together and (len(names) > 1 or names != images):
-        describe_many(
-            env,
-            run,
-            names,
-            ImageQuestion(
-                prompt=prompt or DESCRIBE_IMAGE,
-                options=options,
-                media=media,
-                batch=batch,
-                opened=opened,
-            ),
+    if several:
+        question = ImageQuestion(
+            prompt=prompt or DESCRIBE_IMAGE,
+            options=options,
+            media=media,
+            batch=batch,
+            opened=opened,
         )
+        if skip_existing:
+            answers = skipping_written(answers, quiet=run.quiet)
+        describe_many(answers, question, images)
         return
+    if skip_existing:
+        raise OptionError("--skip-existing is for several images")
 
     def about_all(model: LoadedModel, number: int) -> Iterator[Event]:
         return api.stream_generate(
             model,
-            prompt or (DESCRIBE_IMAGES if len(names) > 1 else DESCRIBE_IMAGE),
-            images=[opened(name) for name in names],
+            prompt or (DESCRIBE_IMAGES if len(found) > 1 else DESCRIBE_IMAGE),
+            images=[opened(each.source) for each in found],
             options=options,
             media=media,
         )
 
-    needed = [source_of(name) for name in names if "://" not in name]
-    run_each(env, run, [" ".join(images)], about_all, needed=needed)
-
-
-def _images(arguments: Sequence[str]) -> list[str]:
-    """The images that the arguments name; a folder stands for those in it. Raises OptionError."""
-    from ...media.kinds import IMAGE_SUFFIXES
-    from ..run.folders import files_in
-
-    names: list[str] = []
-    for argument in arguments:
-        folder = Path(argument)
-        if folder.is_dir():
-            names += map(str, files_in(folder, IMAGE_SUFFIXES, "images"))
-        else:
-            names.append(argument)
-    return names
+    together_names = tuple(each.given for each in found)
+    names = together_names if len(found) > 1 else found[0].given
+    needed = [each.source for each in found if each.path is not None]
+    run_each(replace(answers, names=[names], needed=needed), about_all)
 
 
 def _read(schema: Path) -> str:
@@ -131,3 +154,6 @@ def _read(schema: Path) -> str:
     if found is None or found.notice is not None:
         raise OptionError(f"{schema}: is not UTF-8 text")
     return found.text
+
+
+_IMAGES = Kind(plural="images", suffixes=IMAGE_SUFFIXES)

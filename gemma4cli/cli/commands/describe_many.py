@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 from ... import api
@@ -15,8 +16,8 @@ from ...options import GenerateOptions, MediaOptions
 from ..environment import Environment
 from ..output.consume import AnyEvent, Failed, Numbered
 from ..output.progress import ProgressLine
-from ..run.options import RunOptions
-from ..run.runner import run_events
+from ..run.answering import AnswerRun, run_events
+from ..run.inputs import absolute
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
@@ -26,49 +27,60 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageQuestion:
-    """What to ask about each image. ``opened`` makes a source of its name, or raises MediaError."""
+    """What to ask about each image. ``opened`` fetches what is an address, or raises MediaError."""
 
     prompt: str
     options: GenerateOptions
     media: MediaOptions
     batch: int | None
-    opened: Callable[[str], Source]
+    opened: Callable[[Source], Source]
 
 
-def describe_many(
-    env: Environment, run: RunOptions, names: Sequence[str], question: ImageQuestion
-) -> None:
-    """Answer for each image, and continue after a bad one; exits with 5 if any failed."""
+def describe_many(answers: AnswerRun, question: ImageQuestion, arguments: Sequence[str]) -> None:
+    """Answer for each image of the arguments, and continue after a bad one."""
 
-    def events(model: LoadedModel) -> Iterator[Numbered]:
+    def events(model: LoadedModel, skip: AbstractSet[int]) -> Iterator[Numbered]:
         stream = api.stream_each(
             model,
             question.prompt,
-            names,
+            [each.source for each in answers.inputs],
             options=question.options,
             media=question.media,
             batch=question.batch,
-            opened=lambda name: question.opened(str(name)),
+            opened=lambda source: question.opened(Source.of(source)),
+            skip=skip,
         )
         for each in stream:
             yield each.image, Failed(each.error) if isinstance(each, ImageFailed) else each.event
 
-    run_events(
-        env,
-        run,
-        names,
-        events,
-        lambda: ImageProgress(env, len(names), quiet=run.quiet),
-        several=True,
-    )
+    def display(known: int) -> ImageProgress:
+        total = len(answers.names)
+        return ImageProgress(answers.env, total, known=known, quiet=answers.run.quiet)
+
+    run_events(replace(answers, question=_facts(question, arguments)), events, display)
+
+
+def _facts(question: ImageQuestion, arguments: Sequence[str]) -> Mapping[str, object]:
+    """What the answers depend on besides model and images: the batch size is left out."""
+    return {
+        "command": "describe",
+        "arguments": [absolute(each) for each in arguments],
+        "prompt": question.prompt,
+        "options": asdict(question.options),
+        "media": asdict(question.media),
+    }
 
 
 class ImageProgress(ProgressLine):
-    """How many images are done, how quickly, and how long the rest takes."""
+    """How many images are done, how quickly, and how long the rest takes.
 
-    def __init__(self, env: Environment, total: int, *, quiet: bool) -> None:
+    ``known`` were done by an earlier run.
+    """
+
+    def __init__(self, env: Environment, total: int, *, quiet: bool, known: int = 0) -> None:
         super().__init__(env, _columns, quiet=quiet)
         self._total = total
+        self._known = known
         self._done = 0
         self._started = 0.0
 
@@ -76,7 +88,7 @@ class ImageProgress(ProgressLine):
         super().__enter__()
         self._started = time.monotonic()
         if self.bar is not None:
-            self.task = self.bar.add_task("", total=self._total, speed="")
+            self.task = self.bar.add_task("", total=self._total, completed=self._known, speed="")
         return self
 
     def update(self, number: int, event: AnyEvent | LoadProgress | Failed) -> None:
@@ -85,7 +97,9 @@ class ImageProgress(ProgressLine):
         self._done += 1
         if self.bar is not None and self.task is not None:
             speed = self._done / max(1e-9, time.monotonic() - self._started)
-            self.bar.update(self.task, completed=self._done, speed=f"{speed:.2f} images/s")
+            self.bar.update(
+                self.task, completed=self._known + self._done, speed=f"{speed:.2f} images/s"
+            )
 
 
 def _columns() -> Sequence[ProgressColumn]:

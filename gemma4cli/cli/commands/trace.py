@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from ...errors import OptionError
+from ...messages import Source, sources_of
 from ..environment import Environment
+from ..run.inputs import Input
 from ..run.options import RunOptions, runs_a_model_differently
 
 _GREEDY_TOKENS = 24
@@ -39,24 +41,29 @@ def trace(
     The .npz file holds the conversation's token ids, logits and soft tokens, and the greedy
     continuation.
     """
+    from ...conversations.file import read_conversation
     from ...conversations.trace import trace as run_trace
+    from ..output.files import replaced_path
     from ..run.runner import load_model
+    from ..run.targets import target_of
 
-    if run.output is None or str(run.output) == "-":
+    target = target_of(run.output, several=False, suffixes=("npz",))
+    if target.is_stdout:
         raise OptionError("trace writes a binary file: name it with -o OUT.npz")
-    if not run.output.parent.is_dir():
-        raise OptionError(f"{run.output.parent}: no such folder")
-    if run.output.is_dir():
-        raise OptionError(f"{run.output}: is a folder; name a file")
-    result = run_trace(
-        load_model(env, run), conversation, max_tokens=run.max_tokens or _GREEDY_TOKENS
+    content = read_conversation(conversation, for_trace=True)
+    media = [each for message in content.messages for each in sources_of(message.parts)]
+    given = Input(
+        given=str(conversation), source=Source.of(conversation), name=Path(conversation.stem)
     )
-    try:
-        result.save(run.output)
-    except PermissionError as exc:
-        raise OptionError(f"{run.output}: cannot be written ({exc.strerror})") from exc
+    target.check([given], [each.path for each in media if each.path is not None])
+    (path,) = target.paths(given)
+    result = run_trace(
+        load_model(env, run, media), content, max_tokens=run.max_tokens or _GREEDY_TOKENS
+    )
+    with replaced_path(path) as written:
+        result.save(written)
     if not run.quiet:
         env.say(
-            f"{run.output}: {len(result.input_ids)} prompt tokens, {len(result.soft_tokens)} soft "
+            f"{path}: {len(result.input_ids)} prompt tokens, {len(result.soft_tokens)} soft "
             f"tokens, {len(result.greedy)} greedy tokens"
         )

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..environment import Environment
+from ..run.inputs import Input, Kind, absolute, inputs
 from ..run.options import RunOptions, runs_a_model
 from ..run.time_options import time_option
 
 if TYPE_CHECKING:
     from ...engine.model import LoadedModel
     from ...events import Event
-    from ...messages import Source
 
 
 @runs_a_model
 def video(
     clips: Annotated[
-        list[str], typer.Argument(metavar="CLIP", help="Video files; - is standard input.")
+        list[str],
+        typer.Argument(metavar="CLIP", help="Video files or folders of them; - is standard input."),
     ],
     run: RunOptions,
     env: Environment,
@@ -69,6 +72,10 @@ def video(
             "whole from those answers.",
         ),
     ] = None,
+    restart: Annotated[
+        bool,
+        typer.Option("--restart", help="Start over instead of resuming an interrupted run."),
+    ] = False,
     audio: Annotated[
         bool, typer.Option("--audio/--no-audio", help="Let the model hear the sound.")
     ] = True,
@@ -90,7 +97,8 @@ def video(
     from ...media.sources import settle
     from ...options import MediaOptions
     from ...prompts import DESCRIBE_VIDEO
-    from ..run.runner import run_each, source_of
+    from ..run.answer_targets import answer_target
+    from ..run.answering import AnswerRun, run_each
     from .video_frames import saving_frames
 
     if segment is not None:
@@ -107,14 +115,18 @@ def video(
         track=track,
     )
     options = run.generate_options()
+    found = inputs(clips, _CLIPS)
+    several = len(found) > 1 or any(map(os.path.isdir, clips))
+    output = answer_target(run, several=several)
+    output.target.check(found)
 
     def answer(model: LoadedModel, number: int) -> Iterator[Event]:
-        source = source_of(clips[number])
+        source = found[number].source
         folder = None
         if save_frames is not None or segment is not None:
             source = settle(source)
         if save_frames is not None:
-            folder = save_frames / _name_of(source) if len(clips) > 1 else save_frames
+            folder = save_frames / _folder_of(found[number]) if several else save_frames
         if segment is not None:
             events = api.stream_segments(
                 model, source, segment, question=prompt, options=options, media=media
@@ -127,8 +139,40 @@ def video(
             return events
         return saving_frames(events, source, folder, segmented=segment is not None)
 
-    run_each(env, run, clips, answer, needed=[source_of(clips[0])] if len(clips) == 1 else ())
+    question = {
+        "command": "video",
+        "arguments": [absolute(each) for each in clips],
+        "prompt": prompt,
+        "segment": segment,
+        "frames": None if save_frames is None else absolute(str(save_frames)),
+        "options": asdict(options),
+        "media": asdict(media),
+    }
+    run_each(
+        AnswerRun(
+            env=env,
+            run=output.run,
+            names=[each.given for each in found],
+            target=output.target,
+            inputs=found,
+            needed=() if several else [found[0].source],
+            several=several,
+            question=question if several else None,
+            restart=restart,
+        ),
+        answer,
+    )
 
 
-def _name_of(source: Source) -> str:
-    return "stdin" if source.path is None else source.path.name
+def _folder_of(clip: Input) -> Path:
+    """Where the frames of one of several clips go: named like the clip, with its suffix."""
+    return clip.name if clip.path is None else clip.name.with_name(clip.path.name)
+
+
+_CLIPS = Kind(
+    plural="videos",
+    suffixes=frozenset({
+        ".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
+        ".mpg", ".mts", ".mxf", ".ogv", ".rm", ".ts", ".vob", ".webm", ".wmv",
+    }),
+)  # fmt: skip

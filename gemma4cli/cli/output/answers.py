@@ -1,17 +1,16 @@
-"""Sinks for answers: one is streamed, each of several is written whole, as text or JSON lines."""
+"""Sinks for answers: one is streamed, each of several is written when it is complete."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TextIO
+from collections.abc import Callable, Sequence
 
-from ...errors import Gemma4Error
+from ...errors import Gemma4Error, MediaError
 from ...events import Event, Finished, TextDelta
-from ...records import VideoRecord, answer_record, failure_record
+from ...records import Answer, Given, VideoRecord, answer_record, interrupted_record
 from ..environment import Environment
-from .consume import AnyEvent, Display, Failed, Sink
+from .answer_results import AnswerResults, label
+from .consume import AnyEvent, Display, Failed, Known, Sink
 from .exit_codes import exit_code_of
-from .results import write_json, write_text
 from .writer import AnswerWriter
 
 
@@ -20,11 +19,14 @@ class StreamedAnswer:
 
     def __init__(self, writer: AnswerWriter) -> None:
         self.finished: Finished | None = None
+        self.started = False
         self._writer = writer
 
     def take(self, number: int, event: AnyEvent) -> None:
         self._writer.show(event)
-        if isinstance(event, Finished):
+        if isinstance(event, TextDelta):
+            self.started = True
+        elif isinstance(event, Finished):
             self.finished = event
 
     def failed(self, number: int, error: Gemma4Error) -> None:
@@ -36,10 +38,10 @@ class StreamedAnswer:
 
 
 class WholeAnswers:
-    """Answers about one input after the other, each written when it is complete.
+    """Answers about one input after the other, each written to ``results`` when it is complete.
 
-    With ``labeled``, the input's name precedes its answer; ``as_json`` writes one object per input,
-    failures included. ``writer`` shows thoughts and notices.
+    ``keep`` gets each new answer first. ``writer`` shows thoughts and notices. ``done`` counts the
+    answers.
     """
 
     def __init__(
@@ -47,22 +49,21 @@ class WholeAnswers:
         env: Environment,
         writer: AnswerWriter,
         display: Display,
-        stream: TextIO,
-        names: Sequence[str],
+        results: AnswerResults,
+        names: Sequence[Given],
         *,
         model: str,
-        labeled: bool,
-        as_json: bool,
+        keep: Callable[[int, Answer], None],
         debug: bool,
     ) -> None:
+        self.done = 0
         self._env = env
         self._writer = writer
         self._display = display
-        self._stream = stream
+        self._results = results
         self._names = names
         self._model = model
-        self._labeled = labeled
-        self._as_json = as_json
+        self._keep = keep
         self._debug = debug
         self._number = 0
         self._reset()
@@ -73,7 +74,10 @@ class WholeAnswers:
 
     def take(self, number: int, event: AnyEvent) -> None:
         self._number = number
-        self._writer.show(event)
+        if isinstance(event, Known):
+            self._write(number, event.answer)
+            return
+        self._writer.show(event, label(self._names[number]) if len(self._names) > 1 else "")
         if isinstance(event, TextDelta):
             self._text.append(event.text)
         elif isinstance(event, Finished):
@@ -85,32 +89,37 @@ class WholeAnswers:
     def failed(self, number: int, error: Gemma4Error) -> None:
         self._reset()
         self._writer.end_line()
+        # A MediaError names its source itself.
+        several = len(self._names) > 1 and not isinstance(error, MediaError)
         with self._display.aside():
-            self._env.say_error(error, debug=self._debug)
-            if self._as_json:
-                code = exit_code_of(error)
-                write_json(self._stream, failure_record(self._names[number], error, code))
+            about = label(self._names[number]) if several else ""
+            self._env.say_error(error, about=about, debug=self._debug)
+            self._results.failed(number, error)
 
     def interrupted(self) -> None:
-        """Write the text so far; an incomplete answer has no JSON record."""
-        if self._text and not self._as_json:
-            self._write(self._number, "".join(self._text))
+        """Write the text so far, marked as such."""
+        text = "".join(self._text)
+        if text:
+            record = interrupted_record(self._names[self._number], self._model, text)
+            record |= self._video.fields(exit_code_of)
+            with self._display.aside():
+                self._results.partial(self._number, Answer(text=text, record=record))
         self._reset()
 
     def _finished(self, number: int, event: Finished) -> None:
-        if self._as_json:
-            record = answer_record(self._names[number], self._model, event)
-            record |= self._video.fields(exit_code_of)
-            with self._display.aside():
-                write_json(self._stream, record)
-        else:
-            # For a video in segments, the streamed text has the answers about all of them.
-            self._write(number, "".join(self._text) if self._video.segments else event.text)
+        record = answer_record(self._names[number], self._model, event)
+        record |= self._video.fields(exit_code_of)
+        # For a video in segments, the streamed text has the answers about all of them.
+        text = "".join(self._text) if self._video.segments else event.text
+        answer = Answer(text=text, record=record)
+        self._keep(number, answer)
+        self._write(number, answer)
 
-    def _write(self, number: int, text: str) -> None:
-        label = f"{self._names[number]}: " if self._labeled else ""
-        with self._display.aside():
-            write_text(self._stream, f"{label}{text}")
+    def _write(self, number: int, answer: Answer | None) -> None:
+        self.done += 1
+        if answer is not None:
+            with self._display.aside():
+                self._results.answer(number, answer)
 
 
 class InOrder:
@@ -151,4 +160,4 @@ class InOrder:
             self._sink.failed(number, event.error)
         else:
             self._sink.take(number, event)
-        return isinstance(event, Failed | Finished)
+        return isinstance(event, Failed | Finished | Known)

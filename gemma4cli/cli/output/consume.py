@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import typer
 
-from ...errors import Gemma4Error, LoadError
+from ...errors import Gemma4Error, LoadError, OutputError, UnexpectedError
 from ...events import Event, LoadProgress
+from ...records import Answer
 from ...transcript import TranscriptEvent
 from .exit_codes import ExitCode, exit_code_of
 
@@ -22,7 +24,14 @@ class Failed:
     error: Gemma4Error
 
 
-AnyEvent = Event | TranscriptEvent
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An input has its answer from an earlier run; None if that is written already."""
+
+    answer: Answer | None
+
+
+AnyEvent = Event | TranscriptEvent | Known
 Numbered = tuple[int, AnyEvent | Failed]
 """An input's number and its event."""
 
@@ -81,25 +90,37 @@ def numbered(events: Iterator[Event]) -> Iterator[Numbered]:
 
 
 def one_by_one(
-    count: int, answer: Callable[[int], Iterator[Event]], *, keep_going: bool
+    count: int,
+    answer: Callable[[int], Iterator[Event]],
+    *,
+    keep_going: bool,
+    skip: AbstractSet[int] = frozenset(),
 ) -> Iterator[Numbered]:
-    """The events of one input after the other; with ``keep_going``, an error ends only its input.
+    """The events of one input after the other, but those in ``skip``.
 
-    A LoadError always ends the run, since it would be the same for every input.
+    With ``keep_going``, an error ends only its input. A LoadError always ends the run, since it
+    would be the same for every input.
     """
     for number in range(count):
+        if number in skip:
+            continue
         try:
             for event in answer(number):
                 yield number, event
-        except LoadError:
+        except (LoadError, OutputError):
             raise
         except Gemma4Error as error:
             if not keep_going:
                 raise
             yield number, Failed(error)
+        except Exception as error:  # one odd input does not end the others
+            if not keep_going:
+                raise
+            yield number, Failed(UnexpectedError(error))
 
 
-def exit_if_failed(codes: Sequence[ExitCode], *, several: bool) -> None:
-    """Exit if inputs failed: with status 5 for ``several`` inputs, else with the error's own."""
+def exit_if_failed(codes: Sequence[ExitCode], count: int) -> None:
+    """Exit if inputs failed: with their code if all ``count`` have the same, else with 5."""
     if codes:
-        raise typer.Exit(ExitCode.SOME_FAILED if several else codes[0])
+        same = len(codes) >= count and len(set(codes)) == 1
+        raise typer.Exit(codes[0] if same else ExitCode.SOME_FAILED)

@@ -13,7 +13,7 @@ from ...events import (
     PrefillProgress,
     ThoughtDelta,
 )
-from ..environment import Environment, printable
+from ..environment import Environment, one_line
 from .consume import AnyEvent, Failed
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Spinner:
             self._status.start()
         from rich.text import Text
 
-        self._status.update(Text(printable(text, self._env.stderr)))
+        self._status.update(Text(one_line(text)))
 
     def _stop(self) -> None:
         if self._status is not None:
@@ -126,4 +126,4 @@ class ProgressLine:
         """Write one line that is not erased."""
         if not self.quiet:
             with self.aside():
-                self.env.say(text)
+                self.env.say(one_line(text))

@@ -1,17 +1,20 @@
-"""Text and JSON lines to standard output, or to a file that is written atomically."""
+"""Text and JSON lines to standard output or a file."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkstemp
 from typing import Any, TextIO
 
-from ...errors import OptionError
 from ..environment import printable
+from .files import replaced_file
+
+_STRAY_BYTE = re.compile("[\udc80-\udcff]")
 
 
 def write_text(stream: TextIO, text: str) -> None:
@@ -23,55 +26,34 @@ def write_text(stream: TextIO, text: str) -> None:
 
 
 def write_json(stream: TextIO, value: Mapping[str, Any]) -> None:
-    """Write one object on one line."""
+    """Write one object on one line.
+
+    Bytes of file names that are not UTF-8 become ``\\xE9`` and the like; where ``input`` has such,
+    ``input_bytes`` has the bytes of the name in base64.
+    """
     ascii_only = "utf" not in (getattr(stream, "encoding", None) or "utf-8").lower()
-    stream.write(json.dumps(value, ensure_ascii=ascii_only) + "\n")
+    line = json.dumps(_with_bytes(value), ensure_ascii=False)
+    line = _STRAY_BYTE.sub(lambda found: f"\\\\x{ord(found[0]) - 0xDC00:02X}", line)
+    if ascii_only:
+        line = json.dumps(json.loads(line))
+    stream.write(line + "\n")
     stream.flush()
+
+
+def _with_bytes(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    given = value.get("input")
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, list | tuple) or not any(map(_STRAY_BYTE.search, names)):
+        return value
+    encoded = [b64encode(os.fsencode(name)).decode() for name in names]
+    return {**value, "input_bytes": encoded[0] if isinstance(given, str) else encoded}
 
 
 @contextmanager
 def opened_output(path: Path | None, stdout: TextIO) -> Iterator[TextIO]:
-    """Standard output, or a file that gets its name when it is complete.
-
-    After an interrupt the file stays, with what was written until then.
-    """
-    if path is None or str(path) == "-":
+    """Standard output, or a file that gets its name when it is complete."""
+    if path is None:
         yield stdout
         return
-    try:
-        if path.is_dir():
-            raise OptionError(f"{path}: is a folder; name a file")
-        if path.exists() and not path.is_file():
-            # A pipe or a device is written to directly and must not be replaced.
-            handle, written = os.open(path, os.O_WRONLY), None
-        else:
-            path = path.resolve()  # replace the target of a link, not the link
-            handle, written = mkstemp(dir=path.parent, prefix=f".{path.name}.", text=True)
-    except OSError as exc:
-        raise OptionError(f"{path}: cannot be written ({exc.strerror})") from exc
-    keep = False
-    try:
-        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-            try:
-                yield file
-                keep = True
-            except KeyboardInterrupt:
-                keep = written is not None and file.tell() > 0
-                raise
-            finally:
-                file.flush()
-                if written is not None:
-                    os.fsync(file.fileno())
-    finally:
-        if written is not None and keep:
-            _publish(Path(written), path)
-        elif written is not None:
-            os.unlink(written)
-
-
-def _publish(written: Path, path: Path) -> None:
-    """Give a finished file its name, and the permissions of a new file."""
-    umask = os.umask(0)
-    os.umask(umask)
-    written.chmod(0o666 & ~umask)
-    written.replace(path)
+    with replaced_file(path) as file:
+        yield file

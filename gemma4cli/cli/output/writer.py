@@ -16,7 +16,7 @@ from ...events import (
     ThoughtDelta,
     VideoPlanned,
 )
-from ..environment import Environment, printable
+from ..environment import Environment, one_line, printable
 from .consume import AnyEvent, Display
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ class AnswerWriter:
     def __exit__(self, *exception: object) -> None:
         self.end_line()
 
-    def show(self, event: AnyEvent) -> None:
-        """Write one event."""
+    def show(self, event: AnyEvent, name: str = "") -> None:
+        """Write one event; ``name`` is that of the input, if there are several."""
         match event:
             case PicturesDecoded() if self._pictures is not None:
                 with self._display.aside():
@@ -84,11 +84,10 @@ class AnswerWriter:
             case TextDelta(text=text):
                 self._text(text)
             case SegmentFinished(answer=Finished(reason=reason)):
-                if reason in _TRUNCATED:
-                    self.end_line()
-                    self._notice(_TRUNCATED[reason])
+                self.end_line()
+                self._truncated(reason, name)
             case Finished():
-                self._finished(event)
+                self._finished(event, name)
 
     def end_line(self) -> None:
         """Write text that Markdown rendering holds back, and end an unfinished line."""
@@ -103,7 +102,7 @@ class AnswerWriter:
     def _notice(self, text: str) -> None:
         if not self._quiet:
             with self._display.aside():
-                self._env.say(text)
+                self._env.say(one_line(text))
 
     def _text(self, text: str) -> None:
         self._end_thought()
@@ -129,10 +128,13 @@ class AnswerWriter:
             self._write_error("\n")
             self._thinking = False
 
-    def _finished(self, event: Finished) -> None:
+    def _truncated(self, reason: str, name: str) -> None:
+        if reason in _TRUNCATED:
+            self._notice(f"{name}: {_TRUNCATED[reason]}" if name else _TRUNCATED[reason])
+
+    def _finished(self, event: Finished, name: str) -> None:
         self.end_line()
-        if event.reason in _TRUNCATED:
-            self._notice(_TRUNCATED[event.reason])
+        self._truncated(event.reason, name)
         if self._answer is not None and not self._quiet and self._env.is_animated(self._env.stderr):
             # Not a notice: those have their escape sequences replaced.
             self._write_error(f"{self._dim(statistics(event))}\n")

@@ -8,18 +8,25 @@ from tempfile import TemporaryDirectory
 
 from ...errors import MediaError
 from ...messages import Source
-from .runner import source_of
+from .inputs import source_of
 
 
 def media_source(name: str, *, fetches: bool) -> Source:
     """A media argument; an address is downloaded if g4 ``fetches`` them. Raises MediaError."""
+    from ...media.urls import is_url
+
+    return fetched(Source(name=name), fetches=fetches) if is_url(name) else source_of(name)
+
+
+def fetched(source: Source, *, fetches: bool) -> Source:
+    """A source as it is, unless it is an address, which is downloaded. Raises MediaError."""
     from ...media.urls import fetch, is_url
 
-    if not is_url(name):
-        return source_of(name)
+    if source.path is not None or not is_url(source.name):
+        return source
     if not fetches:
-        raise MediaError(name, "is an address: --allow-urls lets g4 fetch it")
-    return fetch(name, folder=Path(_folder().name))
+        raise MediaError(source.name, "is an address: --allow-urls lets g4 fetch it")
+    return fetch(source.name, folder=Path(_folder().name))
 
 
 @cache

@@ -7,19 +7,13 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-from ...errors import OptionError
 
-
-def files_in(folder: Path, suffixes: AbstractSet[str], what: str) -> list[Path]:
+def files_in(folder: Path, suffixes: AbstractSet[str]) -> list[Path]:
     """All files below a folder with one of the suffixes (".png"), sorted by path.
 
-    Hidden files and folders are skipped. Raises OptionError for a folder without such files, which
-    the message calls ``what``.
+    Hidden files and folders are skipped.
     """
-    found = sorted(file for file in _walk(folder) if file.suffix.lower() in suffixes)
-    if not found:
-        raise OptionError(f"{folder}: contains no {what}")
-    return found
+    return sorted(file for file in _walk(folder) if file.suffix.lower() in suffixes)
 
 
 def _walk(folder: Path) -> Iterator[Path]:

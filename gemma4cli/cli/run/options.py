@@ -107,12 +107,13 @@ class RunOptions:
         ),
     ] = False
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "-o",
             "--output",
             metavar="FILE",
-            help="Write the answer to a file; - is standard output.",
+            help="Write to a file, or to a folder if it is one or ends in a slash; - is standard "
+            "output.",
             rich_help_panel=_OUTPUT,
         ),
     ] = None
@@ -143,7 +144,7 @@ class RunOptions:
     @property
     def thumbnails(self) -> PictureMode:
         """``pictures``, but "never" with --quiet, --json or an output file."""
-        hidden = self.quiet or self.json or self.output not in (None, Path("-"))
+        hidden = self.quiet or self.json or self.output not in (None, "-")
         return "never" if hidden else self.pictures
 
     @property
@@ -170,6 +171,12 @@ SHARED = frozenset(field.name for field in fields(RunOptions))
 _FOUND = "settings"
 """The key in a context's ``meta`` for what is set, by parameter."""
 
+_TYPED = "typed"
+"""The key for the names of the parameters that are on the command line."""
+
+_MAY_BE_EMPTY = frozenset({"system", "vocabulary"})
+"""Options whose empty value takes back a setting."""
+
 
 class ModelCommand(Command):
     """A command whose settings apply to the options that its command line leaves out."""
@@ -178,7 +185,10 @@ class ModelCommand(Command):
         self.check_options(ctx, args)
         values, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         typed = {name for name, value in values.items() if value is not None}
+        ctx.meta[_TYPED] = typed
         ctx.meta[_FOUND] = {}
+        if not ctx.resilient_parsing and "help" not in typed:
+            _check_not_empty(values, {each.name: each for each in self.params})
         # Help and completion do not depend on settings and do not fail because of them.
         if not ctx.resilient_parsing and "help" not in typed:
             from ..settings.resolve import Settings
@@ -203,6 +213,26 @@ class AskingCommand(ModelCommand):
         if not ctx.resilient_parsing:
             args = with_question(path_of(ctx), args, known_options(self, ctx))
         return super().parse_args(ctx, args)
+
+
+def _check_not_empty(values: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
+    """Raise OptionError for an empty argument, as of a variable that is not set."""
+    for name, value in values.items():
+        given = value if isinstance(value, list | tuple) else [value]
+        if "" in given and name not in _MAY_BE_EMPTY:
+            raise OptionError(f"{_label(parameters[name])}: is empty; is a variable not set?")
+
+
+def _label(parameter: Any) -> str:
+    """What a person calls a parameter: its metavar if it is an argument, else its option."""
+    if parameter.param_type_name == "argument":
+        return str(parameter.metavar)
+    return str(max(parameter.opts, key=len))
+
+
+def is_typed(context: typer.Context, parameter: str) -> bool:
+    """Whether a parameter is on the command line."""
+    return parameter in context.meta[_TYPED]
 
 
 def is_set_in_file(context: typer.Context, parameter: str) -> bool:

@@ -1,28 +1,19 @@
-"""Run inputs through one model: load it once, answer each, continue after a bad one."""
+"""The model of a command: found, checked against the memory, loaded."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...errors import NoModelError
-from ...events import Event
-from ...media.near_names import existing
 from ...media.sources import require
 from ...messages import Source
 from ..environment import Environment
-from ..output.answers import InOrder, StreamedAnswer, WholeAnswers
-from ..output.consume import Display, Numbered, Sink, consume, exit_if_failed, one_by_one
 from ..output.download_progress import fetch
 from ..output.numbers import size_text
-from ..output.pictures import pictures_for
 from ..output.progress import Spinner
-from ..output.results import opened_output
-from ..output.writer import AnswerWriter
 from .options import RunOptions
 
 if TYPE_CHECKING:
@@ -30,13 +21,6 @@ if TYPE_CHECKING:
     from ...hub.resolved import ResolvedModel
 
 _SMALLEST = "e2b"
-
-
-def source_of(argument: str) -> Source:
-    """A media argument; "-" is standard input, and a name may look like that of the file."""
-    if argument == "-":
-        return Source(name=argument)
-    return Source(name=argument, path=existing(Path(argument)))
 
 
 def load_model(env: Environment, run: RunOptions, needed: Sequence[Source] = ()) -> LoadedModel:
@@ -101,86 +85,3 @@ def _no_model(env: Environment, run: RunOptions) -> str:
         if env.confirm("Continue with the built-in tiny model, a toy of shapes and short speech?"):
             return "tiny"
     raise NoModelError(f"g4 models pull {alias or _SMALLEST}")
-
-
-def run_each(
-    env: Environment,
-    run: RunOptions,
-    names: Sequence[str],
-    answer: Callable[[LoadedModel, int], Iterator[Event]],
-    *,
-    needed: Sequence[Source] = (),
-    markdown: bool = False,
-    hide_thoughts: bool = False,
-) -> None:
-    """Answer one input after the other; exits with 5 if some of several failed.
-
-    A single answer is streamed, with ``markdown`` rendered at a terminal; each of several is
-    written whole after its name. No model is loaded if a ``needed`` file is missing.
-    """
-
-    def events(model: LoadedModel) -> Iterator[Numbered]:
-        keep_going = len(names) > 1 or run.json
-        return one_by_one(len(names), lambda number: answer(model, number), keep_going=keep_going)
-
-    run_events(
-        env,
-        run,
-        names,
-        events,
-        lambda: Spinner(env, quiet=run.quiet, hides_thoughts=hide_thoughts),
-        several=len(names) > 1,
-        needed=needed,
-        markdown=markdown,
-        hide_thoughts=hide_thoughts,
-    )
-
-
-def run_events(
-    env: Environment,
-    run: RunOptions,
-    names: Sequence[str],
-    events: Callable[[LoadedModel], Iterator[Numbered]],
-    display: Callable[[], Display],
-    *,
-    several: bool,
-    needed: Sequence[Source] = (),
-    markdown: bool = False,
-    hide_thoughts: bool = False,
-) -> None:
-    """Load the model and write the events of the inputs called ``names``."""
-    pictures = pictures_for(env, run.thumbnails)
-    model = load_model(env, run, needed)
-    streams = not (several or run.json)
-    with ExitStack() as stack:
-        stream = stack.enter_context(opened_output(run.output, env.stdout))
-        shown = stack.enter_context(display())
-        writer = stack.enter_context(
-            AnswerWriter(
-                env,
-                shown,
-                stream if streams else None,
-                quiet=run.quiet,
-                markdown=markdown,
-                hide_thoughts=hide_thoughts,
-                pictures=pictures,
-            )
-        )
-        sink: Sink
-        if streams:
-            sink = StreamedAnswer(writer)
-        else:
-            whole = WholeAnswers(
-                env,
-                writer,
-                shown,
-                stream,
-                names,
-                model=model.name,
-                labeled=several,
-                as_json=run.json,
-                debug=run.debug,
-            )
-            sink = InOrder(whole)
-        codes = consume(events(model), sink, shown)
-    exit_if_failed(codes, several=several)

@@ -29,9 +29,9 @@ PREFIX = "G4"
 
 _OF_ONE_CALL: Mapping[str, frozenset[str]] = {
     "": frozenset({"help", "output", "json"}),
-    "describe": frozenset({"schema"}),
+    "describe": frozenset({"schema", "format", "skip_existing", "restart"}),
     "transcribe": frozenset({"mic", "list_devices", "restart", "think"}),
-    "video": frozenset({"from", "to", "save_frames"}),
+    "video": frozenset({"from", "to", "save_frames", "restart"}),
     "chat": frozenset(
         {"prompt", "messages", "mic", "continue", "session", "list", "delete", "yes"}
     ),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, get_args
+from dataclasses import replace
+from typing import Annotated, cast, get_args
 
 import typer
 
 from ...errors import OptionError
 from ..environment import Environment
-from ..run.options import RunOptions, runs_a_model_differently
-from .choices import Format, Shown, channels_of
+from ..run.options import RunOptions, is_typed, runs_a_model_differently
+from ..run.targets import LINES_SUFFIXES, check_no_format, suffix_of
+from .choices import FORMATS, TEXT_SUFFIXES, Format, Shown, channels_of
 
 _SPEECH = "Speech"
 _MICROPHONE = "Microphone"
@@ -27,6 +29,7 @@ _SUBTITLES = "Subtitles"
     },
 )
 def transcribe(
+    context: typer.Context,
     run: RunOptions,
     env: Environment,
     recordings: Annotated[
@@ -175,8 +178,7 @@ def transcribe(
         raise OptionError("--device is for --mic")
     if mic and (track is not None or channels != "mix"):
         raise OptionError("--track and --channels are for recordings, not for --mic")
-    if run.json and format != "txt":
-        raise OptionError("--json and --format exclude each other: -f json writes a file")
+    run, format = _with_suffix(run, format, typed=is_typed(context, "format"))
     spoken = None if language is None else language_name(language)
     default = CueStyle()
     style = CueStyle(
@@ -197,7 +199,7 @@ def transcribe(
         style=TranscriptStyle(
             language=spoken, style=style, shown=show, translated=translate_to is not None
         ),
-        suffixes=_FORMATS if format == "all" else (format,),
+        suffixes=FORMATS if format == "all" else (format,),
         skip_existing=skip_existing,
         restart=restart,
     )
@@ -219,4 +221,31 @@ def show_devices(env: Environment) -> None:
         env.echo(f"{mark}{each.index:3} {each.name}")
 
 
-_FORMATS = tuple(name for name in get_args(Format) if name != "all")
+def _with_suffix(run: RunOptions, format: Format, *, typed: bool) -> tuple[RunOptions, Format]:
+    """The options with what the suffix of ``-o`` says; it has precedence over a setting.
+
+    Raises OptionError if it contradicts --format.
+    """
+    if not typed:
+        check_no_format(run.output, get_args(Format))
+    suffix = suffix_of(run.output)
+    if run.json:
+        if typed and format != "txt":
+            raise OptionError("--json and --format exclude each other: -f json writes a file")
+        return run, "txt"
+    if suffix in LINES_SUFFIXES and not typed:
+        return replace(run, json=True), "txt"
+    named = suffix in FORMATS or suffix in LINES_SUFFIXES
+    if typed and named and suffix != format:
+        raise OptionError(f"{run.output}: is not a name for -f {format}; leave out one of them")
+    if typed or format == "all":
+        return run, format
+    if suffix in FORMATS:
+        return run, cast("Format", suffix)
+    if suffix and suffix not in TEXT_SUFFIXES:
+        known = ", ".join(FORMATS)
+        raise OptionError(
+            f"{run.output}: .{suffix} is not one of the formats ({known}); "
+            "-f txt writes text to a file of this name"
+        )
+    return run, format

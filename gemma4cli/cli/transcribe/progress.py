@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...events import LoadProgress
 from ...times import clock
 from ...transcript import PieceDone, RecordingFinished, RecordingOpened
-from ..environment import Environment, printable
+from ..environment import Environment, one_line
 from ..output.consume import AnyEvent, Failed
 from ..output.progress import ProgressLine
 
@@ -62,7 +62,7 @@ class TranscribeProgress(ProgressLine):
         if self.bar is not None:
             count = f" ({event.recording + 1}/{len(self._names)})" if len(self._names) > 1 else ""
             self.task = self.bar.add_task(
-                printable(name, self.env.stderr) + count,
+                one_line(name) + count,
                 total=event.seconds,
                 audio=_audio(event.resumed, event.seconds),
                 speed="",

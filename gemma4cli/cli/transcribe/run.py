@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -15,14 +16,17 @@ from ...errors import OptionError
 from ...events import Notice
 from ...messages import Source
 from ...options import GenerateOptions, TranscribeOptions
+from ...times import clock
 from ...transcript import RecordingFailed, TranscriptEvent
 from ..environment import Environment
 from ..output.consume import Failed, Numbered, consume, exit_if_failed
 from ..output.exit_codes import ExitCode
-from ..output.results import opened_output
+from ..output.files import growing_file
+from ..run.inputs import Input, check_named_once, inputs
 from ..run.options import RunOptions
-from ..run.runner import load_model, source_of
-from .paths import Input, Target, check_targets, inputs, target_of
+from ..run.runner import load_model
+from ..run.targets import Target, target_of
+from .choices import RECORDINGS
 from .progress import TranscribeProgress
 from .sinks import Documents, Files, JsonLines, Lines, Results, TranscriptSink, TranscriptStyle
 
@@ -53,23 +57,21 @@ class TranscribeRun:
         return self.run.generate_options(default_temperature=0.0)
 
     def files(self, arguments: Sequence[str]) -> None:
-        """Transcribe the recordings in the arguments. Exits with 5 if some of several failed."""
-        given = inputs(arguments)
-        several = len(given) > 1 or any(Path(argument).is_dir() for argument in arguments)
+        """Transcribe the recordings in the arguments; exits with the code of what failed."""
+        given = inputs(arguments, RECORDINGS)
+        check_named_once(given)
+        several = len(given) > 1 or any(map(os.path.isdir, arguments))
         target = self._target(several)
-        check_targets(target, given)
+        target.check(given)
         if self.skip_existing:
             given = self._missing(given, target)
         if not given:
             return
-        model = load_model(
-            self.env, self.run, () if several else [source_of(each.given) for each in given]
-        )
+        model = load_model(self.env, self.run, () if several else [each.source for each in given])
         with ExitStack() as stack:
-            recordings = [Source(name=each.given, path=each.path) for each in given]
             results = self._results(model, target, given, stack, several=several)
-            codes = self._transcribe(model, given, recordings, results)
-        exit_if_failed(codes, several=several)
+            codes = self._transcribe(model, given, [each.source for each in given], results, target)
+        exit_if_failed(codes, len(given))
 
     def microphone(self, device: str | None) -> None:
         """Transcribe the microphone, at each pause, until an interrupt."""
@@ -78,15 +80,16 @@ class TranscribeRun:
 
         if self.skip_existing:
             raise OptionError("--skip-existing and --mic exclude each other")
-        given = [Input(given=MICROPHONE, path=None, name=Path(MICROPHONE))]
+        given = [Input(given=MICROPHONE, source=Source(name=MICROPHONE), name=Path(MICROPHONE))]
         target = self._target(several=False)
+        target.check(given)
         model = load_model(self.env, self.run)
         with ExitStack() as stack:
             results = self._results(model, target, given, stack, several=False)
             source = stack.enter_context(record(device))
             stack.enter_context(interrupting(source.stop))
             recording = LiveRecording(source)
-            self._transcribe(model, given, [recording], results, source)
+            self._transcribe(model, given, [recording], results, target, source)
         if recording.broken is not None:
             raise recording.broken
 
@@ -96,6 +99,7 @@ class TranscribeRun:
         given: Sequence[Input],
         recordings: Sequence[Source | LiveRecording],
         results: Results,
+        target: Target,
         source: AudioSource | None = None,
     ) -> list[ExitCode]:
         """Run the recordings through the model; returns the exit codes of those that failed."""
@@ -120,19 +124,29 @@ class TranscribeRun:
                 translated=self.style.translated,
                 debug=self.run.debug,
             )
-            return consume(_numbered(events), sink, progress)
+            try:
+                return consume(_numbered(events), sink, progress)
+            except KeyboardInterrupt:
+                progress.notice(_interrupted(given, sink.finished, target, sink.position))
+                raise
 
     def _target(self, several: bool) -> Target:
         if self.run.json:
             # The JSON lines of all recordings go to one stream or file.
-            return Target()
+            target = target_of(self.run.output, several=False, suffixes=("jsonl",))
+            if target.folder is not None:
+                raise OptionError(
+                    f"{self.run.output}: is a folder; --json writes one file: name it, or use -f "
+                    "json for a file for each recording"
+                )
+            return target
         if several and self.run.output is None and self.suffixes != ("txt",):
             raise OptionError(f"{self.suffixes[0]} holds one recording: pass a folder with -o")
-        return target_of(self.run.output, 2 if several else 1, self.suffixes)
+        return target_of(self.run.output, several=several, suffixes=self.suffixes)
 
     def _missing(self, given: Sequence[Input], target: Target) -> list[Input]:
         """The inputs of which at least one output file is missing."""
-        if target.file is None and target.folder is None:
+        if target.is_stdout or self.run.json:
             raise OptionError("--skip-existing needs output files: pass a file or folder with -o")
         missing = []
         for each in given:
@@ -151,11 +165,12 @@ class TranscribeRun:
         *,
         several: bool,
     ) -> Results:
-        if target.file is not None or target.folder is not None:
-            return Files(
-                env=self.env, target=target, style=self.style, suffixes=self.suffixes, inputs=given
-            )
-        stream = stack.enter_context(opened_output(self.run.output, self.env.stdout))
+        if self.run.json and target.file is not None:
+            stream = stack.enter_context(growing_file(target.file))
+        elif not target.is_stdout:
+            return Files(target=target, style=self.style, suffixes=self.suffixes, inputs=given)
+        else:
+            stream = self.env.stdout
         names = [each.given for each in given]
         if self.run.json:
             return JsonLines(stream=stream, style=self.style, names=names, model=model.name)
@@ -166,6 +181,21 @@ class TranscribeRun:
                 stream=stream, style=self.style, suffix=suffix, names=names, several=several
             )
         return Lines(stream=stream, style=self.style)
+
+
+def _interrupted(given: Sequence[Input], finished: int, target: Target, position: float) -> str:
+    """What a person wants to know after Ctrl-C: what there is, and how to go on."""
+    if given[0].given == MICROPHONE:
+        return "interrupted: what was said last is not transcribed"
+    where = "" if target.is_stdout else f", in {target.label}"
+    done = f"{finished} of {len(given)} transcribed{where}" if len(given) > 1 else ""
+    name = given[min(finished, len(given) - 1)].given
+    now = f"{name} up to {clock(position)}" if position else ""
+    if all(each.path is None for each in given):
+        more = "standard input cannot be resumed"
+    else:
+        more = "the same command continues"
+    return f"interrupted: {', '.join(filter(None, (done, now)))}; {more}"
 
 
 def _numbered(events: Iterator[TranscriptEvent]) -> Iterator[Numbered]:

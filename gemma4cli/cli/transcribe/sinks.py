@@ -12,14 +12,16 @@ from ...records import failure_record, segment_record, transcript_record
 from ...subtitles.cues import CueStyle
 from ...subtitles.formats import FORMATS, Transcript
 from ...times import clock
-from ...transcript import RecordingFinished, Segment, SegmentReady
-from ..environment import Environment, printable
+from ...transcript import PieceDone, RecordingFinished, RecordingOpened, Segment, SegmentReady
+from ..environment import Environment, one_line, printable
 from ..output.consume import AnyEvent
 from ..output.exit_codes import exit_code_of
+from ..output.files import replaced_file
 from ..output.progress import ProgressLine
-from ..output.results import opened_output, write_json
+from ..output.results import write_json
+from ..run.inputs import Input
+from ..run.targets import Target
 from .choices import Shown
-from .paths import Input, Target
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +74,10 @@ class Results(Protocol):
 
 
 class TranscriptSink:
-    """Takes the events of recordings: writes results to ``results``, notices to stderr."""
+    """Takes the events of recordings: writes results to ``results``, notices to stderr.
+
+    ``finished`` counts complete recordings; the next one is done up to ``position``, in seconds.
+    """
 
     def __init__(
         self,
@@ -90,6 +95,8 @@ class TranscriptSink:
         self._names = names
         self._translated = translated
         self._debug = debug
+        self.finished = 0
+        self.position = 0.0
 
     def take(self, number: int, event: AnyEvent) -> None:
         match event:
@@ -102,10 +109,15 @@ class TranscriptSink:
                     self._display.notice(f"{name}: may be wrong at {at} ({segment.doubt})")
                 with self._display.aside():
                     self._results.segment(number, segment)
+            case RecordingOpened(resumed=resumed):
+                self.position = resumed
+            case PieceDone(position=position):
+                self.position = position
             case RecordingFinished():
                 with self._display.aside():
                     self._results.finished(number, event)
                 self._tell_missing(self._names[number], event.segments)
+                self.finished, self.position = self.finished + 1, 0.0
 
     def failed(self, number: int, error: Gemma4Error) -> None:
         with self._display.aside():
@@ -159,7 +171,7 @@ class Documents:
     def finished(self, number: int, event: RecordingFinished) -> None:
         text = self.style.document(self.suffix, event.segments)
         if self.several:
-            text = f"{self.names[number]}: {' '.join(text.split())}\n"
+            text = f"{one_line(self.names[number])}: {' '.join(text.split())}\n"
         self.stream.write(printable(text, self.stream))
         self.stream.flush()
 
@@ -171,7 +183,6 @@ class Documents:
 class Files:
     """Documents as files that are written atomically."""
 
-    env: Environment
     target: Target
     style: TranscriptStyle
     suffixes: Sequence[str]
@@ -182,8 +193,7 @@ class Files:
 
     def finished(self, number: int, event: RecordingFinished) -> None:
         for suffix, path in zip(self.suffixes, self.target.paths(self.inputs[number]), strict=True):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with opened_output(path, self.env.stdout) as stream:
+            with replaced_file(path) as stream:
                 stream.write(self.style.document(suffix, event.segments))
 
     def failed(self, number: int, error: Gemma4Error) -> None:

@@ -1,0 +1,126 @@
+"""Where answers go: what ``-o``, ``--json`` and ``--format`` mean together."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from ...errors import OptionError
+from .inputs import STDIN
+from .options import RunOptions
+from .targets import LINES_SUFFIXES, Target, check_no_format, suffix_of, target_of
+
+if TYPE_CHECKING:
+    from .answering import AnswerRun
+
+AnswerFormat = Literal["txt", "caption", "json"]
+"""What a file for each input has: the answer, the answer on one line, or its JSON record."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnswerOutput:
+    """Where answers go, and the options with ``json`` as the output's suffix has it."""
+
+    run: RunOptions
+    target: Target
+
+
+def answer_target(
+    run: RunOptions,
+    *,
+    several: bool,
+    format: AnswerFormat | None = None,
+    text_is_json: bool = False,
+) -> AnswerOutput:
+    """Where answers go; a file that ends in .jsonl or .json gets JSON records.
+
+    With ``format`` each input has a file of its own. ``text_is_json``: the answers are documents of
+    a schema, which a .json file gets as they are. Raises OptionError.
+    """
+    suffix = suffix_of(run.output)
+    if format is not None:
+        return _separate(run, format, several=several)
+    check_no_format(run.output, ("txt", "json"))
+    if not run.json and (suffix in LINES_SUFFIXES or (suffix == "json" and not text_is_json)):
+        if suffix == "json" and several:
+            name = Path(run.output or "").stem
+            raise OptionError(
+                f"{run.output}: would hold several JSON objects; name it {name}.jsonl for one on "
+                f"each line, or {name}/ for a file for each input"
+            )
+        run = replace(run, json=True)
+    # JSON lines are one stream unless a folder is asked for.
+    several = several and not (run.json and not suffix)
+    target = target_of(
+        run.output, several=several, suffixes=("json" if run.json else "txt",), shared=True
+    )
+    return AnswerOutput(run=run, target=target)
+
+
+def _separate(run: RunOptions, format: AnswerFormat, *, several: bool) -> AnswerOutput:
+    if run.json and format != "json":
+        raise OptionError(f"--json and -f {format} exclude each other")
+    suffix = suffix_of(run.output)
+    others = {*get_args(AnswerFormat), *LINES_SUFFIXES} - {format}
+    if suffix in others:
+        raise OptionError(f"{run.output}: is not a name for -f {format}; leave out one of them")
+    if run.output == STDIN:
+        raise OptionError("-f writes files: leave it out, or name a folder with -o")
+    if run.output is None:
+        return AnswerOutput(run=run, target=Target(beside=True, suffixes=(format,)))
+    target = target_of(run.output, several=several, suffixes=(format,))
+    if target.file is not None and format == "json":
+        run = replace(run, json=True)
+    return AnswerOutput(run=run, target=target)
+
+
+def skipping_written(answers: AnswerRun, *, quiet: bool) -> AnswerRun:
+    """``answers`` without the inputs whose answers are in their files, or in the JSON lines.
+
+    Raises OptionError if the output is neither.
+    """
+    target = answers.target
+    if target.is_separate:
+        written = {
+            number
+            for number, each in enumerate(answers.inputs)
+            if all(os.path.isfile(path) and os.path.getsize(path) for path in target.paths(each))
+        }
+        begin = ""
+    elif target.file is not None and answers.run.json:
+        lines = dict(_answered(target.file))
+        written = {n for n, each in enumerate(answers.names) if _key(each) in lines}
+        begin = "".join(lines.values())
+    else:
+        raise OptionError(
+            "--skip-existing needs a file for each image or JSON lines: "
+            "add -f txt, -o FOLDER/ or -o FILE.jsonl"
+        )
+    if written and not quiet:
+        answers.env.say(f"skipped: {len(written)} of {len(answers.names)} were written before")
+    return replace(answers, written=written, begin=begin)
+
+
+def _answered(path: Path) -> Iterator[tuple[str, str]]:
+    """Input and line of each answer in a file of JSON lines; errors and torn lines are left out."""
+    try:
+        text = path.read_text("utf-8", "backslashreplace")
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        raise OptionError(f"{path}: cannot be read ({exc.strerror})") from exc
+    for line in text.splitlines(keepends=True):
+        try:
+            record: Any = json.loads(line) if line.endswith("\n") else None
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(record, dict) and "text" in record:
+            yield _key(record.get("input")), line
+
+
+def _key(given: object) -> str:
+    return json.dumps(given)

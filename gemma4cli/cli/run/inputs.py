@@ -1,0 +1,182 @@
+"""The files that a command's arguments name, and what the outputs for them are called.
+
+Two inputs never share an output: names differ by their suffix if the inputs are in the same
+folder, and by their folders otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from ...errors import MediaError, OptionError
+from ...media.near_names import existing
+from ...messages import Source
+from .folders import files_in
+
+STDIN = "-"
+_ADDRESS = ("http://", "https://")
+
+
+def source_of(argument: str) -> Source:
+    """A media argument; "-" is standard input, and a name may look like that of the file."""
+    if argument == STDIN:
+        return Source(name=argument)
+    return Source(name=argument, path=existing(Path(argument)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Input:
+    """One input: messages call it ``given``.
+
+    ``source`` has neither path nor data for standard input and for an address. ``name`` is the path
+    of its outputs without a suffix, relative to the output folder.
+    """
+
+    given: str
+    source: Source
+    name: Path
+
+    @property
+    def path(self) -> Path | None:
+        """The file, None for standard input and for an address."""
+        return self.source.path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kind:
+    """The files that a command looks for in a folder: "images" with suffixes such as ".png".
+
+    A file named as an argument is always read.
+    """
+
+    plural: str
+    suffixes: AbstractSet[str]
+
+
+def inputs(arguments: Sequence[str], kind: Kind) -> list[Input]:
+    """The inputs that the arguments name; those of a folder are sorted by path.
+
+    Raises MediaError for a folder without such files if there is no other input.
+    """
+    found = [each for argument in arguments for each in _found(argument, kind)]
+    if all(os.path.isdir(each.given) for each in found):
+        # With other inputs, the folder fails when its turn comes, and they do not.
+        raise MediaError(found[0].given, f"contains no {kind.plural}")
+    return _distinct(found)
+
+
+def check_named_once(given: Sequence[Input]) -> None:
+    """Raise OptionError for a file that is named twice: its results would have one name."""
+    counts = Counter(
+        each.given if each.path is None else absolute(str(each.path)) for each in given
+    )
+    for name, count in counts.items():
+        if count > 1:
+            raise OptionError(f"{name}: is named {count} times")
+
+
+def _found(argument: str, kind: Kind) -> Iterator[Input]:
+    if argument == STDIN:
+        yield Input(given=STDIN, source=source_of(STDIN), name=Path("stdin"))
+        return
+    if argument.lower().startswith(_ADDRESS):
+        name = Path(unquote(urlparse(argument).path)).name
+        yield Input(given=argument, source=Source(name=argument), name=Path(_plain_stem(name)))
+        return
+    path = existing(Path(argument))
+    files = files_in(path, kind.suffixes) if os.path.isdir(path) else []
+    for file in files:
+        inner = file.relative_to(path)
+        yield Input(given=str(file), source=Source.of(file), name=inner.parent / _stem(file, kind))
+    if not files:
+        yield Input(
+            given=argument, source=Source(name=argument, path=path), name=Path(_stem(path, kind))
+        )
+
+
+def _stem(path: Path, kind: Kind) -> str:
+    """The name without its suffix, unless another such file in its folder has the same."""
+    twins = [
+        other
+        for other in _beside(path)
+        if _folded(other.stem) == _folded(path.stem) and other.suffix.lower() in kind.suffixes
+    ]
+    return path.name if len(twins) > 1 else _plain_stem(path.name)
+
+
+def _plain_stem(name: str) -> str:
+    """The name without its suffix; "..png" keeps it, since "." names no file."""
+    stem = Path(name).stem
+    return stem if stem.strip(".") else name or "file"
+
+
+def _beside(path: Path) -> list[Path]:
+    try:
+        return list(path.parent.iterdir())
+    except OSError:
+        # A folder that cannot be listed may hold readable files.
+        return [path]
+
+
+def _distinct(found: list[Input]) -> list[Input]:
+    """Names that differ, also where the file system ignores case.
+
+    Equal names get their suffixes, and then as many parent folders as make them distinct.
+    """
+    beside = Counter((_folder(each), _folded(str(each.name))) for each in found)
+    found = [
+        replace(each, name=each.name.with_name(each.path.name))
+        if each.path and beside[_folder(each), _folded(str(each.name))] > 1
+        else each
+        for each in found
+    ]
+    for depth in range(1, 1 + max((_depth(each) for each in found), default=0)):
+        twins = _twins(found)
+        if not any(twins):
+            break
+        found = [
+            replace(each, name=_with_parents(each, depth)) if twin else each
+            for each, twin in zip(found, twins, strict=True)
+        ]
+    return found
+
+
+def _folder(given: Input) -> str:
+    return "" if given.path is None else absolute(str(given.path.parent))
+
+
+def _twins(found: Sequence[Input]) -> list[bool]:
+    """Which inputs share their name with another."""
+    counts = Counter(_folded(str(each.name)) for each in found)
+    return [counts[_folded(str(each.name))] > 1 for each in found]
+
+
+def _folded(name: str) -> str:
+    """Equal for names that are one file to a file system that ignores case."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _depth(given: Input) -> int:
+    return 0 if given.path is None else len(Path(absolute(str(given.path))).parents)
+
+
+def _with_parents(given: Input, depth: int) -> Path:
+    if given.path is None:
+        return given.name
+    parents = Path(absolute(str(given.path))).parent.parts[1:]
+    return Path(*parents[-depth:], given.name.name)
+
+
+def absolute(path: str) -> str:
+    """The absolute path; the path itself in a folder that was removed."""
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        return path

@@ -1,0 +1,158 @@
+"""Where results go: the meaning of ``-o``, the same for every command.
+
+A folder, or a name that ends in a slash, is a folder, in which files are named by their inputs; any
+other name is a file. All of it is checked before a model is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import OptionError
+from ..output.files import check_folder, check_writable
+from .inputs import STDIN, Input, check_named_once
+
+LINES_SUFFIXES = frozenset({"jsonl", "ndjson"})
+"""Suffixes of files with one JSON object per line."""
+
+_MOST_BYTES = 255
+"""Of a file's name, on nearly every file system."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """Standard output, one file, or files of one or several formats for each input.
+
+    Those are in a folder, or, with ``beside``, next to their inputs.
+    """
+
+    file: Path | None = None
+    folder: Path | None = None
+    beside: bool = False
+    suffixes: tuple[str, ...] = ()
+
+    @property
+    def is_stdout(self) -> bool:
+        return self.file is None and not self.is_separate
+
+    @property
+    def is_separate(self) -> bool:
+        """Whether each input has its own files."""
+        return self.folder is not None or self.beside
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        if self.beside:
+            return "files beside the inputs"
+        return "standard output" if self.is_stdout else str(self.file or f"{self.folder}/")
+
+    def paths(self, given: Input) -> tuple[Path, ...]:
+        """The output files of an input; none for standard output."""
+        if self.file is not None:
+            return (self.file,)
+        if not self.is_separate:
+            return ()
+        folder, name = self.folder or Path(), given.name
+        if self.beside:
+            folder = Path() if given.path is None else given.path.parent
+            name = Path(name.name)
+        return tuple(folder / _with_suffix(name, suffix) for suffix in self.suffixes)
+
+    def check(self, given: Iterable[Input], others: Iterable[Path] = ()) -> None:
+        """Raise OptionError if a result cannot be written or would replace an input.
+
+        ``others`` are further files that the command reads.
+        """
+        known = list(given)
+        if self.is_separate:
+            check_named_once(known)
+        read = [each.path for each in known if each.path is not None] + list(others)
+        inputs = {identity for path in read if (identity := _identity(path)) is not None}
+        folders: set[Path] = set()
+        for path in dict.fromkeys(path for each in known for path in self.paths(each)):
+            if _identity(path) in inputs:
+                raise OptionError(f"{path}: is an input and would be replaced; name another file")
+            if not self.is_separate:
+                check_writable(path)
+            elif os.path.isdir(path):
+                raise OptionError(f"{path}: is a folder, but a result would get this name")
+            elif path.parent not in folders:
+                folders.add(path.parent)
+                check_folder(path.parent)
+
+
+def target_of(
+    output: str | None, *, several: bool, suffixes: Sequence[str], shared: bool = False
+) -> Target:
+    """The meaning of ``-o`` for results with ``suffixes``; ``several`` for several inputs.
+
+    ``shared`` results may share one file: a name without a suffix is then a folder, too. Raises
+    OptionError if the results need a folder and ``-o`` is not one.
+    """
+    if output is None or output == STDIN:
+        if len(suffixes) > 1:
+            raise OptionError("several formats need a folder: pass one with -o")
+        return Target()
+    path = Path(output)
+    exists = os.path.lexists(path)
+    if is_folder(output):
+        if exists and not os.path.isdir(path):
+            raise OptionError(f"{output}: is a file, not a folder")
+        return Target(folder=path, suffixes=tuple(suffixes))
+    if several and shared:
+        if exists or path.suffix:
+            return Target(file=path)
+    elif not several and len(suffixes) == 1:
+        return Target(file=path)
+    if exists:
+        raise OptionError(f"{output}: is a file, but several results need a folder")
+    if path.suffix:
+        raise OptionError(
+            f"{output}: one file cannot hold several results; name a folder: -o {path.stem}/"
+        )
+    return Target(folder=path, suffixes=tuple(suffixes))
+
+
+def is_folder(output: str | None) -> bool:
+    """Whether ``-o`` is the name of a folder: it is one, or ends in a slash."""
+    return output is not None and (output.endswith(os.sep) or os.path.isdir(output))
+
+
+def suffix_of(output: str | None) -> str:
+    """The suffix of the file that ``-o`` names, in lower case without its dot; "" for a folder."""
+    if output is None or output == STDIN or is_folder(output):
+        return ""
+    return Path(output).suffix[1:].lower()
+
+
+def check_no_format(output: str | None, formats: Collection[str]) -> None:
+    """Raise OptionError for ``-osrt``, which other programs take for a format."""
+    if output in formats and not is_folder(output):
+        raise OptionError(
+            f"-o {output}: would write a file called {output}; the format is -f {output}, "
+            f"a file of this name is -o ./{output}"
+        )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Equal for all names of a file: links, and spellings of a file system that ignores case."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _with_suffix(name: Path, suffix: str) -> Path:
+    """``name`` and the suffix; a name that is too long with it is cut and gets a checksum."""
+    whole = os.fsencode(f"{name.name}.{suffix}")
+    if len(whole) <= _MOST_BYTES:
+        return name.with_name(os.fsdecode(whole))
+    checksum = hashlib.sha256(whole).hexdigest()[:8]
+    kept = os.fsencode(name.name)[: _MOST_BYTES - len(suffix) - len(checksum) - 2]
+    return name.with_name(f"{kept.decode('utf-8', 'ignore')}~{checksum}.{suffix}")

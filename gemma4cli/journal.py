@@ -1,0 +1,156 @@
+"""What a job has finished, on disk, from which an interrupted run resumes.
+
+A journal is a text file with one JSON object per line: first the job, then the finished items in
+order. Each line is synced to disk before the next item starts. A torn last line, which a power
+failure may leave, is cut off. An open journal is locked: another process with the same job works
+without.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Generic, Self, TypeVar
+
+from .errors import JournalError
+
+VERSION = 1
+_STALE_SECONDS = 30 * 24 * 3600
+"""The age at which a journal is removed: a run interrupted a month ago is not resumed."""
+
+Item = TypeVar("Item")
+
+
+class JobJournal(ABC, Generic[Item]):
+    """The finished items of one job; ``line`` and ``parse`` say how an item is written.
+
+    ``job`` is everything that the items depend on. Its digest is the file's name. ``restart``
+    discards the items of an earlier run. Raises JournalError if the folder cannot be written or
+    another process has the journal open.
+    """
+
+    def __init__(self, folder: Path, job: Mapping[str, object], *, restart: bool = False) -> None:
+        header = json.dumps({"version": VERSION, "job": job}, sort_keys=True, ensure_ascii=False)
+        self.path = folder / f"{hashlib.sha256(_encoded(header)).hexdigest()[:32]}.jsonl"
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise JournalError(self.path, exc.strerror or str(exc)) from exc
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            os.close(self._handle)
+            raise JournalError(self.path, "another process is at the same work") from exc
+        self._closed = False
+        self._done = [] if restart else self._read(header)
+        if not self._done:
+            self._truncate(0)
+            self._append(header)
+
+    @abstractmethod
+    def line(self, item: Item) -> Mapping[str, object]:
+        """The JSON object of an item."""
+
+    @abstractmethod
+    def parse(self, line: Mapping[str, object]) -> Item:
+        """The item of a JSON object. Raises TypeError or ValueError if it is none."""
+
+    @property
+    def done(self) -> Sequence[Item]:
+        """The items that an earlier run finished, in order."""
+        return tuple(self._done)
+
+    def add(self, item: Item) -> None:
+        """Save a finished item; it is on disk when this returns."""
+        self._append(json.dumps(self.line(item), ensure_ascii=False))
+
+    def keep(self, count: int) -> None:
+        """Drop all but the first ``count`` items: the rest are no longer true."""
+        lines = self._content().split(b"\n")[: count + 1]
+        self._truncate(sum(len(line) + 1 for line in lines))
+        del self._done[count:]
+
+    def forget(self) -> None:
+        """Remove the journal; removing it twice is harmless."""
+        self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the file and release its lock; closing twice is harmless."""
+        if not self._closed:
+            self._closed = True
+            os.close(self._handle)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _read(self, header: str) -> list[Item]:
+        """The items on complete lines; anything after them is cut off. Empty for another job."""
+        lines = self._content().split(b"\n")[:-1]
+        if not lines or lines[0] != _encoded(header):
+            return []
+        done: list[Item] = []
+        length = len(lines[0]) + 1
+        for line in lines[1:]:
+            try:
+                done.append(self.parse(json.loads(line.decode("utf-8", "surrogateescape"))))
+            except (ValueError, TypeError, RecursionError):
+                break
+            length += len(line) + 1
+        self._truncate(length)
+        return done
+
+    def _content(self) -> bytes:
+        os.lseek(self._handle, 0, os.SEEK_SET)
+        content = b""
+        while block := os.read(self._handle, 1 << 20):
+            content += block
+        return content
+
+    def _truncate(self, length: int) -> None:
+        os.ftruncate(self._handle, length)
+        os.lseek(self._handle, length, os.SEEK_SET)
+
+    def _append(self, line: str) -> None:
+        data = _encoded(line) + b"\n"
+        try:
+            while data:
+                data = data[os.write(self._handle, data) :]
+            os.fsync(self._handle)
+        except OSError as exc:
+            raise JournalError(self.path, exc.strerror or str(exc)) from exc
+
+
+def _encoded(text: str) -> bytes:
+    """UTF-8; names of files keep the bytes that are not."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def file_facts(file: Path) -> Mapping[str, object]:
+    """What tells a file from another, and from itself after a change. Raises OSError."""
+    status = file.stat()
+    return {
+        "file": str(file.resolve()),
+        "bytes": status.st_size,
+        "changed": status.st_mtime_ns,
+    }
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove the journals of runs that were interrupted long ago."""
+    for path in folder.glob("*.jsonl"):
+        try:
+            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                path.unlink()
+        except OSError:
+            # Another process removed it first, or it belongs to another user.
+            continue
