@@ -154,7 +154,10 @@ def test_files_are_left_to_the_shell(subtests: pytest.Subtests) -> None:
 
 
 def test_topics_of_config() -> None:
-    assert offered("g4 config ") == ["describe", "transcribe", "video", "chat", "trace", "path"]
+    commands = ["describe", "transcribe", "video", "chat", "trace"]
+    assert offered("g4 config ") == [*commands, "path", "set", "unset"]
+    assert offered("g4 config set max_t") == ["max_tokens"]
+    assert offered("g4 config unset chat.sys") == ["chat.system"]
 
 
 def test_broken_settings_do_not_disturb() -> None:

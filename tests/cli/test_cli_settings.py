@@ -520,7 +520,6 @@ def test_the_tables_of_exceptions_name_existing_options() -> None:
         (command, key) for command, own in resolve._OF_ONE_CALL.items() for key in own if command
     }
     excepted |= resolve._NOT_INHERITED | resolve._DEPENDS.keys()
-    excepted |= {(command or "", key) for command, key in resolve.SHORT_VARIABLES.values()}
     assert excepted <= keys
     conditions = {
         (command, other) for (command, _), others in resolve._DEPENDS.items() for other in others

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,8 @@ _WIDTH = 80
 _KEY_WIDTH = 18
 _VALUE_WIDTH = 24
 _PATHS = "path"
-_OTHER_VARIABLES = frozenset({"G4_IGNORE_MEMORY"})
-"""Variables that do not set an option."""
+_SET, _UNSET = "set", "unset"
+_DEFAULT = re.compile(r"\(default: ([^)]*)\)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +35,14 @@ class _Row:
 
     @property
     def value(self) -> Any:
-        return self.setting.option.default if self.found is None else self.found.value
+        """The value that applies; for a default that is computed, what the option's help says."""
+        if self.found is not None:
+            return self.found.value
+        option = self.setting.option
+        documented = _DEFAULT.search(option.help or "") if option.default is None else None
+        if documented is None:
+            return option.default
+        return int(documented[1]) if documented[1].isdecimal() else documented[1]
 
     @property
     def source(self) -> Literal["default", "file", "environment"]:
@@ -47,8 +55,24 @@ def _topics(context: typer.Context, incomplete: str) -> Iterator[tuple[str, str]
     from ..settings.resolve import settings_by_command
 
     topics = dict.fromkeys(settings_by_command(context, SHARED), "its settings")
-    topics[_PATHS] = "the files that are read"
+    topics |= {
+        _PATHS: "the files that are read",
+        _SET: "write a setting into a file",
+        _UNSET: "take a setting out of a file",
+    }
     return ((word, what) for word, what in topics.items() if word.startswith(incomplete))
+
+
+def _keys(context: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
+    """What can be set, as ``g4 config set`` takes it."""
+    from ..settings.resolve import settings_by_command
+
+    keys: dict[str, str] = {}
+    for command, own in settings_by_command(context, SHARED).items():
+        for key, setting in own.items():
+            name = key if setting.option.name in SHARED else f"{command}.{key}"
+            keys.setdefault(name, setting.option.help or "")
+    return ((key, what) for key, what in keys.items() if key.startswith(incomplete))
 
 
 def config(
@@ -56,14 +80,31 @@ def config(
     topic: Annotated[
         str | None,
         typer.Argument(
-            metavar="COMMAND|path",
-            help="Show this command's settings only; path shows the settings files.",
+            metavar="COMMAND|path|set|unset",
+            help="Show this command's settings only, or the files; or change a file.",
             autocompletion=_topics,
         ),
     ] = None,
+    key: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="KEY",
+            help="With set and unset: a setting such as max_tokens or chat.system.",
+            autocompletion=_keys,
+        ),
+    ] = None,
+    value: Annotated[
+        str | None, typer.Argument(metavar="VALUE", help="With set: the setting's value.")
+    ] = None,
+    project: Annotated[
+        bool,
+        typer.Option(
+            "--project", help="Change .g4.toml in this folder, not the user's config.toml."
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")] = False,
 ) -> None:
-    """Show every setting, its value and its source.
+    """Show every setting, its value and its source; or change one.
 
     An option is set by its name: max_tokens = 512 in .g4.toml (in this folder or one above it) or
     in the user's config.toml, or G4_MAX_TOKENS=512 in the environment. To set it for one command
@@ -74,20 +115,84 @@ def config(
     from ..settings.resolve import Settings
 
     env = environment_of(context)
+    if topic in (_SET, _UNSET):
+        _change(context, _arguments(topic, key, value), project=project)
+        return
+    if key is not None or project:
+        raise OptionError(f"{key or '--project'} is for g4 config set and g4 config unset")
     if topic == _PATHS:
         _show_paths(env, json=json)
         return
     settings = Settings(context, SHARED)
     if topic is not None and topic not in settings.commands:
-        known = [*settings.commands, _PATHS]
+        known = [*settings.commands, _PATHS, _SET, _UNSET]
         raise OptionError(f"{topic} has no settings: name one of {', '.join(known)}")
-    _warn_of_variables(env, settings)
+    for notice in settings.unknown_variables():
+        env.say(notice)
     rows = list(_everything(settings) if topic is None else _of(topic, settings))
     if json:
         for row in rows:
             write_json(env.stdout, _record(row))
     else:
         env.echo("\n".join(_lines(rows)))
+
+
+def _arguments(action: str, key: str | None, value: str | None) -> tuple[str, str | None]:
+    """The key, and the value to set; no value takes the key out. Raises OptionError."""
+    wanted = "KEY VALUE, such as model e2b" if action == _SET else "KEY, such as model"
+    if key is not None and action == _SET and value is None and "=" in key:
+        key, _, value = (part.strip() for part in key.partition("="))
+    if key is None or (value is None) != (action == _UNSET):
+        raise OptionError(
+            f"g4 config {action} takes {wanted}, such as model{' e2b' * (action == _SET)}"
+        )
+    return key, value
+
+
+def _change(context: typer.Context, arguments: tuple[str, str | None], *, project: bool) -> None:
+    """Set a value in a file, or with None take it out, and say what is in effect now."""
+    from ..settings.edit import literal, with_value, without_value, write_settings
+    from ..settings.files import PROJECT_FILE, read_settings_file
+    from ..settings.resolve import Settings, checked
+
+    env = environment_of(context)
+    name, text = arguments
+    command, setting = Settings(context, SHARED, read=False).setting_of(name)
+    full = setting.key if command is None else f"{command}.{setting.key}"
+    path = env.config_file if not project else (env.folder or Path()) / PROJECT_FILE
+    before, values = read_settings_file(path)
+    if text is None:
+        table = values if command is None else values.get(command)
+        if not isinstance(table, Mapping) or setting.key not in table:
+            raise OptionError(f"{path}: {full} is not set there")
+        after, done = without_value(before, command, setting.key), f"{full} is no longer set"
+    else:
+        value = checked(setting, text, full, full, context)
+        if setting.key == "model":
+            value = _model_name(text)
+        after = with_value(before, command, setting.key, value)
+        done = f"{full} = {literal(value)}"
+    if after is None:
+        raise OptionError(f"{path}: its layout does not allow to change {full}; edit it by hand")
+    write_settings(path, after)
+    env.say(f"{_short(path)}: {done}")
+    found = Settings(context, SHARED).find(command, setting.key)
+    if found is not None and found.source != path:
+        env.say(f"{_short(found.source)} still sets it to {_shown(found.value)}, and wins")
+
+
+def _model_name(text: str) -> str:
+    """The name as it is to be written. Raises ModelNotFoundError for what names no model."""
+    from ...hub.cache import repo_of
+    from ...hub.catalog import BUILTIN
+
+    folder = Path(text).expanduser()
+    if text.lower() in BUILTIN:
+        return text.lower()
+    if folder.is_dir():
+        return str(folder.absolute())
+    repo_of(text)
+    return text
 
 
 def _of(command: str, settings: Settings) -> Iterator[_Row]:
@@ -148,19 +253,6 @@ def _record(row: _Row) -> Mapping[str, Any]:
         "from": None if row.found is None else str(row.found.source),
         "variable": variable(row.command, key),
     }
-
-
-def _warn_of_variables(env: Environment, settings: Settings) -> None:
-    import difflib
-
-    from ..settings.resolve import PREFIX
-
-    known = _OTHER_VARIABLES | {name for name, _ in settings.variables()}
-    for name in sorted(set(env.variables) - known):
-        if name.startswith(f"{PREFIX}_"):
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            env.say(f"{name} is not a setting of g4{hint}")
 
 
 def _show_paths(env: Environment, *, json: bool) -> None:

@@ -49,7 +49,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "config": (
         "g4 config",
         "g4 config chat",
-        "G4_MAX_TOKENS=512 g4 config describe",
+        "g4 config set max_tokens 512",
+        "g4 config set chat.system 'Be brief.' --project",
     ),
     "completion": ("g4 completion bash --install", "g4 completion zsh > _g4"),
 }

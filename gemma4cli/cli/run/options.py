@@ -177,6 +177,9 @@ _TYPED = "typed"
 _MAY_BE_EMPTY = frozenset({"system", "vocabulary"})
 """Options whose empty value takes back a setting."""
 
+_UNKNOWN = "unknown variables"
+"""The key for the notices about variables that set nothing."""
+
 
 class ModelCommand(Command):
     """A command whose settings apply to the options that its command line leaves out."""
@@ -193,11 +196,16 @@ class ModelCommand(Command):
         if not ctx.resilient_parsing and "help" not in typed:
             from ..settings.resolve import Settings
 
-            ctx.meta[_FOUND] = Settings(ctx, SHARED).find_for_call(ctx.info_name, typed)
+            settings = Settings(ctx, SHARED)
+            ctx.meta[_FOUND] = settings.find_for_call(ctx.info_name, typed)
+            ctx.meta[_UNKNOWN] = tuple(settings.unknown_variables())
         ctx.default_map = {name: each.value for name, each in ctx.meta[_FOUND].items()}
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
+        if not ctx.params["quiet"]:
+            for notice in ctx.meta[_UNKNOWN]:
+                environment_of(ctx).say(notice)
         try:
             return super().invoke(ctx)
         except OptionError as error:

@@ -34,6 +34,17 @@ def read_settings_files(env: Environment) -> list[SettingsFile]:
     return [SettingsFile(path=path, values=values) for path, values in read if values is not None]
 
 
+def read_settings_file(path: Path) -> tuple[str, dict[str, object]]:
+    """The text of a file and what it says; both are empty if it does not exist.
+
+    Raises OptionError for an unreadable one.
+    """
+    values = _read(path)
+    if values is None:
+        return "", {}
+    return path.read_bytes().decode("utf-8"), values
+
+
 def _read(path: Path) -> dict[str, object] | None:
     try:
         return tomllib.loads(path.read_text("utf-8"))

@@ -3,7 +3,8 @@
 Every option has a setting of its name: ``--max-tokens`` is the key ``max_tokens``. In a file, the
 options that all commands share are at the top level and those of one command in a table. Variables
 are ``G4_MAX_TOKENS`` for all commands and ``G4_CHAT_MAX_TOKENS`` for one. Options are read from the
-commands themselves, so a new one can be set at once.
+commands themselves, so a new one can be set at once. A variable without a command's name also sets
+an option that only some commands have: ``G4_FORMAT``.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ ScopedKey = tuple[str | None, str]
 Given = tuple[Path | str, object]
 """The file or the name of the variable that sets something, and the value there."""
 
-SHORT_VARIABLES: Mapping[str, ScopedKey] = {"G4_NO_LOG": ("chat", "no_log")}
-"""Variables without the command's name for a setting of one command."""
+_NO_SETTINGS = frozenset({"G4_IGNORE_MEMORY"})
+"""Variables of g4 that set no option."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,38 +95,49 @@ class Found:
 class Settings:
     """The settings of every command that has all the options named ``shared``."""
 
-    def __init__(self, context: typer.Context, shared: AbstractSet[str]) -> None:
-        """Reads the files. Raises OptionError for an unreadable one and for an unknown key."""
+    def __init__(
+        self, context: typer.Context, shared: AbstractSet[str], *, read: bool = True
+    ) -> None:
+        """Reads the files, unless ``read`` is off, and the variables.
+
+        Raises OptionError for an unreadable file and for an unknown key.
+        """
         env = environment_of(context)
         self._context = context
         self.commands = settings_by_command(context, shared)
         every = [each for own in self.commands.values() for each in own.values()]
-        self.shared = {each.key: each for each in every if each.option.name in shared}
+        # Of those that mean something else to another command, the first.
+        self.shared: dict[str, Setting] = {}
+        for each in every:
+            if each.option.name in shared:
+                self.shared.setdefault(each.key, each)
         variables = {
             scoped: (name, env.variables[name])
             for name, scoped in self.variables()
             if env.variables.get(name)
         }
-        files = read_settings_files(env)
+        files = read_settings_files(env) if read else []
         self._given: list[Mapping[ScopedKey, Given]] = [variables, *map(self._by_scope, files)]
 
     def variables(self) -> Iterator[tuple[str, ScopedKey]]:
         """The names of all environment variables that have a meaning, and what they set."""
-        yield from SHORT_VARIABLES.items()
-        yield from ((variable(None, key), (None, key)) for key in self.shared)
+        keys = dict.fromkeys(
+            [*self.shared, *(key for own in self.commands.values() for key in own)]
+        )
+        yield from ((variable(None, key), (None, key)) for key in keys)
         for command, own in self.commands.items():
             yield from ((variable(command, key), (command, key)) for key in own)
 
     def find(self, command: str | None, key: str) -> Found | None:
         """What is set for a command, or with None for all commands. Raises OptionError."""
         setting = self.shared[key] if command is None else self.commands[command][key]
-        inherits = key in self.shared and (command, key) not in _NOT_INHERITED
-        scopes = (command, None) if inherits else (command,)
+        # Files have those of single commands in tables only.
+        scopes = (command,) if (command, key) in _NOT_INHERITED else (command, None)
         for given in self._given:
             for scope in scopes:
                 if (scope, key) in given:
                     source, value = given[scope, key]
-                    value = _checked(setting, value, source, _full(scope, key), self._context)
+                    value = checked(setting, value, source, _full(scope, key), self._context)
                     return Found(setting=setting, value=value, source=source, shared=scope is None)
         return None
 
@@ -139,6 +151,22 @@ class Settings:
                 found[setting.option.name] = each
         return found
 
+    def unknown_variables(self) -> Iterator[str]:
+        """A line for each variable that begins like a setting and is none, with a hint."""
+        given = environment_of(self._context).variables
+        known = _NO_SETTINGS | {name for name, _ in self.variables()}
+        of_one_call = {key for keys in _OF_ONE_CALL.values() for key in keys}
+        for name in sorted(set(given) - known):
+            key = name.removeprefix(f"{PREFIX}_").lower()
+            if not given[name] or not name.startswith(f"{PREFIX}_"):
+                continue
+            if key in of_one_call:
+                yield f"{name} has no effect: --{key.replace('_', '-')} is for the command line"
+                continue
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else "g4 config lists all settings"
+            yield f"{name} is not a setting of g4; {hint}"
+
     def _by_scope(self, file: SettingsFile) -> Mapping[ScopedKey, Given]:
         given: dict[ScopedKey, Given] = {}
         for name, value in file.values.items():
@@ -151,6 +179,27 @@ class Settings:
                     raise OptionError(f"{file.path}: {self._unknown(command, key)}")
                 given[command, key] = file.path, table[key]
         return given
+
+    def setting_of(self, name: str) -> tuple[str | None, Setting]:
+        """The setting of a name such as "max_tokens" or "chat.system", and its command.
+
+        A key that only one command has needs no command. Raises OptionError.
+        """
+        head, dot, rest = name.strip().lstrip("-").replace("-", "_").partition(".")
+        command, key = (head, rest) if dot else (None, head)
+        if command is not None and command not in self.commands:
+            known = ", ".join(self.commands)
+            raise OptionError(f"there is no command {command} with settings: name one of {known}")
+        own = self.shared if command is None else self.commands[command]
+        if key in own:
+            return command, own[key]
+        owners = [each for each, keys in self.commands.items() if key in keys]
+        if command is None and len(owners) == 1:
+            return owners[0], self.commands[owners[0]][key]
+        if command is None and owners:
+            names = " or ".join(f"{owner}.{key}" for owner in owners)
+            raise OptionError(f"{key} is a setting of several commands: name {names}")
+        raise OptionError(self._unknown(command, key))
 
     def _unknown(self, command: str | None, key: str) -> str:
         """Why a key is wrong, with a hint."""
@@ -220,7 +269,7 @@ def blamed(error: OptionError, found: Iterable[Found]) -> OptionError:
     return OptionError(f"{error} ({'; '.join(sources)})") if sources else error
 
 
-def _checked(
+def checked(
     setting: Setting, value: object, source: Path | str, key: str, context: typer.Context
 ) -> Any:
     """The value as the command line would take it. Raises OptionError."""
