@@ -86,7 +86,8 @@ class GenerateOptions:
 
     def __post_init__(self) -> None:
         _require(
-            self.schema is None or not self.think, "an answer by a schema cannot contain thoughts"
+            self.schema is None or not self.think,
+            "an answer by a schema cannot contain thoughts: pass --no-think",
         )
         _require(self.max_tokens >= 1, f"max tokens must be 1 or more, not {self.max_tokens}")
         _require(

@@ -98,7 +98,7 @@ LAYERS = {
     ),
     "cli.settings": layer("errors cli.environment", "typer"),
     "cli.run": layer(
-        "_version records journal "
+        "_version records journal plain_text "
         "errors events messages options languages times machine hub engine media conversations api "
         "cli.environment cli.habits cli.output cli.settings",
         "typer",
@@ -116,7 +116,7 @@ LAYERS = {
         types="engine",
     ),
     "cli.commands": layer(
-        "errors events messages options prompts plain_text api conversations machine hub media "
+        "errors events messages options prompts api conversations machine hub media "
         "doctor cli.environment cli.output cli.settings cli.run",
         "typer rich",
         types="engine",

@@ -75,7 +75,7 @@ def answer_file(options: ChatOptions, path: str, text: str, parts: Sequence[Part
         raise ConversationError(f"{path}: ends with an answer; ask what follows with -p")
     before = options.autosave.read()
     generate = resumed_options(options.run.generate_options(), before)
-    generate = replace(generate, think=generate.think or conversation.think)
+    generate = resumed_options(generate, conversation)
     if options.autosave.name is not None:
         parts = [_settled(part) for part in parts]
 
@@ -117,7 +117,8 @@ def _run(
     # In a folder, the answer is called after what it is about.
     stem = files[0].stem if files else "answer"
     given = Input(given=asked.name, source=asked, name=Path(stem))
-    output.target.check([given], files)
+    schema = options.run.schema
+    output.target.check([given], files if schema is None else [*files, schema])
     run_each(
         AnswerRun(
             env=options.env,

@@ -170,8 +170,9 @@ def media_options(media: MediaOptions, conversation: Conversation) -> MediaOptio
 
 
 def resumed_options(options: GenerateOptions, before: Conversation | None) -> GenerateOptions:
-    """The options, with the conversation's thinking mode."""
-    return replace(options, think=options.think or (before is not None and before.think))
+    """The options, with the conversation's thinking mode; answers by a schema have no thoughts."""
+    thinks = before is not None and before.think and options.schema is None
+    return replace(options, think=options.think or thinks)
 
 
 def show_saved(env: Environment, *, as_json: bool) -> None:

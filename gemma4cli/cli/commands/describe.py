@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -51,13 +50,6 @@ def describe(
         ),
     ] = None,
     budget: Annotated[BudgetChoice | None, budget_option()] = None,
-    schema: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="JSON Schema that the answer must match.",
-        ),
-    ] = None,
     format: Annotated[
         AnswerFormat | None,
         typer.Option(
@@ -96,10 +88,10 @@ def describe(
     if allow_urls and run.offline:
         raise OptionError("--allow-urls and --offline exclude each other")
     media = MediaOptions(budget=budget)
-    options = replace(run.generate_options(), schema=None if schema is None else _read(schema))
+    options = run.generate_options()
     found = inputs(images, _IMAGES)
     several = not together and (len(found) > 1 or any(map(os.path.isdir, images)))
-    output = answer_target(run, several=several, format=format, text_is_json=schema is not None)
+    output = answer_target(run, several=several, format=format)
     answers = AnswerRun(
         env=env,
         run=output.run,
@@ -109,7 +101,7 @@ def describe(
         several=several,
         restart=restart,
     )
-    output.target.check(found, [] if schema is None else [schema])
+    output.target.check(found, [] if run.schema is None else [run.schema])
 
     def opened(source: Source) -> Source:
         return fetched(source, fetches=allow_urls)
@@ -142,18 +134,6 @@ def describe(
     names = together_names if len(found) > 1 else found[0].given
     needed = [each.source for each in found if each.path is not None]
     run_each(replace(answers, names=[names], needed=needed), about_all)
-
-
-def _read(schema: Path) -> str:
-    from ...plain_text import decode_text
-
-    try:
-        found = decode_text(schema.read_bytes())
-    except OSError as exc:
-        raise OptionError(f"{schema}: cannot be read ({exc.strerror or exc})") from exc
-    if found is None or found.notice is not None:
-        raise OptionError(f"{schema}: is not UTF-8 text")
-    return found.text
 
 
 _IMAGES = Kind(plural="images", suffixes=IMAGE_SUFFIXES)

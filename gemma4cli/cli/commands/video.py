@@ -118,7 +118,7 @@ def video(
     found = inputs(clips, _CLIPS)
     several = len(found) > 1 or any(map(os.path.isdir, clips))
     output = answer_target(run, several=several)
-    output.target.check(found)
+    output.target.check(found, [] if run.schema is None else [run.schema])
 
     def answer(model: LoadedModel, number: int) -> Iterator[Event]:
         source = found[number].source

@@ -34,18 +34,17 @@ def answer_target(
     *,
     several: bool,
     format: AnswerFormat | None = None,
-    text_is_json: bool = False,
 ) -> AnswerOutput:
     """Where answers go; a file that ends in .jsonl or .json gets JSON records.
 
-    With ``format`` each input has a file of its own. ``text_is_json``: the answers are documents of
-    a schema, which a .json file gets as they are. Raises OptionError.
+    With ``format`` each input has a file of its own. An answer by a schema is itself JSON, which a
+    .json file gets as it is. Raises OptionError.
     """
     suffix = suffix_of(run.output)
     if format is not None:
         return _separate(run, format, several=several)
     check_no_format(run.output, ("txt", "json"))
-    if not run.json and (suffix in LINES_SUFFIXES or (suffix == "json" and not text_is_json)):
+    if not run.json and (suffix in LINES_SUFFIXES or (suffix == "json" and run.schema is None)):
         if suffix == "json" and several:
             name = Path(run.output or "").stem
             raise OptionError(

@@ -106,6 +106,14 @@ class RunOptions:
             rich_help_panel=_SAMPLING,
         ),
     ] = False
+    schema: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="JSON Schema that the answer must match.",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None
     output: Annotated[
         str | None,
         typer.Option(
@@ -152,7 +160,10 @@ class RunOptions:
         return LoadOptions(dtype=self.dtype)
 
     def generate_options(self, *, default_temperature: float | None = None) -> GenerateOptions:
-        """``default_temperature`` applies if the user sets no temperature."""
+        """``default_temperature`` applies if the user sets no temperature.
+
+        Raises OptionError if the schema cannot be read.
+        """
         temperature = default_temperature if self.temperature is None else self.temperature
         defaults = GenerateOptions()
         return GenerateOptions(
@@ -162,7 +173,20 @@ class RunOptions:
             top_k=self.top_k,
             seed=self.seed,
             think=self.think,
+            schema=None if self.schema is None else _read(self.schema),
         )
+
+
+def _read(schema: Path) -> str:
+    from ...plain_text import decode_text
+
+    try:
+        found = decode_text(schema.read_bytes())
+    except OSError as exc:
+        raise OptionError(f"{schema}: cannot be read ({exc.strerror or exc})") from exc
+    if found is None or found.notice is not None:
+        raise OptionError(f"{schema}: is not UTF-8 text")
+    return found.text
 
 
 SHARED = frozenset(field.name for field in fields(RunOptions))

@@ -29,8 +29,8 @@ from .files import SettingsFile, read_settings_files
 PREFIX = "G4"
 
 _OF_ONE_CALL: Mapping[str, frozenset[str]] = {
-    "": frozenset({"help", "output", "json"}),
-    "describe": frozenset({"schema", "format", "skip_existing", "restart"}),
+    "": frozenset({"help", "output", "json", "schema"}),
+    "describe": frozenset({"format", "skip_existing", "restart"}),
     "transcribe": frozenset({"mic", "list_devices", "restart", "think"}),
     "video": frozenset({"from", "to", "save_frames", "restart"}),
     "chat": frozenset(

@@ -21,6 +21,7 @@ _SUBTITLES = "Subtitles"
 @runs_a_model_differently(
     refused={
         "think": "transcription does not think",
+        "schema": "a transcript has its own formats; see --format",
         "pictures": "transcribe shows no pictures",
     },
     helps={
