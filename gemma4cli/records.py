@@ -13,7 +13,20 @@ from .transcript import RecordingFinished, Segment
 
 Record = dict[str, Any]
 CodeOf = Callable[[Gemma4Error], int]
-Given = str | tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PageOf:
+    """A page, from 1, of a file that holds several pictures."""
+
+    file: str
+    page: int
+
+    def __str__(self) -> str:
+        return f"{self.file}, page {self.page}"
+
+
+Given = str | PageOf | tuple[str, ...]
 """An input as the user named it; several that are asked about at once."""
 
 
@@ -28,7 +41,7 @@ class Answer:
 def answer_record(given: Given, model: str, finished: Finished) -> Record:
     """An answer; ``input`` is a list if it is about several inputs at once."""
     record: Record = {
-        "input": _input(given),
+        **named(given),
         "text": finished.text,
         "model": model,
         "finish_reason": finished.reason,
@@ -44,21 +57,24 @@ def answer_record(given: Given, model: str, finished: Finished) -> Record:
 
 def failure_record(given: Given, error: Exception, code: int) -> Record:
     """An input without a result; ``code`` is the exit status of its error."""
-    return {"input": _input(given), "error": _error(error, code)}
+    return {**named(given), "error": _error(error, code)}
 
 
 def interrupted_record(given: Given, model: str, text: str) -> Record:
     """An answer that an interrupt cut off."""
     return {
-        "input": _input(given),
+        **named(given),
         "text": text,
         "model": model,
         "finish_reason": "interrupted",
     }
 
 
-def _input(given: Given) -> str | list[str]:
-    return given if isinstance(given, str) else list(given)
+def named(given: Given) -> Record:
+    """The fields that say what a record is about."""
+    if isinstance(given, PageOf):
+        return {"input": given.file, "page": given.page}
+    return {"input": given if isinstance(given, str) else list(given)}
 
 
 def segment_record(segment: Segment, *, translated: bool = False) -> Record:

@@ -64,14 +64,19 @@ def count_pages(source: Source) -> int:
         return len(pictures_in(opened, format_name).pages)
 
 
+def missing_page(count: int, page: int) -> str:
+    """What is wrong with a page that a file with ``count`` pages does not have."""
+    holds = "1 page" if count == 1 else f"{count} pages"
+    return f"has {holds}; there is no page {page}"
+
+
 def _page(source: Source, pictures: Pictures) -> int:
     """The index of the page to show. Raises MediaDecodeError."""
     if source.page is None:
         return pictures.main
     count = len(pictures.pages)
     if not 1 <= source.page <= count:
-        holds = "1 page" if count == 1 else f"{count} pages"
-        raise MediaDecodeError(source.name, f"has {holds}; there is no page {source.page}")
+        raise MediaDecodeError(source.name, missing_page(count, source.page))
     return source.page - 1
 
 

@@ -17,6 +17,7 @@ from ..run.answer_targets import AnswerFormat
 from ..run.budgets import BudgetChoice, budget_option
 from ..run.inputs import Kind, inputs
 from ..run.options import RunOptions, runs_a_model
+from ..run.pages import name_of, pages_of, pages_option, with_pages
 
 if TYPE_CHECKING:
     from ...engine.model import LoadedModel
@@ -68,6 +69,7 @@ def describe(
         bool,
         typer.Option("--restart", help="Start over instead of resuming an interrupted run."),
     ] = False,
+    pages: Annotated[str | None, pages_option()] = None,
     allow_urls: Annotated[
         bool, typer.Option("--allow-urls", help="Fetch images given as http(s) URLs.")
     ] = False,
@@ -89,22 +91,26 @@ def describe(
         raise OptionError("--allow-urls and --offline exclude each other")
     media = MediaOptions(budget=budget)
     options = run.generate_options()
+    chosen = None if pages is None else pages_of(pages)
+
+    def opened(source: Source) -> Source:
+        return fetched(source, fetches=allow_urls)
+
     found = inputs(images, _IMAGES)
+    if chosen is not None:
+        found = with_pages(found, chosen, opened)
     several = not together and (len(found) > 1 or any(map(os.path.isdir, images)))
     output = answer_target(run, several=several, format=format)
     answers = AnswerRun(
         env=env,
         run=output.run,
-        names=[each.given for each in found],
+        names=[name_of(each) for each in found],
         target=output.target,
         inputs=found,
         several=several,
         restart=restart,
     )
     output.target.check(found, [] if run.schema is None else [run.schema])
-
-    def opened(source: Source) -> Source:
-        return fetched(source, fetches=allow_urls)
 
     if several:
         question = ImageQuestion(
@@ -131,7 +137,7 @@ def describe(
         )
 
     together_names = tuple(each.given for each in found)
-    names = together_names if len(found) > 1 else found[0].given
+    names = together_names if len(found) > 1 else name_of(found[0])
     needed = [each.source for each in found if each.path is not None]
     run_each(replace(answers, names=[names], needed=needed), about_all)
 

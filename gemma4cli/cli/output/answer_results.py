@@ -30,7 +30,7 @@ class AnswerResults(Protocol):
 
 def label(name: Given) -> str:
     """The name of an input for people, on one line."""
-    return one_line(name if isinstance(name, str) else " ".join(name))
+    return one_line(" ".join(name) if isinstance(name, tuple) else str(name))
 
 
 class AnswerText:

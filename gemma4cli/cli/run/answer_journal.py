@@ -84,7 +84,10 @@ def answer_journal(
 
 def _facts(given: Input) -> Mapping[str, object] | None:
     try:
-        return None if given.path is None else file_facts(given.path)
+        if given.path is None:
+            return None
+        page = {} if given.source.page is None else {"page": given.source.page}
+        return {**file_facts(given.path), **page}
     except (OSError, ValueError):
         return None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ...errors import OptionError
+from ...records import Record, named
 from .inputs import STDIN
 from .options import RunOptions
 from .targets import LINES_SUFFIXES, Target, check_no_format, suffix_of, target_of
@@ -92,7 +93,7 @@ def skipping_written(answers: AnswerRun, *, quiet: bool) -> AnswerRun:
         begin = ""
     elif target.file is not None and answers.run.json:
         lines = dict(_answered(target.file))
-        written = {n for n, each in enumerate(answers.names) if _key(each) in lines}
+        written = {n for n, each in enumerate(answers.names) if _key(named(each)) in lines}
         begin = "".join(lines.values())
     else:
         raise OptionError(
@@ -118,8 +119,9 @@ def _answered(path: Path) -> Iterator[tuple[str, str]]:
         except (ValueError, RecursionError):
             continue
         if isinstance(record, dict) and "text" in record:
-            yield _key(record.get("input")), line
+            yield _key(record), line
 
 
-def _key(given: object) -> str:
-    return json.dumps(given)
+def _key(record: Record) -> str:
+    """What the record is about."""
+    return json.dumps([record.get("input"), record.get("page")])

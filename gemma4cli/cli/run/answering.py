@@ -14,7 +14,7 @@ from ..._version import __version__
 from ...errors import JournalError
 from ...events import Event
 from ...messages import Source
-from ...records import Answer, Given
+from ...records import Answer, Given, named
 from ..environment import Environment
 from ..output.answer_results import AnswerFiles, AnswerRecords, AnswerResults, AnswerText
 from ..output.answers import InOrder, StreamedAnswer, WholeAnswers
@@ -179,7 +179,7 @@ class _Kept:
             paths = target.paths(self.answers.inputs[number])
             if all(os.path.isfile(path) for path in paths):
                 return None
-        return replace(answer, record={**answer.record, "input": self.answers.names[number]})
+        return replace(answer, record={**answer.record, **named(self.answers.names[number])})
 
 
 def _say_not_kept(answers: AnswerRun, error: JournalError) -> None:

@@ -75,9 +75,10 @@ def inputs(arguments: Sequence[str], kind: Kind) -> list[Input]:
 def check_named_once(given: Sequence[Input]) -> None:
     """Raise OptionError for a file that is named twice: its results would have one name."""
     counts = Counter(
-        each.given if each.path is None else absolute(str(each.path)) for each in given
+        (each.given if each.path is None else absolute(str(each.path)), each.source.page)
+        for each in given
     )
-    for name, count in counts.items():
+    for (name, _), count in counts.items():
         if count > 1:
             raise OptionError(f"{name}: is named {count} times")
 

@@ -1,0 +1,119 @@
+"""``--pages``: which pictures of files that hold several, such as faxes in TIFF."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import typer
+from typer.models import OptionInfo
+
+from ...errors import MediaDecodeError, MediaError, OptionError
+from ...messages import Source
+from ...records import PageOf
+from .inputs import Input
+
+ALL = "all"
+_RANGE = re.compile(r"(\d{1,9})(?:(-)(\d{1,9})?)?")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pages:
+    """Ranges of page numbers, from 1; the end None is the last page."""
+
+    ranges: tuple[tuple[int, int | None], ...]
+
+    def of(self, count: int) -> tuple[int, ...]:
+        """The pages to show of a file with ``count``, each once, in the order given.
+
+        Numbers above ``count`` are among them if they were given themselves.
+        """
+        numbers = [
+            number
+            for first, last in self.ranges
+            for number in range(first, (max(first, count) if last is None else last) + 1)
+        ]
+        return tuple(dict.fromkeys(numbers))
+
+
+def pages_of(text: str) -> Pages:
+    """The pages that "2", "1-3,5", "4-" or "all" mean. Raises OptionError."""
+    if text.strip().lower() == ALL:
+        return Pages(ranges=((1, None),))
+    ranges: list[tuple[int, int | None]] = []
+    for part in text.split(","):
+        found = _RANGE.fullmatch(part.strip())
+        if found is None:
+            raise OptionError(f"--pages takes 2, 1-3,5, 4- or all, not {text}")
+        first, dash, last = found.groups()
+        end = None if dash and not last else int(last or first)
+        if int(first) < 1 or (end is not None and end < int(first)):
+            raise OptionError(f"--pages counts from 1 upward, not {part.strip()}")
+        if end is not None and end - int(first) > _MOST:
+            raise OptionError(f"--pages {part.strip()} are more than {_MOST} pages")
+        ranges.append((int(first), end))
+    return Pages(ranges=tuple(ranges))
+
+
+_MOST = 10_000
+
+
+def pages_option() -> OptionInfo:
+    """``--pages`` of a command that takes images."""
+    option: OptionInfo = typer.Option(
+        "--pages",
+        metavar="PAGES",
+        help="Pages of a file with several pictures, such as a fax in TIFF: 2, 1-3,5, 4- or all. "
+        "(default: the first)",
+    )
+    return option
+
+
+def with_pages(
+    inputs: Sequence[Input], pages: Pages, opened: Callable[[Source], Source]
+) -> list[Input]:
+    """The inputs with one for each chosen page; a file with one page stays as it is.
+
+    ``opened`` fetches what is an address. A file that cannot be read stays as it is, too, and fails
+    when its turn comes. Raises MediaDecodeError if the only input lacks a page.
+    """
+    return [page for each in inputs for page in _pages_of(each, pages, opened, len(inputs) == 1)]
+
+
+def _pages_of(
+    each: Input, pages: Pages, opened: Callable[[Source], Source], only: bool
+) -> Iterator[Input]:
+    from ...media.images import count_pages, missing_page
+    from ...media.sources import settle
+
+    try:
+        source = settle(opened(each.source))
+        count = count_pages(source)
+    except MediaError:
+        if only:
+            raise
+        yield each
+        return
+    numbers = pages.of(count)
+    if only and (beyond := [number for number in numbers if number > count]):
+        raise MediaDecodeError(source.name, missing_page(count, beyond[0]))
+    for number in numbers:
+        if count == number == 1:
+            yield replace(each, source=source)
+            continue
+        given = f"{each.given}, page {number}"
+        yield replace(
+            each,
+            given=given,
+            source=replace(source, name=given, page=number),
+            name=each.name.with_name(f"{each.name.name}-page{number}"),
+        )
+
+
+def name_of(each: Input) -> str | PageOf:
+    """What labels and records call an input."""
+    page = each.source.page
+    if page is None:
+        return each.given
+    return PageOf(file=each.given.removesuffix(f", page {page}"), page=page)

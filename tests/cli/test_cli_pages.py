@@ -1,0 +1,181 @@
+"""Files with several pictures: pages are chosen, and nothing is left out without a word."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_runs import tiny_g4
+from PIL import Image as Pillow
+
+from gemma4cli.cli.run.pages import pages_of
+from gemma4cli.errors import OptionError
+from gemma4cli.media.images import count_pages, load_image
+from gemma4cli.messages import Source
+
+COLORS = ((220, 30, 30), (30, 130, 60), (40, 60, 210))
+
+
+@pytest.fixture
+def fax(tmp_path: Path) -> Path:
+    """Three pages, each in a color of its own."""
+    return pages(tmp_path / "fax.tiff")
+
+
+def pages(path: Path, count: int = 3) -> Path:
+    first, *rest = (Pillow.new("RGB", (64, 64), COLORS[number]) for number in range(count))
+    first.save(path, save_all=True, append_images=rest)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "expected"),
+    [
+        ("2", 3, (2,)),
+        ("1-3,5", 5, (1, 2, 3, 5)),
+        ("all", 3, (1, 2, 3)),
+        ("ALL", 1, (1,)),
+        ("2-", 4, (2, 3, 4)),
+        ("3,1,3", 3, (3, 1)),
+        ("7", 3, (7,)),
+        ("5-", 3, (5,)),
+        (" 1 , 2 ", 2, (1, 2)),
+    ],
+)
+def test_ranges_of_pages(text: str, count: int, expected: tuple[int, ...]) -> None:
+    assert pages_of(text).of(count) == expected
+
+
+@pytest.mark.parametrize("text", ["", "0", "x", "3-1", "1,,2", "-2", "1-2-3", "1-99999999"])
+def test_what_is_no_page(text: str) -> None:
+    with pytest.raises(OptionError, match="--pages"):
+        pages_of(text)
+
+
+def test_pages_of_a_source_are_its_pictures(fax: Path) -> None:
+    assert count_pages(Source.of(fax)) == 3
+    for page, color in enumerate(COLORS, 1):
+        found = load_image(Source(name="fax", path=fax, page=page))
+        assert (found.page, found.pages) == (page, 3)
+        assert tuple(found.pixels[8, 8]) == color
+
+
+def test_small_copies_of_a_page_are_not_pages(tmp_path: Path) -> None:
+    small = Pillow.new("RGB", (16, 16))
+    small.encoderinfo = {"tiffinfo": {254: 1}}  # type: ignore[attr-defined]
+    Pillow.new("RGB", (64, 64), COLORS[1]).save(
+        tmp_path / "a.tiff", save_all=True, append_images=[small]
+    )
+    with Pillow.open(tmp_path / "a.tiff") as written:
+        assert written.n_frames == 2
+    assert count_pages(Source.of(tmp_path / "a.tiff")) == 1
+
+
+def test_layers_and_sizes_are_not_pages(tmp_path: Path) -> None:
+    Pillow.new("RGBA", (64, 64)).save(tmp_path / "a.ico", sizes=[(16, 16), (64, 64)])
+    assert count_pages(Source.of(tmp_path / "a.ico")) == 1
+
+
+def test_the_pictures_of_a_heic_file_are_pages(tmp_path: Path) -> None:
+    import pillow_heif
+
+    heif = pillow_heif.HeifFile()
+    for color in COLORS:
+        heif.add_from_pillow(Pillow.new("RGB", (64, 64), color))
+    heif.save(tmp_path / "a.heic", primary_index=1)
+    source = Source.of(tmp_path / "a.heic")
+    assert count_pages(source) == 3
+    main = load_image(source)
+    assert (main.page, main.pages) == (2, 3)
+    third = load_image(Source(name="a", path=tmp_path / "a.heic", page=3))
+    assert abs(int(third.pixels[32, 32, 2]) - COLORS[2][2]) < 8
+
+
+def test_the_first_page_is_described_with_a_notice(fax: Path) -> None:
+    result = tiny_g4("describe", str(fax))
+    assert result.exit_code == 0
+    assert f"{fax}: page 1 of 3; --pages all chooses each of them" in result.stderr
+
+
+def test_the_first_frame_of_an_animation_is_described_with_a_notice(tmp_path: Path) -> None:
+    path = pages(tmp_path / "a.gif")
+    result = tiny_g4("describe", str(path))
+    assert f"{path}: the first of 3 frames; g4 video sees all of them" in result.stderr
+
+
+def test_each_chosen_page_is_answered_under_its_own_name(fax: Path) -> None:
+    result = tiny_g4("describe", str(fax), "--pages", "all")
+    assert result.exit_code == 0
+    assert [line.split(": ")[0] for line in result.stdout.splitlines()] == [
+        f"{fax}, page {number}" for number in (1, 2, 3)
+    ]
+    assert "page 1 of 3" not in result.stderr
+
+
+def test_one_chosen_page_is_the_whole_answer(fax: Path) -> None:
+    result = tiny_g4("describe", str(fax), "--pages", "2", "--json")
+    record = json.loads(result.stdout)
+    assert (record["input"], record["page"]) == (str(fax), 2)
+
+
+def test_records_have_the_page(fax: Path) -> None:
+    result = tiny_g4("describe", str(fax), "--pages", "1,3", "--json")
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(each["input"], each["page"]) for each in records] == [(str(fax), 1), (str(fax), 3)]
+
+
+def test_pages_together_are_one_question(fax: Path) -> None:
+    result = tiny_g4("describe", str(fax), "--pages", "all", "--together", "--json")
+    record = json.loads(result.stdout)
+    assert record["input"] == [f"{fax}, page {number}" for number in (1, 2, 3)]
+
+
+def test_a_file_with_one_picture_keeps_its_name(fax: Path, tmp_path: Path) -> None:
+    Pillow.new("RGB", (64, 64)).save(tmp_path / "one.png")
+    result = tiny_g4("describe", str(tmp_path / "one.png"), str(fax), "--pages", "all")
+    names = [line.split(": ")[0] for line in result.stdout.splitlines()]
+    assert names[0] == str(tmp_path / "one.png")
+    assert names[3] == f"{fax}, page 3"
+
+
+def test_a_page_beyond_the_last_is_an_error(fax: Path) -> None:
+    result = tiny_g4("describe", str(fax), "--pages", "4")
+    assert result.exit_code == 3
+    assert f"{fax}: has 3 pages; there is no page 4" in result.stderr
+
+
+def test_a_page_that_one_of_several_files_lacks_does_not_stop_the_others(
+    fax: Path, tmp_path: Path
+) -> None:
+    two = pages(tmp_path / "two.tiff", 2)
+    result = tiny_g4("describe", str(two), str(fax), "--pages", "3")
+    assert result.exit_code == 5
+    assert f"{two}, page 3: has 2 pages; there is no page 3" in result.stderr
+    assert result.stdout.startswith(f"{fax}, page 3: ")
+
+
+def test_standard_input_has_pages_too(fax: Path) -> None:
+    result = tiny_g4("describe", "-", "--pages", "2-", stdin=fax.read_bytes())
+    assert [line.split(": ")[0] for line in result.stdout.splitlines()] == [
+        "-, page 2",
+        "-, page 3",
+    ]
+
+
+def test_each_page_has_its_file(fax: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    result = tiny_g4("describe", str(fax), "--pages", "all", "-f", "txt", "-o", f"{folder}/")
+    assert result.exit_code == 0
+    assert sorted(path.name for path in folder.iterdir()) == [
+        f"fax-page{number}.txt" for number in (1, 2, 3)
+    ]
+
+
+def test_pages_that_are_written_are_skipped(fax: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    tiny_g4("describe", str(fax), "--pages", "1,2", "-o", str(out))
+    result = tiny_g4("describe", str(fax), "--pages", "all", "-o", str(out), "--skip-existing")
+    assert "skipped: 2 of 3" in result.stderr
+    found = [json.loads(line)["page"] for line in out.read_text().splitlines()]
+    assert sorted(found) == [1, 2, 3]
