@@ -38,6 +38,9 @@ _LONGEST_GAP = 3600.0
 _CLOCKS_JUMP = frozenset({"mpegts", "mpeg"})
 """libav's names of containers in which times may begin anew."""
 
+_UNTIMED = frozenset({"aac", "ac3", "amr", "dts", "eac3", "flac", "gsm", "loas", "mp3", "truehd"})
+"""libav's names of formats without time stamps: those it gives assume that no parameter changes."""
+
 _TRACKS_CHANGE = "mpegts"
 """libav's name of the container in which another track may take over at any time."""
 
@@ -170,7 +173,8 @@ def _read(
     with open_container(source, place.span) as container:
         stream = _stream(container, source, choice, place, is_first=is_first)
         zero = start_of(container) if place.zero is None else place.zero
-        longest = _LONGEST_GAP if container.format.name in _CLOCKS_JUMP else inf
+        demuxer = container.format.name
+        longest = _LONGEST_GAP if demuxer in _CLOCKS_JUMP else inf
         base = timeline.end or Fraction(0)
         if place.track is None:
             timeline.offset = base
@@ -182,7 +186,7 @@ def _read(
                     yield takes_over
                     return
                 continue
-            tick = exact(frame.time_base)
+            tick = None if demuxer in _UNTIMED else exact(frame.time_base)
             begin = None if frame.pts is None or tick is None else frame.pts * tick
             if begin is not None:
                 zero = begin if zero is None else zero

@@ -24,6 +24,8 @@ CODES = {
     errors.MediaError: 3,
     errors.MediaNotFoundError: 3,
     errors.MediaDecodeError: 3,
+    errors.ChannelNotFoundError: 3,
+    errors.TrackNotFoundError: 3,
     errors.NoAudioTrackError: 3,
     errors.NoVideoTrackError: 3,
     errors.MicrophoneError: 3,

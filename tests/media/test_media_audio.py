@@ -458,3 +458,22 @@ def test_files_written_by_ffmpeg_are_read(tmp_path: Path, name: str) -> None:
     if subprocess.run(command, check=False, capture_output=True).returncode:
         pytest.skip(f"this ffmpeg does not write {name}")
     assert abs(len(load(tmp_path / name)) - 1.5 * SAMPLE_RATE) < 0.15 * SAMPLE_RATE
+
+
+def test_joined_raw_streams_of_other_rates_are_whole_and_without_gaps(tmp_path: Path) -> None:
+    """libav counts the time of raw AAC from the first rate, which is wrong after the change."""
+    pair = [
+        write_audio(
+            tmp_path / f"{rate}.aac",
+            (tone(2, rate) / 32768).astype(np.float32)[None],
+            codec="aac",
+            sample_format="fltp",
+            rate=rate,
+        )
+        for rate in (16_000, 44_100)
+    ]
+    joined = tmp_path / "joined.aac"
+    joined.write_bytes(b"".join(path.read_bytes() for path in pair))
+    samples = load(joined)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(4, abs=0.3)
+    assert np.abs(samples[8000:56_000]).reshape(-1, 800).max(axis=1).min() > 0.3
