@@ -231,7 +231,6 @@ def _frames(
     """
     in_a_row = 0
     size = 0
-    short_last = stream.codec_context.name.startswith(_SHORT_LAST)
     for packet in _packets(container, stream, state):
         if packet.stream_index != stream.index:
             if packet.pos is not None and packet.size:
@@ -242,7 +241,7 @@ def _frames(
         try:
             frames = packet.decode()
         except av.FFmpegError as exc:
-            if short_last and 0 < packet.size < size:
+            if _ends_short(stream) and 0 < packet.size < size:
                 continue
             state.failure, state.damaged, in_a_row = exc, state.damaged + 1, in_a_row + 1
             if state.stuck is None:
@@ -281,6 +280,10 @@ def _packets(
         return
 
 
+def _ends_short(stream: AudioStream) -> bool:
+    return stream.codec_context.name.startswith(_SHORT_LAST)
+
+
 def _checked(frame: AudioFrame, source: Source) -> AudioFrame:
     if frame.format.name.removesuffix("p") not in FULL_SCALE:
         raise MediaDecodeError(
@@ -307,7 +310,7 @@ def _report(
         raise NoAudioTrackError(source.name, "its audio track has no samples")
     if state.damaged:
         log.warning("%s: %d damaged audio packets were left out", source.name, state.damaged)
-    if state.broken is not None:
+    if state.broken is not None and not _ends_short(stream):
         log.warning(
             "%s: the sound cannot be read any further than second %.1f (%s)",
             source.name,
@@ -339,14 +342,20 @@ def _taken_over(
     if not at:
         return None
     span = replace(place.span, start=place.span.start + at)
-    before = (stream.id, stream.codec_context.name)
     try:
         with open_container(source, span) as rest:
-            for each in rest.streams.audio:
+            # The end of a stream may look like another format.
+            tracks = rest.streams.audio if rest.format.name == _TRACKS_CHANGE else ()
+            for each in tracks:
                 context = each.codec_context
-                if context is None or (each.id, context.name) == before:
+                if context is None:
                     continue
-                if state.first_of.get(each.id, at) >= at:
+                if each.id == stream.id:
+                    # Its last packet alone may not suffice to recognize the codec.
+                    new = state.stuck is not None and context.name != stream.codec_context.name
+                else:
+                    new = state.first_of.get(each.id, at) >= at
+                if new:
                     return _Place(span=span, zero=zero, track=each.id)
     except MediaError:
         # Nothing that can be opened follows.
