@@ -1,0 +1,170 @@
+"""Recordings that were put together, and streams that change, are heard to their end."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from media_makers import Track, tone, write_tracks, write_wav
+
+from gemma4cli.decoded import SAMPLE_RATE
+from gemma4cli.media import audio
+from gemma4cli.media.parts import parts_of
+from gemma4cli.messages import Source
+
+LOW, HIGH = 440.0, 1320.0
+
+
+def sound(hertz: float, rate: int, channels: int = 1) -> npt.NDArray[np.int16]:
+    return np.stack([tone(1.0, rate, hertz)] * channels)
+
+
+def part(path: Path, hertz: float, codec: str, rate: int, channels: int = 1) -> bytes:
+    """A second of a tone as a file of its own."""
+    layout = "mono" if channels == 1 else "stereo"
+    track = Track(samples=sound(hertz, rate, channels), rate=rate, codec=codec, layout=layout)
+    return write_tracks(path, track).read_bytes()
+
+
+def pitch(samples: npt.NDArray[np.float32]) -> float:
+    window = samples * np.hanning(len(samples))
+    spectrum = np.abs(np.fft.rfft(window))
+    return float(spectrum.argmax() * SAMPLE_RATE / len(samples))
+
+
+def assert_both_are_heard(source: Source, seconds: float = 2.0) -> None:
+    """The low tone for a second, then the high one, both at their true pitch."""
+    samples = audio.load_audio(source).samples
+    assert len(samples) / SAMPLE_RATE == pytest.approx(seconds, abs=0.2)
+    assert pitch(samples[4_000:12_000]) == pytest.approx(LOW, abs=5)
+    assert pitch(samples[-12_000:-4_000]) == pytest.approx(HIGH, abs=5)
+
+
+CHAINS = [
+    pytest.param("a.opus", "libopus", (48_000, 1), (48_000, 2), id="Opus to stereo"),
+    pytest.param("a.opus", "libopus", (48_000, 1), (48_000, 1), id="equal Opus"),
+    pytest.param("a.oga", "flac", (44_100, 1), (22_050, 2), id="Ogg FLAC at another rate"),
+    pytest.param("a.flac", "flac", (44_100, 1), (22_050, 2), id="FLAC at another rate"),
+    pytest.param("a.wav", "pcm_s16le", (44_100, 1), (22_050, 2), id="WAV at another rate"),
+    pytest.param("a.aac", "aac", (44_100, 1), (24_000, 2), id="AAC at another rate"),
+    pytest.param("a.mp3", "libmp3lame", (44_100, 1), (22_050, 2), id="MP3 at another rate"),
+    pytest.param("a.m4a", "aac", (44_100, 1), (48_000, 2), id="MP4"),
+]
+
+
+@pytest.mark.parametrize(("name", "codec", "first", "second"), CHAINS)
+def test_files_put_together_are_heard_to_the_end(
+    tmp_path: Path, name: str, codec: str, first: tuple[int, int], second: tuple[int, int]
+) -> None:
+    whole = part(tmp_path / name, LOW, codec, *first) + part(tmp_path / name, HIGH, codec, *second)
+    assert_both_are_heard(Source.of(whole, name=name))
+
+
+def test_the_length_of_a_chain_is_that_of_its_parts(tmp_path: Path) -> None:
+    for name, codec, (rate, channels) in (("a.opus", "libopus", (48_000, 2)),):
+        whole = part(tmp_path / name, LOW, codec, 48_000) + part(
+            tmp_path / name, HIGH, codec, rate, channels
+        )
+        assert audio.audio_seconds(Source.of(whole)) == pytest.approx(2.0, abs=0.05)
+
+
+def test_a_chain_has_no_damage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = part(tmp_path / "a.opus", LOW, "libopus", 48_000) + part(
+        tmp_path / "a.opus", HIGH, "libopus", 48_000, 2
+    )
+    with caplog.at_level(logging.WARNING):
+        audio.load_audio(Source.of(whole))
+    assert caplog.text == ""
+
+
+def test_recordings_of_pipes_put_together_are_heard_to_the_end(tmp_path: Path) -> None:
+    """Their headers do not say how long they are."""
+    parts = []
+    for hertz, rate in ((LOW, 16_000), (HIGH, 44_100)):
+        data = bytearray(write_wav(tmp_path / "a.wav", sound(hertz, rate)[0], rate).read_bytes())
+        at = data.index(b"data") + 4
+        data[4:8] = data[at : at + 4] = struct.pack("<I", 0xFFFFFFFF)
+        parts.append(bytes(data))
+    assert_both_are_heard(Source.of(b"".join(parts)))
+
+
+def test_a_part_that_cannot_be_read_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = part(tmp_path / "a.wav", LOW, "pcm_s16le", 16_000)
+    broken = bytearray(part(tmp_path / "a.wav", HIGH, "pcm_s16le", 16_000))
+    at = broken.index(b"fmt ") + 8
+    broken[at : at + 2] = b"\xfe\x7f"  # a codec that nobody knows
+    with caplog.at_level(logging.WARNING):
+        found = audio.load_audio(Source.of(first + bytes(broken), name="joined.wav"))
+    assert found.seconds == pytest.approx(1.0, abs=0.05)
+    assert "joined.wav: the sound from second 1.0 on was left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("codec", "pid"), [("mp2", 300), ("mp2", 257), ("ac3", 257), ("aac", 300), ("aac", 257)]
+)
+def test_a_transport_stream_may_change_its_codec_and_its_pid(
+    tmp_path: Path, codec: str, pid: int
+) -> None:
+    parts = []
+    for hertz, name, at, channels in ((LOW, "aac", 257, 1), (HIGH, codec, pid, 2)):
+        path = tmp_path / "a.ts"
+        parts.append(transport_stream(path, hertz, name, at, channels))
+    assert_both_are_heard(Source.of(b"".join(parts), name="a.ts"), seconds=2.05)
+
+
+def transport_stream(path: Path, hertz: float, codec: str, pid: int, channels: int) -> bytes:
+    """A second of a tone in a transport stream, with the PID ``pid``."""
+    layout = "mono" if channels == 1 else "stereo"
+    track = Track(samples=sound(hertz, 48_000, channels), rate=48_000, codec=codec, layout=layout)
+    # The muxer counts PIDs of tracks from here.
+    options = {"mpegts_start_pid": str(pid)}
+    return write_tracks(path, track, options=options).read_bytes()
+
+
+def test_two_tracks_of_a_transport_stream_do_not_take_over_from_each_other(
+    tmp_path: Path,
+) -> None:
+    tracks = [
+        Track(samples=np.tile(sound(hertz, 48_000), seconds), rate=48_000, codec="mp2")
+        for hertz, seconds in ((LOW, 2), (HIGH, 4))
+    ]
+    samples = audio.load_audio(Source.of(write_tracks(tmp_path / "a.ts", *tracks))).samples
+    assert len(samples) / SAMPLE_RATE == pytest.approx(2.0, abs=0.1)
+    assert pitch(samples[-12_000:-4_000]) == pytest.approx(LOW, abs=5)
+
+
+def test_the_end_of_a_transport_stream_is_heard_once(tmp_path: Path) -> None:
+    track = Track(samples=sound(LOW, 44_100), rate=44_100, codec="aac")
+    found = audio.load_audio(Source.of(write_tracks(tmp_path / "a.ts", track, picture=0)))
+    assert found.seconds == pytest.approx(1.0, abs=0.06)
+
+
+@pytest.mark.parametrize("name", ["a.ogg", "a.wav", "a.flac", "a.mp4", "a.mka"])
+def test_an_ordinary_file_is_one_part(tmp_path: Path, name: str) -> None:
+    codec = {"a.ogg": "libopus", "a.flac": "flac", "a.mp4": "aac"}.get(name, "pcm_s16le")
+    (span,) = parts_of(Source.of(part(tmp_path / name, LOW, codec, 48_000)))
+    assert (span.start, span.stop) == (0, None)
+
+
+def test_the_short_last_packet_of_gsm_is_no_damage(caplog: pytest.LogCaptureFixture) -> None:
+    frames = [b"\xd2" + np.random.default_rng(n).bytes(32) for n in range(50)]
+    data = b"".join(frames) + frames[0][:24]
+    with caplog.at_level(logging.WARNING):
+        found = audio.load_audio(Source.of(data))
+    assert found.seconds == pytest.approx(1.0, abs=0.05)
+    assert caplog.text == ""
+
+
+def test_the_short_last_packet_of_amr_is_no_damage(caplog: pytest.LogCaptureFixture) -> None:
+    frames = [b"\x3c" + np.random.default_rng(n).bytes(31) for n in range(50)]
+    data = b"#!AMR\n" + b"".join(frames) + frames[0][:17]
+    with caplog.at_level(logging.WARNING):
+        found = audio.load_audio(Source.of(data))
+    assert found.seconds == pytest.approx(1.0, abs=0.05)
+    assert caplog.text == ""
