@@ -82,14 +82,11 @@ def describe(found: ResolvedModel) -> ModelInfo:
     """Describe a model without reading its weights. Raises the same LoadErrors as loading it."""
     model = load_resolved(found, LoadOptions())
     config, text = model.network.config, model.network.config.text
-    kind = "gemma4_unified" if config.unified else "gemma4"
-    if text.moe is not None:
-        kind += f", mixture of {text.moe.num_experts} experts"
     stored = text.layer_types[: text.num_stored_layers]
     return ModelInfo(
         name=found.name,
         folder=found.folder,
-        architecture=kind,
+        architecture=config.architecture,
         inputs=(
             "text",
             *(("image", "video") if model.processor.sees else ()),

@@ -368,6 +368,19 @@ class Gemma4Config:
     audio: AudioConfig | UnifiedAudioConfig | None
     placeholders: PlaceholderIds | None
 
+    @property
+    def architecture(self) -> str:
+        """The model type, and the number of experts if there are any."""
+        kind = "gemma4_unified" if self.unified else "gemma4"
+        moe = self.text.moe
+        return kind if moe is None else f"{kind}, mixture of {moe.num_experts} experts"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The media that the model accepts."""
+        seen = ("image", "video") if self.vision is not None else ()
+        return ("text", *seen, *(("audio",) if self.audio is not None else ()))
+
     @classmethod
     def from_dict(cls, raw: Json) -> Gemma4Config:
         """Parse config.json.

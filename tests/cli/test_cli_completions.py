@@ -123,6 +123,16 @@ def test_cached_models() -> None:
 
 
 @pytest.mark.usefixtures("cache")
+def test_models_are_offered_where_they_are_named() -> None:
+    """Only those to pull that are not there, and only those to delete that are."""
+    assert offered("g4 models pull e") == ["e2b"]
+    assert offered("g4 models pull e2b:8") == ["e2b:8bit"]
+    assert offered("g4 models rm ") == ["e4b", "someone/gemma-mine"]
+    for command in ["info", "path"]:
+        assert {"tiny", "e2b", "someone/gemma-mine"} <= set(offered(f"g4 models {command} "))
+
+
+@pytest.mark.usefixtures("cache")
 def test_offered_models_show_the_size_of_their_download() -> None:
     result = CliRunner().invoke(app, [], env=variables("g4 chat -m e"))
     assert result.stdout.splitlines() == [

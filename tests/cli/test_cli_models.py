@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from math import prod
 from pathlib import Path
 
 import pytest
 from cli_runs import PARITY, assert_fails, g4, records
+from support.published import config_of, tensor_lists
 
 import gemma4cli
 from gemma4cli.hub import cache as hub
+from gemma4cli.hub.catalog import CATALOG
 from gemma4cli.machine.device import Memory
 
 TINY = Path(gemma4cli.__file__).parent / "builtin" / "tiny"
@@ -128,10 +131,41 @@ def test_info_lists_the_inputs_of_a_model(size: str) -> None:
     assert info["inputs"] == ["text", "image", "video"]
 
 
-@pytest.mark.parametrize("command", ["path", "info"])
-def test_alias_that_is_not_in_the_cache(command: str) -> None:
-    result = g4("models", command, "e2b")
-    assert_fails(result, 4, "g4 models pull e2b")
+def test_path_of_an_alias_that_is_not_in_the_cache() -> None:
+    assert_fails(g4("models", "path", "e2b"), 4, "g4 models pull e2b")
+
+
+@pytest.mark.parametrize("name", ["e2b", "E2B:8bit", "12b", "26b:bf16", "31b"])
+def test_info_knows_a_published_model_before_its_download(name: str) -> None:
+    shown = g4("models", "info", name)
+    assert shown.exit_code == 0 and f"g4 models pull {name.lower()}" in shown.stdout
+    (info,) = records(g4("models", "info", name, "--json"))
+    alias = name.lower().partition(":")[0]
+    size = {"e2b": "E2B", "e4b": "E4B", "12b": "12B", "26b": "26B-A4B", "31b": "31B"}[alias]
+    config = config_of(f"google__gemma-4-{size}-it")["text_config"]
+    assert (info["layers"], info["hidden_size"], info["context"]) == (
+        config["num_hidden_layers"],
+        config["hidden_size"],
+        config["max_position_embeddings"],
+    )
+    tensors = tensor_lists()[f"{size}.mlx-bf16"]
+    assert info["parameters"] == sum(prod(shape) for _, shape in tensors.values())
+    assert ("audio" in info["inputs"]) == (alias in ("e2b", "e4b", "12b"))
+    assert [each["total"] > info["bytes"] for each in info["memory"]] == [True, True]
+    assert info["others"] and name.lower() not in info["others"]
+
+
+@pytest.mark.parametrize("alias", list(CATALOG))
+def test_the_configs_of_published_models_are_the_published_ones(alias: str) -> None:
+    size = {"e2b": "E2B", "e4b": "E4B", "12b": "12B", "26b": "26B-A4B", "31b": "31B"}[alias]
+    shipped = json.loads((Path(hub.__file__).parent / "configs" / f"{alias}.json").read_bytes())
+    assert shipped == config_of(f"google__gemma-4-{size}-it")
+
+
+def test_a_model_is_named_before_it_is_asked_for_a_yes() -> None:
+    assert_fails(g4("models", "pull", "nonsense"), 4, "'nonsense' not found")
+    assert_fails(g4("models", "pull", "tiny"), 4, "it is built in")
+    assert_fails(g4("models", "pull", "e2b"), 2, "--yes", "mlx-community/gemma-4-e2b-it-4bit")
 
 
 @pytest.mark.parametrize("command", ["path", "info"])

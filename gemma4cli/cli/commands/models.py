@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,22 +12,38 @@ from ..environment import Environment, environment_of
 from ..output.exit_codes import ExitCode
 from ..output.help_pages import Command, Group
 from ..output.numbers import size_text
+from ..run import completers
 
 if TYPE_CHECKING:
     from ...engine.model_info import ModelInfo, ModelMemory
     from ...hub.cache import ModelEntry
+    from ...hub.published import PublishedInfo
 
 app = typer.Typer(
     cls=Group, no_args_is_help=True, help="List, download, delete and inspect models."
 )
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
-_Name = Annotated[str, typer.Argument(metavar="NAME", help="Alias, folder or hub id.")]
-_HubName = Annotated[str, typer.Argument(metavar="NAME", help="Alias or hub id.")]
+_Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="Alias, folder or hub id.", autocompletion=completers.model_names
+    ),
+]
+_ToPull = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="Alias or hub id.", autocompletion=completers.published_names
+    ),
+]
+_Cached = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="Alias or hub id.", autocompletion=completers.cached_names),
+]
 _Yes = Annotated[bool, typer.Option("-y", "--yes", help="Skip the confirmation.")]
 _Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")]
 
-_ROW = "{:<12} {:>8} {:>8} {:<10} {}"
+_ROW = "{:<12} {:>9} {:>9} {:<8} {}"
 _HOW = (
     "MEMORY is an estimate from config and headers: weights, towers and the activations and cache "
     "of 8,192 tokens (of what is not here: the weights and 1 GB)"
@@ -54,7 +71,7 @@ def list_models(
         if json:
             write_json(env.stdout, _entry_record(entry))
         else:
-            fits = ("yes" if entry.fits else "no") if entry.complete else "incomplete"
+            fits = ("yes" if entry.fits else "no") if entry.complete else "partial"
             sizes = size_text(entry.size), size_text(entry.needs)
             env.echo(_ROW.format(entry.name, *sizes, fits, entry.repo or "built in"))
     if every:
@@ -80,9 +97,10 @@ def _list_published(env: Environment, cached: set[str | None], *, json: bool) ->
     from ...hub.cache import published
     from ..output.results import write_json
 
-    for model in published():
-        if model.repo in cached:
-            continue
+    missing = [model for model in published() if model.repo not in cached]
+    if missing and not json:
+        env.echo("To download, with g4 models pull NAME:")
+    for model in missing:
         if json:
             write_json(
                 env.stdout,
@@ -98,12 +116,12 @@ def _list_published(env: Environment, cached: set[str | None], *, json: bool) ->
             )
         else:
             sizes = size_text(model.size), size_text(model.needs)
-            word = "to pull" if model.fits else "no"
+            word = "yes" if model.fits else "no"
             env.echo(_ROW.format(model.name, *sizes, word, model.repo))
 
 
 @app.command("pull", cls=Command)
-def pull(context: typer.Context, name: _HubName, yes: _Yes = False, quiet: _Quiet = False) -> None:
+def pull(context: typer.Context, name: _ToPull, yes: _Yes = False, quiet: _Quiet = False) -> None:
     """Download a model into the hub cache and print its folder.
 
     Only the files that g4 reads are downloaded. An interrupted download is resumed.
@@ -113,9 +131,10 @@ def pull(context: typer.Context, name: _HubName, yes: _Yes = False, quiet: _Quie
     from ..output.download_progress import announce, run
 
     env = environment_of(context)
+    repo = repo_of(name)
     if not yes and not env.can_ask:
-        raise OptionError("not a terminal; pass --yes to download it")
-    planned = plan(repo_of(name))
+        raise OptionError(f"not a terminal; pass --yes to download {repo}")
+    planned = plan(repo)
     if not quiet or not yes:
         announce(env, planned)
     require_disk(planned)
@@ -126,9 +145,7 @@ def pull(context: typer.Context, name: _HubName, yes: _Yes = False, quiet: _Quie
 
 
 @app.command("rm", cls=Command)
-def remove(
-    context: typer.Context, name: _HubName, yes: _Yes = False, quiet: _Quiet = False
-) -> None:
+def remove(context: typer.Context, name: _Cached, yes: _Yes = False, quiet: _Quiet = False) -> None:
     """Delete a model from the hub cache, which other programs share."""
     from ...hub.cache import plan_removal
     from ...hub.cache import remove as delete
@@ -157,12 +174,26 @@ def model_path(context: typer.Context, name: _Name) -> None:
 
 @app.command("info", cls=Command)
 def model_info(context: typer.Context, name: _Name, json: _Json = False) -> None:
-    """Show what a model is and how much memory it needs, without reading weights."""
+    """Show what a model is and how much memory it needs, without reading weights.
+
+    Of an alias that is not in the cache it shows what is known before the download.
+    """
     from ... import api
+    from ...errors import ModelNotFoundError
+    from ...hub.published import published_info
     from ..output.results import write_json
 
     env = environment_of(context)
-    info = api.model_info(name)
+    try:
+        info = api.model_info(name)
+    except ModelNotFoundError:
+        if (known := published_info(name)) is None:
+            raise
+        if json:
+            write_json(env.stdout, _published_record(known))
+        else:
+            env.echo("\n".join(_published_lines(known)))
+        return
     if json:
         write_json(env.stdout, _info_record(info))
         return
@@ -214,6 +245,55 @@ def _info_record(info: ModelInfo) -> dict[str, Any]:
             for memory in info.memory
         ],
         "memory_limit": info.memory_limit,
+    }
+
+
+def _published_lines(info: PublishedInfo) -> Iterator[str]:
+    rows = {
+        "name": info.name,
+        "repo": f"{info.repo}, not downloaded: g4 models pull {info.name}",
+        "architecture": info.architecture,
+        "inputs": ", ".join(info.inputs),
+        "parameters": _count_text(info.parameters),
+        "layers": f"{info.layers} of width {info.hidden_size}",
+        "context": f"{info.context:,} tokens",
+        "weights": f"{size_text(info.size)} to download, {info.quantization}",
+    }
+    for tokens, run in info.memory.items():
+        rows |= {
+            f"{tokens:,} tokens": f"about {size_text(run.total)}: weights {size_text(run.text)}\n"
+            f"{'':<13} + cache {size_text(run.cache)} + activations {size_text(run.working)}"
+        }
+    rows["this machine"] = f"{size_text(info.memory_limit)} for models"
+    rows["others"] = ", ".join(info.others)
+    yield from (f"{key:<13} {value}" for key, value in rows.items() if value)
+
+
+def _published_record(info: PublishedInfo) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "repo": info.repo,
+        "path": None,
+        "architecture": info.architecture,
+        "inputs": list(info.inputs),
+        "parameters": info.parameters,
+        "layers": info.layers,
+        "hidden_size": info.hidden_size,
+        "context": info.context,
+        "quantization": [info.quantization],
+        "bytes": info.size,
+        "memory": [
+            {
+                "tokens": tokens,
+                "weights": run.text,
+                "activations": run.working,
+                "cache": run.cache,
+                "total": run.total,
+            }
+            for tokens, run in info.memory.items()
+        ],
+        "memory_limit": info.memory_limit,
+        "others": list(info.others),
     }
 
 

@@ -22,10 +22,32 @@ def model_names(incomplete: str) -> Words:
         for name, entry in published.items()
     }
     names |= dict.fromkeys(sorted(cached - {entry.repo for entry in published.values()}), "")
-    # There are many quantizations: offer those of a model once its name is typed.
+    return _starting(_without_quantizations(names, incomplete), incomplete)
+
+
+def published_names(incomplete: str) -> Words:
+    """Aliases of published models that are not in the cache."""
+    from ...hub.cache import cached_repos
+    from ...hub.catalog import published_models
+
+    cached = set(cached_repos())
+    entries = {n: entry for n, entry in published_models().items() if entry.repo not in cached}
+    names = {name: f"{entry.repo}, {entry.gigabytes:.1f} GB" for name, entry in entries.items()}
+    return _starting(_without_quantizations(names, incomplete), incomplete)
+
+
+def cached_names(incomplete: str) -> Words:
+    """Models in the cache, by their alias where they have one."""
+    from ...hub.cache import cached_repos
+    from ...hub.catalog import alias_of
+
+    return _starting({alias_of(repo) or repo: repo for repo in cached_repos()}, incomplete)
+
+
+def _without_quantizations(names: Mapping[str, str], incomplete: str) -> Mapping[str, str]:
+    """The names; those of a model's many quantizations only once its name is typed."""
     model = incomplete.partition(":")[0]
-    offered = {n: what for n, what in names.items() if ":" not in n or n.startswith(f"{model}:")}
-    return _starting(offered, incomplete)
+    return {n: what for n, what in names.items() if ":" not in n or n.startswith(f"{model}:")}
 
 
 def languages(incomplete: str) -> Words:
