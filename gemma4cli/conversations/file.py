@@ -15,7 +15,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +183,7 @@ class _Parser:
             case "text":
                 return TextPart(text=self.text(part, "text", path))
             case "image":
-                return ImagePart(source=self.source(part, path))
+                return ImagePart(source=self.page(part, path))
             case "audio":
                 return AudioPart(source=self.source(part, path))
             case "video" if "frames" in part or "timestamps" in part:
@@ -216,6 +216,13 @@ class _Parser:
             ),
             timestamps=tuple(float(seconds) for seconds in times),
         )
+
+    def page(self, part: Mapping[str, Any], path: str) -> Source:
+        """An image, or the page of it that the part names."""
+        page = part.get("page")
+        if page is not None and (isinstance(page, bool) or not isinstance(page, int) or page < 1):
+            raise self.error(f"{path}.page", "must be the number of a page, 1 or more")
+        return replace(self.source(part, path), page=page)
 
     def source(self, part: Mapping[str, Any], path: str) -> Source:
         return self.media_file(self.text(part, "path", path), f"{path}.path")
@@ -338,7 +345,8 @@ def _part_data(part: Part, path_of: PathOf) -> dict[str, Any]:
         case TextPart(text=text):
             return {"type": "text", "text": text}
         case ImagePart(source=source):
-            return {"type": "image", "path": path_of(source), "name": source.name}
+            page = {} if source.page is None else {"page": source.page}
+            return {"type": "image", "path": path_of(source), "name": source.name, **page}
         case AudioPart(source=source):
             return {"type": "audio", "path": path_of(source), "name": source.name}
         case VideoPart(source=None):

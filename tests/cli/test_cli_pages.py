@@ -179,3 +179,12 @@ def test_pages_that_are_written_are_skipped(fax: Path, tmp_path: Path) -> None:
     assert "skipped: 2 of 3" in result.stderr
     found = [json.loads(line)["page"] for line in out.read_text().splitlines()]
     assert sorted(found) == [1, 2, 3]
+
+
+def test_a_chat_takes_pages(fax: Path) -> None:
+    result = tiny_g4("chat", "--image", str(fax), "--pages", "2,3", "-p", "What is this?")
+    assert result.exit_code == 0
+    assert "page 1 of 3" not in result.stderr
+    result = tiny_g4("chat", "--image", str(fax), "--pages", "4", "-p", "What is this?")
+    assert result.exit_code == 3
+    assert "has 3 pages; there is no page 4" in result.stderr

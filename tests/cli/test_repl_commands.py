@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_runs import environment
+from PIL import Image as Pillow
 from support.samples import GREETING, TEXT_OF, sample
 
 from gemma4cli.cli.chat import microphone as repl_record
@@ -434,3 +435,33 @@ def test_continuing_a_conversation_that_is_open(world: Environment, autosave: Au
     assert autosave.name is not None
     with pytest.raises(Exception, match="another g4 has it open"):
         SavedConversation(world.sessions_folder / autosave.name)
+
+
+def fax(path: Path) -> Path:
+    """Three pages: red, blue, green."""
+    colors = ("red", "blue", "green")
+    first, *rest = (Pillow.new("RGB", (32, 32), color) for color in colors)
+    first.save(path, save_all=True, append_images=rest)
+    return path
+
+
+def test_pages_of_an_image_are_attached(talk: Talk, tmp_path: Path) -> None:
+    path = fax(tmp_path / "fax.tiff")
+    err = talk.say(f"/image {path} --pages 2-3")
+    assert f"{path}, page 2 is attached" in err
+    assert f"{path}, page 3 is attached" in err
+    pages = [part.source.page for part in talk.repl.attached_media if isinstance(part, ImagePart)]
+    assert pages == [2, 3]
+
+
+def test_a_wrong_page_is_reported_and_nothing_attached(talk: Talk, tmp_path: Path) -> None:
+    path = fax(tmp_path / "fax.tiff")
+    assert "has 3 pages; there is no page 4" in talk.say(f"/image {path} --pages 4")
+    assert "--pages takes" in talk.say(f"/image {path} --pages some")
+    assert talk.repl.attached_media == []
+
+
+def test_an_image_with_several_pages_says_which_one_is_seen(talk: Talk, tmp_path: Path) -> None:
+    path = fax(tmp_path / "fax.tiff")
+    err = talk.say(f"/image {path}", "Describe this image.", quiet=False)
+    assert f"{path}: page 1 of 3" in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,12 @@ def test_sampled_video() -> None:
     )
 
 
+def test_an_image_may_name_its_page() -> None:
+    part = {"type": "image", "path": "fax.tiff", "page": 2}
+    (image,) = message(role="user", content=[part]).parts
+    assert image == ImagePart(source=replace(source("fax.tiff"), page=2))
+
+
 def test_developer_is_system() -> None:
     assert message(role="developer", content="x").role == "system"
 
@@ -175,6 +182,7 @@ def test_each_mistake_is_named_with_its_location(subtests: pytest.Subtests) -> N
         ({"messages": [USER | {"name": 3}]}, r"messages\[0\]\.name: must be a string"),
         ({"messages": [USER], "enable_thinking": "yes"}, "enable_thinking: must be true or"),
         ({"messages": [USER], "enable_thinkng": True}, "'enable_thinkng': write 'enable_thinking'"),
+        (content_of({"type": "image", "path": "a.tiff", "page": 0}), r"page: must be the number"),
         ({"messages": [USER], "max_soft_tokens": 0}, "max_soft_tokens: must be a whole number"),
         ({"messages": [USER], "max_soft_tokens": True}, "max_soft_tokens: must be a whole"),
         ({"messages": [USER], "video_max_frames": 1.5}, "video_max_frames: must be a whole"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ WORDS = st.sampled_from(
     ["user", "assistant", "tool", "system", "text", "image", "audio", "video", "a.png", "{}", "["]
 )
 MESSAGE_KEYS = ["role", "content", "reasoning", "reasoning_content", "tool_calls", "name", "id"]
-PART_KEYS = ["type", "text", "path", "frames", "timestamps", "function", "arguments"]
+PART_KEYS = ["type", "text", "path", "frames", "timestamps", "page", "function", "arguments"]
 KEYS = st.sampled_from([*MESSAGE_KEYS, *PART_KEYS, "messages", "tools", "tool_call_id"])
 VALUES = st.recursive(
     LEAVES | WORDS,
@@ -53,6 +54,7 @@ FILES = st.fixed_dictionaries(
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 NAMES = TEXT.filter(lambda name: name and "\0" not in name)
 SOURCES = NAMES.map(lambda name: Source(name=name, path=FOLDER / name))
+PAGES = st.builds(replace, SOURCES, page=st.none() | st.integers(1, 99))
 SECONDS = st.floats(0, 1e5)
 FRAMES = st.lists(st.tuples(SOURCES, SECONDS), min_size=1, max_size=3).map(
     lambda pairs: VideoPart(
@@ -61,7 +63,7 @@ FRAMES = st.lists(st.tuples(SOURCES, SECONDS), min_size=1, max_size=3).map(
 )
 PARTS = (
     st.builds(TextPart, text=TEXT)
-    | st.builds(ImagePart, source=SOURCES)
+    | st.builds(ImagePart, source=PAGES)
     | st.builds(AudioPart, source=SOURCES)
     | st.builds(VideoPart, source=SOURCES)
     | FRAMES

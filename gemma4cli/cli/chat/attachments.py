@@ -9,6 +9,7 @@ from ...media.recognition import kind_of
 from ...media.sources import settle
 from ...messages import AudioPart, ImagePart, Part, Source, TextPart, VideoPart
 from ..run.addresses import media_source
+from ..run.pages import Pages, page_sources
 
 MEDIA_PARTS: Mapping[str, Callable[[Source], Part]] = {
     "image": lambda source: ImagePart(source=source),
@@ -31,6 +32,19 @@ def part_of(option: str, name: str, *, fetches: bool) -> Part:
     if kind is None:
         raise MediaDecodeError(name, "is not an image, audio or video file; --file attaches text")
     return MEDIA_PARTS[kind](source)
+
+
+def with_pages_of_images(parts: Sequence[Part], pages: Pages) -> list[Part]:
+    """The parts, with one for each chosen page of an image file. Raises MediaError."""
+    return [
+        page
+        for part in parts
+        for page in (
+            [ImagePart(source=source) for source in page_sources(part.source, pages)]
+            if isinstance(part, ImagePart)
+            else [part]
+        )
+    ]
 
 
 def in_card_order(text: str, media: Sequence[Part]) -> tuple[Part, ...]:

@@ -12,6 +12,7 @@ from ...errors import OptionError
 from ..environment import Environment
 from ..run.budgets import BudgetChoice, budget_option
 from ..run.options import ModelCommand, RunOptions, is_set_in_file, runs_a_model
+from ..run.pages import pages_of, pages_option
 
 if TYPE_CHECKING:
     from ...messages import Part
@@ -121,6 +122,7 @@ def chat(
         ),
     ] = None,
     budget: Annotated[BudgetChoice | None, budget_option(_MEDIA)] = None,
+    pages: Annotated[str | None, pages_option(_MEDIA)] = None,
     system: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Instructions for the whole conversation.")
     ] = None,
@@ -182,6 +184,7 @@ def chat(
     text it applies to. The exchange is saved only with -c or --session.
     """
     from ...options import MediaOptions
+    from .attachments import with_pages_of_images
     from .material import texts_of, with_attached_text
     from .one_turn import ChatOptions, answer_file, ask
     from .one_turn import question as whole_question
@@ -215,6 +218,8 @@ def chat(
         {option: given or [] for option, given in names.items()},
         fetches=allow_urls,
     )
+    if pages is not None:
+        media = with_pages_of_images(media, pages_of(pages))
     one_turn = messages is not None or prompt is not None or not env.stdin.isatty()
     if not one_turn and (run.json or run.output is not None):
         raise OptionError("--json and --output need a question: pass -p")

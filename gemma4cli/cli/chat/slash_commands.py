@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from ... import api
 from ...conversations.file import read_conversation
 from ...conversations.store import save_copy
-from ...errors import MediaError
+from ...errors import MediaError, OptionError
 from ...media.recognition import kind_of
 from ...messages import AudioPart, MediaKind, Source, TextPart
 from ...options import SOFT_TOKEN_BUDGETS
 from ..output.numbers import turns_text
 from ..output.writer import statistics
 from ..run.budgets import ALLOWED, budget_of
+from ..run.pages import Pages, page_sources, pages_of
 from ..run.runner import load_model
 from .file_names import path_of, split_names
 from .material import read_text_file
@@ -38,6 +39,7 @@ Ctrl-X Ctrl-E opens an editor, Ctrl-R searches the history, Tab completes.
 An image, audio or video file dropped here, or named by its path, is attached to the question.
 Ctrl-C stops an answer and keeps the text so far."""
 
+_PAGES = re.compile(r"(?:^|\s)--pages(?:=|\s+)(\S+)(?=\s|$)")
 _FENCED = re.compile(r"^ *(`{3,}|~{3,})[^\n]*\n(.*?)^ *\1", re.MULTILINE | re.DOTALL)
 
 
@@ -72,6 +74,11 @@ def _attach(kind: MediaKind | None) -> Run:
     name = kind or "attach"
 
     def attach(repl: Repl, rest: str) -> None:
+        try:
+            rest, pages = _without_pages(rest)
+        except OptionError as error:
+            repl.env.say(str(error))
+            return
         for given in _files(repl, f"/{name}", rest):
             path = path_of(given)
             try:
@@ -82,9 +89,29 @@ def _attach(kind: MediaKind | None) -> Run:
             if (problem := _mismatch(kind, found)) is not None:
                 repl.env.say(f"{given}: {problem}")
             elif (attached := kind or found) is not None:
-                repl.attach(attached, Source.of(path))
+                for source in _pages_of(repl, attached, Source.of(path), pages):
+                    repl.attach(attached, source)
 
     return attach
+
+
+def _without_pages(rest: str) -> tuple[str, Pages | None]:
+    """What follows a command, without ``--pages``. Raises OptionError."""
+    found = _PAGES.search(rest)
+    if found is None:
+        return rest, None
+    return rest[: found.start()] + rest[found.end() :], pages_of(found[1])
+
+
+def _pages_of(repl: Repl, kind: MediaKind, source: Source, pages: Pages | None) -> list[Source]:
+    """The chosen pages of an image; says what is wrong if there are none."""
+    if kind != "image" or pages is None:
+        return [source]
+    try:
+        return page_sources(source, pages)
+    except MediaError as error:
+        repl.env.say(str(error))
+        return []
 
 
 def _mismatch(wanted: MediaKind | None, found: MediaKind | None) -> str | None:
@@ -309,7 +336,12 @@ COMMANDS: dict[str, Command] = {
     "attach": _command(
         "FILE...", "attach images, audio or videos to the next question", _attach(None), None
     ),
-    "image": _command("FILE...", "attach images to the next question", _attach("image"), None),
+    "image": _command(
+        "FILE... [--pages 1-3|all]",
+        "attach images to the next question",
+        _attach("image"),
+        None,
+    ),
     "audio": _command("FILE...", "attach audio to the next question", _attach("audio"), None),
     "video": _command("FILE...", "attach videos to the next question", _attach("video"), None),
     "mic": _command("[DEVICE]", "record a clip, until Enter or a pause", _mic),

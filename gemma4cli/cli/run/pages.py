@@ -59,13 +59,14 @@ def pages_of(text: str) -> Pages:
 _MOST = 10_000
 
 
-def pages_option() -> OptionInfo:
-    """``--pages`` of a command that takes images."""
+def pages_option(panel: str | None = None) -> OptionInfo:
+    """``--pages`` of a command that takes images, in the given panel of ``--help``."""
     option: OptionInfo = typer.Option(
         "--pages",
         metavar="PAGES",
         help="Pages of a file with several pictures, such as a fax in TIFF: 2, 1-3,5, 4- or all. "
         "(default: the first)",
+        rich_help_panel=panel,
     )
     return option
 
@@ -81,33 +82,52 @@ def with_pages(
     return [page for each in inputs for page in _pages_of(each, pages, opened, len(inputs) == 1)]
 
 
+def page_sources(source: Source, pages: Pages) -> list[Source]:
+    """The chosen pages of an image file. Raises MediaError if it cannot be read or lacks one."""
+    from ...media.images import missing_page
+
+    count, chosen = _chosen(source, pages)
+    for page in chosen:
+        if page.page is not None and page.page > count:
+            raise MediaDecodeError(source.name, missing_page(count, page.page))
+    return chosen
+
+
+def _chosen(source: Source, pages: Pages) -> tuple[int, list[Source]]:
+    """How many pages there are, and the chosen ones; the only page has the file's own name."""
+    from ...media.images import count_pages
+    from ...media.sources import settle
+
+    source = settle(source)
+    count = count_pages(source)
+    return count, [
+        source
+        if count == number == 1
+        else replace(source, name=f"{source.name}, page {number}", page=number)
+        for number in pages.of(count)
+    ]
+
+
 def _pages_of(
     each: Input, pages: Pages, opened: Callable[[Source], Source], only: bool
 ) -> Iterator[Input]:
-    from ...media.images import count_pages, missing_page
-    from ...media.sources import settle
-
     try:
-        source = settle(opened(each.source))
-        count = count_pages(source)
+        source = opened(each.source)
+        chosen = page_sources(source, pages) if only else _chosen(source, pages)[1]
     except MediaError:
         if only:
             raise
         yield each
         return
-    numbers = pages.of(count)
-    if only and (beyond := [number for number in numbers if number > count]):
-        raise MediaDecodeError(source.name, missing_page(count, beyond[0]))
-    for number in numbers:
-        if count == number == 1:
-            yield replace(each, source=source)
+    for page in chosen:
+        if page.page is None:
+            yield replace(each, source=page)
             continue
-        given = f"{each.given}, page {number}"
         yield replace(
             each,
-            given=given,
-            source=replace(source, name=given, page=number),
-            name=each.name.with_name(f"{each.name.name}-page{number}"),
+            given=f"{each.given}, page {page.page}",
+            source=page,
+            name=each.name.with_name(f"{each.name.name}-page{page.page}"),
         )
 
 
