@@ -1,6 +1,7 @@
 """Languages by name and by code, and the scripts without spaces between words.
 
-Codes are ISO 639-1. Names are English, the language of the model card's prompts.
+Codes are ISO 639-1 where nothing else is said. Names are English, the language of the model card's
+prompts.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ Without digits: a number is one word in these scripts as well.
 
 
 def language_name(given: str) -> str:
-    """The English name of a language given by name or code: "German" for "de".
+    """The English name of a language given by name or code: "German" for "de" and "ger".
 
     The region in a code is ignored. Anything but a code is used as a name unchanged, because models
     know more languages and dialects than the list. Raises OptionError.
@@ -84,12 +85,13 @@ def language_name(given: str) -> str:
         if text.casefold() == name.casefold():
             return name
     code = text.replace("_", "-").split("-")[0].lower()
+    code = _SHORT_CODE.get(code, code)
     if code in NAME_OF:
         return NAME_OF[code]
     if not text or len(code) <= 3 or any(not c.isprintable() for c in text):
         raise OptionError(
-            f"{given!r} is not a language that g4 knows: pass its English name or its two-letter "
-            "code, such as German or de"
+            f"{given!r} is not a language that g4 knows: pass its English name or its code, "
+            "such as German or de"
         )
     return text
 

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from media_makers import Track, write_tracks, write_wav
+from media_makers import write_wav
 from support.samples import sample
+from support.sound_files import Track, write_tracks
 
 from gemma4cli.errors import ChannelNotFoundError
 from gemma4cli.media import audio

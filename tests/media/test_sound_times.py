@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from media_makers import Track, tone, write_tracks, write_wav
+from media_makers import tone, write_wav
+from support.sound_files import Track, write_tracks
 
 from gemma4cli.decoded import SAMPLE_RATE
 from gemma4cli.media import audio, video

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from av.stream import Disposition
-from media_makers import Track, numbered, write_tracks, write_video
+from media_makers import numbered, write_video
+from support.sound_files import Track, write_tracks
 
 from gemma4cli.errors import NoAudioTrackError, TrackNotFoundError
 from gemma4cli.media import audio, video

@@ -312,3 +312,30 @@ def test_cues_can_be_read_if_the_next_segment_leaves_time(segments: list[Segment
             assert all(
                 cue.end - cue.start >= need - 0.0011 for cue, need in zip(own, needs, strict=True)
             )
+
+
+# Channels
+
+
+def test_channels_are_laid_out_for_themselves_and_named() -> None:
+    """Two people may speak at once: neither's text is squeezed between the other's."""
+    segments = [
+        Segment(
+            start=0, end=10, text="This takes me ten seconds to say. It really does.", channel=1
+        ),
+        Segment(start=1, end=3, text="Oh yes.", channel=2),
+    ]
+    cues = make_cues(segments, DEFAULT)
+    assert cues[0].lines[0].startswith("Channel 1: This")
+    (other,) = [cue for cue in cues if cue.lines[0].startswith("Channel 2: ")]
+    assert (other.start, other.end, other.lines) == (1, 3, ("Channel 2: Oh yes.",))
+    assert max(cue.end for cue in cues) == 10
+    assert [cue.start for cue in cues] == sorted(cue.start for cue in cues)
+    assert all(cue.lines[0].startswith("Channel ") for cue in cues)
+
+
+@given(st.integers(24, 60))
+def test_the_names_of_channels_are_within_the_width(width: int) -> None:
+    segment = Segment(start=0, end=9, text="one two three four five six seven " * 4, channel=1)
+    for cue in make_cues([segment], CueStyle(max_line_width=width)):
+        assert max(columns(line) for line in cue.lines) <= width

@@ -233,3 +233,34 @@ def test_json_of_any_text_is_read_as_written(segments: list[Segment]) -> None:
     assert [(s["start"], s["end"], s["text"]) for s in read] == [
         (round(s.start * 1000) / 1000, round(s.end * 1000) / 1000, s.text) for s in segments
     ]
+
+
+CALL = [
+    Segment(start=0, end=1, text="Hello?", channel=1),
+    Segment(start=0.5, end=2, text="Hi.", channel=2),
+]
+
+
+def test_lines_name_the_channel() -> None:
+    assert write_txt(CALL) == "Channel 1: Hello?\nChannel 2: Hi.\n"
+    assert write_tsv(CALL).splitlines()[1:] == [
+        "0\t1000\tChannel 1: Hello?",
+        "500\t2000\tChannel 2: Hi.",
+    ]
+    assert "00:00:00,500 --> 00:00:02,000\nChannel 2: Hi.\n" in write_srt(CALL)
+    assert "00:00:00.500 --> 00:00:02.000\nChannel 2: Hi.\n" in write_vtt(CALL)
+
+
+def test_json_has_the_channel_in_a_field() -> None:
+    entries = json.loads(write_json(CALL))["segments"]
+    assert [(each["channel"], each["text"]) for each in entries] == [(1, "Hello?"), (2, "Hi.")]
+
+
+def test_json_has_null_for_a_translation_that_is_missing() -> None:
+    segments = [
+        Segment(start=0, end=1, text="ja", translation="yes"),
+        Segment(start=1, end=2, text="äh"),
+    ]
+    entries = json.loads(write_json(segments, translated=True))["segments"]
+    assert [each["translation"] for each in entries] == ["yes", None]
+    assert "translation" not in json.loads(write_json(CALL))["segments"][0]

@@ -30,6 +30,7 @@ RECORDINGS = Kind(plural="recordings", suffixes=_SUFFIXES)
 
 def channels_of(text: str) -> Channels:
     """The value of ``--channels``. Raises OptionError."""
+    text = text.strip().lower()
     if text.isdecimal() and int(text) > 0:
         return int(text)
     if text not in ("mix", "separate"):
