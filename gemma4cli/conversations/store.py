@@ -30,6 +30,7 @@ from .file import Conversation, conversation_data, read_conversation
 
 _FILE, _MEDIA, _LOCK = "conversation.json", "media", "lock"
 _NAME = re.compile(r"\w[\w .@+-]*")
+_LARGER_THAN_EMPTY = 4096
 _LONGEST_NAME = 200
 """Bytes; file systems take 255."""
 
@@ -56,16 +57,25 @@ class SavedConversation:
         self.path = folder / _FILE
         self._folder = folder
         self._media = _MediaFolder(folder / _MEDIA)
-        with _disk_errors(self.name):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            os.close(self._lock)
-            raise SavedConversationError(
-                self.name, "another g4 has it open: leave that one first, or choose another name"
-            ) from exc
+        self._lock = self._locked()
+
+    def _locked(self) -> int:
+        """The descriptor of the locked file."""
+        path = self._folder / _LOCK
+        while True:
+            with _disk_errors(self.name):
+                self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if not _try_to_lock(lock):
+                os.close(lock)
+                raise SavedConversationError(
+                    self.name,
+                    "another g4 has it open: leave that one first, or choose another name",
+                )
+            # Another process may have removed the folder between the two steps.
+            if os.fstat(lock).st_nlink:
+                return lock
+            os.close(lock)
 
     @classmethod
     def create(cls, sessions: Path) -> Self:
@@ -84,7 +94,7 @@ class SavedConversation:
 
     def read(self) -> Conversation | None:
         """The conversation so far; None if nothing is saved yet. Raises ConversationError."""
-        return _read(self.path) if self.path.exists() else None
+        return _read(self.path) if self.path.exists() and not _is_empty(self.path) else None
 
     @property
     def model(self) -> str | None:
@@ -92,8 +102,15 @@ class SavedConversation:
         return _model_in(_json_of(self.path)) if self.path.exists() else None
 
     def write(self, conversation: Conversation, *, model: str) -> None:
-        """Save the conversation; it is on disk when this returns."""
+        """Save the conversation; it is on disk when this returns.
+
+        One without a question, because it was taken back, is removed.
+        """
         with _disk_errors(self.name):
+            if not any(message.role == "user" for message in conversation.messages):
+                self.path.unlink(missing_ok=True)
+                self._media.drop_unused()
+                return
             data = conversation_data(conversation, self._media.copy)
             _write_atomically(self.path, {**data, "model": model})
             self._media.drop_unused()
@@ -105,7 +122,7 @@ class SavedConversation:
 
     def close(self) -> None:
         """Unlock the conversation; a folder without a saved turn is deleted."""
-        if not self.path.exists():
+        if not self.path.exists() or _is_empty(self.path):
             shutil.rmtree(self._folder, ignore_errors=True)
         os.close(self._lock)
 
@@ -126,8 +143,25 @@ def check_name(name: str) -> None:
 
 def list_saved(sessions: Path) -> list[SavedSummary]:
     """All conversations in a folder, the one used last first."""
-    found = [_summary(path) for path in sessions.glob(f"*/{_FILE}")]
+    found = [_summary(path) for path in sessions.glob(f"*/{_FILE}") if not _is_empty(path)]
     return sorted(found, key=lambda each: each.used, reverse=True)
+
+
+def remove_abandoned(sessions: Path) -> None:
+    """Remove folders without a turn, which processes left that were ended from outside."""
+    for lock_path in sessions.glob(f"*/{_LOCK}"):
+        folder = lock_path.parent
+        try:
+            if (folder / _FILE).exists():
+                continue
+            lock = os.open(lock_path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            if _try_to_lock(lock) and not (folder / _FILE).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(lock)
 
 
 def save_copy(path: Path, conversation: Conversation, *, model: str) -> None:
@@ -135,8 +169,11 @@ def save_copy(path: Path, conversation: Conversation, *, model: str) -> None:
 
     Raises SavedConversationError.
     """
+    if path.is_dir():
+        raise SavedConversationError(str(path), "cannot be saved (is a folder)")
     with _disk_errors(str(path)):
         media = _MediaFolder(path.with_name(f"{path.stem}.media"))
+        path.parent.stat()  # or else the media would make the folder
         _write_atomically(path, {**conversation_data(conversation, media.copy), "model": model})
 
 
@@ -185,6 +222,22 @@ def _summary(path: Path) -> SavedSummary:
         first_words=" ".join(" ".join(words).split()),
         model=model,
     )
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether a conversation file holds no messages; g4 0.1 wrote such files."""
+    try:
+        return path.stat().st_size < _LARGER_THAN_EMPTY and _json_of(path).get("messages") == []
+    except (OSError, ValueError, RecursionError):
+        return False
+
+
+def _try_to_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _json_of(path: Path) -> dict[str, Any]:

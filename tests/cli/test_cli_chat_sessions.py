@@ -96,7 +96,7 @@ def test_the_same_conversation_twice() -> None:
     assert_fails(result, 1, "conversation talk: another g4 has it open")
 
 
-@pytest.mark.parametrize("broken", ["{", '{"messages": 3}', '{"messages": []}'])
+@pytest.mark.parametrize("broken", ["{", '{"messages": 3}'])
 def test_a_broken_conversation_is_named(broken: str) -> None:
     folder = Environment.of_process().sessions_folder / "talk"
     folder.mkdir(parents=True)
@@ -171,3 +171,24 @@ def test_a_conversation_of_version_0_1_is_continued() -> None:
     result = tiny_g4("chat", "-c", "-p", "Hello", "--max-tokens", "1", "--json")
     assert result.exit_code == 0, result.output
     assert kept("old")[:-1] == [*before, ("user", "Hello")]
+
+
+def test_a_conversation_that_was_emptied_is_gone() -> None:
+    """Version 0.1 wrote a file without messages after /undo of the only turn."""
+    folder = Environment.of_process().sessions_folder / "und"
+    folder.mkdir(parents=True)
+    (folder / "conversation.json").write_text('{"messages": [], "model": "tiny"}')
+    (folder / "lock").touch()
+    assert tiny_g4("chat", "--list").stdout == ""
+    assert_fails(tiny_g4("chat", "-c", "-p", "Hello"), 2, "no conversation to continue")
+    assert tiny_g4("chat", "--session", "und", "-p", "Hello").stdout == f"{GREETING}\n"
+    assert "und" in tiny_g4("chat", "--list").stdout
+
+
+def test_folders_that_closed_windows_left_are_removed() -> None:
+    sessions = Environment.of_process().sessions_folder
+    (sessions / "left").mkdir(parents=True)
+    (sessions / "left" / "lock").touch()
+    with SavedConversation(sessions / "open"):
+        tiny_g4("chat", "-p", "Hello")
+        assert [path.name for path in sessions.iterdir()] == ["open"]

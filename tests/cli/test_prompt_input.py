@@ -14,6 +14,7 @@ from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from gemma4cli.cli.chat import prompt_input
+from gemma4cli.cli.chat.pastes import Pastes
 from gemma4cli.cli.chat.prompt_input import Reader, copy_to_clipboard
 from gemma4cli.cli.environment import Environment
 
@@ -56,7 +57,38 @@ def test_lines_are_edited(world: Environment, keyboard: PipeInput) -> None:
 def test_commands_are_completed(world: Environment, keyboard: PipeInput) -> None:
     reader = Reader(world, history=False)
     reader.completer.choices = {"/image": None, "/exit": tuple}
-    assert read(reader, keyboard, ["/ima\t"]) == ["/image"]
+    reader.completer.with_arguments = {"/image"}
+    assert read(reader, keyboard, ["/ima\ta.png", "/ex\t"]) == ["/image a.png", "/exit"]
+
+
+def test_a_long_paste_is_shown_as_a_mark(world: Environment, keyboard: PipeInput) -> None:
+    reader = Reader(world, history=True)
+    pasted = "word " * 2000 + "\nend"
+    typed = f"Sum up: \x1b[200~{pasted}\x1b[201~!".replace("\n", "\r\n")
+    assert read(reader, keyboard, [typed, "\x1b[A"]) == [f"Sum up: {pasted}!"] * 2
+    keyboard.send_text("\r")
+    assert reader.read(draft=pasted) == pasted
+    assert "word" not in (world.state_folder / "history").read_text()
+
+
+def test_a_mark_of_another_run_is_text() -> None:
+    pastes = Pastes()
+    mark = pastes.collapsed("x" * 5000)
+    assert mark == "[pasted text 1: 5,000 characters]"
+    assert pastes.expanded(f"a {mark} b") == f"a {'x' * 5000} b"
+    assert Pastes().expanded(mark) == mark
+    assert pastes.collapsed("short") == "short"
+
+
+def test_a_large_history_loses_its_older_half(world: Environment, keyboard: PipeInput) -> None:
+    world.state_folder.mkdir(parents=True)
+    path = world.state_folder / "history"
+    path.write_text("".join(f"\n# then\n+{number:0999}\n" for number in range(2000)))
+    read(Reader(world, history=True), keyboard, ["new"])
+    kept = path.read_text()
+    assert len(kept) < 1_100_000
+    assert kept.startswith("\n# then\n+") and f"{1999:0999}" in kept
+    assert read(Reader(world, history=True), keyboard, ["\x1b[A"]) == ["new"]
 
 
 def test_ctrl_d_and_ctrl_c_leave_an_empty_line(world: Environment, keyboard: PipeInput) -> None:

@@ -142,8 +142,41 @@ def test_a_turn_is_on_disk_when_it_is_done(talk: Talk) -> None:
 def test_undo_forgets_the_last_turn(talk: Talk) -> None:
     assert talk.say("Hello", "/undo") == "last turn removed\n"
     assert talk.roles == []
-    assert list_saved(talk.sessions)[0].turns == 0
+    assert list_saved(talk.sessions) == []
     assert talk.say("/undo") == "nothing to undo\n"
+    talk.say("Hello")
+    assert [saved.turns for saved in list_saved(talk.sessions)] == [1]
+
+
+def test_the_last_turn_of_a_continued_conversation_is_shown(talk: Talk) -> None:
+    talk.say("Hello", f"/image {sample('image00.png')}", "Describe this image.")
+    err = talk.say(quiet=False)
+    assert f"2 turns\n> [{sample('image00.png')}] Describe this image.\n{STARS}\n" in err
+
+
+def test_a_text_that_no_dropped_turn_makes_fit_asks_nothing(talk: Talk) -> None:
+    talk.say("Hello")
+    question = "word " * 40_000
+    err = talk.say(question)
+    assert talk.script.questions == []
+    assert "tokens, more than the model's context of 8192" in err
+    assert talk.script.drafts[-1] == question.strip()
+
+
+def test_a_conversation_is_not_saved_onto_a_folder(talk: Talk) -> None:
+    Path("dd").mkdir()
+    talk.say("Hello")
+    assert talk.say("/save dd") == "dd is a folder; name a file, such as dd/talk.json\n"
+    assert "such as new/talk.json" in talk.say("/save new/")
+    assert "cannot be saved" in talk.say("/save nowhere/talk.json")
+    assert sorted(path.name for path in Path().iterdir()) == ["dd", "state"]
+
+
+def test_help_fits_80_columns(talk: Talk) -> None:
+    lines = talk.say("/help").splitlines()
+    assert max(map(len, lines)) < 80
+    (think,) = [line for line in lines if line.startswith("/think")]
+    assert re.match(r"/think \[on\|off\|show\|hide\] +think", think)
 
 
 def test_retry_answers_again(talk: Talk) -> None:

@@ -27,12 +27,16 @@ def converse(repl: Repl) -> None:
     repl.reader.completer.choices = {
         f"/{name}": command.choices for name, command in COMMANDS.items()
     }
+    repl.reader.completer.with_arguments = {
+        f"/{name}" for name, command in COMMANDS.items() if command.takes
+    }
     if not repl.run.quiet:
         repl.env.say(
             f"{repl.chat.model.name}: type a question, /help for commands, Ctrl-D to leave"
         )
         if turns := turns_of(repl.chat.history):
             repl.env.say(f"continuing {repl.autosave.name}, {turns_text(turns)}")
+            repl.show_last_turn()
     while not repl.is_closed:
         draft, repl.draft = repl.draft, ""
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import termios
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -17,16 +17,26 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.filters import has_completions, is_searching
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import create_output
 
 from ..environment import Environment
 from .file_names import path_of
+from .pastes import Pastes
 
 PROMPT = "> "
+_ANSWER_COLUMNS = 4
 CONTINUED = "… "
 
 Choices = Callable[[], Iterable[str]]
 """The arguments that a command may have."""
+
+
+LONGEST_RECALLED = 10_000
+"""Characters; longer messages are not in the history of later runs."""
+
+_LARGEST_HISTORY = 1 << 20
+"""Bytes; above, the older half is removed."""
 
 
 class OwnerHistory(FileHistory):
@@ -36,18 +46,28 @@ class OwnerHistory(FileHistory):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
         path.chmod(0o600)
+        _shorten(path)
         self._broken = False
         self._say = say
         super().__init__(path)
 
     def store_string(self, string: str) -> None:
-        if self._broken:
+        if self._broken or len(string) > LONGEST_RECALLED or Pastes.is_marked(string):
             return
         try:
             super().store_string(string)
         except OSError as exc:
             self._broken = True
             self._say(f"the history cannot be saved: {exc.strerror or exc}")
+
+
+def _shorten(path: Path) -> None:
+    """Remove the older half of a large history."""
+    if path.stat().st_size <= _LARGEST_HISTORY:
+        return
+    data = path.read_bytes()
+    begin = data.find(b"\n# ", len(data) // 2)
+    path.write_bytes(data[begin:] if begin >= 0 else b"")
 
 
 def is_unfinished(text: str) -> bool:
@@ -62,13 +82,15 @@ class Reader:
         # If stdout is a file, the prompt goes to stderr.
         self._output = create_output(always_prefer_tty=True)
         self.completer = CommandCompleter()
+        self._env = env
+        self._pastes = Pastes()
         # A session given the output directly would not notice a dumb terminal.
         with create_app_session(output=self._output):
             self._session: PromptSession[str] = PromptSession(
                 history=_history(env) if history else InMemoryHistory(),
                 multiline=True,
                 prompt_continuation=CONTINUED,
-                key_bindings=key_bindings(),
+                key_bindings=key_bindings(self._pastes),
                 completer=self.completer,
                 complete_while_typing=False,
                 enable_open_in_editor=True,
@@ -86,12 +108,20 @@ class Reader:
             # Only the typed text stays on screen above the answer.
             return "" if get_app().is_done else aside
 
-        return self._prompt(self._session, PROMPT, rprompt=shown, default=draft)
+        typed = self._prompt(
+            self._session, PROMPT, rprompt=shown, default=self._pastes.collapsed(draft)
+        )
+        return self._pastes.expanded(typed)
 
     def confirm(self, question: str) -> bool:
         """Whether the user says yes."""
+        prompt = f"{question} [y/n] "
+        # What is typed may not wrap: the terminal's last column is not redrawn.
+        if len(prompt) > self._output.get_size().columns - _ANSWER_COLUMNS:
+            self._env.say(question)
+            prompt = "[y/n] "
         try:
-            answer = self._prompt(self._confirmation, f"{question} [y/n] ")
+            answer = self._prompt(self._confirmation, prompt)
         except (EOFError, KeyboardInterrupt):
             return False
         return answer.strip().lower() in ("y", "yes")
@@ -115,9 +145,14 @@ def _history(env: Environment) -> History:
         return InMemoryHistory()
 
 
-def key_bindings() -> KeyBindings:
+def key_bindings(pastes: Pastes) -> KeyBindings:
     """The differences from prompt_toolkit's Emacs keys."""
     keys = KeyBindings()
+
+    @keys.add(Keys.BracketedPaste)
+    def _paste(event: KeyPressEvent) -> None:
+        text = event.data.replace("\r\n", "\n").replace("\r", "\n")
+        event.current_buffer.insert_text(pastes.collapsed(text))
 
     @keys.add("enter", filter=~is_searching)
     def _send(event: KeyPressEvent) -> None:
@@ -159,11 +194,13 @@ def key_bindings() -> KeyBindings:
 class CommandCompleter(Completer):
     """Completes commands and their arguments.
 
-    ``choices`` maps commands to their arguments, None to files; the caller sets it.
+    ``choices`` maps commands to their arguments, None to files; a space follows those
+    ``with_arguments``. The caller sets both.
     """
 
     def __init__(self) -> None:
         self.choices: Mapping[str, Choices | None] = {}
+        self.with_arguments: Collection[str] = ()
         self._paths = PathCompleter(expanduser=True)
 
     def get_completions(
@@ -174,7 +211,10 @@ class CommandCompleter(Completer):
             return
         name, space, rest = line.partition(" ")
         if not space:
-            yield from _starting_with(name, sorted(self.choices))
+            for command in sorted(self.choices):
+                if command.startswith(name):
+                    space = " " if command in self.with_arguments else ""
+                    yield Completion(f"{command}{space}", -len(name), display=command)
         elif name in self.choices:
             choices = self.choices[name]
             if choices is None:

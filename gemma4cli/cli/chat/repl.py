@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 from ...conversations.chat import Chat
 from ...conversations.file import Conversation
 from ...errors import ContextLengthError, Gemma4Error, MediaError
-from ...events import Event, Finished
+from ...events import Event, Finished, TextDelta
 from ...messages import MediaKind, Message, Part, Source, TextPart, sources_of
 from ...options import GenerateOptions
 from ..environment import Environment
@@ -22,7 +22,7 @@ from ..run.options import RunOptions
 from ..run.runner import load_model
 from .attachments import MEDIA_PARTS
 from .one_turn import ChatOptions
-from .prompt_input import Reader, unechoed
+from .prompt_input import PROMPT, Reader, unechoed
 from .sessions import Autosave, chat_of, resumed_options, turns_of
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ...engine.model import LoadedModel
 
 _NEARLY_FULL = 0.8
+_QUESTION_SHOWN = 200
+"""Characters of an earlier question."""
 
 
 class Repl:
@@ -118,6 +120,22 @@ class Repl:
         self._show(chat.load(messages), answer=None)
         self.chat = chat
         self.measure_context()
+
+    def show_last_turn(self) -> None:
+        """Show the last question, shortened, and its answer, as they were."""
+        messages = self.chat.history
+        asked = [number for number, each in enumerate(messages) if each.role == "user"]
+        if not asked:
+            return
+        self.env.say(f"{PROMPT}{_shortened(messages[asked[-1]])}")
+        texts = [
+            part.text
+            for message in messages[asked[-1] + 1 :]
+            for part in message.parts
+            if message.role == "assistant" and isinstance(part, TextPart)
+        ]
+        stream = self.env.stdout if self.env.stdout.isatty() else self.env.stderr
+        self._show(iter([TextDelta(text="\n\n".join(texts))]), answer=stream)
 
     def rebuild(self, *, model: LoadedModel | None = None, system: str | None = None) -> None:
         """Continue the conversation with another model or another system prompt."""
@@ -246,6 +264,14 @@ class Repl:
             self.env.say(
                 f"the conversation takes {share} % of the context; /drop removes its oldest turn"
             )
+
+
+def _shortened(message: Message) -> str:
+    """A question on one line of limited length, after the names of its media."""
+    names = [f"[{source.name}]" for source in sources_of(message.parts)]
+    words = [part.text for part in message.parts if isinstance(part, TextPart)]
+    text = " ".join(" ".join([*names, *words]).split())
+    return text if len(text) <= _QUESTION_SHOWN else f"{text[: _QUESTION_SHOWN - 1]}…"
 
 
 def _name_of(part: Part) -> str | None:

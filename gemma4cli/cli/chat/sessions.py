@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from ...conversations.file import Conversation
-from ...conversations.store import SavedConversation, check_name, list_saved
+from ...conversations.store import (
+    SavedConversation,
+    check_name,
+    list_saved,
+    remove_abandoned,
+)
 from ...errors import OptionError, SavedConversationError
 from ...messages import Message
 from ...options import GenerateOptions, MediaOptions
@@ -102,6 +107,7 @@ def opened_autosave(
     Raises OptionError if there is none to continue, SavedConversationError for a conversation
     that another process has open.
     """
+    remove_abandoned(env.sessions_folder)
     if options.name is not None:
         check_name(options.name)
         saved: SavedConversation | None = SavedConversation(env.sessions_folder / options.name)

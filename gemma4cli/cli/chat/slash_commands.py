@@ -36,8 +36,8 @@ Run = Callable[["Repl", str], None]
 _KEYS = """\
 Enter sends; Alt-Enter, a trailing backslash or an open ``` starts a new line.
 Ctrl-X Ctrl-E opens an editor, Ctrl-R searches the history, Tab completes.
-An image, audio or video file dropped here, or named by its path, is attached to the question.
-Ctrl-C stops an answer and keeps the text so far."""
+An image, audio or video file dropped here, or named by its path, is attached
+to the question. Ctrl-C stops an answer and keeps the text so far."""
 
 _PAGES = re.compile(r"(?:^|\s)--pages(?:=|\s+)(\S+)(?=\s|$)")
 _FENCED = re.compile(r"^ *(`{3,}|~{3,})[^\n]*\n(.*?)^ *\1", re.MULTILINE | re.DOTALL)
@@ -258,14 +258,14 @@ def _save(repl: Repl, rest: str) -> None:
     path = _one_file(repl, "/save", rest)
     if path is None:
         return
-    if path.exists() and not repl.reader.confirm(f"{path} exists; replace it?"):
-        return
     conversation = conversation_of(repl.chat, think=repl.options.think)
     if not conversation.messages:
         repl.env.say("nothing to save")
-        return
-    save_copy(path, conversation, model=repl.chat.model.name)
-    repl.env.say(f"saved to {path}; /load and g4 chat --messages read it")
+    elif path.is_dir() or rest.endswith("/"):
+        repl.env.say(f"{path} is a folder; name a file, such as {path / 'talk.json'}")
+    elif not path.exists() or repl.reader.confirm(f"{path} exists; replace it?"):
+        save_copy(path, conversation, model=repl.chat.model.name)
+        repl.env.say(f"saved to {path}; /load and g4 chat --messages read it")
 
 
 def _load(repl: Repl, rest: str) -> None:
@@ -310,10 +310,9 @@ def _clear(repl: Repl, rest: str) -> None:
 
 
 def _help(repl: Repl, rest: str) -> None:
-    lines = [
-        f"{f'/{name} {command.takes}'.rstrip():<26}{command.does}"
-        for name, command in COMMANDS.items()
-    ]
+    calls = {f"/{name} {command.takes}".rstrip(): command for name, command in COMMANDS.items()}
+    width = max(map(len, calls)) + 2
+    lines = [f"{call:<{width}}{command.does}" for call, command in calls.items()]
     repl.env.say("\n".join([*lines, _KEYS]))
 
 
@@ -333,9 +332,7 @@ def _command(takes: str, does: str, run: Run, choices: Choices | None = _NONE) -
 
 
 COMMANDS: dict[str, Command] = {
-    "attach": _command(
-        "FILE...", "attach images, audio or videos to the next question", _attach(None), None
-    ),
+    "attach": _command("FILE...", "attach images, audio or videos", _attach(None), None),
     "image": _command(
         "FILE... [--pages 1-3|all]",
         "attach images to the next question",
@@ -349,7 +346,7 @@ COMMANDS: dict[str, Command] = {
     "system": _command("[TEXT|off]", "set, remove or show the system prompt", _system),
     "think": _command(
         "[on|off|show|hide]",
-        "whether the model thinks first, and whether you see it",
+        "think before answering; show the thoughts",
         _think,
         _among("on", "off", "show", "hide"),
     ),

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ...hub.resolved import ResolvedModel
 
 _SMALLEST = "e2b"
+_ERASE_LINE = "\r\x1b[2K"
+"""Before a message: the line may hold a progress bar, which is drawn again below it."""
 
 
 def load_model(env: Environment, run: RunOptions, needed: Sequence[Source] = ()) -> LoadedModel:
@@ -33,9 +35,10 @@ def load_model(env: Environment, run: RunOptions, needed: Sequence[Source] = ())
     if not run.json:
         for source in needed:
             require(source)
+    message = "%(name)s: %(message)s" if run.debug else "%(message)s"
     logging.basicConfig(
         level=logging.DEBUG if run.debug else logging.ERROR if run.quiet else logging.WARNING,
-        format="%(message)s" if not run.debug else "%(name)s: %(message)s",
+        format=f"{_ERASE_LINE}{message}" if env.is_animated(env.stderr) else message,
         stream=env.stderr,
     )
     logging.captureWarnings(True)
