@@ -152,7 +152,7 @@ def _cache() -> Finding:
 
 
 def _models() -> Finding:
-    cached = [entry for entry in available() if entry.repo is not None and entry.complete]
+    cached = [entry for entry in available() if entry.repo is not None and entry.model]
     if not cached:
         alias = recommended_model()
         advice = f"g4 models pull {alias}" if alias else "only the built-in toy fits the memory"

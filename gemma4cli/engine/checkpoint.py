@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -44,9 +45,26 @@ class Checkpoint:
         result: dict[str, mx.array] = {}
         for path in weight_files(self.folder):
             try:
-                tensors = mx.load(str(path))
-            except (RuntimeError, ValueError) as exc:
+                tensors = _lazy_tensors(path)
+            except (OSError, RuntimeError, ValueError) as exc:
                 raise CheckpointError(path.name, f"cannot be read ({exc})") from exc
-            # mx.load returns a dict for a .safetensors file.
-            result.update(cast("dict[str, mx.array]", tensors))
+            result.update(tensors)
         return result
+
+
+def _lazy_tensors(path: Path) -> dict[str, mx.array]:
+    """The tensors of a file, read when they are used. MLX takes a path only if it is UTF-8."""
+    descriptor = None
+    name = str(path)
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        # MLX opens the file again by this name and keeps it open.
+        descriptor = os.open(path, os.O_RDONLY)
+        name = f"/dev/fd/{descriptor}"
+    try:
+        # mx.load returns a dict for the format safetensors.
+        return cast("dict[str, mx.array]", mx.load(name, format="safetensors"))
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)

@@ -9,6 +9,7 @@ import mlx.core as mx
 
 from ..errors import CheckpointError
 from ..events import LoadProgress
+from ..hub.not_a_checkpoint import unused_adapter
 from ..hub.resolved import ResolvedModel
 from ..machine.backend import on_cpu, prepare_backend, weights_dtype
 from ..models.config import Gemma4Config
@@ -51,6 +52,10 @@ def load_resolved(
     prepare_backend()
     checkpoint = Checkpoint(folder=model.folder)
     config = Gemma4Config.from_dict(model.config)
+    if (adapter := unused_adapter(model.folder)) is not None:
+        logger.warning(
+            "%s: %s beside the weights is not used; g4 does not read adapters", model.name, adapter
+        )
     report("tokenizer")
     tokenizer = Tokenizer.from_file(model.folder / "tokenizer.json")
     report("weights")

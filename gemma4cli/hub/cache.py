@@ -7,23 +7,25 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
+import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..errors import DownloadError, LoadError, ModelNotFoundError
+from ..errors import CheckpointError, DownloadError, LoadError, ModelNotFoundError
 from ..machine.device import device, float_size, is_cpu, model_memory
 from ..machine.memory import Numerics, Work, footprint
 from ..models.config import FAMILIES, Gemma4Config
 from ..options import DType
+from . import snapshots
 from .catalog import BUILTIN, CATALOG, RUN_BYTES, alias_of, entry_of, published_models, recommended
-from .download import FILES, WEIGHTS, cache_folder, repo_folder
+from .download import WEIGHTS, repo_folder
+from .not_a_checkpoint import refuse_file
 from .resolved import ResolvedModel
-from .safetensors_headers import is_complete, weights_of
-
-if TYPE_CHECKING:
-    from huggingface_hub import CachedRepoInfo, HFCacheInfo
+from .safetensors_headers import weights_of
+from .snapshots import Snapshot, best_snapshot, find_repo
 
 COMMON_WORK = Work(tokens=8192, images=(280,), clip_tokens=750)
 """The prompt that must fit in memory for a model to count as fitting: a conversation of 8,192
@@ -42,6 +44,7 @@ class ModelEntry:
         needs: Estimated bytes of memory for ``COMMON_WORK``.
         fits: Whether this machine has that much memory for models.
         complete: False if the download is unfinished; such a model cannot be run.
+        problem: Why it cannot be loaded; None if it can.
         model: The model to load; None if it cannot be loaded.
     """
 
@@ -52,6 +55,7 @@ class ModelEntry:
     needs: int
     fits: bool
     complete: bool = True
+    problem: str | None = None
     model: ResolvedModel | None = field(default=None, repr=False, compare=False)
 
 
@@ -71,7 +75,13 @@ def resolve(name: str) -> ResolvedModel:
 
     Raises ModelNotFoundError, which says what to do next, and CheckpointError for a broken one.
     """
-    return ResolvedModel.of(name, folder_of(name))
+    found = _find(name)
+    if isinstance(found, Path):
+        return ResolvedModel.of(name, found)
+    if found.model is not None:
+        return found.model
+    assert found.error is not None
+    raise found.error
 
 
 def folder_of(name: str) -> Path:
@@ -80,14 +90,22 @@ def folder_of(name: str) -> Path:
     An alias has priority over a folder of the same name; "./tiny" is the folder.
     Raises ModelNotFoundError, which says what to do next.
     """
-    if (folder := BUILTIN.get(name.lower())) is not None:
-        return folder
+    found = _find(name)
+    return found if isinstance(found, Path) else found.folder
+
+
+def _find(name: str) -> Path | Snapshot:
+    """A folder, or the snapshot of a repository in the cache."""
+    if name in BUILTIN:
+        return BUILTIN[name]
     entry = entry_of(name)
     if entry is not None:
         return _cached(name, entry.repo)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
+    path = Path(os.path.expanduser(name))
+    if os.path.isdir(path):
+        return path
+    if os.path.exists(path):
+        raise refuse_file(name, path)
     return _cached(name, repo_of(name))
 
 
@@ -111,32 +129,44 @@ def repo_of(name: str) -> str:
     raise ModelNotFoundError(name, f"{hint} (aliases: {', '.join([*BUILTIN, *CATALOG])})")
 
 
-def _cached(name: str, repo: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
+def _cached(name: str, repo: str) -> Snapshot:
+    """The snapshot of a repository. Raises ModelNotFoundError if it is not there or not whole."""
+    _checked(name, repo)
     pull = f"g4 models pull {name}"
-    unfinished = f"its download is unfinished; resume it with: {pull}"
-    try:
-        folder = Path(
-            snapshot_download(repo, local_files_only=True, allow_patterns=[*FILES, WEIGHTS])
+    found = find_repo(repo)
+    if found is None:
+        raise ModelNotFoundError(
+            name, f"{repo} is not in the local cache; download it with: {pull}"
         )
-    except LocalEntryNotFoundError as exc:
-        is_started = getattr(exc, "snapshot_path", None) is not None
-        missing = f"{repo} is not in the local cache; download it with: {pull}"
-        raise ModelNotFoundError(name, unfinished if is_started else missing) from exc
+    snapshot = best_snapshot(name, found)
+    if snapshot is None or snapshot.missing:
+        lacking = "" if snapshot is None else f" ({snapshot.missing[0]} is missing)"
+        raise ModelNotFoundError(
+            name, f"its download is unfinished{lacking}; resume it with: {pull}"
+        )
+    return snapshot
+
+
+def _checked(name: str, repo: str) -> None:
+    """Raise ModelNotFoundError for a string that cannot be a repository."""
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        repo_folder(repo)
     except HFValidationError as exc:
         raise ModelNotFoundError(name, "it is not a valid repository name") from exc
-    if not is_complete(folder):
-        raise ModelNotFoundError(name, unfinished)
-    return folder
 
 
 def available() -> list[ModelEntry]:
     """Every built-in or cached Gemma 4, built-in ones first, then by size."""
     limit = model_memory().limit
-    builtin = [_entry(name, None, folder, limit) for name, folder in BUILTIN.items()]
+    builtin = [_builtin(name, folder, limit) for name, folder in BUILTIN.items()]
     return builtin + sorted(_cached_models(limit), key=lambda entry: entry.size)
+
+
+def _builtin(name: str, folder: Path, limit: int) -> ModelEntry:
+    model = ResolvedModel.of(name, folder)
+    return _entry(name, None, Snapshot(folder=folder, missing=(), model=model, error=None), limit)
 
 
 def published() -> list[PublishedModel]:
@@ -176,64 +206,50 @@ def needs_of(model: ResolvedModel, work: Work, dtype: DType = "auto") -> int:
     config = Gemma4Config.from_dict(model.config)
     size = float_size(dtype)
     numerics = Numerics(item=size or 2, on_cpu=is_cpu(device()))
-    return footprint(config, weights_of(model.headers, size), numerics, work).total
+    try:
+        return footprint(config, weights_of(model.headers, size), numerics, work).total
+    except (ArithmeticError, ValueError) as exc:
+        raise CheckpointError("config.json", f"has sizes that cannot be ({exc})") from exc
 
 
-def _entry(name: str, repo: str | None, folder: Path, limit: int) -> ModelEntry:
+def _entry(name: str, repo: str | None, snapshot: Snapshot, limit: int) -> ModelEntry:
     """``limit`` is the memory for models, in bytes."""
-    size = _weight_bytes(folder)
-    complete = is_complete(folder)
-    model, needs = None, size
-    if complete:
+    size = _weight_bytes(snapshot.folder)
+    needs, model, error = size, snapshot.model, snapshot.error
+    if model is not None:
         try:
-            found = ResolvedModel.of(name, folder)
-            needs = needs_of(found, COMMON_WORK)
-            model = found
-        except LoadError:  # a broken model is listed; loading it reports what is wrong
-            pass
+            needs = needs_of(model, COMMON_WORK)
+        except LoadError as exc:
+            model, error = None, exc
+    missing = snapshot.missing
     return ModelEntry(
         name=name,
         repo=repo,
-        folder=folder,
+        folder=snapshot.folder,
         size=size,
         needs=needs,
         fits=needs <= limit,
-        complete=complete,
+        complete=not missing,
+        problem=f"{missing[0]} is missing" if missing else str(error) if error else None,
         model=model,
     )
 
 
 def _cached_models(limit: int) -> Iterator[ModelEntry]:
-    for repo in _repos():
-        newest = max(repo.revisions, key=lambda revision: revision.last_modified)
-        folder = newest.snapshot_path
-        if _is_gemma4(folder):
-            name = alias_of(repo.repo_id) or repo.repo_id
-            yield _entry(name, repo.repo_id, folder, limit)
-
-
-def _repos() -> Iterator[CachedRepoInfo]:
-    """The models in the cache that have at least one revision."""
-    from huggingface_hub import CacheNotFound
-
-    try:
-        cache = _scan()
-    except CacheNotFound:
-        return
-    yield from (repo for repo in cache.repos if repo.repo_type == "model" and repo.revisions)
-
-
-def _scan() -> HFCacheInfo:
-    from huggingface_hub import scan_cache_dir
-
-    return scan_cache_dir(cache_folder())
+    for each in snapshots.cached_repos():
+        name = alias_of(each.repo) or each.repo
+        snapshot = best_snapshot(name, each)
+        if snapshot is not None and _is_gemma4(snapshot.folder):
+            yield _entry(name, each.repo, snapshot, limit)
 
 
 def cached_repos() -> list[str]:
-    """Repositories in the cache with a Gemma 4, found without huggingface_hub's slow scan."""
-    configs = cache_folder().glob("models--*/snapshots/*/config.json")
-    folders = {config.parents[2] for config in configs if _is_gemma4(config.parent)}
-    return sorted(f.name.removeprefix("models--").replace("--", "/") for f in folders)
+    """Repositories in the cache with a Gemma 4, whole or not; fast enough for completion."""
+    return [
+        each.repo
+        for each in snapshots.cached_repos()
+        if any(_is_gemma4(folder) for folder in each.snapshots())
+    ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -255,40 +271,19 @@ def plan_removal(name: str) -> Removal:
     if entry_of(name) is None and Path(name).expanduser().is_dir():
         raise ModelNotFoundError(name, "it is a folder outside the hub cache; delete it yourself")
     repo = repo_of(name)
-    folder = _root(name, repo)
-    if not folder.is_dir():
+    _checked(name, repo)
+    found = find_repo(repo)
+    if found is None:
         raise ModelNotFoundError(name, f"{repo} is not in the local cache")
-    return Removal(repo=repo, folder=folder, size=_disk_bytes(folder))
-
-
-def _root(name: str, repo: str) -> Path:
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        return repo_folder(repo)
-    except HFValidationError as exc:
-        raise ModelNotFoundError(name, "it is not a valid repository name") from exc
+    return Removal(repo=found.repo, folder=found.root, size=_disk_bytes(found.root))
 
 
 def remove(removal: Removal) -> None:
     """Delete a repository from the cache, unfinished downloads included. Raises DownloadError."""
-    import shutil
-
-    from huggingface_hub import CacheNotFound
-
     try:
-        try:
-            cache = _scan()
-        except CacheNotFound:
-            return
-        # huggingface_hub's deletion first: it keeps files that revisions share. It selects by
-        # revision hash, which copies of a repository have in common, so it gets only this one.
-        for repo in cache.repos:
-            if repo.repo_path == removal.folder.resolve():
-                hashes = [revision.commit_hash for revision in repo.revisions]
-                replace(cache, repos=frozenset({repo})).delete_revisions(*hashes).execute()
-        if removal.folder.is_dir():
-            shutil.rmtree(removal.folder)
+        shutil.rmtree(removal.folder.resolve())
+        if removal.folder.is_symlink():
+            removal.folder.unlink()
     except OSError as exc:
         raise DownloadError(removal.repo, f"cannot be deleted ({exc.strerror or exc})") from exc
 
@@ -303,13 +298,13 @@ def _disk_bytes(folder: Path) -> int:
 
 
 def _weight_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob(WEIGHTS))
+    return sum(path.stat().st_size for path in folder.glob(WEIGHTS) if path.is_file())
 
 
 def _is_gemma4(folder: Path) -> bool:
     try:
         config: Any = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     kind = config.get("model_type") if isinstance(config, dict) else None
     return isinstance(kind, str) and kind in FAMILIES

@@ -90,8 +90,9 @@ def entry_of(name: str) -> CatalogEntry | None:
 
 
 def alias_of(repo: str) -> str | None:
-    """The shortest alias of ``repo``."""
-    return next((alias for alias, entry in published_models().items() if entry.repo == repo), None)
+    """The shortest alias of ``repo``, whose case does not matter."""
+    found = published_models().items()
+    return next((alias for alias, entry in found if entry.repo.lower() == repo.lower()), None)
 
 
 def published_models() -> dict[str, CatalogEntry]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from ..errors import CheckpointError, ModelNotFoundError
+from ..errors import CheckpointError
+from .not_a_checkpoint import refuse_folder
 from .safetensors_headers import TensorHeaders, read_headers
 
 
@@ -27,11 +28,13 @@ class ResolvedModel:
 
     @classmethod
     def of(cls, name: str, folder: Path) -> Self:
-        """Read the config and headers in a folder. Raises ModelNotFoundError, CheckpointError."""
-        if not (folder / "config.json").is_file():
-            raise ModelNotFoundError(
-                str(folder), "the folder has no config.json; name a folder with a checkpoint"
-            )
+        """Read the config and headers in a folder.
+
+        Raises ModelNotFoundError or CheckpointError, which says what the folder is instead.
+        """
+        error = refuse_folder(name, folder)
+        if error is not None:
+            raise error
         config = read_json(folder, "config.json")
         return cls(name=name, folder=folder, config=config, headers=read_headers(folder))
 
@@ -42,7 +45,7 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
         value = json.loads((folder / name).read_bytes())
     except OSError as exc:
         raise CheckpointError(name, exc.strerror or str(exc)) from exc
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise CheckpointError(name, f"is not valid JSON ({exc})") from exc
     if not isinstance(value, dict):
         raise CheckpointError(name, "must hold a JSON object")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -59,13 +60,14 @@ def weight_names(folder: Path) -> list[str]:
     return sorted(set(map(str, names.values())))
 
 
-def is_complete(folder: Path) -> bool:
-    """Whether all weight files exist."""
+def missing_files(folder: Path) -> list[str]:
+    """The names of required files that a checkpoint folder lacks: config, tokenizer, weights."""
     try:
-        names = weight_names(folder)
-    except CheckpointError:
-        return False
-    return bool(names) and all((folder / name).is_file() for name in names)
+        weights = weight_names(folder) or ["model.safetensors"]
+    except CheckpointError:  # an index that cannot be read; reading the headers says why
+        weights = []
+    required = ["config.json", "tokenizer.json", *weights]
+    return [name for name in required if not os.path.isfile(folder / name)]
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -73,9 +75,14 @@ def weight_files(folder: Path) -> list[Path]:
     files = [folder / name for name in weight_names(folder)]
     if not files:
         raise CheckpointError("model.safetensors", f"no such file in {folder}")
-    for path in files:
-        if not path.is_file():
-            raise CheckpointError(path.name, "no such file; fetch the checkpoint again")
+    missing = [path for path in files if not os.path.isfile(path)]
+    if missing:
+        link = ", its link leads nowhere" if missing[0].is_symlink() else ""
+        raise CheckpointError(
+            missing[0].name,
+            f"no such file{link} ({len(missing)} of {len(files)} files of weights are missing): "
+            "copy them into the folder, or download the checkpoint again",
+        )
     return files
 
 
@@ -103,7 +110,7 @@ def open_weights(path: Path) -> safe_open:
     except SafetensorError as exc:
         raise CheckpointError(
             path.name,
-            f"is incomplete, or not a safetensors file ({exc}); fetch the checkpoint again",
+            f"is incomplete, or not a safetensors file ({exc}); download the checkpoint again",
         ) from exc
     except OSError as exc:
         raise CheckpointError(path.name, f"cannot be read ({exc})") from exc

@@ -61,11 +61,13 @@ def transfer(wanted: LargeFile, on_bytes: OnBytes) -> None:
 
     Raises DownloadError, and the errors of huggingface_hub.
     """
-    if wanted.blob.exists():
-        on_bytes(wanted.size)
-        return
-    wanted.blob.parent.mkdir(parents=True, exist_ok=True)
     part = _part(wanted.blob)
+    if wanted.blob.exists():
+        if wanted.blob.stat().st_size == wanted.size:
+            on_bytes(wanted.size)
+            return
+        wanted.blob.replace(part)  # a copy that was cut off
+    wanted.blob.parent.mkdir(parents=True, exist_ok=True)
     with part.open("ab") as file:
         _lock(wanted.repo, file)
         if wanted.blob.exists():  # another process has just finished

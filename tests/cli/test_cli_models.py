@@ -44,6 +44,7 @@ def test_list_as_json() -> None:
         "bytes": size,
         "fits": True,
         "complete": True,
+        "problem": None,
     }
     assert result.stderr == ""
 

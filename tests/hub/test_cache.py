@@ -34,6 +34,7 @@ def put(cache: Path, repo: str, *, kind: str = "gemma4", size: int = 10) -> Path
     (root / "refs").mkdir()
     (root / "refs" / "main").write_text("0123abcd")
     (snapshot / "config.json").write_text(json.dumps({"model_type": kind}))
+    (snapshot / "tokenizer.json").write_text("{}")
     with (snapshot / "model.safetensors").open("wb") as file:
         file.truncate(size)
     return snapshot

@@ -71,7 +71,9 @@ def list_models(
         if json:
             write_json(env.stdout, _entry_record(entry))
         else:
-            fits = ("yes" if entry.fits else "no") if entry.complete else "partial"
+            fits = "yes" if entry.fits else "no"
+            if entry.model is None:
+                fits = "broken" if entry.complete else "partial"
             sizes = size_text(entry.size), size_text(entry.needs)
             env.echo(_ROW.format(entry.name, *sizes, fits, entry.repo or "built in"))
     if every:
@@ -89,6 +91,7 @@ def _entry_record(entry: ModelEntry) -> dict[str, Any]:
         "memory_bytes": entry.needs,
         "fits": entry.fits,
         "complete": entry.complete,
+        "problem": entry.problem,
     }
 
 
@@ -112,6 +115,7 @@ def _list_published(env: Environment, cached: set[str | None], *, json: bool) ->
                     "memory_bytes": model.needs,
                     "fits": model.fits,
                     "complete": False,
+                    "problem": None,
                 },
             )
         else:

@@ -1,0 +1,166 @@
+"""What a path is that was given as a model but is no checkpoint, and what to do instead."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckpointError, LoadError, ModelNotFoundError
+
+ADAPTER_FILES = ("adapter_model.safetensors", "adapters.safetensors", "adapter_model.bin")
+ADAPTER_CONFIG = "adapter_config.json"
+
+_CONVERSION = "use a conversion for MLX, for example: g4 models pull e2b"
+_CONVERT = (
+    "save it as safetensors, with save_pretrained() of transformers or with mlx_lm.convert, and "
+    "name that folder"
+)
+_KINDS = (
+    ((".gguf",), "GGUF, the format of llama.cpp", _CONVERSION),
+    ((".litertlm", ".task", ".tflite"), "LiteRT, a format for phones", _CONVERSION),
+    ((".onnx",), "ONNX", _CONVERSION),
+    ((".bin", ".pt", ".pth", ".ckpt"), "PyTorch's pickle format", _CONVERT),
+    ((".npz",), "NumPy's format, which MLX used earlier", _CONVERT),
+    ((".msgpack", ".h5"), "a format of Flax or Keras", _CONVERT),
+)
+"""Suffixes of other formats of weights: what they are, and what to do."""
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".zst", ".xz", ".7z")
+
+
+def refuse_file(name: str, path: Path) -> LoadError:
+    """The error for a file that was given as a model."""
+    if path.suffix.lower() in _ARCHIVES:
+        return CheckpointError(name, "is an archive: unpack it, and name the folder")
+    for suffixes, kind, advice in _KINDS:
+        if path.suffix.lower() in suffixes and path.name not in ADAPTER_FILES:
+            return CheckpointError(name, f"is a file in {kind}; g4 reads safetensors: {advice}")
+    if path.name in (*ADAPTER_FILES, ADAPTER_CONFIG):
+        return _refuse_adapter(name, path.parent)
+    if (path.parent / "config.json").is_file():
+        return CheckpointError(
+            name, f"is one file of a checkpoint: name its folder, -m {_quoted(path.parent)}"
+        )
+    if path.suffix == ".safetensors":
+        return CheckpointError(
+            name, "is a file of weights: name a folder that has config.json and tokenizer.json too"
+        )
+    return CheckpointError(name, "is a file: name the folder of a checkpoint")
+
+
+def refuse_folder(name: str, folder: Path) -> LoadError | None:
+    """The error for a folder without config.json or without weights; None if it has both."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder))
+    except OSError as exc:
+        return CheckpointError(name, f"cannot be read ({exc.strerror or exc})")
+    if "config.json" in names and _has_weights(names):
+        return None
+    if any(each in names for each in (*ADAPTER_FILES, ADAPTER_CONFIG)):
+        return _refuse_adapter(name, folder)
+    if "model_index.json" in names:
+        return CheckpointError(name, "is a diffusers pipeline; g4 runs Gemma 4 only")
+    if "config.json" not in names:
+        return _without_config(name, folder, names)
+    if unfinished(folder):
+        return CheckpointError(name, "its download is unfinished: run the same command again")
+    for suffixes, kind, advice in _KINDS:
+        if _any_ends(names, suffixes):
+            return CheckpointError(name, f"has weights in {kind}; g4 reads safetensors: {advice}")
+    others = [each for each in names if each.endswith(".safetensors")]
+    if others:
+        return CheckpointError(
+            name,
+            f"its weights are in {others[0]}; g4 reads model.safetensors, or the files that "
+            "model.safetensors.index.json names: rename it",
+        )
+    return None
+
+
+def unused_adapter(folder: Path) -> str | None:
+    """The name of an adapter's file beside a checkpoint, if there is one."""
+    return next((name for name in ADAPTER_FILES if (folder / name).exists()), None)
+
+
+def unfinished(folder: Path) -> bool:
+    """Whether ``hf download --local-dir`` has not finished in this folder."""
+    return any((folder / ".cache" / "huggingface").rglob("*.incomplete"))
+
+
+def _without_config(name: str, folder: Path, names: list[str]) -> LoadError:
+    inner = [each for each in names if (folder / each / "config.json").is_file()]
+    if len(inner) == 1:
+        return CheckpointError(
+            name, f"the checkpoint is in a folder in it: -m {_quoted(folder / inner[0])}"
+        )
+    if inner:
+        return CheckpointError(name, f"holds several checkpoints; name one: {_listed(inner)}")
+    repos = [each for each in names if each.startswith("models--")]
+    if repos:
+        return CheckpointError(
+            name, "is a hub cache: set HF_HUB_CACHE to it, and g4 models list shows its models"
+        )
+    if folder.name.startswith("models--") and "snapshots" in names:
+        repo = folder.name.removeprefix("models--").replace("--", "/")
+        return CheckpointError(
+            name, f"is the folder of a repository in a hub cache: name it as -m {repo}"
+        )
+    for suffixes, kind, advice in _KINDS:
+        if _any_ends(names, suffixes):
+            return CheckpointError(name, f"has weights in {kind}; g4 reads safetensors: {advice}")
+    if _any_ends(names, (".safetensors",)):
+        return ModelNotFoundError(
+            str(folder),
+            "the folder has weights but no config.json: copy config.json, tokenizer.json and the "
+            "other JSON files of the model that it was made from",
+        )
+    return ModelNotFoundError(
+        str(folder), "the folder has no config.json; name a folder with a checkpoint"
+    )
+
+
+def _refuse_adapter(name: str, folder: Path) -> LoadError:
+    config = _config_of(folder)
+    base = config.get("base_model_name_or_path") or config.get("model")
+    of_mlx = "fine_tune_type" in config or "lora_parameters" in config
+    tools = {True: "mlx_lm.fuse", False: "peft's merge_and_unload()"}
+    tool = tools[of_mlx] if config else f"{tools[False]} or {tools[True]}"
+    what = f"an adapter for {base}" if isinstance(base, str) and base else "an adapter"
+    return CheckpointError(
+        name,
+        f"is {what}; g4 does not read adapters yet: merge it with {tool} and name the merged "
+        "folder",
+    )
+
+
+def _config_of(folder: Path) -> Mapping[str, Any]:
+    try:
+        config = json.loads((folder / ADAPTER_CONFIG).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _has_weights(names: Iterable[str]) -> bool:
+    return any(
+        name == "model.safetensors.index.json"
+        or (name.startswith("model") and name.endswith(".safetensors"))
+        for name in names
+    )
+
+
+def _any_ends(names: Iterable[str], suffixes: tuple[str, ...]) -> bool:
+    return any(name.lower().endswith(suffixes) for name in names)
+
+
+def _quoted(path: Path) -> str:
+    """A path as a shell takes it; "./" tells a folder from an alias."""
+    text = shlex.quote(str(path))
+    return text if path.is_absolute() or text.startswith((".", "'")) else f"./{text}"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
