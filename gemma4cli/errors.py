@@ -322,12 +322,12 @@ class NonFiniteError(Gemma4Error):
 
 
 class OutputError(Gemma4Error):
-    """A result cannot be written; a file of that name is as it was before."""
+    """A result cannot be written. ``kept`` says what has become of the file there before."""
 
-    def __init__(self, path: Path | str, problem: str) -> None:
+    def __init__(self, path: Path, problem: str, kept: str = "") -> None:
         self.path = path
         self.problem = problem
-        super().__init__(f"{path}: cannot be written ({problem})")
+        super().__init__(f"{path}: cannot be written ({problem}){'; ' if kept else ''}{kept}")
 
 
 class UnexpectedError(Gemma4Error):

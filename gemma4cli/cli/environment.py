@@ -16,6 +16,7 @@ import typer
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\u2028\u2029\udc80-\udcff]")
 _IN_BLOCK = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\udc80-\udcff]")
+_STRAY = re.compile("[\udc80-\udcff]")
 _NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _FALLBACK_SIZE = (80, 24)
 
@@ -112,7 +113,7 @@ class Environment:
 
             traceback.print_exception(problem, file=self.stderr)
         name = f"{about}: " if about else ""
-        self.say(f"g4: {name}" + " ".join(str(problem).splitlines()))
+        self.say(one_line(f"g4: {name}" + " ".join(str(problem).splitlines())))
 
     def echo(self, text: str) -> None:
         """Write lines to stdout."""
@@ -130,7 +131,11 @@ def environment_of(context: typer.Context) -> Environment:
 
 
 def printable(text: str, stream: TextIO) -> str:
-    """``text`` for ``stream``: control characters are replaced if it is a terminal."""
+    """``text`` for ``stream``: control characters are replaced if it is a terminal.
+
+    Bytes of names that are not UTF-8 are escaped: ``\\xE9``.
+    """
+    text = _STRAY.sub(_escaped, text)
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text) if stream.isatty() else text
 
 

@@ -68,7 +68,7 @@ def test_an_interrupt_keeps_the_partial_answer() -> None:
         said += process.stdout.read()
         assert process.wait(60) == 130
         assert said.decode() == f"{STAR_TEXT}\n"
-        assert process.stderr.read() == b""
+        assert process.stderr.read() == b"interrupted: the answer is incomplete\n"
 
 
 @pytest.mark.slow
@@ -148,11 +148,9 @@ def test_json_holds_any_file_name_in_any_encoding(sent: Exchange, encoding: str,
     stdout = io.TextIOWrapper(written, encoding=encoding, errors="backslashreplace")
     assert describe_to(stdout, name, "--json") == (0, "")
     record = json.loads(written.getvalue().decode(encoding))
+    assert record["input"] == name
     if "input_bytes" in record:
-        assert record["input"] == "\\xFF.png"
         assert b64decode(record["input_bytes"]) == os.fsencode(name)
-    else:
-        assert record["input"] == name
 
 
 @pytest.mark.slow

@@ -80,10 +80,9 @@ def test_json_document() -> None:
     assert [segment["text"] for segment in document["segments"]] == [SPEECH_TEXT]
 
 
-def test_json_lines_have_segments_and_then_the_whole() -> None:
-    segment, record = records(tiny_g4("transcribe", SPEECH, "--json"))
+def test_json_has_one_record_for_each_recording() -> None:
+    (record,) = records(tiny_g4("transcribe", SPEECH, "--json"))
     piece = {"start": 0.0, "end": 2.107, "text": SPEECH_TEXT}
-    assert segment == {"input": SPEECH, **piece}
     assert list(record) == [
         "input",
         "text",
@@ -103,8 +102,20 @@ def test_json_lines_have_segments_and_then_the_whole() -> None:
     assert record["finish_reason"] == "stop"
 
 
+def test_segments_come_as_they_finish_and_no_text_comes_twice() -> None:
+    (whole,) = records(tiny_g4("transcribe", SPEECH, "--json"))
+    segment, rest = records(tiny_g4("transcribe", SPEECH, "--json", "--segments"))
+    assert segment == {"input": SPEECH, **whole["segments"][0]}
+    assert [key for key in whole if key not in rest] == ["text", "segments"]
+    assert rest["usage"] == whole["usage"]
+
+
+def test_segments_need_json() -> None:
+    assert_fails(tiny_g4("transcribe", SPEECH, "--segments"), 2, "--segments is for --json")
+
+
 def test_a_long_recording_has_a_record_for_each_piece(long: Path) -> None:
-    result = tiny_g4("transcribe", long, "--json")
+    result = tiny_g4("transcribe", long, "--json", "--segments")
     *segments, record = records(result)
     assert [segment["text"] for segment in segments] == [SPEECH_TEXT, TEACHER_TEXT, MUSIC_TEXT]
     assert record["pieces"] == 3
@@ -173,7 +184,7 @@ def test_a_single_bad_one_decides_on_the_status(tmp_path: Path) -> None:
 
 def test_a_bad_one_is_a_line_of_json(tmp_path: Path) -> None:
     result = tiny_g4("transcribe", tmp_path / "none.wav", SPEECH, "--json")
-    failed, _, whole = records(result)
+    failed, whole = records(result)
     assert failed["error"]["code"] == 3
     assert whole["text"] == SPEECH_TEXT
 

@@ -122,6 +122,8 @@ def describe(
         )
         if skip_existing:
             answers = skipping_written(answers, quiet=run.quiet)
+            if len(answers.written) == len(found):
+                return
         describe_many(answers, question, images)
         return
     if skip_existing:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile, mkstemp
 from typing import Any, TextIO
 
 from ...errors import OptionError, OutputError
+from .leftovers import prefix, remove_leftovers
 
-_TEMPORARY = ".g4-"
-"""Prefix of unfinished files. The name of the result is not part of theirs: it may be as long as
-the file system allows."""
-
-_STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
+_STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
+_DESCRIPTOR = re.compile(r"(?:/dev|/proc/self)/fd/(\d{1,9})")
 
 
 @contextmanager
@@ -48,7 +47,7 @@ def growing_file(path: Path, begin: str = "") -> Iterator[TextIO]:
         file.write(begin)
         file.grows = True
         yield file
-        file.finish()
+        file.finish(even_empty=False)
 
 
 @contextmanager
@@ -61,7 +60,7 @@ def replaced_path(path: Path) -> Iterator[Path]:
         try:
             yield file.written or path
         except OSError as exc:
-            raise OutputError(path, exc.strerror or str(exc)) from exc
+            raise file.error(exc) from exc
         file.finish()
 
 
@@ -72,13 +71,19 @@ class _ResultFile(io.TextIOWrapper):
     """
 
     def __init__(self, handle: int, path: Path, written: Path | None) -> None:
-        raw = _Reporting(handle, path)
+        raw = _Reporting(handle, self.error)
         super().__init__(
             io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", newline=""
         )
         self.grows = False
         self._path = path
         self.written = written
+
+    def error(self, exc: OSError) -> OutputError:
+        """The error for a failed write, with what has become of a file that was there."""
+        unchanged = self.written is not None and os.path.exists(self._path)
+        problem = exc.strerror or str(exc)
+        return OutputError(self._path, problem, "the file there is unchanged" if unchanged else "")
 
     def flush(self) -> None:
         super().flush()
@@ -102,7 +107,7 @@ class _ResultFile(io.TextIOWrapper):
             os.fsync(self.fileno())
         except OSError as exc:
             if exc.errno not in (errno.EINVAL, errno.ENOTSUP):  # a pipe, a terminal
-                raise OutputError(self._path, exc.strerror or str(exc)) from exc
+                raise self.error(exc) from exc
 
     def discard(self) -> None:
         """Close the file, and remove it if it has no name yet."""
@@ -119,16 +124,16 @@ class _ResultFile(io.TextIOWrapper):
             _take_rights(self.fileno(), self._path)
             self.written.replace(self._path)
         except OSError as exc:
-            raise OutputError(self._path, exc.strerror or str(exc)) from exc
+            raise self.error(exc) from exc
         self.written = None
 
 
 class _Reporting(io.FileIO):
-    """Unbuffered bytes; an error of the disk names the file that was asked for."""
+    """Unbuffered bytes; ``error`` makes an error that names the file that was asked for."""
 
-    def __init__(self, handle: int, path: Path) -> None:
+    def __init__(self, handle: int, error: Callable[[OSError], OutputError]) -> None:
         super().__init__(handle, "w")
-        self._result = path
+        self._error = error
 
     def write(self, data: Any, /) -> int:
         try:
@@ -136,18 +141,21 @@ class _Reporting(io.FileIO):
         except BrokenPipeError:
             raise
         except OSError as exc:
-            raise OutputError(self._result, exc.strerror or str(exc)) from exc
+            raise self._error(exc) from exc
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[_ResultFile]:
     try:
-        if is_direct(path):
-            handle, written = os.open(path, os.O_WRONLY | os.O_APPEND), None
+        if (stream := _stream_of(path)) is not None:
+            # Opened by name, it would have a position of its own, and overwrite other output.
+            handle, written = os.dup(stream), None
+        elif is_direct(path):
+            handle, written = os.open(path, os.O_WRONLY), None
         else:
             path = Path(os.path.realpath(path))  # replace the target of a link, not the link
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = mkstemp(dir=path.parent, prefix=_TEMPORARY)
+            handle, name = mkstemp(dir=path.parent, prefix=prefix())
             written = Path(name)
     except OSError as exc:
         raise OutputError(path, exc.strerror or str(exc)) from exc
@@ -163,9 +171,15 @@ def is_direct(path: Path) -> bool:
 
     /dev/stdout and /dev/fd/3 are that even where they lead to a file.
     """
-    if os.path.abspath(path).startswith(_STREAMS):
-        return os.path.exists(path)
+    if _stream_of(path) is not None:
+        return True
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+
+
+def _stream_of(path: Path) -> int | None:
+    """The number of the open file that a path such as /dev/fd/3 stands for."""
+    found = _DESCRIPTOR.fullmatch(str(path))
+    return int(found[1]) if found else _STREAMS.get(str(path))
 
 
 def _take_rights(handle: int, path: Path) -> None:
@@ -210,10 +224,11 @@ def check_folder(folder: Path) -> None:
         why = "" if existing == folder else f" ({existing} is a file)"
         raise OptionError(f"{folder}: {what}{why}")
     try:
-        with TemporaryFile(dir=existing, prefix=_TEMPORARY):
-            return
+        with TemporaryFile(dir=existing, prefix=prefix()):
+            pass
     except OSError as exc:
         raise OptionError(f"{existing}: cannot be written to ({exc.strerror})") from exc
+    remove_leftovers(existing)
 
 
 def _existing(folder: Path) -> Path:

@@ -28,15 +28,13 @@ def write_text(stream: TextIO, text: str) -> None:
 def write_json(stream: TextIO, value: Mapping[str, Any]) -> None:
     """Write one object on one line.
 
-    Bytes of file names that are not UTF-8 become ``\\xE9`` and the like; where ``input`` has such,
-    ``input_bytes`` has the bytes of the name in base64.
+    Bytes of file names that are not UTF-8 are escapes of single surrogates, ``\\udce9`` for E9,
+    which ``os.fsencode`` turns back; where ``input`` has such, ``input_bytes`` has the name in
+    base64 for programs that cannot.
     """
     ascii_only = "utf" not in (getattr(stream, "encoding", None) or "utf-8").lower()
-    line = json.dumps(_with_bytes(value), ensure_ascii=False)
-    line = _STRAY_BYTE.sub(lambda found: f"\\\\x{ord(found[0]) - 0xDC00:02X}", line)
-    if ascii_only:
-        line = json.dumps(json.loads(line))
-    stream.write(line + "\n")
+    line = json.dumps(_with_bytes(value), ensure_ascii=ascii_only)
+    stream.write(_STRAY_BYTE.sub(lambda found: f"\\u{ord(found[0]):04x}", line) + "\n")
     stream.flush()
 
 

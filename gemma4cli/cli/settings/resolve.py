@@ -31,7 +31,7 @@ PREFIX = "G4"
 _OF_ONE_CALL: Mapping[str, frozenset[str]] = {
     "": frozenset({"help", "output", "json", "schema"}),
     "describe": frozenset({"format", "skip_existing", "restart"}),
-    "transcribe": frozenset({"mic", "list_devices", "restart", "think"}),
+    "transcribe": frozenset({"mic", "list_devices", "restart", "segments", "think"}),
     "video": frozenset({"from", "to", "save_frames", "restart"}),
     "chat": frozenset(
         {"prompt", "messages", "mic", "continue", "session", "list", "delete", "yes"}

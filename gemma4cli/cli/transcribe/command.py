@@ -117,6 +117,14 @@ def transcribe(
         bool,
         typer.Option("--restart", help="Start over instead of resuming an interrupted run."),
     ] = False,
+    segments: Annotated[
+        bool,
+        typer.Option(
+            "--segments",
+            help="With --json, a line for each segment as it finishes, as with --mic, and then one "
+            "for the rest; otherwise there is one line per recording.",
+        ),
+    ] = False,
     mic: Annotated[
         bool,
         typer.Option(
@@ -180,6 +188,8 @@ def transcribe(
     if mic and (track is not None or channels != "mix"):
         raise OptionError("--track and --channels are for recordings, not for --mic")
     run, format = _with_suffix(run, format, typed=is_typed(context, "format"))
+    if segments and not run.json:
+        raise OptionError("--segments is for --json")
     spoken = None if language is None else language_name(language)
     default = CueStyle()
     style = CueStyle(
@@ -203,6 +213,7 @@ def transcribe(
         suffixes=FORMATS if format == "all" else (format,),
         skip_existing=skip_existing,
         restart=restart,
+        by_segment=segments,
     )
     if recordings:
         transcription.files(recordings)

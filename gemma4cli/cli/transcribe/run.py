@@ -50,6 +50,7 @@ class TranscribeRun:
     suffixes: Sequence[str]
     skip_existing: bool = False
     restart: bool = False
+    by_segment: bool = False
 
     @property
     def generate(self) -> GenerateOptions:
@@ -173,7 +174,13 @@ class TranscribeRun:
             stream = self.env.stdout
         names = [each.given for each in given]
         if self.run.json:
-            return JsonLines(stream=stream, style=self.style, names=names, model=model.name)
+            return JsonLines(
+                stream=stream,
+                style=self.style,
+                names=names,
+                model=model.name,
+                by_segment=self.by_segment or given[0].given == MICROPHONE,
+            )
         (suffix,) = self.suffixes
         if several or suffix != "txt":
             several = several and suffix == "txt"

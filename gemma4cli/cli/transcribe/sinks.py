@@ -200,29 +200,35 @@ class Files:
         """An incomplete document is not written."""
 
 
+_OF_SEGMENTS = frozenset({"text", "translation", "segments"})
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JsonLines:
-    """A line for each segment as soon as it is final, and one for each recording at its end."""
+    """A line for each recording at its end.
+
+    With ``by_segment``, there is one for each segment as soon as it is final, and the last line of
+    a recording has the rest, without text: nothing is there twice.
+    """
 
     stream: TextIO
     style: TranscriptStyle
     names: Sequence[str]
     model: str
+    by_segment: bool
 
     def segment(self, number: int, segment: Segment) -> None:
-        write_json(
-            self.stream,
-            {
-                "input": self.names[number],
-                **segment_record(segment, translated=self.style.translated),
-            },
-        )
+        if self.by_segment:
+            record = segment_record(segment, translated=self.style.translated)
+            write_json(self.stream, {"input": self.names[number], **record})
 
     def finished(self, number: int, event: RecordingFinished) -> None:
         language = self.style.language
         record = transcript_record(
             self.names[number], self.model, language, event, translated=self.style.translated
         )
+        if self.by_segment:
+            record = {key: value for key, value in record.items() if key not in _OF_SEGMENTS}
         write_json(self.stream, record)
 
     def failed(self, number: int, error: Gemma4Error) -> None:
