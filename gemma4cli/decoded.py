@@ -13,6 +13,9 @@ import numpy.typing as npt
 SAMPLE_RATE = 16_000
 """Samples per second of every decoded audio clip; the rate of every Gemma 4."""
 
+Samples = npt.NDArray[np.float32]
+"""Sound as values in [-1, 1]."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Image:

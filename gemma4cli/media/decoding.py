@@ -53,6 +53,9 @@ _STUCK = 5
 _MOST_RETRIES = 3
 """How often reading is resumed at the same place after an error."""
 
+_TAGS = (b"ID3", b"TAG", b"APETAGEX")
+"""What comes before and after the sound of MP3 and AAC files."""
+
 _SHORT_LAST = ("amr", "gsm")
 """Codecs with packets of fixed size, whose last one is often incomplete."""
 
@@ -241,6 +244,8 @@ def _frames(
         try:
             frames = packet.decode()
         except av.FFmpegError as exc:
+            if bytes(packet)[:8].startswith(_TAGS):
+                continue  # between recordings that were put together
             if _ends_short(stream) and 0 < packet.size < size:
                 continue
             state.failure, state.damaged, in_a_row = exc, state.damaged + 1, in_a_row + 1

@@ -21,9 +21,9 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from ..decoded import SAMPLE_RATE
+from ..decoded import SAMPLE_RATE, Samples
 from ..errors import MicrophoneError
-from .audio import Samples, resampled
+from .resampling import resampled
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..decoded import SAMPLE_RATE
-from .audio import Samples
+from ..decoded import SAMPLE_RATE, Samples
 
 FRAME = 512
 """Samples per frame; the network takes no other number."""

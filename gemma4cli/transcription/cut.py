@@ -14,8 +14,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from ..decoded import SAMPLE_RATE
-from ..media.audio import Samples, SoundBlock
+from ..decoded import SAMPLE_RATE, Samples
+from ..media.sound_blocks import SoundBlock
 from ..media.voice import FRAME, QUIET, SPEECH, SpeechDetector, SpeechFrame, speech_frames
 
 _LATE = 1 / 2

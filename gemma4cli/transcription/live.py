@@ -13,9 +13,8 @@ from typing import Self
 
 import numpy as np
 
-from ..decoded import SAMPLE_RATE, AudioClip
+from ..decoded import SAMPLE_RATE, AudioClip, Samples
 from ..errors import MediaError
-from ..media.audio import Samples
 from ..media.microphone import AudioSource
 from ..media.voice import FRAME_SECONDS, QUIET, SPEECH, SpeechFrame, speech_frames
 from .cut import Piece

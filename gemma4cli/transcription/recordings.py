@@ -9,11 +9,12 @@ from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 
-from ..decoded import SAMPLE_RATE
+from ..decoded import SAMPLE_RATE, Samples
 from ..errors import MediaError
 from ..events import Notice
-from ..media.audio import Samples, SoundBlock, audio_seconds, sound_blocks
+from ..media.audio import audio_seconds
 from ..media.microphone import AudioSource
+from ..media.sound_blocks import SoundBlock, sound_blocks
 from ..media.sources import spool
 from ..media.tracks import TrackChoice, describe_choice, sound_tracks
 from ..messages import Source
@@ -77,9 +78,9 @@ class FileRecording:
                 yield piece
             if speaks or following is None:
                 break
-            why = "no speech in" if self._error is None else f"{self._error.problem}:"
+            why = "no speech" if self._error is None else self._error.problem
             yield Notice(
-                text=f"{name}: {why} audio track {track}; transcribing audio track {following}"
+                text=f"{name}: audio track {track}: {why}; transcribing audio track {following}"
             )
         if self._error is not None:
             raise self._error

@@ -18,6 +18,7 @@ from support.sound_files import Track, write_tracks
 from gemma4cli.errors import ChannelNotFoundError
 from gemma4cli.media import audio
 from gemma4cli.media.mixing import Mixer, weights_of
+from gemma4cli.media.sound_blocks import sound_blocks
 from gemma4cli.messages import Source
 
 RATE = 16_000
@@ -155,16 +156,16 @@ def stereo_file(path: Path) -> Path:
 
 def test_channels_can_be_kept_apart_or_picked(tmp_path: Path) -> None:
     source = Source.of(stereo_file(tmp_path / "a.mka"))
-    apart = [block.samples for block in audio.sound_blocks(source, channels="separate")]
+    apart = [block.samples for block in sound_blocks(source, channels="separate")]
     both = np.concatenate(apart, axis=1)
     np.testing.assert_allclose(both[:, 0], [1000 / 32768, -3000 / 32768])
     assert both.shape == (2, 8_000)
     for number in (1, 2):
-        picked = [block.samples for block in audio.sound_blocks(source, channels=number)]
+        picked = [block.samples for block in sound_blocks(source, channels=number)]
         np.testing.assert_array_equal(np.concatenate(picked, axis=1)[0], both[number - 1])
 
 
 def test_a_channel_that_is_not_there_is_named(tmp_path: Path) -> None:
     source = Source.of(stereo_file(tmp_path / "a.mka"))
     with pytest.raises(ChannelNotFoundError, match=r"a\.mka: has no channel 3: .* channels 1 to 2"):
-        list(audio.sound_blocks(source, channels=3))
+        list(sound_blocks(source, channels=3))

@@ -73,10 +73,14 @@ def test_the_length_of_a_chain_is_that_of_its_parts(tmp_path: Path) -> None:
         assert audio.audio_seconds(Source.of(whole)) == pytest.approx(2.0, abs=0.05)
 
 
-def test_a_chain_has_no_damage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    whole = part(tmp_path / "a.opus", LOW, "libopus", 48_000) + part(
-        tmp_path / "a.opus", HIGH, "libopus", 48_000, 2
-    )
+@pytest.mark.parametrize(
+    ("name", "codec", "rate"), [("a.opus", "libopus", 48_000), ("a.mp3", "libmp3lame", 22_050)]
+)
+def test_a_chain_has_no_damage(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, codec: str, rate: int
+) -> None:
+    first = part(tmp_path / name, LOW, codec, 48_000)
+    whole = first + part(tmp_path / name, HIGH, codec, rate, 2)
     with caplog.at_level(logging.WARNING):
         audio.load_audio(Source.of(whole))
     assert caplog.text == ""

@@ -13,6 +13,7 @@ from support.sound_files import Track, write_tracks
 
 from gemma4cli.decoded import SAMPLE_RATE
 from gemma4cli.media import audio, video
+from gemma4cli.media.sound_blocks import sound_blocks
 from gemma4cli.messages import Source
 
 AAC = 44_100
@@ -25,7 +26,7 @@ def beep(seconds: float = 1.5, rate: int = 16_000) -> npt.NDArray[np.int16]:
 def heard_at(path: Path) -> list[tuple[float, float]]:
     """Start and end of each stretch of sound, in seconds, by the blocks' positions."""
     found: list[tuple[float, float]] = []
-    for block in audio.sound_blocks(Source.of(path)):
+    for block in sound_blocks(Source.of(path)):
         start, end = (at / SAMPLE_RATE for at in (block.at, block.at + block.samples.shape[1]))
         if found and found[-1][1] == start:
             found[-1] = found[-1][0], end
@@ -149,7 +150,7 @@ def test_the_claimed_end_counts_from_the_same_second(tmp_path: Path) -> None:
 
 def test_positions_agree_with_the_samples_of_the_whole(tmp_path: Path) -> None:
     path = write_wav(tmp_path / "a.wav", tone(3.3, 44_100), 44_100)
-    blocks = list(audio.sound_blocks(Source.of(path)))
+    blocks = list(sound_blocks(Source.of(path)))
     due = 0
     for block in blocks:
         assert block.at == due

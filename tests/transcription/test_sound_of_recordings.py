@@ -26,6 +26,8 @@ from gemma4cli.transcript import (
     SegmentReady,
     TranscriptEvent,
 )
+from gemma4cli.transcription.assemble import Assembly
+from gemma4cli.transcription.journal import PieceText
 
 
 def speech(number: int) -> npt.NDArray[np.int16]:
@@ -109,7 +111,7 @@ def test_another_track_is_transcribed_if_the_first_has_no_speech(
     assert notices(events) == [
         f'{path}: transcribing audio track 1 of 2 (German); others: 2 (English, "Microphone"); '
         "choose with --track",
-        f"{path}: no speech in audio track 1 (German); transcribing audio track 2 "
+        f"{path}: audio track 1 (German): no speech; transcribing audio track 2 "
         '(English, "Microphone")',
     ]
     ended = events[-1]
@@ -197,6 +199,21 @@ def test_segments_of_channels_are_given_in_order_while_they_come(
     assert [each.start for each in ready] == sorted(each.start for each in ready)
     (ended,) = [event for event in events if isinstance(event, RecordingFinished)]
     assert ended.segments == tuple(ready)
+
+
+def test_a_segment_waits_for_an_earlier_one_of_another_channel() -> None:
+    """The first channel's piece ends at a forced cut: its text is final with the next piece."""
+
+    def text(start: float, end: float, words: str, channel: int, overlap: float = 0.0) -> PieceText:
+        return PieceText(start=start, end=end, text=words, channel=channel, overlap=overlap)
+
+    assembly = Assembly(0, None)
+    steps = [
+        list(assembly.add(text(0, 6, "one two three", 1), (), continued=True)),
+        list(assembly.add(text(2, 3, "hello", 2), (), continued=False)),
+        list(assembly.add(text(4, 9, "three four", 1, overlap=2.0), (), continued=False)),
+    ]
+    assert [said(step) for step in steps] == [[], [], ["one two three", "hello", "four"]]
 
 
 def test_a_picked_channel_has_no_label(tiny: LoadedModel, says: Says, tmp_path: Path) -> None:
