@@ -6,6 +6,7 @@ diffuse white, 203 cd/m2 in HDR (ITU-R BT.2408).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -47,8 +48,10 @@ _BRADFORD = np.array(
 _GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0, 17: 2.6}
 """Codes of transfer curves that are powers. All others but HDR's are shown as sRGB by players."""
 
-_BAND = 1 << 20
-"""Pixels converted at once."""
+_LUMA_BT2020 = np.array([0.2627, 0.6780, 0.0593], np.float32)
+_TOP, _HALF = np.float32(65535), np.float32(0.5)
+_BAND = 1 << 15
+"""Pixels converted at once, few enough for a processor's cache."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,15 +97,25 @@ def to_srgb(pixels: npt.NDArray[np.uint16], space: ColorSpace) -> Pixels:
     flat = pixels.reshape(-1, 3)
     out = np.empty(flat.shape, np.uint8)
     for start in range(0, len(flat), _BAND):
-        linear = light[flat[start : start + _BAND]]
+        band = slice(start, start + _BAND)
+        channels = [light[flat[band, channel]] for channel in range(3)]
         if space.transfer == HLG:
-            linear = _displayed_hlg(linear)
-        linear = linear @ matrix.T
+            channels = _displayed_hlg(channels)
+        channels = [_weighted(row, channels) for row in matrix]
         if space.transfer in HDR:
-            linear = _tone_mapped(linear)
-        index = np.clip(linear, 0.0, 1.0) * np.float32(len(codes) - 1) + np.float32(0.5)
-        out[start : start + _BAND] = codes[index.astype(np.uint16)]
+            channels = _tone_mapped(channels)
+        for channel, linear in enumerate(channels):
+            index = np.clip(linear, 0, 1) * _TOP + _HALF
+            out[band, channel] = codes[index.astype(np.uint16)]
     return out.reshape(pixels.shape)
+
+
+def _weighted(weights: _Floats, channels: Sequence[_Floats]) -> _Floats:
+    red, green, blue = channels
+    total: _Floats = weights[0] * red
+    total += weights[1] * green
+    total += weights[2] * blue
+    return total
 
 
 @lru_cache(maxsize=4)
@@ -131,21 +144,24 @@ def _hlg_scene(signal: _Matrix) -> _Matrix:
     return np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
 
 
-def _displayed_hlg(scene: _Floats) -> _Floats:
+def _displayed_hlg(scene: Sequence[_Floats]) -> list[_Floats]:
     """What a display with a peak of 1000 cd/m2 shows of a scene in BT.2020."""
-    luminance = scene @ np.array([0.2627, 0.6780, 0.0593], np.float32)
+    luminance = _weighted(_LUMA_BT2020, scene)
     gain = np.power(luminance, np.float32(_HLG_GAMMA - 1)) * np.float32(_HLG_PEAK / _DIFFUSE_WHITE)
-    return scene * gain[:, None]
+    return [channel * gain for channel in scene]
 
 
-def _tone_mapped(linear: _Floats) -> _Floats:
+def _tone_mapped(channels: Sequence[_Floats]) -> list[_Floats]:
     """Light above the knee pressed below 1; a pixel's channels keep their proportions."""
-    peak = linear.max(axis=1)
-    over = np.maximum(peak - _KNEE, 0) / (1 - _KNEE)
-    mapped = _KNEE + (1 - _KNEE) * (1 - 1 / np.square(1 + over))
-    scale = np.where(over > 0, mapped / np.maximum(peak, _KNEE), 1)
-    result: _Floats = linear * scale[:, None].astype(np.float32)
-    return result
+    red, green, blue = channels
+    peak = np.maximum(np.maximum(red, green), blue)
+    bright = np.flatnonzero(peak > _KNEE)
+    peaks = peak[bright]
+    over = (peaks - _KNEE) / (1 - _KNEE)
+    scale = (_KNEE + (1 - _KNEE) * (1 - 1 / np.square(1 + over))) / peaks
+    for channel in channels:
+        channel[bright] *= scale.astype(np.float32)
+    return list(channels)
 
 
 @lru_cache(maxsize=4)
