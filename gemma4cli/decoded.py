@@ -47,10 +47,14 @@ class AudioClip:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class VideoFrame:
-    """One frame, uint8 ``[H, W, 3]``, upright, with its time in seconds from the clip's start."""
+    """One frame, uint8 ``[H, W, 3]``, upright, with its time in seconds from the clip's start.
+
+    ``breaks_off``: the clip goes on after it, but nothing of that can be decoded.
+    """
 
     pixels: npt.NDArray[np.uint8]
     seconds: float
+    breaks_off: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -135,6 +135,9 @@ def open_message(
                 yield PicturesDecoded(source=item.name, pictures=item.frames)
             continue
         clip = _open_clip(model, clips[number], options)
+        if clip.frames[-1].breaks_off:
+            seconds = clip.frames[-1].seconds
+            yield Notice(text=f"{clip.name}: what follows {seconds:.1f} s cannot be decoded")
         items = tuple(interleaved(clip, clips[number].plan, model.processor.longest_clip))
         yield VideoSampled(
             source=clip.name,
@@ -284,7 +287,7 @@ def _open_clip(model: LoadedModel, clip: _PlannedClip, options: MediaOptions) ->
         choice = _track_choice(options)
         sound = load_sound(clip.source, clip.info, clip.plan.start, options.video_end, choice)
     frames = tuple(
-        _fitted(model, frame.pixels, frame.seconds, options)
+        replace(_fitted(model, frame.pixels, frame.seconds, options), breaks_off=frame.breaks_off)
         for frame in iter_frames(clip.source, clip.plan.times)
     )
     return VideoClip(frames=frames, sound=sound, name=clip.source.name)

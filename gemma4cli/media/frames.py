@@ -82,6 +82,7 @@ class _Picked:
     before: Shot | None
     after: Shot | None
     seconds: float
+    breaks_off: bool
 
 
 class Track:
@@ -96,6 +97,7 @@ class Track:
         self._jumped = False
         self._last: int | None = None
         self._failure: av.FFmpegError | None = None
+        self._failed_at: int | None = None
         self._decoder = _decoder(stream)
         self._coded_aspect = stream.codec_context.sample_aspect_ratio
         self._shots: Iterator[Shot] = self._decode()
@@ -139,6 +141,10 @@ class Track:
         """The next frame in display order, None after the last."""
         return next(self._shots, None)
 
+    def fails_after(self, pts: int) -> bool:
+        """Whether frames that begin later, by more than a frame, could not be decoded."""
+        return self._failed_at is not None and self._failed_at > pts + self.frame_ticks
+
     def jump(self, seek_to: int, keyframe: int) -> Shot:
         """Seeks to ``seek_to`` and returns the keyframe at ``keyframe``; both in ticks.
 
@@ -161,6 +167,7 @@ class Track:
 
     def _decode(self) -> Iterator[Shot]:
         reading = packets(self.container, self.stream)
+        packet = None
         while True:
             try:
                 packet = next(reading, None)
@@ -169,6 +176,8 @@ class Track:
                 if self._jumped:
                     raise _SearchError from exc
                 self._failure = exc
+                if packet is not None and packet.pts is not None:
+                    self._failed_at = max(packet.pts, self._failed_at or packet.pts)
                 continue
             if frames is None:
                 return
@@ -268,7 +277,13 @@ def _pick(
             if shown.pts != given:
                 given = shown.pts
                 seconds = float((given - origin) * track.tick)
-                yield _Picked(shot=shown, before=before, after=ahead, seconds=seconds)
+                yield _Picked(
+                    shot=shown,
+                    before=before,
+                    after=ahead,
+                    seconds=seconds,
+                    breaks_off=ahead is None and track.fails_after(given),
+                )
 
 
 def _keyframe(scout: InputContainer, stream: VideoStream, target: int) -> tuple[int, int] | None:
@@ -314,4 +329,4 @@ def _converted(source: Source, picked: _Picked) -> VideoFrame:
         raise MediaDecodeError(
             source.name, f"its colors cannot be converted ({reason(exc)}): convert it to H.264"
         ) from exc
-    return VideoFrame(pixels=pixels, seconds=picked.seconds)
+    return VideoFrame(pixels=pixels, seconds=picked.seconds, breaks_off=picked.breaks_off)

@@ -20,6 +20,7 @@ from ..errors import MediaDecodeError, MediaError, NoAudioTrackError
 from ..messages import Source
 from .animations import animation_frames, timeline
 from .audio import claimed_end, load_span
+from .clock_restarts import clock_parts
 from .containers import Span, open_container, packets
 from .frames import Track, part_frames, video_stream
 from .parts import parts_of
@@ -86,7 +87,7 @@ def iter_frames(source: Source, timestamps: Sequence[float]) -> Iterator[VideoFr
     if times is not None:
         yield from animation_frames(source, timestamps, times)
         return
-    spans = parts_of(source)
+    spans = _spans(source)
     if len(spans) == 1:
         yield from part_frames(source, spans[0], timestamps)
         return
@@ -107,10 +108,15 @@ class _Part:
     info: VideoInfo
 
 
+def _spans(source: Source) -> tuple[Span, ...]:
+    spans = parts_of(source)
+    return clock_parts(source) if len(spans) == 1 else spans
+
+
 def _parts(source: Source, choice: TrackChoice = ANY_TRACK) -> Iterator[_Part]:
     """The clips that the file is made of; without those after the first that cannot be read."""
     start = 0.0
-    for number, span in enumerate(parts_of(source)):
+    for number, span in enumerate(_spans(source)):
         try:
             info = _probe(source, span, choice)
         except MediaError:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from media_makers import number_of, numbered
 
+from gemma4cli.media.clock_restarts import clock_parts
+from gemma4cli.media.containers import WHOLE
 from gemma4cli.media.frame_files import save_frames
 from gemma4cli.media.video import iter_frames, probe_video
 from gemma4cli.messages import Source
@@ -97,3 +99,35 @@ def test_a_part_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
     found = list(iter_frames(source, [0.0, 5.0]))
     assert [number_of(frame.pixels) for frame in found] == [0, 14]
     assert all(np.isfinite(frame.seconds) for frame in found)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [("ts", "libx264"), ("ts", "mpeg2video"), ("mpg", "mpeg2video")]
+)
+def test_recordings_joined_end_to_end_are_one_clip(tmp_path: Path, suffix: str, codec: str) -> None:
+    """Each has a clock that begins at the same time."""
+    lengths = (range(40), range(40, 65), range(65, 110))
+    parts = [clip(tmp_path / f"{part.start}.{suffix}", part, codec=codec) for part in lengths]
+    source = Source.of(b"".join(parts), name=f"a.{suffix}")
+    seconds = [probe_video(Source.of(part, name=f"a.{suffix}")).duration for part in parts]
+    assert probe_video(source).duration == pytest.approx(sum(seconds), abs=0.01)
+    starts = [0.0, seconds[0], seconds[0] + seconds[1]]
+    times = [start + 0.31 for start in starts]
+    found = list(iter_frames(source, times))
+    assert [number_of(frame.pixels) for frame in found] == [3, 43, 68]
+    assert [frame.seconds for frame in found] == pytest.approx(times, abs=0.05)
+
+
+@pytest.mark.parametrize("suffix", ["ts", "mpg", "mp4", "mkv"])
+def test_one_recording_is_one_part(tmp_path: Path, suffix: str) -> None:
+    data = clip(tmp_path / f"a.{suffix}", range(100), codec="mpeg2video")
+    assert clock_parts(Source.of(data, name="a")) == (WHOLE,)
+
+
+def test_the_last_frame_before_another_codec_says_that_the_rest_is_lost(tmp_path: Path) -> None:
+    first = clip(tmp_path / "a.ts", range(120))
+    second = clip(tmp_path / "b.ts", range(120, 180), codec="mpeg2video", start=120)
+    found = list(iter_frames(Source.of(first + second, name="a.ts"), [0.0, 0.5, 17.5]))
+    assert [frame.breaks_off for frame in found] == [False, False, True]
+    whole = list(iter_frames(Source.of(first, name="a.ts"), [0.0, 0.5, 17.5]))
+    assert not any(frame.breaks_off for frame in whole)
