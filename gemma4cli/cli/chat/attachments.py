@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ...errors import MediaDecodeError
 from ...media.recognition import kind_of
 from ...media.sources import settle
-from ...messages import AudioPart, ImagePart, Part, Source, TextPart, VideoPart
+from ...messages import AudioPart, ImagePart, MediaKind, Part, Source, TextPart, VideoPart
 from ..run.addresses import media_source
 from ..run.pages import Pages, page_sources
 
@@ -24,14 +24,19 @@ def part_of(option: str, name: str, *, fetches: bool) -> Part:
 
     Raises MediaError, above all for an address unless g4 ``fetches`` them.
     """
-    source = media_source(name, fetches=fetches)
     if option in MEDIA_PARTS:
-        return MEDIA_PARTS[option](source)
-    source = settle(source)
+        return MEDIA_PARTS[option](media_source(name, fetches=fetches))
+    source, kind = medium(name, fetches=fetches)
+    return MEDIA_PARTS[kind](source)
+
+
+def medium(name: str, *, fetches: bool) -> tuple[Source, MediaKind]:
+    """A medium and its kind. Raises MediaError."""
+    source = settle(media_source(name, fetches=fetches))
     kind = kind_of(source)
     if kind is None:
         raise MediaDecodeError(name, "is not an image, audio or video file; --file attaches text")
-    return MEDIA_PARTS[kind](source)
+    return source, kind
 
 
 def with_pages_of_images(parts: Sequence[Part], pages: Pages) -> list[Part]:

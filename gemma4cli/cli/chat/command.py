@@ -10,6 +10,7 @@ import typer
 
 from ...errors import OptionError
 from ..environment import Environment
+from ..run.addresses import allow_urls_option, check_allowed
 from ..run.budgets import BudgetChoice, budget_option
 from ..run.options import ModelCommand, RunOptions, is_set_in_file, runs_a_model
 from ..run.pages import pages_of, pages_option
@@ -92,12 +93,7 @@ def chat(
             metavar="FILE", help="Attach a text file (repeatable).", rich_help_panel=_MEDIA
         ),
     ] = None,
-    allow_urls: Annotated[
-        bool,
-        typer.Option(
-            "--allow-urls", help="Fetch media given as http(s) URLs.", rich_help_panel=_MEDIA
-        ),
-    ] = False,
+    allow_urls: Annotated[bool, allow_urls_option(_MEDIA)] = False,
     track: Annotated[
         str | None,
         typer.Option(
@@ -203,8 +199,7 @@ def chat(
             raise OptionError("pass the question once: as QUESTION or with -p")
         prompt = question
     session_options = SessionOptions(continue_last=continue_last, name=session, no_log=no_log)
-    if allow_urls and run.offline:
-        raise OptionError("--allow-urls and --offline exclude each other")
+    check_allowed(allow_urls=allow_urls, offline=run.offline)
     if device is not None and not mic:
         raise OptionError("--device is for --mic")
     if messages is not None and system:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ...errors import Gemma4Error
 from ...messages import Source
 from ..output.numbers import turns_text
-from .attachments import in_card_order
+from .attachments import in_card_order, medium
 from .dropped import Problem, find_dropped, is_file
 from .material import with_attached_text
 from .repl import Repl
@@ -68,12 +68,16 @@ def _handle(repl: Repl, typed: str) -> None:
 
 
 def _ask(repl: Repl, typed: str) -> None:
-    dropped = find_dropped(typed)
+    dropped = find_dropped(typed, fetches=repl.fetches)
     if dropped.problems and not _sends_as_text(repl, dropped.problems):
         repl.draft = typed
         return
+    question = "this question" if dropped.text else "the next question"
+    for address in dropped.addresses:
+        source, kind = medium(address, fetches=True)
+        repl.attach(kind, source, question)
     for kind, path in dropped.files:
-        repl.attach(kind, Source.of(path), "this question" if dropped.text else "the next question")
+        repl.attach(kind, Source.of(path), question)
     if not dropped.text:
         return
     text = with_attached_text(dropped.text, repl.attached_texts)

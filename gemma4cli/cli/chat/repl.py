@@ -53,6 +53,7 @@ class Repl:
         hide_thoughts: bool = False,
         device: str | None = None,
         pictures: Pictures | None = None,
+        fetches: bool = False,
     ) -> None:
         self.env = env
         self.chat = chat
@@ -62,6 +63,7 @@ class Repl:
         self.options = options
         self.hide_thoughts = hide_thoughts
         self.device = device
+        self.fetches = fetches
         self.attached_media: list[Part] = []
         self.attached_texts: list[str] = []
         self.last: Finished | None = None
@@ -101,6 +103,7 @@ class Repl:
             hide_thoughts=chat_options.hide_thoughts,
             device=device,
             pictures=pictures,
+            fetches=chat_options.fetches,
         )
         repl.switch_to(chat, messages)
         repl.attached_media += media

@@ -14,10 +14,12 @@ from ...conversations.file import read_conversation
 from ...conversations.store import save_copy
 from ...errors import MediaError, OptionError
 from ...media.recognition import kind_of
+from ...media.urls import is_url
 from ...messages import AudioPart, MediaKind, Source, TextPart
 from ...options import SOFT_TOKEN_BUDGETS
 from ..output.numbers import turns_text
 from ..output.writer import statistics
+from ..run.addresses import media_source
 from ..run.budgets import ALLOWED, budget_of
 from ..run.pages import Pages, page_sources, pages_of
 from ..run.runner import load_model
@@ -80,17 +82,17 @@ def _attach(kind: MediaKind | None) -> Run:
             repl.env.say(str(error))
             return
         for given in _files(repl, f"/{name}", rest):
-            path = path_of(given)
             try:
-                found = kind_of(Source.of(path))
+                source = _source(given, fetches=repl.fetches)
+                found = kind_of(source)
             except MediaError as error:
                 repl.env.say(f"{given}: {error.problem}")
                 continue
             if (problem := _mismatch(kind, found)) is not None:
                 repl.env.say(f"{given}: {problem}")
             elif (attached := kind or found) is not None:
-                for source in _pages_of(repl, attached, Source.of(path), pages):
-                    repl.attach(attached, source)
+                for page in _pages_of(repl, attached, source, pages):
+                    repl.attach(attached, page)
 
     return attach
 
@@ -112,6 +114,10 @@ def _pages_of(repl: Repl, kind: MediaKind, source: Source, pages: Pages | None) 
     except MediaError as error:
         repl.env.say(str(error))
         return []
+
+
+def _source(given: str, *, fetches: bool) -> Source:
+    return media_source(given if is_url(given) else str(path_of(given)), fetches=fetches)
 
 
 def _mismatch(wanted: MediaKind | None, found: MediaKind | None) -> str | None:

@@ -13,6 +13,7 @@ from ...errors import OptionError
 from ...media.kinds import IMAGE_SUFFIXES
 from ...messages import Source
 from ..environment import Environment
+from ..run.addresses import allow_urls_option, check_allowed, fetched
 from ..run.answer_targets import AnswerFormat
 from ..run.budgets import BudgetChoice, budget_option
 from ..run.inputs import Kind, inputs
@@ -70,9 +71,7 @@ def describe(
         typer.Option("--restart", help="Start over instead of resuming an interrupted run."),
     ] = False,
     pages: Annotated[str | None, pages_option()] = None,
-    allow_urls: Annotated[
-        bool, typer.Option("--allow-urls", help="Fetch images given as http(s) URLs.")
-    ] = False,
+    allow_urls: Annotated[bool, allow_urls_option()] = False,
 ) -> None:
     """Describe images, or answer a question about them.
 
@@ -82,13 +81,11 @@ def describe(
     from ... import api
     from ...options import MediaOptions
     from ...prompts import DESCRIBE_IMAGE, DESCRIBE_IMAGES
-    from ..run.addresses import fetched
     from ..run.answer_targets import answer_target, skipping_written
     from ..run.answering import AnswerRun, run_each
     from .describe_many import ImageQuestion, describe_many
 
-    if allow_urls and run.offline:
-        raise OptionError("--allow-urls and --offline exclude each other")
+    check_allowed(allow_urls=allow_urls, offline=run.offline)
     media = MediaOptions(budget=budget)
     options = run.generate_options()
     chosen = None if pages is None else pages_of(pages)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..environment import Environment
+from ..run.addresses import allow_urls_option, check_allowed, fetched
 from ..run.inputs import Input, Kind, absolute, inputs
 from ..run.options import RunOptions, runs_a_model
 from ..run.time_options import time_option
@@ -79,6 +80,7 @@ def video(
     audio: Annotated[
         bool, typer.Option("--audio/--no-audio", help="Let the model hear the sound.")
     ] = True,
+    allow_urls: Annotated[bool, allow_urls_option()] = False,
     track: Annotated[
         str | None,
         typer.Option(
@@ -101,6 +103,7 @@ def video(
     from ..run.answering import AnswerRun, run_each
     from .video_frames import saving_frames
 
+    check_allowed(allow_urls=allow_urls, offline=run.offline)
     if segment is not None:
         from ...conversations.video_segments import check_seconds
 
@@ -121,7 +124,7 @@ def video(
     output.target.check(found, [] if run.schema is None else [run.schema])
 
     def answer(model: LoadedModel, number: int) -> Iterator[Event]:
-        source = found[number].source
+        source = fetched(found[number].source, fetches=allow_urls)
         folder = None
         if save_frames is not None or segment is not None:
             source = settle(source)

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any
 
-from ...errors import MediaError
+import typer
+
+from ...errors import MediaError, OptionError
 from ...messages import Source
 from .inputs import source_of
+
+
+def allow_urls_option(panel: str | None = None) -> Any:
+    """The option that allows downloads of media."""
+    return typer.Option(
+        "--allow-urls", help="Download media given as http(s) URLs.", rich_help_panel=panel
+    )
+
+
+def check_allowed(*, allow_urls: bool, offline: bool) -> None:
+    """Raise OptionError if both are asked for."""
+    if allow_urls and offline:
+        raise OptionError("--allow-urls and --offline exclude each other")
 
 
 def media_source(name: str, *, fetches: bool) -> Source:
@@ -26,10 +41,16 @@ def fetched(source: Source, *, fetches: bool) -> Source:
         return source
     if not fetches:
         raise MediaError(source.name, "is an address: --allow-urls lets g4 fetch it")
-    return fetch(source.name, folder=Path(_folder().name))
+    return fetch(source.name, folder=_folder())
 
 
 @cache
-def _folder() -> TemporaryDirectory[str]:
+def _folder() -> Path:
     """Where downloads are until the program ends."""
-    return TemporaryDirectory(prefix="g4.")
+    import atexit
+    import shutil
+    from tempfile import mkdtemp
+
+    folder = Path(mkdtemp(prefix="g4."))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

@@ -9,6 +9,7 @@ import typer
 
 from ...errors import OptionError
 from ..environment import Environment
+from ..run.addresses import allow_urls_option, check_allowed
 from ..run.options import RunOptions, is_typed, runs_a_model_differently
 from ..run.targets import LINES_SUFFIXES, check_no_format, suffix_of
 from .choices import FORMATS, TEXT_SUFFIXES, Format, Shown, channels_of
@@ -125,6 +126,7 @@ def transcribe(
             "for the rest; otherwise there is one line per recording.",
         ),
     ] = False,
+    allow_urls: Annotated[bool, allow_urls_option()] = False,
     mic: Annotated[
         bool,
         typer.Option(
@@ -183,6 +185,7 @@ def transcribe(
         return
     if mic == bool(recordings):
         raise OptionError("pass either recordings or --mic")
+    check_allowed(allow_urls=allow_urls, offline=run.offline)
     if device is not None and not mic:
         raise OptionError("--device is for --mic")
     if mic and (track is not None or channels != "mix"):
@@ -214,6 +217,7 @@ def transcribe(
         skip_existing=skip_existing,
         restart=restart,
         by_segment=segments,
+        fetches=allow_urls,
     )
     if recordings:
         transcription.files(recordings)

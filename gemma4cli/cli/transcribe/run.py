@@ -6,13 +6,13 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from ...api import stream_transcribe
-from ...errors import OptionError
+from ...errors import MediaError, OptionError
 from ...events import Notice
 from ...messages import Source
 from ...options import GenerateOptions, TranscribeOptions
@@ -20,8 +20,9 @@ from ...times import clock
 from ...transcript import RecordingFailed, TranscriptEvent
 from ..environment import Environment
 from ..output.consume import Failed, Numbered, consume, exit_if_failed
-from ..output.exit_codes import ExitCode
+from ..output.exit_codes import ExitCode, exit_code_of
 from ..output.files import growing_file
+from ..run.addresses import fetched
 from ..run.inputs import Input, check_named_once, inputs
 from ..run.options import RunOptions
 from ..run.runner import load_model
@@ -51,6 +52,7 @@ class TranscribeRun:
     skip_existing: bool = False
     restart: bool = False
     by_segment: bool = False
+    fetches: bool = False
 
     @property
     def generate(self) -> GenerateOptions:
@@ -68,11 +70,29 @@ class TranscribeRun:
             given = self._missing(given, target)
         if not given:
             return
+        missing: list[ExitCode] = []
+        if any(each.path is None for each in given):
+            given, missing = self._fetched(given, several=several)
         model = load_model(self.env, self.run, () if several else [each.source for each in given])
         with ExitStack() as stack:
             results = self._results(model, target, given, stack, several=several)
             codes = self._transcribe(model, given, [each.source for each in given], results, target)
-        exit_if_failed(codes, len(given))
+        exit_if_failed([*missing, *codes], len(given) + len(missing))
+
+    def _fetched(
+        self, given: Sequence[Input], *, several: bool
+    ) -> tuple[list[Input], list[ExitCode]]:
+        """The recordings with addresses downloaded, without those of ``several`` that failed."""
+        found, codes = [], []
+        for each in given:
+            try:
+                found.append(replace(each, source=fetched(each.source, fetches=self.fetches)))
+            except MediaError as error:
+                if not several:
+                    raise
+                self.env.say_error(error, debug=self.run.debug)
+                codes.append(exit_code_of(error))
+        return found, codes
 
     def microphone(self, device: str | None) -> None:
         """Transcribe the microphone, at each pause, until an interrupt."""
