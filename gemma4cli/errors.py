@@ -33,7 +33,7 @@
     └─ UnexpectedError               an error that g4 does not know, in one of several inputs
 
 Each error has fields. Its message is built from them, fits on one line and says what to do next.
-Imports only the standard library.
+Imports only the standard library at first; errors about packages ask `extras`.
 """
 
 from __future__ import annotations
@@ -54,10 +54,12 @@ class BackendMissingError(LoadError):
     """``import mlx.core`` failed: on Linux, plain ``mlx`` includes no backend."""
 
     def __init__(self, cause: str) -> None:
+        from .extras import install_command
+
         self.cause = cause
         super().__init__(
-            f"MLX has no backend here ({cause}). Install one: "
-            "pip install 'gemma4cli[cpu]' for a CPU, 'gemma4cli[cuda]' for an NVIDIA card"
+            f"MLX has no backend here ({cause}). Install one: {install_command('cpu')} "
+            f"for a CPU, {install_command('cuda')} for an NVIDIA card"
         )
 
 

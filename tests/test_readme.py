@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,25 @@ def test_the_python_example_runs(
     exec(compile(code, "README.md", "exec"), {})
     described, _, streamed = capsys.readouterr().out.partition("\n")
     assert described.strip() and streamed.strip()
+
+
+def test_the_first_block_puts_g4_on_the_path() -> None:
+    """All that follows is written as ``g4``."""
+    first = README.partition("```sh\n")[2].partition("```")[0].splitlines()[0]
+    assert ". .venv/bin/activate" in first
+    assert ".venv/bin/g4" not in README
+
+
+def test_examples_run_before_a_model_is_pulled_or_say_that_they_need_one() -> None:
+    before, _, _ = README.partition("Real answers need a real checkpoint")
+    lines = re.findall(r"^(?:\$ )?(g4 .*|.*\| g4 .*|.*&& g4 .*)$", before, re.MULTILINE)
+    assert len(lines) >= 5
+    assert [line for line in lines if "-m tiny" not in line] == []
+
+
+def test_the_address_is_the_same_everywhere() -> None:
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]
+    assert f"git clone {urls['Homepage']} " in README
 
 
 def test_the_readme_is_short() -> None:

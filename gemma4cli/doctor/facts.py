@@ -12,6 +12,7 @@ from importlib.util import find_spec
 
 from .._version import __version__
 from ..errors import BackendMissingError, MicrophoneError
+from ..extras import install_command, reinstall_command
 from ..hub.cache import available, largest_fitting, recommended_model
 from ..hub.download import cache_folder, nearest_folder
 from ..machine.device import device, fast_blas, model_memory
@@ -58,7 +59,7 @@ def _packages() -> Finding:
             name="packages",
             value=f"missing: {', '.join(missing)}",
             state="problem",
-            advice="reinstall g4: pip install --force-reinstall gemma4cli",
+            advice=f"install them: {reinstall_command(' '.join(missing))}",
         )
     return Finding(name="packages", value=", ".join(installed))
 
@@ -71,7 +72,7 @@ def _ffmpeg() -> Finding:
             name="FFmpeg",
             value=f"cannot be loaded ({exc})",
             state="problem",
-            advice="audio and video need PyAV: pip install --force-reinstall av",
+            advice=f"audio and video need PyAV: {reinstall_command('av')}",
         )
     numbers = av.library_versions
     libraries = ("libavcodec", "libavformat")
@@ -94,13 +95,13 @@ def _backend() -> Finding:
             value=f"CPU, {found.name}",
             state="note",
             advice="models of Gemma's size are slow on a CPU; MLX is made for Apple silicon and "
-            "also runs on NVIDIA GPUs: pip install 'gemma4cli[cuda]'",
+            f"also runs on NVIDIA GPUs: {install_command('cuda')}",
         )
     return Finding(name="backend", value=f"{found.backend}, {found.name}")
 
 
 def _install() -> str:
-    return "pip install 'gemma4cli[cpu]' for a CPU, 'gemma4cli[cuda]' for an NVIDIA GPU"
+    return f"{install_command('cpu')} for a CPU, {install_command('cuda')} for an NVIDIA GPU"
 
 
 def _blas() -> Iterator[Finding]:
@@ -181,6 +182,6 @@ def _microphones() -> Finding:
 
 def _heif() -> Finding:
     if find_spec("pillow_heif") is None:
-        advice = "for HEIC photos: pip install 'gemma4cli[heif]'"
+        advice = f"for HEIC photos: {install_command('heif')}"
         return Finding(name="HEIC", value="not installed", state="note", advice=advice)
     return Finding(name="HEIC", value=f"pillow-heif {version('pillow-heif')}")

@@ -39,6 +39,7 @@ from PIL.XbmImagePlugin import XbmImageFile
 from PIL.XpmImagePlugin import XpmImageFile
 
 from ..errors import MediaDecodeError
+from ..extras import install_command
 from ..messages import MediaKind, Source
 from .kinds import HEAD_BYTES, FileKind, sniff
 from .recognition import kind_of_stream
@@ -102,8 +103,6 @@ PILLOW_ERRORS = (
 )
 """Errors of Pillow's readers for damaged files; they have no common base class."""
 
-_NO_HEIF = "HEIC needs an extra: pip install 'gemma4cli[heif]', or convert it to JPEG or PNG"
-
 _TGA_SUFFIXES = frozenset({".tga", ".icb", ".vda", ".vst"})
 _TGA_TYPES, _TGA_DEPTHS = (1, 2, 3, 9, 10, 11), (1, 8, 15, 16, 24, 32)
 _TGA_FOOTER = b"TRUEVISION-XFILE."
@@ -124,7 +123,10 @@ def opened_image(source: Source) -> Iterator[tuple[ImageFile, str, BinaryIO]]:
             with _READERS[kind.name](stream) as opened:
                 yield opened, kind.name, stream
         except ModuleNotFoundError as exc:
-            raise MediaDecodeError(source.name, _NO_HEIF) from exc
+            needed = (
+                f"HEIC needs a package: {install_command('heif')}, or convert it to JPEG or PNG"
+            )
+            raise MediaDecodeError(source.name, needed) from exc
         except PILLOW_ERRORS as exc:
             raise MediaDecodeError(source.name, _damage(kind.name, exc)) from exc
 

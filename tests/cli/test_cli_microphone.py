@@ -103,9 +103,13 @@ def test_devices_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
         Microphone(index=0, name="Desk", channels=1, sample_rate=48_000.0, is_default=False),
         Microphone(index=12, name="Head\x07set", channels=1, sample_rate=16_000.0, is_default=True),
     )
-    found = iter([devices, ()])
+    found = iter([devices, devices, ()])
     monkeypatch.setattr(microphone, "list_devices", lambda: next(found))
     assert tiny_g4("transcribe", "--list-devices").stdout == "   0 Desk\n* 12 Head\x07set\n"
+    assert records(tiny_g4("transcribe", "--list-devices", "--json")) == [
+        {"index": 0, "name": "Desk", "default": False},
+        {"index": 12, "name": "Head\x07set", "default": True},
+    ]
     result = tiny_g4("transcribe", "--list-devices")
     assert (result.stdout, result.stderr) == ("", "no device can record\n")
 

@@ -16,7 +16,7 @@ from gemma4cli.errors import BackendMissingError
 from gemma4cli.machine import backend
 
 
-def test_a_missing_backend_is_an_error_that_names_the_extras_to_install(
+def test_a_missing_backend_is_an_error_that_names_the_packages_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(name: str) -> object:
@@ -25,7 +25,7 @@ def test_a_missing_backend_is_an_error_that_names_the_extras_to_install(
     monkeypatch.setattr(backend, "import_module", fail)
     with pytest.raises(BackendMissingError) as caught:
         backend.require_backend()
-    assert "gemma4cli[cpu]" in str(caught.value) and "gemma4cli[cuda]" in str(caught.value)
+    assert "'mlx[cpu]'" in str(caught.value) and "'mlx[cuda13]'" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -448,5 +448,5 @@ def test_heic_is_upright() -> None:
 def test_heic_without_the_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     data = heic(Pillow.new("RGB", (16, 16), RED))
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(MediaDecodeError, match=r"pip install 'gemma4cli\[heif\]'.*JPEG or PNG"):
+    with pytest.raises(MediaDecodeError, match=r"install pillow-heif.*JPEG or PNG"):
         pixels(data)

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...errors import OptionError
-from ...media.kinds import IMAGE_SUFFIXES
 from ...messages import Source
 from ..environment import Environment
 from ..run.addresses import allow_urls_option, check_allowed, fetched
-from ..run.answer_targets import AnswerFormat
+from ..run.answer_formats import AnswerFormat
 from ..run.budgets import BudgetChoice, budget_option
 from ..run.inputs import Kind, inputs
 from ..run.options import RunOptions, runs_a_model
@@ -79,6 +78,7 @@ def describe(
     resumes where it stopped.
     """
     from ... import api
+    from ...media.kinds import IMAGE_SUFFIXES
     from ...options import MediaOptions
     from ...prompts import DESCRIBE_IMAGE, DESCRIBE_IMAGES
     from ..run.answer_targets import answer_target, skipping_written
@@ -93,7 +93,7 @@ def describe(
     def opened(source: Source) -> Source:
         return fetched(source, fetches=allow_urls)
 
-    found = inputs(images, _IMAGES)
+    found = inputs(images, Kind(plural="images", suffixes=IMAGE_SUFFIXES))
     if chosen is not None:
         found = with_pages(found, chosen, opened)
     several = not together and (len(found) > 1 or any(map(os.path.isdir, images)))
@@ -139,6 +139,3 @@ def describe(
     names = together_names if len(found) > 1 else name_of(found[0])
     needed = [each.source for each in found if each.path is not None]
     run_each(replace(answers, names=[names], needed=needed), about_all)
-
-
-_IMAGES = Kind(plural="images", suffixes=IMAGE_SUFFIXES)

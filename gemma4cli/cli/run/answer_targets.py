@@ -7,19 +7,17 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from ...errors import OptionError
-from ...records import Record, named
+from .answer_formats import AnswerFormat
 from .inputs import STDIN
 from .options import RunOptions
 from .targets import LINES_SUFFIXES, Target, check_no_format, suffix_of, target_of
 
 if TYPE_CHECKING:
+    from ...records import Record
     from .answering import AnswerRun
-
-AnswerFormat = Literal["txt", "caption", "json"]
-"""What a file for each input has: the answer, the answer on one line, or its JSON record."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +81,8 @@ def skipping_written(answers: AnswerRun, *, quiet: bool) -> AnswerRun:
 
     Raises OptionError if the output is neither.
     """
+    from ...records import named
+
     target = answers.target
     if target.is_separate:
         written = {

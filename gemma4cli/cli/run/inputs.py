@@ -16,7 +16,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 from ...errors import MediaError, OptionError
-from ...media.near_names import existing
 from ...messages import Source
 from .folders import files_in
 
@@ -26,6 +25,8 @@ _ADDRESS = ("http://", "https://")
 
 def source_of(argument: str) -> Source:
     """A media argument; "-" is standard input, and a name may look like that of the file."""
+    from ...media.near_names import existing
+
     if argument == STDIN:
         return Source(name=argument)
     return Source(name=argument, path=existing(Path(argument)))
@@ -84,6 +85,8 @@ def check_named_once(given: Sequence[Input]) -> None:
 
 
 def _found(argument: str, kind: Kind) -> Iterator[Input]:
+    from ...media.near_names import existing
+
     if argument == STDIN:
         yield Input(given=STDIN, source=source_of(STDIN), name=Path("stdin"))
         return

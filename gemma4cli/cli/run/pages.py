@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import typer
 from typer.models import OptionInfo
 
 from ...errors import MediaDecodeError, MediaError, OptionError
 from ...messages import Source
-from ...records import PageOf
 from .inputs import Input
+
+if TYPE_CHECKING:
+    from ...records import PageOf
 
 ALL = "all"
 _RANGE = re.compile(r"(\d{1,9})(?:(-)(\d{1,9})?)?")
@@ -133,6 +136,8 @@ def _pages_of(
 
 def name_of(each: Input) -> str | PageOf:
     """What labels and records call an input."""
+    from ...records import PageOf
+
     page = each.source.page
     if page is None:
         return each.given

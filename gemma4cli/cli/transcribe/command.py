@@ -11,7 +11,6 @@ from ...errors import OptionError
 from ..environment import Environment
 from ..run.addresses import allow_urls_option, check_allowed
 from ..run.options import RunOptions, is_typed, runs_a_model_differently
-from ..run.targets import LINES_SUFFIXES, check_no_format, suffix_of
 from .choices import FORMATS, TEXT_SUFFIXES, Format, Shown, channels_of
 
 _SPEECH = "Speech"
@@ -181,7 +180,7 @@ def transcribe(
     from .sinks import TranscriptStyle
 
     if list_devices:
-        show_devices(env)
+        show_devices(env, as_json=run.json)
         return
     if mic == bool(recordings):
         raise OptionError("pass either recordings or --mic")
@@ -225,11 +224,17 @@ def transcribe(
         transcription.microphone(device)
 
 
-def show_devices(env: Environment) -> None:
+def show_devices(env: Environment, *, as_json: bool) -> None:
     """Print every device that can record after its number; the default one has a star."""
     from ...media.microphone import list_devices
+    from ..output.results import write_json
 
     devices = list_devices()
+    if as_json:
+        for each in devices:
+            record = {"index": each.index, "name": each.name, "default": each.is_default}
+            write_json(env.stdout, record)
+        return
     if not devices:
         env.say("no device can record")
     for each in devices:
@@ -242,6 +247,8 @@ def _with_suffix(run: RunOptions, format: Format, *, typed: bool) -> tuple[RunOp
 
     Raises OptionError if it contradicts --format.
     """
+    from ..run.targets import LINES_SUFFIXES, check_no_format, suffix_of
+
     if not typed:
         check_no_format(run.output, get_args(Format))
     suffix = suffix_of(run.output)
