@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image as Pillow
 
 Pixels = npt.NDArray[np.uint8]
 _Floats = npt.NDArray[np.float32]
@@ -73,6 +74,11 @@ class ColorSpace:
         return self._points is None and self._power is None and self.transfer not in HDR
 
     @property
+    def is_hdr(self) -> bool:
+        """Whether the transfer curve is PQ or HLG."""
+        return self.transfer in HDR
+
+    @property
     def _points(self) -> tuple[tuple[float, float], ...] | None:
         """The primaries, None if they are those of sRGB or unknown."""
         if self.chromaticities is not None:
@@ -108,6 +114,12 @@ def to_srgb(pixels: npt.NDArray[np.uint16], space: ColorSpace) -> Pixels:
             index = np.clip(linear, 0, 1) * _TOP + _HALF
             out[band, channel] = codes[index.astype(np.uint16)]
     return out.reshape(pixels.shape)
+
+
+def on_white(picture: Pillow.Image) -> Pillow.Image:
+    """A picture of mode RGBA in front of white, in mode RGB."""
+    white = Pillow.new("RGBA", picture.size, (255, 255, 255, 255))
+    return Pillow.alpha_composite(white, picture).convert("RGB")
 
 
 def _weighted(weights: _Floats, channels: Sequence[_Floats]) -> _Floats:

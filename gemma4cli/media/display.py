@@ -12,7 +12,7 @@ from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame as AvFrame
 from PIL import Image as Pillow
 
-from .colors import BT709, BT2020, HDR, ColorSpace, Pixels, to_srgb
+from .colors import BT709, BT2020, HDR, ColorSpace, Pixels, on_white, to_srgb
 
 _MATRIX_BT709, _MATRIX_UNSPECIFIED, _MATRIX_BT2020 = 1, 2, 9
 _NEAREST_MATRIX = {3: 2, 10: 9, 12: 2, 13: 9}
@@ -63,7 +63,7 @@ def displayed(frame: AvFrame, aspect: Fraction | None) -> Pixels:
     ``aspect`` is the width of a pixel divided by its height. The number of lines is kept; the width
     is changed, as players do.
     """
-    pixels = _srgb(frame)
+    pixels = srgb_pixels(frame)
     width = _wide(frame, aspect)
     if width != frame.width:
         picture = Pillow.fromarray(pixels)
@@ -85,16 +85,20 @@ def _wide(frame: AvFrame, aspect: Fraction | None) -> int:
     return max(1, round(frame.width * aspect))
 
 
-def _srgb(frame: AvFrame) -> Pixels:
+def srgb_pixels(frame: AvFrame) -> Pixels:
+    """The frame as it is stored, in sRGB on white. Raises av.FFmpegError."""
     space = ColorSpace(primaries=frame.color_primaries, transfer=frame.color_trc)
     alpha = frame.format.has_palette or any(part.is_alpha for part in frame.format.components)
     if space.is_srgb and frame.colorspace != _YCGCO:
         pixels = _rgb(frame, "rgba" if alpha else "rgb24", space).astype(np.uint8, copy=False)
-        return _on_white(pixels[..., :3], pixels[..., 3]) if alpha else pixels
+        return np.asarray(on_white(Pillow.fromarray(pixels))) if alpha else pixels
     deep = _rgb(frame, "rgba64le" if alpha else "rgb48le", space).astype(np.uint16, copy=False)
     color = deep[..., :3]
     pixels = (color >> 8).astype(np.uint8) if space.is_srgb else to_srgb(color, space)
-    return _on_white(pixels, (deep[..., 3] >> 8).astype(np.uint8)) if alpha else pixels
+    if not alpha:
+        return pixels
+    opacity = (deep[..., 3] >> 8).astype(np.uint8)
+    return np.asarray(on_white(Pillow.fromarray(np.dstack((pixels, opacity)))))
 
 
 def _rgb(frame: AvFrame, layout: str, space: ColorSpace) -> npt.NDArray[np.generic]:
@@ -134,10 +138,3 @@ def _matrix(frame: AvFrame, space: ColorSpace) -> int:
         return _MATRIX_BT709
     is_sd = frame.width < _HD_WIDTH and frame.height <= _SD_HEIGHT
     return given if is_sd or space.primaries in _SD_PRIMARIES else _MATRIX_BT709
-
-
-def _on_white(pixels: Pixels, alpha: Pixels) -> Pixels:
-    """Pixels ``[H, W, 3]`` whose opacity is ``alpha`` in front of white."""
-    rgba = Pillow.fromarray(np.dstack((pixels, alpha)))
-    white = Pillow.new("RGBA", rgba.size, (255, 255, 255, 255))
-    return np.asarray(Pillow.alpha_composite(white, rgba).convert("RGB"))

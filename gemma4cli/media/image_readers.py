@@ -24,6 +24,7 @@ from PIL.IcoImagePlugin import IcoImageFile
 from PIL.ImageFile import ImageFile
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.MpoImagePlugin import MpoImageFile
 from PIL.MspImagePlugin import MspImageFile
 from PIL.PcxImagePlugin import PcxImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -54,6 +55,19 @@ def _heif_reader(stream: BinaryIO) -> ImageFile:
     return reader
 
 
+def _jpeg_reader(stream: BinaryIO) -> ImageFile:
+    """JPEG, or the several of them in an MPO file, as cameras with two lenses write it."""
+    reader = JpegImageFile(stream)
+    if "mp" not in reader.info:
+        return reader
+    stream.seek(0)
+    try:
+        return MpoImageFile(stream)
+    except PILLOW_ERRORS:  # the first picture may be whole all the same
+        stream.seek(0)
+        return JpegImageFile(stream)
+
+
 # Image.open would try formats that start other programs (EPS), and it warns about large images
 # through the process-wide warning filters. So the reader is chosen here, by content.
 _READERS: dict[str, Callable[[BinaryIO], ImageFile]] = {
@@ -69,7 +83,7 @@ _READERS: dict[str, Callable[[BinaryIO], ImageFile]] = {
     "HEIC": _heif_reader,
     "ICNS": IcnsImageFile,
     "ICO": IcoImageFile,
-    "JPEG": JpegImageFile,
+    "JPEG": _jpeg_reader,
     "JPEG 2000": Jpeg2KImageFile,
     "MSP": MspImageFile,
     "PCX": PcxImageFile,

@@ -12,11 +12,11 @@ from PIL.ImageFile import ImageFile
 from ..decoded import Image
 from ..errors import MediaDecodeError
 from ..messages import Source
-from .colors import ColorSpace
+from .colors import ColorSpace, on_white
 from .image_readers import PILLOW_ERRORS, opened_image
 from .limits import check_size
 from .pages import Pictures, pictures_in
-from .profiles import color_space, in_srgb
+from .profiles import color_space, hdr_avif, in_srgb
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -46,8 +46,12 @@ def load_image(source: Source) -> Image:
             opened.seek(pictures.pages[page])
             check_size(source, *opened.size)
         space = color_space(opened, format_name, stream)
-        opened.load()
-        rgb = to_rgb(opened, space)
+        rgb = None
+        if format_name == "AVIF" and space is not None and space.is_hdr and opened.mode == "RGB":
+            rgb = hdr_avif(stream, opened.size, space)
+        if rgb is None:
+            opened.load()
+            rgb = to_rgb(opened, space)
         turn = _UPRIGHT.get(_orientation(opened))
     return Image(
         pixels=np.asarray(rgb if turn is None else rgb.transpose(turn)),
@@ -107,8 +111,7 @@ def to_rgb(image: Pillow.Image, space: ColorSpace | None) -> Pillow.Image:
     colors = image.convert("L") if image.mode == "LA" else rgba
     shown = in_srgb(colors, profile, space)
     shown.putalpha(rgba.getchannel("A"))
-    white = Pillow.new("RGBA", rgba.size, (255, 255, 255, 255))
-    return Pillow.alpha_composite(white, shown).convert("RGB")
+    return on_white(shown)
 
 
 def _deep_gray_to_8_bit(image: Pillow.Image) -> Pillow.Image:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from PIL.ImageFile import ImageFile
 
 _ANIMATIONS = frozenset({"AVIF", "FLI", "GIF", "PNG", "WebP"})
-_COLLECTIONS = frozenset({"DCX", "HEIC", "TIFF"})
+_COLLECTIONS = frozenset({"DCX", "HEIC", "JPEG", "TIFF"})
 """Formats whose pictures are equals. ICO, CUR and ICNS hold one picture in several sizes, of which
 their readers take the largest; PSD holds layers beside the whole picture."""
 
@@ -38,9 +38,23 @@ def pictures_in(opened: ImageFile, format_name: str) -> Pictures:
     if format_name not in _COLLECTIONS:
         return Pictures()
     shown = opened.tell()
-    pages = _whole_pages(opened, count) if format_name == "TIFF" else tuple(range(count))
+    pages = tuple(range(count))
+    if format_name == "TIFF":
+        pages = _whole_pages(opened, count)
+    elif format_name == "JPEG":
+        pages = _equal_pages(opened, count)
     opened.seek(shown)
     return Pictures(pages=pages, main=pages.index(shown) if shown in pages else 0)
+
+
+def _equal_pages(opened: ImageFile, count: int) -> tuple[int, ...]:
+    """The pictures of an MPO as large as the first; others are previews and maps for HDR."""
+    size, pages = opened.size, []
+    for number in range(count):
+        opened.seek(number)
+        if opened.size == size:
+            pages.append(number)
+    return tuple(pages)
 
 
 def _whole_pages(opened: ImageFile, count: int) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from PIL.ImageFile import ImageFile
 
 from .colors import BT709, ColorSpace, to_srgb
 from .containers import open_stream
+from .display import srgb_pixels
 
 _PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
 """Pillow's modes by the color space of a profile."""
@@ -119,6 +120,27 @@ def _avif_space(stream: BinaryIO) -> ColorSpace | None:
                 return None
             codec = best.codec_context
             return ColorSpace(primaries=codec.color_primaries, transfer=codec.color_trc)
+    except av.FFmpegError:
+        return None
+
+
+def hdr_avif(stream: BinaryIO, size: tuple[int, int], space: ColorSpace) -> Pillow.Image | None:
+    """An AVIF picture in HDR with all its bits, of which Pillow keeps 8; None if libav cannot.
+
+    It reads neither pictures made of tiles nor opacity. The file's color space comes before that of
+    the coded picture.
+    """
+    stream.seek(0)
+    try:
+        with open_stream(stream) as container:
+            if len(container.streams.video) != 1:
+                return None
+            frame = next(container.decode(container.streams.video[0]), None)
+            if frame is None or (frame.width, frame.height) != size:
+                return None
+            frame.color_primaries, frame.color_trc = space.primaries, space.transfer
+            frame.colorspace = container.streams.video[0].codec_context.colorspace
+            return Pillow.fromarray(srgb_pixels(frame))
     except av.FFmpegError:
         return None
 

@@ -72,6 +72,18 @@ def test_small_copies_of_a_page_are_not_pages(tmp_path: Path) -> None:
     assert count_pages(Source.of(tmp_path / "a.tiff")) == 1
 
 
+def test_the_pictures_of_two_lenses_are_pages_but_maps_and_previews_are_not(tmp_path: Path) -> None:
+    left, right = (Pillow.new("RGB", (64, 64), color) for color in COLORS[:2])
+    left.save(tmp_path / "a.mpo", save_all=True, append_images=[right])
+    source = Source(name="a.mpo", path=tmp_path / "a.mpo", page=2)
+    assert count_pages(source) == 2
+    assert abs(int(load_image(source).pixels[8, 8, 1]) - COLORS[1][1]) < 8
+    preview = Pillow.new("RGB", (16, 16), COLORS[1])
+    left.save(tmp_path / "b.jpg", format="MPO", save_all=True, append_images=[preview])
+    assert count_pages(Source.of(tmp_path / "b.jpg")) == 1
+    assert load_image(Source.of(tmp_path / "b.jpg")).pages == 1
+
+
 def test_layers_and_sizes_are_not_pages(tmp_path: Path) -> None:
     Pillow.new("RGBA", (64, 64)).save(tmp_path / "a.ico", sizes=[(16, 16), (64, 64)])
     assert count_pages(Source.of(tmp_path / "a.ico")) == 1
