@@ -79,7 +79,8 @@ class _Window:
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: self._start, os.SEEK_END: self._stop}
         at = base.get(whence, self._stream.tell()) + offset
-        return self._stream.seek(max(at, self._start)) - self._start
+        # A damaged header may send libav anywhere.
+        return self._stream.seek(min(max(at, self._start), self._stop)) - self._start
 
     def tell(self) -> int:
         return self._stream.tell() - self._start

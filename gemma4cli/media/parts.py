@@ -19,8 +19,24 @@ _OGG_PAGE = re.compile(rb"OggS\x00[\x02\x06]")
 """A page with which a logical stream begins."""
 _OGG_HEADER = 27
 _WAV_HEADER = re.compile(rb"RIFF[\s\S]{4}WAVEfmt ")
-_FLAC_HEADER = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
-_LONGEST_MATCH = 16
+_HEADERS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rb"fLaC[\x00\x80]\x00\x00\x22",
+        rb"#!AMR(-WB)?\n",
+        rb"caff\x00\x01\x00\x00desc",
+        rb"\.snd\x00\x00\x00[\x18-\xff][\s\S]{4}\x00\x00\x00[\x01-\x1b]\x00",
+        rb"TTA1\x01\x00[\x01-\x08]\x00[\x08\x10\x18]\x00",
+        rb"FLV\x01[\x01\x04\x05]\x00\x00\x00\x09\x00\x00\x00\x00",
+        rb"\.RMF\x00\x00\x00[\x10-\x20]\x00[\x00\x01]\x00",
+        rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00",  # Wave64
+        rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c",  # WMA and ASF
+    )
+)
+"""How files begin whose headers cannot occur by chance within them."""
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_HEAD_BYTES = 32
+_LONGEST_MATCH = 20
 _MOST_BOXES = 100_000
 
 
@@ -30,21 +46,29 @@ def parts_of(source: Source) -> tuple[Span, ...]:
     Raises the errors of ``open_source``.
     """
     with open_source(source) as file:
-        head = file.read(12)
-        if head[:4] == b"OggS":
-            starts = list(_ogg_starts(file))
-        elif head[:4] == b"RIFF" and head[8:12] == b"WAVE":
-            starts = list(_wav_starts(file))
-        elif head[:4] == b"fLaC":
-            starts = list(_matches(file, _FLAC_HEADER, 0))
-        elif head[4:8] == b"ftyp":
-            starts = list(_mp4_starts(file))
-        else:
-            starts = []
+        starts = list(_starts(file))
     if len(starts) < 2:
         return (WHOLE,)
     stops = [*starts[1:], None]
     return tuple(Span(start=start, stop=stop) for start, stop in zip(starts, stops, strict=True))
+
+
+def _starts(file: BinaryIO) -> Iterator[int]:
+    head = file.read(_HEAD_BYTES)
+    for header in _HEADERS:
+        if header.match(head):
+            return _matches(file, header, 0)
+    if head[:4] == b"OggS":
+        return _ogg_starts(file)
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+        return _wav_starts(file)
+    if head[:4] == b"FORM" and head[8:11] == b"AIF":
+        return _aiff_starts(file)
+    if head[4:8] == b"ftyp":
+        return _mp4_starts(file)
+    if head[:4] == _EBML:
+        return _matroska_starts(file)
+    return iter(())
 
 
 def _ogg_starts(file: BinaryIO) -> Iterator[int]:
@@ -92,6 +116,17 @@ def _next_wav(file: BinaryIO, at: int) -> int | None:
     return None
 
 
+def _aiff_starts(file: BinaryIO) -> Iterator[int]:
+    """Where FORM chunks begin, one after the other."""
+    at = 0
+    file.seek(at)
+    while len(header := file.read(12)) == 12 and header[:4] == b"FORM" and header[8:11] == b"AIF":
+        yield at
+        size = int.from_bytes(header[4:8], "big")
+        at += 8 + size + size % 2
+        file.seek(at)
+
+
 def _mp4_starts(file: BinaryIO) -> Iterator[int]:
     """Where ``ftyp`` boxes begin parts that have a ``moov`` box of their own."""
     at, start, complete = 0, 0, False
@@ -112,6 +147,32 @@ def _mp4_starts(file: BinaryIO) -> Iterator[int]:
         at += size
     if complete:
         yield start
+
+
+def _matroska_starts(file: BinaryIO) -> Iterator[int]:
+    """Where EBML headers follow a segment of known length."""
+    at: int | None = 0
+    while at is not None:
+        yield at
+        at = _next_matroska(file, at)
+
+
+def _next_matroska(file: BinaryIO, at: int) -> int | None:
+    for _ in range(_MOST_BOXES):
+        file.seek(at)
+        name = file.read(4)
+        length = file.read(8)
+        if len(length) < 8 or name not in (_EBML, _SEGMENT):
+            return None
+        width = 9 - length[0].bit_length()
+        size = int.from_bytes(length[:width], "big") & ((1 << 7 * width) - 1)
+        if width > 8 or size == (1 << 7 * width) - 1:
+            return None
+        at += 4 + width + size
+        if name == _SEGMENT:
+            file.seek(at)
+            return at if file.read(4) == _EBML else None
+    return None
 
 
 def _matches(file: BinaryIO, pattern: re.Pattern[bytes], start: int) -> Iterator[int]:

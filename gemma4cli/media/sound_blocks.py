@@ -58,8 +58,7 @@ def sound_blocks(
     for block in read_blocks(settle(source), choice, channels, None):
         if shift is None:
             # Encoders add a few milliseconds at the start, which containers count in various ways.
-            early = -round(GAP_SECONDS * SAMPLE_RATE) < block.at < 0
-            shift = -block.at if early else 0
+            shift = -block.at if abs(block.at) <= GAP_SECONDS * SAMPLE_RATE else 0
         at = block.at + shift
         if at >= 0:
             yield replace(block, at=at)

@@ -31,7 +31,14 @@ class Track:
     pause: float = 0.0
 
 
-_FORMAT_OF = {"aac": "fltp", "ac3": "fltp", "libopus": "flt", "mp2": "s16", "libmp3lame": "s16p"}
+_FORMAT_OF = {
+    "aac": "fltp",
+    "ac3": "fltp",
+    "libopus": "flt",
+    "mp2": "s16",
+    "libmp3lame": "s16p",
+    "wmav2": "fltp",
+}
 
 
 def write_tracks(
@@ -52,6 +59,8 @@ def write_tracks(
         for track in tracks:
             stream = container.add_stream(track.codec, rate=track.rate, layout=track.layout)
             stream.codec_context.format = _FORMAT_OF.get(track.codec, "s16")
+            if track.codec == "wmav2":
+                stream.bit_rate = 64_000
             for key, value in (("language", track.language), ("title", track.title)):
                 if value:
                     stream.metadata[key] = value
