@@ -39,5 +39,5 @@ def test_a_file_that_is_not_text_cannot_be_material(
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(ConversationError, match=problem):
         read(tmp_path / "file", "file")
-    with pytest.raises(ConversationError, match="No such file"):
+    with pytest.raises(ConversationError, match="nowhere: no such file"):
         read(tmp_path / "nowhere", "nowhere")

@@ -189,6 +189,15 @@ def test_attached_files_are_what_they_contain(sent: Exchange) -> None:
     assert isinstance(sent.parts[-1][-1], AudioPart)
 
 
+def test_a_file_that_a_question_only_names_is_not_attached(sent: Exchange) -> None:
+    shutil.copy(sample("image00.png"), "a.png")
+    result = tiny_g4("chat", "What is in a.png?")
+    assert result.stderr == "a.png is named in the question but not attached; -a attaches it\n"
+    assert sent.text == "What is in a.png?"
+    assert tiny_g4("chat", "What is in a.png?", "-a", "a.png").stderr == ""
+    assert tiny_g4("chat", "What is in a.png?", "-q").stderr == ""
+
+
 def test_what_cannot_be_attached_is_an_error(sent: Exchange) -> None:
     Path("notes.txt").write_text("One.")
     for name, problem in (

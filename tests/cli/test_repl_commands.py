@@ -208,7 +208,7 @@ def test_text_file_is_material(talk: Talk, tmp_path: Path) -> None:
     assert "is attached to the next question" in talk.say("/file 'my notes.txt'", "Sum up")
     assert talk.repl.chat.history[0].parts == (TextPart(text="Sum up\n\nmy notes.txt:\nOne."),)
     assert talk.repl.attached_texts == []
-    assert talk.say("/file nowhere") == "g4: nowhere: No such file or directory\n"
+    assert talk.say("/file nowhere") == "g4: nowhere: no such file\n"
 
 
 def test_a_broken_file_is_let_go_and_the_others_stay(talk: Talk, tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def chat(
     from ...options import MediaOptions
     from .attachments import with_pages_of_images
     from .material import texts_of, with_attached_text
-    from .one_turn import ChatOptions, answer_file, ask
+    from .one_turn import ChatOptions, answer_file, ask, say_not_attached
     from .one_turn import question as whole_question
     from .sessions import SessionOptions, delete_saved, opened_autosave, show_saved
 
@@ -235,6 +235,8 @@ def chat(
             _converse(options, media, texts, mic=mic, device=device, history=not no_log)
             return
         parts = [*media, *_recorded(env, mic, device)]
+        if prompt and not run.quiet:
+            say_not_attached(env, prompt, parts)
         if messages is not None:
             text = with_attached_text(prompt or "", texts)
             answer_file(options, messages, text, parts)

@@ -88,6 +88,11 @@ def find_dropped(typed: str, *, fetches: bool = False) -> Dropped:
     )
 
 
+def named_media(question: str) -> list[Path]:
+    """The media files that a question names, for one that is not taken apart."""
+    return [path for _, path in find_dropped(question).files]
+
+
 def is_file(typed: str) -> bool:
     """Whether a line begins with the name of a file, so that it is not a command."""
     found = Names().at(typed, 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ...errors import ConversationError
-from ...media.near_names import existing
+from ...media.near_names import existing, suggestion
 from ...media.recognition import kind_of_stream
 from ...plain_text import decode_text
 from ..environment import Environment
@@ -29,9 +29,13 @@ def read_text_file(env: Environment, path: Path, name: str, *, quiet: bool = Fal
     try:
         with path.open("rb") as file:
             content = _bounded(file, name)
+    except FileNotFoundError as exc:
+        similar = suggestion(path)
+        hint = "" if similar is None else f"; did you mean {similar}?"
+        raise ConversationError(f"{name}: no such file{hint}") from exc
     except (OSError, ValueError) as exc:
         problem = getattr(exc, "strerror", None) or str(exc)
-        raise ConversationError(f"{name}: {problem}") from exc
+        raise ConversationError(f"{name}: cannot be read ({problem})") from exc
     return f"{path.name}:\n{_text(env, content, name, '', quiet=quiet).rstrip()}"
 
 

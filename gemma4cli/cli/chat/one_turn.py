@@ -19,6 +19,7 @@ from ..run.answering import AnswerRun, run_each
 from ..run.inputs import Input
 from ..run.options import RunOptions
 from .attachments import in_card_order
+from .dropped import named_media
 from .material import STDIN, piped_bytes, piped_text, with_attached_text
 from .sessions import Autosave, chat_of, media_options, resumed_options
 
@@ -147,6 +148,14 @@ def question(
     if not text:
         raise OptionError("no question: pass -p TEXT, or pipe in text")
     return text
+
+
+def say_not_attached(env: Environment, prompt: str, parts: Sequence[Part]) -> None:
+    """Say which media files the prompt names that are not among the parts: it is left as it is."""
+    attached = {each.path.resolve() for each in sources_of(parts) if each.path is not None}
+    for path in named_media(prompt):
+        if path.resolve() not in attached:
+            env.say(f"{path} is named in the question but not attached; -a attaches it")
 
 
 def _saved(
