@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from .. import prompts
 from ..decoded import AudioClip
-from ..errors import JournalError, MediaError
+from ..errors import JournalError, MediaError, UnexpectedError
 from ..events import Finished, FinishReason, Notice
 from ..messages import AudioPart, Message, Source, TextPart
 from ..options import GenerateOptions, TranscribeOptions
@@ -89,7 +89,7 @@ class _Ended:
 @dataclass(frozen=True, slots=True)
 class _Failed:
     assembly: Assembly
-    error: MediaError
+    error: MediaError | UnexpectedError
 
 
 _Step = RecordingOpened | Notice | _PieceFound | _Ended | _Failed
@@ -176,6 +176,8 @@ def _steps(
                 yield _PieceFound(assembly, piece, known)
         except MediaError as error:
             yield _Failed(assembly, error)
+        except Exception as error:  # noqa: BLE001 - one odd recording does not end the others
+            yield _Failed(assembly, UnexpectedError(error))
         else:
             yield _Ended(assembly, recording.position())
 

@@ -170,7 +170,7 @@ def test_existing_files_are_skipped(script: Script) -> None:
     Path("b.txt").touch()
     skipped = script(done(1, "B"), done(2, "C"))
     result = tiny_g4("describe", *IMAGES, "-f", "txt", "--skip-existing")
-    assert result.stderr == "skipped: 1 of 3 were written before\n"
+    assert result.stderr.startswith("skipped: 1 of 3 were written before\n")
     assert skipped == [{0}]
     assert Path("a.txt").read_text() == "old\n"
 

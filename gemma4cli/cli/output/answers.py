@@ -41,7 +41,7 @@ class WholeAnswers:
     """Answers about one input after the other, each written to ``results`` when it is complete.
 
     ``keep`` gets each new answer first. ``writer`` shows thoughts and notices. ``done`` counts the
-    answers.
+    answers; ``has_partial`` says that a record of an interrupted one was written.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class WholeAnswers:
         debug: bool,
     ) -> None:
         self.done = 0
+        self.has_partial = False
         self._env = env
         self._writer = writer
         self._display = display
@@ -102,6 +103,7 @@ class WholeAnswers:
         if text:
             record = interrupted_record(self._names[self._number], self._model, text)
             record |= self._video.fields(exit_code_of)
+            self.has_partial = "segments" in record
             with self._display.aside():
                 self._results.partial(self._number, Answer(text=text, record=record))
         self._reset()

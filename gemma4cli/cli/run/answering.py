@@ -138,7 +138,14 @@ def run_events(
         except KeyboardInterrupt:
             if not run.quiet:
                 with shown.aside():
-                    env.say(_interrupted(answers, whole.done, journal, started=single.started))
+                    env.say(
+                        _interrupted(
+                            answers,
+                            whole.done,
+                            journal,
+                            started=single.started or whole.has_partial,
+                        )
+                    )
             raise
     exit_if_failed(codes, len(answers.names))
 
@@ -246,7 +253,7 @@ def _interrupted(
         where = "the answer" if target.file is None else f"the answer in {target.file}"
         return f"interrupted: {where} is incomplete"
     if not answers.several:
-        return "interrupted: no answer"
+        return "interrupted: the answer is incomplete" if started else "interrupted: no answer"
     where = "" if target.is_stdout else f", in {target.label}"
     more = "" if journal is None else "; the same command continues"
     return f"interrupted: {done} of {len(answers.names)} answered{where}{more}"

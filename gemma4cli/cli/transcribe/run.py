@@ -148,7 +148,7 @@ class TranscribeRun:
             try:
                 return consume(_numbered(events), sink, progress)
             except KeyboardInterrupt:
-                progress.notice(_interrupted(given, sink.finished, target, sink.position))
+                progress.notice(_interrupted(given, sink, target))
                 raise
 
     def _target(self, several: bool) -> Target:
@@ -210,19 +210,19 @@ class TranscribeRun:
         return Lines(stream=stream, style=self.style)
 
 
-def _interrupted(given: Sequence[Input], finished: int, target: Target, position: float) -> str:
+def _interrupted(given: Sequence[Input], sink: TranscriptSink, target: Target) -> str:
     """What a person wants to know after Ctrl-C: what there is, and how to go on."""
     if given[0].given == MICROPHONE:
         return "interrupted: what was said last is not transcribed"
     where = "" if target.is_stdout else f", in {target.label}"
-    done = f"{finished} of {len(given)} transcribed{where}" if len(given) > 1 else ""
-    name = given[min(finished, len(given) - 1)].given
-    now = f"{name} up to {clock(position)}" if position else ""
+    done = f"{sink.finished} of {len(given)} transcribed{where}" if len(given) > 1 else ""
+    now = f"{given[sink.current].given} up to {clock(sink.position)}" if sink.position else ""
     if all(each.path is None for each in given):
         more = "standard input cannot be resumed"
     else:
         more = "the same command continues"
-    return f"interrupted: {', '.join(filter(None, (done, now)))}; {more}"
+    state = ", ".join(filter(None, (done, now))) or "nothing transcribed yet"
+    return f"interrupted: {state}; {more}"
 
 
 def _numbered(events: Iterator[TranscriptEvent]) -> Iterator[Numbered]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TextIO
 
-from ...errors import Gemma4Error
+from ...errors import Gemma4Error, MediaError
 from ...events import Notice
 from ...records import failure_record, segment_record, transcript_record
 from ...subtitles.cues import CueStyle
@@ -76,7 +76,8 @@ class Results(Protocol):
 class TranscriptSink:
     """Takes the events of recordings: writes results to ``results``, notices to stderr.
 
-    ``finished`` counts complete recordings; the next one is done up to ``position``, in seconds.
+    ``finished`` counts complete recordings; recording number ``current`` is transcribed up to
+    ``position``, in seconds.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class TranscriptSink:
         self._translated = translated
         self._debug = debug
         self.finished = 0
+        self.current = 0
         self.position = 0.0
 
     def take(self, number: int, event: AnyEvent) -> None:
@@ -110,9 +112,9 @@ class TranscriptSink:
                 with self._display.aside():
                     self._results.segment(number, segment)
             case RecordingOpened(resumed=resumed):
-                self.position = resumed
+                self.current, self.position = number, resumed
             case PieceDone(position=position):
-                self.position = position
+                self.current, self.position = number, position
             case RecordingFinished():
                 with self._display.aside():
                     self._results.finished(number, event)
@@ -122,7 +124,9 @@ class TranscriptSink:
     def failed(self, number: int, error: Gemma4Error) -> None:
         with self._display.aside():
             self._results.failed(number, error)
-            self._env.say_error(error, debug=self._debug)
+            # A MediaError names its source itself.
+            about = "" if isinstance(error, MediaError) else one_line(self._names[number])
+            self._env.say_error(error, about=about, debug=self._debug)
 
     def _tell_missing(self, name: str, segments: Sequence[Segment]) -> None:
         """Say how many segments the model did not translate."""
