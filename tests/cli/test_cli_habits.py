@@ -93,7 +93,7 @@ OPTIONS = {
     "describe photo.png --device cpu": "describe photo.png",
     "describe photo.png -ngl 99 --threads 4": "describe photo.png",
     "describe photo.png -v": "describe photo.png --debug",
-    "describe photo.png --format json": "describe photo.png --json",
+    "video clip.mp4 --format json": "video clip.mp4 --json",
     "describe photo.png --output_dir out": "describe photo.png -o out/",
     "describe photo.png --temprature 1": "describe photo.png --temperature 1",
     "describe photo.png --ouput=a.txt": "describe photo.png --output a.txt",

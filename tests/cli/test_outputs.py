@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -168,3 +169,74 @@ def test_an_output_file_is_never_half_written(
         kept = end is None or (isinstance(end, KeyboardInterrupt) and written)
         assert content() == (written if kept else old)
         assert [each.name for each in path.parent.iterdir()] == ["out.txt"] * path.exists()
+
+
+# What -o means
+
+
+def test_meaning_of_an_output(tmp_path: Path, subtests: pytest.Subtests) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file.txt").touch()
+    (tmp_path / "plain").touch()
+    folder, file = "folder", "file"
+    for output, several, shared, expected in [
+        ("folder", False, False, folder),
+        ("folder/", False, False, folder),
+        ("new/", False, False, folder),
+        ("new/", True, True, folder),
+        ("new", False, False, file),
+        ("new", True, False, folder),
+        ("new", True, True, folder),
+        ("new.txt", False, False, file),
+        ("new.txt", True, True, file),
+        ("plain", True, True, file),
+        ("deep/er/new.srt", False, False, file),
+        ("new.txt/", True, False, folder),
+        ("new.srt", True, False, "one file cannot hold several results; name a folder: -o new/"),
+        ("file.txt", True, False, "is a file, but several results need a folder"),
+        ("file.txt/", False, False, "is a file, not a folder"),
+        ("file.txt/", True, True, "is a file, not a folder"),
+    ]:
+        with subtests.test(output=output, several=several, shared=shared):
+            path = f"{tmp_path}/{output}"
+            try:
+                target = target_of(path, several=several, suffixes=["txt"], shared=shared)
+            except OptionError as error:
+                assert expected in str(error)
+                continue
+            plain = tmp_path / output.rstrip("/")
+            suffixes = ("txt",) if expected == folder else ()
+            assert target == Target(**{expected: plain, "suffixes": suffixes})
+
+
+def test_inputs_are_protected_under_every_name(tmp_path: Path) -> None:
+    media = tmp_path / "a.wav"
+    media.write_bytes(b"sound")
+    (tmp_path / "soft.txt").symlink_to(media)
+    os.link(media, tmp_path / "hard.txt")
+    given = inputs([str(media)])
+    for name in ("a.wav", "soft.txt", "hard.txt", "../" + tmp_path.name + "/a.wav"):
+        with pytest.raises(OptionError, match="is an input and would be replaced"):
+            Target(file=tmp_path / name).check(given)
+    with pytest.raises(OptionError, match="is an input"):
+        Target(file=tmp_path / "soft.txt").check(inputs(["x.wav"]), others=[media])
+    Target(file=tmp_path / "new.txt").check(given)
+
+
+def test_a_folder_where_a_result_would_be_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").mkdir()
+    with pytest.raises(OptionError, match="a result would get this name"):
+        Target(folder=tmp_path, suffixes=("txt",)).check(inputs(["a.wav"]))
+
+
+def test_names_stay_distinct_with_suffixes_and_case(tmp_path: Path) -> None:
+    for files, expected in [
+        (["a.wav", "a.mp3", "a.wav.wav"], ["a.wav", "a.mp3", "a.wav.wav"]),
+        (["b", "b.wav"], ["b", "b.wav"]),
+        (["x/IMG.wav", "y/img.wav"], ["x/IMG", "y/img"]),
+        (["x/é.wav", "y/é.wav"], ["x/é", "y/é"]),
+        (["c..wav", "...wav"], ["c.", "...wav"]),
+    ]:
+        folder = tmp_path / str(len(os.listdir(tmp_path)))
+        touch(*[folder / name for name in files])
+        assert names([str(folder / name) for name in files]) == expected

@@ -161,7 +161,7 @@ OPTION_HABITS: tuple[OptionHabit, ...] = (
     # Output
     _of("--output-dir --out-dir --outdir --output-folder --output-directory -od", "-o {}/"),
     _of("--output-file --out --outfile -of", "-o {}"),
-    _of("--format --output-format -f -of", "--json", values="json jsonl", at="describe video chat"),
+    _of("--format --output-format -f -of", "--json", values="json jsonl", at="video chat"),
     _of("--output-format --out-format", "-f {}"),
     *(
         _of(f"-o{short} --output-{name} --{name}", f"-f {name}", flag=True, at="transcribe")

@@ -147,6 +147,8 @@ def run_events(
                         )
                     )
             raise
+        if answers.target.beside and not run.quiet:
+            env.say(f"{whole.done} of {len(answers.names)} answers are in files beside the inputs")
     exit_if_failed(codes, len(answers.names))
 
 
