@@ -206,7 +206,8 @@ class Track:
 def _decoder(stream: VideoStream) -> VideoCodecContext:
     """The track's decoder; for VP8 and VP9 with opacity libvpx, as libav's own ignores it."""
     name = _WITH_OPACITY.get(stream.codec_context.name)
-    if name is None or stream.metadata.get("alpha_mode") != "1":
+    marked = stream.metadata.get("alpha_mode") == "1"
+    if name is None or not marked or name not in av.codecs_available:
         return stream.codec_context
     decoder = av.Codec(name, "r").create("video")
     decoder.extradata = stream.codec_context.extradata

@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import PurePath
 from typing import BinaryIO
 
@@ -68,6 +69,14 @@ def _jpeg_reader(stream: BinaryIO) -> ImageFile:
         return JpegImageFile(stream)
 
 
+def _webp_reader(stream: BinaryIO) -> ImageFile:
+    """WebP; what no frame of an animation covers is transparent, whatever the header says."""
+    data = bytearray(stream.read())
+    if data[12:16] == b"VP8X" and data[_WEBP_FLAGS] & _WEBP_ANIMATED:
+        data[_WEBP_FLAGS] |= _WEBP_OPACITY
+    return WebPImageFile(BytesIO(data))
+
+
 # Image.open would try formats that start other programs (EPS), and it warns about large images
 # through the process-wide warning filters. So the reader is chosen here, by content.
 _READERS: dict[str, Callable[[BinaryIO], ImageFile]] = {
@@ -95,7 +104,7 @@ _READERS: dict[str, Callable[[BinaryIO], ImageFile]] = {
     "Sun raster": SunImageFile,
     "TGA": TgaImageFile,
     "TIFF": TiffImageFile,
-    "WebP": WebPImageFile,
+    "WebP": _webp_reader,
     "XBM": XbmImageFile,
     "XPM": XpmImageFile,
 }
@@ -116,6 +125,9 @@ PILLOW_ERRORS = (
     Pillow.DecompressionBombWarning,
 )
 """Errors of Pillow's readers for damaged files; they have no common base class."""
+
+_WEBP_FLAGS = 20
+_WEBP_ANIMATED, _WEBP_OPACITY = 0x02, 0x10
 
 _TGA_SUFFIXES = frozenset({".tga", ".icb", ".vda", ".vst"})
 _TGA_TYPES, _TGA_DEPTHS = (1, 2, 3, 9, 10, 11), (1, 8, 15, 16, 24, 32)

@@ -94,6 +94,18 @@ def test_transparent_parts_are_white(file_format: str) -> None:
         np.testing.assert_allclose(frame.pixels[8, 28], color, atol=8)
 
 
+def test_what_no_frame_covers_is_white() -> None:
+    """Encoders cut frames to what is not transparent, and need no mark of opacity then."""
+    frames = [plain((*color, 255), "RGBA") for color in COLORS]
+    for frame in frames:
+        frame.paste((0, 0, 0, 0), (0, 0, 16, 16))
+    source = animation("WEBP", frames)
+    assert source.data is not None and not source.data[20] & 0x10
+    for frame, color in zip(frames_of(source, STARTS), COLORS, strict=True):
+        assert frame.pixels[8, 4].tolist() == [*WHITE]
+        np.testing.assert_allclose(frame.pixels[8, 28], color, atol=4)
+
+
 def test_transparent_parts_of_a_gif_are_white() -> None:
     frames = []
     for color in COLORS:
