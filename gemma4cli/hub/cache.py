@@ -96,8 +96,8 @@ def folder_of(name: str) -> Path:
 
 def _find(name: str) -> Path | Snapshot:
     """A folder, or the snapshot of a repository in the cache."""
-    if name in BUILTIN:
-        return BUILTIN[name]
+    if (builtin := BUILTIN.get(name.lower())) is not None:
+        return builtin
     entry = entry_of(name)
     if entry is not None:
         return _cached(name, entry.repo)

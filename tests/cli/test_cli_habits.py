@@ -99,6 +99,8 @@ OPTIONS = {
     "describe photo.png --ouput=a.txt": "describe photo.png --output a.txt",
     "describe -r pics": "describe pics",
     "video clip.mp4 --start 1 --max-frames 4": "video clip.mp4 --from 1 --video-max-frames 4",
+    "chat photo.png": "chat -a photo.png",
+    "chat photo.png 'What is this?' -m tiny": "chat 'What is this?' -a photo.png -m tiny",
     "chat -s Brief. -p Hi": "chat --system Brief. -p Hi",
     "chat -i photo.png -p Hi": "chat --image photo.png -p Hi",
     "chat --n-predict 9 -p Hi": "chat --max-tokens 9 -p Hi",

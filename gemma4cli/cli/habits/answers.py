@@ -10,7 +10,14 @@ from difflib import get_close_matches
 
 from ...errors import OptionError
 from .commands import COMMAND_HABITS, CommandHabit
-from .files import command_for, is_question, is_text_file, looks_like_a_file, medium_of
+from .files import (
+    command_for,
+    is_file,
+    is_question,
+    is_text_file,
+    looks_like_a_file,
+    medium_of,
+)
 from .lines import Known, Word, words
 from .options import FILE, OPTION_HABITS, OptionHabit
 
@@ -54,6 +61,19 @@ def option_answer(path: str, line: Sequence[str], known: Known) -> str | None:
         return None
     reason = "; ".join(whys) or f"{path or 'g4'} has no {first}"
     return f"{reason}; type: {_typed(path, current)}"
+
+
+def files_answer(path: str, line: Sequence[str], known: Known) -> str | None:
+    """What to type where a chat is given files without an option."""
+    arguments = [word for word in words(line, known) if not word.is_option]
+    files = [word for word in arguments if medium_of(word.value or "") and is_file(word.value)]
+    if "-a" not in known or not files:
+        return None
+    attached = [each for word in files for each in ("-a", line[word.index])]
+    question = " ".join(line[word.index] for word in arguments if word not in files)
+    options = [each for i, each in enumerate(line) if i not in {w.index for w in arguments}]
+    new = [*([question] if question else []), *attached, *options]
+    return f"{path} takes files with -a; type: {_typed(path, new)}"
 
 
 def unknown_option(line: Sequence[str], known: Known) -> Word | None:

@@ -38,6 +38,10 @@ def looks_like_a_file(word: str) -> bool:
     return in_folder or os.path.lexists(word) or bool(_PATH.search(word))
 
 
+def is_file(word: str | None) -> bool:
+    return os.path.isfile(word or "")
+
+
 def is_question(word: str) -> bool:
     """Whether a word can be nothing but a question or an instruction.
 

@@ -16,6 +16,7 @@ from ...errors import OptionError
 from ..environment import environment_of
 from ..habits.answers import (
     command_answer,
+    files_answer,
     leading_options_answer,
     option_answer,
     similar,
@@ -47,6 +48,8 @@ class Command(TyperCommand):
             raise OptionError(answer)
         if (word := unknown_option(args, known)) is not None:
             ctx.fail(f"No such option: {word.name}{_did_you_mean(word.name, known)}")
+        if (answer := files_answer(path, args, known)) is not None:
+            raise OptionError(answer)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         shown = _shown(self, ctx)
