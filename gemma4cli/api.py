@@ -104,7 +104,7 @@ def stream_generate(
         ContextLengthError: The prompt does not fit the model's context.
         PromptTooLargeError: The prompt does not fit the memory.
         OptionError: ``options.schema`` is not a JSON Schema that decoding can enforce.
-        AnswerCutError: An answer by a schema was cut before it was complete.
+        AnswerCutError: The answer may not be as long as the schema's shortest document.
         NonFiniteError: The model produced NaN or infinity.
     """
     from .conversations.chat import Chat

@@ -130,7 +130,7 @@ class Chat:
             PromptError: The model does not take one of the media, or the conversation does not
                 fit the model's context or the memory.
             OptionError: ``options.schema`` is not a JSON Schema that decoding can enforce.
-            AnswerCutError: An answer by a schema was cut before it was complete.
+            AnswerCutError: The answer may not be as long as the schema's shortest document.
             NonFiniteError: The model produced NaN or infinity.
         """
         before = list(self._opened)

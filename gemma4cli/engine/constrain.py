@@ -180,7 +180,11 @@ class Constraint:
     def _ids_of(self, ending: _Ending) -> tuple[int, ...]:
         if ending.ids is not None:
             return ending.ids
-        return tuple(self._vocabulary.tokenize_bytes(ending.content))
+        content, vocabulary = ending.content, self._vocabulary
+        ids = vocabulary.tokenize_bytes(content)
+        if vocabulary.decode_bytes(ids) != content:  # a tokenizer that changes text, byte by byte
+            ids = [each for at in content for each in vocabulary.tokenize_bytes(bytes([at]))]
+        return tuple(ids)
 
     def _check(self) -> None:
         if self._matcher.is_error():

@@ -53,7 +53,7 @@ def fit_config(config: Gemma4Config, names: Collection[str]) -> Gemma4Config:
     """``config`` without the media for which the checkpoint has no tensors."""
 
     def present(*prefixes: str) -> bool:
-        return any(name.startswith(prefixes) for name in names)
+        return any(name.startswith(prefixes) and not _is_value_range(name) for name in names)
 
     return replace(
         config,
@@ -137,16 +137,21 @@ def sanitize(weights: Mapping[str, mx.array], config: Gemma4Config) -> Weights:
     return result
 
 
+def _is_value_range(name: str) -> bool:
+    """Whether a tensor of a tower is a range or statistic, which mean nothing without weights."""
+    return name in _STATISTICS or (
+        name.startswith(("vision_tower.", "audio_tower.")) and name.endswith(_CLIP_BOUNDS)
+    )
+
+
 def _is_switched_off(name: str, config: Gemma4Config) -> bool:
-    """Whether a tower's value ranges are not used, as the config says."""
-    vision, audio = config.vision, config.audio
-    if name in _STATISTICS:
-        return isinstance(vision, VisionConfig) and not vision.standardize
-    if not name.endswith(_CLIP_BOUNDS):
+    """Whether a tower's value ranges are not used: the config says so, or there is no tower."""
+    if not _is_value_range(name):
         return False
-    if name.startswith("vision_tower."):
-        return isinstance(vision, VisionConfig) and not vision.clipped_linears
-    return isinstance(audio, AudioConfig) and not audio.clipped_linears
+    tower = config.vision if name.startswith("vision_tower.") else config.audio
+    if name in _STATISTICS:
+        return not isinstance(tower, VisionConfig) or not tower.standardize
+    return not isinstance(tower, VisionConfig | AudioConfig) or not tower.clipped_linears
 
 
 def _is_shared_kv(name: str, config: Gemma4Config) -> bool:

@@ -109,6 +109,18 @@ def test_value_ranges_that_the_config_switches_off_are_not_used(tmp_path: Path) 
     np.testing.assert_array_equal(*soft)
 
 
+def test_value_ranges_of_towers_that_were_left_out_do_not_matter(tmp_path: Path) -> None:
+    ranges = re.compile(r"(put_min|put_max|\.std_bias|\.std_scale)$")
+    tensors = {
+        n: v
+        for n, v in tensors_of(E2B).items()
+        if n.startswith("model.language_model.") or ranges.search(n)
+    }
+    assert any(ranges.search(name) for name in tensors)
+    model = load(str(variant(E2B, tmp_path, tensors=tensors)))
+    assert not model.processor.sees and not model.processor.hears
+
+
 @pytest.mark.parametrize(
     "names",
     [
