@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from pathlib import PurePath
 from typing import BinaryIO
 
 from PIL import Image as Pillow
@@ -43,8 +42,8 @@ from PIL.XpmImagePlugin import XpmImageFile
 from ..errors import MediaDecodeError
 from ..extras import install_command
 from ..messages import MediaKind, Source
-from .kinds import HEAD_BYTES, FileKind, sniff
-from .recognition import kind_of_stream
+from .kinds import FileKind
+from .recognition import image_kind, kind_of_stream
 from .sources import open_source
 
 
@@ -129,10 +128,6 @@ PILLOW_ERRORS = (
 _WEBP_FLAGS = 20
 _WEBP_ANIMATED, _WEBP_OPACITY = 0x02, 0x10
 
-_TGA_SUFFIXES = frozenset({".tga", ".icb", ".vda", ".vst"})
-_TGA_TYPES, _TGA_DEPTHS = (1, 2, 3, 9, 10, 11), (1, 8, 15, 16, 24, 32)
-_TGA_FOOTER = b"TRUEVISION-XFILE."
-
 
 @contextmanager
 def opened_image(source: Source) -> Iterator[tuple[ImageFile, str, BinaryIO]]:
@@ -144,7 +139,7 @@ def opened_image(source: Source) -> Iterator[tuple[ImageFile, str, BinaryIO]]:
     with open_source(source) as stream:
         kind = image_kind(source, stream)
         if kind is None or kind.name not in _READERS:
-            raise MediaDecodeError(source.name, _not_an_image(kind, kind_of_stream(stream)))
+            raise MediaDecodeError(source.name, _not_an_image(kind, kind_of_stream(stream, kind)))
         try:
             with _READERS[kind.name](stream) as opened:
                 yield opened, kind.name, stream
@@ -155,26 +150,6 @@ def opened_image(source: Source) -> Iterator[tuple[ImageFile, str, BinaryIO]]:
             raise MediaDecodeError(source.name, needed) from exc
         except PILLOW_ERRORS as exc:
             raise MediaDecodeError(source.name, _damage(kind.name, exc)) from exc
-
-
-def image_kind(source: Source, stream: BinaryIO) -> FileKind | None:
-    """The kind of the file by its content; TGA, which has no mark of its own, also by its name."""
-    head = stream.read(HEAD_BYTES)
-    kind = sniff(head)
-    if kind is None and _is_tga(source, head, stream):
-        kind = FileKind(name="TGA", kind="image")
-    stream.seek(0)
-    return kind
-
-
-def _is_tga(source: Source, head: bytes, stream: BinaryIO) -> bool:
-    if len(head) < 18 or head[1] > 1 or head[2] not in _TGA_TYPES or head[16] not in _TGA_DEPTHS:
-        return False
-    if PurePath(source.path or source.name).suffix.lower() in _TGA_SUFFIXES:
-        return True
-    stream.seek(0, 2)
-    stream.seek(max(0, stream.tell() - 18))
-    return stream.read().startswith(_TGA_FOOTER)
 
 
 def _not_an_image(found: FileKind | None, kind: MediaKind | None) -> str:

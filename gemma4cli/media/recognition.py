@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import PurePath
 from typing import BinaryIO
 
 import av
@@ -23,6 +24,9 @@ _SCANNED_PACKETS = 1000
 """How far to look for the second picture of a track: a cover may be a track with one picture."""
 
 _WEBP_HEADER, _PNG_HEADER = 12, 8
+_TGA_SUFFIXES = frozenset({".tga", ".icb", ".vda", ".vst"})
+_TGA_TYPES, _TGA_DEPTHS = (1, 2, 3, 9, 10, 11), (1, 8, 15, 16, 24, 32)
+_TGA_FOOTER = b"TRUEVISION-XFILE."
 
 
 def kind_of(source: Source) -> MediaKind | None:
@@ -31,7 +35,7 @@ def kind_of(source: Source) -> MediaKind | None:
     Raises the errors of ``open_source``; standard input is read, so it must be settled before.
     """
     with open_source(source) as stream:
-        return kind_of_stream(stream)
+        return kind_of_stream(stream, image_kind(source, stream))
 
 
 def kind_if_readable(source: Source) -> MediaKind | None:
@@ -42,15 +46,17 @@ def kind_if_readable(source: Source) -> MediaKind | None:
         return None
 
 
-def kind_of_stream(stream: BinaryIO) -> MediaKind | None:
+def kind_of_stream(stream: BinaryIO, found: FileKind | None = None) -> MediaKind | None:
     """The kind of a seekable stream's content; the position is undefined afterwards.
+
+    ``found`` is what its first bytes say, as ``image_kind`` has it.
 
     A video has moving pictures: cover art does not count, an animated image does. Sound without
     them is audio in any container. A damaged file has the kind that its first bytes promise.
     """
     stream.seek(0)
     head = stream.read(_TEXT_SAMPLE_BYTES)
-    found = sniff(head[:HEAD_BYTES])
+    found = found or sniff(head[:HEAD_BYTES])
     match found:
         case FileKind(kind="other"):
             return None
@@ -65,6 +71,26 @@ def kind_of_stream(stream: BinaryIO) -> MediaKind | None:
             return _kind_by_tracks(container) or promised
     except av.FFmpegError:
         return promised
+
+
+def image_kind(source: Source, stream: BinaryIO) -> FileKind | None:
+    """The kind of the file by its content; TGA, which has no mark of its own, also by its name."""
+    head = stream.read(HEAD_BYTES)
+    kind = sniff(head)
+    if kind is None and _is_tga(source, head, stream):
+        kind = FileKind(name="TGA", kind="image")
+    stream.seek(0)
+    return kind
+
+
+def _is_tga(source: Source, head: bytes, stream: BinaryIO) -> bool:
+    if len(head) < 18 or head[1] > 1 or head[2] not in _TGA_TYPES or head[16] not in _TGA_DEPTHS:
+        return False
+    if PurePath(source.path or source.name).suffix.lower() in _TGA_SUFFIXES:
+        return True
+    stream.seek(0, 2)
+    stream.seek(max(0, stream.tell() - 18))
+    return stream.read().startswith(_TGA_FOOTER)
 
 
 def moving_tracks(container: InputContainer) -> list[VideoStream]:
@@ -142,5 +168,11 @@ def _webp_frames(stream: BinaryIO) -> int:
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether a file begins with nothing but printable bytes."""
-    return not any(byte < 0x20 and byte not in b"\t\n\f\r\x1b" for byte in head)
+    """Whether a file begins with nothing but printable UTF-8, the last character perhaps cut."""
+    if any(byte < 0x20 and byte not in b"\t\n\f\r\x1b" for byte in head):
+        return False
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        return exc.start > len(head) - 4 and len(head) == _TEXT_SAMPLE_BYTES
+    return True

@@ -113,10 +113,25 @@ def test_an_image_with_several_frames_is_a_video(tmp_path: Path, name: str, fram
     assert kind(tmp_path / name) == ("image" if frames == 1 else "video")
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a.bmp", "a.ppm", "a.qoi", "a.jp2", "a.tiff"])
+@pytest.mark.parametrize(
+    "name", ["a.jpg", "a.bmp", "a.ppm", "a.qoi", "a.jp2", "a.tiff", "a.ico", "a.pcx"]
+)
 def test_stills_are_images(tmp_path: Path, name: str) -> None:
     Image.fromarray(FRAMES[0]).save(tmp_path / name)
     assert kind(tmp_path / name) == "image"
+
+
+def test_a_format_without_a_mark_is_known_by_its_name(tmp_path: Path) -> None:
+    Image.fromarray(FRAMES[0]).save(tmp_path / "a.tga")
+    data = bytearray((tmp_path / "a.tga").read_bytes())
+    (tmp_path / "a.tga").write_bytes(data.removesuffix(b"TRUEVISION-XFILE.\0"))
+    assert kind_of(Source.of(tmp_path / "a.tga")) == "image"
+
+
+def test_raw_video_that_begins_with_a_line_of_text_is_video(tmp_path: Path) -> None:
+    frame = b"FRAME\n" + bytes([235]) * (64 * 64) + bytes([128]) * (2 * 32 * 32)
+    (tmp_path / "a.y4m").write_bytes(b"YUV4MPEG2 W64 H64 F25:1 C420jpeg\n" + frame * 3)
+    assert kind(tmp_path / "a.y4m") == "video"
 
 
 def test_pages_are_no_animation(tmp_path: Path) -> None:
