@@ -15,7 +15,7 @@ from ..messages import Source
 from .colors import ColorSpace, on_white
 from .image_readers import PILLOW_ERRORS, opened_image
 from .limits import check_size
-from .pages import Pictures, pictures_in
+from .pages import Pictures, pictures_in, turn_to
 from .profiles import color_space, hdr_avif, in_srgb
 
 _ORIENTATION_TAG = 0x0112
@@ -43,7 +43,7 @@ def load_image(source: Source) -> Image:
         pictures = pictures_in(opened, format_name)
         page = _page(source, pictures)
         if len(pictures.pages) > 1:
-            opened.seek(pictures.pages[page])
+            turn_to(opened, format_name, pictures.pages[page])
             check_size(source, *opened.size)
         space = color_space(opened, format_name, stream)
         rgb = None

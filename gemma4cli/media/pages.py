@@ -11,7 +11,7 @@ _COLLECTIONS = frozenset({"DCX", "HEIC", "JPEG", "TIFF"})
 """Formats whose pictures are equals. ICO, CUR and ICNS hold one picture in several sizes, of which
 their readers take the largest; PSD holds layers beside the whole picture."""
 
-_SUBFILE_TYPE = 254
+_SUBFILE_TYPE, _ICC_PROFILE = 254, 34675
 _REDUCED_OR_MASK = 0b101
 
 
@@ -31,6 +31,8 @@ class Pictures:
 def pictures_in(opened: ImageFile, format_name: str) -> Pictures:
     """What the file holds. Raises the reader's errors for a damaged file."""
     count = int(getattr(opened, "n_frames", 1))
+    if format_name == "PNG" and getattr(opened, "default_image", False):
+        count -= 1  # a still for viewers without animation
     if count < 2:
         return Pictures()
     if format_name in _ANIMATIONS:
@@ -45,6 +47,13 @@ def pictures_in(opened: ImageFile, format_name: str) -> Pictures:
         pages = _equal_pages(opened, count)
     opened.seek(shown)
     return Pictures(pages=pages, main=pages.index(shown) if shown in pages else 0)
+
+
+def turn_to(opened: ImageFile, format_name: str, number: int) -> None:
+    """Show a page by the reader's number. Raises the reader's errors for a damaged file."""
+    opened.seek(number)
+    if format_name == "TIFF" and _ICC_PROFILE not in getattr(opened, "tag_v2", {}):
+        opened.info.pop("icc_profile", None)  # of the page before
 
 
 def _equal_pages(opened: ImageFile, count: int) -> tuple[int, ...]:

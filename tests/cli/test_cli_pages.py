@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
+import struct
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
 from cli_runs import tiny_g4
 from PIL import Image as Pillow
+from PIL import ImageCms
 
 from gemma4cli.cli.run.pages import pages_of
 from gemma4cli.errors import OptionError
+from gemma4cli.media.image_readers import opened_image
 from gemma4cli.media.images import count_pages, load_image
+from gemma4cli.media.pages import turn_to
 from gemma4cli.messages import Source
 
 COLORS = ((220, 30, 30), (30, 130, 60), (40, 60, 210))
@@ -82,6 +88,42 @@ def test_the_pictures_of_two_lenses_are_pages_but_maps_and_previews_are_not(tmp_
     left.save(tmp_path / "b.jpg", format="MPO", save_all=True, append_images=[preview])
     assert count_pages(Source.of(tmp_path / "b.jpg")) == 1
     assert load_image(Source.of(tmp_path / "b.jpg")).pages == 1
+
+
+def test_each_page_has_its_own_turn_and_profile(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    damaged = profile.replace(b"XYZ ", b"xyz ")
+    first, second = (Pillow.new("RGB", (64, 32), COLORS[0]) for _ in range(2))
+    second.encoderinfo = {"tiffinfo": {274: 6}, "icc_profile": b""}  # type: ignore[attr-defined]
+    path = tmp_path / "a.tiff"
+    first.save(path, save_all=True, append_images=[second], icc_profile=damaged)
+    with opened_image(Source.of(path)) as (opened, _, _):
+        turn_to(opened, "TIFF", 1)
+        assert "icc_profile" not in opened.info
+        turn_to(opened, "TIFF", 0)
+        assert opened.info["icc_profile"] == damaged
+    shapes = [load_image(Source(name="a", path=path, page=page)).pixels.shape for page in (1, 2)]
+    assert shapes == [(32, 64, 3), (64, 32, 3)]
+
+
+def test_pages_of_a_dcx_file(tmp_path: Path) -> None:
+    pictures = []
+    for color in COLORS:
+        out = io.BytesIO()
+        Pillow.new("RGB", (16, 16), color).save(out, "PCX")
+        pictures.append(out.getvalue())
+    starts = accumulate((len(each) for each in pictures[:-1]), initial=4 + 4 * 4)
+    data = struct.pack("<5I", 0x3ADE68B1, *starts, 0) + b"".join(pictures)
+    for page, color in enumerate(COLORS, 1):
+        found = load_image(Source(name="a.dcx", data=data, page=page))
+        assert (found.pages, tuple(found.pixels[8, 8])) == (3, color)
+
+
+def test_a_still_before_an_animation_is_no_frame(tmp_path: Path) -> None:
+    still, *frames = (Pillow.new("RGB", (16, 16), color) for color in ((9, 9, 9), *COLORS))
+    still.save(tmp_path / "a.png", save_all=True, append_images=frames, default_image=True)
+    found = load_image(Source.of(tmp_path / "a.png"))
+    assert (found.frames, tuple(found.pixels[8, 8])) == (3, (9, 9, 9))
 
 
 def test_layers_and_sizes_are_not_pages(tmp_path: Path) -> None:
