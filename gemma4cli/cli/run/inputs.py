@@ -11,6 +11,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -66,7 +67,8 @@ def inputs(arguments: Sequence[str], kind: Kind) -> list[Input]:
 
     Raises MediaError for a folder without such files if there is no other input.
     """
-    found = [each for argument in arguments for each in _found(argument, kind)]
+    namesakes = _Namesakes(kind)
+    found = [each for argument in arguments for each in _found(argument, kind, namesakes)]
     if all(os.path.isdir(each.given) for each in found):
         # With other inputs, the folder fails when its turn comes, and they do not.
         raise MediaError(found[0].given, f"contains no {kind.plural}")
@@ -84,7 +86,7 @@ def check_named_once(given: Sequence[Input]) -> None:
             raise OptionError(f"{name}: is named {count} times")
 
 
-def _found(argument: str, kind: Kind) -> Iterator[Input]:
+def _found(argument: str, kind: Kind, namesakes: _Namesakes) -> Iterator[Input]:
     from ...media.near_names import existing
 
     if argument == STDIN:
@@ -98,21 +100,13 @@ def _found(argument: str, kind: Kind) -> Iterator[Input]:
     files = files_in(path, kind.suffixes) if os.path.isdir(path) else []
     for file in files:
         inner = file.relative_to(path)
-        yield Input(given=str(file), source=Source.of(file), name=inner.parent / _stem(file, kind))
+        yield Input(
+            given=str(file), source=Source.of(file), name=inner.parent / namesakes.stem(file)
+        )
     if not files:
         yield Input(
-            given=argument, source=Source(name=argument, path=path), name=Path(_stem(path, kind))
+            given=argument, source=Source(name=argument, path=path), name=Path(namesakes.stem(path))
         )
-
-
-def _stem(path: Path, kind: Kind) -> str:
-    """The name without its suffix, unless another such file in its folder has the same."""
-    twins = [
-        other
-        for other in _beside(path)
-        if _folded(other.stem) == _folded(path.stem) and other.suffix.lower() in kind.suffixes
-    ]
-    return path.name if len(twins) > 1 else _plain_stem(path.name)
 
 
 def _plain_stem(name: str) -> str:
@@ -121,12 +115,27 @@ def _plain_stem(name: str) -> str:
     return stem if stem.strip(".") else name or "file"
 
 
-def _beside(path: Path) -> list[Path]:
-    try:
-        return list(path.parent.iterdir())
-    except OSError:
+class _Namesakes:
+    """Finds files of a kind with one stem in a folder; each folder is listed once."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._suffixes = kind.suffixes
+        self._counts: dict[Path, Counter[str]] = {}
+
+    def stem(self, path: Path) -> str:
+        """The name without its suffix, unless another such file in its folder has the same."""
+        if path.parent not in self._counts:
+            self._counts[path.parent] = Counter(self._listed(path.parent))
+        several = self._counts[path.parent][_folded(path.stem)] > 1
+        return path.name if several else _plain_stem(path.name)
+
+    def _listed(self, folder: Path) -> Iterator[str]:
         # A folder that cannot be listed may hold readable files.
-        return [path]
+        with suppress(OSError, ValueError), os.scandir(folder) as entries:
+            for entry in entries:
+                each = Path(entry.name)
+                if each.suffix.lower() in self._suffixes:
+                    yield _folded(each.stem)
 
 
 def _distinct(found: list[Input]) -> list[Input]:
