@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .conversations.image_batches import ImageEvent, ImageFailed
-from .events import Event, Finished, LoadProgress
+from .events import Event, Finished, LoadProgress, SegmentFinished
 from .messages import Media, Part, Source, content_of
 from .options import (
     GenerateOptions,
@@ -209,6 +209,7 @@ def stream_segments(
     question: str | None = None,
     options: GenerateOptions | None = None,
     media: MediaOptions | None = None,
+    known: Sequence[SegmentFinished] = (),
 ) -> Iterator[Event]:
     """Answer a question about each segment of a long video, then about the whole video.
 
@@ -223,6 +224,8 @@ def stream_segments(
         question: What to ask about each segment and the whole. None asks for a description.
         options: How the answers are generated. None means ``GenerateOptions()``.
         media: How each segment is sampled. None means ``MediaOptions()``.
+        known: Segments with an answer, of an earlier call that did not end; they are not asked
+            about again.
 
     Yields:
         Events: for each segment its progress and text, then SegmentFinished with the answer or
@@ -242,6 +245,7 @@ def stream_segments(
         question=question,
         options=options or GenerateOptions(),
         media=media or MediaOptions(),
+        known=known,
     )
     yield from run.events(model)
 

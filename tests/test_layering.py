@@ -117,8 +117,8 @@ LAYERS = {
         types="engine",
     ),
     "cli.commands": layer(
-        "errors events messages options prompts api conversations machine hub media "
-        "doctor cli.environment cli.output cli.settings cli.run",
+        "_version errors events messages options prompts journal api conversations machine "
+        "hub media doctor cli.environment cli.output cli.settings cli.run",
         "typer rich",
         types="engine",
     ),

@@ -54,7 +54,7 @@ def segments_of(start: float, end: float, seconds: float) -> tuple[tuple[float, 
 class SegmentRun:
     """A run over a clip in segments of ``seconds``; ``question`` None asks for descriptions.
 
-    ``source`` must be one that can be opened repeatedly.
+    ``source`` must be one that can be opened repeatedly. ``known`` segments have an answer.
     """
 
     source: Source
@@ -62,6 +62,7 @@ class SegmentRun:
     question: str | None
     options: GenerateOptions
     media: MediaOptions
+    known: Sequence[SegmentFinished] = ()
 
     def __post_init__(self) -> None:
         check_seconds(self.seconds)
@@ -79,6 +80,7 @@ class SegmentRun:
         segments = segments_of(start, end, self.seconds)
         done: list[SegmentFinished] = []
         told: set[str] = set()
+        known = {(each.start, each.end): each for each in self.known}
         for first, last in segments:
             # The last segment includes sound that continues after the picture ends.
             media = replace(
@@ -86,7 +88,12 @@ class SegmentRun:
                 video_start=first,
                 video_end=self.media.video_end if last == end else last,
             )
-            for event in self._segment(model, first, last, media, is_first=not _answers(done)):
+            is_first = not _answers(done)
+            for event in (
+                self._known_segment(known[first, last], is_first=is_first)
+                if (first, last) in known
+                else self._segment(model, first, last, media, is_first=is_first)
+            ):
                 if isinstance(event, SegmentFinished):
                     done.append(event)
                 if isinstance(event, Notice):
@@ -109,6 +116,18 @@ class SegmentRun:
             usage=sum((each.usage for each in answers), Usage()),
             timings=sum((each.timings for each in answers), Timings()),
         )
+
+    def _known_segment(self, segment: SegmentFinished, *, is_first: bool) -> Iterator[Event]:
+        """What a person sees of a segment whose answer is known."""
+        assert segment.answer is not None, "a known segment has an answer"
+        if segment.timestamps:
+            yield VideoSampled(source=self.source.name, timestamps=segment.timestamps)
+        told: tuple[Event, ...] = (TextDelta(text=segment.answer.text), segment.answer)
+        shown = iter(told if segment.answer.text else told[1:])
+        for event in _with_heading(
+            time_range(segment.start, segment.end), shown, is_first=is_first
+        ):
+            yield segment if isinstance(event, Finished) else event
 
     def _segment(
         self, model: LoadedModel, start: float, end: float, media: MediaOptions, *, is_first: bool

@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 from cli_runs import assert_fails, finished, g4, records, tiny_g4
 from PIL import Image as Pillow
+from support.samples import sample
 
 from gemma4cli import api
+from gemma4cli.conversations.chat import Chat
 from gemma4cli.conversations.image_batches import ImageEvent, ImageFailed
 from gemma4cli.errors import MediaNotFoundError
-from gemma4cli.events import TextDelta
+from gemma4cli.events import TextDelta, VideoSampled
 
 PATIENCE = 90.0
 Script = Callable[..., list[set[int]]]
@@ -228,6 +230,49 @@ def test_clips_are_kept_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tiny_g4("video", "v.mp4", "w.mp4", "-o", "out/").exit_code == 0
     assert asked == ["v.mp4", "w.mp4", "w.mp4"]
     assert Path("out/w.txt").read_text() == "W.MP4\n"
+
+
+def test_segments_of_a_clip_are_kept(
+    monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+) -> None:
+    answers: Iterator[str | None] = iter(())
+
+    def send(self: Chat, content: object, options: object) -> Iterator[Any]:
+        answer = next(answers)
+        if answer is None:
+            raise KeyboardInterrupt
+        yield VideoSampled(source="clip", timestamps=(0.0, 0.5))
+        yield TextDelta(text=answer)
+        yield finished(answer)
+
+    monkeypatch.setattr(Chat, "send", send)
+    command = ("video", sample("video00.mp4"), "--segment", "1")
+    answers = iter(["One.", "Two.", "Three.", "All."])
+    whole = tiny_g4(*command)
+    for output in ([], ["--json"], ["-o", "out.txt"]):
+        with subtests.test(output=output):
+            answers = iter(["One.", "Two.", None])
+            stopped = tiny_g4(*command, *output)
+            assert stopped.exit_code == 130
+            assert stopped.stderr.endswith(" is incomplete; the same command continues\n")
+            answers = iter(["Three.", "All."])
+            resumed = tiny_g4(*command, *output)
+            assert resumed.exit_code == 0
+            assert "resumes after 2 segments" in resumed.stderr
+            if "--json" in output:
+                (record,) = records(resumed)
+                texts = [each["text"] for each in record["segments"]]
+                assert (texts, record["text"]) == (["One.", "Two.", "Three."], "All.")
+                assert record["segments"][0]["frames"] == [0.0, 0.5]
+                assert record["usage"]["prompt_tokens"] == 4 * 9
+            else:
+                text = Path("out.txt").read_text() if output else resumed.stdout
+                assert text == whole.stdout
+            assert journals() == []
+    answers = iter(["One.", None])
+    tiny_g4(*command)
+    answers = iter(["A.", "B.", "C.", "D."])
+    assert "A." in tiny_g4(*command, "--restart").stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])

@@ -235,7 +235,10 @@ def test_segments_of_a_clip_that_are_done_are_in_the_record(
 
     monkeypatch.setattr(api, "stream_segments", stream)
     result = tiny_g4("video", "a.mp4", "--segment", "1", "--json")
-    assert (result.exit_code, result.stderr) == (130, "interrupted: the answer is incomplete\n")
+    assert (result.exit_code, result.stderr) == (
+        130,
+        "interrupted: the answer is incomplete; the same command continues\n",
+    )
     (record,) = records(result)
     assert record["finish_reason"] == "interrupted"
     assert [each["text"] for each in record["segments"]] == ["One."]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..._version import __version__
 from ..environment import Environment
 from ..run.addresses import allow_urls_option, check_allowed, fetched
 from ..run.inputs import Input, Kind, absolute, inputs
@@ -18,7 +19,7 @@ from ..run.time_options import time_option
 
 if TYPE_CHECKING:
     from ...engine.model import LoadedModel
-    from ...events import Event
+    from ...events import Event, SegmentFinished
 
 
 @runs_a_model
@@ -101,6 +102,7 @@ def video(
     from ...prompts import DESCRIBE_VIDEO
     from ..run.answer_targets import answer_target
     from ..run.answering import AnswerRun, run_each
+    from .kept_segments import keeping_segments
     from .video_frames import saving_frames
 
     check_allowed(allow_urls=allow_urls, offline=run.offline)
@@ -123,26 +125,7 @@ def video(
     output = answer_target(run, several=several)
     output.target.check(found, [] if run.schema is None else [run.schema])
 
-    def answer(model: LoadedModel, number: int) -> Iterator[Event]:
-        source = fetched(found[number].source, fetches=allow_urls)
-        folder = None
-        if save_frames is not None or segment is not None:
-            source = settle(source)
-        if save_frames is not None:
-            folder = save_frames / _folder_of(found[number]) if several else save_frames
-        if segment is not None:
-            events = api.stream_segments(
-                model, source, segment, question=prompt, options=options, media=media
-            )
-        else:
-            events = api.stream_generate(
-                model, prompt or DESCRIBE_VIDEO, videos=[source], options=options, media=media
-            )
-        if folder is None:
-            return events
-        return saving_frames(events, source, folder, segmented=segment is not None)
-
-    question = {
+    question: dict[str, object] = {
         "command": "video",
         "arguments": [absolute(each) for each in clips],
         "prompt": prompt,
@@ -151,6 +134,38 @@ def video(
         "options": asdict(options),
         "media": asdict(media),
     }
+
+    def answer(model: LoadedModel, number: int) -> Iterator[Event]:
+        source = fetched(found[number].source, fetches=allow_urls)
+        folder = None
+        if save_frames is not None or segment is not None:
+            source = settle(source)
+        if save_frames is not None:
+            folder = save_frames / _folder_of(found[number]) if several else save_frames
+        if segment is not None:
+
+            def ask(known: Sequence[SegmentFinished]) -> Iterator[Event]:
+                return api.stream_segments(
+                    model,
+                    source,
+                    segment,
+                    question=prompt,
+                    options=options,
+                    media=media,
+                    known=known,
+                )
+
+            job = {"g4": __version__, **model.identity, "question": question | {"arguments": ""}}
+            kept = env.state_folder / "answers"
+            events = keeping_segments(kept, job, source, ask, restart=restart)
+        else:
+            events = api.stream_generate(
+                model, prompt or DESCRIBE_VIDEO, videos=[source], options=options, media=media
+            )
+        if folder is None:
+            return events
+        return saving_frames(events, source, folder, segmented=segment is not None)
+
     run_each(
         AnswerRun(
             env=env,
@@ -162,6 +177,7 @@ def video(
             several=several,
             question=question if several else None,
             restart=restart,
+            keeps_parts=segment is not None,
         ),
         answer,
     )

@@ -49,6 +49,7 @@ class AnswerRun:
         question: What the answers depend on besides the model and the files; with it, the answers
             of an interrupted run are kept.
         restart: Answer again what an interrupted run has answered.
+        keeps_parts: Whether ``events`` keep parts of an answer, from which the command continues.
         written: Numbers of the inputs whose answers are written already.
         begin: The part of the output file that stays.
         markdown: Whether Markdown is rendered at a terminal.
@@ -64,6 +65,7 @@ class AnswerRun:
     several: bool = False
     question: Mapping[str, object] | None = None
     restart: bool = False
+    keeps_parts: bool = False
     written: AbstractSet[int] = frozenset()
     begin: str = ""
     markdown: bool = False
@@ -249,13 +251,15 @@ def _interrupted(
 ) -> str:
     """What a person wants to know after Ctrl-C: what there is, and how to go on."""
     target = answers.target
+    kept = journal is not None or answers.keeps_parts
+    more = "; the same command continues" if kept else ""
     if answers.is_streamed:
         if not started:
             return "interrupted before the answer began"
         where = "the answer" if target.file is None else f"the answer in {target.file}"
-        return f"interrupted: {where} is incomplete"
+        return f"interrupted: {where} is incomplete{more}"
     if not answers.several:
-        return "interrupted: the answer is incomplete" if started else "interrupted: no answer"
+        state = "the answer is incomplete" if started else "no answer"
+        return f"interrupted: {state}{more if started else ''}"
     where = "" if target.is_stdout else f", in {target.label}"
-    more = "" if journal is None else "; the same command continues"
     return f"interrupted: {done} of {len(answers.names)} answered{where}{more}"

@@ -1,0 +1,88 @@
+"""The answers about the segments of a long clip on disk, from which an interrupted run resumes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ...errors import JournalError
+from ...events import Event, Finished, Notice, SegmentFinished, Timings, Usage, VideoPlanned
+from ...journal import JobJournal, file_facts, remove_stale
+from ...messages import Source
+
+Asking = Callable[[Sequence[SegmentFinished]], Iterator[Event]]
+"""The events of a clip in segments, of which some are known."""
+
+
+class _SegmentJournal(JobJournal[SegmentFinished]):
+    def line(self, item: SegmentFinished) -> Mapping[str, object]:
+        fields = asdict(item)
+        del fields["error"]
+        return fields
+
+    def parse(self, line: Mapping[str, Any]) -> SegmentFinished:
+        if not isinstance(line, dict) or not isinstance(line.get("answer"), dict):
+            raise TypeError("a kept segment has an answer")
+        plan = line.get("plan")
+        return SegmentFinished(
+            start=line["start"],
+            end=line["end"],
+            answer=_answer(line["answer"]),
+            plan=None if plan is None else VideoPlanned(**plan),
+            timestamps=tuple(line["timestamps"]),
+        )
+
+
+def _answer(fields: Mapping[str, Any]) -> Finished:
+    return Finished(
+        **{
+            **fields,
+            "token_ids": tuple(fields["token_ids"]),
+            "budgets": tuple(fields["budgets"]),
+            "usage": Usage(**fields["usage"]),
+            "timings": Timings(**fields["timings"]),
+        }
+    )
+
+
+def keeping_segments(
+    folder: Path, job: Mapping[str, object], clip: Source, ask: Asking, *, restart: bool
+) -> Iterator[Event]:
+    """The events of ``ask``; finished segments are kept in ``folder`` until the clip is done.
+
+    ``job`` is everything that the answers depend on except the clip. Only files are kept.
+    """
+    with ExitStack() as stack:
+        journal = None
+        try:
+            if clip.path is not None:
+                remove_stale(folder)
+                whole = {**job, **file_facts(clip.path)}
+                journal = stack.enter_context(_SegmentJournal(folder, whole, restart=restart))
+        except OSError:
+            pass  # opening the clip says what is wrong with it
+        except JournalError as error:
+            yield _not_kept(error)
+        known = () if journal is None else journal.done
+        if known:
+            count = f"{len(known)} segment{'s' if len(known) > 1 else ''}"
+            yield Notice(text=f"{clip.name}: resumes after {count}")
+        for event in ask(known):
+            if journal is not None and isinstance(event, SegmentFinished):
+                try:
+                    if event.answer is not None and event not in known:
+                        journal.add(event)
+                except JournalError as error:
+                    journal.forget()
+                    journal = None
+                    yield _not_kept(error)
+            yield event
+        if journal is not None:
+            journal.forget()
+
+
+def _not_kept(error: JournalError) -> Notice:
+    return Notice(text=f"{error}; an interrupted run will start over")
