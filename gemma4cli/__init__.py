@@ -5,9 +5,10 @@ The public names are imported when they are first used, so that importing the pa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ._version import __version__ as __version__
+
+TYPE_CHECKING = False
+"""What type checkers take for true. The module ``typing`` would be imported for it alone."""
 
 if TYPE_CHECKING:
     from .api import generate as generate

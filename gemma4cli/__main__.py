@@ -7,12 +7,15 @@ without a traceback then, too; in between, a command handles it.
 from __future__ import annotations
 
 import sys
-
-from .cli.interrupts import STATUS, leave_at_once
+from types import TracebackType
 
 
 def main() -> None:
     """Run the program."""
+    # At once: what handles the signal has to be imported first.
+    sys.excepthook = _quiet_about_interrupts
+    from .cli.interrupts import STATUS, leave_at_once
+
     leave_at_once()
     try:
         from .cli.app import main as run
@@ -22,6 +25,13 @@ def main() -> None:
         sys.exit(STATUS)
     finally:
         leave_at_once()
+
+
+def _quiet_about_interrupts(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
 
 
 if __name__ == "__main__":
