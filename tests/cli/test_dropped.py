@@ -152,6 +152,7 @@ MISSING = {
     "what is in missing.jpg?": ("missing.jpg", "no such file"),
     "scen.png": ("scen.png", "no such file; did you mean scene.png?"),
     "see file:///nowhere/x": ("file:///nowhere/x", "no such file"),
+    "look at /tmp/nothing/here.png now": ("/tmp/nothing/here.png", "no such file"),
     "~/nothing/here": ("~/nothing/here", "no such file"),
     "what is /tmp/nothing/here": ("/tmp/nothing/here", "no such file"),
     "'no file.mp3' transcribe": ("no file.mp3", "no such file"),
@@ -191,6 +192,8 @@ def test_a_name_that_cannot_be_attached_is_reported(typed: str) -> None:
         "what is the difference between .png and .jpg?",
         "I'm sure it's 'fine'. isn't it? a\\b ~ ... / . ..",
         "main.ts and abc.net.au",
+        "what do cd /tmp and ls / do, and ./configure && make",
+        "is /usr/local/nothing or ~/.nothing on the path?",
         "what is pics for?",
     ],
 )

@@ -26,6 +26,10 @@ _AFTER = f"{CLOSING}-\N{EN DASH}\N{EM DASH} ".translate(dict.fromkeys(map(ord, "
 _BEFORE = OPENING.translate(dict.fromkeys(map(ord, "\"'`,;:=")))
 """What is left of a name that is taken out of the start of a question, and out of its end."""
 
+_AROUND_SPACE = f"{_AROUND} \t"
+_TOP_LEVEL = 3
+"""Parts of an absolute path from which on it names more than a folder such as /tmp."""
+
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://\S*")
 _HTTP = ("http://", "https://")
 
@@ -76,7 +80,7 @@ def find_dropped(typed: str, *, fetches: bool = False) -> Dropped:
         problems += [
             Problem(name=span.shown, problem="is an address: --allow-urls lets g4 fetch it")
             for span in spans
-            if span.path is None and span.problem is None and _suffix(span.shown) in MEDIA_SUFFIXES
+            if span.path is None and span.problem is None and _is_medium(span.shown)
         ]
     if typed.count("\n") >= _MOST_LINES or "```" in typed:
         problems = []
@@ -149,7 +153,8 @@ def _span(line: str, at: int, names: Names) -> _Span | None:
     if found is not None:
         return _existing(line, found)
     end, word = word_at(line, at)
-    if word.startswith(tuple(OPENING)) or not _is_missing_file(word):
+    at_edge = not line[:at].strip(_AROUND_SPACE) or not line[end:].strip(_AROUND_SPACE)
+    if word.startswith(tuple(OPENING)) or not _is_missing_file(word, at_edge=at_edge):
         return None
     hint = names.suggestion(word)
     problem = "no such file" + (f"; did you mean {hint}?" if hint else "")
@@ -160,7 +165,8 @@ def _existing(line: str, found: FileName) -> _Span | None:
     """A medium, or the reason why a file or folder is none."""
     raw = line[found.start : found.end]
     kind, problem = _kind(found.path)
-    if problem and found.path.is_dir() and "/" not in raw:
+    is_top = found.path.is_absolute() and len(found.path.parts) < _TOP_LEVEL
+    if problem and found.path.is_dir() and ("/" not in raw or is_top):
         return None
     return _Span(
         start=found.start,
@@ -188,17 +194,25 @@ def _kind(path: Path) -> tuple[MediaKind | None, str]:
     return kind, "" if kind else "is not an image, audio or video file; /file attaches text"
 
 
-def _is_missing_file(word: str) -> bool:
-    """Whether a word that names nothing was meant to name a file."""
-    if not any(character.isalnum() for character in word.rpartition("/")[2]) or "\0" in word:
-        return False
-    if word.lower().startswith(("file:/", "~/", "./", "../")):
-        return True
+def _is_missing_file(word: str, *, at_edge: bool) -> bool:
+    """Whether a word that names nothing was meant to name a file.
+
+    In the middle of a sentence about paths, only the suffix of a medium says so.
+    """
     name = word.rpartition("/")[2]
-    if not name.startswith(".") and _suffix(name) in MEDIA_SUFFIXES:
+    if "\0" in word or not any(character.isalnum() for character in name):
+        return False
+    if word.lower().startswith("file:/") or (not name.startswith(".") and _is_medium(name)):
         return True
+    if not at_edge:
+        return False
     parts = paths_of(word)[-1].parts
-    return word.startswith("/") and len(parts) > 2 and Path(*parts[:2]).is_dir()
+    is_absolute = word.startswith("/") and len(parts) >= _TOP_LEVEL and Path(*parts[:2]).is_dir()
+    return is_absolute or word.startswith(("~/", "./", "../"))
+
+
+def _is_medium(name: str) -> bool:
+    return _suffix(name) in MEDIA_SUFFIXES
 
 
 def _suffix(name: str) -> str:
@@ -209,7 +223,7 @@ def _without(typed: str, spans: Sequence[_Span]) -> str:
     """The text without the names at its start and end, or with short names inside a sentence."""
     first, last = 0, len(spans)
     start, end = 0, len(typed)
-    while first < last and not typed[start : spans[first].start].strip(f"{_AROUND} \t\n"):
+    while first < last and not typed[start : spans[first].start].strip(f"{_AROUND_SPACE}\n"):
         start, first = spans[first].end, first + 1
     while last > first and not typed[spans[last - 1].end : end].strip(")]}>\"'` \t\n"):
         end, last = spans[last - 1].start, last - 1
@@ -217,7 +231,7 @@ def _without(typed: str, spans: Sequence[_Span]) -> str:
         rest = typed[start:end].strip()
         rest = rest.lstrip(_AFTER) if start else rest
         rest = rest.rstrip(f"{_BEFORE} ") if end < len(typed) else rest
-        return rest if rest.strip(f"{_AROUND} \t\n") else ""
+        return rest if rest.strip(f"{_AROUND_SPACE}\n") else ""
     text, at = "", 0
     for span in spans:
         text += typed[at : span.start] + span.shown
