@@ -36,6 +36,9 @@ NO_SIZE = 0x7FFFF000
 _STILLS_IN_MP4 = ("AVIF", "HEIC")
 """Still images in MP4 containers, which libav takes for clips."""
 
+_MAY_MOVE = frozenset({"AVIF", "FLI", "GIF", "HEIC", "JPEG", "PNG", "WebP"})
+"""Image formats that may hold clips; libav takes other stills, such as icons, for clips, too."""
+
 _ESCAPES_TAGS = int(av.__version__.partition(".")[0]) >= 19
 """From version 19 on PyAV escapes what is not UTF-8 in a file's tags and takes no option for it;
 before, it refused the whole file unless it was asked to replace it."""
@@ -96,6 +99,8 @@ def open_container(source: Source, span: Span = WHOLE) -> Iterator[InputContaine
         window = _Window(stream, span)
         kind = sniff(window.read(HEAD_BYTES))
         window.seek(0)
+        if kind is not None and kind.kind == "image" and kind.name not in _MAY_MOVE:
+            raise still_image(source, kind.name)
         try:
             container = open_stream(stream, span)
         except av.FFmpegError as exc:

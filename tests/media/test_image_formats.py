@@ -16,6 +16,7 @@ from PIL import Image as Pillow
 from gemma4cli.errors import MediaDecodeError
 from gemma4cli.media.image_readers import opened_image
 from gemma4cli.media.images import load_image
+from gemma4cli.media.video import probe_video
 from gemma4cli.messages import Source
 
 DOCS = Path(__file__).parents[2] / "docs" / "describe.md"
@@ -164,6 +165,12 @@ def test_half_a_file_is_an_error_or_a_picture(name: str) -> None:
         assert load_image(source).pixels.shape[2] == 3
     except MediaDecodeError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("name", sorted(set(FORMATS) - {"TGA"}))
+def test_a_still_is_not_a_clip(name: str) -> None:
+    with pytest.raises(MediaDecodeError, match=r"is an image \(.+\): use g4 describe"):
+        probe_video(Source.of(FORMATS[name][0](), name="picture"))
 
 
 def test_the_documentation_names_these_formats() -> None:
