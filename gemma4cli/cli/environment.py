@@ -120,6 +120,16 @@ class Environment:
         self.stdout.write(printable(text, self.stdout) + "\n")
         self.stdout.flush()
 
+    def echo_path(self, path: Path) -> None:
+        """Write a path to stdout, for a program with its bytes as they are."""
+        buffer = getattr(self.stdout, "buffer", None)
+        if buffer is None or self.stdout.isatty():
+            self.echo(one_line(str(path)))
+            return
+        self.stdout.flush()
+        buffer.write(os.fsencode(path) + b"\n")
+        buffer.flush()
+
 
 def environment_of(context: typer.Context) -> Environment:
     """The environment that the program was started with, or the process's own."""

@@ -141,3 +141,11 @@ def test_what_is_shown_is_on_one_line() -> None:
         "a\\nb\\tc\\rd\\x1B\\x7F\\x9B\\u2028é\\xFF日"
     )
     assert printable("\udcff\n", io.StringIO()) == "\\xFF\n"
+
+
+def test_the_path_of_a_model_is_for_programs() -> None:
+    folder = os.path.join(os.fsencode(os.getcwd()), b"model\xff")
+    os.mkdir(folder)
+    Path(os.fsdecode(folder), "config.json").write_text("{}")
+    done = run_g4("models", "path", os.fsdecode(folder))
+    assert (done.returncode, done.stdout) == (0, folder + b"\n")

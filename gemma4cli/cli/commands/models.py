@@ -145,7 +145,7 @@ def pull(context: typer.Context, name: _ToPull, yes: _Yes = False, quiet: _Quiet
     if planned.missing and not yes and not env.confirm("Download it?"):
         env.say("nothing was downloaded")
         raise typer.Exit(ExitCode.FAILED)
-    env.echo(str(run(env, planned, name, quiet=quiet)))
+    env.echo_path(run(env, planned, name, quiet=quiet))
 
 
 @app.command("rm", cls=Command)
@@ -173,7 +173,7 @@ def model_path(context: typer.Context, name: _Name) -> None:
     """Print the folder of a model."""
     from ... import api
 
-    environment_of(context).echo(str(api.model_path(name)))
+    environment_of(context).echo_path(api.model_path(name))
 
 
 @app.command("info", cls=Command)

@@ -261,5 +261,5 @@ def _interrupted(
     if not answers.several:
         state = "the answer is incomplete" if started else "no answer"
         return f"interrupted: {state}{more if started else ''}"
-    where = "" if target.is_stdout else f", in {target.label}"
+    where = "" if target.is_stdout or not done else f", in {target.label}"
     return f"interrupted: {done} of {len(answers.names)} answered{where}{more}"

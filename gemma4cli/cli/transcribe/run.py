@@ -214,7 +214,7 @@ def _interrupted(given: Sequence[Input], sink: TranscriptSink, target: Target) -
     """What a person wants to know after Ctrl-C: what there is, and how to go on."""
     if given[0].given == MICROPHONE:
         return "interrupted: what was said last is not transcribed"
-    where = "" if target.is_stdout else f", in {target.label}"
+    where = "" if target.is_stdout or not sink.finished else f", in {target.label}"
     done = f"{sink.finished} of {len(given)} transcribed{where}" if len(given) > 1 else ""
     now = f"{given[sink.current].given} up to {clock(sink.position)}" if sink.position else ""
     if all(each.path is None for each in given):
