@@ -28,7 +28,10 @@ from .sources import settle
 from .tracks import ANY_TRACK, TrackChoice, audio_stream
 
 LONGEST_GAP_SECONDS = 3600
-"""Where one sequence of samples is wanted, longer gaps are not filled: the clock jumped."""
+"""The most silence with which gaps are filled where one sequence of samples is wanted.
+
+A longer gap means that the clock jumped.
+"""
 
 
 def load_audio(source: Source, choice: TrackChoice = ANY_TRACK) -> AudioClip:
@@ -131,9 +134,12 @@ def _filled(head: SoundBlock, rest: Iterator[SoundBlock]) -> Iterator[Samples]:
     """Blocks of one channel as one sequence, gaps filled with silence."""
     yield head.samples[0]
     due = head.at + head.samples.shape[1]
+    left = LONGEST_GAP_SECONDS * SAMPLE_RATE
     for block in rest:
-        if 0 < block.at - due < LONGEST_GAP_SECONDS * SAMPLE_RATE:
-            yield from silence(block.at - due, SAMPLE_RATE)
+        gap = block.at - due
+        if 0 < gap < left:
+            yield from silence(gap, SAMPLE_RATE)
+            left -= gap
         yield block.samples[0]
         due = block.at + block.samples.shape[1]
 

@@ -44,6 +44,9 @@ _UNTIMED = frozenset({"aac", "ac3", "amr", "dts", "eac3", "flac", "gsm", "loas",
 _TRACKS_CHANGE = "mpegts"
 """libav's name of the container in which another track may take over at any time."""
 
+_LOWEST_RATE = 1_000
+"""Hertz below which samples are measurements: speech does not fit, and hours fit into kilobytes."""
+
 _EARLY_SECONDS, _EARLY_SHARE = 1.0, 0.02
 """Sound that may be missing at the end without a warning: times in headers are rounded."""
 
@@ -290,6 +293,12 @@ def _ends_short(stream: AudioStream) -> bool:
 
 
 def _checked(frame: AudioFrame, source: Source) -> AudioFrame:
+    if frame.sample_rate < _LOWEST_RATE:
+        raise MediaDecodeError(
+            source.name,
+            f"has a sample rate of {frame.sample_rate} Hz, too low for speech: "
+            f"{_LOWEST_RATE:,} Hz or more are needed",
+        )
     if frame.format.name.removesuffix("p") not in FULL_SCALE:
         raise MediaDecodeError(
             source.name, f"has an unsupported sample format ({frame.format.name})"

@@ -477,3 +477,24 @@ def test_joined_raw_streams_of_other_rates_are_whole_and_without_gaps(tmp_path: 
     samples = load(joined)
     assert len(samples) / SAMPLE_RATE == pytest.approx(4, abs=0.3)
     assert np.abs(samples[8000:56_000]).reshape(-1, 800).max(axis=1).min() > 0.3
+
+
+def test_samples_that_are_too_few_for_speech_are_refused(tmp_path: Path) -> None:
+    """Measurements are stored as WAV too; a kilobyte of them may last for hours."""
+    with pytest.raises(MediaDecodeError, match=r"a\.wav: has a sample rate of 1 Hz, too low"):
+        load(write_wav(tmp_path / "a.wav", noise(3_600), 1))
+    assert len(load(write_wav(tmp_path / "a.wav", noise(3_000), 1_000))) == 3 * SAMPLE_RATE
+
+
+def test_many_gaps_are_filled_up_to_an_hour_in_all(tmp_path: Path) -> None:
+    """A few kilobytes of time stamps must not become hours of silence in memory."""
+    with av.open(str(tmp_path / "a.mka"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        for index in range(20):
+            frame = av.AudioFrame.from_ndarray(noise(1_600)[None], format="s16", layout="mono")
+            frame.sample_rate, frame.time_base = 16_000, Fraction(1, 16_000)
+            frame.pts = index * 1000 * 16_000
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    blocks = audio.iter_audio(Source.of(tmp_path / "a.mka"))
+    assert 3000 < sum(map(len, blocks)) / SAMPLE_RATE < 3610
