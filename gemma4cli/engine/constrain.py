@@ -7,6 +7,7 @@ replaced by the next one of the shortest ending.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -71,6 +72,10 @@ class Constraint:
         self._forced, self._ran_away = 0, False
         self._document = ByteDocument.begin(grammar)
         self._ending = _found(self._document.shortest_ending())
+        if self._ending is None:
+            raise OptionError(
+                "the schema is not supported: even its shortest documents are endless"
+            )
         self.cut: FinishReason | None = None
         if self._ending is not None and not self._fits(self._ending, max_tokens):
             raise AnswerCutError(max_tokens or 0, shortest=len(self._ids_of(self._ending)))
@@ -210,11 +215,38 @@ def _grammar(schema: str) -> str:
 
     if schema.strip() == "true":  # as a schema the same as {}
         schema = "{}"
+    if _counts_unnamed_keys(_parsed(schema)):
+        raise OptionError(
+            "the schema is not supported: minProperties counts keys that it does not name, and "
+            "decoding cannot keep these apart"
+        )
     # Whitespace carries no meaning, and a model that is allowed any may write it forever.
     try:
         return LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False})
     except ValueError as exc:
         raise OptionError(f"the schema is not a JSON object: {_line(exc)}") from exc
+
+
+def _parsed(schema: str) -> object:
+    """The schema's value; None for invalid JSON, which llguidance reports."""
+    try:
+        return json.loads(schema)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _counts_unnamed_keys(schema: object) -> bool:
+    """Whether more than one key is needed that the schema does not name: they could be the same."""
+    if isinstance(schema, list):
+        return any(map(_counts_unnamed_keys, schema))
+    if not isinstance(schema, dict):
+        return False
+    least, required = schema.get("minProperties"), schema.get("required")
+    if isinstance(least, int) and schema.get("additionalProperties") is not False:
+        named = len(set(map(str, required))) if isinstance(required, list) else 0
+        if least - named > 1:
+            return True
+    return any(map(_counts_unnamed_keys, schema.values()))
 
 
 @lru_cache(maxsize=2)

@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
 _END = 256
-_MOST_STEPS = 150_000
-"""Bytes to try before giving up: about a second."""
+_MOST_STEPS = 50_000
+_MOST_BYTES = 1000
+"""Bytes to try, and length of an ending, after which only the likeliest state is followed."""
+_LONGEST = 16_384
+"""Bytes of an ending to look for."""
 _MOST_STATES = 48
-"""States of one length to follow; of more, the ones closest to the end are kept."""
+"""States of one length to follow before that; of more, the ones closest to the end are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,32 +103,32 @@ class ByteDocument:
         """
         level = [(self._copy(), b"")]
         steps = 0
-        while level and steps < _MOST_STEPS:
+        for length in range(_LONGEST):
             for state, ending in level:
                 if state._matcher.is_accepting():
                     return ending
+            in_a_hurry = length > _MOST_BYTES or steps > _MOST_STEPS
             following: dict[object, tuple[ByteDocument, bytes]] = {}
-            for state, ending in level:
+            for state, ending in level[: 1 if in_a_hurry else _MOST_STATES]:
                 tried, kinds = state._choices()
                 steps += tried
-                for number, (kind, byte) in enumerate(kinds.items()):
+                for number, (kind, byte) in enumerate(kinds[: 1 if in_a_hurry else None], start=1):
                     nesting = state.nesting.after(byte)
                     key = kind, replace(nesting, commas=())
                     # Of states that look alike, the one with more items has fewer to come.
                     if key in following and nesting.commas <= following[key][0].nesting.commas:
                         continue
-                    grown = state if number == len(kinds) - 1 else state._copy()
+                    grown = state if in_a_hurry or number == len(kinds) else state._copy()
                     grown.push(bytes([byte]))
                     following[key] = grown, ending + bytes([byte])
-            level = sorted(following.values(), key=lambda each: len(each[0].nesting.open))
-            del level[_MOST_STATES:]
+            level = sorted(following.values(), key=_openness)
         return None
 
     def _copy(self) -> ByteDocument:
         return ByteDocument(self._matcher.deep_copy(), self.nesting)
 
-    def _choices(self) -> tuple[int, dict[object, int]]:
-        """How many bytes were tried, and one of those that lead to the same choices, by these."""
+    def _choices(self) -> tuple[int, list[tuple[object, int]]]:
+        """How many bytes were tried, and one of those that lead to the same choices, for each."""
         kinds: dict[object, int] = {}
         bytes_ = self._worth_trying()
         for byte in bytes_:
@@ -133,7 +136,8 @@ class ByteDocument:
                 kind = self._matcher.compute_bitmask(), self._matcher.compute_ff_bytes()
                 kinds.setdefault(kind, byte)
                 self._matcher.rollback(1)
-        return len(bytes_), kinds
+        # A minus is the one byte that comes before digits and only makes a number longer.
+        return len(bytes_), sorted(kinds.items(), key=lambda each: each[1] == ord("-"))
 
     def _worth_trying(self) -> list[int]:
         """The bytes that may come next, without those that only make a value longer."""
@@ -151,6 +155,12 @@ class ByteDocument:
             if found:
                 return found
         return allowed
+
+
+def _openness(found: tuple[ByteDocument, bytes]) -> tuple[int, int]:
+    """Orders states by how much is open, then by how much of it is written."""
+    nesting = found[0].nesting
+    return len(nesting.open), -sum(nesting.commas)
 
 
 @lru_cache(maxsize=1)

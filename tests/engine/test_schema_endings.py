@@ -19,7 +19,7 @@ from gemma4cli.api import generate, stream_generate
 from gemma4cli.engine.constrain import Constraint
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.engine.shortest_ending import ByteDocument
-from gemma4cli.errors import AnswerCutError
+from gemma4cli.errors import AnswerCutError, OptionError
 from gemma4cli.events import Finished
 from gemma4cli.options import GenerateOptions
 
@@ -228,6 +228,37 @@ def test_too_few_tokens_for_any_document_are_an_error_before_anything_is_compute
     schema = json.dumps(SCHEMAS["color and count"])
     with pytest.raises(AnswerCutError, match=r"takes \d+ tokens, but the answer may have 5"):
         generate(tiny, "Hi", options=GenerateOptions(schema=schema, max_tokens=5))
+
+
+@pytest.mark.parametrize(
+    ("schema", "problem"),
+    [
+        (
+            {"$defs": {"n": record(n={"$ref": "#/$defs/n"})}, "$ref": "#/$defs/n"},
+            "shortest documents are endless",
+        ),
+        ({"type": "object", "minProperties": 2}, "keys that it does not name"),
+        (record(a={"items": {"type": "object", "minProperties": 2}}), "keys that it does not name"),
+    ],
+)
+def test_a_schema_that_no_answer_can_be_made_to_match_is_an_error(
+    schema: Schema, problem: str, tiny: LoadedModel
+) -> None:
+    with pytest.raises(OptionError, match=problem):
+        constraint(tiny, schema, 100)
+
+
+def test_named_keys_and_a_single_other_one_can_be_counted(
+    tiny: LoadedModel, texts: list[str]
+) -> None:
+    schema = record(a={"type": "null"}) | {"minProperties": 2}
+    rule = constraint(tiny, schema, 60)
+    ids = write(tiny, rule, texts, brackets, 0, 60)
+    jsonschema.validate(json.loads(tiny.processor.tokenizer.decode(ids)), schema)
+
+
+def test_the_ending_of_a_long_list_is_found_too(tiny: LoadedModel) -> None:
+    assert shortest(tiny, {"type": "array", "items": POINT, "minItems": 120}) > 1000
 
 
 def test_true_is_a_schema(tiny: LoadedModel) -> None:
