@@ -29,7 +29,10 @@ def test_material_is_headed_by_its_name(tmp_path: Path) -> None:
     ("content", "problem"),
     [
         (bytes(range(256)), "is not text"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(99), "is not text but an image: attach it with /image"),
+        (
+            b"\x89PNG\r\n\x1a\n" + bytes(99),
+            "is not text but an image: attach it with --image or /image",
+        ),
         (b"a" * (LONGEST_TEXT + 1), "is longer than 16 MB, more than any context"),
     ],
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 from ...errors import ConversationError
 from ...media.near_names import existing, suggestion
@@ -28,7 +27,7 @@ def read_text_file(env: Environment, path: Path, name: str, *, quiet: bool = Fal
     """A text file to attach, headed by its name. Raises ConversationError."""
     try:
         with path.open("rb") as file:
-            content = _bounded(file, name)
+            content = file.read(LONGEST_TEXT + 1)
     except FileNotFoundError as exc:
         similar = suggestion(path)
         hint = "" if similar is None else f"; did you mean {similar}?"
@@ -50,40 +49,30 @@ def piped_text(env: Environment, *, quiet: bool = False) -> str:
 
 
 def piped_bytes(env: Environment) -> bytes:
-    """The bytes of standard input. Raises ConversationError if they are more than any context."""
+    """The bytes of standard input, as many as ``LONGEST_TEXT`` and one at most."""
     buffer = getattr(env.stdin, "buffer", None)
     if buffer is None:  # a stream without bytes, such as io.StringIO
         return env.stdin.read().encode("utf-8", "surrogateescape")
-    return _bounded(buffer, STDIN)
-
-
-def _bounded(stream: BinaryIO, name: str) -> bytes:
-    """All bytes of a stream, which may have no end."""
-    content = stream.read(LONGEST_TEXT + 1)
-    if len(content) > LONGEST_TEXT:
-        size = f"{LONGEST_TEXT >> 20} MB"
-        raise ConversationError(
-            f"{name}: is longer than {size}, more than any context; take a part"
-        )
+    content: bytes = buffer.read(LONGEST_TEXT + 1)
     return content
 
 
 def _text(env: Environment, content: bytes, name: str, argument: str, *, quiet: bool) -> str:
     """Bytes as text, with a notice of what was changed; ``argument`` follows --image in errors."""
-    found = decode_text(content)
+    is_too_long = len(content) > LONGEST_TEXT
+    found = None if is_too_long else decode_text(content)
     if found is None:
-        raise ConversationError(f"{name}: {_not_text(content, argument)}")
+        kind = kind_of_stream(io.BytesIO(content))
+        problem = _TOO_LONG if is_too_long else _UNKNOWN
+        if kind is not None:
+            how = f"--{kind}{argument}" if argument else f"--{kind} or /{kind}"
+            problem = f"is not text but {_NAMES[kind]}: attach it with {how}"
+        raise ConversationError(f"{name}: {problem}")
     if found.notice and not quiet:
         env.say(f"{name}: {found.notice}")
     return found.text
 
 
-def _not_text(content: bytes, argument: str) -> str:
-    kind = kind_of_stream(io.BytesIO(content))
-    if kind is None:
-        return "is not text in UTF-8, UTF-16 or Windows-1252; convert it first"
-    how = f"--{kind}{argument}" if argument else f"/{kind}"
-    return f"is not text but {_NAMES[kind]}: attach it with {how}"
-
-
+_TOO_LONG = f"is longer than {LONGEST_TEXT >> 20} MB, more than any context; take a part"
+_UNKNOWN = "is not text in UTF-8, UTF-16 or Windows-1252; convert it first"
 _NAMES = {"image": "an image", "audio": "a recording", "video": "a video"}

@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ... import api
 from ...conversations.file import read_conversation
 from ...conversations.store import save_copy
-from ...errors import MediaError, OptionError
-from ...media.recognition import kind_of
-from ...media.urls import is_url
-from ...messages import AudioPart, MediaKind, Source, TextPart
+from ...messages import TextPart
 from ...options import SOFT_TOKEN_BUDGETS
 from ..output.numbers import turns_text
 from ..output.writer import statistics
-from ..run.addresses import media_source
 from ..run.budgets import ALLOWED, budget_of
-from ..run.pages import Pages, page_sources, pages_of
 from ..run.runner import load_model
-from .file_names import path_of, split_names
-from .material import read_text_file
-from .microphone import record_part
+from .attach_commands import Run, attach_as, attach_recording, attach_text, one_file_after
 from .prompt_input import Choices, copy_to_clipboard
 from .sessions import conversation_of, turns_of
 
 if TYPE_CHECKING:
     from .repl import Repl
-
-Run = Callable[["Repl", str], None]
-"""Takes the text after the command's name."""
 
 _KEYS = """\
 Enter sends; Alt-Enter, a trailing backslash or an open ``` starts a new line.
@@ -41,7 +30,6 @@ Ctrl-X Ctrl-E opens an editor, Ctrl-R searches the history, Tab completes.
 An image, audio or video file dropped here, or named by its path, is attached
 to the question. Ctrl-C stops an answer and keeps the text so far."""
 
-_PAGES = re.compile(r"(?:^|\s)--pages(?:=|\s+)(\S+)(?=\s|$)")
 _FENCED = re.compile(r"^ *(`{3,}|~{3,})[^\n]*\n(.*?)^ *\1", re.MULTILINE | re.DOTALL)
 
 
@@ -69,101 +57,6 @@ def _unknown(typed: str) -> Run:
         repl.env.say(f"unknown command {typed}; {hint}")
 
     return report
-
-
-def _attach(kind: MediaKind | None) -> Run:
-    """Attaches files as one kind of medium, or as what they are."""
-    name = kind or "attach"
-
-    def attach(repl: Repl, rest: str) -> None:
-        try:
-            rest, pages = _without_pages(rest)
-        except OptionError as error:
-            repl.env.say(str(error))
-            return
-        for given in _files(repl, f"/{name}", rest):
-            try:
-                source = _source(given, fetches=repl.fetches)
-                found = kind_of(source)
-            except MediaError as error:
-                repl.env.say(f"{given}: {error.problem}")
-                continue
-            if (problem := _mismatch(kind, found)) is not None:
-                repl.env.say(f"{given}: {problem}")
-            elif (attached := kind or found) is not None:
-                for page in _pages_of(repl, attached, source, pages):
-                    repl.attach(attached, page)
-
-    return attach
-
-
-def _without_pages(rest: str) -> tuple[str, Pages | None]:
-    """What follows a command, without ``--pages``. Raises OptionError."""
-    found = _PAGES.search(rest)
-    if found is None:
-        return rest, None
-    return rest[: found.start()] + rest[found.end() :], pages_of(found[1])
-
-
-def _pages_of(repl: Repl, kind: MediaKind, source: Source, pages: Pages | None) -> list[Source]:
-    """The chosen pages of an image; says what is wrong if there are none."""
-    if kind != "image" or pages is None:
-        return [source]
-    try:
-        return page_sources(source, pages)
-    except MediaError as error:
-        repl.env.say(str(error))
-        return []
-
-
-def _source(given: str, *, fetches: bool) -> Source:
-    return media_source(given if is_url(given) else str(path_of(given)), fetches=fetches)
-
-
-def _mismatch(wanted: MediaKind | None, found: MediaKind | None) -> str | None:
-    """Why a medium cannot be attached as what it is wanted for; None if it can, or may."""
-    match wanted, found:
-        case None, None:
-            return "is not an image, audio or video file; /file attaches text"
-        case (("image" | "video"), "audio"):
-            return "is a recording without pictures: attach it with /audio"
-        case (("audio" | "video"), "image"):
-            return "is an image: attach it with /image"
-    return None
-
-
-def _files(repl: Repl, command: str, rest: str) -> list[str]:
-    """The file names after a command; if there is none, says so."""
-    names = split_names(rest)
-    if not names:
-        repl.env.say(f"{command} needs a file")
-    return names
-
-
-def _one_file(repl: Repl, command: str, rest: str) -> Path | None:
-    names = _files(repl, command, rest)
-    if len(names) > 1:
-        repl.env.say(f"{command} takes one file; put quotes around a name with spaces")
-        return None
-    return path_of(names[0]) if names else None
-
-
-def _file(repl: Repl, rest: str) -> None:
-    for name in _files(repl, "/file", rest):
-        repl.attached_texts.append(read_text_file(repl.env, path_of(name), name))
-        repl.env.say(f"{name} is attached to the next question")
-
-
-def _mic(repl: Repl, rest: str) -> None:
-    number = 1 + sum(part.source.name.startswith("recording") for part in _audio_parts(repl))
-    name = f"recording {number}"
-    repl.attached_media.append(record_part(repl.env, rest or repl.device, name))
-    repl.env.say(f"{name} is attached to the next question")
-
-
-def _audio_parts(repl: Repl) -> Iterable[AudioPart]:
-    parts = [part for message in repl.chat.history for part in message.parts]
-    return (part for part in (*parts, *repl.attached_media) if isinstance(part, AudioPart))
 
 
 def _system(repl: Repl, rest: str) -> None:
@@ -261,7 +154,7 @@ def _copy(repl: Repl, rest: str) -> None:
 
 
 def _save(repl: Repl, rest: str) -> None:
-    path = _one_file(repl, "/save", rest)
+    path = one_file_after(repl, "/save", rest)
     if path is None:
         return
     conversation = conversation_of(repl.chat, think=repl.options.think)
@@ -275,7 +168,7 @@ def _save(repl: Repl, rest: str) -> None:
 
 
 def _load(repl: Repl, rest: str) -> None:
-    path = _one_file(repl, "/load", rest)
+    path = one_file_after(repl, "/load", rest)
     if path is None:
         return
     repl.replace_with(read_conversation(path))
@@ -338,17 +231,17 @@ def _command(takes: str, does: str, run: Run, choices: Choices | None = _NONE) -
 
 
 COMMANDS: dict[str, Command] = {
-    "attach": _command("FILE...", "attach images, audio or videos", _attach(None), None),
+    "attach": _command("FILE...", "attach images, audio or videos", attach_as(None), None),
     "image": _command(
         "FILE... [--pages 1-3|all]",
         "attach images to the next question",
-        _attach("image"),
+        attach_as("image"),
         None,
     ),
-    "audio": _command("FILE...", "attach audio to the next question", _attach("audio"), None),
-    "video": _command("FILE...", "attach videos to the next question", _attach("video"), None),
-    "mic": _command("[DEVICE]", "record a clip, until Enter or a pause", _mic),
-    "file": _command("FILE...", "attach text files to the next question", _file, None),
+    "audio": _command("FILE...", "attach audio to the next question", attach_as("audio"), None),
+    "video": _command("FILE...", "attach videos to the next question", attach_as("video"), None),
+    "mic": _command("[DEVICE]", "record a clip, until Enter or a pause", attach_recording),
+    "file": _command("FILE...", "attach text files to the next question", attach_text, None),
     "system": _command("[TEXT|off]", "set, remove or show the system prompt", _system),
     "think": _command(
         "[on|off|show|hide]",
