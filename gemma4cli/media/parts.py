@@ -105,7 +105,11 @@ def _wav_starts(file: BinaryIO) -> Iterator[int]:
 
 def _next_wav(file: BinaryIO, at: int) -> int | None:
     file.seek(at + 12)
-    while len(header := file.read(8)) == 8:
+    for _ in range(_MOST_BOXES):
+        header = file.read(8)
+        # What follows in a file of more than 4 GB is sound, whatever its header says.
+        if len(header) < 8 or not (header[:4].isascii() and header[:4].decode().isprintable()):
+            return None
         name, size = struct.unpack("<4sI", header)
         here = file.tell()
         if name == b"RIFF":

@@ -28,6 +28,7 @@ _ASIDE_TITLE = re.compile(
     r"|audiodeskription|(visual|vision|hearing)(ly)?[ -]impaired|\b(ad|dvs|m&e)\b|karaoke",
     re.IGNORECASE,
 )
+_LONGEST_TITLE = 60
 _NO_TITLES = re.compile(r"handler|core media|gpac|^mainconcept|^iso media", re.IGNORECASE)
 """What programs write where a title could be."""
 
@@ -152,6 +153,11 @@ def _mismatch(track: SoundTrack, hint: str | None) -> int:
     return 1 if track.language is None else 2
 
 
+def _short(title: str) -> str:
+    line = " ".join(title.split())
+    return line if len(line) <= _LONGEST_TITLE else f"{line[: _LONGEST_TITLE - 1]}…"
+
+
 def _described(number: int, stream: AudioStream) -> SoundTrack:
     tags = {key.lower(): value.strip() for key, value in stream.metadata.items()}
     title = tags.get("title") or tags.get("name") or tags.get("handler_name")
@@ -163,7 +169,7 @@ def _described(number: int, stream: AudioStream) -> SoundTrack:
     return SoundTrack(
         number=number,
         language=language,
-        title=None if title is None else " ".join(title.split()),
+        title=None if title is None else _short(title),
         is_default=bool(stream.disposition & Disposition.default),
         aside=bool(stream.disposition & _ASIDE_FLAGS)
         or (title is not None and _ASIDE_TITLE.search(title) is not None),

@@ -182,3 +182,12 @@ def test_the_short_last_packet_of_amr_is_no_damage(caplog: pytest.LogCaptureFixt
         found = audio.load_audio(Source.of(data))
     assert found.seconds == pytest.approx(1.0, abs=0.05)
     assert caplog.text == ""
+
+
+def test_sound_after_the_length_in_a_header_is_searched_for_no_parts(tmp_path: Path) -> None:
+    """The length of a WAV of more than 4 GB does not fit into its header."""
+    data = bytearray(write_wav(tmp_path / "a.wav", np.zeros(500_000, np.int16)).read_bytes())
+    at = data.index(b"data") + 4
+    data[at : at + 4] = struct.pack("<I", 1_000)
+    (span,) = parts_of(Source.of(bytes(data)))
+    assert (span.start, span.stop) == (0, None)

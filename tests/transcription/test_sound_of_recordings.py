@@ -18,7 +18,7 @@ from gemma4cli.errors import MediaError, OptionError
 from gemma4cli.events import Notice
 from gemma4cli.media.audio import load_audio
 from gemma4cli.messages import Source
-from gemma4cli.options import TranscribeOptions
+from gemma4cli.options import MediaOptions, TranscribeOptions
 from gemma4cli.transcript import (
     PieceDone,
     RecordingFailed,
@@ -160,6 +160,8 @@ def test_tracks_without_speech_end_with_nothing(
 def test_a_track_is_a_number_from_1_or_a_language(track: int | str) -> None:
     with pytest.raises(OptionError, match="audio track"):
         TranscribeOptions(track=track)
+    with pytest.raises(OptionError, match="audio track"):
+        MediaOptions(track=track)
 
 
 # Channels
