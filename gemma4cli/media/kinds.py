@@ -18,11 +18,20 @@ IMAGE_SUFFIXES = frozenset({
 })  # fmt: skip
 """Suffixes of the files to read from a folder; files given by name are sniffed instead."""
 
-MEDIA_SUFFIXES = IMAGE_SUFFIXES | {
-    ".3gp", ".aac", ".aif", ".aiff", ".amr", ".avi", ".caf", ".flac", ".flv",
-    ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp3", ".mp4", ".mpeg", ".mpg", ".mts", ".oga",
-    ".ogg", ".ogv", ".opus", ".svg", ".wav", ".weba", ".webm", ".wma", ".wmv",
-}  # fmt: skip
+SOUND_SUFFIXES = frozenset({
+    ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".flac", ".m4a",
+    ".m4b", ".mka", ".mp2", ".mp3", ".oga", ".ogg", ".opus", ".ra", ".spx", ".tta", ".w64", ".wav",
+    ".weba", ".wma", ".wv",
+})  # fmt: skip
+CLIP_SUFFIXES = frozenset({
+    ".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
+    ".mpg", ".mts", ".mxf", ".ogv", ".rm", ".ts", ".vob", ".webm", ".wmv",
+})  # fmt: skip
+"""The same for recordings and for videos, which are recordings, too."""
+
+_OF_OTHER_FILES_TOO = {".ape", ".au", ".ra", ".rm", ".ts"}
+
+MEDIA_SUFFIXES = (IMAGE_SUFFIXES | SOUND_SUFFIXES | CLIP_SUFFIXES | {".svg"}) - _OF_OTHER_FILES_TOO
 """Suffixes that only media have, so that a word with one names a file."""
 
 Kind = Literal["image", "audio", "video", "other"]

@@ -15,7 +15,7 @@ from gemma4cli.cli.output.results import opened_output
 from gemma4cli.cli.run.inputs import Input, check_named_once
 from gemma4cli.cli.run.inputs import inputs as inputs_of
 from gemma4cli.cli.run.targets import Target, target_of
-from gemma4cli.cli.transcribe.choices import RECORDINGS
+from gemma4cli.cli.transcribe.run import RECORDINGS
 from gemma4cli.errors import MediaError, NonFiniteError, OptionError
 from gemma4cli.messages import Source
 

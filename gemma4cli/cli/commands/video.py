@@ -97,6 +97,7 @@ def video(
     than it can hear at once is split into equal spans, each with its frames before its sound.
     """
     from ... import api
+    from ...media.kinds import CLIP_SUFFIXES
     from ...media.sources import settle
     from ...options import MediaOptions
     from ...prompts import DESCRIBE_VIDEO
@@ -120,7 +121,7 @@ def video(
         track=track,
     )
     options = run.generate_options()
-    found = inputs(clips, _CLIPS)
+    found = inputs(clips, Kind(plural="videos", suffixes=CLIP_SUFFIXES))
     several = len(found) > 1 or any(map(os.path.isdir, clips))
     output = answer_target(run, several=several)
     output.target.check(found, [] if run.schema is None else [run.schema])
@@ -186,12 +187,3 @@ def video(
 def _folder_of(clip: Input) -> Path:
     """Where the frames of one of several clips go: named like the clip, with its suffix."""
     return clip.name if clip.path is None else clip.name.with_name(clip.path.name)
-
-
-_CLIPS = Kind(
-    plural="videos",
-    suffixes=frozenset({
-        ".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
-        ".mpg", ".mts", ".mxf", ".ogv", ".rm", ".ts", ".vob", ".webm", ".wmv",
-    }),
-)  # fmt: skip

@@ -12,14 +12,6 @@ from typing import Literal
 
 Medium = Literal["image", "audio", "video"]
 
-_SOUND_SUFFIXES = frozenset({
-    ".aac", ".ac3", ".aif", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".m4b", ".mka", ".mp2",
-    ".mp3", ".oga", ".ogg", ".opus", ".spx", ".w64", ".wav", ".weba", ".wma", ".wv",
-})  # fmt: skip
-_CLIP_SUFFIXES = frozenset({
-    ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg",
-    ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv",
-})  # fmt: skip
 _COMMANDS: dict[Medium, str] = {"image": "describe", "audio": "transcribe", "video": "video"}
 _MOST_ENTRIES = 500
 _TEXT_SAMPLE_BYTES = 4096
@@ -90,14 +82,14 @@ def is_text_file(name: str) -> bool:
 
 
 def _by_suffix(name: str) -> Medium | None:
-    from ...media.kinds import IMAGE_SUFFIXES
+    from ...media.kinds import CLIP_SUFFIXES, IMAGE_SUFFIXES, MEDIA_SUFFIXES
 
     suffix = Path(name.partition("?")[0]).suffix.lower()
+    if suffix not in MEDIA_SUFFIXES:
+        return None
     if suffix in IMAGE_SUFFIXES:
         return "image"
-    if suffix in _SOUND_SUFFIXES:
-        return "audio"
-    return "video" if suffix in _CLIP_SUFFIXES else None
+    return "video" if suffix in CLIP_SUFFIXES else "audio"
 
 
 def _is_nearly_a_file(word: str) -> bool:

@@ -1,11 +1,10 @@
-"""What the options of ``g4 transcribe`` may be set to, and the files that it takes."""
+"""What the options of ``g4 transcribe`` may be set to."""
 
 from __future__ import annotations
 
 from typing import Literal, cast, get_args
 
 from ...errors import OptionError
-from ..run.inputs import Kind
 
 Format = Literal["txt", "srt", "vtt", "tsv", "json", "all"]
 Shown = Literal["translation", "original"]
@@ -16,16 +15,6 @@ FORMATS: tuple[str, ...] = tuple(name for name in get_args(Format) if name != "a
 
 TEXT_SUFFIXES = frozenset({"", "text", "md", "log"})
 """Suffixes of files that get plain text, besides txt."""
-
-_SUFFIXES = frozenset({
-    ".3g2", ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".asf", ".au",
-    ".avi", ".caf", ".flac", ".flv", ".m2ts", ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov",
-    ".mp2", ".mp3", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".oga", ".ogg", ".ogv", ".opus",
-    ".ra", ".rm", ".spx", ".tta", ".ts", ".vob", ".w64", ".wav", ".weba", ".webm", ".wma", ".wmv",
-    ".wv",
-})  # fmt: skip
-RECORDINGS = Kind(plural="recordings", suffixes=_SUFFIXES)
-"""Files with sound. Others in a folder are skipped; a file named as an argument is always read."""
 
 
 def channels_of(text: str) -> Channels:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ...api import stream_transcribe
 from ...errors import MediaError, OptionError
 from ...events import Notice
+from ...media.kinds import CLIP_SUFFIXES, SOUND_SUFFIXES
 from ...messages import Source
 from ...options import GenerateOptions, TranscribeOptions
 from ...times import clock
@@ -23,11 +24,10 @@ from ..output.consume import Failed, Numbered, consume, exit_if_failed
 from ..output.exit_codes import ExitCode, exit_code_of
 from ..output.files import growing_file
 from ..run.addresses import fetched
-from ..run.inputs import Input, check_named_once, inputs
+from ..run.inputs import Input, Kind, check_named_once, inputs
 from ..run.options import RunOptions
 from ..run.runner import load_model
 from ..run.targets import Target, target_of
-from .choices import RECORDINGS
 from .progress import TranscribeProgress
 from .sinks import Documents, Files, JsonLines, Lines, Results, TranscriptSink, TranscriptStyle
 
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 
 MICROPHONE = "microphone"
+
+RECORDINGS = Kind(plural="recordings", suffixes=SOUND_SUFFIXES | CLIP_SUFFIXES)
+"""Others in a folder are skipped; a file named as an argument is always read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
