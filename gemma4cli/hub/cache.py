@@ -126,6 +126,8 @@ def repo_of(name: str) -> str:
         raise ModelNotFoundError(name, "it is built in; name a model on the hub")
     close = difflib.get_close_matches(name.lower(), [*BUILTIN, *CATALOG], n=1)
     hint = f"did you mean {close[0]}?" if close else "name a folder, a hub id or an alias"
+    if name.startswith((".", "/", "~")):
+        hint = "there is no such folder; name a folder, a hub id or an alias"
     raise ModelNotFoundError(name, f"{hint} (aliases: {', '.join([*BUILTIN, *CATALOG])})")
 
 
