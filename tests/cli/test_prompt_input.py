@@ -78,6 +78,7 @@ def test_a_mark_of_another_run_is_text() -> None:
     assert pastes.expanded(f"a {mark} b") == f"a {'x' * 5000} b"
     assert Pastes().expanded(mark) == mark
     assert pastes.collapsed("short") == "short"
+    assert pastes.collapsed(f"a {'x' * 5000} b") == f"a {mark} b"
 
 
 def test_a_large_history_loses_its_older_half(world: Environment, keyboard: PipeInput) -> None:

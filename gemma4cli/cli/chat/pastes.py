@@ -22,15 +22,13 @@ class Pastes:
         return _MARK.search(text) is not None
 
     def collapsed(self, text: str) -> str:
-        """The text, or a mark for a long one."""
+        """The text with marks for earlier pastes in it, or one mark if it is still long."""
+        for number, known in enumerate(self._texts, start=1):
+            text = text.replace(known, _mark(number, known))
         if len(text) <= LONGEST_SHOWN:
             return text
-        if text not in self._texts:
-            self._texts.append(text)
-        number = self._texts.index(text) + 1
-        lines = text.count("\n") + 1
-        size = f"{len(text):,} characters" + (f", {lines:,} lines" if lines > 1 else "")
-        return f"[pasted text {number}: {size}]"
+        self._texts.append(text)
+        return _mark(len(self._texts), text)
 
     def expanded(self, text: str) -> str:
         """The text with what its marks stand for."""
@@ -40,3 +38,9 @@ class Pastes:
             return self._texts[number - 1] if 0 < number <= len(self._texts) else mark[0]
 
         return _MARK.sub(original, text)
+
+
+def _mark(number: int, text: str) -> str:
+    lines = text.count("\n") + 1
+    size = f"{len(text):,} characters" + (f", {lines:,} lines" if lines > 1 else "")
+    return f"[pasted text {number}: {size}]"
