@@ -34,15 +34,19 @@ class Image:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class AudioClip:
-    """Mono samples in [-1, 1] at ``SAMPLE_RATE``, float32 ``[N]``."""
+    """Mono samples in [-1, 1] at ``SAMPLE_RATE``, float32 ``[N]``.
+
+    ``whole`` is the length of the recording in seconds if the samples are only its start.
+    """
 
     samples: npt.NDArray[np.float32]
     name: str
+    whole: float | None = None
 
     @property
     def seconds(self) -> float:
-        """Length of the clip."""
-        return len(self.samples) / SAMPLE_RATE
+        """Length of the recording."""
+        return len(self.samples) / SAMPLE_RATE if self.whole is None else self.whole
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

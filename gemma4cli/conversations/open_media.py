@@ -205,7 +205,7 @@ def _open_part(model: LoadedModel, part: MediaPart, options: MediaOptions) -> De
     if isinstance(part, ImagePart):
         return load_image(part.source)
     if isinstance(part, AudioPart):
-        return load_audio(part.source, _track_choice(options))
+        return load_audio(part.source, _track_choice(options), model.processor.longest_clip)
     frames = tuple(
         _fitted(model, load_image(source).pixels, seconds, options)
         for source, seconds in zip(part.frames, part.timestamps, strict=True)

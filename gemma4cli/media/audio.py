@@ -27,6 +27,9 @@ from .sound_blocks import SoundBlock, read_blocks, silence
 from .sources import settle
 from .tracks import ANY_TRACK, TrackChoice, audio_stream
 
+_MOMENT = 1.0
+"""Seconds that show that a recording is too long."""
+
 LONGEST_GAP_SECONDS = 3600
 """The most silence with which gaps are filled where one sequence of samples is wanted.
 
@@ -34,14 +37,28 @@ A longer gap means that the clock jumped.
 """
 
 
-def load_audio(source: Source, choice: TrackChoice = ANY_TRACK) -> AudioClip:
+def load_audio(
+    source: Source, choice: TrackChoice = ANY_TRACK, longest: float | None = None
+) -> AudioClip:
     """The file's sound, mono float32 ``[N]`` in [-1, 1] at 16 kHz.
 
+    Of a recording that is longer than ``longest`` seconds, only so much is loaded, and a moment.
     Channels are mixed (see ``mixing``). Damaged packets are left out, with a warning in the log.
     Raises NoAudioTrackError for a file without sound, TrackNotFoundError if it lacks the track,
     MediaDecodeError for one that cannot be decoded at all, and the errors of ``open_source``.
     """
-    return AudioClip(samples=_joined(iter_audio(source, choice=choice)), name=source.name)
+    source = settle(source)
+    if longest is None:
+        return AudioClip(samples=_joined(iter_audio(source, choice=choice)), name=source.name)
+    end = longest + _MOMENT
+    samples = _joined(iter_audio(source, end=end, choice=choice))
+    whole = None
+    if len(samples) >= round(end * SAMPLE_RATE):
+        claimed = audio_seconds(source, choice)
+        if claimed is None or claimed < end:
+            claimed = sum(map(len, iter_audio(source, choice=choice))) / SAMPLE_RATE
+        whole = max(claimed, end)
+    return AudioClip(samples=samples, name=source.name, whole=whole)
 
 
 def load_span(

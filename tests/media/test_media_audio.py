@@ -498,3 +498,30 @@ def test_many_gaps_are_filled_up_to_an_hour_in_all(tmp_path: Path) -> None:
         container.mux(stream.encode(None))
     blocks = audio.iter_audio(Source.of(tmp_path / "a.mka"))
     assert 3000 < sum(map(len, blocks)) / SAMPLE_RATE < 3610
+
+
+def test_of_a_long_recording_only_the_start_is_loaded(tmp_path: Path) -> None:
+    source = Source.of(write_wav(tmp_path / "a.wav", np.tile(noise(16_000), 20)))
+    whole = audio.load_audio(source)
+    start = audio.load_audio(source, longest=5.0)
+    assert (start.seconds, len(start.samples)) == (20.0, 6 * SAMPLE_RATE)
+    np.testing.assert_array_equal(start.samples, whole.samples[: 6 * SAMPLE_RATE])
+    short = audio.load_audio(source, longest=30.0)
+    assert (short.seconds, short.whole) == (20.0, None)
+    np.testing.assert_array_equal(short.samples, whole.samples)
+
+
+def test_a_long_recording_whose_header_has_no_length_is_counted(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "a.wav", np.tile(noise(16_000), 20))
+    with (
+        av.open(str(path)) as heard,
+        av.open(str(tmp_path / "a.mka"), "w", options={"live": "1"}) as live,
+    ):
+        stream = live.add_stream_from_template(heard.streams.audio[0])
+        for packet in heard.demux(heard.streams.audio[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                live.mux(packet)
+    source = Source.of(tmp_path / "a.mka")
+    assert audio.audio_seconds(source) is None
+    assert audio.load_audio(source, longest=5.0).seconds == pytest.approx(20.0, abs=0.1)
