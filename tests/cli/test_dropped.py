@@ -122,6 +122,9 @@ SENTENCES = {
     "看scene.png是什么": "看scene.png是什么",
     "scene.png?": "",
     '"scene.png"': "",
+    "`scene.png` what is it?": "what is it?",
+    "& 'scene.png'": "",
+    "& 'scene.png' what is it?": "what is it?",
 }
 
 

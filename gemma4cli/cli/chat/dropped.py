@@ -21,10 +21,13 @@ _LONGEST_LINE = 4000
 _MOST_LINES = 3
 """Of a text in which names without a medium are reported; longer ones are quoted material."""
 
-_AROUND = f"{OPENING}{CLOSING}-\N{EN DASH}\N{EM DASH}"
+_AROUND = f"{OPENING}{CLOSING}-&\N{EN DASH}\N{EM DASH}"
 _AFTER = f"{CLOSING}-\N{EN DASH}\N{EM DASH} ".translate(dict.fromkeys(map(ord, "\"'`")))
 _BEFORE = OPENING.translate(dict.fromkeys(map(ord, "\"'`,;:=")))
-"""What is left of a name that is taken out of the start of a question, and out of its end."""
+"""What is left of a name that is taken out of the start of a question, and out of its end.
+
+PowerShell writes an ampersand before a quoted name.
+"""
 
 _AROUND_SPACE = f"{_AROUND} \t"
 _TOP_LEVEL = 3
@@ -224,7 +227,9 @@ def _without(typed: str, spans: Sequence[_Span]) -> str:
     first, last = 0, len(spans)
     start, end = 0, len(typed)
     while first < last and not typed[start : spans[first].start].strip(f"{_AROUND_SPACE}\n"):
+        quote = typed[start : spans[first].start][-1:]
         start, first = spans[first].end, first + 1
+        start += bool(quote) and quote in "\"'`" and typed.startswith(quote, start)
     while last > first and not typed[spans[last - 1].end : end].strip(")]}>\"'` \t\n"):
         end, last = spans[last - 1].start, last - 1
     if first == last:
