@@ -511,17 +511,9 @@ def test_of_a_long_recording_only_the_start_is_loaded(tmp_path: Path) -> None:
     np.testing.assert_array_equal(short.samples, whole.samples)
 
 
-def test_a_long_recording_whose_header_has_no_length_is_counted(tmp_path: Path) -> None:
-    path = write_wav(tmp_path / "a.wav", np.tile(noise(16_000), 20))
-    with (
-        av.open(str(path)) as heard,
-        av.open(str(tmp_path / "a.mka"), "w", options={"live": "1"}) as live,
-    ):
-        stream = live.add_stream_from_template(heard.streams.audio[0])
-        for packet in heard.demux(heard.streams.audio[0]):
-            if packet.dts is not None:
-                packet.stream = stream
-                live.mux(packet)
-    source = Source.of(tmp_path / "a.mka")
-    assert audio.audio_seconds(source) is None
-    assert audio.load_audio(source, longest=5.0).seconds == pytest.approx(20.0, abs=0.1)
+def test_a_long_recording_whose_header_has_no_length_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audio, "audio_seconds", lambda *_: None)
+    source = Source.of(write_wav(tmp_path / "a.wav", np.tile(noise(16_000), 20)))
+    assert audio.load_audio(source, longest=5.0).seconds == 20.0
