@@ -118,6 +118,7 @@ PILLOW_ERRORS = (
     TypeError,
     OverflowError,
     RuntimeError,
+    AssertionError,  # a palette that is missing
     struct.error,
     zlib.error,
     Pillow.DecompressionBombError,

@@ -342,6 +342,11 @@ def test_a_header_alone_is_an_error() -> None:
             pixels(encode(noise())[:kept])
 
 
+def test_indices_without_a_palette_are_an_error() -> None:
+    with pytest.raises(MediaDecodeError, match="damaged PNG"):
+        pixels(png(1, 1, 8, 3, b"\0\0"))
+
+
 def test_a_damaged_image_is_an_error() -> None:
     data = bytearray(encode(noise(200, 100)))
     data[len(data) // 2] ^= 0xFF
