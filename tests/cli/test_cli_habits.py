@@ -99,6 +99,9 @@ OPTIONS = {
     "describe photo.png --ouput=a.txt": "describe photo.png --output a.txt",
     "describe -r pics": "describe pics",
     "video clip.mp4 --start 1 --max-frames 4": "video clip.mp4 --from 1 --video-max-frames 4",
+    "describe photo.png What is this": "describe photo.png -p 'What is this'",
+    "describe photo.png -m tiny whats this?": "describe photo.png -m tiny -p 'whats this?'",
+    "config get model": "config",
     "chat photo.png": "chat -a photo.png",
     "chat photo.png 'What is this?' -m tiny": "chat 'What is this?' -a photo.png -m tiny",
     "chat -s Brief. -p Hi": "chat --system Brief. -p Hi",
@@ -127,7 +130,7 @@ OPTIONS = {
 @pytest.mark.parametrize(("typed", "instead"), [*COMMANDS.items(), *OPTIONS.items()])
 def test_habit_is_answered_with_the_command_to_type(typed: str, instead: str) -> None:
     result = g4(*shlex.split(typed))
-    assert_fails(result, 2, "type: g4 ")
+    assert_fails(result, 2, "type: g4")
     assert result.stderr.partition("type: g4 ")[2] == f"{instead}\n"
 
 
@@ -221,6 +224,11 @@ def test_a_question_may_follow_the_files(line: str, question: str, sent: Exchang
     result = g4(*shlex.split(line), "-m", "tiny")
     assert result.exit_code == 0, result.stderr
     assert sent.text == question
+
+
+def test_several_files_that_are_not_there_are_no_question() -> None:
+    result = g4("describe", "one", "two", "three", "-m", "tiny", "-q")
+    assert result.exit_code != 2 and "one: no such file" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,9 @@ _KEY_WIDTH = 18
 _VALUE_WIDTH = 24
 _PATHS = "path"
 _SET, _UNSET = "set", "unset"
+_SHOWING = frozenset({"get", "list", "ls", "show", "view"})
+"""What other programs call what ``g4 config`` does by itself."""
+
 _DEFAULT = re.compile(r"\(default: ([^)]*)\)")
 
 
@@ -115,6 +118,8 @@ def config(
     from ..settings.resolve import Settings
 
     env = environment_of(context)
+    if topic in _SHOWING:
+        raise OptionError(f"there is no g4 config {topic}; type: g4 config")
     if topic in (_SET, _UNSET):
         _change(context, _arguments(topic, key, value), project=project)
         return

@@ -74,8 +74,8 @@ def describe(
 ) -> None:
     """Describe images, or answer a question about them.
 
-    There is one answer per image, or with --together one about all of them. An interrupted run
-    resumes where it stopped.
+    A question may follow the images, without -p. There is one answer per image, or with --together
+    one about all of them. An interrupted run resumes where it stopped.
     """
     from ... import api
     from ...media.kinds import IMAGE_SUFFIXES

@@ -93,8 +93,9 @@ def video(
 ) -> None:
     """Describe videos, or answer a question about them.
 
-    The model sees frames with their times and, if it supports audio, hears the sound. A clip longer
-    than it can hear at once is split into equal spans, each with its frames before its sound.
+    A question may follow the clips, without -p. The model sees frames with their times and, if it
+    supports audio, hears the sound. A clip longer than it can hear at once is split into equal
+    spans, each with its frames before its sound.
     """
     from ... import api
     from ...media.kinds import CLIP_SUFFIXES
