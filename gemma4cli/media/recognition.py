@@ -134,7 +134,9 @@ def _is_animated(stream: BinaryIO, format_name: str) -> bool:
             return _png_frames(stream) > 1
         case "WebP":
             return _webp_frames(stream) > 1
-        case "GIF" | "AVIF" | "HEIC" | "FLI":
+        case "FLI":
+            return int.from_bytes(stream.read(8)[6:], "little") > 1
+        case "GIF" | "AVIF" | "HEIC":
             try:
                 with open_stream(stream) as container:
                     return any(track.frames > 1 for track in container.streams.video)

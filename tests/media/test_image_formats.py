@@ -16,6 +16,7 @@ from PIL import Image as Pillow
 from gemma4cli.errors import MediaDecodeError
 from gemma4cli.media.image_readers import opened_image
 from gemma4cli.media.images import load_image
+from gemma4cli.media.recognition import kind_of
 from gemma4cli.media.video import probe_video
 from gemma4cli.messages import Source
 
@@ -171,6 +172,16 @@ def test_half_a_file_is_an_error_or_a_picture(name: str) -> None:
 def test_a_still_is_not_a_clip(name: str) -> None:
     with pytest.raises(MediaDecodeError, match=r"is an image \(.+\): use g4 describe"):
         probe_video(Source.of(FORMATS[name][0](), name="picture"))
+
+
+def test_a_flic_animation_is_a_clip() -> None:
+    data = fli()
+    head, frame = bytearray(data[:128]), data[128:]
+    head[:8] = struct.pack("<IHH", 128 + 2 * len(frame), 0xAF12, 2)
+    source = Source.of(bytes(head) + 2 * frame)
+    assert (kind_of(source), kind_of(Source.of(data))) == ("video", "image")
+    assert probe_video(source).duration == pytest.approx(0.2)
+    assert load_image(source).frames == 2
 
 
 def test_the_documentation_names_these_formats() -> None:
