@@ -172,9 +172,22 @@ def test_existing_files_are_skipped(script: Script) -> None:
     Path("b.txt").touch()
     skipped = script(done(1, "B"), done(2, "C"))
     result = tiny_g4("describe", *IMAGES, "-f", "txt", "--skip-existing")
-    assert result.stderr.startswith("skipped: 1 of 3 were written before\n")
+    assert result.stderr.startswith("skipped: 1 of 3 were written before")
     assert skipped == [{0}]
     assert Path("a.txt").read_text() == "old\n"
+
+
+def test_files_beside_images_are_replaced_only_on_request(script: Script) -> None:
+    Path("a.txt").write_text("mine\n")
+    script(done(1, "B"), done(2, "C"))
+    result = tiny_g4("describe", *IMAGES, "-f", "txt")
+    assert result.stderr.startswith("skipped: 1 of 3 were written before; --restart replaces them")
+    assert Path("a.txt").read_text() == "mine\n"
+    script(done(0, "A"), done(1, "B"), done(2, "C"))
+    tiny_g4("describe", *IMAGES, "-f", "txt", "--restart")
+    assert Path("a.txt").read_text() == "A\n"
+    result = g4("describe", "a.png", "-m", "no/model", "-f", "txt")
+    assert (result.exit_code, Path("a.txt").read_text()) == (0, "A\n")
 
 
 def test_existing_lines_are_skipped_and_errors_among_them_are_not(script: Script) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...errors import OptionError
 from ...messages import Source
 from ..environment import Environment
 from ..run.addresses import allow_urls_option, check_allowed, fetched
@@ -63,11 +62,18 @@ def describe(
     ] = None,
     skip_existing: Annotated[
         bool,
-        typer.Option("--skip-existing", help="Skip images whose answers are already written."),
+        typer.Option(
+            "--skip-existing",
+            help="Skip images whose answers are already written; always so beside the images.",
+        ),
     ] = False,
     restart: Annotated[
         bool,
-        typer.Option("--restart", help="Start over instead of resuming an interrupted run."),
+        typer.Option(
+            "--restart",
+            help="Start over instead of resuming an interrupted run, and replace files beside "
+            "images.",
+        ),
     ] = False,
     pages: Annotated[str | None, pages_option()] = None,
     allow_urls: Annotated[bool, allow_urls_option()] = False,
@@ -108,6 +114,11 @@ def describe(
         restart=restart,
     )
     output.target.check(found, [] if run.schema is None else [run.schema])
+    # Beside images there may be files that a person wrote.
+    if skip_existing or (output.target.beside and not restart):
+        answers = skipping_written(answers, quiet=run.quiet)
+        if len(answers.written) == len(found):
+            return
 
     if several:
         question = ImageQuestion(
@@ -117,14 +128,8 @@ def describe(
             batch=batch,
             opened=opened,
         )
-        if skip_existing:
-            answers = skipping_written(answers, quiet=run.quiet)
-            if len(answers.written) == len(found):
-                return
         describe_many(answers, question, images)
         return
-    if skip_existing:
-        raise OptionError("--skip-existing is for several images")
 
     def about_all(model: LoadedModel, number: int) -> Iterator[Event]:
         return api.stream_generate(

@@ -101,7 +101,10 @@ def skipping_written(answers: AnswerRun, *, quiet: bool) -> AnswerRun:
             "add -f txt, -o FOLDER/ or -o FILE.jsonl"
         )
     if written and not quiet:
-        answers.env.say(f"skipped: {len(written)} of {len(answers.names)} were written before")
+        again = "; --restart replaces them" if target.beside else ""
+        answers.env.say(
+            f"skipped: {len(written)} of {len(answers.names)} were written before{again}"
+        )
     return replace(answers, written=written, begin=begin)
 
 
