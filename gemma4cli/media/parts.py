@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
 from typing import BinaryIO
 
 from ..messages import Source
@@ -38,6 +40,8 @@ _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _HEAD_BYTES = 32
 _LONGEST_MATCH = 20
 _MOST_BOXES = 100_000
+_LARGE = 1 << 24
+"""Files above this size are searched once and not each time they are opened."""
 
 
 def parts_of(source: Source) -> tuple[Span, ...]:
@@ -46,7 +50,22 @@ def parts_of(source: Source) -> tuple[Span, ...]:
     Raises the errors of ``open_source``.
     """
     with open_source(source) as file:
-        starts = list(_starts(file))
+        if source.path is not None and source.path.is_file():
+            status = source.path.stat()
+            if status.st_size > _LARGE:
+                return _parts_of_large(source.path, status.st_size, status.st_mtime_ns)
+        return _parts(file)
+
+
+@lru_cache(maxsize=16)
+def _parts_of_large(path: Path, size: int, changed: int) -> tuple[Span, ...]:
+    """The parts of a file that takes long to search; the file as of its size and its time."""
+    with path.open("rb") as file:
+        return _parts(file)
+
+
+def _parts(file: BinaryIO) -> tuple[Span, ...]:
+    starts = list(_starts(file))
     if len(starts) < 2:
         return (WHOLE,)
     stops = [*starts[1:], None]

@@ -13,7 +13,7 @@ from media_makers import tone, write_wav
 from support.sound_files import Track, write_tracks
 
 from gemma4cli.decoded import SAMPLE_RATE
-from gemma4cli.media import audio
+from gemma4cli.media import audio, parts
 from gemma4cli.media.parts import parts_of
 from gemma4cli.messages import Source
 
@@ -191,3 +191,18 @@ def test_sound_after_the_length_in_a_header_is_searched_for_no_parts(tmp_path: P
     data[at : at + 4] = struct.pack("<I", 1_000)
     (span,) = parts_of(Source.of(bytes(data)))
     assert (span.start, span.stop) == (0, None)
+
+
+def test_a_large_file_is_searched_once_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "_LARGE", 1_000)
+    one = part(tmp_path / "a.flac", LOW, "flac", 44_100)
+    two = part(tmp_path / "a.flac", HIGH, "flac", 22_050)
+    path = tmp_path / "joined.flac"
+    source = Source.of(path)
+    path.write_bytes(one + two)
+    assert len(parts_of(source)) == 2
+    assert parts_of(source) is parts_of(source)
+    path.write_bytes(one)
+    assert len(parts_of(source)) == 1
