@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import mlx.core as mx
@@ -14,7 +15,7 @@ from gemma4cli.engine.model_info import ModelInfo, describe
 from gemma4cli.errors import CheckpointError
 from gemma4cli.hub.catalog import BUILTIN
 from gemma4cli.hub.resolved import ResolvedModel
-from gemma4cli.hub.safetensors_headers import is_complete, read_headers, weight_names
+from gemma4cli.hub.safetensors_headers import missing_files, read_headers, weight_names
 
 TINY = BUILTIN["tiny"]
 
@@ -106,14 +107,23 @@ def test_headers_of_shards_equal_those_of_one_file(tmp_path: Path) -> None:
         read_headers(folder)
 
 
-def test_an_invalid_index_is_an_error_and_not_complete(tmp_path: Path) -> None:
+def test_an_invalid_index_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text("{}")
     with pytest.raises(CheckpointError, match="weight_map"):
         weight_names(tmp_path)
-    assert not is_complete(tmp_path)
 
 
-def test_a_folder_without_weights_is_not_complete(tmp_path: Path) -> None:
-    assert not is_complete(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(b"")
-    assert is_complete(tmp_path)
+def test_a_folder_lacks_config_tokenizer_and_weights_until_they_are_there(tmp_path: Path) -> None:
+    required = ["config.json", "tokenizer.json", "model.safetensors"]
+    for count, name in enumerate(required):
+        assert missing_files(tmp_path) == required[count:]
+        (tmp_path / name).write_bytes(b"")
+    assert missing_files(tmp_path) == []
+
+
+def test_weights_that_an_index_names_are_required(tmp_path: Path) -> None:
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    for name in ("config.json", "tokenizer.json", "model-1.safetensors"):
+        (tmp_path / name).write_bytes(b"")
+    assert missing_files(tmp_path) == ["model-2.safetensors"]
