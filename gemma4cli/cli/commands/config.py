@@ -156,7 +156,8 @@ def _arguments(action: str, key: str | None, value: str | None) -> tuple[str, st
 
 def _change(context: typer.Context, arguments: tuple[str, str | None], *, project: bool) -> None:
     """Set a value in a file, or with None take it out, and say what is in effect now."""
-    from ..settings.edit import literal, with_value, without_value, write_settings
+    from ..output.files import replaced_file
+    from ..settings.edit import literal, with_value, without_value
     from ..settings.files import PROJECT_FILE, read_settings_file
     from ..settings.resolve import Settings, checked
 
@@ -179,7 +180,8 @@ def _change(context: typer.Context, arguments: tuple[str, str | None], *, projec
         done = f"{full} = {literal(value)}"
     if after is None:
         raise OptionError(f"{path}: its layout does not allow to change {full}; edit it by hand")
-    write_settings(path, after)
+    with replaced_file(path) as file:
+        file.write(after)
     env.say(f"{_short(path)}: {done}")
     found = Settings(context, SHARED).find(command, setting.key)
     if found is not None and found.source != path:

@@ -6,14 +6,8 @@ Every change is checked by reading the new text: what cannot be changed line by 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import tomllib
-from pathlib import Path
-from tempfile import mkstemp
-
-from ...errors import OptionError
 
 _HEADER = re.compile(r"\s*\[")
 
@@ -67,25 +61,6 @@ def without_value(text: str, command: str | None, key: str) -> str | None:
     if found is None:
         return None
     return _if_it_says(expected, [*lines[: found[0]], *lines[found[1] :]], text)
-
-
-def write_settings(path: Path, text: str) -> None:
-    """Replace a file, or what a link points to, whole. Raises OptionError."""
-    target = path.resolve()
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = mkstemp(dir=target.parent, prefix=".new.")
-        try:
-            with open(handle, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
-            if target.exists():
-                shutil.copymode(target, name)
-            os.replace(name, target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as exc:
-        raise OptionError(f"{path}: cannot be written ({exc.strerror})") from exc
 
 
 def _table(lines: list[str], command: str | None) -> tuple[int | None, int]:
