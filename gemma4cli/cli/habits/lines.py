@@ -36,10 +36,10 @@ def normalized(option: str) -> str:
 def words(
     line: Sequence[str], known: Known, spelled: frozenset[str] = frozenset()
 ) -> Iterator[Word]:
-    """The words of a line up to "--"; ``spelled`` are unknown options of several letters ("-ngl").
+    """The words of a line; after "--", all are arguments.
 
-    An unknown option is given the next word as its value, but only ``used`` says by the reader of
-    it whether it is one.
+    ``spelled`` are unknown options of several letters, such as "-ngl". An unknown option may or may
+    not take a value: its word has the next one as ``value``, which comes again as a word.
     """
     index = 0
     while index < len(line) and line[index] != "--":
