@@ -114,8 +114,8 @@ def _without_config(name: str, folder: Path, names: list[str]) -> LoadError:
     if _any_ends(names, (".safetensors",)):
         return ModelNotFoundError(
             str(folder),
-            "the folder has weights but no config.json: copy config.json, tokenizer.json and the "
-            "other JSON files of the model that it was made from",
+            "the folder has no config.json: copy it, tokenizer.json and the other JSON files of "
+            "the model that the weights were made from",
         )
     return ModelNotFoundError(
         str(folder), "the folder has no config.json; name a folder with a checkpoint"

@@ -61,7 +61,10 @@ FOLDERS: dict[str, tuple[Mapping[str, str | bytes], tuple[str, ...]]] = {
         {"checkpoint-10/config.json": CONFIG, "checkpoint-20/config.json": CONFIG},
         ("holds several checkpoints; name one: checkpoint-10, checkpoint-20",),
     ),
-    "weights only": ({"model.safetensors": ""}, ("no config.json", "copy config.json")),
+    "weights only": (
+        {"model.safetensors": ""},
+        ("the folder has no config.json: copy it, tokenizer.json",),
+    ),
     "other names of weights": (
         {"config.json": CONFIG, "consolidated.safetensors": ""},
         ("its weights are in consolidated.safetensors", "rename it"),
