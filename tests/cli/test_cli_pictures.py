@@ -118,14 +118,14 @@ def test_the_variables_of_a_terminal_choose_its_protocol(subtests: pytest.Subtes
 
 def test_a_run_at_a_terminal_has_pictures() -> None:
     assert pictures_for(kitty(), RunOptions().thumbnails) is not None
-    assert pictures_for(kitty(), RunOptions(output=Path("-")).thumbnails) is not None
+    assert pictures_for(kitty(), RunOptions(output="-").thumbnails) is not None
 
 
 def test_some_options_leave_pictures_out(subtests: pytest.Subtests) -> None:
     for run in [
         RunOptions(quiet=True),
         RunOptions(json=True),
-        RunOptions(output=Path("out.txt")),
+        RunOptions(output="out.txt"),
         RunOptions(pictures="never"),
     ]:
         with subtests.test(run=run):
