@@ -119,7 +119,7 @@ def test_a_broken_conversation_is_an_error(subtests: pytest.Subtests) -> None:
     for content, problem in [
         (b"", "is not valid JSON"),
         (b"{", "is not valid JSON"),
-        (b"\xff\xfe", "is not UTF-8 text"),
+        (b"\xff\xfe{", "is not UTF-8 text"),
         (b"[]", "must be an object"),
         (b'{"messages": [{"role": "user", "content": [{"type": "image"}]}]}', "lacks 'path'"),
     ]:
