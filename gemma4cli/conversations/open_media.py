@@ -33,8 +33,8 @@ from .text_length import require_text_fits
 
 if TYPE_CHECKING:
     from ..engine.model import LoadedModel
-    from ..media.tracks import TrackChoice
-    from ..media.video import VideoInfo
+    from ..media.pictures.video import VideoInfo
+    from ..media.sound.tracks import TrackChoice
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -199,8 +199,8 @@ def _name_of(part: MediaPart) -> str:
 
 def _open_part(model: LoadedModel, part: MediaPart, options: MediaOptions) -> Decoded:
     """Decode a part that is not a clip."""
-    from ..media.audio import load_audio
-    from ..media.images import load_image
+    from ..media.pictures.images import load_image
+    from ..media.sound.audio import load_audio
 
     if isinstance(part, ImagePart):
         return load_image(part.source)
@@ -214,14 +214,14 @@ def _open_part(model: LoadedModel, part: MediaPart, options: MediaOptions) -> De
 
 
 def _track_choice(options: MediaOptions) -> TrackChoice:
-    from ..media.tracks import TrackChoice
+    from ..media.sound.tracks import TrackChoice
 
     return TrackChoice(wanted=options.track)
 
 
 def _told_track(source: Source, options: MediaOptions) -> Iterator[Notice]:
     """Which of several audio tracks the model hears, unless the user chose it."""
-    from ..media.tracks import describe_choice, sound_tracks
+    from ..media.sound.tracks import describe_choice, sound_tracks
 
     if options.track is None:
         tracks = sound_tracks(source, _track_choice(options))
@@ -234,7 +234,7 @@ def clip_part(source: Source, options: MediaOptions) -> tuple[float, float]:
 
     Raises MediaError, and ConversationError for a part after the clip's end.
     """
-    from ..media.video import probe_video
+    from ..media.pictures.video import probe_video
 
     return _part_of(source, probe_video(source).duration, options)
 
@@ -249,8 +249,8 @@ def _part_of(source: Source, duration: float, options: MediaOptions) -> tuple[fl
 
 
 def _plan_clip(model: LoadedModel, given: Source, options: MediaOptions) -> _PlannedClip:
+    from ..media.pictures.video import probe_video
     from ..media.sources import settle
-    from ..media.video import probe_video
 
     source = settle(given)
     info = probe_video(source, _track_choice(options))
@@ -280,7 +280,7 @@ def _plan_clip(model: LoadedModel, given: Source, options: MediaOptions) -> _Pla
 
 
 def _open_clip(model: LoadedModel, clip: _PlannedClip, options: MediaOptions) -> VideoClip:
-    from ..media.video import iter_frames, load_sound
+    from ..media.pictures.video import iter_frames, load_sound
 
     sound = None
     if clip.with_sound:

@@ -167,7 +167,7 @@ def _models() -> Finding:
 
 
 def _microphones() -> Finding:
-    from ..media.microphone import list_devices
+    from ..media.sound.microphone import list_devices
 
     try:
         devices = list_devices()

@@ -1,1 +1,1 @@
-"""Files and devices to arrays; only these modules open them. Independent of models and prompts."""
+"""Media as files: opening, recognizing and naming them. Only media opens files and devices."""

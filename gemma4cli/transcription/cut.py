@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..decoded import SAMPLE_RATE, Samples
-from ..media.sound_blocks import SoundBlock
-from ..media.voice import FRAME, QUIET, SPEECH, SpeechDetector, SpeechFrame, speech_frames
+from ..media.sound.sound_blocks import SoundBlock
+from ..media.sound.voice import FRAME, QUIET, SPEECH, SpeechDetector, SpeechFrame, speech_frames
 
 _LATE = 1 / 2
 """The share of the longest piece after which any pause is a good cut, however short."""

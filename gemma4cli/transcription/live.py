@@ -15,8 +15,8 @@ import numpy as np
 
 from ..decoded import SAMPLE_RATE, AudioClip, Samples
 from ..errors import MediaError
-from ..media.microphone import AudioSource
-from ..media.voice import FRAME_SECONDS, QUIET, SPEECH, SpeechFrame, speech_frames
+from ..media.sound.microphone import AudioSource
+from ..media.sound.voice import FRAME_SECONDS, QUIET, SPEECH, SpeechFrame, speech_frames
 from .cut import Piece
 
 _SHORTEST_SPEECH = 0.25

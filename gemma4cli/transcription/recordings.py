@@ -12,11 +12,11 @@ from pathlib import Path
 from ..decoded import SAMPLE_RATE, Samples
 from ..errors import MediaError
 from ..events import Notice
-from ..media.audio import audio_seconds
-from ..media.microphone import AudioSource
-from ..media.sound_blocks import SoundBlock, sound_blocks
+from ..media.sound.audio import audio_seconds
+from ..media.sound.microphone import AudioSource
+from ..media.sound.sound_blocks import SoundBlock, sound_blocks
+from ..media.sound.tracks import TrackChoice, describe_choice, sound_tracks
 from ..media.sources import spool
-from ..media.tracks import TrackChoice, describe_choice, sound_tracks
 from ..messages import Source
 from ..options import TranscribeOptions
 from .cut import Limits, Piece, cut, cut_sound

@@ -16,11 +16,11 @@ from gemma4cli.errors import BackendMissingError, MicrophoneError, NonFiniteErro
 from gemma4cli.extras import install_command
 from gemma4cli.machine import backend
 from gemma4cli.machine.device import Device, Memory
-from gemma4cli.media import microphone
-from gemma4cli.media.audio import load_audio
-from gemma4cli.media.images import load_image
-from gemma4cli.media.microphone import Microphone
-from gemma4cli.media.video import probe_video
+from gemma4cli.media.pictures.images import load_image
+from gemma4cli.media.pictures.video import probe_video
+from gemma4cli.media.sound import microphone
+from gemma4cli.media.sound.audio import load_audio
+from gemma4cli.media.sound.microphone import Microphone
 from gemma4cli.messages import Source
 
 

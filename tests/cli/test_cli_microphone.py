@@ -17,8 +17,8 @@ from support.samples import TEXT_OF, sample
 from gemma4cli.cli.transcribe.progress import level_bar
 from gemma4cli.cli.transcribe.run import interrupting
 from gemma4cli.errors import MicrophoneError
-from gemma4cli.media import microphone
-from gemma4cli.media.microphone import Level, Microphone
+from gemma4cli.media.sound import microphone
+from gemma4cli.media.sound.microphone import Level, Microphone
 
 SPEECH, BALLS = "speech00.wav", "speech01.wav"
 

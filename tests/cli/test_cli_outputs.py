@@ -15,7 +15,7 @@ from support.samples import TEXT_OF, sample
 
 from gemma4cli import api
 from gemma4cli.events import SegmentFinished, TextDelta
-from gemma4cli.media import images
+from gemma4cli.media.pictures import images
 from gemma4cli.transcription.recordings import FileRecording
 
 SPEECH, IMAGE, CLIP = (sample(name) for name in ("speech04.wav", "image04.png", "video00.mp4"))

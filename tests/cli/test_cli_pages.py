@@ -15,9 +15,9 @@ from PIL import ImageCms
 
 from gemma4cli.cli.run.pages import pages_of
 from gemma4cli.errors import OptionError
-from gemma4cli.media.image_readers import opened_image
-from gemma4cli.media.images import count_pages, load_image
-from gemma4cli.media.pages import turn_to
+from gemma4cli.media.pictures.image_readers import opened_image
+from gemma4cli.media.pictures.images import count_pages, load_image
+from gemma4cli.media.pictures.pages import turn_to
 from gemma4cli.messages import Source
 
 COLORS = ((220, 30, 30), (30, 130, 60), (40, 60, 210))

@@ -12,7 +12,7 @@ from cli_runs import assert_fails, records, tiny_g4
 from support.samples import TEXT_OF, sample
 from support.sound_files import Track, write_tracks
 
-from gemma4cli.media.audio import load_audio
+from gemma4cli.media.sound.audio import load_audio
 from gemma4cli.messages import Source
 
 SPEECH, OTHER = "speech04.wav", "speech07.wav"

@@ -29,8 +29,8 @@ from gemma4cli.conversations.store import SavedConversation, list_saved
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import ContextLengthError
 from gemma4cli.events import Event
-from gemma4cli.media import microphone
-from gemma4cli.media.microphone import Level
+from gemma4cli.media.sound import microphone
+from gemma4cli.media.sound.microphone import Level
 from gemma4cli.messages import AudioPart, ImagePart, TextPart
 from gemma4cli.options import GenerateOptions
 

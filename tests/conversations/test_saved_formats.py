@@ -11,7 +11,7 @@ from gemma4cli.conversations.chat import Chat
 from gemma4cli.conversations.store import SavedConversation
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.events import Finished
-from gemma4cli.media.images import load_image
+from gemma4cli.media.pictures.images import load_image
 from gemma4cli.messages import ImagePart, Message, TextPart, ToolCall, VideoPart
 from gemma4cli.options import GenerateOptions
 

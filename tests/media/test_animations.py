@@ -13,8 +13,8 @@ from PIL import Image as Pillow
 
 from gemma4cli.decoded import VideoFrame
 from gemma4cli.errors import MediaDecodeError
+from gemma4cli.media.pictures.video import iter_frames, probe_video
 from gemma4cli.media.recognition import kind_of
-from gemma4cli.media.video import iter_frames, probe_video
 from gemma4cli.messages import Source
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 128, 0), (0, 0, 255), (255, 255, 255)

@@ -12,8 +12,8 @@ from media_makers import number_of, numbered
 
 from gemma4cli.media.clock_restarts import clock_parts
 from gemma4cli.media.containers import WHOLE
-from gemma4cli.media.frame_files import save_frames
-from gemma4cli.media.video import iter_frames, probe_video
+from gemma4cli.media.pictures.frame_files import save_frames
+from gemma4cli.media.pictures.video import iter_frames, probe_video
 from gemma4cli.messages import Source
 
 RATE = 10

@@ -17,7 +17,7 @@ from gemma4cli.engine import memory_limits
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import ContextLengthError, PromptTooLargeError
 from gemma4cli.events import DecodeProgress, Finished, VideoPlanned, VideoSampled
-from gemma4cli.media import video
+from gemma4cli.media.pictures import video
 from gemma4cli.messages import AudioPart, Message, Part, Source, TextPart, VideoPart, content_of
 from gemma4cli.options import GenerateOptions, MediaOptions
 from gemma4cli.processing.inputs import ModelInputs

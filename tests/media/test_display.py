@@ -15,8 +15,8 @@ import pytest
 from media_makers import numbered, write_video
 
 from gemma4cli.decoded import VideoFrame
-from gemma4cli.media.display import displayed
-from gemma4cli.media.video import iter_frames, probe_video
+from gemma4cli.media.pictures.display import displayed
+from gemma4cli.media.pictures.video import iter_frames, probe_video
 from gemma4cli.messages import Source
 
 Floats = npt.NDArray[np.float64]

@@ -14,8 +14,8 @@ from PIL import Image as Pillow
 from PIL import ImageCms
 from test_display import BT709_TO_2020, BT709_TO_P3, MUTED, PATCHES, hlg, linear, pq, srgb
 
-from gemma4cli.media import profiles
-from gemma4cli.media.images import load_image
+from gemma4cli.media.pictures import profiles
+from gemma4cli.media.pictures.images import load_image
 from gemma4cli.messages import Source
 
 Floats = npt.NDArray[np.float64]

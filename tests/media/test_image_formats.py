@@ -14,10 +14,10 @@ import pytest
 from PIL import Image as Pillow
 
 from gemma4cli.errors import MediaDecodeError
-from gemma4cli.media.image_readers import opened_image
-from gemma4cli.media.images import load_image
+from gemma4cli.media.pictures.image_readers import opened_image
+from gemma4cli.media.pictures.images import load_image
+from gemma4cli.media.pictures.video import probe_video
 from gemma4cli.media.recognition import kind_of
-from gemma4cli.media.video import probe_video
 from gemma4cli.messages import Source
 
 DOCS = Path(__file__).parents[2] / "docs" / "describe.md"

@@ -21,7 +21,7 @@ from PIL import Image
 
 from gemma4cli.decoded import SAMPLE_RATE
 from gemma4cli.errors import MediaDecodeError, MediaNotFoundError, NoAudioTrackError
-from gemma4cli.media import audio
+from gemma4cli.media.sound import audio
 from gemma4cli.messages import Source
 
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from gemma4cli.errors import MediaError
-from gemma4cli.media.frame_files import SHEET, contact_sheet, save_frames
-from gemma4cli.media.video import iter_frames
+from gemma4cli.media.pictures.frame_files import SHEET, contact_sheet, save_frames
+from gemma4cli.media.pictures.video import iter_frames
 from gemma4cli.messages import Source
 
 CLIP = Source.of(Path(__file__).parents[2] / "fixtures" / "samples" / "video00.mp4")

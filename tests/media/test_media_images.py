@@ -19,8 +19,8 @@ from PIL import AvifImagePlugin, features
 from PIL import Image as Pillow
 
 from gemma4cli.errors import MediaDecodeError
-from gemma4cli.media import images
 from gemma4cli.media.limits import MAX_PIXELS
+from gemma4cli.media.pictures import images
 from gemma4cli.messages import Source
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255,) * 3, (0,) * 3

@@ -20,9 +20,9 @@ import pytest
 
 from gemma4cli.decoded import SAMPLE_RATE
 from gemma4cli.errors import MicrophoneError
-from gemma4cli.media import microphone
-from gemma4cli.media.audio import Samples
-from gemma4cli.media.microphone import Level, Recorder, find_device, record
+from gemma4cli.media.sound import microphone
+from gemma4cli.media.sound.audio import Samples
+from gemma4cli.media.sound.microphone import Level, Recorder, find_device, record
 
 
 class PortAudioError(Exception):
@@ -171,7 +171,7 @@ def test_a_failing_host_is_explained(install: Install) -> None:
 
 
 def test_importing_the_module_loads_no_sounddevice() -> None:
-    code = "import sys, gemma4cli.media.microphone; sys.exit('sounddevice' in sys.modules)"
+    code = "import sys, gemma4cli.media.sound.microphone; sys.exit('sounddevice' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -26,8 +26,9 @@ from PIL import Image as Pillow
 
 from gemma4cli.decoded import AudioClip, VideoFrame
 from gemma4cli.errors import MediaDecodeError, MediaNotFoundError, NoVideoTrackError
-from gemma4cli.media import decoding, frames, video
 from gemma4cli.media.containers import WHOLE, Span, open_container
+from gemma4cli.media.pictures import frames, video
+from gemma4cli.media.sound import decoding
 from gemma4cli.messages import Source
 
 NUMBERS = [numbered(number) for number in range(120)]

@@ -16,9 +16,9 @@ from support.samples import sample
 from support.sound_files import Track, write_tracks
 
 from gemma4cli.errors import ChannelNotFoundError
-from gemma4cli.media import audio
-from gemma4cli.media.mixing import Mixer, weights_of
-from gemma4cli.media.sound_blocks import sound_blocks
+from gemma4cli.media.sound import audio
+from gemma4cli.media.sound.mixing import Mixer, weights_of
+from gemma4cli.media.sound.sound_blocks import sound_blocks
 from gemma4cli.messages import Source
 
 RATE = 16_000

@@ -13,8 +13,9 @@ from media_makers import tone, write_wav
 from support.sound_files import Track, write_tracks
 
 from gemma4cli.decoded import SAMPLE_RATE
-from gemma4cli.media import audio, parts
+from gemma4cli.media import parts
 from gemma4cli.media.parts import parts_of
+from gemma4cli.media.sound import audio
 from gemma4cli.messages import Source
 
 LOW, HIGH = 440.0, 1320.0

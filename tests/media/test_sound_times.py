@@ -12,8 +12,9 @@ from media_makers import tone, write_wav
 from support.sound_files import Track, write_tracks
 
 from gemma4cli.decoded import SAMPLE_RATE
-from gemma4cli.media import audio, video
-from gemma4cli.media.sound_blocks import sound_blocks
+from gemma4cli.media.pictures import video
+from gemma4cli.media.sound import audio
+from gemma4cli.media.sound.sound_blocks import sound_blocks
 from gemma4cli.messages import Source
 
 AAC = 44_100

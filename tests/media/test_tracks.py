@@ -11,8 +11,9 @@ from media_makers import numbered, write_video
 from support.sound_files import Track, write_tracks
 
 from gemma4cli.errors import NoAudioTrackError, TrackNotFoundError
-from gemma4cli.media import audio, video
-from gemma4cli.media.tracks import TrackChoice, describe_choice, sound_tracks
+from gemma4cli.media.pictures import video
+from gemma4cli.media.sound import audio
+from gemma4cli.media.sound.tracks import TrackChoice, describe_choice, sound_tracks
 from gemma4cli.messages import Source
 
 

@@ -18,8 +18,8 @@ from support.sound_server import DEVICE
 
 from gemma4cli.decoded import SAMPLE_RATE
 from gemma4cli.errors import MicrophoneError
-from gemma4cli.media.audio import Samples
-from gemma4cli.media.microphone import import_sounddevice, record
+from gemma4cli.media.sound.audio import Samples
+from gemma4cli.media.sound.microphone import import_sounddevice, record
 
 WINDOW = SAMPLE_RATE // 4
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from support.spoken import needs_espeak, noise, say, silence
 
 from gemma4cli.decoded import SAMPLE_RATE
-from gemma4cli.media import voice
-from gemma4cli.media.audio import Samples
-from gemma4cli.media.voice import FRAME, SPEECH, SpeechFrame, speech_frames
+from gemma4cli.media.sound import voice
+from gemma4cli.media.sound.audio import Samples
+from gemma4cli.media.sound.voice import FRAME, SPEECH, SpeechFrame, speech_frames
 
 SECONDS = 5
 

@@ -15,8 +15,8 @@ import pytest
 
 from gemma4cli.decoded import SAMPLE_RATE
 from gemma4cli.errors import MicrophoneError
-from gemma4cli.media.audio import Samples
-from gemma4cli.media.microphone import import_sounddevice
+from gemma4cli.media.sound.audio import Samples
+from gemma4cli.media.sound.microphone import import_sounddevice
 
 DEVICE = "pulse"
 """PortAudio's name for the server's device."""

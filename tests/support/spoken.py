@@ -11,7 +11,7 @@ import pytest
 import soxr
 
 from gemma4cli.decoded import SAMPLE_RATE
-from gemma4cli.media.audio import Samples
+from gemma4cli.media.sound.audio import Samples
 
 _ESPEAK_RATE = 22_050
 _HEADER_BYTES = 44

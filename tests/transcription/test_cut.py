@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from support.spoken import needs_espeak, noise, say, silence
 
 from gemma4cli.decoded import SAMPLE_RATE
-from gemma4cli.media.audio import Samples
-from gemma4cli.media.voice import FRAME, SpeechFrame, speech_frames
+from gemma4cli.media.sound.audio import Samples
+from gemma4cli.media.sound.voice import FRAME, SpeechFrame, speech_frames
 from gemma4cli.transcription.cut import Limits, Piece, cut, cut_frames
 
 FRAME_SECONDS = FRAME / SAMPLE_RATE

@@ -10,9 +10,9 @@ import pytest
 
 from gemma4cli.decoded import SAMPLE_RATE
 from gemma4cli.errors import MicrophoneError
-from gemma4cli.media.audio import Samples
-from gemma4cli.media.microphone import Level
-from gemma4cli.media.voice import FRAME, SpeechFrame
+from gemma4cli.media.sound.audio import Samples
+from gemma4cli.media.sound.microphone import Level
+from gemma4cli.media.sound.voice import FRAME, SpeechFrame
 from gemma4cli.transcription.cut import Piece
 from gemma4cli.transcription.live import LivePieces, record_clip
 

@@ -16,7 +16,7 @@ import gemma4cli
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import MediaError, OptionError
 from gemma4cli.events import Notice
-from gemma4cli.media.audio import load_audio
+from gemma4cli.media.sound.audio import load_audio
 from gemma4cli.messages import Source
 from gemma4cli.options import MediaOptions, TranscribeOptions
 from gemma4cli.transcript import (

@@ -20,8 +20,8 @@ import gemma4cli
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import MediaNotFoundError, MicrophoneError, NonFiniteError
 from gemma4cli.events import Notice
-from gemma4cli.media.audio import Samples
-from gemma4cli.media.microphone import Level
+from gemma4cli.media.sound.audio import Samples
+from gemma4cli.media.sound.microphone import Level
 from gemma4cli.messages import Source
 from gemma4cli.options import GenerateOptions, TranscribeOptions
 from gemma4cli.subtitles import write_srt

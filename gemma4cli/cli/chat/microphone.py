@@ -13,7 +13,7 @@ from ...messages import AudioPart, Part, Source
 from ..environment import Environment
 
 if TYPE_CHECKING:
-    from ...media.microphone import AudioSource
+    from ...media.sound.microphone import AudioSource
 
 LONGEST_SECONDS = 30.0
 """The longest clip that Gemma 4 takes (model card)."""
@@ -27,7 +27,7 @@ def record_part(env: Environment, device: str | None, name: str = "recording") -
 
     Raises MicrophoneError, also if nothing was recorded.
     """
-    from ...media.microphone import record
+    from ...media.sound.microphone import record
 
     with record(device) as source:
         env.say("recording; stops at Enter or a pause")

@@ -28,7 +28,7 @@ def saving_frames(
 
 
 def _written(source: Source, timestamps: Sequence[float], folder: Path) -> Notice:
-    from ...media.frame_files import SHEET, save_frames
+    from ...media.pictures.frame_files import SHEET, save_frames
 
     files = save_frames(source, timestamps, folder)
     return Notice(text=f"{source.name}: {len(files)} frames and {SHEET} in {folder}")

@@ -87,7 +87,7 @@ def with_pages(
 
 def page_sources(source: Source, pages: Pages) -> list[Source]:
     """The chosen pages of an image file. Raises MediaError if it cannot be read or lacks one."""
-    from ...media.images import missing_page
+    from ...media.pictures.images import missing_page
 
     count, chosen = _chosen(source, pages)
     for page in chosen:
@@ -98,7 +98,7 @@ def page_sources(source: Source, pages: Pages) -> list[Source]:
 
 def _chosen(source: Source, pages: Pages) -> tuple[int, list[Source]]:
     """How many pages there are, and the chosen ones; the only page has the file's own name."""
-    from ...media.images import count_pages
+    from ...media.pictures.images import count_pages
     from ...media.sources import settle
 
     source = settle(source)

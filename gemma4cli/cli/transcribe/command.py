@@ -226,7 +226,7 @@ def transcribe(
 
 def show_devices(env: Environment, *, as_json: bool) -> None:
     """Print every device that can record after its number; the default one has a star."""
-    from ...media.microphone import list_devices
+    from ...media.sound.microphone import list_devices
     from ..output.results import write_json
 
     devices = list_devices()

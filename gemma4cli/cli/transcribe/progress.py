@@ -17,7 +17,7 @@ from ..output.progress import ProgressLine
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 
-    from ...media.microphone import AudioSource
+    from ...media.sound.microphone import AudioSource
 
 
 class TranscribeProgress(ProgressLine):

@@ -33,7 +33,7 @@ from .sinks import Documents, Files, JsonLines, Lines, Results, TranscriptSink, 
 
 if TYPE_CHECKING:
     from ...engine.model import LoadedModel
-    from ...media.microphone import AudioSource
+    from ...media.sound.microphone import AudioSource
     from ...transcription.recordings import LiveRecording
 
 
@@ -99,7 +99,7 @@ class TranscribeRun:
 
     def microphone(self, device: str | None) -> None:
         """Transcribe the microphone, at each pause, until an interrupt."""
-        from ...media.microphone import record
+        from ...media.sound.microphone import record
         from ...transcription.recordings import LiveRecording
 
         if self.skip_existing:

@@ -10,10 +10,10 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
 
-from ..errors import MediaDecodeError, NoAudioTrackError, TrackNotFoundError
-from ..languages import language_of_tag, tags_match
-from ..messages import Source
-from .containers import open_container
+from ...errors import MediaDecodeError, NoAudioTrackError, TrackNotFoundError
+from ...languages import language_of_tag, tags_match
+from ...messages import Source
+from ..containers import open_container
 
 _ASIDE_FLAGS = (
     Disposition.comment

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import soxr  # type: ignore[import-untyped]
 
-from ..decoded import SAMPLE_RATE, Samples
+from ...decoded import SAMPLE_RATE, Samples
 
 
 class Resampler:

@@ -14,17 +14,17 @@ import numpy as np
 from av.container import InputContainer
 from av.stream import Stream
 
-from ..decoded import SAMPLE_RATE, AudioClip
-from ..decoded import Samples as Samples
-from ..errors import MediaError
-from ..messages import Source
-from .containers import exact, open_container
+from ...decoded import SAMPLE_RATE, AudioClip
+from ...decoded import Samples as Samples
+from ...errors import MediaError
+from ...messages import Source
+from ..containers import exact, open_container
+from ..parts import parts_of
+from ..sources import settle
 from .decoding import start_of
-from .parts import parts_of
 from .resampling import resampled as resampled
 from .sound_blocks import BLOCK_SECONDS as BLOCK_SECONDS
 from .sound_blocks import SoundBlock, read_blocks, silence
-from .sources import settle
 from .tracks import ANY_TRACK, TrackChoice, audio_stream
 
 _MOMENT = 1.0

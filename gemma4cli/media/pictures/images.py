@@ -9,12 +9,12 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 from PIL.ImageFile import ImageFile
 
-from ..decoded import Image
-from ..errors import MediaDecodeError
-from ..messages import Source
+from ...decoded import Image
+from ...errors import MediaDecodeError
+from ...messages import Source
+from ..limits import check_size
 from .colors import ColorSpace, on_white
 from .image_readers import PILLOW_ERRORS, opened_image
-from .limits import check_size
 from .pages import Pictures, pictures_in, turn_to
 from .profiles import color_space, hdr_avif, in_srgb
 

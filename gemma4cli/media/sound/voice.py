@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..decoded import SAMPLE_RATE, Samples
+from ...decoded import SAMPLE_RATE, Samples
 
 FRAME = 512
 """Samples per frame; the network takes no other number."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ..decoded import Samples
+from ...decoded import Samples
 
 WINDOW_SECONDS = 0.2
 """How often is decided whether the channels cancel."""

@@ -15,16 +15,16 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from ..decoded import AudioClip, VideoFrame
-from ..errors import MediaDecodeError, MediaError, NoAudioTrackError
-from ..messages import Source
+from ...decoded import AudioClip, VideoFrame
+from ...errors import MediaDecodeError, MediaError, NoAudioTrackError
+from ...messages import Source
+from ..clock_restarts import clock_parts
+from ..containers import Span, open_container, packets
+from ..parts import parts_of
+from ..sound.audio import claimed_end, load_span
+from ..sound.tracks import ANY_TRACK, TrackChoice, audio_stream
 from .animations import animation_frames, timeline
-from .audio import claimed_end, load_span
-from .clock_restarts import clock_parts
-from .containers import Span, open_container, packets
 from .frames import Track, part_frames, video_stream
-from .parts import parts_of
-from .tracks import ANY_TRACK, TrackChoice, audio_stream
 
 __all__ = ["VideoInfo", "iter_frames", "load_sound", "probe_video"]
 

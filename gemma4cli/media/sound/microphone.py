@@ -21,8 +21,8 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from ..decoded import SAMPLE_RATE, Samples
-from ..errors import MicrophoneError
+from ...decoded import SAMPLE_RATE, Samples
+from ...errors import MicrophoneError
 from .resampling import resampled
 
 log = logging.getLogger(__name__)

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from PIL.ImageFile import ImageFile
 
-from ..decoded import VideoFrame
-from ..messages import Source
+from ...decoded import VideoFrame
+from ...messages import Source
+from ..kinds import HEAD_BYTES, sniff
+from ..limits import check_size
+from ..sources import open_source
 from .image_readers import opened_image
 from .images import to_rgb
-from .kinds import HEAD_BYTES, sniff
-from .limits import check_size
 from .profiles import color_space
-from .sources import open_source
 
 _FORMATS = frozenset({"AVIF", "WebP"})
 _UNTIMED = 100

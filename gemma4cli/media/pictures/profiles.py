@@ -13,8 +13,8 @@ from PIL import Image as Pillow
 from PIL import ImageCms
 from PIL.ImageFile import ImageFile
 
+from ..containers import open_stream
 from .colors import BT709, ColorSpace, to_srgb
-from .containers import open_stream
 from .display import srgb_pixels
 
 _PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ..decoded import VideoFrame
-from ..errors import MediaError
-from ..messages import Source
-from ..times import file_time
+from ...decoded import VideoFrame
+from ...errors import MediaError
+from ...messages import Source
+from ...times import file_time
 from .video import iter_frames
 
 SHEET = "contact-sheet.png"

@@ -39,12 +39,12 @@ from PIL.WebPImagePlugin import WebPImageFile
 from PIL.XbmImagePlugin import XbmImageFile
 from PIL.XpmImagePlugin import XpmImageFile
 
-from ..errors import MediaDecodeError
-from ..extras import install_command
-from ..messages import MediaKind, Source
-from .kinds import FileKind
-from .recognition import image_kind, kind_of_stream
-from .sources import open_source
+from ...errors import MediaDecodeError
+from ...extras import install_command
+from ...messages import MediaKind, Source
+from ..kinds import FileKind
+from ..recognition import image_kind, kind_of_stream
+from ..sources import open_source
 
 
 def _heif_reader(stream: BinaryIO) -> ImageFile:

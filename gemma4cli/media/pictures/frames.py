@@ -18,14 +18,14 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame as AvFrame
 from av.video.stream import VideoStream
 
-from ..decoded import VideoFrame
-from ..errors import MediaDecodeError, NoVideoTrackError
-from ..messages import Source
-from .containers import Span, exact, open_container, packets, reason, still_image
+from ...decoded import VideoFrame
+from ...errors import MediaDecodeError, NoVideoTrackError
+from ...messages import Source
+from ..containers import Span, exact, open_container, packets, reason, still_image
+from ..limits import check_size
+from ..recognition import moving_tracks
 from .deinterlacing import deinterlaced
 from .display import displayed, displayed_size
-from .limits import check_size
-from .recognition import moving_tracks
 
 MOST_TOLERANCE = Fraction(1, 2000)
 """Seconds by which a frame may begin after the requested time, half a tick at most."""

@@ -18,10 +18,10 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
 
-from ..errors import MediaDecodeError, MediaError, NoAudioTrackError
-from ..messages import Source
-from .containers import Span, exact, open_container, promised_seconds, reason
-from .parts import parts_of
+from ...errors import MediaDecodeError, MediaError, NoAudioTrackError
+from ...messages import Source
+from ..containers import Span, exact, open_container, promised_seconds, reason
+from ..parts import parts_of
 from .tracks import ANY_TRACK, TrackChoice, audio_stream
 
 log = logging.getLogger(__name__)

@@ -14,13 +14,13 @@ from typing import Literal
 import numpy as np
 from av.audio.frame import AudioFrame
 
-from ..decoded import SAMPLE_RATE, Samples
-from ..errors import ChannelNotFoundError
-from ..messages import Source
+from ...decoded import SAMPLE_RATE, Samples
+from ...errors import ChannelNotFoundError
+from ...messages import Source
+from ..sources import settle
 from .decoding import FULL_SCALE, GAP_SECONDS, TimedFrame, timed_frames
 from .mixing import Mixer
 from .resampling import Resampler
-from .sources import settle
 from .tracks import ANY_TRACK, TrackChoice
 
 Channels = int | Literal["mix", "separate"]

@@ -1,0 +1,1 @@
+"""Images and clips to upright RGB pixels in sRGB."""
