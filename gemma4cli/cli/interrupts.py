@@ -7,9 +7,15 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from ..callbacks import is_in_callback
+
+_SOON = 0.005
+"""Seconds after which an interrupt in a callback is tried again."""
 
 STATUS = 130
 """The exit status of an interrupted program."""
@@ -23,15 +29,23 @@ def leave_at_once() -> None:
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """Within this, Ctrl-C raises KeyboardInterrupt, as Python has it by default."""
+    """Within this, Ctrl-C raises KeyboardInterrupt, though not in a callback: after it."""
     leaves = signal.getsignal(signal.SIGINT) is _leave
     if leaves:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, _raise)
     try:
         yield
     finally:
         if leaves:
             signal.signal(signal.SIGINT, _leave)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    if not is_in_callback(frame):
+        raise KeyboardInterrupt
+    again = threading.Timer(_SOON, signal.raise_signal, [number])
+    again.daemon = True
+    again.start()
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

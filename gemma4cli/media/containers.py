@@ -16,6 +16,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from ..callbacks import callback
 from ..errors import MediaDecodeError
 from ..messages import Source
 from .kinds import HEAD_BYTES, FileKind, sniff
@@ -75,16 +76,19 @@ class _Window:
         self._stop = size if span.stop is None else min(span.stop, size)
         self.seek(0)
 
+    @callback
     def read(self, count: int = -1) -> bytes:
         left = max(0, self._stop - self._stream.tell())
         return self._stream.read(left if count < 0 else min(count, left))
 
+    @callback
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: self._start, os.SEEK_END: self._stop}
         at = base.get(whence, self._stream.tell()) + offset
         # A damaged header may send libav anywhere.
         return self._stream.seek(min(max(at, self._start), self._stop)) - self._start
 
+    @callback
     def tell(self) -> int:
         return self._stream.tell() - self._start
 

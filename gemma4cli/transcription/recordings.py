@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from itertools import zip_longest
@@ -32,16 +32,23 @@ class FileRecording:
     Nothing is opened before its turn; ``pieces`` raises what is wrong with it. Pipes and standard
     input are first copied into the folder ``spool_to``, since memory may not hold them. Of several
     audio tracks that the options allow, the next one is used if there is no speech in the first.
+    ``opened`` turns the source into what is read, or raises MediaError.
     """
 
     live = False
 
     def __init__(
-        self, source: Source, *, spool_to: Path, options: TranscribeOptions | None = None
+        self,
+        source: Source,
+        *,
+        spool_to: Path,
+        options: TranscribeOptions | None = None,
+        opened: Callable[[Source], Source] = Source.of,
     ) -> None:
         options = options or TranscribeOptions()
         self._error: MediaError | None = None
         self._given = source
+        self._opened = opened
         self._spool_to = spool_to
         self._choice = TrackChoice(wanted=options.track, hint=options.language)
         self._channels = options.channels
@@ -49,7 +56,7 @@ class FileRecording:
 
     @cached_property
     def _source(self) -> Source:
-        return spool(self._given, self._spool_to)
+        return spool(self._opened(self._given), self._spool_to)
 
     @property
     def file(self) -> Path | None:

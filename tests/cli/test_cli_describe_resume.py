@@ -131,6 +131,18 @@ def test_a_file_for_each_image_that_a_person_changed_stays(script: Script) -> No
     assert [Path(f"{name}.caption").read_text() for name in "abc"] == ["mine\n", "B\n", "C more\n"]
 
 
+def test_a_file_of_an_earlier_run_is_not_taken_for_the_answer(script: Script) -> None:
+    """Whether the answers were printed at first, or the file could not be written."""
+    Path("out").mkdir()
+    Path("out/a.txt").write_text("the answer to another question\n")
+    os.utime("out/a.txt", (1e9, 1e9))
+    script(*STOPPED)
+    tiny_g4("describe", *IMAGES)
+    script(done(2, "C"))
+    assert tiny_g4("describe", *IMAGES, "-o", "out/").exit_code == 0
+    assert [Path(f"out/{name}.txt").read_text() for name in "abc"] == ["A\n", "B\n", "C\n"]
+
+
 @pytest.mark.parametrize("option", [["--restart"], ["-p", "Why?"], ["--seed", "1"], ["a.png"]])
 def test_another_command_or_a_restart_starts_over(script: Script, option: list[str]) -> None:
     script(*STOPPED)
@@ -199,6 +211,18 @@ def test_existing_lines_are_skipped_and_errors_among_them_are_not(script: Script
     assert skipped == [{1}]
     lines = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
     assert [each["text"] for each in lines] == ["old", "A", "C"]
+
+
+def test_an_answer_about_all_images_is_skipped_as_one() -> None:
+    Path("b.txt").write_text("mine\n")
+    first = tiny_g4("describe", "a.png", "b.png", "--together", "-f", "txt")
+    assert first.stderr == "1 of 1 answers are in files beside the inputs\n"
+    assert Path("b.txt").read_text() == "mine\n"
+    again = g4("describe", "a.png", "b.png", "--together", "-f", "txt", "-m", "no/model")
+    assert again.stderr == "skipped: 1 of 1 were written before; --restart replaces them\n"
+    lines = ["a.png", "b.png", "--together", "--skip-existing", "-o", "all.jsonl"]
+    assert tiny_g4("describe", *lines).exit_code == 0
+    assert "skipped: 1 of 1" in g4("describe", *lines, "-m", "no/model").stderr
 
 
 def test_nothing_is_loaded_if_everything_is_there() -> None:

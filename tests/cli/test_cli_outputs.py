@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cli_runs import Exchange, assert_fails, finished, g4, records, tiny_g4
+from PIL import Image as Pillow
 from support.samples import TEXT_OF, sample
 
 from gemma4cli import api
@@ -70,6 +71,46 @@ def test_no_command_replaces_what_it_reads(subtests: pytest.Subtests) -> None:
                 problem = "is an input" if command != "transcribe" else "is not one of the formats"
                 assert_fails(result, 2, f"{output}: ", problem)
                 assert Path(output).read_bytes() == before
+
+
+def test_no_text_in_a_question_is_replaced() -> None:
+    Path("note.txt").write_text("hello")
+    result = g4("chat", "-p", "Hi", "--file", "note.txt", "-m", "no/model", "-o", "note.txt")
+    assert_fails(result, 2, "note.txt: is an input")
+
+
+def test_a_folder_without_inputs_beside_others_says_so(subtests: pytest.Subtests) -> None:
+    Path("empty").mkdir()
+    for command, given, kind in (
+        ("describe", "a.png", "images"),
+        ("transcribe", "a.wav", "recordings"),
+        ("video", "a.mp4", "videos"),
+    ):
+        with subtests.test(command=command):
+            result = tiny_g4(command, "empty", given, "--json", "--max-tokens", "8")
+            assert result.exit_code == 5
+            assert f"g4: empty: contains no {kind}\n" in result.stderr
+            error, record = records(result)
+            assert error["error"] == {"code": 3, "message": f"empty: contains no {kind}"}
+            assert record["input"] == given
+
+
+def test_folders_for_frames_are_checked_before_the_model() -> None:
+    result = g4("video", "a.mp4", "--save-frames", "a.png", "-m", "no/model")
+    assert_fails(result, 2, "a.png: is a file, not a folder")
+    Path("clips").mkdir()
+    shutil.move("a.mp4", "clips/a.mp4")
+    result = g4("video", "clips", "--save-frames", "clips", "-m", "no/model")
+    assert_fails(result, 2, "clips/a.mp4: is a file, not a folder")
+
+
+def test_a_page_and_a_file_of_its_name_have_two_outputs() -> None:
+    pages = [Pillow.new("RGB", (8, 8), "red") for _ in range(2)]
+    pages[0].save("fax.tiff", save_all=True, append_images=pages[1:])
+    pages[0].save("fax-page2.png")
+    result = tiny_g4("describe", "fax.tiff", "fax-page2.png", "--pages", "all", "-o", "out/")
+    assert result.exit_code == 0
+    assert len(os.listdir("out")) == 3
 
 
 def test_every_command_checks_its_output_before_the_model(subtests: pytest.Subtests) -> None:

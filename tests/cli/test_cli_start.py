@@ -5,11 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from cli_runs import command_line, g4
 
 from gemma4cli import __version__
+from gemma4cli.callbacks import callback
 from gemma4cli.cli import interrupts
 from gemma4cli.cli.output.exit_codes import ExitCode
 
@@ -48,7 +50,7 @@ RUNS_NEED = {
 STANDARD = {"base64", "hashlib", "importlib.resources", "json", "mimetypes", "tempfile", "tomllib"}
 """The same of the standard library, except where Typer imports pydantic, which needs some."""
 
-HELP_NEEDS = {"_version", "cli", "errors", "options"} | {
+HELP_NEEDS = {"_version", "callbacks", "cli", "errors", "options"} | {
     # The public names of the package, which are light.
     "api",
     "conversations",
@@ -173,3 +175,23 @@ def test_ctrl_c_that_is_ignored_stays_ignored() -> None:
 
 def test_the_status_of_an_interruption_is_the_same_everywhere() -> None:
     assert interrupts.STATUS == ExitCode.INTERRUPTED
+
+
+def test_ctrl_c_waits_for_the_end_of_a_callback() -> None:
+    """PyAV drops what its callbacks raise, and would take the file to end there."""
+    done: list[str] = []
+
+    @callback
+    def read() -> None:
+        signal.raise_signal(signal.SIGINT)
+        done.append("read")
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        interrupts.leave_at_once()
+        with pytest.raises(KeyboardInterrupt), interrupts.raised():
+            read()
+            assert done == ["read"]
+            time.sleep(60)
+    finally:
+        signal.signal(signal.SIGINT, before)

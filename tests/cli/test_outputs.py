@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -240,3 +241,13 @@ def test_names_stay_distinct_with_suffixes_and_case(tmp_path: Path) -> None:
         folder = tmp_path / str(len(os.listdir(tmp_path)))
         touch(*[folder / name for name in files])
         assert names([str(folder / name) for name in files]) == expected
+
+
+def test_names_that_no_folder_tells_apart_get_checksums(tmp_path: Path) -> None:
+    folder = tmp_path / "x"
+    touch(folder / "a.wav", folder / "A.wav", folder / "b.wav")
+    found = names([str(folder)])
+    assert [re.sub(r"~[0-9a-f]{8}$", "~", name) for name in found] == ["A.wav~", "a.wav~", "b"]
+    addresses = names(["http://a.org/talk.mp3", "http://b.org/talk.mp3"])
+    assert len(set(addresses)) == 2
+    assert all(name.startswith("talk~") for name in addresses)

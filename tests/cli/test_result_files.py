@@ -205,3 +205,31 @@ def test_a_stream_by_name_continues_where_it_is(tmp_path: Path) -> None:
         log.flush()
         subprocess.run([sys.executable, "-c", script], check=True, stdout=log)
     assert (tmp_path / "log").read_text() == "first\nline\nline\n"
+
+
+@pytest.mark.parametrize("meddle", [Path.unlink, lambda path: os.replace("other", path)])
+def test_a_growing_file_that_lost_its_name_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meddle: Callable[[Path], None]
+) -> None:
+    """As after another run with the same output: what follows would be nowhere."""
+    monkeypatch.chdir(tmp_path)
+    Path("other").write_text("theirs\n")
+    with pytest.raises(OutputError, match="replaced or removed"), growing_file(Path("x")) as file:
+        file.write("one\n")
+        file.flush()
+        meddle(Path("x"))
+        file.write("two\n")
+        file.flush()
+
+
+def test_half_a_file_is_kept_only_where_it_is_asked_for(tmp_path: Path) -> None:
+    for keeps_partial in (False, True):
+        path = tmp_path / "x"
+        with (
+            pytest.raises(KeyboardInterrupt),
+            replaced_file(path, keeps_partial=keeps_partial) as file,
+        ):
+            file.write("half")
+            raise KeyboardInterrupt
+        assert path.exists() == keeps_partial
+        assert len(os.listdir(tmp_path)) == keeps_partial

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gemma4cli.errors import MediaError
+from gemma4cli.errors import OutputError
 from gemma4cli.media.pictures.frame_files import SHEET, contact_sheet, save_frames
 from gemma4cli.media.pictures.video import iter_frames
 from gemma4cli.messages import Source
@@ -49,5 +49,5 @@ def test_thumbnails_are_in_reading_order_above_their_times() -> None:
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(MediaError, match="frames cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         save_frames(CLIP, [0.0], tmp_path / "file" / "frames")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -179,6 +180,7 @@ def chat(
     it. With -p or text on stdin there is one answer. With both, -p is the instruction and stdin the
     text it applies to. The exchange is saved only with -c or --session.
     """
+    from ...media.near_names import existing
     from ...options import MediaOptions
     from .attachments import with_pages_of_images
     from .material import texts_of, with_attached_text
@@ -229,6 +231,7 @@ def chat(
             system=system,
             hide_thoughts=hide_thoughts,
             fetches=allow_urls,
+            texts=[existing(Path(name)) for name in file or []],
         )
         texts = texts_of(env, file or [], quiet=run.quiet)
         if messages is None and not one_turn:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class ChatOptions:
     """The command line's options for a chat; ``autosave`` has the earlier turns, if any.
 
-    ``fetches`` allows media from addresses.
+    ``fetches`` allows media from addresses; ``texts`` are the text files in the question.
     """
 
     env: Environment
@@ -42,6 +42,7 @@ class ChatOptions:
     system: str | None = None
     hide_thoughts: bool = False
     fetches: bool = False
+    texts: Sequence[Path] = ()
 
 
 def ask(options: ChatOptions, text: str, parts: Sequence[Part]) -> None:
@@ -118,8 +119,8 @@ def _run(
     # In a folder, the answer is called after what it is about.
     stem = files[0].stem if files else "answer"
     given = Input(given=asked.name, source=asked, name=Path(stem))
-    schema = options.run.schema
-    output.target.check([given], files if schema is None else [*files, schema])
+    schema = [] if options.run.schema is None else [options.run.schema]
+    output.target.check([given], [*files, *options.texts, *schema])
     run_each(
         AnswerRun(
             env=options.env,

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...messages import Source
 from ..environment import Environment
-from ..run.addresses import allow_urls_option, check_allowed, fetched
+from ..run.addresses import allow_urls_option, check_allowed, opener
 from ..run.answer_formats import AnswerFormat
 from ..run.budgets import BudgetChoice, budget_option
 from ..run.inputs import Kind, inputs
@@ -96,28 +94,33 @@ def describe(
     options = run.generate_options()
     chosen = None if pages is None else pages_of(pages)
 
-    def opened(source: Source) -> Source:
-        return fetched(source, fetches=allow_urls)
-
-    found = inputs(images, Kind(plural="images", suffixes=IMAGE_SUFFIXES))
+    kind = Kind(plural="images", suffixes=IMAGE_SUFFIXES)
+    opened = opener(kind, fetches=allow_urls)
+    found = inputs(images, kind)
     if chosen is not None:
         found = with_pages(found, chosen, opened)
     several = not together and (len(found) > 1 or any(map(os.path.isdir, images)))
     output = answer_target(run, several=several, format=format)
+    # One answer about all is named after all, and its file after the first.
+    is_about_all = together and len(found) > 1
     answers = AnswerRun(
         env=env,
         run=output.run,
-        names=[name_of(each) for each in found],
+        names=[tuple(each.given for each in found)]
+        if is_about_all
+        else [name_of(each) for each in found],
         target=output.target,
-        inputs=found,
+        inputs=found[:1] if is_about_all else found,
+        needed=() if several else [each.source for each in found if each.path is not None],
         several=several,
         restart=restart,
     )
-    output.target.check(found, [] if run.schema is None else [run.schema])
+    schema = [] if run.schema is None else [run.schema]
+    output.target.check(answers.inputs, [*schema, *(each.path for each in found if each.path)])
     # Beside images there may be files that a person wrote.
     if skip_existing or (output.target.beside and not restart):
         answers = skipping_written(answers, quiet=run.quiet)
-        if len(answers.written) == len(found):
+        if len(answers.written) == len(answers.names):
             return
 
     if several:
@@ -140,7 +143,4 @@ def describe(
             media=media,
         )
 
-    together_names = tuple(each.given for each in found)
-    names = together_names if len(found) > 1 else name_of(found[0])
-    needed = [each.source for each in found if each.path is not None]
-    run_each(replace(answers, names=[names], needed=needed), about_all)
+    run_each(answers, about_all)

@@ -12,7 +12,7 @@ import typer
 
 from ..._version import __version__
 from ..environment import Environment
-from ..run.addresses import allow_urls_option, check_allowed, fetched
+from ..run.addresses import allow_urls_option, check_allowed, opener
 from ..run.inputs import Input, Kind, absolute, inputs
 from ..run.options import RunOptions, runs_a_model
 from ..run.time_options import time_option
@@ -102,6 +102,7 @@ def video(
     from ...media.sources import settle
     from ...options import MediaOptions
     from ...prompts import DESCRIBE_VIDEO
+    from ..output.files import check_folder
     from ..run.answer_targets import answer_target
     from ..run.answering import AnswerRun, run_each
     from .kept_segments import keeping_segments
@@ -122,10 +123,21 @@ def video(
         track=track,
     )
     options = run.generate_options()
-    found = inputs(clips, Kind(plural="videos", suffixes=CLIP_SUFFIXES))
+    kind = Kind(plural="videos", suffixes=CLIP_SUFFIXES)
+    opened = opener(kind, fetches=allow_urls)
+    found = inputs(clips, kind)
     several = len(found) > 1 or any(map(os.path.isdir, clips))
     output = answer_target(run, several=several)
     output.target.check(found, [] if run.schema is None else [run.schema])
+
+    def frames_of(clip: Input) -> Path | None:
+        """The folder for its frames."""
+        if save_frames is None:
+            return None
+        return save_frames / _folder_of(clip) if several else save_frames
+
+    for folder in filter(None, map(frames_of, found)):
+        check_folder(folder)
 
     question: dict[str, object] = {
         "command": "video",
@@ -138,12 +150,10 @@ def video(
     }
 
     def answer(model: LoadedModel, number: int) -> Iterator[Event]:
-        source = fetched(found[number].source, fetches=allow_urls)
-        folder = None
+        source = opened(found[number].source)
+        folder = frames_of(found[number])
         if save_frames is not None or segment is not None:
             source = settle(source)
-        if save_frames is not None:
-            folder = save_frames / _folder_of(found[number]) if several else save_frames
         if segment is not None:
 
             def ask(known: Sequence[SegmentFinished]) -> Iterator[Event]:

@@ -21,17 +21,18 @@ _DESCRIPTOR = re.compile(r"(?:/dev|/proc/self)/fd/(\d{1,9})")
 
 
 @contextmanager
-def replaced_file(path: Path) -> Iterator[TextIO]:
+def replaced_file(path: Path, *, keeps_partial: bool = False) -> Iterator[TextIO]:
     """A file that gets its name when it is complete; its folder is created.
 
-    After an interrupt the file stays, with what was written until then. Pipes and devices are
-    written to directly. Raises OutputError.
+    With ``keeps_partial`` it gets its name after an interrupt, too, if anything was written. Pipes
+    and devices are written to directly. Raises OutputError.
     """
     with _opened(path) as file:
         try:
             yield file
         except KeyboardInterrupt:
-            file.finish(even_empty=False)
+            if keeps_partial:
+                file.finish(even_empty=False)
             raise
         file.finish()
 
@@ -41,7 +42,7 @@ def growing_file(path: Path, begin: str = "") -> Iterator[TextIO]:
     """A file that holds everything written so far after each ``flush``; its folder is created.
 
     It replaces a file of that name at the first flush; ``begin`` is its first content. Raises
-    OutputError.
+    OutputError, also at a flush after another program has replaced or removed the file.
     """
     with _opened(path) as file:
         file.write(begin)
@@ -77,6 +78,7 @@ class _ResultFile(io.TextIOWrapper):
         )
         self.grows = False
         self._path = path
+        self._is_direct = written is None
         self.written = written
 
     def error(self, exc: OSError) -> OutputError:
@@ -87,7 +89,11 @@ class _ResultFile(io.TextIOWrapper):
 
     def flush(self) -> None:
         super().flush()
-        if self.grows and self.written is not None and self._size():
+        if not self.grows:
+            return
+        if self.written is None:
+            self._require_name()
+        elif self._size():
             self._publish()
 
     def finish(self, *, even_empty: bool = True) -> None:
@@ -97,6 +103,17 @@ class _ResultFile(io.TextIOWrapper):
             self._sync()
         elif even_empty or self._size():
             self._publish()
+
+    def _require_name(self) -> None:
+        """Raise OutputError if the file that was published is under its name no more."""
+        if self._is_direct:
+            return
+        try:
+            has_name = os.path.samestat(os.stat(self._path), os.fstat(self.fileno()))
+        except FileNotFoundError:
+            has_name = False
+        if not has_name:
+            raise OutputError(self._path, "another program has replaced or removed it meanwhile")
 
     def _size(self) -> int:
         # tell() would flush, and so call this again.

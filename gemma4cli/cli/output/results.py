@@ -49,9 +49,9 @@ def _with_bytes(value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 @contextmanager
 def opened_output(path: Path | None, stdout: TextIO) -> Iterator[TextIO]:
-    """Standard output, or a file that gets its name when it is complete."""
+    """Standard output, or a file that gets its name when it is complete or interrupted."""
     if path is None:
         yield stdout
         return
-    with replaced_file(path) as file:
+    with replaced_file(path, keeps_partial=True) as file:
         yield file

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import typer
 
 from ...errors import MediaError, OptionError
 from ...messages import Source
-from .inputs import source_of
+from .inputs import Kind, source_of
 
 
 def allow_urls_option(panel: str | None = None) -> Any:
@@ -31,6 +33,17 @@ def media_source(name: str, *, fetches: bool) -> Source:
     from ...media.urls import is_url
 
     return fetched(Source(name=name), fetches=fetches) if is_url(name) else source_of(name)
+
+
+def opener(kind: Kind, *, fetches: bool) -> Callable[[Source], Source]:
+    """``fetched`` for the inputs of a command, of which a folder has no files of the kind."""
+
+    def opened(source: Source) -> Source:
+        if source.path is not None and os.path.isdir(source.path):
+            raise MediaError(source.name, kind.missing)
+        return fetched(source, fetches=fetches)
+
+    return opened
 
 
 def fetched(source: Source, *, fetches: bool) -> Source:

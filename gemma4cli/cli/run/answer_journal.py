@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,22 +16,27 @@ from .inputs import Input
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeptAnswer:
-    """An answer, and the file that it is about as it was then (see ``file_facts``)."""
+    """An answer, and the file that it is about as it was then (see ``file_facts``).
+
+    ``answered`` is the time in nanoseconds, that of an output file with this answer or later.
+    """
 
     about: Mapping[str, object]
     answer: Answer
+    answered: int
 
 
 class _Journal(JobJournal[KeptAnswer]):
     def line(self, item: KeptAnswer) -> Mapping[str, object]:
-        return {**item.about, "text": item.answer.text, "record": item.answer.record}
+        answer = {"text": item.answer.text, "record": item.answer.record}
+        return {**item.about, "answered": item.answered, **answer}
 
     def parse(self, line: Mapping[str, object]) -> KeptAnswer:
         about = dict(line)
-        text, record = about.pop("text", None), about.pop("record", None)
-        if not isinstance(text, str) or not isinstance(record, dict):
-            raise TypeError("a kept answer has text and record")
-        return KeptAnswer(about=about, answer=Answer(text=text, record=record))
+        text, record, answered = (about.pop(key, None) for key in ("text", "record", "answered"))
+        if not (isinstance(text, str) and isinstance(record, dict) and isinstance(answered, int)):
+            raise TypeError("a kept answer has text, record and time")
+        return KeptAnswer(about=about, answer=Answer(text=text, record=record), answered=answered)
 
 
 class AnswerJournal:
@@ -42,7 +48,7 @@ class AnswerJournal:
     def __init__(self, journal: _Journal, inputs: Sequence[Input]) -> None:
         self._journal = journal
         self._facts = [_facts(each) for each in inputs]
-        kept = {_key(each.about): each.answer for each in journal.done}
+        kept = {_key(each.about): each for each in journal.done}
         self.known = {
             number: kept[_key(facts)]
             for number, facts in enumerate(self._facts)
@@ -53,7 +59,7 @@ class AnswerJournal:
         """Put an answer on disk. Raises JournalError."""
         facts = self._facts[number]
         if facts is not None:
-            self._journal.add(KeptAnswer(about=facts, answer=answer))
+            self._journal.add(KeptAnswer(about=facts, answer=answer, answered=time.time_ns()))
 
 
 @contextmanager

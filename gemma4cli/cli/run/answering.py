@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import stat
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
@@ -24,7 +24,7 @@ from ..output.pictures import pictures_for
 from ..output.progress import Spinner
 from ..output.results import opened_output
 from ..output.writer import AnswerWriter
-from .answer_journal import AnswerJournal, answer_journal
+from .answer_journal import AnswerJournal, KeptAnswer, answer_journal
 from .inputs import Input
 from .options import RunOptions
 from .runner import load_model
@@ -166,9 +166,9 @@ class _Kept:
         """What needs no answer, by number."""
         known = dict.fromkeys(self.answers.written, Known(None))
         earlier = {} if self.journal is None else self.journal.known
-        for number, answer in earlier.items():
+        for number, kept in earlier.items():
             if number not in known:
-                known[number] = Known(self._as_named_now(number, answer))
+                known[number] = Known(self._as_named_now(number, kept))
         if earlier and not self.answers.run.quiet:
             total = len(self.answers.names)
             self.answers.env.say(f"resumes: {len(earlier)} of {total} were answered before")
@@ -183,14 +183,23 @@ class _Kept:
             self.failed = True
             _say_not_kept(self.answers, error)
 
-    def _as_named_now(self, number: int, answer: Answer) -> Answer | None:
+    def _as_named_now(self, number: int, kept: KeptAnswer) -> Answer | None:
         """None if the answer is in its file, where a person may have changed it."""
         target = self.answers.target
         if target.is_separate:
             paths = target.paths(self.answers.inputs[number])
-            if all(os.path.isfile(path) for path in paths):
+            if all(_is_since(path, kept.answered) for path in paths):
                 return None
+        answer = kept.answer
         return replace(answer, record={**answer.record, **named(self.answers.names[number])})
+
+
+def _is_since(path: Path, answered: int) -> bool:
+    """Whether a file was written after an answer; an older one has the answer of another run."""
+    try:
+        return stat.S_ISREG((status := path.stat()).st_mode) and status.st_mtime_ns >= answered
+    except OSError:
+        return False
 
 
 def _say_not_kept(answers: AnswerRun, error: JournalError) -> None:

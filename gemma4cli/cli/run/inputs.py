@@ -6,6 +6,7 @@ folder, and by their folders otherwise.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import unicodedata
 from collections import Counter
@@ -61,6 +62,11 @@ class Kind:
     plural: str
     suffixes: AbstractSet[str]
 
+    @property
+    def missing(self) -> str:
+        """What is wrong with a folder without such files."""
+        return f"contains no {self.plural}"
+
 
 def inputs(arguments: Sequence[str], kind: Kind) -> list[Input]:
     """The inputs that the arguments name; those of a folder are sorted by path.
@@ -71,7 +77,7 @@ def inputs(arguments: Sequence[str], kind: Kind) -> list[Input]:
     found = [each for argument in arguments for each in _found(argument, kind, namesakes)]
     if all(os.path.isdir(each.given) for each in found):
         # With other inputs, the folder fails when its turn comes, and they do not.
-        raise MediaError(found[0].given, f"contains no {kind.plural}")
+        raise MediaError(found[0].given, kind.missing)
     return _distinct(found)
 
 
@@ -141,10 +147,11 @@ class _Namesakes:
 def _distinct(found: list[Input]) -> list[Input]:
     """Names that differ, also where the file system ignores case.
 
-    Equal names get their suffixes, and then as many parent folders as make them distinct.
+    Equal names get their suffixes, then as many parent folders as make them distinct, or else a
+    checksum.
     """
     beside = Counter((_folder(each), _folded(str(each.name))) for each in found)
-    found = [
+    given = found = [
         replace(each, name=each.name.with_name(each.path.name))
         if each.path and beside[_folder(each), _folded(str(each.name))] > 1
         else each
@@ -158,7 +165,27 @@ def _distinct(found: list[Input]) -> list[Input]:
             replace(each, name=_with_parents(each, depth)) if twin else each
             for each, twin in zip(found, twins, strict=True)
         ]
-    return found
+    # Folders do not help addresses, nor names that differ only in case.
+    return with_checksums(
+        [
+            short if twin else each
+            for short, each, twin in zip(given, found, _twins(found), strict=True)
+        ]
+    )
+
+
+def with_checksums(found: Sequence[Input]) -> list[Input]:
+    """The inputs; those whose names another has, too, get a checksum of what they are called."""
+    return [
+        replace(each, name=each.name.with_name(f"{each.name.name}~{_checksum(each.given)}"))
+        if twin
+        else each
+        for each, twin in zip(found, _twins(found), strict=True)
+    ]
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:8]
 
 
 def _folder(given: Input) -> str:

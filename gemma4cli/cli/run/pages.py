@@ -12,7 +12,7 @@ from typer.models import OptionInfo
 
 from ...errors import MediaDecodeError, MediaError, OptionError
 from ...messages import Source
-from .inputs import Input
+from .inputs import Input, with_checksums
 
 if TYPE_CHECKING:
     from ...records import PageOf
@@ -82,7 +82,11 @@ def with_pages(
     ``opened`` fetches what is an address. A file that cannot be read stays as it is, too, and fails
     when its turn comes. Raises MediaDecodeError if the only input lacks a page.
     """
-    return [page for each in inputs for page in _pages_of(each, pages, opened, len(inputs) == 1)]
+    only = len(inputs) == 1
+    # A file may be called like a page of another.
+    return with_checksums(
+        [page for each in inputs for page in _pages_of(each, pages, opened, only)]
+    )
 
 
 def page_sources(source: Source, pages: Pages) -> list[Source]:

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from ...api import stream_transcribe
-from ...errors import MediaError, OptionError
+from ...errors import OptionError
 from ...events import Notice
 from ...media.kinds import CLIP_SUFFIXES, SOUND_SUFFIXES
 from ...messages import Source
@@ -21,9 +21,9 @@ from ...times import clock
 from ...transcript import RecordingFailed, TranscriptEvent
 from ..environment import Environment
 from ..output.consume import Failed, Numbered, consume, exit_if_failed
-from ..output.exit_codes import ExitCode, exit_code_of
+from ..output.exit_codes import ExitCode
 from ..output.files import growing_file
-from ..run.addresses import fetched
+from ..run.addresses import opener
 from ..run.inputs import Input, Kind, check_named_once, inputs
 from ..run.options import RunOptions
 from ..run.runner import load_model
@@ -73,29 +73,15 @@ class TranscribeRun:
             given = self._missing(given, target)
         if not given:
             return
-        missing: list[ExitCode] = []
-        if any(each.path is None for each in given):
-            given, missing = self._fetched(given, several=several)
+        opened = opener(RECORDINGS, fetches=self.fetches)
+        if not several:  # with others, it fails when its turn comes, and they do not
+            given = [replace(each, source=opened(each.source)) for each in given]
         model = load_model(self.env, self.run, () if several else [each.source for each in given])
         with ExitStack() as stack:
             results = self._results(model, target, given, stack, several=several)
-            codes = self._transcribe(model, given, [each.source for each in given], results, target)
-        exit_if_failed([*missing, *codes], len(given) + len(missing))
-
-    def _fetched(
-        self, given: Sequence[Input], *, several: bool
-    ) -> tuple[list[Input], list[ExitCode]]:
-        """The recordings with addresses downloaded, without those of ``several`` that failed."""
-        found, codes = [], []
-        for each in given:
-            try:
-                found.append(replace(each, source=fetched(each.source, fetches=self.fetches)))
-            except MediaError as error:
-                if not several:
-                    raise
-                self.env.say_error(error, debug=self.run.debug)
-                codes.append(exit_code_of(error))
-        return found, codes
+            sources = [each.source for each in given]
+            codes = self._transcribe(model, given, sources, results, target, opened=opened)
+        exit_if_failed(codes, len(given))
 
     def microphone(self, device: str | None) -> None:
         """Transcribe the microphone, at each pause, until an interrupt."""
@@ -113,7 +99,7 @@ class TranscribeRun:
             source = stack.enter_context(record(device))
             stack.enter_context(interrupting(source.stop))
             recording = LiveRecording(source)
-            self._transcribe(model, given, [recording], results, target, source)
+            self._transcribe(model, given, [recording], results, target, source=source)
         if recording.broken is not None:
             raise recording.broken
 
@@ -124,7 +110,9 @@ class TranscribeRun:
         recordings: Sequence[Source | LiveRecording],
         results: Results,
         target: Target,
+        *,
         source: AudioSource | None = None,
+        opened: Callable[[Source], Source] = Source.of,
     ) -> list[ExitCode]:
         """Run the recordings through the model; returns the exit codes of those that failed."""
         events = stream_transcribe(
@@ -134,6 +122,7 @@ class TranscribeRun:
             generate=self.generate,
             journal=self.env.state_folder / "transcripts",
             restart=self.restart,
+            opened=opened,
         )
         names = [each.given for each in given]
         with (

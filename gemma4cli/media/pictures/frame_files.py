@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from ...decoded import VideoFrame
-from ...errors import MediaError
+from ...errors import OutputError
 from ...messages import Source
 from ...times import file_time
 from .video import iter_frames
@@ -34,14 +34,14 @@ def save_frames(source: Source, timestamps: Sequence[float], folder: Path) -> li
     """Write the frames on screen at ``timestamps`` as PNG files, and a contact sheet.
 
     Files are named by number and time, ``frame-0003-00m04.500s.png``. Raises the errors of
-    ``iter_frames``, and MediaError if the folder cannot be written.
+    ``iter_frames``, and OutputError if the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         files, thumbnails = _written(iter_frames(source, timestamps), folder)
         contact_sheet(thumbnails, [file.seconds for file in files]).save(folder / SHEET)
     except OSError as exc:
-        raise MediaError(str(folder), f"frames cannot be written ({exc.strerror or exc})") from exc
+        raise OutputError(folder, exc.strerror or str(exc)) from exc
     return files
 
 
