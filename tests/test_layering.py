@@ -102,7 +102,7 @@ LAYERS = {
         "errors events decoded transcript records markdown hub cli.environment cli.habits",
         "rich PIL typer",
     ),
-    "cli.settings": layer("errors cli.environment", "typer"),
+    "cli.settings": layer("errors cli.environment cli.habits cli.output", "typer"),
     "cli.run": layer(
         "_version records journal plain_text "
         "errors events messages options languages times machine hub engine media media.pictures "

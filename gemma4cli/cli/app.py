@@ -6,6 +6,8 @@ import errno
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -24,8 +26,9 @@ from .commands.trace import trace
 from .commands.video import video
 from .environment import Environment, environment_of
 from .output.exit_codes import ExitCode, exit_code_of
-from .output.help_pages import Command, Group
-from .run.options import AskingCommand, ModelCommand
+from .output.help_pages import Command, Group, path_of
+from .output.usage_errors import usage_line
+from .run.model_command import AskingCommand, ModelCommand
 from .transcribe.command import transcribe
 
 
@@ -34,7 +37,8 @@ class Commands(Group):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         ctx.meta["debug"] = "--debug" in args
-        return super().parse_args(ctx, args)
+        with _reported(ctx):
+            return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] == "version":
@@ -42,31 +46,43 @@ class Commands(Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        env = environment_of(ctx)
-        try:
-            with interrupts.raised():
-                result = super().invoke(ctx)
-                env.stdout.flush()
+        with _reported(ctx), interrupts.raised():
+            result = super().invoke(ctx)
+            environment_of(ctx).stdout.flush()
             return result
-        except Gemma4Error as error:
-            env.say_error(error, debug=ctx.meta["debug"])
-            raise typer.Exit(exit_code_of(error)) from None
-        except KeyboardInterrupt:
-            raise typer.Exit(ExitCode.INTERRUPTED) from None
-        except BrokenPipeError:
-            # The reader of stdout is gone, such as head.
-            _drop_output(env)
-            raise typer.Exit(ExitCode.DONE) from None
-        except _PARSER_ERRORS:
+
+
+@contextmanager
+def _reported(ctx: Any) -> Iterator[None]:
+    """Within this, an error becomes a line on stderr and an exit code."""
+    env = environment_of(ctx)
+    try:
+        yield
+    except Gemma4Error as error:
+        env.say_error(error, debug=ctx.meta["debug"])
+        raise typer.Exit(exit_code_of(error)) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    except BrokenPipeError:
+        # The reader of stdout is gone, such as head.
+        _drop_output(env)
+        raise typer.Exit(ExitCode.DONE) from None
+    except _USAGE_ERROR as error:
+        if type(error).__name__ == _SHOWS_HELP:
             raise
-        except OSError as error:
-            if error.errno not in _NO_ROOM:
-                raise _unexpected(env, error, debug=ctx.meta["debug"]) from None
-            _drop_output(env)
-            env.say_error(f"the answer cannot be written: {error.strerror}")
-            raise typer.Exit(ExitCode.FAILED) from None
-        except Exception as error:  # noqa: BLE001 - the user gets a line, with --debug a traceback
+        path = path_of(context) if (context := getattr(error, "ctx", None)) is not None else ""
+        env.say_error(usage_line(error, path))
+        raise typer.Exit(ExitCode.USAGE) from None
+    except (typer.Exit, typer.Abort):
+        raise
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
             raise _unexpected(env, error, debug=ctx.meta["debug"]) from None
+        _drop_output(env)
+        env.say_error(f"the answer cannot be written: {error.strerror}")
+        raise typer.Exit(ExitCode.FAILED) from None
+    except Exception as error:  # noqa: BLE001 - the user gets a line, with --debug a traceback
+        raise _unexpected(env, error, debug=ctx.meta["debug"]) from None
 
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -75,7 +91,8 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0].__bases__[0]
 """The base of all complaints about a command line, which has no public name."""
 
-_PARSER_ERRORS = (_USAGE_ERROR, typer.Exit, typer.Abort)
+_SHOWS_HELP = "NoArgsIsHelpError"
+"""The usage error that is the help of a group without a command; it has no public name either."""
 
 
 def _unexpected(env: Environment, error: Exception, *, debug: bool) -> typer.Exit:

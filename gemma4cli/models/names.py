@@ -92,8 +92,9 @@ def _shared_prefix(names: Iterable[str]) -> str | None:
 def _refuse_adapter(names: Iterable[str]) -> None:
     found = sorted(name for name in names if _ADAPTER.search(name))
     if found:
+        count = "1 adapter tensor" if len(found) == 1 else f"{len(found)} adapter tensors"
         raise CheckpointError(
             "model.safetensors",
-            f"has {len(found)} adapter tensors that are not merged (first: {found[0]}): merge them "
+            f"has {count} not merged into the weights (first: {found[0]}): merge "
             "with peft's merge_and_unload() or mlx_lm.fuse, and use the merged folder",
         )

@@ -77,6 +77,20 @@ def test_one_of_several_recordings_that_is_missing_ends_no_run(server: str) -> N
     assert TEXT_OF["speech00.wav"] in result.stdout
 
 
+def test_every_unreachable_recording_of_several_has_its_record(server: str) -> None:
+    line = ["transcribe", f"{server}/gone", "here.wav", f"{server}/sound", "--allow-urls"]
+    result = tiny_g4(*line, "--json")
+    assert result.exit_code == 5
+    assert {each["input"]: "error" in each for each in records(result)} == {
+        f"{server}/gone": True,
+        "here.wav": True,
+        f"{server}/sound": False,
+    }
+    nothing = tiny_g4(*line[:2], f"{server}/gone2", "--allow-urls", "--json")
+    assert nothing.exit_code == 3
+    assert [each["error"]["code"] for each in records(nothing)] == [3, 3]
+
+
 @pytest.mark.slow
 def test_an_address_in_a_chat(server: str) -> None:
     with Terminal("chat", "-m", "tiny", "--allow-urls", env={"no_proxy": "*"}) as terminal:

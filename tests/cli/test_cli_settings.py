@@ -18,8 +18,11 @@ from typer.testing import CliRunner
 
 from gemma4cli.cli.app import app
 from gemma4cli.cli.environment import Environment
-from gemma4cli.cli.run.options import SHARED, ModelCommand, RunOptions, runs_a_model
+from gemma4cli.cli.run.model_command import ModelCommand
+from gemma4cli.cli.run.options import SHARED, RunOptions
+from gemma4cli.cli.run.shared_options import runs_a_model
 from gemma4cli.cli.settings import resolve
+from gemma4cli.cli.settings.keys import OF_ONE_CALL
 from gemma4cli.cli.transcribe import run as transcribe
 from gemma4cli.options import GenerateOptions, MediaOptions
 
@@ -231,6 +234,33 @@ def test_a_mistake_in_a_file_is_named_with_its_file(
                 assert_fails(g4("describe", "a.png", "-m", "tiny"), 2, f"{path}: {problem}")
                 assert sent.parts == []
         path.unlink()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_may_have_a_byte_order_mark(
+    encoding: str, asked: Callable[..., GenerateOptions]
+) -> None:
+    PROJECT.write_bytes("# gr\u00fcn\r\nmax_tokens = 3\r\n".encode(encoding))
+    assert asked("describe").max_tokens == 3
+    assert g4("config", "set", "seed", "4", "--project").exit_code == 0
+    assert PROJECT.read_bytes() == "# gr\u00fcn\r\nmax_tokens = 3\r\nseed = 4\r\n".encode()
+
+
+UNKNOWN_VARIABLES = {
+    "G4_MODLE": "is not a setting of g4; did you mean G4_MODEL?",
+    "G4_TEMP": "is not a setting of g4; did you mean G4_TEMPERATURE?",
+    "G4_CHAT_SYSTM": "is not a setting of g4; did you mean G4_CHAT_SYSTEM?",
+    "G4_CHAT_FOO": "is not a setting of g4; g4 config lists all settings",
+    "G4_HOME": "is not a setting of g4; g4 config lists all settings",
+    "G4_JSON": "has no effect: --json is for the command line",
+}
+
+
+@pytest.mark.parametrize(("name", "said"), UNKNOWN_VARIABLES.items())
+def test_an_unknown_variable_is_named(name: str, said: str, sent: Exchange) -> None:
+    result = g4_with({name: "x"}, "chat", "Hi", "-m", "tiny")
+    assert result.exit_code == 0
+    assert f"{name} {said}\n" in result.stderr
 
 
 def test_a_mistake_in_a_variable_is_named(subtests: pytest.Subtests, sent: Exchange) -> None:
@@ -516,9 +546,7 @@ def test_the_tables_of_exceptions_name_existing_options() -> None:
         for parameter in command.params
     }
     parameters = {(name, p.name) for name, command in commands.items() for p in command.params}
-    excepted = {
-        (command, key) for command, own in resolve._OF_ONE_CALL.items() for key in own if command
-    }
+    excepted = {(command, key) for command, own in OF_ONE_CALL.items() for key in own if command}
     excepted |= resolve._NOT_INHERITED | resolve._DEPENDS.keys()
     assert excepted <= keys
     conditions = {

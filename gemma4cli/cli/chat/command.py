@@ -13,8 +13,10 @@ from ...errors import OptionError
 from ..environment import Environment
 from ..run.addresses import allow_urls_option, check_allowed
 from ..run.budgets import BudgetChoice, budget_option
-from ..run.options import ModelCommand, RunOptions, is_set_in_file, runs_a_model
+from ..run.model_command import ModelCommand, is_set_in_file
+from ..run.options import RunOptions
 from ..run.pages import pages_of, pages_option
+from ..run.shared_options import runs_a_model
 
 if TYPE_CHECKING:
     from ...messages import Part

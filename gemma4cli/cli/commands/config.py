@@ -15,7 +15,8 @@ from ..environment import Environment, environment_of
 from ..run.options import SHARED
 
 if TYPE_CHECKING:
-    from ..settings.resolve import Found, Setting, Settings
+    from ..settings.keys import Setting
+    from ..settings.resolve import Found, Settings
 
 _WIDTH = 80
 _KEY_WIDTH = 18
@@ -55,7 +56,7 @@ class _Row:
 
 
 def _topics(context: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
-    from ..settings.resolve import settings_by_command
+    from ..settings.keys import settings_by_command
 
     topics = dict.fromkeys(settings_by_command(context, SHARED), "its settings")
     topics |= {
@@ -68,7 +69,7 @@ def _topics(context: typer.Context, incomplete: str) -> Iterator[tuple[str, str]
 
 def _keys(context: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
     """What can be set, as ``g4 config set`` takes it."""
-    from ..settings.resolve import settings_by_command
+    from ..settings.keys import settings_by_command
 
     keys: dict[str, str] = {}
     for command, own in settings_by_command(context, SHARED).items():
@@ -159,7 +160,8 @@ def _change(context: typer.Context, arguments: tuple[str, str | None], *, projec
     from ..output.files import replaced_file
     from ..settings.edit import literal, with_value, without_value
     from ..settings.files import PROJECT_FILE, read_settings_file
-    from ..settings.resolve import Settings, checked
+    from ..settings.resolve import Settings
+    from ..settings.values import checked
 
     env = environment_of(context)
     name, text = arguments
@@ -249,7 +251,7 @@ def _short(source: Path | str) -> str:
 
 
 def _record(row: _Row) -> Mapping[str, Any]:
-    from ..settings.resolve import variable
+    from ..settings.keys import variable
 
     key, value = row.setting.key, row.value
     return {

@@ -13,8 +13,9 @@ from ..run.addresses import allow_urls_option, check_allowed, opener
 from ..run.answer_formats import AnswerFormat
 from ..run.budgets import BudgetChoice, budget_option
 from ..run.inputs import Kind, inputs
-from ..run.options import RunOptions, runs_a_model
+from ..run.options import RunOptions
 from ..run.pages import name_of, pages_of, pages_option, with_pages
+from ..run.shared_options import runs_a_model
 
 if TYPE_CHECKING:
     from ...engine.model import LoadedModel

@@ -11,7 +11,8 @@ from ...errors import OptionError
 from ...messages import Source, sources_of
 from ..environment import Environment
 from ..run.inputs import Input
-from ..run.options import RunOptions, runs_a_model_differently
+from ..run.options import RunOptions
+from ..run.shared_options import runs_a_model_differently
 
 _GREEDY_TOKENS = 24
 _NO_SAMPLING = "trace decodes greedily"

@@ -14,7 +14,8 @@ from ..._version import __version__
 from ..environment import Environment
 from ..run.addresses import allow_urls_option, check_allowed, opener
 from ..run.inputs import Input, Kind, absolute, inputs
-from ..run.options import RunOptions, runs_a_model
+from ..run.options import RunOptions
+from ..run.shared_options import runs_a_model
 from ..run.time_options import time_option
 
 if TYPE_CHECKING:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 Known = Mapping[str, bool]
@@ -85,3 +86,8 @@ def _option(
     used = int(takes and given is None and following is not None)
     value = following if used else given
     return Word(index=index, name=name, value=value, used=used, known=known)
+
+
+def typed_line(path: str, line: Iterable[str]) -> str:
+    """A command and its words as a shell takes them."""
+    return shlex.join(["g4", *path.split(), *line])

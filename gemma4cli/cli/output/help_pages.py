@@ -14,20 +14,18 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from ...errors import OptionError
 from ..environment import environment_of
-from ..habits.answers import (
-    command_answer,
-    files_answer,
-    leading_options_answer,
-    option_answer,
-    similar,
-    unknown_option,
-)
+from ..habits.command_answers import command_answer, leading_options_answer
 from ..habits.lines import words
+from ..habits.option_answers import files_answer, option_answer, unknown_option
+from ..habits.similar import similar
 from .examples import EXAMPLES, PROJECT
-from .exit_codes import ExitCode
+from .usage_errors import label, see_help
 
 _NARROW = 60
 """On fewer columns a table has a word per line; help is a list then."""
+
+_MAY_BE_EMPTY = frozenset({"system", "vocabulary", "value"})
+"""Parameters whose empty value takes back a setting."""
 
 _Shown = TypeVar("_Shown", bound=TyperCommand | TyperGroup)
 
@@ -47,9 +45,21 @@ class Command(TyperCommand):
         if (answer := option_answer(path, args, known)) is not None:
             raise OptionError(answer)
         if (word := unknown_option(args, known)) is not None:
-            ctx.fail(f"No such option: {word.name}{_did_you_mean(word.name, known)}")
+            raise OptionError(_unknown_option(path, word.name, known))
         if (answer := files_answer(path, args, known)) is not None:
             raise OptionError(answer)
+        self._check_not_empty(ctx, args)
+
+    def _check_not_empty(self, ctx: Any, args: list[str]) -> None:
+        """Raise OptionError for an empty argument, as of a variable that is not set."""
+        values, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        if values.get("help"):
+            return
+        parameters = {each.name: each for each in self.params}
+        for name, value in values.items():
+            given = value if isinstance(value, list | tuple) else [value]
+            if "" in given and name not in _MAY_BE_EMPTY:
+                raise OptionError(f"{label(parameters[name])}: is empty; is a variable not set?")
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         shown = _shown(self, ctx)
@@ -73,11 +83,7 @@ class Group(TyperGroup):
         first = next(words(args, known), None)
         if first is not None and first.is_option and not first.known and not ctx.resilient_parsing:
             answer = leading_options_answer(path_of(ctx), args, self._grammar(ctx))
-            if answer is None:
-                ctx.fail(f"No such option: {first.name}{_did_you_mean(first.name, known)}")
-            else:
-                environment_of(ctx).say_error(answer)
-                ctx.exit(ExitCode.USAGE)
+            raise OptionError(answer or _unknown_option(path_of(ctx), first.name, known))
         return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -91,7 +97,11 @@ class Group(TyperGroup):
             return super().resolve_command(ctx, args)
         if (answer := command_answer(path_of(ctx), args, self._grammar(ctx))) is not None:
             raise OptionError(answer)
-        return ctx.fail(f"No such command {name!r}.{_did_you_mean(name, self.commands)}")
+        path = path_of(ctx)
+        hint = (
+            _meant(name, self.commands) or f"{' '.join(filter(None, ('g4', path)))} -h lists them"
+        )
+        raise OptionError(f"{path or 'g4'} has no command {name!r}; {hint}")
 
     def _grammar(self, ctx: Any) -> dict[str, dict[str, bool]]:
         """The options of each command in the group, and whether they take a value."""
@@ -131,9 +141,13 @@ def known_options(command: Any, ctx: Any) -> dict[str, bool]:
     }
 
 
-def _did_you_mean(name: str, names: Collection[str]) -> str:
+def _unknown_option(path: str, name: str, known: Collection[str]) -> str:
+    return f"{path or 'g4'} has no {name}; {_meant(name, known) or see_help(path)}"
+
+
+def _meant(name: str, names: Collection[str]) -> str:
     found = similar(name, names)
-    return f" Did you mean {' or '.join(found)}?" if found else ""
+    return f"did you mean {' or '.join(found)}?" if found else ""
 
 
 def _shown(command: _Shown, ctx: Any) -> _Shown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -42,13 +43,19 @@ def read_settings_file(path: Path) -> tuple[str, dict[str, object]]:
     values = _read(path)
     if values is None:
         return "", {}
-    return path.read_bytes().decode("utf-8"), values
+    return _decoded(path.read_bytes()), values
 
 
 def _read(path: Path) -> dict[str, object] | None:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(_decoded(path.read_bytes()))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as exc:
         raise OptionError(f"{path}: cannot be read ({exc})") from exc
+
+
+def _decoded(data: bytes) -> str:
+    """TOML is UTF-8; programs on Windows also write a byte-order mark, or UTF-16."""
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if wide else "utf-8-sig")

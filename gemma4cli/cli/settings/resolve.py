@@ -9,35 +9,21 @@ an option that only some commands have: ``G4_FORMAT``.
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import re
-import types
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from ...errors import OptionError
 from ..environment import environment_of
+from ..habits.similar import similar
 from .files import SettingsFile, read_settings_files
-
-PREFIX = "G4"
-
-_OF_ONE_CALL: Mapping[str, frozenset[str]] = {
-    "": frozenset({"help", "output", "json", "schema"}),
-    "describe": frozenset({"format", "skip_existing", "restart"}),
-    "transcribe": frozenset({"mic", "list_devices", "restart", "segments", "think"}),
-    "video": frozenset({"from", "to", "save_frames", "restart"}),
-    "chat": frozenset(
-        {"prompt", "messages", "mic", "continue", "session", "list", "delete", "yes"}
-    ),
-}
-"""Options for a single call, which cannot be set ("": of any command); nor can repeatable ones."""
+from .keys import OF_ONE_CALL, PREFIX, Setting, full_key, settings_by_command, variable
+from .values import checked
 
 _NOT_INHERITED = frozenset({("transcribe", "temperature")})
 """Shared keys that a command takes from its own table only: transcripts are greedy."""
@@ -53,13 +39,6 @@ _DEPENDS: Mapping[tuple[str, str], Mapping[str, bool]] = {
 }
 """Settings that the command rejects unless a parameter is typed (True) or not typed (False)."""
 
-_TOML_TYPES: Mapping[type, tuple[str, set[type]]] = {
-    bool: ("true or false", {bool}),
-    int: ("a whole number", {int}),
-    float: ("a number", {float, int}),
-}
-"""What a file must have for an option's type, in words and in Python; text for all others."""
-
 ScopedKey = tuple[str | None, str]
 """A command, or None for all commands, and a key."""
 
@@ -68,15 +47,6 @@ Given = tuple[Path | str, object]
 
 _NO_SETTINGS = frozenset({"G4_IGNORE_MEMORY"})
 """Variables of g4 that set no option."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Setting:
-    """An option that can be set. ``kind`` is the type of its values, without None."""
-
-    key: str
-    option: TyperOption
-    kind: Any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,7 +107,7 @@ class Settings:
             for scope in scopes:
                 if (scope, key) in given:
                     source, value = given[scope, key]
-                    value = checked(setting, value, source, _full(scope, key), self._context)
+                    value = checked(setting, value, source, full_key(scope, key), self._context)
                     return Found(setting=setting, value=value, source=source, shared=scope is None)
         return None
 
@@ -155,7 +125,7 @@ class Settings:
         """A line for each variable that begins like a setting and is none, with a hint."""
         given = environment_of(self._context).variables
         known = _NO_SETTINGS | {name for name, _ in self.variables()}
-        of_one_call = {key for keys in _OF_ONE_CALL.values() for key in keys}
+        of_one_call = {key for keys in OF_ONE_CALL.values() for key in keys}
         for name in sorted(set(given) - known):
             key = name.removeprefix(f"{PREFIX}_").lower()
             if not given[name] or not name.startswith(f"{PREFIX}_"):
@@ -163,9 +133,13 @@ class Settings:
             if key in of_one_call:
                 yield f"{name} has no effect: --{key.replace('_', '-')} is for the command line"
                 continue
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else "g4 config lists all settings"
-            yield f"{name} is not a setting of g4; {hint}"
+            commands = [each for each in self.commands if key.startswith(f"{each}_")]
+            scope = variable(commands[0] if commands else None, "") + "_"
+            keys = [each.removeprefix(scope).lower() for each in known if each.startswith(scope)]
+            close = [
+                scope + each.upper() for each in similar(name.removeprefix(scope).lower(), keys)
+            ]
+            yield f"{name} is not a setting of g4; {_hint(close)}"
 
     def _by_scope(self, file: SettingsFile) -> Mapping[ScopedKey, Given]:
         given: dict[ScopedKey, Given] = {}
@@ -203,56 +177,14 @@ class Settings:
 
     def _unknown(self, command: str | None, key: str) -> str:
         """Why a key is wrong, with a hint."""
-        if key in _OF_ONE_CALL[""] | _OF_ONE_CALL.get(command or "", frozenset()):
-            return f"{_full(command, key)} cannot be set: it is for the command line"
+        if key in OF_ONE_CALL[""] | OF_ONE_CALL.get(command or "", frozenset()):
+            return f"{full_key(command, key)} cannot be set: it is for the command line"
         if owners := [f"[{name}]" for name, own in self.commands.items() if key in own]:
             hint = f"write {key} into {' or '.join(owners)}"
         else:
             known = self.commands[command] if command else [*self.shared, *self.commands]
-            close = difflib.get_close_matches(key.replace("-", "_"), known, n=1)
-            hint = f"did you mean {close[0]}?" if close else "g4 config lists all settings"
-        return f"there is no {_full(command, key)}; {hint}"
-
-
-def settings_by_command(
-    context: typer.Context, shared: AbstractSet[str]
-) -> dict[str, dict[str, Setting]]:
-    """What can be set, by command and key; for the commands with all the options ``shared``."""
-    program = context.find_root().command
-    commands = program.commands if isinstance(program, TyperGroup) else {}
-    return {
-        name: dict(settings_of(name, command))
-        for name, command in commands.items()
-        if isinstance(command, TyperCommand) and shared <= {p.name for p in command.params}
-    }
-
-
-def settings_of(name: str, command: TyperCommand) -> Iterator[tuple[str, Setting]]:
-    """What can be set of one command, by key."""
-    of_one_call = _OF_ONE_CALL[""] | _OF_ONE_CALL.get(name, frozenset())
-    assert command.callback is not None, "a command has a function"
-    declared = inspect.signature(command.callback).parameters
-    for option in command.params:
-        if not isinstance(option, TyperOption) or option.multiple or option.hidden:
-            continue
-        key = max(option.opts, key=len).lstrip("-").replace("-", "_")
-        if key not in of_one_call:
-            kind = value_type(declared[option.name].annotation)
-            yield key, Setting(key=key, option=option, kind=kind)
-
-
-def variable(command: str | None, key: str) -> str:
-    """The environment variable of a key, for one command or with None for all."""
-    return "_".join(filter(None, (PREFIX, command, key))).replace("-", "_").upper()
-
-
-def value_type(annotation: Any) -> Any:
-    """The type inside Annotated, without None."""
-    if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    if get_origin(annotation) in (Union, types.UnionType):
-        annotation = next(kind for kind in get_args(annotation) if kind is not types.NoneType)
-    return annotation
+            hint = _hint(similar(key.replace("-", "_"), known))
+        return f"there is no {full_key(command, key)}; {hint}"
 
 
 def blamed(error: OptionError, found: Iterable[Found]) -> OptionError:
@@ -269,35 +201,6 @@ def blamed(error: OptionError, found: Iterable[Found]) -> OptionError:
     return OptionError(f"{error} ({'; '.join(sources)})") if sources else error
 
 
-def checked(
-    setting: Setting, value: object, source: Path | str, key: str, context: typer.Context
-) -> Any:
-    """The value as the command line would take it. Raises OptionError."""
-    where = f"{source}: {key}" if isinstance(source, Path) else source
-    name_only = setting.option.metavar == "NAME"
-    choices = get_args(setting.kind) if get_origin(setting.kind) is Literal else ()
-    required, kinds = _TOML_TYPES.get(setting.kind, ("a name" if name_only else "text", {str}))
-    if setting.option.metavar == "TIME":
-        required, kinds = "a time", {float, int, str}
-    if choices:
-        required, kinds = f"one of {', '.join(map(str, choices))}", {type(c) for c in choices}
-    wrong = OptionError(f"{where} must be {required}, not {value!r}")
-    if isinstance(source, Path):
-        if type(value) not in kinds or (value == "" and name_only):
-            raise wrong
-        value = _from_folder(setting, value, source.parent)
-    try:
-        return setting.option.process_value(context, value)
-    except typer.BadParameter as exc:
-        raise (wrong if choices else OptionError(f"{where} is {value!r}: {exc.message}")) from exc
-
-
-def _from_folder(setting: Setting, value: object, folder: Path) -> object:
-    """A path, or a model like "./mine", relative to its file's folder; other values unchanged."""
-    text = str(value)
-    is_path = setting.kind is Path or (setting.key == "model" and text.startswith(("./", "../")))
-    return str(folder / Path(text).expanduser()) if is_path else value
-
-
-def _full(command: str | None, key: str) -> str:
-    return key if command is None else f"{command}.{key}"
+def _hint(close: Iterable[str]) -> str:
+    found = " or ".join(close)
+    return f"did you mean {found}?" if found else "g4 config lists all settings"

@@ -10,7 +10,9 @@ import typer
 from ...errors import OptionError
 from ..environment import Environment
 from ..run.addresses import allow_urls_option, check_allowed
-from ..run.options import RunOptions, is_typed, runs_a_model_differently
+from ..run.model_command import is_typed
+from ..run.options import RunOptions
+from ..run.shared_options import runs_a_model_differently
 from .choices import FORMATS, TEXT_SUFFIXES, Format, Shown, channels_of
 
 _SPEECH = "Speech"

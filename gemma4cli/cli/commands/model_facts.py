@@ -1,0 +1,136 @@
+"""What ``g4 models info`` shows of a model, as lines and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..output.numbers import size_text
+
+if TYPE_CHECKING:
+    from ...engine.model_info import ModelInfo, ModelMemory
+    from ...hub.published import PublishedInfo
+
+
+def info_lines(info: ModelInfo) -> Iterator[str]:
+    rows = {
+        "name": info.name,
+        "path": str(info.folder),
+        "architecture": info.architecture,
+        "inputs": ", ".join(info.inputs),
+        "parameters": _count_text(info.parameters),
+        "layers": f"{info.layers} of width {info.hidden_size}",
+        "context": f"{info.context:,} tokens",
+        "weights": f"{size_text(info.size)} in memory, {info.tensors} tensors, {info.dtype}",
+        "quantized": "; ".join(info.quantization) or "no",
+        "output head": "the embeddings (tied)" if info.tied else "its own (lm_head)",
+        "cache": _cache_text(info),
+    }
+    for memory in info.memory:
+        rows |= {f"{memory.tokens:,} tokens": _memory_text(memory)}
+    rows["this machine"] = f"{size_text(info.memory_limit)} for models"
+    yield from (f"{key:<13} {value}" for key, value in rows.items())
+
+
+def info_record(info: ModelInfo) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "path": str(info.folder),
+        "architecture": info.architecture,
+        "inputs": list(info.inputs),
+        "parameters": info.parameters,
+        "layers": info.layers,
+        "hidden_size": info.hidden_size,
+        "context": info.context,
+        "dtype": info.dtype,
+        "quantization": list(info.quantization),
+        "tied_embeddings": info.tied,
+        "tensors": info.tensors,
+        "bytes": info.size,
+        "memory": [
+            {
+                "tokens": memory.tokens,
+                "weights": memory.run.text,
+                "towers": memory.run.towers,
+                "cache_sliding": memory.cache.sliding,
+                "cache_full": memory.cache.full,
+                "activations": memory.run.working,
+                "total": memory.run.total,
+            }
+            for memory in info.memory
+        ],
+        "memory_limit": info.memory_limit,
+    }
+
+
+def published_lines(info: PublishedInfo) -> Iterator[str]:
+    rows = {
+        "name": info.name,
+        "repo": f"{info.repo}, not downloaded: g4 models pull {info.name}",
+        "architecture": info.architecture,
+        "inputs": ", ".join(info.inputs),
+        "parameters": _count_text(info.parameters),
+        "layers": f"{info.layers} of width {info.hidden_size}",
+        "context": f"{info.context:,} tokens",
+        "weights": f"{size_text(info.size)} to download, {info.quantization}",
+    }
+    for tokens, run in info.memory.items():
+        rows |= {
+            f"{tokens:,} tokens": f"about {size_text(run.total)}: weights {size_text(run.text)}\n"
+            f"{'':<13} + cache {size_text(run.cache)} + activations {size_text(run.working)}"
+        }
+    rows["this machine"] = f"{size_text(info.memory_limit)} for models"
+    rows["others"] = ", ".join(info.others)
+    yield from (f"{key:<13} {value}" for key, value in rows.items() if value)
+
+
+def published_record(info: PublishedInfo) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "repo": info.repo,
+        "path": None,
+        "architecture": info.architecture,
+        "inputs": list(info.inputs),
+        "parameters": info.parameters,
+        "layers": info.layers,
+        "hidden_size": info.hidden_size,
+        "context": info.context,
+        "quantization": [info.quantization],
+        "bytes": info.size,
+        "memory": [
+            {
+                "tokens": tokens,
+                "weights": run.text,
+                "activations": run.working,
+                "cache": run.cache,
+                "total": run.total,
+            }
+            for tokens, run in info.memory.items()
+        ],
+        "memory_limit": info.memory_limit,
+        "others": list(info.others),
+    }
+
+
+def _cache_text(info: ModelInfo) -> str:
+    sliding, stored = info.sliding_layers, info.stored_layers
+    shared = info.layers - stored
+    return f"{sliding} layers store {info.window} tokens, {stored - sliding} store all" + (
+        f", {shared} share" if shared else ""
+    )
+
+
+def _memory_text(memory: ModelMemory) -> str:
+    run = memory.run
+    towers = f" + towers {size_text(run.towers)}" if run.towers else ""
+    return (
+        f"about {size_text(run.total)}: weights {size_text(run.text)}{towers}\n"
+        f"{'':<13} + cache {size_text(run.cache)} + activations {size_text(run.working)}"
+    )
+
+
+def _count_text(count: int) -> str:
+    """ "4.65 billion"."""
+    if count < 1e9:
+        return f"{count / 1e6:.2f} million"
+    return f"{count / 1e9:.2f} billion"
