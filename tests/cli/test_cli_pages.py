@@ -78,6 +78,15 @@ def test_small_copies_of_a_page_are_not_pages(tmp_path: Path) -> None:
     assert count_pages(Source.of(tmp_path / "a.tiff")) == 1
 
 
+def test_a_small_copy_before_the_page_is_not_shown(tmp_path: Path) -> None:
+    path = tmp_path / "a.tiff"
+    Pillow.new("RGB", (16, 16)).save(path, tiffinfo={254: 1})
+    Pillow.new("RGB", (64, 64), COLORS[1]).save(path, append=True)
+    found = load_image(Source.of(path))
+    assert (found.pages, found.pixels.shape) == (1, (64, 64, 3))
+    assert tuple(found.pixels[8, 8]) == COLORS[1]
+
+
 def test_the_pictures_of_two_lenses_are_pages_but_maps_and_previews_are_not(tmp_path: Path) -> None:
     left, right = (Pillow.new("RGB", (64, 64), color) for color in COLORS[:2])
     left.save(tmp_path / "a.mpo", save_all=True, append_images=[right])

@@ -192,6 +192,13 @@ def test_a_sequence_in_a_heif_container_is_a_clip(tmp_path: Path) -> None:
     assert [number_of(frame.pixels) for frame in frames_of(source, [0.0, 0.35])] == [0, 3]
 
 
+@pytest.mark.parametrize("name", ["GIF", "PNG", "WEBP", "AVIF"])
+def test_frames_of_uneven_lengths_are_counted(name: str) -> None:
+    source = animation(name, [plain(color) for color in COLORS], [50, 200, 1000])
+    assert probe_video(source).frames == 3
+    assert [frame.seconds for frame in frames_of(source, [0.0, 0.1, 0.9])] == [0.0, 0.05, 0.25]
+
+
 def test_frames_without_a_length_last_as_in_a_browser() -> None:
     source = animation("WEBP", [plain(color) for color in COLORS], [0, 0, 0])
     assert probe_video(source).duration == pytest.approx(0.3)

@@ -15,6 +15,7 @@ import pytest
 from media_makers import numbered, write_video
 
 from gemma4cli.decoded import VideoFrame
+from gemma4cli.errors import MediaDecodeError
 from gemma4cli.media.pictures.display import displayed
 from gemma4cli.media.pictures.video import iter_frames, probe_video
 from gemma4cli.messages import Source
@@ -306,13 +307,13 @@ def test_pixels_become_square_before_the_picture_is_turned(tmp_path: Path) -> No
     assert first(path).pixels.shape == (256, 64, 3)
 
 
-def write_interlaced(path: Path, codec: str, options: dict[str, str]) -> Path:
+def write_interlaced(path: Path, codec: str, options: dict[str, str], count: int = 40) -> Path:
     """A white bar that moves 8 pixels from field to field, 25 frames per second."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options=options)
         stream.width, stream.height, stream.pix_fmt = 720, 576, "yuv420p"
         stream.codec_context.flags |= 1 << 29 | 1 << 18  # interlaced motion and transform
-        for index in range(40):
+        for index in range(count):
             pixels = np.zeros((576, 720, 3), np.uint8)
             for field in range(2):
                 left = 8 * (2 * index + field) + 16
@@ -360,3 +361,35 @@ def test_whole_pictures_do_not_depend_on_how_they_are_reached(
         alone = list(iter_frames(Source.of(path), [0.0, index / 25]))[-1]
         assert alone.seconds == all_frames[index].seconds
         np.testing.assert_array_equal(alone.pixels, all_frames[index].pixels)
+
+
+@pytest.mark.parametrize(("name", "codec", "options"), INTERLACED[:2])
+def test_a_clip_of_one_interlaced_frame_has_no_comb(
+    tmp_path: Path, name: str, codec: str, options: dict[str, str]
+) -> None:
+    path = write_interlaced(tmp_path / name, codec, options, count=1)
+    assert comb(first(path).pixels) < 1.0
+
+
+@pytest.mark.parametrize("tag", [b"dvh1", b"dvhe"])
+def test_the_colors_of_dolby_alone_are_named(tmp_path: Path, tag: bytes) -> None:
+    path = write_patches(tmp_path / "a.mp4", np.array(PATCHES) / 255, matrix=1, codec="libx265")
+    path.write_bytes(path.read_bytes().replace(b"hev1", tag).replace(b"hvc1", tag))
+    with pytest.raises(MediaDecodeError, match="Dolby Vision"):
+        first(path)
+
+
+def test_dolby_over_hdr10_has_the_colors_of_hdr10(tmp_path: Path) -> None:
+    signal = pq(linear(PATCHES) @ BT709_TO_2020.T)
+    path = write_patches(
+        tmp_path / "a.mp4", signal, transfer=16, primaries=9, matrix=9, codec="libx265"
+    )
+    path.write_bytes(path.read_bytes().replace(b"hev1", b"dvhe"))
+    np.testing.assert_allclose(patches_of(path)[[0, 4, 5]], [PATCHES[n] for n in (0, 4, 5)], atol=6)
+
+
+def test_constant_luminance_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    signal = np.array(PATCHES) / 255
+    path = write_patches(tmp_path / "a.mkv", signal, transfer=16, primaries=9, matrix=14, coded=9)
+    with pytest.raises(MediaDecodeError, match="colors cannot be converted"):
+        first(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,11 @@ def matrix_profile(columns: Floats, gamma: float, space: bytes = b"RGB ") -> byt
     )
     head = head.ljust(68, b"\0") + s15(0.9642) + s15(1) + s15(0.8249)
     return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+ADOBE_TO_XYZ = (
+    (0.60974, 0.20528, 0.14919), (0.31111, 0.62567, 0.06322), (0.01947, 0.06087, 0.74457),
+)  # fmt: skip
 
 
 def patches(signal: Floats) -> Pillow.Image:
@@ -213,6 +219,75 @@ def test_hdr_of_a_heic_is_shown_in_sdr(tmp_path: Path) -> None:
     heif.save(path, quality=-1, chroma=444, color_primaries=9, transfer_characteristics=16,
               matrix_coefficients=9, full_range_flag=1)  # fmt: skip
     np.testing.assert_allclose(shown(path.read_bytes()), MUTED, atol=12)
+
+
+def deep_png(levels: npt.NDArray[np.uint16], code_points: bytes) -> bytes:
+    """A PNG of 16 bits, ``levels`` ``[H, W, 3 or 4]``."""
+    height, width, channels = levels.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, 2 if channels == 3 else 6, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
+    chunks = ((b"IHDR", header), (b"cICP", code_points), (b"IDAT", zlib.compress(rows)))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in (*chunks, (b"IEND", b""))
+    )
+
+
+def deep_patches(signal: Floats) -> npt.NDArray[np.uint16]:
+    row = np.round(np.clip(signal, 0, 1) * 65535).astype("<u2").repeat(16, axis=0)
+    return np.broadcast_to(row, (16, *row.shape)).copy()
+
+
+@pytest.mark.parametrize("opaque", [False, True])
+@pytest.mark.parametrize(("transfer", "curve"), [(16, pq), (18, hlg)], ids=["PQ", "HLG"])
+def test_hdr_of_a_png_keeps_its_bits(transfer: int, curve: type[pq], opaque: bool) -> None:
+    levels = deep_patches(curve(linear(PATCHES) @ BT709_TO_2020.T))
+    if opaque:
+        levels = np.dstack((levels, np.full(levels.shape[:2], 65535, np.uint16)))
+    found = shown(deep_png(levels, bytes([9, transfer, 0, 1])))
+    np.testing.assert_allclose(found, PATCHES, atol=3)
+
+
+@pytest.mark.parametrize("full", [0, 1])
+@pytest.mark.parametrize(("transfer", "curve"), [(16, pq), (18, hlg)], ids=["PQ", "HLG"])
+def test_hdr_of_a_heic_keeps_its_bits(
+    tmp_path: Path, transfer: int, curve: type[pq], full: int
+) -> None:
+    import pillow_heif
+
+    levels = deep_patches(curve(linear(PATCHES) @ BT709_TO_2020.T))
+    size = (levels.shape[1], levels.shape[0])
+    heif = pillow_heif.from_bytes("RGB;16", size, levels.tobytes())
+    path = tmp_path / "a.heic"
+    heif.save(path, quality=-1, chroma=444, color_primaries=9, transfer_characteristics=transfer,
+              matrix_coefficients=9, full_range_flag=full)  # fmt: skip
+    np.testing.assert_allclose(shown(path.read_bytes()), PATCHES, atol=6)
+
+
+def in_adobe_rgb(colors: Sequence[Sequence[int]]) -> Floats:
+    to_adobe = np.linalg.inv(np.array(ADOBE_TO_XYZ)) @ BT709_TO_XYZ_D50
+    return np.clip(linear(colors) @ to_adobe.T, 0, 1) ** (256 / 563)
+
+
+def test_a_camera_names_adobe_rgb_without_a_profile() -> None:
+    exif = Pillow.Exif()
+    exif.get_ifd(0x8769)[0xA005] = {1: "R03"}
+    picture = patches(in_adobe_rgb(PATCHES))
+    data = encoded(picture, "JPEG", quality=100, subsampling=0, exif=exif)
+    np.testing.assert_allclose(shown(data), PATCHES, atol=5)
+
+
+def test_the_profile_of_jpeg_2000_is_applied() -> None:
+    profile = matrix_profile(np.array(ADOBE_TO_XYZ), 563 / 256)
+    data = encoded(patches(in_adobe_rgb(PATCHES)), "JPEG2000")
+    header, box = data.index(b"jp2h") - 4, data.index(b"colr") - 4
+    (size,), (old,) = (struct.unpack_from(">I", data, at) for at in (header, box))
+    new = struct.pack(">I4sBBB", len(profile) + 11, b"colr", 2, 0, 0) + profile
+    data = (
+        data[:header] + struct.pack(">I", size + len(new) - old)
+        + data[header + 4 : box] + new + data[box + old :]
+    )  # fmt: skip
+    np.testing.assert_allclose(shown(data), PATCHES, atol=5)
 
 
 def test_a_plain_picture_costs_no_conversion(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ from gemma4cli.decoded import AudioClip, VideoFrame
 from gemma4cli.errors import MediaDecodeError, MediaNotFoundError, NoVideoTrackError
 from gemma4cli.media.containers import WHOLE, Span, open_container
 from gemma4cli.media.pictures import frames, video
+from gemma4cli.media.pictures.track import Shot, Track
 from gemma4cli.media.sound import decoding
 from gemma4cli.messages import Source
 
@@ -202,13 +203,13 @@ def load(path: Path, times: Sequence[float]) -> list[tuple[int, float]]:
 def jumps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The keyframes, in ticks, to which the decoder jumped."""
     made: list[int] = []
-    jump = frames.Track.jump
+    jump = Track.jump
 
-    def recording(self: frames.Track, seek_to: int, keyframe: int) -> frames.Shot:
+    def recording(self: Track, seek_to: int, keyframe: int) -> Shot:
         made.append(keyframe)
         return jump(self, seek_to, keyframe)
 
-    monkeypatch.setattr(frames.Track, "jump", recording)
+    monkeypatch.setattr(Track, "jump", recording)
     return made
 
 
@@ -261,14 +262,14 @@ def test_frames_that_are_incomplete_after_a_jump_are_decoded_again(
 
 def test_a_jump_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = short_groups(tmp_path)
-    jump = frames.Track.jump
+    jump = Track.jump
     calls = []
 
-    def fail_later(self: frames.Track, seek_to: int, keyframe: int) -> frames.Shot:
+    def fail_later(self: Track, seek_to: int, keyframe: int) -> Shot:
         calls.append(keyframe)
         return jump(self, seek_to, keyframe + (1 if len(calls) > 1 else 0))
 
-    monkeypatch.setattr(frames.Track, "jump", fail_later)
+    monkeypatch.setattr(Track, "jump", fail_later)
     found = load(path, [0.0, 4.0, 8.0, 11.0])
     assert found == [(0, 0.0), (40, 4.0), (80, 8.0), (110, 11.0)]
     assert len(calls) == 2

@@ -14,6 +14,8 @@ def deinterlaced(frame: AvFrame, before: AvFrame | None, after: AvFrame | None) 
     Raises av.FFmpegError if libav cannot filter the frame's format.
     """
     around = [each for each in (before, frame, after) if each is not None and _alike(each, frame)]
+    if len(around) == 1:  # bwdif leaves a lone frame as it is
+        around.append(frame)
     graph = Graph()
     form = f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/1000"
     colors = f"colorspace={frame.colorspace}:range={frame.color_range}"

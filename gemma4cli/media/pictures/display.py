@@ -85,9 +85,13 @@ def _wide(frame: AvFrame, aspect: Fraction | None) -> int:
     return max(1, round(frame.width * aspect))
 
 
-def srgb_pixels(frame: AvFrame) -> Pixels:
-    """The frame as it is stored, in sRGB on white. Raises av.FFmpegError."""
-    space = ColorSpace(primaries=frame.color_primaries, transfer=frame.color_trc)
+def srgb_pixels(frame: AvFrame, space: ColorSpace | None = None) -> Pixels:
+    """The frame as it is stored, in sRGB on white. Raises av.FFmpegError.
+
+    ``space`` replaces the color space that the frame names.
+    """
+    if space is None:
+        space = ColorSpace(primaries=frame.color_primaries, transfer=frame.color_trc)
     alpha = frame.format.has_palette or any(part.is_alpha for part in frame.format.components)
     if space.is_srgb and frame.colorspace != _YCGCO:
         pixels = _rgb(frame, "rgba" if alpha else "rgb24", space).astype(np.uint8, copy=False)

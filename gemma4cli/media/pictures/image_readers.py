@@ -68,6 +68,29 @@ def _jpeg_reader(stream: BinaryIO) -> ImageFile:
         return JpegImageFile(stream)
 
 
+def _jpeg2000_reader(stream: BinaryIO) -> ImageFile:
+    """JPEG 2000 with its ICC profile, which Pillow leaves out."""
+    header = dict(_boxes(stream.read(_JP2_HEAD))).get(b"jp2h", b"")
+    stream.seek(0)
+    for name, content in _boxes(header):
+        if name == b"colr" and content[:1] in _WITH_PROFILE:
+            reader = Jpeg2KImageFile(stream)
+            reader.info["icc_profile"] = content[3:]
+            return reader
+    return Jpeg2KImageFile(stream)
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The names and contents of the boxes at the beginning of a JP2 file, or within a box."""
+    at = 0
+    while at + 8 <= len(data):
+        size, name = struct.unpack_from(">I4s", data, at)
+        if size < 8:
+            return
+        yield name, data[at + 8 : at + size]
+        at += size
+
+
 def _webp_reader(stream: BinaryIO) -> ImageFile:
     """WebP; what no frame of an animation covers is transparent, whatever the header says."""
     data = bytearray(stream.read())
@@ -92,7 +115,7 @@ _READERS: dict[str, Callable[[BinaryIO], ImageFile]] = {
     "ICNS": IcnsImageFile,
     "ICO": IcoImageFile,
     "JPEG": _jpeg_reader,
-    "JPEG 2000": Jpeg2KImageFile,
+    "JPEG 2000": _jpeg2000_reader,
     "MSP": MspImageFile,
     "PCX": PcxImageFile,
     "PNG": PngImageFile,
@@ -126,6 +149,9 @@ PILLOW_ERRORS = (
 )
 """Errors of Pillow's readers for damaged files; they have no common base class."""
 
+_JP2_HEAD = 1 << 22
+"""Bytes of a JP2 file within which its header is; the largest part of it is the profile."""
+_WITH_PROFILE = (b"\x02", b"\x03")
 _WEBP_FLAGS = 20
 _WEBP_ANIMATED, _WEBP_OPACITY = 0x02, 0x10
 

@@ -14,9 +14,10 @@ from ...errors import MediaDecodeError
 from ...messages import Source
 from ..limits import check_size
 from .colors import ColorSpace, on_white
+from .deep_pictures import deep_picture
 from .image_readers import PILLOW_ERRORS, opened_image
 from .pages import Pictures, pictures_in, turn_to
-from .profiles import color_space, hdr_avif, in_srgb
+from .profiles import color_space, in_srgb
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -42,13 +43,12 @@ def load_image(source: Source) -> Image:
         check_size(source, *opened.size)
         pictures = pictures_in(opened, format_name)
         page = _page(source, pictures)
-        if len(pictures.pages) > 1:
-            turn_to(opened, format_name, pictures.pages[page])
-            check_size(source, *opened.size)
+        turn_to(opened, format_name, pictures.pages[page])
+        check_size(source, *opened.size)
         space = color_space(opened, format_name, stream)
         rgb = None
-        if format_name == "AVIF" and space is not None and space.is_hdr and opened.mode == "RGB":
-            rgb = hdr_avif(stream, opened.size, space)
+        if space is not None and not space.is_srgb:
+            rgb = deep_picture(opened, format_name, stream, space)
         if rgb is None:
             opened.load()
             rgb = to_rgb(opened, space)

@@ -23,7 +23,7 @@ class Pictures:
     none is chosen; ``frames`` is the number of frames of an animation, 1 for a still.
     """
 
-    pages: tuple[int, ...] = (0,)
+    pages: tuple[int, ...]
     main: int = 0
     frames: int = 1
 
@@ -33,13 +33,11 @@ def pictures_in(opened: ImageFile, format_name: str) -> Pictures:
     count = int(getattr(opened, "n_frames", 1))
     if format_name == "PNG" and getattr(opened, "default_image", False):
         count -= 1  # a still for viewers without animation
-    if count < 2:
-        return Pictures()
-    if format_name in _ANIMATIONS:
-        return Pictures(frames=count)
-    if format_name not in _COLLECTIONS:
-        return Pictures()
     shown = opened.tell()
+    if count > 1 and format_name in _ANIMATIONS:
+        return Pictures(pages=(shown,), frames=count)
+    if count < 2 or format_name not in _COLLECTIONS:
+        return Pictures(pages=(shown,))
     pages = tuple(range(count))
     if format_name == "TIFF":
         pages = _whole_pages(opened, count)
@@ -51,7 +49,8 @@ def pictures_in(opened: ImageFile, format_name: str) -> Pictures:
 
 def turn_to(opened: ImageFile, format_name: str, number: int) -> None:
     """Show a page by the reader's number. Raises the reader's errors for a damaged file."""
-    opened.seek(number)
+    if opened.tell() != number:
+        opened.seek(number)
     if format_name == "TIFF" and _ICC_PROFILE not in getattr(opened, "tag_v2", {}):
         opened.info.pop("icc_profile", None)  # of the page before
 

@@ -15,12 +15,16 @@ from PIL.ImageFile import ImageFile
 
 from ..containers import open_stream
 from .colors import BT709, ColorSpace, to_srgb
-from .display import srgb_pixels
+from .image_readers import PILLOW_ERRORS
 
 _PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
 """Pillow's modes by the color space of a profile."""
 
 _BT709_POINTS = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06), (0.3127, 0.3290))
+_ADOBE_RGB = ColorSpace(
+    chromaticities=((0.64, 0.33), (0.21, 0.71), (0.15, 0.06), (0.3127, 0.3290)), gamma=563 / 256
+)
+_INTEROPERABILITY_BLOCK = 0xA005
 _SRGB_GAMMA = 1 / 2.2
 _PNG_HEADER = 8
 _INVISIBLE = 2
@@ -46,12 +50,22 @@ def _named_space(opened: ImageFile, format_name: str, stream: BinaryIO) -> Color
         return None
     if format_name == "AVIF":
         return _avif_space(stream)
+    if format_name == "JPEG":
+        return _ADOBE_RGB if _names_adobe_rgb(opened) else None
     named = opened.info.get("nclx_profile")  # of HEIC
     if not named:
         return None
     return ColorSpace(
         primaries=named["color_primaries"], transfer=named["transfer_characteristics"]
     )
+
+
+def _names_adobe_rgb(opened: ImageFile) -> bool:
+    """Whether a camera says so in its EXIF data, as the DCF standard has it, without a profile."""
+    try:
+        return opened.getexif().get_ifd(_INTEROPERABILITY_BLOCK).get(1) == "R03"
+    except PILLOW_ERRORS:
+        return False
 
 
 def in_srgb(picture: Pillow.Image, profile: bytes | None, space: ColorSpace | None) -> Pillow.Image:
@@ -120,27 +134,6 @@ def _avif_space(stream: BinaryIO) -> ColorSpace | None:
                 return None
             codec = best.codec_context
             return ColorSpace(primaries=codec.color_primaries, transfer=codec.color_trc)
-    except av.FFmpegError:
-        return None
-
-
-def hdr_avif(stream: BinaryIO, size: tuple[int, int], space: ColorSpace) -> Pillow.Image | None:
-    """An AVIF picture in HDR with all its bits, of which Pillow keeps 8; None if libav cannot.
-
-    It reads neither pictures made of tiles nor opacity. The file's color space comes before that of
-    the coded picture.
-    """
-    stream.seek(0)
-    try:
-        with open_stream(stream) as container:
-            if len(container.streams.video) != 1:
-                return None
-            frame = next(container.decode(container.streams.video[0]), None)
-            if frame is None or (frame.width, frame.height) != size:
-                return None
-            frame.color_primaries, frame.color_trc = space.primaries, space.transfer
-            frame.colorspace = container.streams.video[0].codec_context.colorspace
-            return Pillow.fromarray(srgb_pixels(frame))
     except av.FFmpegError:
         return None
 

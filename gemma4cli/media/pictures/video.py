@@ -24,7 +24,8 @@ from ..parts import parts_of
 from ..sound.audio import claimed_end, load_span
 from ..sound.tracks import ANY_TRACK, TrackChoice, audio_stream
 from .animations import animation_frames, timeline
-from .frames import Track, part_frames, video_stream
+from .frames import part_frames
+from .track import Track, video_stream
 
 __all__ = ["VideoInfo", "iter_frames", "load_sound", "probe_video"]
 
@@ -146,9 +147,9 @@ def _probe(source: Source, span: Span, choice: TrackChoice) -> VideoInfo:
         track = Track(container, stream, source)
         head = track.first()
         rate, tick, frame_ticks = track.rate, track.tick, track.frame_ticks
-        end = _end_by_seeking(container, stream, frame_ticks)
+        end, frames = _end_by_seeking(container, stream, frame_ticks), None
     if end is None:
-        end = _end_by_reading(source, span, frame_ticks)
+        end, frames = _end_by_reading(source, span, frame_ticks)
     width, height = head.size
     duration = max(end - head.pts, frame_ticks) * tick
     origin = float(head.pts * tick)
@@ -156,7 +157,7 @@ def _probe(source: Source, span: Span, choice: TrackChoice) -> VideoInfo:
         duration=float(duration),
         width=width,
         height=height,
-        frames=max(1, round(duration * rate)),
+        frames=max(1, round(duration * rate) if frames is None else frames),
         has_sound=sound is not None,
         sound_end=None if sound_end is None else max(0.0, sound_end - origin),
         origin=origin,
@@ -206,23 +207,23 @@ def _end_by_seeking(container: InputContainer, stream: VideoStream, frame_ticks:
     return end
 
 
-def _end_by_reading(source: Source, span: Span, frame_ticks: int) -> int:
-    """The end of the last frame in ticks, from all packets."""
+def _end_by_reading(source: Source, span: Span, frame_ticks: int) -> tuple[int, int]:
+    """The end of the last frame in ticks and the number of frames, from all packets."""
     with open_container(source, span) as container:
-        end, untimed = _last_end(container, video_stream(container, source), frame_ticks)
-    return untimed * frame_ticks if end is None else end
+        end, frames = _last_end(container, video_stream(container, source), frame_ticks)
+    return frames * frame_ticks if end is None else end, frames
 
 
 def _last_end(
     container: InputContainer, stream: VideoStream, frame_ticks: int
 ) -> tuple[int | None, int]:
-    """The end of the last frame from the current position, and the number of packets without time.
+    """The end of the last frame from the current position, and the number of frames.
 
-    A packet's duration is the distance to the next packet in the file, which for reordered frames
-    differs from the time on screen; so the end is limited to that in the track's header. Reading
-    stops at the first damaged packet.
+    The end is None if no packet has a time. A packet's duration is the distance to the next packet
+    in the file, which for reordered frames differs from the time on screen; so the end is limited
+    to that in the track's header. Reading stops at the first damaged packet.
     """
-    last, untimed = None, 0
+    last, frames = None, 0
     reading = packets(container, stream)
     while True:
         try:
@@ -231,11 +232,12 @@ def _last_end(
             break
         if packet is None:
             break
-        if packet.pts is None:
-            untimed += packet.size > 0
-        elif not packet.is_discard and (last is None or packet.pts > last[0]):
+        if packet.is_discard or packet.size == 0:
+            continue
+        frames += 1
+        if packet.pts is not None and (last is None or packet.pts > last[0]):
             last = (packet.pts, packet.pts + (packet.duration or frame_ticks))
     if last is None:
-        return None, untimed
+        return None, frames
     claimed = (stream.start_time or 0) + (stream.duration or 0)
-    return min(last[1], claimed) if claimed > last[0] else last[1], untimed
+    return min(last[1], claimed) if claimed > last[0] else last[1], frames

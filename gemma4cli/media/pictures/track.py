@@ -1,0 +1,220 @@
+"""A clip's video track: its decoded frames in display order, with their times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+
+import av
+from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame as AvFrame
+from av.video.stream import VideoStream
+
+from ...errors import MediaDecodeError, NoVideoTrackError
+from ...messages import Source
+from ..containers import exact, packets, reason, still_image
+from ..limits import check_size
+from ..recognition import moving_tracks
+from .display import displayed_size
+
+DEFAULT_FPS = Fraction(25)
+"""Used for files that state no frame rate."""
+
+SEARCHABLE = {"asf", "avi", "flv", "matroska", "mov", "mpegts", "ogg", "webm"}
+"""libav's names of containers in which frame times do not depend on where reading began.
+
+Others, above all MPEG program streams, store a time for some frames only; the times of the frames
+in between are extrapolated, with different results from different positions.
+"""
+
+_ANIMATIONS = {"gif": "GIF", "apng": "PNG", "flic": "FLI"}
+"""Names of image formats by libav's for their animations."""
+
+_WITH_OPACITY = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+
+_DOLBY_TAGS = frozenset({"dvh1", "dvhe", "dav1"})
+_UNSPECIFIED = 2
+
+
+class SearchError(Exception):
+    """A jump missed its keyframe or hit damage; the file must be decoded from the beginning."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Shot:
+    """A decoded frame, not converted to RGB yet, with its time in ticks of the track.
+
+    ``aspect`` is the width of a pixel divided by its height, None if it is not known.
+    """
+
+    frame: AvFrame
+    pts: int
+    aspect: Fraction | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height at which a player shows the frame, in pixels."""
+        return displayed_size(self.frame, self.aspect)
+
+
+class Track:
+    """One video track, decoded forward from its current position."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream, source: Source) -> None:
+        self.container = container
+        self.stream = stream
+        self.source = source
+        self.timed = True
+        self.searchable = not SEARCHABLE.isdisjoint(container.format.name.split(","))
+        self._jumped = False
+        self._last: int | None = None
+        self._failure: av.FFmpegError | None = None
+        self._failed_at: int | None = None
+        self._decoder = _decoder(stream)
+        self._coded_aspect = stream.codec_context.sample_aspect_ratio
+        self._shots: Iterator[Shot] = self._decode()
+        tick = exact(stream.time_base)
+        if tick is None:
+            raise MediaDecodeError(source.name, "its video track has no time base")
+        self.tick = tick
+        stream.thread_type = "AUTO"
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames per second: the average if frames have times, else the codec's rate."""
+        average, nominal = exact(self.stream.average_rate), exact(self.stream.guessed_rate)
+        return (average or nominal if self.timed else nominal or average) or DEFAULT_FPS
+
+    @property
+    def frame_ticks(self) -> int:
+        """The length of an average frame."""
+        return max(1, round(1 / self.rate / self.tick))
+
+    def first(self) -> Shot:
+        """The first frame.
+
+        Raises MediaDecodeError if no frame can be decoded, for an animation with a single one, and
+        for colors that only Dolby's decoder understands.
+        """
+        shot = self.next()
+        if shot is None and self._failure is not None:
+            raise MediaDecodeError(
+                self.source.name, f"none of its frames can be decoded ({reason(self._failure)})"
+            ) from self._failure
+        if shot is None:
+            raise MediaDecodeError(self.source.name, "its video track has no frames")
+        if self.container.format.name in _ANIMATIONS:
+            second = self.next()
+            if second is None:
+                raise still_image(self.source, _ANIMATIONS[self.container.format.name])
+            self._shots = chain((second,), self._shots)
+        if _needs_dolby(self.stream, shot.frame):
+            raise MediaDecodeError(
+                self.source.name,
+                "has the colors of Dolby Vision without HDR10 or SDR (profile 5): "
+                "convert it with a program that reads them",
+            )
+        return shot
+
+    def next(self) -> Shot | None:
+        """The next frame in display order, None after the last."""
+        return next(self._shots, None)
+
+    def fails_after(self, pts: int) -> bool:
+        """Whether frames that begin later, by more than a frame, could not be decoded."""
+        return self._failed_at is not None and self._failed_at > pts + self.frame_ticks
+
+    def jump(self, seek_to: int, keyframe: int) -> Shot:
+        """Seeks to ``seek_to`` and returns the keyframe at ``keyframe``; both in ticks.
+
+        Raises SearchError if that frame is missing or damaged.
+        """
+        self._jumped = True
+        try:
+            self.container.seek(seek_to, stream=self.stream)
+        except av.FFmpegError as exc:
+            raise SearchError from exc
+        self._decoder.flush_buffers()
+        self._last = None
+        self._shots = self._decode()
+        shot = self.next()
+        while shot is not None and shot.pts < keyframe:  # may depend on frames before the jump
+            shot = self.next()
+        if shot is None or shot.pts != keyframe or shot.frame.is_corrupt:
+            raise SearchError
+        return shot
+
+    def _decode(self) -> Iterator[Shot]:
+        reading = packets(self.container, self.stream)
+        packet = None
+        while True:
+            try:
+                packet = next(reading, None)
+                frames = self._decoder.decode(packet) if packet is not None else None
+            except av.FFmpegError as exc:
+                if self._jumped:
+                    raise SearchError from exc
+                self._failure = exc
+                if packet is not None and packet.pts is not None:
+                    self._failed_at = max(packet.pts, self._failed_at or packet.pts)
+                continue
+            if frames is None:
+                return
+            for frame in frames:
+                if self._jumped and frame.is_corrupt and frame.pts is not None:
+                    raise SearchError
+                yield Shot(frame=frame, pts=self._time_of(frame), aspect=self._aspect())
+
+    def _aspect(self) -> Fraction | None:
+        """The container's pixel aspect until the codec changes its own."""
+        coded = self._decoder.sample_aspect_ratio
+        if coded and coded != self._coded_aspect:
+            return exact(coded)
+        return exact(self.stream.sample_aspect_ratio)
+
+    def _time_of(self, frame: AvFrame) -> int:
+        """The frame's time in ticks; without time stamps, counted at the frame rate."""
+        pts = frame.pts
+        if pts is None:
+            self.timed = self.searchable = False
+            pts = 0 if self._last is None else self._last + self.frame_ticks
+        self._last = pts
+        return pts
+
+
+def _needs_dolby(stream: VideoStream, frame: AvFrame) -> bool:
+    """Whether the pixels are in Dolby's own color space, which no code of the stream names."""
+    dolby = stream.codec_context.codec_tag in _DOLBY_TAGS or "DOVI_METADATA" in frame.side_data
+    return dolby and frame.color_trc == _UNSPECIFIED
+
+
+def _decoder(stream: VideoStream) -> VideoCodecContext:
+    """The track's decoder; for VP8 and VP9 with opacity libvpx, as libav's own ignores it."""
+    name = _WITH_OPACITY.get(stream.codec_context.name)
+    marked = stream.metadata.get("alpha_mode") == "1"
+    if name is None or not marked or name not in av.codecs_available:
+        return stream.codec_context
+    decoder = av.Codec(name, "r").create("video")
+    decoder.extradata = stream.codec_context.extradata
+    return decoder
+
+
+def video_stream(container: InputContainer, source: Source) -> VideoStream:
+    """The container's best video track; cover art is ignored."""
+    tracks = moving_tracks(container)
+    if not tracks and container.streams.audio:
+        raise NoVideoTrackError(source.name, "is a recording without pictures: use g4 transcribe")
+    if not tracks:
+        raise NoVideoTrackError(source.name, "has no video track")
+    known = [track for track in tracks if track.codec_context is not None]
+    if not known:
+        raise MediaDecodeError(source.name, "its video track has an unknown codec")
+    best = container.streams.best("video")
+    stream = next((track for track in known if track is best), known[0])
+    if stream.frames == 1:  # an AVIF or HEIC file has a still of its sequence
+        stream = max(known, key=lambda track: track.frames)
+    check_size(source, stream.width, stream.height)
+    return stream
