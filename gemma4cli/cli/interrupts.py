@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-
-from ..callbacks import is_in_callback
 
 _SOON = 0.005
 """Seconds after which an interrupt in a callback is tried again."""
@@ -32,7 +29,7 @@ def raised() -> Iterator[None]:
     """Within this, Ctrl-C raises KeyboardInterrupt, though not in a callback: after it."""
     leaves = signal.getsignal(signal.SIGINT) is _leave
     if leaves:
-        signal.signal(signal.SIGINT, _raise)
+        signal.signal(signal.SIGINT, _raising())
     try:
         yield
     finally:
@@ -40,12 +37,21 @@ def raised() -> Iterator[None]:
             signal.signal(signal.SIGINT, _leave)
 
 
-def _raise(number: int, frame: FrameType | None) -> None:
-    if not is_in_callback(frame):
-        raise KeyboardInterrupt
-    again = threading.Timer(_SOON, signal.raise_signal, [number])
-    again.daemon = True
-    again.start()
+def _raising() -> Callable[[int, FrameType | None], None]:
+    """A handler that raises KeyboardInterrupt, as soon as no callback would lose it."""
+    # Not at the start of the program, which these would delay.
+    import threading
+
+    from ..callbacks import is_in_callback
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if not is_in_callback(frame):
+            raise KeyboardInterrupt
+        again = threading.Timer(_SOON, signal.raise_signal, [number])
+        again.daemon = True
+        again.start()
+
+    return interrupt
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -64,10 +64,14 @@ class Folders:
 
 
 def existing(path: Path) -> Path:
-    """The path, or the one that exists and looks the same."""
+    """The path, or the one that exists and looks the same, or that ``~`` means."""
     if _exists(path):
         return path
-    return Folders().twin(path) or path
+    found = Folders().twin(path)
+    if found is None and path.parts[:1] == ("~",):
+        home = Path(os.path.expanduser(path))
+        return home if _exists(home) else path
+    return found or path
 
 
 def suggestion(path: Path) -> str | None:

@@ -73,6 +73,17 @@ def test_no_command_replaces_what_it_reads(subtests: pytest.Subtests) -> None:
                 assert Path(output).read_bytes() == before
 
 
+def test_a_tilde_that_the_shell_left_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bash leaves it after ``=`` and in quotes."""
+    monkeypatch.setenv("HOME", os.path.abspath("home"))
+    Path("home").mkdir()
+    shutil.move("a.png", "home/a.png")
+    result = tiny_g4("describe", "~/a.png", "--output=~/captions/", "--max-tokens", "8")
+    assert result.exit_code == 0
+    assert os.listdir("home/captions") == ["a.txt"]
+    assert not Path("~").exists()
+
+
 def test_no_text_in_a_question_is_replaced() -> None:
     Path("note.txt").write_text("hello")
     result = g4("chat", "-p", "Hi", "--file", "note.txt", "-m", "no/model", "-o", "note.txt")

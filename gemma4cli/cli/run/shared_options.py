@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import fields
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
@@ -70,6 +72,7 @@ def _with_run_options(
         context = values[asks_for_context] if asks_for_context else values.pop(_CONTEXT)
         context.meta["debug"] = values["debug"]
         _refuse(context, values, refused)
+        values = {name: _in_home(name, value) for name, value in values.items()}
         run = RunOptions(**{name: values.pop(name) for name in SHARED})
         command(run=run, env=environment_of(context), **values)
 
@@ -79,6 +82,13 @@ def _with_run_options(
 
 
 _CONTEXT = "context_of_settings"
+
+
+def _in_home(name: str, value: Any) -> Any:
+    """A path with the home folder for ``~/``, which bash leaves in ``--output=~/x``."""
+    if (isinstance(value, Path) or name == "output") and str(value).startswith("~/"):
+        return type(value)(os.path.expanduser(value))
+    return value
 
 
 def _refuse(context: typer.Context, values: Mapping[str, Any], refused: Mapping[str, str]) -> None:
