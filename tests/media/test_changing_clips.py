@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from media_makers import number_of, numbered
 
-from gemma4cli.media.clock_restarts import clock_parts
 from gemma4cli.media.containers import WHOLE
+from gemma4cli.media.mpeg_parts import mpeg_parts
 from gemma4cli.media.pictures.frame_files import save_frames
 from gemma4cli.media.pictures.video import iter_frames, probe_video
 from gemma4cli.messages import Source
@@ -121,13 +121,38 @@ def test_recordings_joined_end_to_end_are_one_clip(tmp_path: Path, suffix: str, 
 @pytest.mark.parametrize("suffix", ["ts", "mpg", "mp4", "mkv"])
 def test_one_recording_is_one_part(tmp_path: Path, suffix: str) -> None:
     data = clip(tmp_path / f"a.{suffix}", range(100), codec="mpeg2video")
-    assert clock_parts(Source.of(data, name="a")) == (WHOLE,)
+    assert mpeg_parts(Source.of(data, name="a")) == (WHOLE,)
 
 
-def test_the_last_frame_before_another_codec_says_that_the_rest_is_lost(tmp_path: Path) -> None:
-    first = clip(tmp_path / "a.ts", range(120))
-    second = clip(tmp_path / "b.ts", range(120, 180), codec="mpeg2video", start=120)
-    found = list(iter_frames(Source.of(first + second, name="a.ts"), [0.0, 0.5, 17.5]))
+@pytest.mark.parametrize("codecs", [("libx264", "mpeg2video"), ("mpeg2video", "libx265")])
+@pytest.mark.parametrize("length", [15, 120])
+def test_a_transport_stream_continues_with_another_codec(
+    tmp_path: Path, codecs: tuple[str, str], length: int
+) -> None:
+    first = clip(tmp_path / "a.ts", range(length), codec=codecs[0])
+    rest = range(length, length + 60)
+    second = clip(tmp_path / "b.ts", rest, codec=codecs[1], start=length)
+    source = Source.of(first + second, name="a.ts")
+    end = (length + 60) / RATE
+    assert probe_video(source).duration == pytest.approx(end, abs=0.11)
+    times = [0.05, length / RATE - 0.25, length / RATE + 0.25, end - 0.25]
+    found = list(iter_frames(source, times))
+    expected = [0, length - 3, length + 2, length + 57]
+    assert [number_of(frame.pixels) for frame in found] == pytest.approx(expected, abs=1)
+    assert not any(frame.breaks_off for frame in found)
+
+
+def test_a_change_of_codec_near_the_end_is_found(tmp_path: Path) -> None:
+    first = clip(tmp_path / "a.ts", range(100), codec="mpeg2video", size=(512, 256))
+    second = clip(tmp_path / "b.ts", range(100, 103), start=100)
+    assert len(mpeg_parts(Source.of(first * 8 + second, name="a.ts"))) == 9
+
+
+def test_the_last_frame_that_can_be_decoded_says_that_the_rest_is_lost(tmp_path: Path) -> None:
+    whole = clip(tmp_path / "a.mov", range(30), codec="png", pixel_format="rgb24")
+    head, *later = whole.split(b"IHDR")
+    damaged = b"IHDR".join([head, *later[:15]]) + b"????" + b"????".join(later[15:])
+    found = list(iter_frames(Source.of(damaged, name="a.mov"), [0.0, 0.5, 17.5]))
     assert [frame.breaks_off for frame in found] == [False, False, True]
-    whole = list(iter_frames(Source.of(first, name="a.ts"), [0.0, 0.5, 17.5]))
-    assert not any(frame.breaks_off for frame in whole)
+    assert found[-1].seconds == pytest.approx(1.4)
+    assert not any(f.breaks_off for f in iter_frames(Source.of(whole, name="a"), [0.0, 17.5]))

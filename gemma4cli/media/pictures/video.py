@@ -18,8 +18,8 @@ from av.video.stream import VideoStream
 from ...decoded import AudioClip, VideoFrame
 from ...errors import MediaDecodeError, MediaError, NoAudioTrackError
 from ...messages import Source
-from ..clock_restarts import clock_parts
 from ..containers import Span, open_container, packets
+from ..mpeg_parts import mpeg_parts
 from ..parts import parts_of
 from ..sound.audio import claimed_end, load_span
 from ..sound.tracks import ANY_TRACK, TrackChoice, audio_stream
@@ -111,7 +111,7 @@ class _Part:
 
 def _spans(source: Source) -> tuple[Span, ...]:
     spans = parts_of(source)
-    return clock_parts(source) if len(spans) == 1 else spans
+    return mpeg_parts(source) if len(spans) == 1 else spans
 
 
 def _parts(source: Source, choice: TrackChoice = ANY_TRACK) -> Iterator[_Part]:
