@@ -119,7 +119,7 @@ WRONG_LINES = {
     "describe a.png --max-tokens 0": "--max-tokens must be at least 1",
     "describe a.png --temperature hot": "--temperature must be a number",
     "video a.mp4 --from noon": "--from: 'noon' is not a time such as 90, 1:30 or 1m30s",
-    "transcribe a.wav --model-dir x": "transcribe has no --model-dir; "
+    "transcribe a.wav --weight-folder x": "transcribe has no --weight-folder; "
     "g4 transcribe -h lists the options",
     "completion csh": "bash|zsh|fish: 'csh' is not one of 'bash', 'zsh', 'fish'",
     "models info ''": "NAME: is empty; is a variable not set?",

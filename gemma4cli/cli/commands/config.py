@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,12 +125,15 @@ def config(
     if topic in (_SET, _UNSET):
         _change(context, _arguments(topic, key, value), project=project)
         return
-    if key is not None or project:
-        raise OptionError(f"{key or '--project'} is for g4 config set and g4 config unset")
-    if topic == _PATHS:
+    if topic == _PATHS and key is None and not project:
         _show_paths(env, json=json)
         return
     settings = Settings(context, SHARED)
+    if topic is not None and settings.is_key(topic):
+        line = shlex.join(["g4", "config", _SET, topic, key or "VALUE"])
+        raise OptionError(f"{topic} is a setting; g4 config shows it, and this sets it: {line}")
+    if key is not None or project:
+        raise OptionError(f"{key or '--project'} is for g4 config set and g4 config unset")
     if topic is not None and topic not in settings.commands:
         known = [*settings.commands, _PATHS, _SET, _UNSET]
         raise OptionError(f"{topic} has no settings: name one of {', '.join(known)}")
@@ -149,9 +153,7 @@ def _arguments(action: str, key: str | None, value: str | None) -> tuple[str, st
     if key is not None and action == _SET and value is None and "=" in key:
         key, _, value = (part.strip() for part in key.partition("="))
     if key is None or (value is None) != (action == _UNSET):
-        raise OptionError(
-            f"g4 config {action} takes {wanted}, such as model{' e2b' * (action == _SET)}"
-        )
+        raise OptionError(f"g4 config {action} takes {wanted}")
     return key, value
 
 

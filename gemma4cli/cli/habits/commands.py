@@ -15,7 +15,8 @@ class CommandHabit:
 
     ``instead`` is typed in its place. What follows it stays (``append``), is a model and then a
     question (``model``), is a question with files or without (``ask``), or is left out (``drop``).
-    With ``this`` and ``this model``, the command itself is the first such word.
+    With ``this`` and ``this model``, the command itself is the first such word. Without ``instead``
+    there is only the reason, ``why``.
     """
 
     typed: tuple[str, ...]
@@ -26,7 +27,7 @@ class CommandHabit:
 
 def _of(
     typed: str,
-    instead: str,
+    instead: str = "",
     rest: Rest = "append",
     why: str = "",
 ) -> CommandHabit:
@@ -40,7 +41,7 @@ _ALIASES = "tiny e2b e4b 12b 26b 31b"
 COMMAND_HABITS: Mapping[str, tuple[CommandHabit, ...]] = {
     "": (
         _of("list ls tags", "models list"),
-        _of("pull download get fetch", "models pull"),
+        _of("pull download get fetch install", "models pull"),
         _of("rm remove delete uninstall", "models rm"),
         _of("show info inspect", "models info"),
         _of("run", "chat", "model"),
@@ -70,9 +71,22 @@ COMMAND_HABITS: Mapping[str, tuple[CommandHabit, ...]] = {
         _of("check diagnose diagnostics status system-info devices", "doctor"),
         _of("completions autocomplete install-completion", "completion"),
         _of(_ALIASES, "chat", "this model"),
+        _of("aliases alias search find", "models list --all", "drop"),
+        _of("default use", "config set model"),
+        _of("bench benchmark speed", "doctor", "drop"),
+        _of("new", "chat", "drop"),
+        _of("create", why="g4 makes no models: -m FOLDER runs one, --system TEXT instructs it"),
+        _of("cp copy push publish upload", why="g4 reads the cache of the hub and copies nothing"),
+        _of("login logout signin signout keys key auth", why="g4 needs no key or account"),
+        _of("embed embeddings embed-multi similar", why="g4 makes no embeddings"),
+        _of("templates template roles role", why="g4 config set chat.system TEXT instructs it"),
+        _of("plugins plugin tools schemas fragments agent", why="g4 has no plugins and tools"),
+        _of("update upgrade", why="g4 is updated as it was installed: pip, pipx or uv tool"),
     ),
     "models": (
-        _of("ls all show-all available search find", "list --all", "drop"),
+        _of("ls all show-all available search find aliases", "list --all", "drop"),
+        _of("default use set", why="g4 config set model NAME sets the default"),
+        _of("run chat", why="g4 chat -m NAME runs a model"),
         _of("show inspect describe", "info"),
         _of("remove delete uninstall", "rm"),
         _of("download get fetch add install", "pull"),

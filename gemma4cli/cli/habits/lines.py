@@ -70,9 +70,12 @@ def _word(line: Sequence[str], index: int, known: Known, spelled: frozenset[str]
 
 
 def _short(index: int, text: str, following: str | None, known: Known) -> Word:
-    """A word such as "-q", "-osrt" or "-qc": flags, of which the last may take a value."""
+    """A word such as "-q", "-n20" or "-qc": flags, of which the last may take a value."""
     for at, letter in enumerate(text[1:], 1):
         option, rest = f"-{letter}", text[at + 1 :] or None
+        if option not in known and text[1:].isalpha() and len(text) > 2:
+            # A name such as "-sys", not the value "ys" of "-s".
+            return _option(index, text, None, following, known=False, takes=True)
         if option not in known:
             return _option(index, option, rest, following, known=False, takes=True)
         if known[option]:

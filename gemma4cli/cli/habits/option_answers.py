@@ -6,20 +6,27 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .files import is_file, looks_like_a_file, medium_of
+from .files import looks_like_a_file
 from .lines import Known, Word, typed_line, words
-from .options import FILE, OPTION_HABITS, OptionHabit
+from .options import FILE, NUMBER, OPTION_HABITS, OptionHabit
 from .similar import similar
 
 SPELLED = frozenset(
-    name for habit in OPTION_HABITS for name in habit.typed if re.fullmatch(r"-[A-Za-z]{2,}", name)
+    name
+    for habit in OPTION_HABITS
+    for name in habit.typed
+    if re.fullmatch(r"-[A-Za-z][A-Za-z-]+", name)
 )
 """Options of several letters after one dash."""
 
 
+_NUMBER = re.compile(r"\d+")
+_SWITCHES = ("true", "false", "1", "0", "on", "off")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Step:
-    """A line with one habit replaced, and why; without a line there is only advice."""
+class Step:
+    """A line with habits replaced, and why; without a line there is only advice."""
 
     line: list[str] | None
     why: str
@@ -30,37 +37,35 @@ def option_answer(path: str, line: Sequence[str], known: Known) -> str | None:
 
     ``path`` is the command without "g4". None if nothing is known to do.
     """
-    current, whys, first = list(line), [], None
+    replaced = with_options_replaced(path, line, known)
+    if replaced is None:
+        return None
+    if replaced.line is None:
+        return replaced.why
+    return f"{replaced.why}; type: {typed_line(path, replaced.line)}"
+
+
+def with_options_replaced(path: str, line: Sequence[str], known: Known) -> Step | None:
+    """The line with options that the command has, and why; None if it has no option from habit."""
+    current, whys, first = list(line), [], ""
     # Each replacement takes away an unknown option or one of few values.
     for _ in line:
         found = _first_habit(path, current, known)
         if found is None:
             break
         word, habit = found
-        first = first or word.name
+        first = first or (
+            f"{word.name} does not take {word.value}"
+            if word.known
+            else f"{path or 'g4'} has no {word.name}"
+        )
         step = _replaced(path, current, word, habit)
         if step.line is None:
-            return f"{word.name}: {step.why}"
+            return Step(line=None, why=f"{word.name}: {step.why}")
         current = step.line
         reason = f"{word.name}: {step.why}"
         whys += [reason] if step.why and reason not in whys else []
-    if first is None:
-        return None
-    reason = "; ".join(whys) or f"{path or 'g4'} has no {first}"
-    return f"{reason}; type: {typed_line(path, current)}"
-
-
-def files_answer(path: str, line: Sequence[str], known: Known) -> str | None:
-    """What to type where a chat is given files without an option."""
-    arguments = [word for word in words(line, known) if not word.is_option]
-    files = [word for word in arguments if medium_of(word.value or "") and is_file(word.value)]
-    if "-a" not in known or not files:
-        return None
-    attached = [each for word in files for each in ("-a", line[word.index])]
-    question = " ".join(line[word.index] for word in arguments if word not in files)
-    options = [each for i, each in enumerate(line) if i not in {w.index for w in arguments}]
-    new = [*([question] if question else []), *attached, *options]
-    return f"{path} takes files with -a; type: {typed_line(path, new)}"
+    return Step(line=current, why="; ".join(whys) or first) if first else None
 
 
 def unknown_option(line: Sequence[str], known: Known) -> Word | None:
@@ -101,20 +106,22 @@ def _counts(habit: OptionHabit, path: str, word: Word, known: Known) -> bool:
 def _has_value(habit: OptionHabit, word: Word) -> bool:
     if word.value is None:
         return False
-    return word.value.lower() in habit.values or (
-        FILE in habit.values and looks_like_a_file(word.value)
+    return (
+        word.value.lower() in habit.values
+        or (FILE in habit.values and looks_like_a_file(word.value))
+        or (NUMBER in habit.values and bool(_NUMBER.fullmatch(word.value)))
     )
 
 
-def _replaced(path: str, line: Sequence[str], word: Word, habit: OptionHabit) -> _Step:
+def _replaced(path: str, line: Sequence[str], word: Word, habit: OptionHabit) -> Step:
     if habit.advice:
-        return _Step(line=None, why=habit.advice.format(command=path.rpartition(" ")[2] or "g4"))
+        return Step(line=None, why=habit.advice.format(command=path.rpartition(" ")[2] or "g4"))
     used, value = word.used, word.value
-    if not habit.takes_value and (value or "").lower() not in ("true", "false", "1", "0"):
+    if not habit.takes_value and (value or "").lower() not in _SWITCHES:
         used = 0
     elif habit.takes_value and used and (value or "").startswith("--"):
         used, value = 0, None
     if habit.instead.endswith("{}/"):
         value = (value or "DIR").rstrip("/")
     new = [each.replace("{}", value or "VALUE") for each in habit.instead.split()]
-    return _Step(line=[*line[: word.index], *new, *line[word.index + 1 + used :]], why=habit.why)
+    return Step(line=[*line[: word.index], *new, *line[word.index + 1 + used :]], why=habit.why)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 FILE = "<file>"
 """A value of ``OptionHabit.values``: anything that looks like the name of a file."""
 
+NUMBER = "<number>"
+"""The same for a whole number."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OptionHabit:
@@ -51,8 +54,18 @@ _ASKING = "describe video"
 _MODEL = "describe transcribe video chat trace"
 _ALL_CORES = "MLX uses all cores"
 _GPU = "MLX uses the GPU if there is one"
+_CONVERSES = "without a question, chat is a conversation"
+_ONE_TURN = "with a question, chat answers once"
+_AT_TERMINALS = "a terminal gets progress, color and wrapped lines, a file does not"
+_TEMPLATE = "g4 writes prompts in Gemma's format by itself"
+_CACHE = "the cache is as long as the memory allows, and not quantized"
 _TIMES = "times are those of pieces of speech, not of words"
 _SAMPLING = "Gemma samples with --temperature, --top-p and --top-k"
+_LENGTH = "-n --n-predict --num-predict --predict --max-new-tokens --max-length --max-output-tokens"
+_WHOLE = (
+    "transcribe hears whole recordings; cut out a part first: "
+    "ffmpeg -i RECORDING -ss START -to END part.wav"
+)
 _NO_BEAMS = "g4 has no beam search"
 
 OPTION_HABITS: tuple[OptionHabit, ...] = (
@@ -70,6 +83,7 @@ OPTION_HABITS: tuple[OptionHabit, ...] = (
         "{}",
         at="describe",
     ),
+    _of("-f", "--file {}", at="chat", values=FILE),
     _of("-f", "{}", "files come without an option", at=f"{_ASKING} transcribe", values=FILE),
     _of("--video --clip --movie -i --input --file -a --attach", "{}", at="video"),
     _of("--audio --wav -i --input --file -a --attach", "{}", at="transcribe"),
@@ -77,11 +91,20 @@ OPTION_HABITS: tuple[OptionHabit, ...] = (
     _of("--sound --wav --voice", "--audio {}", at="chat"),
     _of("--clip --movie", "--video {}", at="chat"),
     _of("--url --urls", "--allow-urls {}"),
-    _of("-r -R --recursive", why="folders are read with all that is in them", flag=True, at=_MODEL),
-    # Length and sampling
     _of(
-        "-n --n-predict --num-predict --predict --max-new-tokens --max-length --max-output-tokens",
-        "--max-tokens {}",
+        "-r -R --recursive",
+        why="folders are read with all that is in them",
+        flag=True,
+        at=f"{_ASKING} transcribe",
+    ),
+    # Length and sampling
+    _of(_LENGTH, why="--max-tokens N is the most that an answer takes", values="-1 -2"),
+    _of(_LENGTH, "--max-tokens {}", values=NUMBER),
+    _of("-n", "--no-log", flag=True, at="chat"),
+    _of(_LENGTH, "--max-tokens {}"),
+    *(
+        _of("-o", f"--{name}", values=name.replace("-", "_"), at="describe video chat")
+        for name in ("temperature", "top-p", "top-k", "max-tokens", "seed")
     ),
     _of("--temp -t", "--temperature {}", at="describe video chat"),
     _of("--temp", "--temperature {}"),
@@ -96,8 +119,38 @@ OPTION_HABITS: tuple[OptionHabit, ...] = (
     _of("--no-thinking --nothink --disable-thinking", "--no-think", flag=True),
     _of("--stream --streaming", why="answers appear as they come", flag=True),
     _of("--no-stream", "-o -", flag=True),
+    _of("--think", "--no-think", values="false off no none", flag=True),
+    _of("--think", "--think", values="true on yes low medium high", flag=True),
+    _of("--hidethinking --hide-thinking --hide-reasoning", "--hide-thoughts", flag=True),
+    _of(
+        "--stop --stop-sequence --stop-token --eos-tokens --reverse-prompt --ignore-eos",
+        why="an answer ends where the model ends it",
+    ),
+    _of("--chat-template --chat-template-file", why=_TEMPLATE),
+    _of("--jinja --no-jinja", why=_TEMPLATE, flag=True),
     # The model and the machine
-    _of("--model-name --model-path --model-id --model-size --repo --checkpoint", "-m {}"),
+    _of(
+        "--model-name --model-path --model-id --model-size --repo --checkpoint --hf-repo -hf -hfr",
+        "-m {}",
+    ),
+    _of("--model-dir --model-directory", advice="name a folder of weights with -m FOLDER"),
+    _of("--mmproj -mm", why="the towers for pictures and sound are part of the checkpoint"),
+    _of(
+        "--adapter-path --adapter --adapters --lora --lora-path",
+        advice="g4 reads no adapters: merge it with mlx_lm.fuse or peft's merge_and_unload(), and "
+        "name the merged folder with -m",
+    ),
+    _of(
+        "--draft-model --model-draft -md --num-draft-tokens --draft --draft-max",
+        why="g4 has no draft models",
+    ),
+    _of("--keepalive --keep-alive", why="no model stays loaded after a command"),
+    _of("--flash-attn -fa", why="MLX has an attention of its own", flag=True),
+    _of(
+        "--max-kv-size --kv-bits --kv-group-size --quantized-kv-start --cache-type-k "
+        "--cache-type-v -ctk -ctv",
+        why=_CACHE,
+    ),
     _of("--compute-type --precision --torch-dtype", "--dtype {}"),
     _of("--fp16 --half --float16", "--dtype float32", values="false"),
     _of("--fp16 --half --float16", "--dtype float16", flag=True),
@@ -112,6 +165,18 @@ OPTION_HABITS: tuple[OptionHabit, ...] = (
     ),
     _of("--batch-size -b", "--batch {}"),
     # Speech
+    _of(
+        "--from --start --start-time --begin --offset --offset-t --ss -ss -ot --to --end "
+        "--end-time --until -to --duration -d --clip-timestamps",
+        advice=_WHOLE,
+        at="transcribe",
+    ),
+    _of("--processors -p", why=_ALL_CORES, values=NUMBER, at="transcribe"),
+    _of(
+        "--language --lang",
+        advice="ask for the language in the question, such as 'Describe this image in German.'",
+        at=f"{_ASKING} chat",
+    ),
     _of(
         "--language -l --lang",
         why="the model recognizes the language by itself",
@@ -128,8 +193,26 @@ OPTION_HABITS: tuple[OptionHabit, ...] = (
         "--vocabulary {}",
         at="transcribe",
     ),
-    _of("--word-timestamps --word-times -owts --output-words", why=_TIMES, flag=True),
-    _of("--max-len -ml --split-on-word -sow", why=_TIMES),
+    _of(
+        "--word-timestamps --word-times -owts --output-words --highlight-words --split-on-word "
+        "-sow",
+        why=_TIMES,
+        flag=True,
+    ),
+    _of("--prepend-punctuations --append-punctuations", why=_TIMES),
+    _of("--max-len -ml", "--max-line-width {}", at="transcribe"),
+    _of(
+        "--max-words-per-line",
+        advice="--max-line-width sets how long a line of subtitles is, in letters",
+    ),
+    _of("--no-timestamps --without-timestamps -nt", why="text has no times", flag=True),
+    _of("--suppress-tokens --suppress-blank", why="g4 suppresses no tokens"),
+    _of(
+        "--carry-initial-prompt",
+        why="--vocabulary counts for the whole recording",
+        flag=True,
+    ),
+    _of("--stereo", advice="--channels says which channels are heard", flag=True, at="transcribe"),
     _of(
         "--diarize --diarization --speakers --speaker-labels --tinydiarize -di -tdrz",
         why="g4 does not tell speakers apart",
@@ -140,14 +223,15 @@ OPTION_HABITS: tuple[OptionHabit, ...] = (
         why="g4 does not tell speakers apart",
     ),
     _of(
-        "--vad --vad-filter --condition-on-previous-text",
+        "--vad --vad-filter --condition-on-previous-text --no-fallback -nf",
         why="g4 finds speech by itself",
         flag=True,
         at="transcribe",
     ),
     _of(
-        "--vad-model --no-speech-threshold --logprob-threshold --compression-ratio-threshold",
-        why="g4 finds speech by itself",
+        "--vad-model -vm --no-speech-threshold --logprob-threshold --compression-ratio-threshold "
+        "--hallucination-silence-threshold --temperature-increment-on-fallback",
+        why="g4 finds speech and retries bad answers by itself",
     ),
     _of("--microphone --record --listen --live", "--mic", flag=True),
     _of("--list-microphones --list-mics --mics --list-input-devices", "--list-devices", flag=True),
@@ -155,9 +239,22 @@ OPTION_HABITS: tuple[OptionHabit, ...] = (
     _of("--max-frames --num-frames --n-frames --nframes --frames", "--video-max-frames {}"),
     _of("--start --start-time --begin --offset --ss -ss", "--from {}"),
     _of("--end --end-time --until -to", "--to {}"),
+    _of(
+        "--chunk --chunk-length --segment-length --segment-time",
+        why="g4 cuts recordings at pauses",
+        at="transcribe",
+    ),
     _of("--chunk --chunk-length --segment-length --segment-time", "--segment {}"),
     _of("--mute --no-sound", "--no-audio", flag=True),
-    _of("--resolution --detail --image-tokens --soft-tokens --max-soft-tokens", "--budget {}"),
+    _of("--detail --image-detail --resolution", "--budget 70", values="low"),
+    _of("--detail --image-detail --resolution", "--budget 1120", values="high"),
+    _of("--detail --image-detail --resolution", "--budget auto", values="auto"),
+    _of("--image-tokens --soft-tokens --max-soft-tokens", "--budget {}"),
+    _of(
+        "--detail --image-detail --resolution --resize-shape --max-pixels --min-pixels",
+        advice="pictures are scaled to their soft tokens: --budget N, from 70 to 1120",
+        at="describe video chat",
+    ),
     # Output
     _of("--output-dir --out-dir --outdir --output-folder --output-directory -od", "-o {}/"),
     _of("--output-file --out --outfile -of", "-o {}"),
@@ -167,10 +264,19 @@ OPTION_HABITS: tuple[OptionHabit, ...] = (
         _of(f"-o{short} --output-{name} --{name}", f"-f {name}", flag=True, at="transcribe")
         for short, name in (("srt", "srt"), ("vtt", "vtt"), ("txt", "txt"), ("json", "json"))
     ),
-    _of("-oj", "-f json", flag=True, at="transcribe"),
+    _of("-oj -ojf --output-json-full", "-f json", flag=True, at="transcribe"),
+    *(
+        _of("-f --format", f"-f {name}", values=others, at="transcribe")
+        for name, others in (("txt", "text plain"), ("srt", "subrip"), ("vtt", "webvtt"))
+    ),
+    _of("-olrc --output-lrc", advice="-f takes txt, srt, vtt, tsv, json or all", at="transcribe"),
     _of("-ocsv --output-csv --csv", "-f tsv", flag=True, at="transcribe"),
     _of("--json-schema --response-schema --response-format", "--schema {}", values=FILE),
     _of("--silent --no-progress --no-prints -np", "-q", flag=True),
+    _of("--print-progress --print-colors -pp -pc", why=_AT_TERMINALS, flag=True),
+    _of("--color --colour --no-color -co", why=_AT_TERMINALS, flag=True),
+    _of("--nowordwrap", why=_AT_TERMINALS, flag=True),
+    _of("-u --usage", "--json", "--json has the counts of tokens", flag=True, at=_MODEL),
     _of("--verbose", "-q", values="false"),
     _of(
         "-v --verbose -vv --log-level --loglevel",
@@ -181,6 +287,17 @@ OPTION_HABITS: tuple[OptionHabit, ...] = (
     ),
     _of("-v -V --version", advice="g4 --version shows the version", flag=True),
     # Conversations
+    _of("-sys", "--system {}", at="chat"),
+    _of(
+        "-cnv --interactive", why="without a question, chat is a conversation", flag=True, at="chat"
+    ),
+    _of("-st --single-turn -no-cnv --no-conversation", why=_ONE_TURN, flag=True, at="chat"),
+    _of(
+        "-x --extract --extract-last -xl",
+        advice="/copy code in a chat copies the code of an answer",
+        at="chat",
+    ),
+    _of("-T --tool --tools --functions", advice="g4 lets the model call no tools"),
     _of("--conversation --cid --session-id --session-name", "--session {}"),
     _of("--resume", "-c", flag=True, at="chat"),
     _of("--no-history --no-save --incognito", "--no-log", flag=True),

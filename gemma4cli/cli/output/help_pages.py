@@ -14,9 +14,10 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from ...errors import OptionError
 from ..environment import environment_of
+from ..habits.argument_answers import argument_answer
 from ..habits.command_answers import command_answer, leading_options_answer
 from ..habits.lines import words
-from ..habits.option_answers import files_answer, option_answer, unknown_option
+from ..habits.option_answers import option_answer, unknown_option
 from ..habits.similar import similar
 from .examples import EXAMPLES, PROJECT
 from .usage_errors import label, see_help
@@ -46,7 +47,7 @@ class Command(TyperCommand):
             raise OptionError(answer)
         if (word := unknown_option(args, known)) is not None:
             raise OptionError(_unknown_option(path, word.name, known))
-        if (answer := files_answer(path, args, known)) is not None:
+        if (answer := argument_answer(path, args, known)) is not None:
             raise OptionError(answer)
         self._check_not_empty(ctx, args)
 

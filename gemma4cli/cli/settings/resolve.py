@@ -175,6 +175,14 @@ class Settings:
             raise OptionError(f"{key} is a setting of several commands: name {names}")
         raise OptionError(self._unknown(command, key))
 
+    def is_key(self, name: str) -> bool:
+        """Whether a name is that of a setting."""
+        try:
+            self.setting_of(name)
+        except OptionError:
+            return False
+        return name not in self.commands
+
     def _unknown(self, command: str | None, key: str) -> str:
         """Why a key is wrong, with a hint."""
         if key in OF_ONE_CALL[""] | OF_ONE_CALL.get(command or "", frozenset()):
