@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, LoadError, ModelNotFoundError
+from ..models.names import adapter_tensors
+from .safetensors_headers import open_weights
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapters.safetensors", "adapter_model.bin")
 ADAPTER_CONFIG = "adapter_config.json"
@@ -44,6 +46,8 @@ def refuse_file(name: str, path: Path) -> LoadError:
         return CheckpointError(
             name, f"is one file of a checkpoint: name its folder, -m {_quoted(path.parent)}"
         )
+    if path.suffix == ".safetensors" and _is_adapter(path):
+        return _refuse_adapter(name, path.parent)
     if path.suffix == ".safetensors":
         return CheckpointError(
             name, "is a file of weights: name a folder that has config.json and tokenizer.json too"
@@ -111,7 +115,13 @@ def _without_config(name: str, folder: Path, names: list[str]) -> LoadError:
     for suffixes, kind, advice in _KINDS:
         if _any_ends(names, suffixes):
             return CheckpointError(name, f"has weights in {kind}; g4 reads safetensors: {advice}")
-    if _any_ends(names, (".safetensors",)):
+    weights = [each for each in names if each.endswith(".safetensors")]
+    if any(_is_adapter(folder / each) for each in weights):
+        return _refuse_adapter(name, folder)
+    adapters = [each for each in names if (folder / each / ADAPTER_CONFIG).is_file()]
+    if adapters:
+        return _refuse_adapter(str(folder / adapters[0]), folder / adapters[0])
+    if weights:
         return ModelNotFoundError(
             str(folder),
             "the folder has no config.json: copy it, tokenizer.json and the other JSON files of "
@@ -120,6 +130,15 @@ def _without_config(name: str, folder: Path, names: list[str]) -> LoadError:
     return ModelNotFoundError(
         str(folder), "the folder has no config.json; name a folder with a checkpoint"
     )
+
+
+def _is_adapter(weights: Path) -> bool:
+    """Whether a file has tensors of an adapter; False if it cannot be read."""
+    try:
+        with open_weights(weights) as file:
+            return bool(adapter_tensors(file.keys()))
+    except CheckpointError:
+        return False
 
 
 def _refuse_adapter(name: str, folder: Path) -> LoadError:

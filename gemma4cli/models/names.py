@@ -89,9 +89,13 @@ def _shared_prefix(names: Iterable[str]) -> str | None:
     )
 
 
+def adapter_tensors(names: Iterable[str]) -> list[str]:
+    """The names of those tensors that belong to an adapter, sorted."""
+    return sorted(name for name in names if _ADAPTER.search(name))
+
+
 def _refuse_adapter(names: Iterable[str]) -> None:
-    found = sorted(name for name in names if _ADAPTER.search(name))
-    if found:
+    if found := adapter_tensors(names):
         count = "1 adapter tensor" if len(found) == 1 else f"{len(found)} adapter tensors"
         raise CheckpointError(
             "model.safetensors",

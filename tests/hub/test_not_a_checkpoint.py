@@ -7,7 +7,9 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 from support.fake_hub import set_constants
 
 from gemma4cli.api import load
@@ -19,6 +21,7 @@ TINY = BUILTIN["tiny"]
 CONFIG = (TINY / "config.json").read_bytes()
 PEFT = json.dumps({"peft_type": "LORA", "base_model_name_or_path": "google/gemma-4-E2B-it"})
 MLX = json.dumps({"fine_tune_type": "lora", "model": "mlx-community/gemma-4-e2b-it-4bit"})
+LORA = save({"layers.0.self_attn.q_proj.lora_A.weight": np.zeros((2, 2), np.float32)})
 
 FOLDERS: dict[str, tuple[Mapping[str, str | bytes], tuple[str, ...]]] = {
     "adapter of peft": (
@@ -60,6 +63,14 @@ FOLDERS: dict[str, tuple[Mapping[str, str | bytes], tuple[str, ...]]] = {
     "several folders in it": (
         {"checkpoint-10/config.json": CONFIG, "checkpoint-20/config.json": CONFIG},
         ("holds several checkpoints; name one: checkpoint-10, checkpoint-20",),
+    ),
+    "an adapter in other names": (
+        {"pytorch_lora_weights.safetensors": LORA},
+        ("is an adapter; g4 does not read adapters yet",),
+    ),
+    "an adapter in a folder of a training run": (
+        {"checkpoint-10/adapter_config.json": PEFT, "checkpoint-10/adapter_model.safetensors": ""},
+        ("checkpoint-10: is an adapter for google/gemma-4-E2B-it",),
     ),
     "weights only": (
         {"model.safetensors": ""},
