@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import threading
 import wave
 from pathlib import Path
 
@@ -131,6 +133,22 @@ def test_a_piped_wav_is_heard_by_a_chat() -> None:
 def test_a_piped_wav_is_transcribed() -> None:
     result = tiny_g4("transcribe", "-", stdin=piped_wav())
     assert (result.exit_code, result.stdout) == (0, f"{TEXT_OF[SPEECH]}\n")
+
+
+@pytest.mark.parametrize(
+    "command", [["transcribe"], ["chat", "-p", "What is said?", "--audio"], ["describe"]]
+)
+def test_a_named_pipe_is_read_once(tmp_path: Path, command: list[str]) -> None:
+    """Nothing looks into it before the command itself, which would find the rest."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    name = "image04.png" if command == ["describe"] else SPEECH
+    writer = threading.Thread(
+        target=lambda: pipe.write_bytes(sample(name).read_bytes()), daemon=True
+    )
+    writer.start()
+    assert tiny_g4(*command, pipe).stdout == f"{TEXT_OF[name]}\n"
+    writer.join(20)
 
 
 def test_a_piped_clip_is_seen_and_heard(dubbed: Path) -> None:

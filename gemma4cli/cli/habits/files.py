@@ -59,11 +59,7 @@ def medium_of(name: str) -> Medium | None:
         names = [entry.name for entry in islice(os.scandir(path), _MOST_ENTRIES)]
         counts = Counter(medium for each in names if (medium := _by_suffix(each)) is not None)
         return counts.most_common(1)[0][0] if counts else None
-    try:
-        with path.open("rb") as file:
-            found = sniff(file.read(HEAD_BYTES))
-    except OSError:
-        found = None
+    found = sniff(_head(name, HEAD_BYTES))
     if found is None or found.kind == "other":
         return _by_suffix(name)
     return found.kind
@@ -73,12 +69,19 @@ def is_text_file(name: str) -> bool:
     """Whether a file begins like text."""
     from ...media.kinds import HEAD_BYTES, sniff
 
+    head = _head(name, _TEXT_SAMPLE_BYTES)
+    return bool(head) and b"\0" not in head and sniff(head[:HEAD_BYTES]) is None
+
+
+def _head(name: str, count: int) -> bytes:
+    """The first bytes of a file; nothing of a pipe, from which the command itself will read."""
+    if not is_file(name):
+        return b""
     try:
         with open(name, "rb") as file:
-            head = file.read(_TEXT_SAMPLE_BYTES)
+            return file.read(count)
     except OSError:
-        return False
-    return bool(head) and b"\0" not in head and sniff(head[:HEAD_BYTES]) is None
+        return b""
 
 
 def _by_suffix(name: str) -> Medium | None:
