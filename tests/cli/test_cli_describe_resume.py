@@ -235,7 +235,7 @@ def test_nothing_is_loaded_if_everything_is_there() -> None:
 def test_skipping_needs_something_to_compare_with() -> None:
     for output in ([], ["-o", "all.txt"], ["-o", "-"]):
         result = tiny_g4("describe", *IMAGES, *output, "--skip-existing")
-        assert_fails(result, 2, "--skip-existing needs a file for each image or JSON lines")
+        assert_fails(result, 2, "--skip-existing needs a file for each input or JSON lines")
 
 
 def test_a_run_works_without_a_writable_state_folder(

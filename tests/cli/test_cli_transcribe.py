@@ -236,7 +236,28 @@ def test_an_existing_transcript_is_skipped(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert (out / "speech00.txt").read_text() == "by hand\n"
     assert (out / "speech03.txt").read_text() == f"{TEACHER_TEXT}\n"
-    assert "speech00.wav: already transcribed" in result.stderr
+    assert "skipped: 1 of 2 were written before" in result.stderr
+
+
+def test_recordings_with_a_line_of_json_are_skipped(tmp_path: Path) -> None:
+    lines = tmp_path / "all.jsonl"
+    tiny_g4("transcribe", SPEECH, "-o", lines)
+    before = lines.read_text()
+    result = tiny_g4("transcribe", TEACHER, SPEECH, "-o", lines, "--skip-existing")
+    assert "skipped: 1 of 2 were written before" in result.stderr
+    assert lines.read_text().startswith(before)
+    kept, new = map(json.loads, lines.read_text().splitlines())
+    assert (kept["input"], new["input"], new["text"]) == (str(SPEECH), str(TEACHER), TEACHER_TEXT)
+    assert g4("transcribe", SPEECH, "-o", lines, "--skip-existing", "-m", "no/model").exit_code == 0
+
+
+def test_json_in_a_folder_is_a_file_for_each_recording(tmp_path: Path) -> None:
+    result = tiny_g4("transcribe", SPEECH, TEACHER, "--json", "-o", f"{tmp_path}/out/")
+    assert (result.exit_code, result.stdout) == (0, "")
+    texts = [
+        json.loads((tmp_path / "out" / f"{n}.json").read_text()) for n in ("speech00", "speech03")
+    ]
+    assert [each["text"].strip() for each in texts] == [SPEECH_TEXT, TEACHER_TEXT]
 
 
 def test_skipping_looks_for_every_format(tmp_path: Path) -> None:
@@ -246,7 +267,7 @@ def test_skipping_looks_for_every_format(tmp_path: Path) -> None:
 
 
 def test_skipping_needs_files() -> None:
-    assert_fails(tiny_g4("transcribe", SPEECH, "--skip-existing"), 2, "needs output files")
+    assert_fails(tiny_g4("transcribe", SPEECH, "--skip-existing"), 2, "needs a file for each input")
 
 
 def test_lines_of_subtitles_are_as_wide_as_asked(long: Path) -> None:

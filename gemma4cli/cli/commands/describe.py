@@ -121,7 +121,7 @@ def describe(
     # Beside images there may be files that a person wrote.
     if skip_existing or (output.target.beside and not restart):
         answers = skipping_written(answers, quiet=run.quiet)
-        if len(answers.written) == len(answers.names):
+        if len(answers.written.numbers) == len(answers.names):
             return
 
     if several:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 from ...errors import OptionError
 from .answer_formats import AnswerFormat
@@ -16,7 +13,6 @@ from .options import RunOptions
 from .targets import LINES_SUFFIXES, Target, check_no_format, suffix_of, target_of
 
 if TYPE_CHECKING:
-    from ...records import Record
     from .answering import AnswerRun
 
 
@@ -77,54 +73,13 @@ def _separate(run: RunOptions, format: AnswerFormat, *, several: bool) -> Answer
 
 
 def skipping_written(answers: AnswerRun, *, quiet: bool) -> AnswerRun:
-    """``answers`` without the inputs whose answers are in their files, or in the JSON lines.
+    """``answers`` without those that are in their files, or in the JSON lines.
 
     Raises OptionError if the output is neither.
     """
-    from ...records import named
+    from .written import say_skipped, written_before
 
-    target = answers.target
-    if target.is_separate:
-        written = {
-            number
-            for number, each in enumerate(answers.inputs)
-            if all(os.path.isfile(path) and os.path.getsize(path) for path in target.paths(each))
-        }
-        begin = ""
-    elif target.file is not None and answers.run.json:
-        lines = dict(_answered(target.file))
-        written = {n for n, each in enumerate(answers.names) if _key(named(each)) in lines}
-        begin = "".join(lines.values())
-    else:
-        raise OptionError(
-            "--skip-existing needs a file for each image or JSON lines: "
-            "add -f txt, -o FOLDER/ or -o FILE.jsonl"
-        )
-    if written and not quiet:
-        again = "; --restart replaces them" if target.beside else ""
-        answers.env.say(
-            f"skipped: {len(written)} of {len(answers.names)} were written before{again}"
-        )
-    return replace(answers, written=written, begin=begin)
-
-
-def _answered(path: Path) -> Iterator[tuple[str, str]]:
-    """Input and line of each answer in a file of JSON lines; errors and torn lines are left out."""
-    try:
-        text = path.read_text("utf-8", "backslashreplace")
-    except FileNotFoundError:
-        return
-    except OSError as exc:
-        raise OptionError(f"{path}: cannot be read ({exc.strerror})") from exc
-    for line in text.splitlines(keepends=True):
-        try:
-            record: Any = json.loads(line) if line.endswith("\n") else None
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(record, dict) and "text" in record:
-            yield _key(record), line
-
-
-def _key(record: Record) -> str:
-    """What the record is about."""
-    return json.dumps([record.get("input"), record.get("page")])
+    written = written_before(answers.target, answers.inputs, answers.names, lines=answers.run.json)
+    if not quiet:
+        say_skipped(answers.env, answers.target, len(written.numbers), len(answers.names))
+    return replace(answers, written=written)

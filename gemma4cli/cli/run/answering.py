@@ -29,6 +29,7 @@ from .inputs import Input
 from .options import RunOptions
 from .runner import load_model
 from .targets import Target
+from .written import Written
 
 if TYPE_CHECKING:
     from ...engine.model import LoadedModel
@@ -50,8 +51,7 @@ class AnswerRun:
             of an interrupted run are kept.
         restart: Answer again what an interrupted run has answered.
         keeps_parts: Whether ``events`` keep parts of an answer, from which the command continues.
-        written: Numbers of the inputs whose answers are written already.
-        begin: The part of the output file that stays.
+        written: What an earlier run has written.
         markdown: Whether Markdown is rendered at a terminal.
         hide_thoughts: Whether thoughts are not shown.
     """
@@ -66,8 +66,7 @@ class AnswerRun:
     question: Mapping[str, object] | None = None
     restart: bool = False
     keeps_parts: bool = False
-    written: AbstractSet[int] = frozenset()
-    begin: str = ""
+    written: Written = field(default_factory=Written)
     markdown: bool = False
     hide_thoughts: bool = False
 
@@ -164,7 +163,7 @@ class _Kept:
 
     def known(self) -> Mapping[int, Known]:
         """What needs no answer, by number."""
-        known = dict.fromkeys(self.answers.written, Known(None))
+        known = dict.fromkeys(self.answers.written.numbers, Known(None))
         earlier = {} if self.journal is None else self.journal.known
         for number, kept in earlier.items():
             if number not in known:
@@ -226,7 +225,7 @@ def _stream(answers: AnswerRun, stack: ExitStack) -> TextIO:
     """Standard output or the one file; unused if each input has its own."""
     target = answers.target
     if target.file is not None and answers.several:
-        return stack.enter_context(growing_file(target.file, answers.begin))
+        return stack.enter_context(growing_file(target.file, answers.written.begin))
     return stack.enter_context(opened_output(target.file, answers.env.stdout))
 
 

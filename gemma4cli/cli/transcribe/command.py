@@ -193,7 +193,7 @@ def transcribe(
         raise OptionError("--track and --channels are for recordings, not for --mic")
     run, format = _with_suffix(run, format, typed=is_typed(context, "format"))
     if segments and not run.json:
-        raise OptionError("--segments is for --json")
+        raise OptionError("--segments is for --json to standard output or one file")
     spoken = None if language is None else language_name(language)
     default = CueStyle()
     style = CueStyle(
@@ -249,11 +249,14 @@ def _with_suffix(run: RunOptions, format: Format, *, typed: bool) -> tuple[RunOp
 
     Raises OptionError if it contradicts --format.
     """
-    from ..run.targets import LINES_SUFFIXES, check_no_format, suffix_of
+    from ..run.targets import LINES_SUFFIXES, check_no_format, is_folder, suffix_of
 
     if not typed:
         check_no_format(run.output, get_args(Format))
     suffix = suffix_of(run.output)
+    if run.json and is_folder(run.output) and (format == "json" or not typed):
+        # A file for each recording, as in every command.
+        return replace(run, json=False), "json"
     if run.json:
         if typed and format != "txt":
             raise OptionError("--json and --format exclude each other: -f json writes a file")

@@ -28,6 +28,7 @@ from ..run.inputs import Input, Kind, check_named_once, inputs
 from ..run.options import RunOptions
 from ..run.runner import load_model
 from ..run.targets import Target, target_of
+from ..run.written import Written, say_skipped, written_before
 from .progress import TranscribeProgress
 from .sinks import Documents, Files, JsonLines, Lines, Results, TranscriptSink, TranscriptStyle
 
@@ -69,8 +70,8 @@ class TranscribeRun:
         several = len(given) > 1 or any(map(os.path.isdir, arguments))
         target = self._target(several)
         target.check(given)
-        if self.skip_existing:
-            given = self._missing(given, target)
+        written = self._written(given, target) if self.skip_existing else Written()
+        given = [each for number, each in enumerate(given) if number not in written.numbers]
         if not given:
             return
         opened = opener(RECORDINGS, fetches=self.fetches)
@@ -78,7 +79,9 @@ class TranscribeRun:
             given = [replace(each, source=opened(each.source)) for each in given]
         model = load_model(self.env, self.run, () if several else [each.source for each in given])
         with ExitStack() as stack:
-            results = self._results(model, target, given, stack, several=several)
+            results = self._results(
+                model, target, given, stack, several=several, begin=written.begin
+            )
             sources = [each.source for each in given]
             codes = self._transcribe(model, given, sources, results, target, opened=opened)
         exit_if_failed(codes, len(given))
@@ -146,28 +149,20 @@ class TranscribeRun:
     def _target(self, several: bool) -> Target:
         if self.run.json:
             # The JSON lines of all recordings go to one stream or file.
-            target = target_of(self.run.output, several=False, suffixes=("jsonl",))
-            if target.folder is not None:
-                raise OptionError(
-                    f"{self.run.output}: is a folder; --json writes one file: name it, or use -f "
-                    "json for a file for each recording"
-                )
-            return target
+            return target_of(self.run.output, several=False, suffixes=("jsonl",))
         if several and self.run.output is None and self.suffixes != ("txt",):
             raise OptionError(f"{self.suffixes[0]} holds one recording: pass a folder with -o")
         return target_of(self.run.output, several=several, suffixes=self.suffixes)
 
-    def _missing(self, given: Sequence[Input], target: Target) -> list[Input]:
-        """The inputs of which at least one output file is missing."""
-        if target.is_stdout or self.run.json:
-            raise OptionError("--skip-existing needs output files: pass a file or folder with -o")
-        missing = []
-        for each in given:
-            if not all(path.exists() for path in target.paths(each)):
-                missing.append(each)
-            elif not self.run.quiet:
-                self.env.say(f"{each.given}: already transcribed")
-        return missing
+    def _written(self, given: Sequence[Input], target: Target) -> Written:
+        """What an earlier run has written; the transcript of silence is an empty file."""
+        if self.by_segment:
+            raise OptionError("--skip-existing and --segments exclude each other")
+        names = [each.given for each in given]
+        written = written_before(target, given, names, lines=self.run.json, may_be_empty=True)
+        if not self.run.quiet:
+            say_skipped(self.env, target, len(written.numbers), len(given))
+        return written
 
     def _results(
         self,
@@ -177,9 +172,10 @@ class TranscribeRun:
         stack: ExitStack,
         *,
         several: bool,
+        begin: str = "",
     ) -> Results:
         if self.run.json and target.file is not None:
-            stream = stack.enter_context(growing_file(target.file))
+            stream = stack.enter_context(growing_file(target.file, begin))
         elif not target.is_stdout:
             return Files(target=target, style=self.style, suffixes=self.suffixes, inputs=given)
         else:

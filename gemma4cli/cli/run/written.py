@@ -1,0 +1,89 @@
+"""What an earlier run has written, in every command: ``--skip-existing``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import OptionError
+from ...records import Given, Record, named
+from ..environment import Environment
+from .inputs import Input
+from .targets import Target
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """Numbers of the inputs that are done, and the part of the file of JSON lines that stays."""
+
+    numbers: AbstractSet[int] = frozenset()
+    begin: str = ""
+
+
+def written_before(
+    target: Target,
+    inputs: Sequence[Input],
+    names: Sequence[Given],
+    *,
+    lines: bool,
+    may_be_empty: bool = False,
+) -> Written:
+    """The inputs whose results are in their files, or in ``lines`` of JSON.
+
+    ``names`` are what records call the inputs; ``may_be_empty`` counts empty files, too. Raises
+    OptionError if several inputs share a text, or the output is no file.
+    """
+    if target.file is not None and lines:
+        found = dict(_results_in(target.file))
+        numbers = {n for n, name in enumerate(names) if _key(named(name)) in found}
+        return Written(numbers=numbers, begin="".join(found.values()))
+    if target.is_stdout or (target.file is not None and len(inputs) > 1):
+        raise OptionError(
+            "--skip-existing needs a file for each input or JSON lines: "
+            "pass -o FOLDER/ or -o FILE.jsonl"
+        )
+    least = 0 if may_be_empty else 1
+    return Written(
+        numbers={
+            number
+            for number, each in enumerate(inputs)
+            if all(
+                os.path.isfile(path) and os.path.getsize(path) >= least
+                for path in target.paths(each)
+            )
+        }
+    )
+
+
+def say_skipped(env: Environment, target: Target, skipped: int, total: int) -> None:
+    """Say how many inputs are skipped."""
+    if skipped:
+        again = "; --restart replaces them" if target.beside else ""
+        env.say(f"skipped: {skipped} of {total} were written before{again}")
+
+
+def _results_in(path: Path) -> Iterator[tuple[str, str]]:
+    """Input and line of each result in a file of JSON lines, without errors and torn lines."""
+    try:
+        text = path.read_text("utf-8", "backslashreplace")
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        raise OptionError(f"{path}: cannot be read ({exc.strerror})") from exc
+    for line in text.splitlines(keepends=True):
+        try:
+            record: Any = json.loads(line) if line.endswith("\n") else None
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(record, dict) and "text" in record:
+            yield _key(record), line
+
+
+def _key(record: Record) -> str:
+    """What the record is about."""
+    return json.dumps([record.get("input"), record.get("page")])
