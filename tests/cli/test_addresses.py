@@ -13,6 +13,8 @@ import pytest
 from cli_runs import Terminal, assert_fails, records, run_g4, tiny_g4
 from support.samples import TEXT_OF, sample
 
+PROMPT = "\x1b[?2004h"
+"""What the terminal is sent when a line can be typed."""
 STARS = TEXT_OF["image00.png"]
 
 
@@ -94,20 +96,22 @@ def test_every_unreachable_recording_of_several_has_its_record(server: str) -> N
 @pytest.mark.slow
 def test_an_address_in_a_chat(server: str) -> None:
     with Terminal("chat", "-m", "tiny", "--allow-urls", env={"no_proxy": "*"}) as terminal:
-        terminal.expect("> ")
+        terminal.expect(PROMPT)
         terminal.type(f"{server}/image Describe this image.\r")
         terminal.expect("/image is attached to this question")
         terminal.expect(STARS)
+        terminal.expect(PROMPT)
         terminal.type(f"{server}/page.png\r")
         terminal.expect("is not an image, audio or video file")
+        terminal.expect(PROMPT)
         terminal.type("\x04")
         assert terminal.wait() == 0
     with Terminal("chat", "-m", "tiny") as terminal:
-        terminal.expect("> ")
+        terminal.expect(PROMPT)
         terminal.type("http://127.0.0.1:9/a.png what is it?\r")
         terminal.expect("is an address: --allow-urls lets g4 fetch it")
         terminal.expect("Send this name as text? [y/n]")
-        terminal.type("n\r")
+        terminal.type("n")
         terminal.expect("a.png what is it?")
 
 

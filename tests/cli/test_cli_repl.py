@@ -32,7 +32,7 @@ def test_conversation() -> None:
         ask(terminal, "/nonsense", "unknown command /nonsense; /help lists all")
         ask(terminal, "/image", "/image needs a file")
         ask(terminal, "/image nowhere.png", "nowhere.png: no such file")
-        ask(terminal, "/image 'open", "No closing quotation")
+        ask(terminal, "/image 'open", "'open: no such file")
         ask(terminal, "/help", "Ctrl-C stops an answer and keeps the text so far.")
         ask(terminal, "/image text.png", "text.png is attached to the next question")
         ask(terminal, "/clear", "new conversation")
