@@ -111,7 +111,7 @@ def test_an_address_in_a_chat(server: str) -> None:
         terminal.type("http://127.0.0.1:9/a.png what is it?\r")
         terminal.expect("is an address: --allow-urls lets g4 fetch it")
         terminal.expect("Send this name as text? [y/n]")
-        terminal.type("n")
+        terminal.type("n\r")
         terminal.expect("a.png what is it?")
 
 
