@@ -113,7 +113,9 @@ def transcribe(
     ] = None,
     skip_existing: Annotated[
         bool,
-        typer.Option("--skip-existing", help="Skip recordings whose output files already exist."),
+        typer.Option(
+            "--skip-existing", help="Skip recordings whose transcripts are already written."
+        ),
     ] = False,
     restart: Annotated[
         bool,
