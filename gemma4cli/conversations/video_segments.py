@@ -70,6 +70,7 @@ class SegmentRun:
     def events(self, model: LoadedModel) -> Iterator[Event]:
         """Each answer below its times; after several, one about the whole clip.
 
+        By a schema, the text is only the last answer, since several documents are not one.
         ``Finished`` has that answer, and the usage and timings of all answers together. A segment
         that cannot be decoded gives a notice. Raises MediaError if none can be decoded, otherwise
         as ``stream_generate``.
@@ -100,7 +101,8 @@ class SegmentRun:
                     if event.text in told:
                         continue
                     told.add(event.text)
-                yield event
+                if self.options.schema is None or not isinstance(event, TextDelta):
+                    yield event
         if not _answers(done):
             assert done[0].error is not None, "a segment without an answer has an error"
             raise done[0].error
@@ -111,6 +113,8 @@ class SegmentRun:
             else:
                 yield event
         answers = [*_answers(done), *([] if whole is None else [whole])]
+        if self.options.schema is not None and whole is None:
+            yield TextDelta(text=answers[-1].text)
         yield replace(
             answers[-1] if whole is not None or len(answers) == 1 else _joined(done),
             usage=sum((each.usage for each in answers), Usage()),
@@ -160,7 +164,8 @@ class SegmentRun:
     ) -> Iterator[Event]:
         """The answer about the whole clip, from those about its segments.
 
-        Nothing if only one segment has an answer; a notice if the answers do not fit the prompt.
+        Nothing if only one segment has an answer; a notice if the answers do not fit the prompt,
+        or with a schema PromptError.
         """
         answers = [
             (each.start, each.end, each.answer.text) for each in done if each.answer is not None
@@ -170,8 +175,12 @@ class SegmentRun:
         question = summary(answers, self.question)
         try:
             events = Chat(model).send(content_of(question), self.options)
-            yield from _with_heading(time_range(start, end), events, is_first=False)
+            if self.options.schema is None:
+                events = _with_heading(time_range(start, end), events, is_first=False)
+            yield from events
         except PromptError as error:
+            if self.options.schema is not None:
+                raise
             yield Notice(text=f"no answer about the whole clip: {error}")
 
 

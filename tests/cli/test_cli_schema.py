@@ -59,6 +59,18 @@ def test_segments_of_a_video_each_get_a_document(schema: Path) -> None:
     assert all(list(json.loads(each["text"])) == ["color", "n"] for each in record["segments"])
 
 
+@pytest.mark.parametrize("seconds", ["1", "60"])
+def test_a_video_in_segments_is_one_document(seconds: str, schema: Path, tmp_path: Path) -> None:
+    """Whether printed, in a file, or for one of several clips; also of a single segment."""
+    call = ("video", CLIP, "--segment", seconds, "--schema", schema)
+    printed = tiny_g4(*call).stdout
+    assert list(json.loads(printed)) == ["color", "n"]
+    tiny_g4(*call, "-o", tmp_path / "answer.json")
+    assert (tmp_path / "answer.json").read_text() == printed
+    tiny_g4("video", tmp_path, CLIP, *call[2:], "-o", f"{tmp_path}/out/")
+    assert (tmp_path / "out" / f"{Path(CLIP).stem}.txt").read_text() == printed
+
+
 @pytest.mark.parametrize(
     ("call", "problem"),
     [

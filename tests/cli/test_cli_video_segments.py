@@ -56,6 +56,13 @@ class Answers:
 
 
 @pytest.fixture
+def schema(tmp_path: Path) -> Path:
+    path = tmp_path / "schema.json"
+    path.write_text('{"type": "string"}')
+    return path
+
+
+@pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> Answers:
     answers = Answers()
 
@@ -195,6 +202,26 @@ def test_answers_that_do_not_fit_the_context_together(model: Answers) -> None:
     assert "no answer about the whole clip" in result.stderr
     assert record["text"] == "[00:00-00:01]\nPart 1.\n\n[00:01-00:03]\nPart 2."
     assert record["usage"]["prompt_tokens"] == 2 * 9
+
+
+def test_documents_that_do_not_fit_the_context_together_are_an_error(
+    model: Answers, schema: Path
+) -> None:
+    model.failing[3] = ContextLengthError(9000, 8192)
+    result = tiny_g4("video", CLIP, "--segment", "1.5", "--schema", schema)
+    assert (result.exit_code, result.stdout) == (3, "Al\n")
+    assert "9,000" in result.stderr
+
+
+def test_an_interrupt_before_the_document_says_that_segments_are_kept(
+    model: Answers, schema: Path
+) -> None:
+    model.failing[2] = KeyboardInterrupt()
+    call = ("video", CLIP, "--segment", "1", "--schema", schema)
+    result = tiny_g4(*call)
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert "began; the same command continues" in result.stderr
+    assert tiny_g4(*call, "-q").stdout == "All.\n"
 
 
 @pytest.mark.parametrize("clips", [1, 2])

@@ -100,7 +100,7 @@ class WholeAnswers:
     def interrupted(self) -> None:
         """Write the text so far, marked as such."""
         text = "".join(self._text)
-        if text:
+        if text or self._video.segments:
             record = interrupted_record(self._names[self._number], self._model, text)
             record |= self._video.fields(exit_code_of)
             self.has_partial = "segments" in record

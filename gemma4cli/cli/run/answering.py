@@ -263,7 +263,7 @@ def _interrupted(
     more = "; the same command continues" if kept else ""
     if answers.is_streamed:
         if not started:
-            return "interrupted before the answer began"
+            return f"interrupted before the answer began{more}"
         where = "the answer" if target.file is None else f"the answer in {target.file}"
         return f"interrupted: {where} is incomplete{more}"
     if not answers.several:
