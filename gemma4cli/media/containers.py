@@ -106,7 +106,7 @@ def open_container(source: Source, span: Span = WHOLE) -> Iterator[InputContaine
         if kind is not None and kind.kind == "image" and kind.name not in _MAY_MOVE:
             raise still_image(source, kind.name)
         try:
-            container = open_stream(stream, span)
+            container = open_stream(stream, span, _demuxer(kind))
         except av.FFmpegError as exc:
             if kind is not None and kind.kind == "image":
                 raise still_image(source, kind.name) from exc
@@ -124,13 +124,23 @@ def _is_sequence(container: InputContainer) -> bool:
     return any(track.frames > 1 for track in container.streams.video)
 
 
-def open_stream(stream: BinaryIO, span: Span = WHOLE) -> InputContainer:
+def _demuxer(kind: FileKind | None) -> str | None:
+    """libav's reader for the file, None to find it by the content.
+
+    An animated PNG is not found where a long profile comes before its pictures.
+    """
+    return "apng" if kind is not None and kind.name == "PNG" else None
+
+
+def open_stream(stream: BinaryIO, span: Span = WHOLE, demuxer: str | None = None) -> InputContainer:
     """A span of a seekable stream as a container of any kind. Raises av.FFmpegError."""
     nameless = _Window(stream, span)
     opener: Callable[..., InputContainer] = av.open  # its types differ between versions
     if _ESCAPES_TAGS:
-        return opener(nameless, mode="r", options=_NO_OTHER_FILES)
-    return opener(nameless, mode="r", options=_NO_OTHER_FILES, metadata_errors="replace")
+        return opener(nameless, mode="r", format=demuxer, options=_NO_OTHER_FILES)
+    return opener(
+        nameless, mode="r", format=demuxer, options=_NO_OTHER_FILES, metadata_errors="replace"
+    )
 
 
 def exact(ratio: _Ratio | None) -> Fraction | None:

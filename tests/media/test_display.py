@@ -16,7 +16,7 @@ from media_makers import numbered, write_video
 
 from gemma4cli.decoded import VideoFrame
 from gemma4cli.errors import MediaDecodeError
-from gemma4cli.media.pictures.display import displayed
+from gemma4cli.media.pictures.display import Appearance, displayed
 from gemma4cli.media.pictures.video import iter_frames, probe_video
 from gemma4cli.messages import Source
 
@@ -196,7 +196,7 @@ def test_luma_with_differences_in_green_and_orange(tmp_path: Path) -> None:
         padded = np.zeros((64, plane.line_size), np.uint8)
         padded[:, : frame.width] = np.clip(np.round(row), 0, 255).repeat(32)
         plane.update(padded.tobytes())
-    np.testing.assert_allclose(displayed(frame, None)[32, 16::32], PATCHES, atol=4)
+    np.testing.assert_allclose(displayed(frame, Appearance())[32, 16::32], PATCHES, atol=4)
     assert frame.colorspace == 8
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import struct
 import zlib
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -17,6 +20,7 @@ from test_display import BT709_TO_2020, BT709_TO_P3, MUTED, PATCHES, hlg, linear
 
 from gemma4cli.media.pictures import profiles
 from gemma4cli.media.pictures.images import load_image
+from gemma4cli.media.pictures.video import iter_frames
 from gemma4cli.messages import Source
 
 Floats = npt.NDArray[np.float64]
@@ -275,6 +279,66 @@ def test_a_camera_names_adobe_rgb_without_a_profile() -> None:
     picture = patches(in_adobe_rgb(PATCHES))
     data = encoded(picture, "JPEG", quality=100, subsampling=0, exif=exif)
     np.testing.assert_allclose(shown(data), PATCHES, atol=5)
+
+
+@pytest.mark.parametrize("padding", [0, 9000])
+@pytest.mark.parametrize(
+    ("file_format", "options"),
+    [
+        ("PNG", {}),
+        ("WEBP", {"lossless": True}),
+        ("AVIF", {"quality": 100, "subsampling": "4:4:4"}),
+    ],
+)
+def test_the_profile_of_an_animation_is_applied(
+    file_format: str, options: dict[str, object], padding: int
+) -> None:
+    noise = np.random.default_rng(1).bytes(padding)
+    profile = matrix_profile(np.array(ADOBE_TO_XYZ), 563 / 256) + noise
+    picture = patches(in_adobe_rgb(PATCHES))
+    data = encoded(
+        picture, file_format, icc_profile=profile, save_all=True, duration=100,
+        append_images=[picture.transpose(Pillow.Transpose.FLIP_LEFT_RIGHT)], **options,
+    )  # fmt: skip
+    found = list(iter_frames(Source.of(data), [0.0, 0.1]))
+    for frame, colors in zip(found, (PATCHES, PATCHES[::-1]), strict=True):
+        np.testing.assert_allclose(frame.pixels[8, 8::16], colors, atol=9)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_named_profile_does_not_end_the_process(tmp_path: Path, mode: str) -> None:
+    space = b"GRAY" if mode == "L" else b"RGB "
+    profile = matrix_profile(BT709_TO_XYZ_D50, 1.0, space)
+    pictures = [patches(linear(colors)).convert(mode) for colors in (MUTED, MUTED[::-1])]
+    data = encoded(
+        pictures[0], "PNG", icc_profile=profile, save_all=True, append_images=pictures[1:]
+    )
+    assert len(list(iter_frames(Source.of(data), [0.0, 9.0]))) == 2
+    with av.open(str(tmp_path / "a.mov"), "w") as container:
+        stream = container.add_stream("png", rate=5)
+        stream.width, stream.height, stream.pix_fmt = *pictures[0].size, "rgb24"
+        packet = av.Packet(encoded(pictures[0], "PNG", icc_profile=profile))
+        packet.stream, packet.time_base, packet.pts, packet.dts = stream, Fraction(1, 5), 0, 0
+        container.mux(packet)
+    assert len(list(iter_frames(Source.of(tmp_path / "a.mov"), [0.0]))) == 1
+    gc.collect()
+
+
+@pytest.mark.parametrize("name", ["a.mov", "a.mkv"])
+def test_the_profile_of_motion_jpeg_is_applied(tmp_path: Path, name: str) -> None:
+    profile = matrix_profile(np.array(ADOBE_TO_XYZ), 563 / 256)
+    picture = patches(in_adobe_rgb(PATCHES))
+    data = encoded(picture, "JPEG", quality=100, subsampling=0, icc_profile=profile)
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream("mjpeg", rate=5)
+        stream.width, stream.height, stream.pix_fmt = *picture.size, "yuvj444p"
+        for index in range(3):
+            packet = av.Packet(data)
+            packet.stream, packet.time_base = stream, Fraction(1, 5)
+            packet.pts = packet.dts = index
+            container.mux(packet)
+    (frame,) = iter_frames(Source.of(tmp_path / name), [0.0])
+    np.testing.assert_allclose(frame.pixels[8, 8::16], PATCHES, atol=5)
 
 
 def test_the_profile_of_jpeg_2000_is_applied() -> None:

@@ -13,6 +13,7 @@ from av.video.frame import VideoFrame as AvFrame
 from PIL import Image as Pillow
 
 from .colors import BT709, BT2020, HDR, ColorSpace, Pixels, on_white, to_srgb
+from .profiles import in_srgb
 
 _MATRIX_BT709, _MATRIX_UNSPECIFIED, _MATRIX_BT2020 = 1, 2, 9
 _NEAREST_MATRIX = {3: 2, 10: 9, 12: 2, 13: 9}
@@ -40,7 +41,33 @@ class Orientation:
     upside_down: bool = False
 
 
-def orientation(frame: AvFrame) -> Orientation:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Appearance:
+    """How a frame is shown, beside what its pixels say.
+
+    ``aspect`` is the width of a pixel divided by its height, None if it is not known; ``profile``
+    is an ICC profile.
+    """
+
+    aspect: Fraction | None = None
+    orientation: Orientation = Orientation()
+    profile: bytes | None = None
+
+
+def appearance(frame: AvFrame, aspect: Fraction | None) -> Appearance:
+    """By what the decoder attached to the frame.
+
+    Not for frames of PNG: PyAV frees the name of their profile twice, which ends the process.
+    """
+    profile = frame.side_data.get("ICC_PROFILE")
+    return Appearance(
+        aspect=aspect,
+        orientation=_orientation(frame),
+        profile=bytes(profile) if isinstance(profile, SideData) else None,
+    )
+
+
+def _orientation(frame: AvFrame) -> Orientation:
     """By the frame's display matrix; turns by other angles are rounded to quarters."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if not isinstance(data, SideData):
@@ -51,25 +78,24 @@ def orientation(frame: AvFrame) -> Orientation:
     return Orientation(transposed=True, mirrored=c < 0, upside_down=b < 0)
 
 
-def displayed_size(frame: AvFrame, aspect: Fraction | None) -> tuple[int, int]:
+def displayed_size(frame: AvFrame, look: Appearance) -> tuple[int, int]:
     """Width and height of ``displayed``."""
-    width, height = _wide(frame, aspect), frame.height
-    return (height, width) if orientation(frame).transposed else (width, height)
+    width, height = _wide(frame, look.aspect), frame.height
+    return (height, width) if look.orientation.transposed else (width, height)
 
 
-def displayed(frame: AvFrame, aspect: Fraction | None) -> Pixels:
+def displayed(frame: AvFrame, look: Appearance) -> Pixels:
     """The frame as RGB, uint8 ``[H, W, 3]``.
 
-    ``aspect`` is the width of a pixel divided by its height. The number of lines is kept; the width
-    is changed, as players do.
+    To make pixels square, the number of lines is kept and the width is changed, as players do.
     """
-    pixels = srgb_pixels(frame)
-    width = _wide(frame, aspect)
+    pixels = srgb_pixels(frame, profile=look.profile)
+    width = _wide(frame, look.aspect)
     if width != frame.width:
         picture = Pillow.fromarray(pixels)
         size = (width, frame.height)
         pixels = np.asarray(picture.resize(size, Pillow.Resampling.BICUBIC))
-    turn = orientation(frame)
+    turn = look.orientation
     if turn.transposed:
         pixels = pixels.transpose(1, 0, 2)
     if turn.mirrored:
@@ -85,17 +111,26 @@ def _wide(frame: AvFrame, aspect: Fraction | None) -> int:
     return max(1, round(frame.width * aspect))
 
 
-def srgb_pixels(frame: AvFrame, space: ColorSpace | None = None) -> Pixels:
+def srgb_pixels(
+    frame: AvFrame, space: ColorSpace | None = None, profile: bytes | None = None
+) -> Pixels:
     """The frame as it is stored, in sRGB on white. Raises av.FFmpegError.
 
-    ``space`` replaces the color space that the frame names.
+    ``space`` replaces the color space that the frame names by codes; the ICC profile counts where
+    they do not say more than sRGB.
     """
     if space is None:
         space = ColorSpace(primaries=frame.color_primaries, transfer=frame.color_trc)
     alpha = frame.format.has_palette or any(part.is_alpha for part in frame.format.components)
     if space.is_srgb and frame.colorspace != _YCGCO:
         pixels = _rgb(frame, "rgba" if alpha else "rgb24", space).astype(np.uint8, copy=False)
-        return np.asarray(on_white(Pillow.fromarray(pixels))) if alpha else pixels
+        if profile is None:
+            return np.asarray(on_white(Pillow.fromarray(pixels))) if alpha else pixels
+        shown = in_srgb(Pillow.fromarray(pixels[..., :3]), profile, None)
+        if alpha:
+            shown.putalpha(Pillow.fromarray(pixels[..., 3]))
+            shown = on_white(shown)
+        return np.asarray(shown)
     deep = _rgb(frame, "rgba64le" if alpha else "rgb48le", space).astype(np.uint16, copy=False)
     color = deep[..., :3]
     pixels = (color >> 8).astype(np.uint8) if space.is_srgb else to_srgb(color, space)

@@ -138,7 +138,7 @@ def _converted(source: Source, picked: _Picked) -> VideoFrame:
     try:
         if frame.interlaced_frame:
             frame = deinterlaced(frame, before, after)
-        pixels = displayed(frame, shot.aspect)
+        pixels = displayed(frame, shot.look)
     except av.FFmpegError as exc:
         raise MediaDecodeError(
             source.name, f"its colors cannot be converted ({reason(exc)}): convert it to H.264"

@@ -18,7 +18,8 @@ from ...messages import Source
 from ..containers import exact, packets, reason, still_image
 from ..limits import check_size
 from ..recognition import moving_tracks
-from .display import displayed_size
+from .display import Appearance, appearance, displayed_size
+from .image_readers import opened_image
 
 DEFAULT_FPS = Fraction(25)
 """Used for files that state no frame rate."""
@@ -35,6 +36,7 @@ _ANIMATIONS = {"gif": "GIF", "apng": "PNG", "flic": "FLI"}
 
 _WITH_OPACITY = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
+_PNG = frozenset({"png", "apng"})
 _DOLBY_TAGS = frozenset({"dvh1", "dvhe", "dav1"})
 _UNSPECIFIED = 2
 
@@ -45,19 +47,16 @@ class SearchError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Shot:
-    """A decoded frame, not converted to RGB yet, with its time in ticks of the track.
-
-    ``aspect`` is the width of a pixel divided by its height, None if it is not known.
-    """
+    """A decoded frame, not converted to RGB yet, with its time in ticks of the track."""
 
     frame: AvFrame
     pts: int
-    aspect: Fraction | None
+    look: Appearance
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height at which a player shows the frame, in pixels."""
-        return displayed_size(self.frame, self.aspect)
+        return displayed_size(self.frame, self.look)
 
 
 class Track:
@@ -75,6 +74,7 @@ class Track:
         self._failed_at: int | None = None
         self._decoder = _decoder(stream)
         self._coded_aspect = stream.codec_context.sample_aspect_ratio
+        self._profile = _profile(source) if container.format.name == "apng" else None
         self._shots: Iterator[Shot] = self._decode()
         tick = exact(stream.time_base)
         if tick is None:
@@ -166,7 +166,12 @@ class Track:
             for frame in frames:
                 if self._jumped and frame.is_corrupt and frame.pts is not None:
                     raise SearchError
-                yield Shot(frame=frame, pts=self._time_of(frame), aspect=self._aspect())
+                yield Shot(frame=frame, pts=self._time_of(frame), look=self._look(frame))
+
+    def _look(self, frame: AvFrame) -> Appearance:
+        if self._decoder.name in _PNG:
+            return Appearance(aspect=self._aspect(), profile=self._profile)
+        return appearance(frame, self._aspect())
 
     def _aspect(self) -> Fraction | None:
         """The container's pixel aspect until the codec changes its own."""
@@ -185,10 +190,18 @@ class Track:
         return pts
 
 
+def _profile(source: Source) -> bytes | None:
+    """The ICC profile of an animated PNG."""
+    with opened_image(source) as (opened, _, _):
+        profile = opened.info.get("icc_profile")
+    return profile if isinstance(profile, bytes) else None
+
+
 def _needs_dolby(stream: VideoStream, frame: AvFrame) -> bool:
     """Whether the pixels are in Dolby's own color space, which no code of the stream names."""
-    dolby = stream.codec_context.codec_tag in _DOLBY_TAGS or "DOVI_METADATA" in frame.side_data
-    return dolby and frame.color_trc == _UNSPECIFIED
+    if frame.color_trc != _UNSPECIFIED or stream.codec_context.name in _PNG:
+        return False
+    return stream.codec_context.codec_tag in _DOLBY_TAGS or "DOVI_METADATA" in frame.side_data
 
 
 def _decoder(stream: VideoStream) -> VideoCodecContext:
