@@ -242,6 +242,28 @@ def test_big_endian_16_bit_tiff_is_scaled() -> None:
     np.testing.assert_array_equal(pixels(data), gray_rows(LEVELS_8))
 
 
+def with_tag(data: bytes, tag: int, before: int, after: int) -> bytes:
+    """A little-endian TIFF with another value of a tag with one short number."""
+    entry = struct.pack("<HHI", tag, 3, 1)
+    assert data.count(entry + struct.pack("<H", before)) == 1
+    return data.replace(entry + struct.pack("<H", before), entry + struct.pack("<H", after))
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_gray_whose_white_is_zero(bits: int) -> None:
+    levels = np.array([[0, 55, 255]], np.uint8)
+    picture = Pillow.fromarray(levels if bits == 8 else levels.astype(np.uint16) * 257)
+    data = with_tag(encode(picture, "TIFF"), 262, 1, 0)
+    assert images.load_image(Source.of(data)).pixels[0, :, 0].tolist() == [255, 200, 0]
+
+
+def test_a_variant_that_is_not_read_is_not_called_damaged() -> None:
+    picture = Pillow.fromarray(np.zeros((4, 4), np.float32))
+    data = with_tag(encode(picture, "TIFF"), 258, 32, 64)
+    with pytest.raises(MediaDecodeError, match="of a kind that is not supported; convert it"):
+        images.load_image(Source.of(data))
+
+
 def test_16_bit_pgm_is_scaled() -> None:
     data = b"P5 7 1 65535\n" + np.array([LEVELS_16], ">u2").tobytes()
     with Pillow.open(io.BytesIO(data)) as image:

@@ -149,6 +149,9 @@ PILLOW_ERRORS = (
 )
 """Errors of Pillow's readers for damaged files; they have no common base class."""
 
+_UNSUPPORTED = ("unknown pixel mode", "unsupported", "not supported", "unimplemented")
+"""What Pillow says of variants of a format that it does not read."""
+
 _JP2_HEAD = 1 << 22
 """Bytes of a JP2 file within which its header is; the largest part of it is the profile."""
 _WITH_PROFILE = (b"\x02", b"\x03")
@@ -200,6 +203,10 @@ def _damage(format_name: str, exc: Exception) -> str:
     text = " ".join(str(exc).split()).lower()
     if "not installed" in text or "not available" in text:  # Pillow was built without the codec
         return f"{format_name} is not supported by the installed Pillow; convert it to JPEG or PNG"
+    if any(words in text for words in _UNSUPPORTED):
+        return (
+            f"is a {format_name} image of a kind that is not supported; convert it to JPEG or PNG"
+        )
     cut = isinstance(exc, EOFError) or "truncated" in text or "end of file" in text
     state = "truncated" if cut else "damaged"
     return f"is a {state} {format_name} image: download or save it again"

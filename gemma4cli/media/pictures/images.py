@@ -20,6 +20,9 @@ from .pages import Pictures, pictures_in, turn_to
 from .profiles import color_space, in_srgb
 
 _ORIENTATION_TAG = 0x0112
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+"""A TIFF tag, which Pillow heeds up to 8 bits."""
+
 _UPRIGHT = {
     2: Pillow.Transpose.FLIP_LEFT_RIGHT,
     3: Pillow.Transpose.ROTATE_180,
@@ -123,7 +126,10 @@ def _deep_gray_to_8_bit(image: Pillow.Image) -> Pillow.Image:
     values = np.asarray(image)
     if values.dtype.kind == "f":
         values = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0)
-    gray = Pillow.fromarray(_scaled(values))
+    levels = _scaled(values)
+    if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        levels = 255 - levels
+    gray = Pillow.fromarray(levels)
     key = image.info.get("transparency")
     if not isinstance(key, int):
         return gray
