@@ -104,7 +104,7 @@ def to_srgb(pixels: npt.NDArray[np.uint16], space: ColorSpace) -> Pixels:
     out = np.empty(flat.shape, np.uint8)
     for start in range(0, len(flat), _BAND):
         band = slice(start, start + _BAND)
-        channels = [light[flat[band, channel]] for channel in range(3)]
+        channels = [light.take(flat[band, channel]) for channel in range(3)]
         if space.transfer == HLG:
             channels = _displayed_hlg(channels)
         channels = [_weighted(row, channels) for row in matrix]
@@ -112,7 +112,7 @@ def to_srgb(pixels: npt.NDArray[np.uint16], space: ColorSpace) -> Pixels:
             channels = _tone_mapped(channels)
         for channel, linear in enumerate(channels):
             index = np.clip(linear, 0, 1) * _TOP + _HALF
-            out[band, channel] = codes[index.astype(np.uint16)]
+            out[band, channel] = codes.take(index.astype(np.uint16))
     return out.reshape(pixels.shape)
 
 
