@@ -99,19 +99,23 @@ LAYERS = {
     "cli.environment": layer(foreign="typer"),
     "cli.habits": layer("errors media"),
     "cli.output": layer(
-        "errors events decoded transcript records markdown hub cli.environment cli.habits",
+        "errors events decoded transcript records hub cli.environment cli.habits",
         "rich PIL typer",
     ),
     "cli.settings": layer("errors cli.environment cli.habits cli.output", "typer"),
     "cli.run": layer(
-        "_version records journal plain_text "
-        "errors events messages options languages times machine hub engine media media.pictures "
-        "conversations api cli.environment cli.habits cli.output cli.settings",
+        "records plain_text errors messages options languages times machine hub engine media "
+        "media.pictures conversations api cli.environment cli.habits cli.output cli.settings",
         "typer",
+    ),
+    "cli.answers": layer(
+        "_version errors events messages records journal markdown cli.environment cli.output "
+        "cli.run",
+        types="engine",
     ),
     "cli.chat": layer(
         "errors events messages options plain_text decoded api conversations media media.sound "
-        "transcription cli.environment cli.output cli.run",
+        "transcription cli.environment cli.output cli.run cli.answers",
         "typer prompt_toolkit",
         types="engine",
     ),
@@ -123,7 +127,8 @@ LAYERS = {
     ),
     "cli.commands": layer(
         "_version errors events messages options prompts journal api conversations machine "
-        "hub media media.pictures doctor cli.environment cli.output cli.settings cli.run",
+        "hub media media.pictures doctor cli.environment cli.output cli.settings cli.run "
+        "cli.answers",
         "typer rich",
         types="engine",
     ),

@@ -36,7 +36,7 @@ RUNS_NEED = {
     "gemma4cli.cli.chat.sessions",
     "gemma4cli.cli.commands.describe_many",
     "gemma4cli.cli.commands.video_frames",
-    "gemma4cli.cli.output.answers",
+    "gemma4cli.cli.answers.sinks",
     "gemma4cli.cli.output.consume",
     "gemma4cli.cli.output.graphics",
     "gemma4cli.cli.output.progress",

@@ -10,9 +10,9 @@ from typing import TextIO
 import pytest
 from cli_runs import Tty, environment, finished
 
+from gemma4cli.cli.answers.writer import AnswerWriter
 from gemma4cli.cli.environment import Environment, printable
 from gemma4cli.cli.output.progress import Spinner
-from gemma4cli.cli.output.writer import AnswerWriter
 from gemma4cli.events import Event, Notice, TextDelta, ThoughtDelta, VideoPlanned
 
 

@@ -17,13 +17,8 @@ import pytest
 from cli_runs import tiny_g4
 from PIL import Image as Pillow
 
-from gemma4cli.cli.output.files import (
-    check_folder,
-    check_writable,
-    growing_file,
-    replaced_file,
-    replaced_path,
-)
+from gemma4cli.cli.output.files import growing_file, replaced_file, replaced_path
+from gemma4cli.cli.output.writable import check_folder, check_writable
 from gemma4cli.errors import OptionError, OutputError
 
 Opener = Callable[[Path], AbstractContextManager[TextIO]]

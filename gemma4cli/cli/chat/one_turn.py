@@ -13,9 +13,9 @@ from ...events import Event, PicturesDecoded
 from ...media.sources import settle
 from ...messages import Part, Source, TextPart, sources_of
 from ...options import GenerateOptions, MediaOptions
+from ..answers.run import run_each
+from ..answers.targets import AnswerRun, answer_target
 from ..environment import Environment
-from ..run.answer_targets import answer_target
-from ..run.answering import AnswerRun, run_each
 from ..run.inputs import Input
 from ..run.options import RunOptions
 from .attachments import in_card_order

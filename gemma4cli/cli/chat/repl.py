@@ -11,13 +11,13 @@ from ...errors import ContextLengthError, Gemma4Error, MediaError
 from ...events import Event, Finished, TextDelta
 from ...messages import MediaKind, Message, Part, Source, TextPart, sources_of
 from ...options import GenerateOptions
+from ..answers.sinks import StreamedAnswer
+from ..answers.writer import AnswerWriter
 from ..environment import Environment
-from ..output.answers import StreamedAnswer
 from ..output.consume import consume, numbered
 from ..output.numbers import turns_text
 from ..output.pictures import Pictures, pictures_for
 from ..output.progress import Spinner
-from ..output.writer import AnswerWriter
 from ..run.options import RunOptions
 from ..run.runner import load_model
 from .attachments import MEDIA_PARTS

@@ -13,8 +13,8 @@ from ...conversations.file import read_conversation
 from ...conversations.store import save_copy
 from ...messages import TextPart
 from ...options import SOFT_TOKEN_BUDGETS
+from ..answers.writer import statistics
 from ..output.numbers import turns_text
-from ..output.writer import statistics
 from ..run.budgets import ALLOWED, budget_of
 from ..run.runner import load_model
 from .attach_commands import Run, attach_as, attach_recording, attach_text, one_file_after

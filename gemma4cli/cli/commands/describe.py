@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..answers.choices import AnswerFormat
 from ..environment import Environment
 from ..run.addresses import allow_urls_option, check_allowed, opener
-from ..run.answer_formats import AnswerFormat
 from ..run.budgets import BudgetChoice, budget_option
 from ..run.inputs import Kind, inputs
 from ..run.options import RunOptions
@@ -86,8 +86,8 @@ def describe(
     from ...media.kinds import IMAGE_SUFFIXES
     from ...options import MediaOptions
     from ...prompts import DESCRIBE_IMAGE, DESCRIBE_IMAGES
-    from ..run.answer_targets import answer_target, skipping_written
-    from ..run.answering import AnswerRun, run_each
+    from ..answers.run import run_each
+    from ..answers.targets import AnswerRun, answer_target, skipping_written
     from .describe_many import ImageQuestion, describe_many
 
     check_allowed(allow_urls=allow_urls, offline=run.offline)

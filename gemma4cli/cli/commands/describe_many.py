@@ -13,10 +13,11 @@ from ...conversations.image_batches import ImageFailed
 from ...events import Finished, LoadProgress
 from ...messages import Source
 from ...options import GenerateOptions, MediaOptions
+from ..answers.run import run_events
+from ..answers.targets import AnswerRun
 from ..environment import Environment
 from ..output.consume import AnyEvent, Failed, Numbered
 from ..output.progress import ProgressLine
-from ..run.answering import AnswerRun, run_events
 from ..run.inputs import absolute
 
 if TYPE_CHECKING:

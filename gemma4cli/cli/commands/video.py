@@ -103,9 +103,9 @@ def video(
     from ...media.sources import settle
     from ...options import MediaOptions
     from ...prompts import DESCRIBE_VIDEO
-    from ..output.files import check_folder
-    from ..run.answer_targets import answer_target
-    from ..run.answering import AnswerRun, run_each
+    from ..answers.run import run_each
+    from ..answers.targets import AnswerRun, answer_target
+    from ..output.writable import check_folder
     from .kept_segments import keeping_segments
     from .video_frames import saving_frames
 

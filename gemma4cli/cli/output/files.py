@@ -10,11 +10,11 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryFile, mkstemp
+from tempfile import mkstemp
 from typing import Any, TextIO
 
-from ...errors import OptionError, OutputError
-from .leftovers import prefix, remove_leftovers
+from ...errors import OutputError
+from .leftovers import prefix
 
 _STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
 _DESCRIPTOR = re.compile(r"(?:/dev|/proc/self)/fd/(\d{1,9})")
@@ -211,45 +211,3 @@ def _take_rights(handle: int, path: Path) -> None:
     with suppress(OSError):  # only root may give files away
         os.fchown(handle, old.st_uid, old.st_gid)
     os.fchmod(handle, stat.S_IMODE(old.st_mode))
-
-
-def check_writable(path: Path) -> None:
-    """Raise OptionError if a file of this name cannot be written; its folders need not exist."""
-    try:
-        if os.path.isdir(path):
-            raise OptionError(f"{path}: is a folder; name a file in it")
-        if is_direct(path):
-            if not os.access(path, os.W_OK):
-                raise OptionError(f"{path}: cannot be written (Permission denied)")
-            return
-        if os.path.exists(path) and not os.access(path, os.W_OK):
-            raise OptionError(f"{path}: is read-only; make it writable, or name another file")
-        path = Path(os.path.realpath(path))
-        if path.is_symlink():
-            raise OptionError(f"{path}: is a link that leads nowhere")
-    except (OSError, RuntimeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else None
-        raise OptionError(f"{path}: cannot be written ({reason or exc})") from exc
-    check_folder(path.parent)
-
-
-def check_folder(folder: Path) -> None:
-    """Raise OptionError if no file can be created in a folder, which need not exist yet."""
-    existing = _existing(folder)
-    if not existing.is_dir():
-        what = "is a file, not a folder" if existing == folder else "cannot be created"
-        why = "" if existing == folder else f" ({existing} is a file)"
-        raise OptionError(f"{folder}: {what}{why}")
-    try:
-        with TemporaryFile(dir=existing, prefix=prefix()):
-            pass
-    except OSError as exc:
-        raise OptionError(f"{existing}: cannot be written to ({exc.strerror})") from exc
-    remove_leftovers(existing)
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or else the nearest one above it that exists."""
-    while not os.path.lexists(folder) and folder != folder.parent:
-        folder = folder.parent
-    return folder

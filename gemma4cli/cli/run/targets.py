@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import OptionError
-from ..output.files import check_folder, check_writable
+from ..output.writable import check_folder, check_writable
 from .inputs import STDIN, Input, check_named_once
 
 LINES_SUFFIXES = frozenset({"jsonl", "ndjson"})

@@ -10,9 +10,9 @@ from typing import Protocol, TextIO
 from ...errors import Gemma4Error
 from ...records import Answer, Given, failure_record
 from ..environment import one_line
-from .exit_codes import exit_code_of
-from .files import replaced_file
-from .results import write_json, write_text
+from ..output.exit_codes import exit_code_of
+from ..output.files import replaced_file
+from ..output.results import write_json, write_text
 
 
 class AnswerResults(Protocol):

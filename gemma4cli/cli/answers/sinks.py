@@ -8,9 +8,9 @@ from ...errors import Gemma4Error, MediaError
 from ...events import Event, Finished, TextDelta
 from ...records import Answer, Given, VideoRecord, answer_record, interrupted_record
 from ..environment import Environment
-from .answer_results import AnswerResults, label
-from .consume import AnyEvent, Display, Failed, Known, Sink
-from .exit_codes import exit_code_of
+from ..output.consume import AnyEvent, Display, Failed, Known, Sink
+from ..output.exit_codes import exit_code_of
+from .results import AnswerResults, label
 from .writer import AnswerWriter
 
 

@@ -1,19 +1,21 @@
-"""Where answers go: what ``-o``, ``--json`` and ``--format`` mean together."""
+"""What a command answers, and where it goes: ``-o``, ``--json`` and ``--format`` together."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from ...errors import OptionError
-from .answer_formats import AnswerFormat
-from .inputs import STDIN
-from .options import RunOptions
-from .targets import LINES_SUFFIXES, Target, check_no_format, suffix_of, target_of
-
-if TYPE_CHECKING:
-    from .answering import AnswerRun
+from ...messages import Source
+from ...records import Given
+from ..environment import Environment
+from ..run.inputs import STDIN, Input
+from ..run.options import RunOptions
+from ..run.targets import LINES_SUFFIXES, Target, check_no_format, suffix_of, target_of
+from ..run.written import Written, say_skipped, written_before
+from .choices import AnswerFormat
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,13 +74,52 @@ def _separate(run: RunOptions, format: AnswerFormat, *, several: bool) -> Answer
     return AnswerOutput(run=run, target=target)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnswerRun:
+    """What a command answers, and where the answers go.
+
+    Attributes:
+        env: The outside world.
+        run: The options of all commands.
+        names: What labels and records call the inputs.
+        target: Where the answers go.
+        inputs: The files, if each name is one.
+        needed: Files without which no model need be loaded.
+        several: Whether answers are labeled, as those about a folder are, even with one file in it.
+        question: What the answers depend on besides the model and the files; with it, the answers
+            of an interrupted run are kept.
+        restart: Answer again what an interrupted run has answered.
+        keeps_parts: Whether ``events`` keep parts of an answer, from which the command continues.
+        written: What an earlier run has written.
+        markdown: Whether Markdown is rendered at a terminal.
+        hide_thoughts: Whether thoughts are not shown.
+    """
+
+    env: Environment
+    run: RunOptions
+    names: Sequence[Given]
+    target: Target
+    inputs: Sequence[Input] = ()
+    needed: Sequence[Source] = ()
+    several: bool = False
+    question: Mapping[str, object] | None = None
+    restart: bool = False
+    keeps_parts: bool = False
+    written: Written = field(default_factory=Written)
+    markdown: bool = False
+    hide_thoughts: bool = False
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the text is written as it comes."""
+        return not (self.several or self.target.is_separate or self.run.json)
+
+
 def skipping_written(answers: AnswerRun, *, quiet: bool) -> AnswerRun:
     """``answers`` without those that are in their files, or in the JSON lines.
 
     Raises OptionError if the output is neither.
     """
-    from .written import say_skipped, written_before
-
     written = written_before(answers.target, answers.inputs, answers.names, lines=answers.run.json)
     if not quiet:
         say_skipped(answers.env, answers.target, len(written.numbers), len(answers.names))

@@ -11,7 +11,7 @@ from pathlib import Path
 from ...errors import JournalError
 from ...journal import JobJournal, file_facts, remove_stale
 from ...records import Answer
-from .inputs import Input
+from ..run.inputs import Input
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,11 +17,11 @@ from ...events import (
     VideoPlanned,
 )
 from ..environment import Environment, one_line, printable
-from .consume import AnyEvent, Display
+from ..output.consume import AnyEvent, Display
 
 if TYPE_CHECKING:
     from ...markdown.stream import MarkdownStream
-    from .pictures import Pictures
+    from ..output.pictures import Pictures
 
 _TRUNCATED = {
     "length": "answer truncated at --max-tokens",

@@ -2,78 +2,28 @@
 
 from __future__ import annotations
 
-import stat
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from ..._version import __version__
-from ...errors import JournalError
 from ...events import Event
-from ...messages import Source
-from ...records import Answer, Given, named
-from ..environment import Environment
-from ..output.answer_results import AnswerFiles, AnswerRecords, AnswerResults, AnswerText
-from ..output.answers import InOrder, StreamedAnswer, WholeAnswers
 from ..output.consume import Display, Known, Numbered, consume, exit_if_failed, one_by_one
 from ..output.files import growing_file
 from ..output.pictures import pictures_for
 from ..output.progress import Spinner
 from ..output.results import opened_output
-from ..output.writer import AnswerWriter
-from .answer_journal import AnswerJournal, KeptAnswer, answer_journal
-from .inputs import Input
-from .options import RunOptions
-from .runner import load_model
-from .targets import Target
-from .written import Written
+from ..run.runner import load_model
+from .journal import AnswerJournal
+from .kept import kept_answers
+from .results import AnswerFiles, AnswerRecords, AnswerResults, AnswerText
+from .sinks import InOrder, StreamedAnswer, WholeAnswers
+from .targets import AnswerRun
+from .writer import AnswerWriter
 
 if TYPE_CHECKING:
     from ...engine.model import LoadedModel
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AnswerRun:
-    """What a command answers, and where the answers go.
-
-    Attributes:
-        env: The outside world.
-        run: The options of all commands.
-        names: What labels and records call the inputs.
-        target: Where the answers go.
-        inputs: The files, if each name is one.
-        needed: Files without which no model need be loaded.
-        several: Whether answers are labeled, as those about a folder are, even with one file in it.
-        question: What the answers depend on besides the model and the files; with it, the answers
-            of an interrupted run are kept.
-        restart: Answer again what an interrupted run has answered.
-        keeps_parts: Whether ``events`` keep parts of an answer, from which the command continues.
-        written: What an earlier run has written.
-        markdown: Whether Markdown is rendered at a terminal.
-        hide_thoughts: Whether thoughts are not shown.
-    """
-
-    env: Environment
-    run: RunOptions
-    names: Sequence[Given]
-    target: Target
-    inputs: Sequence[Input] = ()
-    needed: Sequence[Source] = ()
-    several: bool = False
-    question: Mapping[str, object] | None = None
-    restart: bool = False
-    keeps_parts: bool = False
-    written: Written = field(default_factory=Written)
-    markdown: bool = False
-    hide_thoughts: bool = False
-
-    @property
-    def is_streamed(self) -> bool:
-        """Whether the text is written as it comes."""
-        return not (self.several or self.target.is_separate or self.run.json)
 
 
 def run_each(answers: AnswerRun, answer: Callable[[LoadedModel, int], Iterator[Event]]) -> None:
@@ -106,8 +56,7 @@ def run_events(
     pictures = pictures_for(env, run.thumbnails)
     model = load_model(env, run, answers.needed)
     with ExitStack() as stack:
-        journal = _journal(answers, model, stack)
-        kept = _Kept(answers, journal)
+        kept = kept_answers(answers, model, stack)
         known = kept.known()
         stream = _stream(answers, stack)
         shown = stack.enter_context(display(len(known)))
@@ -143,7 +92,7 @@ def run_events(
                         _interrupted(
                             answers,
                             whole.done,
-                            journal,
+                            kept.journal,
                             started=single.started or whole.has_partial,
                         )
                     )
@@ -151,74 +100,6 @@ def run_events(
         if answers.target.beside and not run.quiet:
             env.say(f"{whole.done} of {len(answers.names)} answers are in files beside the inputs")
     exit_if_failed(codes, len(answers.names))
-
-
-@dataclass(slots=True)
-class _Kept:
-    """Answers of this run and an earlier one, in a journal."""
-
-    answers: AnswerRun
-    journal: AnswerJournal | None
-    failed: bool = field(default=False, init=False)
-
-    def known(self) -> Mapping[int, Known]:
-        """What needs no answer, by number."""
-        known = dict.fromkeys(self.answers.written.numbers, Known(None))
-        earlier = {} if self.journal is None else self.journal.known
-        for number, kept in earlier.items():
-            if number not in known:
-                known[number] = Known(self._as_named_now(number, kept))
-        if earlier and not self.answers.run.quiet:
-            total = len(self.answers.names)
-            self.answers.env.say(f"resumes: {len(earlier)} of {total} were answered before")
-        return known
-
-    def keep(self, number: int, answer: Answer) -> None:
-        if self.journal is None or self.failed:
-            return
-        try:
-            self.journal.add(number, answer)
-        except JournalError as error:
-            self.failed = True
-            _say_not_kept(self.answers, error)
-
-    def _as_named_now(self, number: int, kept: KeptAnswer) -> Answer | None:
-        """None if the answer is in its file, where a person may have changed it."""
-        target = self.answers.target
-        if target.is_separate:
-            paths = target.paths(self.answers.inputs[number])
-            if all(_is_since(path, kept.answered) for path in paths):
-                return None
-        answer = kept.answer
-        return replace(answer, record={**answer.record, **named(self.answers.names[number])})
-
-
-def _is_since(path: Path, answered: int) -> bool:
-    """Whether a file was written after an answer; an older one has the answer of another run."""
-    try:
-        return stat.S_ISREG((status := path.stat()).st_mode) and status.st_mtime_ns >= answered
-    except OSError:
-        return False
-
-
-def _say_not_kept(answers: AnswerRun, error: JournalError) -> None:
-    if not answers.run.quiet:
-        answers.env.say(f"{error}; an interrupted run will start over")
-
-
-def _journal(answers: AnswerRun, model: LoadedModel, stack: ExitStack) -> AnswerJournal | None:
-    if answers.question is None:
-        return None
-    job = {"g4": __version__, **model.identity, "question": answers.question}
-    return stack.enter_context(
-        answer_journal(
-            answers.env.state_folder / "answers",
-            job,
-            answers.inputs,
-            restart=answers.restart,
-            not_kept=lambda error: _say_not_kept(answers, error),
-        )
-    )
 
 
 def _stream(answers: AnswerRun, stack: ExitStack) -> TextIO:

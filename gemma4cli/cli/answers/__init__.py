@@ -1,0 +1,1 @@
+"""Commands that answer: where answers go, and how they are kept and written."""

@@ -1,0 +1,91 @@
+"""Answers that need not be given again: those of an interrupted run, and those in their files."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..._version import __version__
+from ...errors import JournalError
+from ...records import Answer, named
+from ..output.consume import Known
+from .journal import AnswerJournal, KeptAnswer, answer_journal
+from .targets import AnswerRun
+
+if TYPE_CHECKING:
+    from ...engine.model import LoadedModel
+
+
+@dataclass(slots=True)
+class KeptAnswers:
+    """Answers of this run and an earlier one, in a journal."""
+
+    answers: AnswerRun
+    journal: AnswerJournal | None
+    failed: bool = field(default=False, init=False)
+
+    def known(self) -> Mapping[int, Known]:
+        """What needs no answer, by number."""
+        known = dict.fromkeys(self.answers.written.numbers, Known(None))
+        earlier = {} if self.journal is None else self.journal.known
+        for number, kept in earlier.items():
+            if number not in known:
+                known[number] = Known(self._as_named_now(number, kept))
+        if earlier and not self.answers.run.quiet:
+            total = len(self.answers.names)
+            self.answers.env.say(f"resumes: {len(earlier)} of {total} were answered before")
+        return known
+
+    def keep(self, number: int, answer: Answer) -> None:
+        """Put an answer on disk; if that fails, say so once."""
+        if self.journal is None or self.failed:
+            return
+        try:
+            self.journal.add(number, answer)
+        except JournalError as error:
+            self.failed = True
+            _say_not_kept(self.answers, error)
+
+    def _as_named_now(self, number: int, kept: KeptAnswer) -> Answer | None:
+        """None if the answer is in its file, where a person may have changed it."""
+        target = self.answers.target
+        if target.is_separate:
+            paths = target.paths(self.answers.inputs[number])
+            if all(_is_since(path, kept.answered) for path in paths):
+                return None
+        answer = kept.answer
+        return replace(answer, record={**answer.record, **named(self.answers.names[number])})
+
+
+def _is_since(path: Path, answered: int) -> bool:
+    """Whether a file was written after an answer; an older one has the answer of another run."""
+    try:
+        return stat.S_ISREG((status := path.stat()).st_mode) and status.st_mtime_ns >= answered
+    except OSError:
+        return False
+
+
+def _say_not_kept(answers: AnswerRun, error: JournalError) -> None:
+    if not answers.run.quiet:
+        answers.env.say(f"{error}; an interrupted run will start over")
+
+
+def kept_answers(answers: AnswerRun, model: LoadedModel, stack: ExitStack) -> KeptAnswers:
+    """The answers of a run with this model; ``stack`` closes their journal."""
+    if answers.question is None:
+        return KeptAnswers(answers, None)
+    job = {"g4": __version__, **model.identity, "question": answers.question}
+    journal = stack.enter_context(
+        answer_journal(
+            answers.env.state_folder / "answers",
+            job,
+            answers.inputs,
+            restart=answers.restart,
+            not_kept=lambda error: _say_not_kept(answers, error),
+        )
+    )
+    return KeptAnswers(answers, journal)
