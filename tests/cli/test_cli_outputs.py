@@ -84,6 +84,13 @@ def test_a_tilde_that_the_shell_left_is_the_home_folder(monkeypatch: pytest.Monk
     assert not Path("~").exists()
 
 
+def test_a_file_whose_name_begins_with_a_dash() -> None:
+    shutil.move("a.png", "-dash.png")
+    result = g4("describe", "-dash.png", "-m", "no/model")
+    assert_fails(result, 2, "-dash.png: begins with a dash; name the file as ./-dash.png")
+    assert tiny_g4("describe", "./-dash.png", "--max-tokens", "8").exit_code == 0
+
+
 def test_no_text_in_a_question_is_replaced() -> None:
     Path("note.txt").write_text("hello")
     result = g4("chat", "-p", "Hi", "--file", "note.txt", "-m", "no/model", "-o", "note.txt")
