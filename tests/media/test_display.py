@@ -81,6 +81,8 @@ def write_patches(
     full: bool = False,
     height: int = 64,
     codec: str = "ffv1",
+    pixel_format: str = "yuv444p10le",
+    options: dict[str, str] | None = None,
 ) -> Path:
     """A clip with a column of 32 pixels for each color of ``signal``, ``[n, 3]``, in YUV 4:4:4.
 
@@ -93,8 +95,8 @@ def write_patches(
     levels = np.stack((spans[2] + spans[0] * luma, 512 + spans[1] * pb, 512 + spans[1] * pr))
     planes = np.clip(np.round(levels), 0, 1023).astype("<u2").repeat(32, axis=1)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=5)
-        stream.width, stream.height, stream.pix_fmt = planes.shape[1], height, "yuv444p10le"
+        stream = container.add_stream(codec, rate=5, options=options or {})
+        stream.width, stream.height, stream.pix_fmt = planes.shape[1], height, pixel_format
         context = stream.codec_context
         context.color_trc, context.color_primaries = transfer, primaries
         context.colorspace, context.color_range = matrix, 2 if full else 1
@@ -107,7 +109,7 @@ def write_patches(
             plane.update(padded.tobytes())
         for index in range(3):
             frame.pts, frame.time_base = index, Fraction(1, 5)
-            container.mux(stream.encode(frame))
+            container.mux(stream.encode(frame.reformat(format=pixel_format)))
         container.mux(stream.encode())
     return path
 
@@ -128,6 +130,19 @@ def test_hdr_below_diffuse_white_has_the_colors_of_sdr(
     signal = curve(linear(PATCHES) @ BT709_TO_2020.T)
     path = write_patches(tmp_path / "a.mkv", signal, transfer=transfer, primaries=9, matrix=9)
     np.testing.assert_allclose(patches_of(path), PATCHES, atol=4)
+
+
+@pytest.mark.parametrize(("transfer", "curve"), [(16, pq), (18, hlg)], ids=["PQ", "HLG"])
+def test_hdr_of_an_animated_avif_keeps_its_bits(
+    tmp_path: Path, transfer: int, curve: type[pq]
+) -> None:
+    signal = curve(linear(PATCHES) @ BT709_TO_2020.T)
+    path = write_patches(
+        tmp_path / "a.avif", signal, transfer=transfer, primaries=9, matrix=9, codec="libsvtav1",
+        pixel_format="yuv420p10le", options={"crf": "2", "preset": "8"},
+    )  # fmt: skip
+    assert probe_video(Source.of(path)).frames == 3
+    np.testing.assert_allclose(patches_of(path), PATCHES, atol=8)
 
 
 def test_light_above_diffuse_white_becomes_white_in_steps(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 from PIL.ImageFile import ImageFile
@@ -35,16 +36,16 @@ class Timeline:
 
 
 def timeline(source: Source) -> Timeline | None:
-    """The timeline of an animated WebP or AVIF, None for anything else.
+    """The timeline of an animated WebP or AVIF, None for anything else and for HDR.
 
     Decodes all frames. Raises MediaDecodeError for a damaged file and the errors of
     ``open_source``.
     """
     if not _may_be_animated(source):
         return None
-    with opened_image(source) as (opened, _, _):
+    with opened_image(source) as (opened, format_name, stream):
         count = _frame_count(opened)
-        if count < 2:
+        if count < 2 or _is_deep(opened, format_name, stream):
             return None
         check_size(source, *opened.size)
         starts, lengths = zip(*(_times(opened, number) for number in range(count)), strict=True)
@@ -76,6 +77,14 @@ def _may_be_animated(source: Source) -> bool:
     with open_source(source) as stream:
         kind = sniff(stream.read(HEAD_BYTES))
     return kind is not None and kind.name in _FORMATS
+
+
+def _is_deep(opened: ImageFile, format_name: str, stream: BinaryIO) -> bool:
+    """Whether the file is in HDR, of which Pillow keeps 8 bits and libav all."""
+    if format_name != "AVIF" or opened.mode != "RGB":
+        return False
+    space = color_space(opened, format_name, stream)
+    return space is not None and space.is_hdr
 
 
 def _frame_count(opened: ImageFile) -> int:
