@@ -259,9 +259,9 @@ class ContextLengthError(PromptError):
     ) -> None:
         self.tokens = tokens
         self.limit = limit
-        count = f"about {tokens}" if estimated else f"{tokens}"
+        count = f"about {tokens:,}" if estimated else f"{tokens:,}"
         super().__init__(
-            f"the prompt has {count} tokens, more than the model's context of {limit}: {hint}"
+            f"the prompt has {count} tokens, more than the model's context of {limit:,}: {hint}"
         )
 
 

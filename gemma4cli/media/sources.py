@@ -32,7 +32,7 @@ def settle(source: Source) -> Source:
     if stat.S_ISREG(mode):
         return source
     if stat.S_ISDIR(mode):
-        raise MediaDecodeError(source.name, "is a folder")
+        raise MediaDecodeError(source.name, "is a folder; name a file in it")
     if stat.S_ISFIFO(mode):
         with _open_path(source, source.path) as pipe:
             return replace(source, path=None, data=pipe.read())

@@ -161,7 +161,7 @@ def test_a_pipe_without_end_is_an_error() -> None:
 
 def test_a_text_far_beyond_the_context_is_not_read_to_its_end() -> None:
     result = tiny_g4("chat", "-p", "Sum up:", stdin="one two three four\n" * 500_000)
-    assert_fails(result, 3, "the prompt has about", "more than the model's context of 8192")
+    assert_fails(result, 3, "the prompt has about", "more than the model's context of 8,192")
 
 
 def test_the_question_may_be_an_argument(sent: Exchange) -> None:
@@ -213,7 +213,7 @@ def test_what_cannot_be_attached_is_an_error(sent: Exchange) -> None:
 
 def test_prompt_that_is_longer_than_the_context() -> None:
     result = tiny_g4("chat", "-p", "Sum up:", stdin="word " * 9000)
-    assert_fails(result, 3, "context of 8192")
+    assert_fails(result, 3, "context of 8,192")
 
 
 @pytest.fixture

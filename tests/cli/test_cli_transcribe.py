@@ -327,7 +327,11 @@ def test_several_subtitles_need_a_folder(tmp_path: Path) -> None:
     (tmp_path / "out.vtt").touch()
     result = tiny_g4("transcribe", SPEECH, TEACHER, "-f", "vtt", "-o", tmp_path / "out.vtt")
     assert_fails(result, 2, "several results need a folder")
-    assert_fails(tiny_g4("transcribe", SPEECH, TEACHER, "-f", "vtt"), 2, "vtt holds one recording")
+    assert_fails(
+        tiny_g4("transcribe", SPEECH, TEACHER, "-f", "vtt"),
+        2,
+        "vtt of several recordings need a folder: pass one with -o",
+    )
 
 
 def test_unknown_format() -> None:

@@ -159,7 +159,7 @@ MISSING = {
     "~/nothing/here": ("~/nothing/here", "no such file"),
     "what is /tmp/nothing/here": ("/tmp/nothing/here", "no such file"),
     "'no file.mp3' transcribe": ("no file.mp3", "no such file"),
-    "pics/ describe": ("pics/", "is a folder"),
+    "pics/ describe": ("pics/", "is a folder; name a file in it"),
     "notes.txt summarize": (
         "notes.txt",
         "is not an image, audio or video file; /file attaches text",

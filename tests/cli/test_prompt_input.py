@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cli_runs import Tty, environment
-from prompt_toolkit.application import create_app_session
+from prompt_toolkit.application import Application, create_app_session
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
@@ -52,6 +52,18 @@ def test_lines_are_edited(world: Environment, keyboard: PipeInput) -> None:
         "thrown away no more": "thrown away no more",
     }
     assert read(reader, keyboard, list(typed)) == list(typed.values())
+
+
+def test_ctrl_z_suspends_and_keeps_the_line(
+    world: Environment, keyboard: PipeInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suspended: list[object] = []
+    monkeypatch.setattr(Application, "suspend_to_background", lambda app: suspended.append(app))
+    reader = Reader(world, history=False)
+    assert read(reader, keyboard, ["half\x1a a line"]) == ["half a line"]
+    keyboard.send_text("\x1ay\r")
+    assert reader.confirm("Go on?")
+    assert len(suspended) == 2
 
 
 def test_commands_are_completed(world: Environment, keyboard: PipeInput) -> None:

@@ -159,7 +159,7 @@ def test_a_text_that_no_dropped_turn_makes_fit_asks_nothing(talk: Talk) -> None:
     question = "word " * 40_000
     err = talk.say(question)
     assert talk.script.questions == []
-    assert "tokens, more than the model's context of 8192" in err
+    assert "tokens, more than the model's context of 8,192" in err
     assert talk.script.drafts[-1] == question.strip()
 
 
@@ -338,7 +338,7 @@ def test_a_file_that_cannot_be_attached_is_reported_before_anything_is_sent(
     Path("pics").mkdir()
     talk.script.answers = [yes]
     err = talk.say("missing.png or ./pics, what is it?")
-    assert err == "missing.png: no such file\n./pics: is a folder\n"
+    assert err == "missing.png: no such file\n./pics: is a folder; name a file in it\n"
     assert talk.script.questions == ["Send these names as text?"]
     assert talk.roles == (["user", "assistant"] if yes else [])
     assert talk.script.drafts[-1] == ("" if yes else "missing.png or ./pics, what is it?")
@@ -350,7 +350,7 @@ def test_commands_attach_only_what_a_medium_is(talk: Talk) -> None:
     assert talk.say(f"/image {speech}").endswith("attach it with /audio\n")
     assert talk.say(f"/audio {picture}").endswith("is an image: attach it with /image\n")
     assert talk.say("/image pics", "/attach nowhere.mp3") == (
-        "pics: is a folder\nnowhere.mp3: no such file\n"
+        "pics: is a folder; name a file in it\nnowhere.mp3: no such file\n"
     )
     assert talk.repl.attached_media == []
     talk.say(f"/attach {speech} {picture}")

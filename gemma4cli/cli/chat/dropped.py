@@ -186,7 +186,7 @@ def _kind(path: Path) -> tuple[MediaKind | None, str]:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            return None, "is a folder"
+            return None, "is a folder; name a file in it"
         if not stat.S_ISREG(mode):
             return None, "is not a file"
         kind = kind_of(Source.of(path))

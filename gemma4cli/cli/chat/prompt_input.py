@@ -94,9 +94,12 @@ class Reader:
                 completer=self.completer,
                 complete_while_typing=False,
                 enable_open_in_editor=True,
+                enable_suspend=True,
                 tempfile_suffix=".md",
             )
-            self._confirmation: PromptSession[str] = PromptSession(history=InMemoryHistory())
+            self._confirmation: PromptSession[str] = PromptSession(
+                history=InMemoryHistory(), enable_suspend=True
+            )
 
     def read(self, *, aside: str = "", draft: str = "") -> str:
         """One message; ``aside`` is shown at the right, ``draft`` is the text to start from.

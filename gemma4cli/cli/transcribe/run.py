@@ -151,7 +151,8 @@ class TranscribeRun:
             # The JSON lines of all recordings go to one stream or file.
             return target_of(self.run.output, several=False, suffixes=("jsonl",))
         if several and self.run.output is None and self.suffixes != ("txt",):
-            raise OptionError(f"{self.suffixes[0]} holds one recording: pass a folder with -o")
+            what = " and ".join(self.suffixes)
+            raise OptionError(f"{what} of several recordings need a folder: pass one with -o")
         return target_of(self.run.output, several=several, suffixes=self.suffixes)
 
     def _written(self, given: Sequence[Input], target: Target) -> Written:
