@@ -11,8 +11,9 @@ import typer
 
 from ...errors import OptionError
 from ..environment import Environment
-from ..run.addresses import allow_urls_option, check_allowed
+from ..run.addresses import check_allowed
 from ..run.budgets import BudgetChoice, budget_option
+from ..run.media_options import allow_urls_option, track_option
 from ..run.model_command import ModelCommand, is_set_in_file
 from ..run.options import RunOptions
 from ..run.pages import pages_of, pages_option
@@ -97,15 +98,7 @@ def chat(
         ),
     ] = None,
     allow_urls: Annotated[bool, allow_urls_option(_MEDIA)] = False,
-    track: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TRACK",
-            help="Audio track of a file with several: its number, or its language, such as de. "
-            "(default: the file's)",
-            rich_help_panel=_MEDIA,
-        ),
-    ] = None,
+    track: Annotated[str | None, track_option(_MEDIA)] = None,
     mic: Annotated[
         bool,
         typer.Option(

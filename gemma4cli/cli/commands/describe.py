@@ -10,9 +10,10 @@ import typer
 
 from ..answers.choices import AnswerFormat
 from ..environment import Environment
-from ..run.addresses import allow_urls_option, check_allowed, opener
+from ..run.addresses import check_allowed, opener
 from ..run.budgets import BudgetChoice, budget_option
 from ..run.inputs import Kind, inputs
+from ..run.media_options import allow_urls_option
 from ..run.options import RunOptions
 from ..run.pages import name_of, pages_of, pages_option, with_pages
 from ..run.shared_options import runs_a_model

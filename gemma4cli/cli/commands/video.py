@@ -12,8 +12,9 @@ import typer
 
 from ..._version import __version__
 from ..environment import Environment
-from ..run.addresses import allow_urls_option, check_allowed, opener
+from ..run.addresses import check_allowed, opener
 from ..run.inputs import Input, Kind, absolute, inputs
+from ..run.media_options import allow_urls_option, track_option
 from ..run.options import RunOptions
 from ..run.shared_options import runs_a_model
 from ..run.time_options import time_option
@@ -83,14 +84,7 @@ def video(
         bool, typer.Option("--audio/--no-audio", help="Let the model hear the sound.")
     ] = True,
     allow_urls: Annotated[bool, allow_urls_option()] = False,
-    track: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TRACK",
-            help="Audio track of a file with several: its number, or its language, such as de. "
-            "(default: the file's)",
-        ),
-    ] = None,
+    track: Annotated[str | None, track_option()] = None,
 ) -> None:
     """Describe videos, or answer a question about them.
 

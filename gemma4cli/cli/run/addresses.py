@@ -6,20 +6,10 @@ import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-import typer
 
 from ...errors import MediaError, OptionError
 from ...messages import Source
 from .inputs import Kind, source_of
-
-
-def allow_urls_option(panel: str | None = None) -> Any:
-    """The option that allows downloads of media."""
-    return typer.Option(
-        "--allow-urls", help="Download media given as http(s) URLs.", rich_help_panel=panel
-    )
 
 
 def check_allowed(*, allow_urls: bool, offline: bool) -> None:

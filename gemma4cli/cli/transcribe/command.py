@@ -9,7 +9,8 @@ import typer
 
 from ...errors import OptionError
 from ..environment import Environment
-from ..run.addresses import allow_urls_option, check_allowed
+from ..run.addresses import check_allowed
+from ..run.media_options import allow_urls_option, track_option
 from ..run.model_command import is_typed
 from ..run.options import RunOptions
 from ..run.shared_options import runs_a_model_differently
@@ -86,11 +87,8 @@ def transcribe(
     ] = None,
     track: Annotated[
         str | None,
-        typer.Option(
-            metavar="TRACK",
-            help="Audio track of a file with several: its number, or its language, such as de. "
-            "(default: the file's, in the language given with --language if there is one)",
-            rich_help_panel=_SPEECH,
+        track_option(
+            _SPEECH, default="the file's, in the language given with --language if there is one"
         ),
     ] = None,
     channels: Annotated[
