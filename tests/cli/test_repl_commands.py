@@ -316,9 +316,23 @@ def test_copy_needs_a_terminal(talk: Talk) -> None:
     assert talk.say("/copy code") == "the last answer has no code block\n"
 
 
+HABITS = [
+    ("/bye", "did you mean /exit?"),
+    ("/quit", "did you mean /exit?"),
+    ("/?", "did you mean /help?"),
+    ("/reset", "did you mean /clear?"),
+    ("/set system Be brief.", "did you mean /system?"),
+    ("/Image", "did you mean /image?"),
+]
+
+
 @pytest.mark.parametrize(
     ("typed", "hint"),
-    [("/imagee x", "unknown command /imagee; did you mean /image?"), ("/q8", "/help lists all")],
+    [
+        ("/imagee x", "unknown command /imagee; did you mean /image?"),
+        ("/q8", "/help lists all"),
+        *HABITS,
+    ],
 )
 def test_unknown_command(talk: Talk, typed: str, hint: str) -> None:
     assert hint in talk.say(typed)

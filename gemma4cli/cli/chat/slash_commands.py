@@ -50,7 +50,9 @@ def find_command(typed: str) -> Run:
 
 
 def _unknown(typed: str) -> Run:
-    meant = get_close_matches(typed[1:], COMMANDS, n=1)
+    name = typed[1:].lower()
+    known = [each for each, typed_there in _HABITS.items() if name in typed_there.split()]
+    meant = known or get_close_matches(name, COMMANDS, n=1)
 
     def report(repl: Repl, rest: str) -> None:
         hint = f"did you mean /{meant[0]}?" if meant else "/help lists all"
@@ -224,6 +226,22 @@ def _among(*choices: str) -> Choices:
 
 
 _NONE = _among()
+
+
+_HABITS = {
+    "exit": "bye quit q",
+    "help": "? h commands",
+    "clear": "new reset",
+    "context": "show info tokens",
+    "system": "set instructions prompt",
+    "retry": "regen regenerate again",
+    "undo": "back pop",
+    "file": "read text",
+    "image": "img picture photo",
+    "attach": "add",
+    "stats": "verbose timings",
+}
+"""What other programs call a command."""
 
 
 def _command(takes: str, does: str, run: Run, choices: Choices | None = _NONE) -> Command:
