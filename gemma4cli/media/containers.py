@@ -57,10 +57,11 @@ class _Ratio(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Span:
-    """A range of a file's bytes; ``stop`` None is its end."""
+    """A range of a file's bytes; ``stop`` None is its end. ``head`` is to be read before it."""
 
     start: int = 0
     stop: int | None = None
+    head: bytes = b""
 
 
 WHOLE = Span()
@@ -71,26 +72,35 @@ class _Window:
 
     def __init__(self, stream: BinaryIO, span: Span) -> None:
         self._stream = stream
-        self._start = span.start
+        self._head = span.head
+        self._start = span.start - len(span.head)
         size = stream.seek(0, os.SEEK_END)
-        self._stop = size if span.stop is None else min(span.stop, size)
-        self.seek(0)
+        stop = size if span.stop is None else min(span.stop, size)
+        self._size = max(stop - self._start, len(span.head))
+        self._at = 0
 
     @callback
     def read(self, count: int = -1) -> bytes:
-        left = max(0, self._stop - self._stream.tell())
-        return self._stream.read(left if count < 0 else min(count, left))
+        left = self._size - self._at
+        count = left if count < 0 else min(count, left)
+        if self._at < len(self._head):
+            data = self._head[self._at : self._at + count]
+        else:
+            self._stream.seek(self._start + self._at)
+            data = self._stream.read(count)
+        self._at += len(data)
+        return data
 
     @callback
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: self._start, os.SEEK_END: self._stop}
-        at = base.get(whence, self._stream.tell()) + offset
+        base = {os.SEEK_SET: 0, os.SEEK_END: self._size}.get(whence, self._at)
         # A damaged header may send libav anywhere.
-        return self._stream.seek(min(max(at, self._start), self._stop)) - self._start
+        self._at = min(max(base + offset, 0), self._size)
+        return self._at
 
     @callback
     def tell(self) -> int:
-        return self._stream.tell() - self._start
+        return self._at
 
 
 @contextmanager
@@ -164,24 +174,24 @@ def packets(container: InputContainer, stream: StreamT) -> Iterator[Packet[Strea
         return
 
 
-def promised_seconds(
-    container: InputContainer, stream: AudioStream, source: Source, span: Span = WHOLE
-) -> float | None:
-    """Seconds of sound according to the header; None if it does not say.
+def promised_seconds(stream: AudioStream, source: Source, span: Span = WHOLE) -> float | None:
+    """Seconds of sound that the header promises; None if it does not say, or if all is there.
 
     A truncated file has less. The source is opened again; see ``settle``.
     """
-    if container.format.name == "wav":
-        return _wave_seconds(source, span)
+    name = stream.container.format.name
+    if name == "wav":
+        return _seconds_of_cut_wave(source, span)
     tick = exact(stream.time_base)
-    if container.format.name not in _EXACT or stream.duration is None or tick is None:
+    if name not in _EXACT or stream.duration is None or tick is None:
         return None
     return float(stream.duration * tick)
 
 
-def _wave_seconds(source: Source, span: Span) -> float | None:
-    """By the size of the data chunk; libav uses the size of the file."""
+def _seconds_of_cut_wave(source: Source, span: Span) -> float | None:
+    """By the size of the data chunk, if that goes beyond the file; libav uses the file's size."""
     with open_source(source) as file:
+        end = file.seek(0, os.SEEK_END) if span.stop is None else span.stop
         file.seek(span.start + _RIFF_HEADER)
         bytes_per_second = 0
         while len(header := file.read(8)) == 8:
@@ -191,8 +201,8 @@ def _wave_seconds(source: Source, span: Span) -> float | None:
                 bytes_per_second = int.from_bytes(content[8:12], "little")
             elif name == b"data":
                 # Recordings written to a pipe have size 0 or the largest possible size.
-                known = bytes_per_second and 0 < size < NO_SIZE
-                return size / bytes_per_second if known else None
+                is_cut = size < NO_SIZE and file.tell() + size > end
+                return size / bytes_per_second if is_cut and bytes_per_second else None
             else:
                 file.seek(size + size % 2, os.SEEK_CUR)
     return None

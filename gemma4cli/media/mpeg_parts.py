@@ -15,6 +15,7 @@ from typing import BinaryIO, Protocol
 
 from ..messages import Source
 from .containers import WHOLE, Span
+from .parts import parts_of
 from .sources import open_source
 
 _SAMPLES, _SAMPLES_OF_MAPS = 256, 32
@@ -54,6 +55,15 @@ class _Stream(Protocol):
     def clocks(self, file: BinaryIO, at: int) -> Iterator[_Mark]: ...
 
     def maps(self, file: BinaryIO, at: int) -> Iterator[_Mark]: ...
+
+
+def joined_parts(source: Source) -> tuple[Span, ...]:
+    """The ranges of a file that are recordings of their own, by their headers or their clocks.
+
+    Raises the errors of ``open_source``.
+    """
+    spans = parts_of(source)
+    return mpeg_parts(source) if len(spans) == 1 else spans
 
 
 def mpeg_parts(source: Source) -> tuple[Span, ...]:

@@ -21,6 +21,8 @@ _OGG_PAGE = re.compile(rb"OggS\x00[\x02\x06]")
 """A page with which a logical stream begins."""
 _OGG_HEADER = 27
 _WAV_HEADER = re.compile(rb"RIFF[\s\S]{4}WAVEfmt ")
+_FIRST_BLOCK = b"[" + re.escape(bytes(flags for flags in range(256) if flags & 8)) + b"]"
+"""Flags of WavPack's block for the first channels; blocks for others may follow."""
 _HEADERS = tuple(
     re.compile(pattern)
     for pattern in (
@@ -32,13 +34,16 @@ _HEADERS = tuple(
         rb"FLV\x01[\x01\x04\x05]\x00\x00\x00\x09\x00\x00\x00\x00",
         rb"\.RMF\x00\x00\x00[\x10-\x20]\x00[\x00\x01]\x00",
         rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00",  # Wave64
+        rb"nut/multimedia container\x00",
+        rb"wvpk[\s\S]{4}[\x02-\x10]\x04\x00[\s\S]{5}\x00{4}[\s\S]{5}" + _FIRST_BLOCK,
         rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c",  # WMA and ASF
     )
 )
 """How files begin whose headers cannot occur by chance within them."""
+_EBML_HEADER = re.compile(rb"\x1a\x45\xdf\xa3(?:[\x80-\xff]|\x01[\s\S]{7})\x42\x86\x81\x01")
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _HEAD_BYTES = 32
-_LONGEST_MATCH = 20
+_LONGEST_MATCH = 32
 _MOST_BOXES = 100_000
 _LARGE = 1 << 24
 """Files above this size are searched once and not each time they are opened."""
@@ -173,7 +178,7 @@ def _mp4_starts(file: BinaryIO) -> Iterator[int]:
 
 
 def _matroska_starts(file: BinaryIO) -> Iterator[int]:
-    """Where EBML headers follow a segment of known length."""
+    """Where EBML headers follow a segment; in live streams, it has no length."""
     at: int | None = 0
     while at is not None:
         yield at
@@ -189,8 +194,10 @@ def _next_matroska(file: BinaryIO, at: int) -> int | None:
             return None
         width = 9 - length[0].bit_length()
         size = int.from_bytes(length[:width], "big") & ((1 << 7 * width) - 1)
-        if width > 8 or size == (1 << 7 * width) - 1:
+        if width > 8:
             return None
+        if size == (1 << 7 * width) - 1:
+            return next(_matches(file, _EBML_HEADER, at + 4), None)
         at += 4 + width + size
         if name == _SEGMENT:
             file.seek(at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-import threading
+import subprocess
 import wave
 from pathlib import Path
 
@@ -142,13 +142,10 @@ def test_a_named_pipe_is_read_once(tmp_path: Path, command: list[str]) -> None:
     """Nothing looks into it before the command itself, which would find the rest."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    name = "image04.png" if command == ["describe"] else SPEECH
-    writer = threading.Thread(
-        target=lambda: pipe.write_bytes(sample(name).read_bytes()), daemon=True
-    )
-    writer.start()
+    name = "image01.png" if command == ["describe"] else SPEECH
+    writer = subprocess.Popen(["sh", "-c", 'cat "$0" > "$1"', sample(name), pipe])
     assert tiny_g4(*command, pipe).stdout == f"{TEXT_OF[name]}\n"
-    writer.join(20)
+    assert writer.wait(20) == 0
 
 
 def test_a_piped_clip_is_seen_and_heard(dubbed: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import wave
 from pathlib import Path
 
@@ -169,3 +170,14 @@ def test_a_channel_that_is_not_there_is_named(tmp_path: Path) -> None:
     source = Source.of(stereo_file(tmp_path / "a.mka"))
     with pytest.raises(ChannelNotFoundError, match=r"a\.mka: has no channel 3: .* channels 1 to 2"):
         list(sound_blocks(source, channels=3))
+
+
+@pytest.mark.parametrize("fault", [np.nan, np.inf, 1e30])
+def test_a_channel_without_numbers_does_not_spoil_the_other(tmp_path: Path, fault: float) -> None:
+    samples = np.stack([SPEECH, np.full_like(SPEECH, fault)], axis=1)
+    data = samples.astype("<f4").tobytes()
+    path = tmp_path / "a.wav"
+    header = struct.pack("<IHHIIHH", 16, 3, 2, RATE, RATE * 8, 8, 32)
+    size = struct.pack("<I", len(data))
+    path.write_bytes(b"RIFF" + size + b"WAVEfmt " + header + b"data" + size + data)
+    assert likeness(audio.load_audio(Source.of(path)).samples) > 0.99

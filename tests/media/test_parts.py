@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import struct
 from pathlib import Path
 
+import av
 import numpy as np
 import numpy.typing as npt
 import pytest
-from media_makers import tone, write_wav
+from media_makers import encode_sound, tone, write_wav
 from support.sound_files import Track, write_tracks
 
 from gemma4cli.decoded import SAMPLE_RATE
@@ -61,6 +63,8 @@ CHAINS = [
     pytest.param("a.au", "pcm_s16be", (44_100, 1), (22_050, 2), id="AU"),
     pytest.param("a.w64", "pcm_s16le", (44_100, 1), (22_050, 2), id="Wave64"),
     pytest.param("a.flv", "aac", (44_100, 1), (22_050, 2), id="FLV"),
+    pytest.param("a.wv", "wavpack", (44_100, 1), (22_050, 2), id="WavPack"),
+    pytest.param("a.nut", "pcm_s16le", (44_100, 1), (22_050, 2), id="NUT"),
     pytest.param("a.wma", "wmav2", (44_100, 1), (22_050, 2), id="WMA"),
 ]
 
@@ -75,7 +79,14 @@ def test_files_put_together_are_heard_to_the_end(
 
 @pytest.mark.parametrize(
     ("name", "codec"),
-    [("a.opus", "libopus"), ("a.wav", "pcm_s16le"), ("a.flac", "flac"), ("a.mka", "pcm_s16le")],
+    [
+        ("a.opus", "libopus"),
+        ("a.wav", "pcm_s16le"),
+        ("a.flac", "flac"),
+        ("a.mka", "pcm_s16le"),
+        ("a.ts", "mp2"),
+        ("a.mpg", "mp2"),
+    ],
 )
 def test_the_length_of_a_chain_is_that_of_its_parts(tmp_path: Path, name: str, codec: str) -> None:
     first = part(tmp_path / name, LOW, codec, 48_000)
@@ -93,6 +104,86 @@ def test_a_chain_has_no_damage(
     whole = first + part(tmp_path / name, HIGH, codec, rate, 2)
     with caplog.at_level(logging.WARNING):
         audio.load_audio(Source.of(whole))
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("second", ["libopus", "aac"])
+def test_live_streams_put_together_are_heard_to_the_end(second: str) -> None:
+    """Such as a browser records; their segments have no length."""
+    parts = [
+        live_matroska(hertz, codec, channels)
+        for hertz, codec, channels in ((LOW, "libopus", 1), (HIGH, second, 2))
+    ]
+    assert_both_are_heard(Source.of(b"".join(parts), name="a.mkv"))
+
+
+def live_matroska(hertz: float, codec: str, channels: int) -> bytes:
+    """A second of a tone, written to what cannot seek."""
+    written = Unseekable()
+    layout = "mono" if channels == 1 else "stereo"
+    samples = sound(hertz, 48_000, channels).astype(np.float32) / 32768
+    kind = "fltp" if codec == "aac" else "flt"
+    with av.open(written, "w", format="matroska") as container:
+        stream = container.add_stream(codec, rate=48_000, layout=layout)
+        encode_sound(container, stream, samples, kind, 48_000)
+    return written.getvalue()
+
+
+class Unseekable(io.BytesIO):
+    def seekable(self) -> bool:
+        return False
+
+
+def test_a_flash_video_may_change_its_codec_and_back(tmp_path: Path) -> None:
+    """libav makes new tracks of what follows, which only have what is left of the clock."""
+    data, clock = bytearray(), 0
+    for hertz, codec in ((LOW, "libmp3lame"), (HIGH, "aac"), (LOW, "libmp3lame")):
+        whole = part(tmp_path / "a.flv", hertz, codec, 44_100)
+        data += whole[:13] if not data else b""
+        at, last = 13, 0
+        while at < len(whole):
+            size = 11 + int.from_bytes(whole[at + 1 : at + 4], "big") + 4
+            tag = bytearray(whole[at : at + size])
+            last = int.from_bytes(tag[4:7], "big")
+            tag[4:7] = (clock + last).to_bytes(3, "big")
+            data += tag if tag[0] == 8 else b""
+            at += size
+        clock += last + 26
+    samples = audio.load_audio(Source.of(bytes(data))).samples
+    assert len(samples) / SAMPLE_RATE == pytest.approx(3.15, abs=0.15)
+    for second, hertz in ((0.5, LOW), (1.5, HIGH), (2.6, LOW)):
+        at = round(second * SAMPLE_RATE)
+        assert pitch(samples[at - 4_000 : at + 4_000]) == pytest.approx(hertz, abs=5)
+
+
+def test_a_track_of_a_transport_stream_may_take_over_for_a_while(tmp_path: Path) -> None:
+    """Such as another program's insertion, with a PID of its own."""
+    path = tmp_path / "a.ts"
+    kept = [(LOW, "mp2", 257), (HIGH, "aac", 300), (LOW, "ac3", 257)]
+    parts = [transport_stream(path, hertz, codec, pid, 1) for hertz, codec, pid in kept]
+    samples = audio.load_audio(Source.of(b"".join(parts))).samples
+    assert len(samples) / SAMPLE_RATE == pytest.approx(3.0, abs=0.15)
+    for second, hertz in ((0.5, LOW), (1.5, HIGH), (2.5, LOW)):
+        at = round(second * SAMPLE_RATE)
+        assert pitch(samples[at - 4_000 : at + 4_000]) == pytest.approx(hertz, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.m4a", "aac"), ("a.wav", "adpcm_ima_wav"), ("a.wav", "pcm_s16le")]
+)
+def test_a_whole_file_is_not_reported_as_cut_short(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, codec: str
+) -> None:
+    """Neither because of a pause, nor because a program wrote a wrong byte rate."""
+    pause = {"pause_after": 1.5, "pause": 4.0} if name == "a.m4a" else {}
+    samples = np.tile(sound(LOW, 44_100), 3)
+    track = Track(samples=samples, rate=44_100, codec=codec, **pause)
+    data = bytearray(write_tracks(tmp_path / name, track).read_bytes())
+    if name == "a.wav":
+        at = data.index(b"fmt ") + 16
+        data[at : at + 4] = struct.pack("<I", 1_000)
+    with caplog.at_level(logging.WARNING):
+        audio.load_audio(Source.of(bytes(data)))
     assert caplog.text == ""
 
 

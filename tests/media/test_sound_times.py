@@ -69,6 +69,18 @@ def test_a_container_may_start_late(tmp_path: Path, name: str, codec: str, rate:
     assert start == pytest.approx(1.2, abs=0.06)
 
 
+def test_a_short_delay_is_kept(tmp_path: Path) -> None:
+    path = write_tracks(tmp_path / "a.mkv", Track(samples=beep(), at=0.08), picture=0)
+    ((start, _),) = heard_at(path)
+    assert start == pytest.approx(0.08, abs=0.01)
+
+
+def test_the_length_of_an_ogg_that_starts_late_is_that_of_its_sound(tmp_path: Path) -> None:
+    track = Track(samples=beep(1.5, 48_000), at=50, rate=48_000, codec="libopus")
+    path = write_tracks(tmp_path / "a.opus", track)
+    assert audio.audio_seconds(Source.of(path)) == pytest.approx(1.5, abs=0.05)
+
+
 @pytest.mark.parametrize("name", ["a.mka", "a.ts"])
 def test_a_recording_cut_from_a_stream_begins_at_0(tmp_path: Path, name: str) -> None:
     track = Track(samples=beep(1.5, AAC), at=500, rate=AAC, codec="aac")

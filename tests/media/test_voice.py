@@ -186,3 +186,11 @@ def test_speech_ends_where_silence_begins() -> None:
     found = probabilities(np.concatenate([say(SENTENCE), silence(2)]))
     quiet = found[-round(1.7 * SAMPLE_RATE / FRAME) :]
     assert max(quiet) < SPEECH
+
+
+@needs_espeak
+@pytest.mark.parametrize("constant", [0.3, -0.6])
+def test_a_constant_does_not_hide_quiet_speech(constant: float) -> None:
+    quiet = 0.05 * say("One of the microphones of this table is faulty.")
+    assert share(quiet + np.float32(constant)) == pytest.approx(share(quiet), abs=0.15)
+    assert share(np.full(SAMPLE_RATE, constant, np.float32)) == 0

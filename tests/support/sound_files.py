@@ -38,6 +38,7 @@ _FORMAT_OF = {
     "mp2": "s16",
     "libmp3lame": "s16p",
     "wmav2": "fltp",
+    "wavpack": "s16p",
 }
 
 

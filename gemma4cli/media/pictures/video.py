@@ -19,8 +19,7 @@ from ...decoded import AudioClip, VideoFrame
 from ...errors import MediaDecodeError, MediaError, NoAudioTrackError
 from ...messages import Source
 from ..containers import Span, open_container, packets
-from ..mpeg_parts import mpeg_parts
-from ..parts import parts_of
+from ..mpeg_parts import joined_parts
 from ..sound.audio import claimed_end, load_span
 from ..sound.tracks import ANY_TRACK, TrackChoice, audio_stream
 from .animations import animation_frames, timeline
@@ -88,7 +87,7 @@ def iter_frames(source: Source, timestamps: Sequence[float]) -> Iterator[VideoFr
     if times is not None:
         yield from animation_frames(source, timestamps, times)
         return
-    spans = _spans(source)
+    spans = joined_parts(source)
     if len(spans) == 1:
         yield from part_frames(source, spans[0], timestamps)
         return
@@ -109,15 +108,10 @@ class _Part:
     info: VideoInfo
 
 
-def _spans(source: Source) -> tuple[Span, ...]:
-    spans = parts_of(source)
-    return mpeg_parts(source) if len(spans) == 1 else spans
-
-
 def _parts(source: Source, choice: TrackChoice = ANY_TRACK) -> Iterator[_Part]:
     """The clips that the file is made of; without those after the first that cannot be read."""
     start = 0.0
-    for number, span in enumerate(_spans(source)):
+    for number, span in enumerate(joined_parts(source)):
         try:
             info = _probe(source, span, choice)
         except MediaError:

@@ -19,7 +19,7 @@ from ...decoded import Samples as Samples
 from ...errors import MediaError
 from ...messages import Source
 from ..containers import exact, open_container
-from ..parts import parts_of
+from ..mpeg_parts import joined_parts
 from ..sources import settle
 from .decoding import start_of
 from .resampling import resampled as resampled
@@ -80,7 +80,7 @@ def audio_seconds(source: Source, choice: TrackChoice = ANY_TRACK) -> float | No
     """
     source = settle(source)
     total = 0.0
-    for number, span in enumerate(parts_of(source)):
+    for number, span in enumerate(joined_parts(source)):
         try:
             with open_container(source, span) as container:
                 stream = audio_stream(container, source, choice)
@@ -112,7 +112,9 @@ def claimed_end(track: Stream) -> float | None:
     """The end of a track according to its header, in seconds on the container's clock."""
     tick = exact(track.time_base)
     if track.duration and tick is not None:
-        return float(((track.start_time or 0) + track.duration) * tick)
+        # Of Ogg, libav gives the end as the duration.
+        start = 0 if track.container.format.name == "ogg" else track.start_time or 0
+        return float((start + track.duration) * tick)
     tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", track.metadata.get("DURATION", ""))
     if tag is None:
         return None

@@ -7,7 +7,7 @@ kept.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
@@ -18,9 +18,10 @@ from ...decoded import SAMPLE_RATE, Samples
 from ...errors import ChannelNotFoundError
 from ...messages import Source
 from ..sources import settle
-from .decoding import FULL_SCALE, GAP_SECONDS, TimedFrame, timed_frames
+from .decoding import TimedFrame, timed_frames
 from .mixing import Mixer
 from .resampling import Resampler
+from .track_frames import FULL_SCALE
 from .tracks import ANY_TRACK, TrackChoice
 
 Channels = int | Literal["mix", "separate"]
@@ -54,16 +55,11 @@ def sound_blocks(
     for long: that silence takes no memory. With "separate", the number of channels may change from
     block to block. Raises the errors of ``load_audio``, and ChannelNotFoundError.
     """
-    shift: int | None = None
     for block in read_blocks(settle(source), choice, channels, None):
-        if shift is None:
-            # Encoders add a few milliseconds at the start, which containers count in various ways.
-            shift = -block.at if abs(block.at) <= GAP_SECONDS * SAMPLE_RATE else 0
-        at = block.at + shift
-        if at >= 0:
-            yield replace(block, at=at)
-        elif at + block.samples.shape[1] > 0:
-            yield SoundBlock(at=0, samples=block.samples[:, -at:])
+        if block.at >= 0:
+            yield block
+        elif block.at + block.samples.shape[1] > 0:
+            yield SoundBlock(at=0, samples=block.samples[:, -block.at :])
 
 
 def read_blocks(
@@ -181,7 +177,10 @@ def _names(frame: AudioFrame) -> tuple[str, ...]:
 
 
 def _values(frame: AudioFrame) -> Samples:
-    """One frame as float32 ``[channels, n]``, scaled to [-1, 1]."""
+    """One frame as float32 ``[channels, n]``, scaled to [-1, 1].
+
+    Files of floats may hold anything; what is no number must not spoil the other channels.
+    """
     kind = frame.format.name.removesuffix("p")
     values = frame.to_ndarray()
     if not frame.format.is_planar:  # [1, n * channels], channels interleaved
@@ -190,6 +189,8 @@ def _values(frame: AudioFrame) -> Samples:
     if kind == "u8":
         samples -= 128.0
     samples /= FULL_SCALE[kind]
+    if kind in ("flt", "dbl"):
+        samples = np.nan_to_num(samples, nan=0.0).clip(-1.0, 1.0)
     return samples
 
 

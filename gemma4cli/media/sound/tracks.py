@@ -15,14 +15,15 @@ from ...languages import language_of_tag, tags_match
 from ...messages import Source
 from ..containers import open_container
 
-_ASIDE_FLAGS = (
-    Disposition.comment
-    | Disposition.hearing_impaired
-    | Disposition.visual_impaired
-    | Disposition.clean_effects
-    | Disposition.karaoke
-    | Disposition.descriptions
-)
+_ASIDE_FLAGS = {
+    Disposition.comment: "commentary",
+    Disposition.hearing_impaired: "for the hearing impaired",
+    Disposition.visual_impaired: "for the visually impaired",
+    Disposition.clean_effects: "without speech",
+    Disposition.karaoke: "karaoke",
+    Disposition.descriptions: "described",
+}
+"""Flags of tracks that are not the recording itself, in words."""
 _ASIDE_TITLE = re.compile(
     r"comment(ary|aire)|comentario|kommentar|audio[ -]?desc|descri(ptive|bed)|h[öo]rfilm"
     r"|audiodeskription|(visual|vision|hearing)(ly)?[ -]impaired|\b(ad|dvs|m&e)\b|karaoke",
@@ -53,7 +54,8 @@ ANY_TRACK = TrackChoice()
 class SoundTrack:
     """One audio track: its number from 1, and what the container says about it.
 
-    ``aside`` is a commentary, an audio description or the like, which is not the recording itself.
+    ``aside`` is a commentary, an audio description or the like, which is not the recording itself;
+    ``flag`` says so in words if a flag of the container does.
     """
 
     number: int
@@ -61,12 +63,15 @@ class SoundTrack:
     title: str | None
     is_default: bool
     aside: bool
+    flag: str | None = None
 
     def __str__(self) -> str:
         """For messages: '2 (English, "Microphone")'."""
         known = [] if self.language is None else [language_of_tag(self.language)]
         if self.title is not None:
             known.append(f'"{self.title}"')
+        if self.flag is not None:
+            known.append(self.flag)
         return f"{self.number} ({', '.join(known)})" if known else str(self.number)
 
 
@@ -166,11 +171,12 @@ def _described(number: int, stream: AudioStream) -> SoundTrack:
     language = tags.get("language")
     if language is not None and language.lower() in ("", "und", "unk", "mul", "zxx", "mis", "qaa"):
         language = None
+    flag = next((word for bit, word in _ASIDE_FLAGS.items() if stream.disposition & bit), None)
     return SoundTrack(
         number=number,
         language=language,
         title=None if title is None else _short(title),
         is_default=bool(stream.disposition & Disposition.default),
-        aside=bool(stream.disposition & _ASIDE_FLAGS)
-        or (title is not None and _ASIDE_TITLE.search(title) is not None),
+        aside=flag is not None or (title is not None and _ASIDE_TITLE.search(title) is not None),
+        flag=flag,
     )

@@ -33,6 +33,10 @@ _FALL = 0.5**FRAME_SECONDS
 
 Slow enough not to amplify the noise in pauses, fast enough to hear a quieter second speaker.
 """
+_CONSTANT = 0.02
+"""Means above this are not of the sound, but of a faulty sound card, and hide how quiet it is."""
+_STEADY = 0.5 ** (4 * FRAME_SECONDS)
+"""The weight of the mean so far, per frame."""
 _STILL = 2.0**-15
 """One step of 16-bit sound; quieter frames are silence and may skip the network."""
 _SETTLED = round(1 / FRAME_SECONDS)
@@ -64,6 +68,7 @@ class SpeechDetector:
     def __init__(self) -> None:
         self._network = _load_network()
         self._peak, self._still = 0.0, 0
+        self._mean: float | None = None
         self._rest = np.zeros(0, np.float32)
 
     def add(self, block: Samples) -> Iterator[SpeechFrame]:
@@ -80,16 +85,25 @@ class SpeechDetector:
             yield self._rated(self._rest)
 
     def _rated(self, samples: Samples) -> SpeechFrame:
-        loudest = float(np.abs(samples).max())
+        heard = self._centered(samples)
+        loudest = float(np.abs(heard).max())
         self._peak = max(loudest, self._peak * _FALL)
         self._still = self._still + 1 if loudest < _STILL else 0
         probability = 0.0
         if self._still <= _SETTLED:
             gain = min(max(_LOUD / max(self._peak, _STILL), 1.0), _MOST_GAIN)
             frame = np.zeros(FRAME, np.float32)
-            frame[: len(samples)] = samples * gain
+            frame[: len(samples)] = heard * gain
             probability = self._network(frame.tolist())
         return SpeechFrame(samples=samples, probability=probability)
+
+    def _centered(self, samples: Samples) -> Samples:
+        """The samples without a constant that was added to all of them."""
+        mean = float(samples.mean())
+        before = mean if self._mean is None else self._mean
+        self._mean = before * _STEADY + mean * (1 - _STEADY)
+        centered: Samples = samples - np.float32(self._mean)
+        return centered if abs(self._mean) > _CONSTANT else samples
 
 
 def _load_network() -> Callable[[list[float]], float]:
