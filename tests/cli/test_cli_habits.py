@@ -142,6 +142,8 @@ OPTIONS = {
     "transcribe a.wav 'What is said?' -m tiny": "chat 'What is said?' -a a.wav -m tiny",
     "describe photo.png pics captions.jsonl": "describe photo.png pics -o captions.jsonl",
     "describe photo.png --detail high": "describe photo.png --budget 1120",
+    "chat what is this -m tiny": "chat 'what is this' -m tiny",
+    "chat missing.png 'What is this?'": "chat 'What is this?' -a missing.png",
     "chat notes.txt Summarize": "chat Summarize --file notes.txt",
     "chat photo.png notes.txt": "chat -a photo.png --file notes.txt",
     "chat -f notes.txt Hi": "chat --file notes.txt Hi",

@@ -36,19 +36,26 @@ _WRITES = ("-o", "--output", "--json")
 
 
 def _files_of_a_chat(path: str, line: Sequence[str], arguments: Sequence[Word]) -> str | None:
-    flags = {word.index: flag for word in arguments if (flag := _attaches(word.value or ""))}
-    if not flags:
+    several = len(arguments) > 1
+    flags = {
+        word.index: flag
+        for word in arguments
+        if (flag := _attaches(word.value or "", missing_too=several))
+    }
+    if not flags and not several:
         return None
     question = " ".join(line[word.index] for word in arguments if word.index not in flags)
     attached = [each for index, flag in flags.items() for each in (flag, line[index])]
     new = [*([question] if question else []), *attached, *_without(line, arguments)]
+    if not flags:
+        return f"a question goes into quotes; type: {typed_line(path, new)}"
     names = " and ".join(sorted(set(flags.values())))
     return f"{path} takes files with {names}; type: {typed_line(path, new)}"
 
 
-def _attaches(name: str) -> str | None:
-    """The option of a chat that attaches this file; None if there is no such file."""
-    if not is_file(name):
+def _attaches(name: str, *, missing_too: bool) -> str | None:
+    """The option of a chat that attaches this file; None for other words."""
+    if not is_file(name) and not (missing_too and looks_like_a_file(name)):
         return None
     if medium_of(name):
         return "-a"
