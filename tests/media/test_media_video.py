@@ -661,3 +661,16 @@ def test_an_edit_list_hides_the_frames_before_it(tmp_path: Path) -> None:
     assert first == (31, 0.0)
     assert later == (81, 5.0)
     assert video.probe_video(Source.of(cut)).duration == pytest.approx(8.9, abs=0.1)
+
+
+@pytest.mark.ffmpeg
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="the ffmpeg program is missing")
+def test_frames_that_only_repeat_the_one_before_count_into_the_duration(tmp_path: Path) -> None:
+    """Theora writes such a frame as an empty packet."""
+    still = [numbered(1)] * 20 + [numbered(2)] * 20
+    plain, clip = write_video(tmp_path / "plain.mkv", still, codec="ffv1"), tmp_path / "still.ogv"
+    command = ["ffmpeg", "-v", "error", "-i", str(plain), "-c:v", "libtheora", str(clip)]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("this ffmpeg writes no Theora")
+    assert video.probe_video(Source.of(clip)).duration == pytest.approx(4.0, abs=0.11)
+    assert [number for number, _ in load(clip, [0, 3.9])] == [1, 2]

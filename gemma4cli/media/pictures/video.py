@@ -226,7 +226,8 @@ def _last_end(
             break
         if packet is None:
             break
-        if packet.is_discard or packet.size == 0:
+        # Theora repeats a frame by an empty packet; the flush packet has no time, either.
+        if packet.is_discard or (packet.size == 0 and packet.pts is None):
             continue
         frames += 1
         if packet.pts is not None and (last is None or packet.pts > last[0]):
