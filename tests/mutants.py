@@ -260,7 +260,7 @@ BREAKS = (
           "            track.aside,\n",
           ""),
     Break("media", "a second track takes over when the first one ends",
-          "new = state.first_of.get(each.id, at) >= at",
+          "new = progress.first_of.get(each.id, at) >= at",
           "new = True"),
     Break("media", "NaNs in a sound file reach the model",
           "np.clip(np.nan_to_num(samples, nan=0.0), -1.0, 1.0)",
