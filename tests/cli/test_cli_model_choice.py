@@ -211,7 +211,7 @@ def test_a_model_that_does_not_fit_the_memory_is_refused(
     ("content", "problem"),
     [
         (b"model = ", "cannot be read"),
-        (b"\xff\xfe", "cannot be read"),
+        (b"\xff\xfe=", "cannot be read"),
         (b"model = 3", "model must be a name, not 3"),
         (b'model = ""', "model must be a name"),
     ],

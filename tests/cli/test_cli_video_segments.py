@@ -210,7 +210,7 @@ def test_documents_that_do_not_fit_the_context_together_are_an_error(
     model.failing[3] = ContextLengthError(9000, 8192)
     result = tiny_g4("video", CLIP, "--segment", "1.5", "--schema", schema)
     assert (result.exit_code, result.stdout) == (3, "Al\n")
-    assert "9000 tokens" in result.stderr
+    assert "9,000 tokens" in result.stderr
 
 
 def test_an_interrupt_before_the_document_says_that_segments_are_kept(
