@@ -6,6 +6,7 @@ Of the conversation, it knows only the messages before; it knows no terminal.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..decoded import AudioClip, Decoded, Image, VideoClip, VideoFrame
-from ..errors import ConversationError
+from ..errors import ConversationError, MediaDecodeError, NoAudioTrackError
 from ..events import (
     AudioDecoded,
     DecodeProgress,
@@ -91,6 +92,7 @@ def open_message(
     its text alone, and that and PromptTooLargeError from the plan.
     """
     from ..engine.memory_limits import require_memory_for_plan
+    from ..media.sound.audio import load_audio
     from ..media.sources import settle
 
     require_text_fits(model, message)
@@ -102,8 +104,8 @@ def open_message(
         if isinstance(part, VideoPart) and part.source is not None:
             yield DecodeProgress(source=part.source.name)
             planned_clip = clips[number] = _plan_clip(model, part.source, options)
-            if planned_clip.with_sound:
-                yield from _told_track(planned_clip.source, options)
+            if planned_clip.notice is not None:
+                yield planned_clip.notice
             yield planned_clip.event
     if clips:
         generate = generate or GenerateOptions(max_tokens=1)
@@ -118,9 +120,11 @@ def open_message(
         yield DecodeProgress(source=_name_of(part))
         if number not in clips:
             if isinstance(part, AudioPart):
-                heard = replace(part, source=settle(part.source))
-                yield from _told_track(heard.source, options)
-                item = _open_part(model, heard, options)
+                source = settle(part.source)
+                track, about_track = _chosen_track(source, options)
+                if about_track is not None:
+                    yield about_track
+                item: Decoded = load_audio(source, track, model.processor.longest_clip)
             else:
                 item = _open_part(model, part, options)
             media.append(item)
@@ -160,13 +164,16 @@ def open_message(
 class _PlannedClip:
     """A clip that is about to be decoded; ``source`` is ``given`` after ``settle``.
 
-    ``with_sound`` says whether its sound is decoded, too.
+    ``with_sound`` says whether its sound is decoded, too, which is then that of ``track``;
+    ``notice`` says which one that is.
     """
 
     given: Source
     source: Source
     info: VideoInfo
     with_sound: bool
+    track: TrackChoice
+    notice: Notice | None
     plan: ClipPlan
 
     @property
@@ -197,15 +204,12 @@ def _name_of(part: MediaPart) -> str:
     return part.source.name
 
 
-def _open_part(model: LoadedModel, part: MediaPart, options: MediaOptions) -> Decoded:
-    """Decode a part that is not a clip."""
+def _open_part(model: LoadedModel, part: ImagePart | VideoPart, options: MediaOptions) -> Decoded:
+    """Decode an image, or a clip given as frames."""
     from ..media.pictures.images import load_image
-    from ..media.sound.audio import load_audio
 
     if isinstance(part, ImagePart):
         return load_image(part.source)
-    if isinstance(part, AudioPart):
-        return load_audio(part.source, _track_choice(options), model.processor.longest_clip)
     frames = tuple(
         _fitted(model, load_image(source).pixels, seconds, options)
         for source, seconds in zip(part.frames, part.timestamps, strict=True)
@@ -213,20 +217,21 @@ def _open_part(model: LoadedModel, part: MediaPart, options: MediaOptions) -> De
     return VideoClip(frames=frames, sound=None, name=_name_of(part))
 
 
-def _track_choice(options: MediaOptions) -> TrackChoice:
-    from ..media.sound.tracks import TrackChoice
+def _chosen_track(source: Source, options: MediaOptions) -> tuple[TrackChoice, Notice | None]:
+    """The audio track that the model hears, and a notice if the user did not choose it.
 
-    return TrackChoice(wanted=options.track)
+    Raises the errors of ``sound_tracks``.
+    """
+    from ..media.sound.audio import audible_tracks
+    from ..media.sound.tracks import ANY_TRACK, TrackChoice, describe_choice
 
-
-def _told_track(source: Source, options: MediaOptions) -> Iterator[Notice]:
-    """Which of several audio tracks the model hears, unless the user chose it."""
-    from ..media.sound.tracks import describe_choice, sound_tracks
-
-    if options.track is None:
-        tracks = sound_tracks(source, _track_choice(options))
-        if (text := describe_choice("hearing", source.name, tracks)) is not None:
-            yield Notice(text=text)
+    if options.track is not None:
+        return TrackChoice(wanted=options.track), None
+    tracks = audible_tracks(source)
+    text = describe_choice("hearing", source.name, tracks)
+    if text is None:
+        return ANY_TRACK, None
+    return TrackChoice(wanted=tracks[0].number), Notice(text=text)
 
 
 def clip_part(source: Source, options: MediaOptions) -> tuple[float, float]:
@@ -250,10 +255,17 @@ def _part_of(source: Source, duration: float, options: MediaOptions) -> tuple[fl
 
 def _plan_clip(model: LoadedModel, given: Source, options: MediaOptions) -> _PlannedClip:
     from ..media.pictures.video import probe_video
+    from ..media.sound.tracks import ANY_TRACK
     from ..media.sources import settle
 
     source = settle(given)
-    info = probe_video(source, _track_choice(options))
+    track, notice, with_sound = ANY_TRACK, None, False
+    if options.video_sound and model.processor.hears:
+        with suppress(NoAudioTrackError, MediaDecodeError):
+            track, notice = _chosen_track(source, options)
+            with_sound = True
+    info = probe_video(source, track)
+    with_sound = with_sound and info.has_sound
     start, end = _part_of(source, info.duration, options)
     times = frame_times(
         duration=info.duration,
@@ -264,7 +276,6 @@ def _plan_clip(model: LoadedModel, given: Source, options: MediaOptions) -> _Pla
         end=options.video_end,
     )
     sound_end = start
-    with_sound = info.has_sound and options.video_sound and model.processor.hears
     if with_sound:
         sound_end = info.duration if info.sound_end is None else info.sound_end
     plan = plan_clip(
@@ -276,7 +287,15 @@ def _plan_clip(model: LoadedModel, given: Source, options: MediaOptions) -> _Pla
         size=(info.height, info.width),
         budget=options.video_budget,
     )
-    return _PlannedClip(given=given, source=source, info=info, with_sound=with_sound, plan=plan)
+    return _PlannedClip(
+        given=given,
+        source=source,
+        info=info,
+        with_sound=with_sound,
+        track=track,
+        notice=notice if with_sound else None,
+        plan=plan,
+    )
 
 
 def _open_clip(model: LoadedModel, clip: _PlannedClip, options: MediaOptions) -> VideoClip:
@@ -284,8 +303,7 @@ def _open_clip(model: LoadedModel, clip: _PlannedClip, options: MediaOptions) ->
 
     sound = None
     if clip.with_sound:
-        choice = _track_choice(options)
-        sound = load_sound(clip.source, clip.info, clip.plan.start, options.video_end, choice)
+        sound = load_sound(clip.source, clip.info, clip.plan.start, options.video_end, clip.track)
     frames = tuple(
         replace(_fitted(model, frame.pixels, frame.seconds, options), breaks_off=frame.breaks_off)
         for frame in iter_frames(clip.source, clip.plan.times)

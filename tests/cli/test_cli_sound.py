@@ -84,6 +84,18 @@ def test_a_clip_and_a_chat_hear_the_chosen_track(dubbed: Path) -> None:
         assert first.stdout != second.stdout
 
 
+def test_a_silent_track_is_passed_over(tmp_path: Path) -> None:
+    spoken = samples_of(SPEECH)
+    tracks = Track(samples=np.zeros_like(spoken)[None]), Track(samples=spoken[None])
+    desktop = write_tracks(tmp_path / "desktop.mkv", *tracks, picture=0)
+    for command in (["transcribe"], ["video"], ["chat", "-p", "What is said?", "--audio"]):
+        result = tiny_g4(*command, desktop)
+        assert TEXT_OF[SPEECH] in result.stdout
+        assert "audio track 2" in result.stderr
+        silent = tiny_g4(*command, desktop, "--track", "1")
+        assert TEXT_OF[SPEECH] not in silent.stdout
+
+
 def test_channels_of_a_call_are_labeled_lines(call: Path) -> None:
     result = tiny_g4("transcribe", call, "--channels", "separate")
     assert result.stdout == f"Channel 1: {TEXT_OF[SPEECH]}\nChannel 2: {TEXT_OF[OTHER]}\n"

@@ -25,7 +25,10 @@ from .decoding import start_of
 from .resampling import resampled as resampled
 from .sound_blocks import BLOCK_SECONDS as BLOCK_SECONDS
 from .sound_blocks import SoundBlock, read_blocks, silence
-from .tracks import ANY_TRACK, TrackChoice, audio_stream
+from .tracks import ANY_TRACK, SoundTrack, TrackChoice, audio_stream, sound_tracks
+
+_SILENT = 1e-3
+"""The largest sample of a track that nobody hears: -60 dB."""
 
 _MOMENT = 1.0
 """Seconds that show that a recording is too long."""
@@ -59,6 +62,26 @@ def load_audio(
             claimed = sum(map(len, iter_audio(source, choice=choice))) / SAMPLE_RATE
         whole = max(claimed, end)
     return AudioClip(samples=samples, name=source.name, whole=whole)
+
+
+def audible_tracks(source: Source, choice: TrackChoice = ANY_TRACK) -> tuple[SoundTrack, ...]:
+    """``sound_tracks``, but first the first of them that is not silent.
+
+    A file with one track is not decoded. Raises the errors of ``sound_tracks``.
+    """
+    tracks = sound_tracks(source, choice)
+    if len(tracks) == 1:
+        return tracks
+    used = next((track for track in tracks if _is_audible(source, track)), tracks[0])
+    return used, *(track for track in tracks if track is not used)
+
+
+def _is_audible(source: Source, track: SoundTrack) -> bool:
+    try:
+        blocks = read_blocks(settle(source), TrackChoice(wanted=track.number), "mix", None)
+        return any(np.abs(block.samples).max(initial=0.0) > _SILENT for block in blocks)
+    except MediaError:
+        return False
 
 
 def load_span(
