@@ -6,7 +6,6 @@ folder, and by their folders otherwise.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import unicodedata
 from collections import Counter
@@ -177,14 +176,17 @@ def _distinct(found: list[Input]) -> list[Input]:
 def with_checksums(found: Sequence[Input]) -> list[Input]:
     """The inputs; those whose names another has, too, get a checksum of what they are called."""
     return [
-        replace(each, name=each.name.with_name(f"{each.name.name}~{_checksum(each.given)}"))
+        replace(each, name=each.name.with_name(f"{each.name.name}~{checksum(each.given)}"))
         if twin
         else each
         for each, twin in zip(found, _twins(found), strict=True)
     ]
 
 
-def _checksum(text: str) -> str:
+def checksum(text: str) -> str:
+    """Eight digits that differ for names that differ."""
+    import hashlib
+
     return hashlib.sha256(os.fsencode(text)).hexdigest()[:8]
 
 

@@ -6,7 +6,6 @@ other name is a file. All of it is checked before a model is loaded.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from ...errors import OptionError
 from ..output.writable import check_folder, check_writable
-from .inputs import STDIN, Input, check_named_once
+from .inputs import STDIN, Input, check_named_once, checksum
 
 LINES_SUFFIXES = frozenset({"jsonl", "ndjson"})
 """Suffixes of files with one JSON object per line."""
@@ -153,6 +152,6 @@ def _with_suffix(name: Path, suffix: str) -> Path:
     whole = os.fsencode(f"{name.name}.{suffix}")
     if len(whole) <= _MOST_BYTES:
         return name.with_name(os.fsdecode(whole))
-    checksum = hashlib.sha256(whole).hexdigest()[:8]
-    kept = os.fsencode(name.name)[: _MOST_BYTES - len(suffix) - len(checksum) - 2]
-    return name.with_name(f"{kept.decode('utf-8', 'ignore')}~{checksum}.{suffix}")
+    digits = checksum(os.fsdecode(whole))
+    kept = os.fsencode(name.name)[: _MOST_BYTES - len(suffix) - len(digits) - 2]
+    return name.with_name(f"{kept.decode('utf-8', 'ignore')}~{digits}.{suffix}")
