@@ -67,6 +67,17 @@ def test_pages_of_a_source_are_its_pictures(fax: Path) -> None:
         assert tuple(found.pixels[8, 8]) == color
 
 
+def test_of_several_pictures_the_main_one_is_shown() -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    album, file = pillow_heif.HeifFile(), io.BytesIO()
+    for color in ("red", "blue"):
+        album.add_from_pillow(Pillow.new("RGB", (64, 64), color))
+    album.save(file, primary_index=1)
+    found = load_image(Source.of(file.getvalue(), name="album"))
+    assert (found.page, found.pages) == (2, 2)
+    assert found.pixels[8, 8, 2] > 200
+
+
 def test_small_copies_of_a_page_are_not_pages(tmp_path: Path) -> None:
     small = Pillow.new("RGB", (16, 16))
     small.encoderinfo = {"tiffinfo": {254: 1}}  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import av
@@ -180,3 +181,15 @@ def test_what_cannot_be_opened_is_an_error_or_has_no_kind(tmp_path: Path) -> Non
         assert kind_if_readable(source) is None
         with pytest.raises(MediaError):
             kind_of(source)
+
+
+def test_an_animated_webp_with_one_frame_is_an_image() -> None:
+    file = io.BytesIO()
+    first, second = (Image.new("RGB", (32, 32), color) for color in ("red", "blue"))
+    first.save(file, "WEBP", save_all=True, append_images=[second], duration=100)
+    content = file.getvalue()
+    assert kind_of(Source.of(content, name="two")) == "video"
+    last = content.rindex(b"ANMF")
+    body = content[8:last]
+    alone = b"RIFF" + len(body).to_bytes(4, "little") + body
+    assert kind_of(Source.of(alone, name="one")) == "image"
