@@ -125,12 +125,13 @@ def open_container(source: Source, span: Span = WHOLE) -> Iterator[InputContaine
             demuxer = container.format.name
             if demuxer.endswith("_pipe") or demuxer == "image2":
                 raise still_image(source, kind.name if kind else demuxer.removesuffix("_pipe"))
-            if kind is not None and kind.name in _STILLS_IN_MP4 and not _is_sequence(container):
+            if kind is not None and kind.name in _STILLS_IN_MP4 and not is_sequence(container):
                 raise still_image(source, kind.name)
             yield container
 
 
-def _is_sequence(container: InputContainer) -> bool:
+def is_sequence(container: InputContainer) -> bool:
+    """Whether an image in a container has several frames."""
     return any(track.frames > 1 for track in container.streams.video)
 
 

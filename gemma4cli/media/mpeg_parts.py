@@ -8,15 +8,14 @@ streams (DVDs) carry SCRs. Both are sampled over the file, and changes are found
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import BinaryIO, Protocol
 
 from ..messages import Source
-from .containers import WHOLE, Span
-from .parts import parts_of
-from .sources import open_source
+from .containers import Span
+from .parts import parts_of, spans_from
 
 _SAMPLES, _SAMPLES_OF_MAPS = 256, 32
 _BLOCK = 1 << 16
@@ -71,18 +70,19 @@ def mpeg_parts(source: Source) -> tuple[Span, ...]:
 
     Raises the errors of ``open_source``.
     """
-    with open_source(source) as file:
-        stream = _stream_of(file.read(5 * 204))
-        if stream is None:
-            return (WHOLE,)
-        size = file.seek(0, 2)
-        starts = {
-            *_changes(file, size, stream.clocks, _SAMPLES),
-            *_changes(file, size, stream.maps, _SAMPLES_OF_MAPS),
-        }
-    edges = sorted({0, *starts})
-    stops = [*edges[1:], None]
-    return tuple(Span(start=start, stop=stop) for start, stop in zip(edges, stops, strict=True))
+    return spans_from(source, _starts)
+
+
+def _starts(file: BinaryIO) -> Sequence[int]:
+    stream = _stream_of(file.read(5 * 204))
+    if stream is None:
+        return ()
+    size = file.seek(0, 2)
+    changes = (
+        *_changes(file, size, stream.clocks, _SAMPLES),
+        *_changes(file, size, stream.maps, _SAMPLES_OF_MAPS),
+    )
+    return sorted({0, *changes})
 
 
 def _changes(file: BinaryIO, size: int, marks: _Marks, samples: int) -> list[int]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -48,9 +48,20 @@ _MOST_BOXES = 100_000
 _LARGE = 1 << 24
 """Files above this size are searched once and not each time they are opened."""
 
+Starts = Callable[[BinaryIO], Iterable[int]]
+"""Finds where the recordings in a file begin, in order."""
+
 
 def parts_of(source: Source) -> tuple[Span, ...]:
     """The ranges of a file that are recordings of their own, in order; usually the whole file.
+
+    Raises the errors of ``open_source``.
+    """
+    return spans_from(source, _starts)
+
+
+def spans_from(source: Source, starts: Starts) -> tuple[Span, ...]:
+    """The ranges of a file from each start to the next; the whole file without two of them.
 
     Raises the errors of ``open_source``.
     """
@@ -58,23 +69,23 @@ def parts_of(source: Source) -> tuple[Span, ...]:
         if source.path is not None and source.path.is_file():
             status = source.path.stat()
             if status.st_size > _LARGE:
-                return _parts_of_large(source.path, status.st_size, status.st_mtime_ns)
-        return _parts(file)
+                return _spans_of_large(source.path, starts, status.st_size, status.st_mtime_ns)
+        return _spans(file, starts)
 
 
 @lru_cache(maxsize=16)
-def _parts_of_large(path: Path, size: int, changed: int) -> tuple[Span, ...]:
-    """The parts of a file that takes long to search; the file as of its size and its time."""
+def _spans_of_large(path: Path, starts: Starts, size: int, changed: int) -> tuple[Span, ...]:
+    """The ranges of a file that takes long to search; the file as of its size and its time."""
     with path.open("rb") as file:
-        return _parts(file)
+        return _spans(file, starts)
 
 
-def _parts(file: BinaryIO) -> tuple[Span, ...]:
-    starts = list(_starts(file))
-    if len(starts) < 2:
+def _spans(file: BinaryIO, starts: Starts) -> tuple[Span, ...]:
+    found = list(starts(file))
+    if len(found) < 2:
         return (WHOLE,)
-    stops = [*starts[1:], None]
-    return tuple(Span(start=start, stop=stop) for start, stop in zip(starts, stops, strict=True))
+    stops = [*found[1:], None]
+    return tuple(Span(start=start, stop=stop) for start, stop in zip(found, stops, strict=True))
 
 
 def _starts(file: BinaryIO) -> Iterator[int]:

@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 
 from ..errors import MediaError
 from ..messages import MediaKind, Source
-from .containers import open_stream
+from .containers import is_sequence, open_stream
 from .kinds import HEAD_BYTES, FileKind, sniff
 from .sources import open_source
 
@@ -131,7 +131,8 @@ def _is_animated(stream: BinaryIO, format_name: str) -> bool:
     stream.seek(0)
     match format_name:
         case "PNG":
-            return _png_frames(stream) > 1
+            control = png_chunk(stream, b"acTL")
+            return control is not None and int.from_bytes(control[:4], "big") > 1
         case "WebP":
             return _webp_frames(stream) > 1
         case "FLI":
@@ -139,23 +140,21 @@ def _is_animated(stream: BinaryIO, format_name: str) -> bool:
         case "GIF" | "AVIF" | "HEIC":
             try:
                 with open_stream(stream) as container:
-                    return any(track.frames > 1 for track in container.streams.video)
+                    return is_sequence(container)
             except av.FFmpegError:
                 return False
     return False
 
 
-def _png_frames(stream: BinaryIO) -> int:
-    """The number of frames that an animated PNG states before its first picture; 1 if none."""
+def png_chunk(stream: BinaryIO, wanted: bytes) -> bytes | None:
+    """The content of a PNG's chunk before the pixels; None if there is none."""
     stream.seek(_PNG_HEADER)
-    while len(header := stream.read(8)) == 8:
-        size, name = int.from_bytes(header[:4], "big"), header[4:]
-        if name == b"acTL":
-            return int.from_bytes(stream.read(4), "big")
-        if name == b"IDAT":
-            break
+    while len(head := stream.read(8)) == 8 and head[4:] not in (b"IDAT", b"IEND"):
+        size = int.from_bytes(head[:4], "big")
+        if head[4:] == wanted:
+            return stream.read(size)
         stream.seek(size + 4, os.SEEK_CUR)
-    return 1
+    return None
 
 
 def _webp_frames(stream: BinaryIO) -> int:

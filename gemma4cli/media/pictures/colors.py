@@ -42,6 +42,7 @@ _CHROMATICITIES: dict[int, tuple[tuple[float, float], ...]] = {
     22: ((0.630, 0.340), (0.295, 0.605), (0.155, 0.077), _D65),
 }
 """Red, green, blue and white as x and y."""
+BT709_POINTS = _CHROMATICITIES[BT709]
 
 _BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
@@ -180,7 +181,7 @@ def _tone_mapped(channels: Sequence[_Floats]) -> list[_Floats]:
 def _to_bt709(points: tuple[tuple[float, float], ...] | None) -> _Matrix:
     if points is None:
         return np.eye(3)
-    target = _CHROMATICITIES[BT709]
+    target = BT709_POINTS
     adapted = _adaptation(points[3], target[3]) @ _to_xyz(points)
     result: _Matrix = np.linalg.inv(_to_xyz(target)) @ adapted
     return result

@@ -14,19 +14,18 @@ from PIL import ImageCms
 from PIL.ImageFile import ImageFile
 
 from ..containers import open_stream
-from .colors import BT709, ColorSpace, to_srgb
+from ..recognition import png_chunk
+from .colors import BT709, BT709_POINTS, ColorSpace, to_srgb
 from .image_readers import PILLOW_ERRORS
 
 _PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
 """Pillow's modes by the color space of a profile."""
 
-_BT709_POINTS = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06), (0.3127, 0.3290))
 _ADOBE_RGB = ColorSpace(
     chromaticities=((0.64, 0.33), (0.21, 0.71), (0.15, 0.06), (0.3127, 0.3290)), gamma=563 / 256
 )
 _INTEROPERABILITY_BLOCK = 0xA005
 _SRGB_GAMMA = 1 / 2.2
-_PNG_HEADER = 8
 _INVISIBLE = 2
 """Levels by which a picture may differ from sRGB and still be taken for it."""
 
@@ -140,7 +139,7 @@ def _avif_space(stream: BinaryIO) -> ColorSpace | None:
 
 def _png_space(opened: ImageFile, stream: BinaryIO) -> ColorSpace | None:
     """By the chunks in the order of the PNG specification: cICP, iCCP, sRGB, gAMA with cHRM."""
-    cicp = _png_chunk(stream, b"cICP")
+    cicp = png_chunk(stream, b"cICP")
     if cicp is not None and len(cicp) == 4:
         return ColorSpace(primaries=cicp[0], transfer=cicp[1])
     info = opened.info
@@ -151,7 +150,7 @@ def _png_space(opened: ImageFile, stream: BinaryIO) -> ColorSpace | None:
     if points:
         white, *colors = ((points[at], points[at + 1]) for at in (0, 2, 4, 6))
         chromaticities = (*colors, white)
-        if np.allclose(chromaticities, _BT709_POINTS, atol=0.002) or not all(
+        if np.allclose(chromaticities, BT709_POINTS, atol=0.002) or not all(
             y > 0 for _, y in chromaticities
         ):
             chromaticities = None
@@ -161,14 +160,3 @@ def _png_space(opened: ImageFile, stream: BinaryIO) -> ColorSpace | None:
     return ColorSpace(
         primaries=BT709, chromaticities=chromaticities, gamma=None if usual else 1 / gamma
     )
-
-
-def _png_chunk(stream: BinaryIO, wanted: bytes) -> bytes | None:
-    """The content of a chunk before the pixels."""
-    stream.seek(_PNG_HEADER)
-    while len(head := stream.read(8)) == 8 and head[4:] not in (b"IDAT", b"IEND"):
-        size = int.from_bytes(head[:4], "big")
-        if head[4:] == wanted:
-            return stream.read(size)
-        stream.seek(size + 4, 1)
-    return None
