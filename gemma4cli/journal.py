@@ -135,6 +135,11 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+def not_kept(error: JournalError) -> str:
+    """What it means to a person that something cannot be kept."""
+    return f"{error}; an interrupted run will start over"
+
+
 def file_facts(file: Path) -> Mapping[str, object]:
     """What tells a file from another, and from itself after a change. Raises OSError."""
     status = file.stat()

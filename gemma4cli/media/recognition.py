@@ -11,7 +11,6 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from ..errors import MediaError
 from ..messages import MediaKind, Source
 from .containers import is_sequence, open_stream
 from .kinds import HEAD_BYTES, FileKind, sniff
@@ -36,14 +35,6 @@ def kind_of(source: Source) -> MediaKind | None:
     """
     with open_source(source) as stream:
         return kind_of_stream(stream, image_kind(source, stream))
-
-
-def kind_if_readable(source: Source) -> MediaKind | None:
-    """``kind_of``, but None for a source that cannot be opened."""
-    try:
-        return kind_of(source)
-    except (MediaError, OSError):
-        return None
 
 
 def kind_of_stream(stream: BinaryIO, found: FileKind | None = None) -> MediaKind | None:

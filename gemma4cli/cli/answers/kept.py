@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..._version import __version__
 from ...errors import JournalError
+from ...journal import not_kept
 from ...records import Answer, named
 from ..output.consume import Known
 from .journal import AnswerJournal, KeptAnswer, answer_journal
@@ -71,7 +72,7 @@ def _is_since(path: Path, answered: int) -> bool:
 
 def _say_not_kept(answers: AnswerRun, error: JournalError) -> None:
     if not answers.run.quiet:
-        answers.env.say(f"{error}; an interrupted run will start over")
+        answers.env.say(not_kept(error))
 
 
 def kept_answers(answers: AnswerRun, model: LoadedModel, stack: ExitStack) -> KeptAnswers:

@@ -13,6 +13,7 @@ from ...media.urls import is_url
 from ...messages import AudioPart, MediaKind, Source
 from ..run.addresses import media_source
 from ..run.pages import Pages, page_sources, pages_of
+from .attachments import not_a_medium
 from .file_names import path_of, split_names
 from .material import read_text_file
 from .microphone import record_part
@@ -79,7 +80,7 @@ def _mismatch(wanted: MediaKind | None, found: MediaKind | None) -> str | None:
     """Why a medium cannot be attached as what it is wanted for; None if it can, or may."""
     match wanted, found:
         case None, None:
-            return "is not an image, audio or video file; /file attaches text"
+            return not_a_medium("/file")
         case (("image" | "video"), "audio"):
             return "is a recording without pictures: attach it with /audio"
         case (("audio" | "video"), "image"):

@@ -35,8 +35,13 @@ def medium(name: str, *, fetches: bool) -> tuple[Source, MediaKind]:
     source = settle(media_source(name, fetches=fetches))
     kind = kind_of(source)
     if kind is None:
-        raise MediaDecodeError(name, "is not an image, audio or video file; --file attaches text")
+        raise MediaDecodeError(name, not_a_medium("--file"))
     return source, kind
+
+
+def not_a_medium(attaches_text: str) -> str:
+    """What is wrong with a file of another kind; ``attaches_text`` is for it if it is text."""
+    return f"is not an image, audio or video file; {attaches_text} attaches text"
 
 
 def with_pages_of_images(parts: Sequence[Part], pages: Pages) -> list[Part]:

@@ -13,7 +13,7 @@ from ...errors import OptionError
 from ..environment import Environment
 from ..run.addresses import check_allowed
 from ..run.budgets import BudgetChoice, budget_option
-from ..run.media_options import allow_urls_option, track_option
+from ..run.common_options import allow_urls_option, track_option
 from ..run.model_command import ModelCommand, is_set_in_file
 from ..run.options import RunOptions
 from ..run.pages import pages_of, pages_option
@@ -30,11 +30,10 @@ _MEDIA = "Media"
 class ChatCommand(ModelCommand):
     """Records the order of options, which click does not keep across different options."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        self.check_options(ctx, args)
+    def before_parsing(self, ctx: Any, args: list[str]) -> None:
+        super().before_parsing(ctx, args)
         _, _, order = self.make_parser(ctx).parse_args(args=list(args))
         ctx.meta["order"] = [parameter.name for parameter in order]
-        return super().parse_args(ctx, args)
 
 
 def attachments(

@@ -13,6 +13,7 @@ from ...errors import MediaError
 from ...media.kinds import MEDIA_SUFFIXES
 from ...media.recognition import kind_of
 from ...messages import MediaKind, Source
+from .attachments import not_a_medium
 from .file_names import CLOSING, OPENING, FileName, Names, is_start, paths_of, word_at
 
 _LONGEST_LINE = 4000
@@ -194,7 +195,7 @@ def _kind(path: Path) -> tuple[MediaKind | None, str]:
         return None, error.problem
     except OSError as error:
         return None, f"cannot be read: {error.strerror or error}"
-    return kind, "" if kind else "is not an image, audio or video file; /file attaches text"
+    return kind, "" if kind else not_a_medium("/file")
 
 
 def _is_missing_file(word: str, *, at_edge: bool) -> bool:

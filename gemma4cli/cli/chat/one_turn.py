@@ -119,8 +119,7 @@ def _run(
     # In a folder, the answer is called after what it is about.
     stem = files[0].stem if files else "answer"
     given = Input(given=asked.name, source=asked, name=Path(stem))
-    schema = [] if options.run.schema is None else [options.run.schema]
-    output.target.check([given], [*files, *options.texts, *schema])
+    output.target.check([given], [*files, *options.texts, *options.run.files])
     run_each(
         AnswerRun(
             env=options.env,

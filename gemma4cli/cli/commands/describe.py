@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +11,8 @@ from ..answers.choices import AnswerFormat
 from ..environment import Environment
 from ..run.addresses import check_allowed, opener
 from ..run.budgets import BudgetChoice, budget_option
-from ..run.inputs import Kind, inputs
-from ..run.media_options import allow_urls_option
+from ..run.common_options import allow_urls_option, restart_option
+from ..run.inputs import Kind, are_several, inputs
 from ..run.options import RunOptions
 from ..run.pages import name_of, pages_of, pages_option, with_pages
 from ..run.shared_options import runs_a_model
@@ -67,14 +66,7 @@ def describe(
             help="Skip images whose answers are already written; always so beside the images.",
         ),
     ] = False,
-    restart: Annotated[
-        bool,
-        typer.Option(
-            "--restart",
-            help="Start over instead of resuming an interrupted run, and replace files beside "
-            "images.",
-        ),
-    ] = False,
+    restart: Annotated[bool, restart_option(", and replace files beside images")] = False,
     pages: Annotated[str | None, pages_option()] = None,
     allow_urls: Annotated[bool, allow_urls_option()] = False,
 ) -> None:
@@ -101,7 +93,7 @@ def describe(
     found = inputs(images, kind)
     if chosen is not None:
         found = with_pages(found, chosen, opened)
-    several = not together and (len(found) > 1 or any(map(os.path.isdir, images)))
+    several = not together and are_several(found, images)
     output = answer_target(run, several=several, format=format)
     # One answer about all is named after all, and its file after the first.
     is_about_all = together and len(found) > 1
@@ -117,8 +109,7 @@ def describe(
         several=several,
         restart=restart,
     )
-    schema = [] if run.schema is None else [run.schema]
-    output.target.check(answers.inputs, [*schema, *(each.path for each in found if each.path)])
+    output.target.check(answers.inputs, [*run.files, *(each.path for each in found if each.path)])
     # Beside images there may be files that a person wrote.
     if skip_existing or (output.target.beside and not restart):
         answers = skipping_written(answers, quiet=run.quiet)

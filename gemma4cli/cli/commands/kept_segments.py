@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import JournalError
 from ...events import Event, Finished, Notice, SegmentFinished, Timings, Usage, VideoPlanned
-from ...journal import JobJournal, file_facts, remove_stale
+from ...journal import JobJournal, file_facts, not_kept, remove_stale
 from ...messages import Source
 
 Asking = Callable[[Sequence[SegmentFinished]], Iterator[Event]]
@@ -65,7 +65,7 @@ def keeping_segments(
         except OSError:
             pass  # opening the clip says what is wrong with it
         except JournalError as error:
-            yield _not_kept(error)
+            yield Notice(text=not_kept(error))
         known = () if journal is None else journal.done
         if known:
             count = f"{len(known)} segment{'s' if len(known) > 1 else ''}"
@@ -78,11 +78,7 @@ def keeping_segments(
                 except JournalError as error:
                     journal.forget()
                     journal = None
-                    yield _not_kept(error)
+                    yield Notice(text=not_kept(error))
             yield event
         if journal is not None:
             journal.forget()
-
-
-def _not_kept(error: JournalError) -> Notice:
-    return Notice(text=f"{error}; an interrupted run will start over")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,8 +12,8 @@ import typer
 from ..._version import __version__
 from ..environment import Environment
 from ..run.addresses import check_allowed, opener
-from ..run.inputs import Input, Kind, absolute, inputs
-from ..run.media_options import allow_urls_option, track_option
+from ..run.common_options import allow_urls_option, restart_option, track_option
+from ..run.inputs import Input, Kind, absolute, are_several, inputs
 from ..run.options import RunOptions
 from ..run.shared_options import runs_a_model
 from ..run.time_options import time_option
@@ -76,10 +75,7 @@ def video(
             "whole from those answers.",
         ),
     ] = None,
-    restart: Annotated[
-        bool,
-        typer.Option("--restart", help="Start over instead of resuming an interrupted run."),
-    ] = False,
+    restart: Annotated[bool, restart_option()] = False,
     audio: Annotated[
         bool, typer.Option("--audio/--no-audio", help="Let the model hear the sound.")
     ] = True,
@@ -121,9 +117,9 @@ def video(
     kind = Kind(plural="videos", suffixes=CLIP_SUFFIXES)
     opened = opener(kind, fetches=allow_urls)
     found = inputs(clips, kind)
-    several = len(found) > 1 or any(map(os.path.isdir, clips))
+    several = are_several(found, clips)
     output = answer_target(run, several=several)
-    output.target.check(found, [] if run.schema is None else [run.schema])
+    output.target.check(found, run.files)
 
     def frames_of(clip: Input) -> Path | None:
         """The folder for its frames."""

@@ -50,7 +50,7 @@ COMMAND_HABITS: Mapping[str, tuple[CommandHabit, ...]] = {
             "serve server start api",
             "chat",
             "drop",
-            "g4 has no server; a chat keeps its model loaded",
+            _NO_SERVER,
         ),
         _of("logs log history sessions conversations", "chat --list", "drop"),
         _of("resume continue", "chat -c", "drop"),

@@ -288,9 +288,7 @@ OPTION_HABITS: tuple[OptionHabit, ...] = (
     _of("-v -V --version", advice="g4 --version shows the version", flag=True),
     # Conversations
     _of("-sys", "--system {}", at="chat"),
-    _of(
-        "-cnv --interactive", why="without a question, chat is a conversation", flag=True, at="chat"
-    ),
+    _of("-cnv --interactive", why=_CONVERSES, flag=True, at="chat"),
     _of("-st --single-turn -no-cnv --no-conversation", why=_ONE_TURN, flag=True, at="chat"),
     _of(
         "-x --extract --extract-last -xl",

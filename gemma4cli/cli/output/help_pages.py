@@ -36,7 +36,11 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         self.check_options(ctx, args)
+        self.before_parsing(ctx, args)
         return super().parse_args(ctx, args)
+
+    def before_parsing(self, ctx: Any, args: list[str]) -> None:
+        """What a kind of command does with a line whose options are known."""
 
     def check_options(self, ctx: Any, args: list[str]) -> None:
         """Raises OptionError with what to type for an option from habit, or a usage error."""

@@ -80,6 +80,11 @@ def inputs(arguments: Sequence[str], kind: Kind) -> list[Input]:
     return _distinct(found)
 
 
+def are_several(found: Sequence[Input], arguments: Sequence[str]) -> bool:
+    """Whether results are those of several inputs; a folder counts as such, whatever it holds."""
+    return len(found) > 1 or any(map(os.path.isdir, arguments))
+
+
 def check_named_once(given: Sequence[Input]) -> None:
     """Raise OptionError for a file that is named twice: its results would have one name."""
     counts = Counter(

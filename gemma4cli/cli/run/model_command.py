@@ -26,8 +26,7 @@ _UNKNOWN = "unknown variables"
 class ModelCommand(Command):
     """A command whose settings apply to the options that its command line leaves out."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        self.check_options(ctx, args)
+    def before_parsing(self, ctx: Any, args: list[str]) -> None:
         values, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         typed = {name for name, value in values.items() if value is not None}
         ctx.meta[_TYPED] = typed
@@ -40,7 +39,6 @@ class ModelCommand(Command):
             ctx.meta[_FOUND] = settings.find_for_call(ctx.info_name, typed)
             ctx.meta[_UNKNOWN] = tuple(settings.unknown_variables())
         ctx.default_map = {name: each.value for name, each in ctx.meta[_FOUND].items()}
-        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         if not ctx.params["quiet"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
@@ -139,6 +140,11 @@ class RunOptions:
         bool,
         typer.Option("--debug", help="Show tracebacks and log messages.", rich_help_panel=_OUTPUT),
     ] = False
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The files that these options name, to be read."""
+        return () if self.schema is None else (self.schema,)
 
     @property
     def thumbnails(self) -> PictureMode:

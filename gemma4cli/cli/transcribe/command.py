@@ -10,7 +10,7 @@ import typer
 from ...errors import OptionError
 from ..environment import Environment
 from ..run.addresses import check_allowed
-from ..run.media_options import allow_urls_option, track_option
+from ..run.common_options import allow_urls_option, restart_option, track_option
 from ..run.model_command import is_typed
 from ..run.options import RunOptions
 from ..run.shared_options import runs_a_model_differently
@@ -115,10 +115,7 @@ def transcribe(
             "--skip-existing", help="Skip recordings whose transcripts are already written."
         ),
     ] = False,
-    restart: Annotated[
-        bool,
-        typer.Option("--restart", help="Start over instead of resuming an interrupted run."),
-    ] = False,
+    restart: Annotated[bool, restart_option()] = False,
     segments: Annotated[
         bool,
         typer.Option(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -24,7 +23,7 @@ from ..output.consume import Failed, Numbered, consume, exit_if_failed
 from ..output.exit_codes import ExitCode
 from ..output.files import growing_file
 from ..run.addresses import opener
-from ..run.inputs import Input, Kind, check_named_once, inputs
+from ..run.inputs import Input, Kind, are_several, check_named_once, inputs
 from ..run.options import RunOptions
 from ..run.runner import load_model
 from ..run.targets import Target, target_of
@@ -67,7 +66,7 @@ class TranscribeRun:
         """Transcribe the recordings in the arguments; exits with the code of what failed."""
         given = inputs(arguments, RECORDINGS)
         check_named_once(given)
-        several = len(given) > 1 or any(map(os.path.isdir, arguments))
+        several = are_several(given, arguments)
         target = self._target(several)
         target.check(given)
         written = self._written(given, target) if self.skip_existing else Written()

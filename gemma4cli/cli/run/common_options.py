@@ -1,4 +1,4 @@
-"""Options about media that several commands have."""
+"""Options that several commands have, but not all."""
 
 from __future__ import annotations
 
@@ -21,5 +21,13 @@ def allow_urls_option(panel: str | None = None) -> OptionInfo:
     """``--allow-urls``."""
     option: OptionInfo = typer.Option(
         "--allow-urls", help="Download media given as http(s) URLs.", rich_help_panel=panel
+    )
+    return option
+
+
+def restart_option(more: str = "") -> OptionInfo:
+    """``--restart``; ``more`` is what else it does."""
+    option: OptionInfo = typer.Option(
+        "--restart", help=f"Start over instead of resuming an interrupted run{more}."
     )
     return option
