@@ -1,7 +1,7 @@
 # The project's commands. `make check` is the one to run before a commit; BIN names the environment.
 BIN ?= .venv/bin
 
-.PHONY: check lint format test slow metal docs lock
+.PHONY: check lint format test slow metal docs lock native
 
 check: lint test slow
 
@@ -31,3 +31,9 @@ docs:
 # After a change of dependencies in pyproject.toml; needs uv.
 lock:
 	uv lock
+
+# The native part for Linux CPUs, into the package itself; needs cmake, ninja, nanobind and a compiler.
+native:
+	cmake -G Ninja -S gemma4cli/native -B build/native -DPython_EXECUTABLE=$(abspath $(BIN))/python
+	ninja -C build/native -j 2
+	cp build/native/_native*.so gemma4cli/native/

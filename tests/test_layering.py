@@ -67,6 +67,7 @@ LAYERS = {
         "errors extras messages decoded times media media.sound", "numpy PIL pillow_heif av"
     ),
     "processing": layer("errors messages decoded options times", "numpy PIL tokenizers"),
+    "native": layer(foreign="mlx"),
     "models": layer("errors", "mlx mlx_lm"),
     "machine": layer("errors options models", "mlx"),
     "hub": layer("errors options models machine", "huggingface_hub hf_xet safetensors"),
@@ -278,7 +279,7 @@ def _module(name: str, known: Mapping[str, Path]) -> str | None:
 
 def test_no_folder_of_one_module_and_none_deeper_than_two() -> None:
     folders = {path.parent for path in modules().values()} - {ROOT}
-    files = {folder: len(list(folder.glob("[!_]*.py"))) for folder in folders}
+    files = {folder: len([*folder.glob("[!_]*.py"), *folder.glob("*.cpp")]) for folder in folders}
     assert [str(folder) for folder, count in files.items() if count < 2] == []
     assert max(len(folder.relative_to(ROOT).parts) for folder in folders) <= 2
 

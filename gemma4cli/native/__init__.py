@@ -1,0 +1,1 @@
+"""The native part: kernels for Linux CPUs, built where there is a compiler."""

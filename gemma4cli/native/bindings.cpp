@@ -1,0 +1,47 @@
+// The Python module. Its functions take and give mlx.core arrays.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "cpu_features.h"
+#include "kernels/kernels.h"
+#include "linear.h"
+#include "mapped_file.h"
+#include "norm.h"
+#include "thread_pool.h"
+
+namespace nb = nanobind;
+namespace mx = mlx::core;
+using namespace nb::literals;
+
+NB_MODULE(_native, module) {
+  module.attr("mlx_version") = G4_MLX_VERSION;
+  module.def("instruction_set", [] { return g4::kernels().name; });
+  module.def("has_amx", &g4::has_amx);
+  module.def("threads", [] { return g4::ThreadPool::shared().size(); });
+
+  module.def(
+      "mapped_array",
+      [](const std::string& file, int64_t offset, const std::vector<int>& shape, mx::Dtype dtype) {
+        return g4::mapped_array(file, offset, mx::Shape(shape.begin(), shape.end()), dtype);
+      },
+      "file"_a, "offset"_a, "shape"_a, "dtype"_a);
+
+  module.def(
+      "linear",
+      [](const mx::array& x, const mx::array& weight, const std::optional<mx::array>& scales,
+         const std::optional<mx::array>& biases, const std::string& mode, int bits, int group_size) {
+        return g4::linear(x, weight, scales, biases, {mode, bits, group_size});
+      },
+      "x"_a, "weight"_a, "scales"_a = nb::none(), "biases"_a = nb::none(), "mode"_a = "",
+      "bits"_a = 0, "group_size"_a = 0);
+
+  module.def(
+      "rms_norm",
+      [](const mx::array& x, const std::optional<mx::array>& weight, float eps,
+         const std::optional<mx::array>& residual, float scale) {
+        return g4::rms_norm(x, weight, eps, residual, scale);
+      },
+      "x"_a, "weight"_a.none(), "eps"_a, "residual"_a = nb::none(), "scale"_a = 1.0f);
+}

@@ -1,0 +1,20 @@
+// One instruction set's kernels; compiled once per set, see kernels.cmake.
+#include "few_rows.h"
+#include "kernels.h"
+#include "norm.h"
+#include "unpack.h"
+
+#define G4_TEXT_OF(name) #name
+#define G4_TEXT(name) G4_TEXT_OF(name)
+
+namespace g4::G4_SET {
+
+extern const Kernels table;
+const Kernels table = {
+    .name = G4_TEXT(G4_SET),
+    .unpack = unpack,
+    .few_rows = few_rows,
+    .rms_norm = rms_norm,
+};
+
+}  // namespace g4::G4_SET

@@ -1,0 +1,27 @@
+# The kernels, once for each instruction set of the processor that is built for.
+#
+# They need neither MLX nor Python, so a cross compiler can build and test them alone.
+set(kernel_sets plain)
+set(flags_plain "")
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+  list(APPEND kernel_sets avx2 avx512)
+  set(flags_avx2 -mavx2 -mfma -mf16c)
+  set(flags_avx512
+      -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512cd
+      -mprefer-vector-width=512)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
+  list(APPEND kernel_sets neon)
+  set(flags_neon "")
+endif()
+
+add_library(g4_kernels STATIC)
+target_include_directories(g4_kernels PUBLIC "${CMAKE_CURRENT_LIST_DIR}/..")
+foreach(set ${kernel_sets})
+  add_library(g4_kernels_${set} OBJECT "${CMAKE_CURRENT_LIST_DIR}/kernel_set.cpp")
+  target_compile_definitions(g4_kernels_${set} PRIVATE G4_SET=${set} G4_SET_${set}=1)
+  target_compile_options(
+    g4_kernels_${set} PRIVATE ${flags_${set}} -O3 -Wno-maybe-uninitialized -ffp-contract=fast -fno-math-errno -fno-trapping-math)
+  target_sources(g4_kernels PRIVATE $<TARGET_OBJECTS:g4_kernels_${set}>)
+  string(TOUPPER ${set} upper)
+  target_compile_definitions(g4_kernels PUBLIC G4_HAS_${upper}=1)
+endforeach()

@@ -1,0 +1,60 @@
+// The kernels' interface: plain pointers and sizes, one table of functions per instruction set.
+//
+// Nothing here knows MLX or Python. All activations are float32; weights are read in the type they
+// are stored in. Functions compute the rows or columns that they are given, so that callers decide
+// how the work is divided among threads.
+#pragma once
+
+#include <cstdint>
+
+namespace g4 {
+
+/// How the numbers of a matrix are stored.
+enum class Kind : uint8_t { f32, f16, bf16, affine, mxfp4, mxfp8, nvfp4 };
+
+/// The type of an affine matrix's scales and biases.
+enum class Float : uint8_t { f32, f16, bf16 };
+
+/// A matrix of weights, one row per output, as MLX stores it.
+struct Weight {
+  Kind kind;
+  Float scale_type;  // of affine matrices; the others have one byte per scale
+  int bits;          // per number: 2, 3, 4, 5, 6 or 8; 16 or 32 if it is not quantized
+  int group;         // numbers of a row that share a scale
+  int64_t rows;
+  int64_t columns;
+  const uint8_t* data;    // rows * row_bytes()
+  const uint8_t* scales;  // rows * columns / group
+  const uint8_t* biases;  // of affine matrices, like the scales
+
+  int64_t row_bytes() const { return columns * bits / 8; }
+  bool quantized() const { return kind >= Kind::affine; }
+};
+
+/// The functions of one instruction set.
+struct Kernels {
+  const char* name;
+
+  /// Numbers [first, first + count) of a row of `weight` as float32; both are multiples of the
+  /// group size, or of 8 where it is not quantized, but for the end of the row.
+  void (*unpack)(const Weight& weight, int64_t row, int64_t first, int64_t count, float* out);
+
+  /// y[i, n] = sum_k x[i, k] * weight[n, k] for i < count and first <= n < last; few rows of x.
+  /// `x` has `weight.columns` columns; rows of `y` are `stride` apart.
+  void (*few_rows)(
+      const Weight& weight, const float* x, int64_t count, float* y, int64_t stride, int64_t first,
+      int64_t last);
+
+  /// y = (residual + x / rms(x) * weight) * scale for each row; `weight` and `residual` may be null.
+  void (*rms_norm)(
+      const float* x, const float* weight, const float* residual, float scale, float eps, float* y,
+      int64_t rows, int64_t width);
+};
+
+/// The best set for this processor.
+const Kernels& kernels();
+
+/// The set with this name, or null if it was not built or the processor lacks it.
+const Kernels* kernels_named(const char* name);
+
+}  // namespace g4
