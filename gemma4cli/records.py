@@ -8,7 +8,6 @@ from typing import Any
 
 from .errors import Gemma4Error
 from .events import Event, Finished, SegmentFinished, Timings, Usage, VideoPlanned, VideoSampled
-from .subtitles.line_breaks import joined
 from .transcript import RecordingFinished, Segment
 
 Record = dict[str, Any]
@@ -105,6 +104,8 @@ def transcript_record(
     translated: bool = False,
 ) -> Record:
     """The transcript of a whole recording; ``translated`` as for ``segment_record``."""
+    from .subtitles.line_breaks import joined
+
     doubts = [each.doubt for each in event.segments if each.doubt is not None]
     record: Record = {"input": given, "text": joined(each.text for each in event.segments)}
     if any(each.translation is not None for each in event.segments):

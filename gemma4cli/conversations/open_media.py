@@ -5,7 +5,7 @@ Of the conversation, it knows only the messages before; it knows no terminal.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -92,8 +92,6 @@ def open_message(
     its text alone, and that and PromptTooLargeError from the plan.
     """
     from ..engine.memory_limits import require_memory_for_plan
-    from ..media.sound.audio import load_audio
-    from ..media.sources import settle
 
     require_text_fits(model, message)
     for part in message.parts:
@@ -120,11 +118,7 @@ def open_message(
         yield DecodeProgress(source=_name_of(part))
         if number not in clips:
             if isinstance(part, AudioPart):
-                source = settle(part.source)
-                track, about_track = _chosen_track(source, options)
-                if about_track is not None:
-                    yield about_track
-                item: Decoded = load_audio(source, track, model.processor.longest_clip)
+                item: Decoded = yield from _open_sound(model, part.source, options)
             else:
                 item = _open_part(model, part, options)
             media.append(item)
@@ -202,6 +196,20 @@ def _name_of(part: MediaPart) -> str:
         source = part.source or part.frames[0]
         return source.name
     return part.source.name
+
+
+def _open_sound(
+    model: LoadedModel, given: Source, options: MediaOptions
+) -> Generator[Notice, None, AudioClip]:
+    """Decode a clip of sound; a notice says which track, unless that is clear."""
+    from ..media.sound.audio import load_audio
+    from ..media.sources import settle
+
+    source = settle(given)
+    track, notice = _chosen_track(source, options)
+    if notice is not None:
+        yield notice
+    return load_audio(source, track, model.processor.longest_clip)
 
 
 def _open_part(model: LoadedModel, part: ImagePart | VideoPart, options: MediaOptions) -> Decoded:

@@ -1,4 +1,7 @@
-"""The kind of a medium by what is in it, whatever its name and container are."""
+"""The kind of a medium by what is in it, whatever its name and container are.
+
+libav is imported for what the first bytes do not settle.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,12 @@ import os
 from pathlib import PurePath
 from typing import BinaryIO
 
-import av
-from av.container import InputContainer
-from av.stream import Disposition
-from av.video.stream import VideoStream
-
 from ..messages import MediaKind, Source
-from .containers import is_sequence, open_stream
 from .kinds import HEAD_BYTES, FileKind, sniff
 from .sources import open_source
 
 _TEXT_SAMPLE_BYTES = 4096
 """libav takes some text for subtitles or pictures; what begins like text is not opened."""
-
-_SCANNED_PACKETS = 1000
-"""How far to look for the second picture of a track: a cover may be a track with one picture."""
 
 _WEBP_HEADER, _PNG_HEADER = 12, 8
 _TGA_SUFFIXES = frozenset({".tga", ".icb", ".vda", ".vst"})
@@ -56,12 +50,9 @@ def kind_of_stream(stream: BinaryIO, found: FileKind | None = None) -> MediaKind
         case None if _is_text(head):
             return None
     promised = None if found is None or found.kind == "other" else found.kind
-    stream.seek(0)
-    try:
-        with open_stream(stream) as container:
-            return _kind_by_tracks(container) or promised
-    except av.FFmpegError:
-        return promised
+    from .kinds_by_tracks import kind_by_tracks
+
+    return kind_by_tracks(stream) or promised
 
 
 def image_kind(source: Source, stream: BinaryIO) -> FileKind | None:
@@ -84,39 +75,6 @@ def _is_tga(source: Source, head: bytes, stream: BinaryIO) -> bool:
     return stream.read().startswith(_TGA_FOOTER)
 
 
-def moving_tracks(container: InputContainer) -> list[VideoStream]:
-    """The video tracks, without cover art."""
-    return [
-        track
-        for track in container.streams.video
-        if not track.disposition & Disposition.attached_pic
-    ]
-
-
-def _kind_by_tracks(container: InputContainer) -> MediaKind | None:
-    if container.format.name.endswith("_pipe") or container.format.name == "image2":
-        return "image"
-    moving = moving_tracks(container)
-    if not container.streams.audio:
-        return "video" if moving else None
-    return "video" if any(_moves(container, track) for track in moving) else "audio"
-
-
-def _moves(container: InputContainer, track: VideoStream) -> bool:
-    """Whether a track beside sound has a second picture."""
-    if track.frames:
-        return track.frames > 1
-    pictures = 0
-    try:
-        for number, packet in enumerate(container.demux()):
-            pictures += packet.stream.index == track.index and packet.size > 0
-            if pictures > 1 or number > _SCANNED_PACKETS:
-                break
-    except (av.FFmpegError, IndexError):  # damage, or a track that is not in the header
-        return True
-    return pictures > 1
-
-
 def _is_animated(stream: BinaryIO, format_name: str) -> bool:
     """Whether an image has more than one frame."""
     stream.seek(0)
@@ -129,11 +87,9 @@ def _is_animated(stream: BinaryIO, format_name: str) -> bool:
         case "FLI":
             return int.from_bytes(stream.read(8)[6:], "little") > 1
         case "GIF" | "AVIF" | "HEIC":
-            try:
-                with open_stream(stream) as container:
-                    return is_sequence(container)
-            except av.FFmpegError:
-                return False
+            from .kinds_by_tracks import has_several_pictures
+
+            return has_several_pictures(stream)
     return False
 
 

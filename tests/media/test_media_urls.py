@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma4cli.errors import MediaError, MediaNotFoundError
-from gemma4cli.media import urls
+from gemma4cli.media import downloads
 from gemma4cli.media.urls import is_url
 from gemma4cli.messages import Source
 
@@ -66,7 +66,7 @@ Fetch = Callable[..., Source]
 @pytest.fixture(scope="module")
 def fetch(folder: Path) -> Fetch:
     def fetch_into_folder(url: str, **options: int) -> Source:
-        return urls.fetch(url, folder=folder, **options)
+        return downloads.fetch(url, folder=folder, **options)
 
     return fetch_into_folder
 

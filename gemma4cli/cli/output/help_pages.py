@@ -19,6 +19,7 @@ from ..habits.command_answers import command_answer, leading_options_answer
 from ..habits.lines import words
 from ..habits.option_answers import option_answer, unknown_option
 from ..habits.similar import similar
+from .conversion import convert_without_typer
 from .examples import EXAMPLES, PROJECT
 from .usage_errors import label, see_help
 
@@ -35,6 +36,7 @@ class Command(TyperCommand):
     """A command with plain help, which knows what other programs call its options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        convert_without_typer(self.get_params(ctx))
         self.check_options(ctx, args)
         self.before_parsing(ctx, args)
         return super().parse_args(ctx, args)
@@ -87,6 +89,7 @@ class Group(TyperGroup):
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        convert_without_typer(self.get_params(ctx))
         known = known_options(self, ctx)
         first = next(words(args, known), None)
         if first is not None and first.is_option and not first.known and not ctx.resilient_parsing:

@@ -38,12 +38,14 @@ def opener(kind: Kind, *, fetches: bool) -> Callable[[Source], Source]:
 
 def fetched(source: Source, *, fetches: bool) -> Source:
     """A source as it is, unless it is an address, which is downloaded. Raises MediaError."""
-    from ...media.urls import fetch, is_url
+    from ...media.urls import is_url
 
     if source.path is not None or not is_url(source.name):
         return source
     if not fetches:
         raise MediaError(source.name, "is an address: --allow-urls lets g4 fetch it")
+    from ...media.downloads import fetch
+
     return fetch(source.name, folder=_folder())
 
 

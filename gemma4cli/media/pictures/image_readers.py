@@ -6,38 +6,13 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
 from io import BytesIO
 from typing import BinaryIO
 
 from PIL import Image as Pillow
-from PIL.AvifImagePlugin import AvifImageFile
-from PIL.BlpImagePlugin import BlpImageFile
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.CurImagePlugin import CurImageFile
-from PIL.DcxImagePlugin import DcxImageFile
-from PIL.DdsImagePlugin import DdsImageFile
-from PIL.FitsImagePlugin import FitsImageFile
-from PIL.FliImagePlugin import FliImageFile
-from PIL.GifImagePlugin import GifImageFile
-from PIL.IcnsImagePlugin import IcnsImageFile
-from PIL.IcoImagePlugin import IcoImageFile
 from PIL.ImageFile import ImageFile
-from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.MpoImagePlugin import MpoImageFile
-from PIL.MspImagePlugin import MspImageFile
-from PIL.PcxImagePlugin import PcxImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.PpmImagePlugin import PpmImageFile
-from PIL.PsdImagePlugin import PsdImageFile
-from PIL.QoiImagePlugin import QoiImageFile
-from PIL.SgiImagePlugin import SgiImageFile
-from PIL.SunImagePlugin import SunImageFile
-from PIL.TgaImagePlugin import TgaImageFile
-from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
-from PIL.XbmImagePlugin import XbmImageFile
-from PIL.XpmImagePlugin import XpmImageFile
 
 from ...errors import MediaDecodeError
 from ...extras import install_command
@@ -45,6 +20,12 @@ from ...messages import MediaKind, Source
 from ..kinds import FileKind
 from ..recognition import image_kind, kind_of_stream
 from ..sources import open_source
+
+
+def _pillows(name: str, stream: BinaryIO) -> ImageFile:
+    """By Pillow's reader of that name, which is imported for the first file of its format."""
+    reader: ImageFile = getattr(import_module(f"PIL.{name}ImagePlugin"), f"{name}ImageFile")(stream)
+    return reader
 
 
 def _heif_reader(stream: BinaryIO) -> ImageFile:
@@ -57,15 +38,15 @@ def _heif_reader(stream: BinaryIO) -> ImageFile:
 
 def _jpeg_reader(stream: BinaryIO) -> ImageFile:
     """JPEG, or the several of them in an MPO file, as cameras with two lenses write it."""
-    reader = JpegImageFile(stream)
+    reader = _pillows("Jpeg", stream)
     if "mp" not in reader.info:
         return reader
     stream.seek(0)
     try:
-        return MpoImageFile(stream)
+        return _pillows("Mpo", stream)
     except PILLOW_ERRORS:  # the first picture may be whole all the same
         stream.seek(0)
-        return JpegImageFile(stream)
+        return _pillows("Jpeg", stream)
 
 
 def _jpeg2000_reader(stream: BinaryIO) -> ImageFile:
@@ -74,10 +55,10 @@ def _jpeg2000_reader(stream: BinaryIO) -> ImageFile:
     stream.seek(0)
     for name, content in _boxes(header):
         if name == b"colr" and content[:1] in _WITH_PROFILE:
-            reader = Jpeg2KImageFile(stream)
+            reader = _pillows("Jpeg2K", stream)
             reader.info["icc_profile"] = content[3:]
             return reader
-    return Jpeg2KImageFile(stream)
+    return _pillows("Jpeg2K", stream)
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -96,39 +77,39 @@ def _webp_reader(stream: BinaryIO) -> ImageFile:
     data = bytearray(stream.read())
     if data[12:16] == b"VP8X" and data[_WEBP_FLAGS] & _WEBP_ANIMATED:
         data[_WEBP_FLAGS] |= _WEBP_OPACITY
-    return WebPImageFile(BytesIO(data))
+    return _pillows("WebP", BytesIO(data))
 
 
 # Image.open would try formats that start other programs (EPS), and it warns about large images
 # through the process-wide warning filters. So the reader is chosen here, by content.
 _READERS: dict[str, Callable[[BinaryIO], ImageFile]] = {
-    "AVIF": AvifImageFile,
-    "BLP": BlpImageFile,
-    "BMP": BmpImageFile,
-    "CUR": CurImageFile,
-    "DCX": DcxImageFile,
-    "DDS": DdsImageFile,
-    "FITS": FitsImageFile,
-    "FLI": FliImageFile,
-    "GIF": GifImageFile,
+    "AVIF": partial(_pillows, "Avif"),
+    "BLP": partial(_pillows, "Blp"),
+    "BMP": partial(_pillows, "Bmp"),
+    "CUR": partial(_pillows, "Cur"),
+    "DCX": partial(_pillows, "Dcx"),
+    "DDS": partial(_pillows, "Dds"),
+    "FITS": partial(_pillows, "Fits"),
+    "FLI": partial(_pillows, "Fli"),
+    "GIF": partial(_pillows, "Gif"),
     "HEIC": _heif_reader,
-    "ICNS": IcnsImageFile,
-    "ICO": IcoImageFile,
+    "ICNS": partial(_pillows, "Icns"),
+    "ICO": partial(_pillows, "Ico"),
     "JPEG": _jpeg_reader,
     "JPEG 2000": _jpeg2000_reader,
-    "MSP": MspImageFile,
-    "PCX": PcxImageFile,
-    "PNG": PngImageFile,
-    "PNM": PpmImageFile,
-    "PSD": PsdImageFile,
-    "QOI": QoiImageFile,
-    "SGI": SgiImageFile,
-    "Sun raster": SunImageFile,
-    "TGA": TgaImageFile,
-    "TIFF": TiffImageFile,
+    "MSP": partial(_pillows, "Msp"),
+    "PCX": partial(_pillows, "Pcx"),
+    "PNG": partial(_pillows, "Png"),
+    "PNM": partial(_pillows, "Ppm"),
+    "PSD": partial(_pillows, "Psd"),
+    "QOI": partial(_pillows, "Qoi"),
+    "SGI": partial(_pillows, "Sgi"),
+    "Sun raster": partial(_pillows, "Sun"),
+    "TGA": partial(_pillows, "Tga"),
+    "TIFF": partial(_pillows, "Tiff"),
     "WebP": _webp_reader,
-    "XBM": XbmImageFile,
-    "XPM": XpmImageFile,
+    "XBM": partial(_pillows, "Xbm"),
+    "XPM": partial(_pillows, "Xpm"),
 }
 
 PILLOW_ERRORS = (

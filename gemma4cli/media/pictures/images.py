@@ -1,4 +1,7 @@
-"""Image files to upright RGB pixels in sRGB, at their original size."""
+"""Image files to upright RGB pixels in sRGB, at their original size.
+
+libav is imported only for files that need it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,6 @@ from ...errors import MediaDecodeError
 from ...messages import Source
 from ..limits import check_size
 from .colors import ColorSpace, on_white
-from .deep_pictures import deep_picture
 from .image_readers import PILLOW_ERRORS, opened_image
 from .pages import Pictures, pictures_in, turn_to
 from .profiles import color_space, in_srgb
@@ -51,6 +53,8 @@ def load_image(source: Source) -> Image:
         space = color_space(opened, format_name, stream)
         rgb = None
         if space is not None and not space.is_srgb:
+            from .deep_pictures import deep_picture
+
             rgb = deep_picture(opened, format_name, stream, space)
         if rgb is None:
             opened.load()

@@ -6,14 +6,11 @@ import io
 from functools import lru_cache
 from typing import BinaryIO
 
-import av
 import numpy as np
-from av.video.stream import VideoStream
 from PIL import Image as Pillow
 from PIL import ImageCms
 from PIL.ImageFile import ImageFile
 
-from ..containers import open_stream
 from ..recognition import png_chunk
 from .colors import BT709, BT709_POINTS, ColorSpace, to_srgb
 from .image_readers import PILLOW_ERRORS
@@ -48,7 +45,9 @@ def _named_space(opened: ImageFile, format_name: str, stream: BinaryIO) -> Color
     if opened.info.get("icc_profile"):
         return None
     if format_name == "AVIF":
-        return _avif_space(stream)
+        from .avif import color_space_of
+
+        return color_space_of(stream)
     if format_name == "JPEG":
         return _ADOBE_RGB if _names_adobe_rgb(opened) else None
     named = opened.info.get("nclx_profile")  # of HEIC
@@ -121,20 +120,6 @@ def _does_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
 def _lab_to_rgb(picture: Pillow.Image) -> Pillow.Image:
     lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
     return _applied(ImageCms.buildTransform(lab, srgb, "LAB", "RGB"), picture)
-
-
-def _avif_space(stream: BinaryIO) -> ColorSpace | None:
-    """As libav reads it from the container or the coded picture."""
-    stream.seek(0)
-    try:
-        with open_stream(stream) as container:
-            best = container.streams.best("video")
-            if not isinstance(best, VideoStream) or best.codec_context is None:
-                return None
-            codec = best.codec_context
-            return ColorSpace(primaries=codec.color_primaries, transfer=codec.color_trc)
-    except av.FFmpegError:
-        return None
 
 
 def _png_space(opened: ImageFile, stream: BinaryIO) -> ColorSpace | None:

@@ -16,8 +16,8 @@ from av.video.stream import VideoStream
 from ...errors import MediaDecodeError, NoVideoTrackError
 from ...messages import Source
 from ..containers import exact, packets, reason, still_image
+from ..kinds_by_tracks import moving_tracks
 from ..limits import check_size
-from ..recognition import moving_tracks
 from .display import Appearance, appearance, displayed_size
 from .image_readers import opened_image
 
