@@ -5,6 +5,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "cpu_features.h"
+#include "elementwise.h"
 #include "kernels/kernels.h"
 #include "linear.h"
 #include "mapped_file.h"
@@ -14,6 +15,21 @@
 namespace nb = nanobind;
 namespace mx = mlx::core;
 using namespace nb::literals;
+
+namespace {
+
+g4::Curve curve_named(const std::string& name) {
+  constexpr std::pair<const char*, g4::Curve> curves[] = {
+      {"exp", g4::Curve::exp},   {"tanh", g4::Curve::tanh}, {"sigmoid", g4::Curve::sigmoid},
+      {"silu", g4::Curve::silu}, {"gelu", g4::Curve::gelu},
+  };
+  for (const auto& [known, curve] : curves) {
+    if (name == known) return curve;
+  }
+  throw std::invalid_argument("activate: unknown curve " + name);
+}
+
+}  // namespace
 
 NB_MODULE(_native, module) {
   module.attr("mlx_version") = G4_MLX_VERSION;
@@ -44,4 +60,20 @@ NB_MODULE(_native, module) {
         return g4::rms_norm(x, weight, eps, residual, scale);
       },
       "x"_a, "weight"_a.none(), "eps"_a, "residual"_a = nb::none(), "scale"_a = 1.0f);
+
+  module.def(
+      "activate",
+      [](const std::string& curve, const mx::array& x, const std::optional<mx::array>& factor) {
+        return g4::activate(curve_named(curve), x, factor);
+      },
+      "curve"_a, "x"_a, "factor"_a = nb::none());
+  module.def("glu", [](const mx::array& x) { return g4::glu(x); }, "x"_a);
+  module.def(
+      "softcap", [](const mx::array& x, float cap) { return g4::softcap(x, cap); }, "x"_a, "cap"_a);
+  module.def(
+      "clip",
+      [](const mx::array& x, const mx::array& low, const mx::array& high) {
+        return g4::clip(x, low, high);
+      },
+      "x"_a, "low"_a, "high"_a);
 }

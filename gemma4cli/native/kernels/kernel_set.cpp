@@ -1,4 +1,5 @@
 // One instruction set's kernels; compiled once per set, see kernels.cmake.
+#include "elementwise.h"
 #include "few_rows.h"
 #include "kernels.h"
 #include "norm.h"
@@ -15,6 +16,9 @@ const Kernels table = {
     .unpack = unpack,
     .few_rows = few_rows,
     .rms_norm = rms_norm,
+    .activate = activate,
+    .softcap = softcap,
+    .clip = clip,
 };
 
 }  // namespace g4::G4_SET

@@ -31,6 +31,9 @@ struct Weight {
   bool quantized() const { return kind >= Kind::affine; }
 };
 
+/// A function of one number; gelu is the form with tanh.
+enum class Curve : uint8_t { exp, tanh, sigmoid, silu, gelu };
+
 /// The functions of one instruction set.
 struct Kernels {
   const char* name;
@@ -49,6 +52,15 @@ struct Kernels {
   void (*rms_norm)(
       const float* x, const float* weight, const float* residual, float scale, float eps, float* y,
       int64_t rows, int64_t width);
+
+  /// y = curve(x) * factor; `factor` may be null. `y` may be `x` or `factor`.
+  void (*activate)(Curve curve, const float* x, const float* factor, float* y, int64_t count);
+
+  /// y = tanh(x / cap) * cap, and NaN where x is infinite. `y` may be `x`.
+  void (*softcap)(const float* x, float cap, float* y, int64_t count);
+
+  /// y = x within [low, high]; NaN stays NaN. `y` may be `x`.
+  void (*clip)(const float* x, float low, float high, float* y, int64_t count);
 };
 
 /// The best set for this processor.

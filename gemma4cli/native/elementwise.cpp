@@ -1,0 +1,158 @@
+#include "elementwise.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "mlx/backend/cpu/encoder.h"
+#include "operands.h"
+#include "thread_pool.h"
+
+namespace g4 {
+namespace mx = mlx::core;
+namespace {
+
+/// Numbers that one thread handles at least: about 20 microseconds.
+constexpr int64_t part_size = 1 << 15;
+
+/// Call `work(first, count)` for all of `size` numbers.
+template <class Work>
+void in_parts(int64_t size, const Work& work) {
+  parallel((size + part_size - 1) / part_size, [&](int64_t part) {
+    const int64_t first = part * part_size;
+    work(first, std::min(part_size, size - first));
+  });
+}
+
+class Activate : public RowPrimitive {
+ public:
+  Activate(mx::Stream stream, Curve curve) : RowPrimitive(stream), curve_(curve) {}
+
+  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+    auto& out = outputs[0];
+    allocate_like(inputs[0], out);
+    const float* x = inputs[0].data<float>();
+    const float* factor = inputs.size() > 1 ? inputs[1].data<float>() : nullptr;
+    mx::cpu::get_command_encoder(stream()).dispatch(
+        [x, factor, y = out.data<float>(), size = int64_t(out.size()), curve = curve_] {
+          in_parts(size, [&](int64_t first, int64_t count) {
+            kernels().activate(curve, x + first, factor ? factor + first : nullptr, y + first, count);
+          });
+        });
+  }
+  const char* name() const override { return "G4Activate"; }
+
+ private:
+  Curve curve_;
+};
+
+class Glu : public RowPrimitive {
+ public:
+  using RowPrimitive::RowPrimitive;
+
+  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+    auto& out = outputs[0];
+    out.set_data(mx::allocator::malloc(out.nbytes()));
+    const int64_t width = out.shape(-1), rows = width ? out.size() / width : 0;
+    mx::cpu::get_command_encoder(stream()).dispatch(
+        [x = inputs[0].data<float>(), y = out.data<float>(), rows, width] {
+          const int64_t step = std::max<int64_t>(1, part_size / std::max<int64_t>(1, width));
+          parallel((rows + step - 1) / step, [&](int64_t part) {
+            for (int64_t i = part * step; i < std::min(rows, (part + 1) * step); i++) {
+              const float* row = x + i * 2 * width;
+              kernels().activate(Curve::sigmoid, row + width, row, y + i * width, width);
+            }
+          });
+        });
+  }
+  const char* name() const override { return "G4Glu"; }
+};
+
+class Softcap : public RowPrimitive {
+ public:
+  Softcap(mx::Stream stream, float cap) : RowPrimitive(stream), cap_(cap) {}
+
+  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+    auto& out = outputs[0];
+    allocate_like(inputs[0], out);
+    mx::cpu::get_command_encoder(stream()).dispatch(
+        [x = inputs[0].data<float>(), y = out.data<float>(), size = int64_t(out.size()), cap = cap_] {
+          in_parts(size, [&](int64_t first, int64_t count) {
+            kernels().softcap(x + first, cap, y + first, count);
+          });
+        });
+  }
+  const char* name() const override { return "G4Softcap"; }
+
+ private:
+  float cap_;
+};
+
+class Clip : public RowPrimitive {
+ public:
+  using RowPrimitive::RowPrimitive;
+
+  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+    auto& out = outputs[0];
+    allocate_like(inputs[0], out);
+    mx::cpu::get_command_encoder(stream()).dispatch(
+        [x = inputs[0].data<float>(), low = inputs[1].data<float>(), high = inputs[2].data<float>(),
+         y = out.data<float>(), size = int64_t(out.size())] {
+          in_parts(size, [&](int64_t first, int64_t count) {
+            kernels().clip(x + first, *low, *high, y + first, count);
+          });
+        });
+  }
+  const char* name() const override { return "G4Clip"; }
+};
+
+}  // namespace
+
+mx::array activate(
+    Curve curve, const mx::array& x, const std::optional<mx::array>& factor,
+    mx::StreamOrDevice device) {
+  const auto stream = mx::to_stream(device, mx::Device::cpu);
+  require_float32(x, "activate");
+  std::vector<mx::array> inputs{in_rows(x, stream)};
+  if (factor) {
+    require_float32(*factor, "activate");
+    if (factor->shape() != x.shape()) throw std::invalid_argument("activate: shapes differ");
+    inputs.push_back(in_rows(*factor, stream));
+  }
+  return mx::array(
+      x.shape(), mx::float32, std::make_shared<Activate>(stream, curve), std::move(inputs));
+}
+
+mx::array glu(const mx::array& x, mx::StreamOrDevice device) {
+  const auto stream = mx::to_stream(device, mx::Device::cpu);
+  require_float32(x, "glu");
+  mx::Shape shape = x.shape();
+  if (shape.back() % 2 != 0) throw std::invalid_argument("glu: the last axis must be even");
+  shape.back() /= 2;
+  return mx::array(
+      std::move(shape), mx::float32, std::make_shared<Glu>(stream),
+      std::vector<mx::array>{in_rows(x, stream)});
+}
+
+mx::array softcap(const mx::array& x, float cap, mx::StreamOrDevice device) {
+  const auto stream = mx::to_stream(device, mx::Device::cpu);
+  require_float32(x, "softcap");
+  return mx::array(
+      x.shape(), mx::float32, std::make_shared<Softcap>(stream, cap),
+      std::vector<mx::array>{in_rows(x, stream)});
+}
+
+mx::array clip(
+    const mx::array& x, const mx::array& low, const mx::array& high, mx::StreamOrDevice device) {
+  const auto stream = mx::to_stream(device, mx::Device::cpu);
+  require_float32(x, "clip");
+  if (low.size() != 1 || high.size() != 1) {
+    throw std::invalid_argument("clip: bounds must be single numbers");
+  }
+  return mx::array(
+      x.shape(), mx::float32, std::make_shared<Clip>(stream),
+      std::vector<mx::array>{
+          in_rows(x, stream), mx::astype(low, mx::float32, stream),
+          mx::astype(high, mx::float32, stream)});
+}
+
+}  // namespace g4

@@ -1,0 +1,52 @@
+// Functions of each number.
+#pragma once
+
+#include "kernels.h"
+#include "math.h"
+#include "simd.h"
+
+namespace g4::G4_SET {
+
+/// y[i] = f(x[i], factor[i]) for vectors; a missing factor is 1.
+template <class F>
+inline void each(const float* x, const float* factor, float* y, int64_t count, F f) {
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    store(y + i, f(load(x + i), factor ? load(factor + i) : fill(1)));
+  }
+  if (i == count) return;
+  Vec a = fill(0), b = fill(1);
+  std::memcpy(&a, x + i, (count - i) * sizeof(float));
+  if (factor) std::memcpy(&b, factor + i, (count - i) * sizeof(float));
+  a = f(a, b);
+  std::memcpy(y + i, &a, (count - i) * sizeof(float));
+}
+
+inline void activate(Curve curve, const float* x, const float* factor, float* y, int64_t count) {
+  switch (curve) {
+    case Curve::exp:
+      return each(x, factor, y, count, [](Vec a, Vec b) { return exp(a) * b; });
+    case Curve::tanh:
+      return each(x, factor, y, count, [](Vec a, Vec b) { return tanh(a) * b; });
+    case Curve::sigmoid:
+      return each(x, factor, y, count, [](Vec a, Vec b) { return sigmoid(a) * b; });
+    case Curve::silu:
+      return each(x, factor, y, count, [](Vec a, Vec b) { return silu(a) * b; });
+    case Curve::gelu:
+      return each(x, factor, y, count, [](Vec a, Vec b) { return gelu_tanh(a) * b; });
+  }
+}
+
+inline void softcap(const float* x, float cap, float* y, int64_t count) {
+  const Vec infinity = fill(__builtin_inff()), nan = fill(__builtin_nanf(""));
+  each(x, nullptr, y, count, [=](Vec a, Vec) {
+    return choose((a == infinity) | (a == -infinity), nan, tanh(a / cap) * cap);
+  });
+}
+
+inline void clip(const float* x, float low, float high, float* y, int64_t count) {
+  const Vec least = fill(low), most = fill(high);
+  each(x, nullptr, y, count, [=](Vec a, Vec) { return min(most, max(least, a)); });
+}
+
+}  // namespace g4::G4_SET

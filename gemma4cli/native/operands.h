@@ -1,0 +1,46 @@
+// What the primitives do with the arrays that they take and give.
+#pragma once
+
+#include "mlx/array.h"
+#include "mlx/backend/common/utils.h"
+#include "mlx/ops.h"
+#include "mlx/primitives.h"
+
+namespace g4 {
+
+/// All primitives of this module that give arrays row by row without gaps; they run on CPUs only.
+class RowPrimitive : public mlx::core::Primitive {
+ public:
+  using Primitive::Primitive;
+  void eval_gpu(const std::vector<mlx::core::array>&, std::vector<mlx::core::array>&) override {
+    throw std::runtime_error("g4's native part runs on CPUs only");
+  }
+};
+
+/// `x` without gaps between its rows; a step is added to the graph only where it may be needed.
+inline mlx::core::array in_rows(const mlx::core::array& x, mlx::core::Stream stream) {
+  if (x.status() != mlx::core::array::Status::unscheduled) {
+    if (x.flags().row_contiguous) return x;
+  } else if (x.has_primitive() && dynamic_cast<const RowPrimitive*>(&x.primitive())) {
+    return x;
+  }
+  return mlx::core::contiguous(x, false, stream);
+}
+
+/// Memory for `out`: that of `x`, which must have its shape and be in rows, if nothing else needs it.
+inline void allocate_like(const mlx::core::array& x, mlx::core::array& out) {
+  if (mlx::core::is_donatable(x, out)) {
+    out.copy_shared_buffer(x);
+  } else {
+    out.set_data(mlx::core::allocator::malloc(out.nbytes()));
+  }
+}
+
+/// Throws std::invalid_argument unless `x` holds float32 and has an axis.
+inline void require_float32(const mlx::core::array& x, const char* function) {
+  if (x.dtype() != mlx::core::float32 || x.ndim() == 0) {
+    throw std::invalid_argument(std::string(function) + ": arrays must hold float32");
+  }
+}
+
+}  // namespace g4
