@@ -4,12 +4,15 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <limits>
+
 #include "cpu_features.h"
 #include "elementwise.h"
 #include "kernels/kernels.h"
 #include "linear.h"
 #include "mapped_file.h"
 #include "norm.h"
+#include "rotation.h"
 #include "thread_pool.h"
 
 namespace nb = nanobind;
@@ -56,10 +59,24 @@ NB_MODULE(_native, module) {
   module.def(
       "rms_norm",
       [](const mx::array& x, const std::optional<mx::array>& weight, float eps,
-         const std::optional<mx::array>& residual, float scale) {
-        return g4::rms_norm(x, weight, eps, residual, scale);
+         const std::optional<mx::array>& residual, float scale, float bound) {
+        return g4::rms_norm(x, weight, residual, {eps, scale, bound});
       },
-      "x"_a, "weight"_a.none(), "eps"_a, "residual"_a = nb::none(), "scale"_a = 1.0f);
+      "x"_a, "weight"_a.none(), "eps"_a, "residual"_a = nb::none(), "scale"_a = 1.0f,
+      "bound"_a = std::numeric_limits<float>::infinity());
+
+  module.def(
+      "rotate",
+      [](const mx::array& x, const std::optional<mx::array>& weight, std::optional<float> eps,
+         const std::optional<mx::array>& cos_sin) { return g4::rotate(x, weight, eps, cos_sin); },
+      "x"_a, "weight"_a = nb::none(), "eps"_a = nb::none(), "cos_sin"_a = nb::none());
+
+  module.def(
+      "rope_table",
+      [](const mx::array& offsets, int length, const mx::array& frequencies) {
+        return g4::rope_table(offsets, length, frequencies);
+      },
+      "offsets"_a, "length"_a, "frequencies"_a);
 
   module.def(
       "activate",

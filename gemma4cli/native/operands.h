@@ -1,6 +1,9 @@
 // What the primitives do with the arrays that they take and give.
 #pragma once
 
+#include <stdexcept>
+#include <string>
+
 #include "mlx/array.h"
 #include "mlx/backend/common/utils.h"
 #include "mlx/ops.h"
@@ -26,6 +29,10 @@ inline mlx::core::array in_rows(const mlx::core::array& x, mlx::core::Stream str
   }
   return mlx::core::contiguous(x, false, stream);
 }
+
+/// `x` (4-byte numbers) with those of its last axis side by side, for use in eval_cpu; the other axes
+/// may have any strides. Copies only where it must.
+mlx::core::array with_dense_last_axis(const mlx::core::array& x, mlx::core::Stream stream);
 
 /// Memory for `out`: that of `x`, which must have its shape and be in rows, if nothing else needs it.
 inline void allocate_like(const mlx::core::array& x, mlx::core::array& out) {

@@ -11,19 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from gemma4cli.native.extension import extension
-
 Numbers = npt.NDArray[np.float32]
 
 SPECIAL = [0.0, -0.0, math.inf, -math.inf, math.nan, 1e30, -1e30, 200.0, -200.0]
-
-
-@pytest.fixture
-def native() -> ModuleType:
-    part = extension()
-    if part.module is None:
-        pytest.skip(f"the native part is missing: {part.missing}")
-    return part.module
 
 
 @pytest.fixture

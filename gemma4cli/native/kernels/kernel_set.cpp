@@ -16,6 +16,7 @@ const Kernels table = {
     .unpack = unpack,
     .few_rows = few_rows,
     .rms_norm = rms_norm,
+    .rotate = rotate,
     .activate = activate,
     .softcap = softcap,
     .clip = clip,

@@ -34,6 +34,13 @@ struct Weight {
 /// A function of one number; gelu is the form with tanh.
 enum class Curve : uint8_t { exp, tanh, sigmoid, silu, gelu };
 
+/// How a row is normalized: numbers are limited to +-bound before.
+struct NormRule {
+  float eps;
+  float scale;  // of the result
+  float bound;
+};
+
 /// The functions of one instruction set.
 struct Kernels {
   const char* name;
@@ -49,9 +56,19 @@ struct Kernels {
       int64_t last);
 
   /// y = (residual + x / rms(x) * weight) * scale for each row; `weight` and `residual` may be null.
+  /// `y` may be `x` or `residual`.
   void (*rms_norm)(
-      const float* x, const float* weight, const float* residual, float scale, float eps, float* y,
+      const float* x, const float* weight, const float* residual, const NormRule& rule, float* y,
       int64_t rows, int64_t width);
+
+  /// The heads of one token, each normalized by `rule` if it is not null and then rotated.
+  ///
+  /// `cos_sin` [parts, 2, width / (2 * parts)], or null for no rotation, holds the cosines and sines
+  /// of each part of a head, whose first half is turned towards the second.
+  void (*rotate)(
+      const float* x, int64_t x_stride, const float* weight, const NormRule* rule,
+      const float* cos_sin, int64_t parts, float* y, int64_t y_stride, int64_t heads,
+      int64_t width);
 
   /// y = curve(x) * factor; `factor` may be null. `y` may be `x` or `factor`.
   void (*activate)(Curve curve, const float* x, const float* factor, float* y, int64_t count);

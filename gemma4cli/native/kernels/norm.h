@@ -1,4 +1,4 @@
-// Root-mean-square norms.
+// Root-mean-square norms, and the rotation of a normalized head.
 #pragma once
 
 #include "kernels.h"
@@ -6,29 +6,84 @@
 
 namespace g4::G4_SET {
 
+inline Vec within(Vec x, float bound) { return min(fill(bound), max(fill(-bound), x)); }
+
+inline float within(float x, float bound) { return x > bound ? bound : x < -bound ? -bound : x; }
+
+/// 1 / rms of a row. Four sums, because one would wait for each addition and round more.
+inline float inverse_rms(const float* x, int64_t width, float eps, float bound) {
+  Vec sums[4] = {};
+  int64_t j = 0;
+  for (; j + 4 * lanes <= width; j += 4 * lanes) {
+    for (int i = 0; i < 4; i++) {
+      const Vec value = within(load(x + j + i * lanes), bound);
+      sums[i] += value * value;
+    }
+  }
+  for (; j + lanes <= width; j += lanes) {
+    const Vec value = within(load(x + j), bound);
+    sums[0] += value * value;
+  }
+  float total = sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+  for (; j < width; j++) {
+    const float value = within(x[j], bound);
+    total += value * value;
+  }
+  return 1 / __builtin_sqrtf(total / float(width) + eps);
+}
+
 inline void rms_norm(
-    const float* x, const float* weight, const float* residual, float scale, float eps, float* y,
+    const float* x, const float* weight, const float* residual, const NormRule& rule, float* y,
     int64_t rows, int64_t width) {
   for (int64_t i = 0; i < rows; i++, x += width, y += width) {
-    Vec squares = {};
+    const float inverse = inverse_rms(x, width, rule.eps, rule.bound);
     int64_t j = 0;
-    for (; j + lanes <= width; j += lanes) squares += load(x + j) * load(x + j);
-    float total = sum(squares);
-    for (; j < width; j++) total += x[j] * x[j];
-    const float inverse = 1 / __builtin_sqrtf(total / float(width) + eps);
-    for (j = 0; j + lanes <= width; j += lanes) {
-      Vec value = load(x + j) * inverse;
+    for (; j + lanes <= width; j += lanes) {
+      Vec value = within(load(x + j), rule.bound) * inverse;
       if (weight) value *= load(weight + j);
       if (residual) value += load(residual + j);
-      store(y + j, value * scale);
+      store(y + j, value * rule.scale);
     }
     for (; j < width; j++) {
-      float value = x[j] * inverse;
+      float value = within(x[j], rule.bound) * inverse;
       if (weight) value *= weight[j];
       if (residual) value += residual[j];
-      y[j] = value * scale;
+      y[j] = value * rule.scale;
     }
     if (residual) residual += width;
+  }
+}
+
+/// Two halves rotated by the same angles, in place.
+inline void rotate_halves(float* first, float* second, const float* cos_sin, int64_t half) {
+  const float *cos = cos_sin, *sin = cos_sin + half;
+  int64_t i = 0;
+  for (; i + lanes <= half; i += lanes) {
+    const Vec a = load(first + i), b = load(second + i), c = load(cos + i), s = load(sin + i);
+    store(first + i, a * c - b * s);
+    store(second + i, b * c + a * s);
+  }
+  for (; i < half; i++) {
+    const float a = first[i], b = second[i];
+    first[i] = a * cos[i] - b * sin[i];
+    second[i] = b * cos[i] + a * sin[i];
+  }
+}
+
+inline void rotate(
+    const float* x, int64_t x_stride, const float* weight, const NormRule* rule,
+    const float* cos_sin, int64_t parts, float* y, int64_t y_stride, int64_t heads, int64_t width) {
+  for (int64_t h = 0; h < heads; h++, x += x_stride, y += y_stride) {
+    if (rule) {
+      rms_norm(x, weight, nullptr, *rule, y, 1, width);
+    } else {
+      std::memcpy(y, x, width * sizeof(float));
+    }
+    const int64_t half = cos_sin ? width / (2 * parts) : 0;
+    for (int64_t part = 0; cos_sin && part < parts; part++) {
+      const int64_t at = part * 2 * half;
+      rotate_halves(y + at, y + at + half, cos_sin + at, half);
+    }
   }
 }
 
