@@ -36,4 +36,4 @@ lock:
 native:
 	cmake -G Ninja -S gemma4cli/native -B build/native -DPython_EXECUTABLE=$(abspath $(BIN))/python
 	ninja -C build/native -j 2
-	cp build/native/_native*.so gemma4cli/native/
+	cmake --install build/native --prefix gemma4cli/native

@@ -35,6 +35,10 @@ g4::Curve curve_named(const std::string& name) {
 }  // namespace
 
 NB_MODULE(_native, module) {
+  // Arrays cross over only where both modules were built with the same ABI of nanobind.
+  if (!nb::type<mx::array>().is_valid()) {
+    throw nb::import_error("it was built with another version of nanobind than MLX");
+  }
   module.attr("mlx_version") = G4_MLX_VERSION;
   module.def("instruction_set", [] { return g4::kernels().name; });
   module.def("has_amx", &g4::has_amx);
