@@ -6,6 +6,7 @@
 #include "mlx/backend/cpu/encoder.h"
 #include "mlx/ops.h"
 #include "mlx/primitives.h"
+#include "product.h"
 #include "thread_pool.h"
 
 namespace g4 {
@@ -53,6 +54,7 @@ class Linear : public mx::Primitive {
     float* y = out.data<float>();
     const int64_t count = inputs[0].size() / weight.columns;
     encoder.dispatch([=] {
+      if (count >= many_rows_from) return product(weight, x, count, y, weight.rows);
       const auto& set = kernels();
       const int64_t size = weight.rows * weight.columns;
       const int64_t parts = size < small_product ? 1 : std::min<int64_t>(

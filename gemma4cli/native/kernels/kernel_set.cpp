@@ -2,6 +2,7 @@
 #include "elementwise.h"
 #include "few_rows.h"
 #include "kernels.h"
+#include "many_rows.h"
 #include "norm.h"
 #include "unpack.h"
 
@@ -15,6 +16,7 @@ const Kernels table = {
     .name = G4_TEXT(G4_SET),
     .unpack = unpack,
     .few_rows = few_rows,
+    .many_rows = many_rows,
     .rms_norm = rms_norm,
     .rotate = rotate,
     .activate = activate,

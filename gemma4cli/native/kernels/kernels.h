@@ -41,6 +41,42 @@ struct NormRule {
   float bound;
 };
 
+/// Numbers outside are moved to the limit.
+struct Limits {
+  float low = -__builtin_inff();
+  float high = __builtin_inff();
+};
+
+/// What happens to the results of a product: the bias is added, then the limits apply.
+struct Finish {
+  Limits limits;
+  const float* bias = nullptr;  // one per output, or null
+};
+
+/// A way to multiply many rows of x: they are packed once, in panels, and then multiplied by blocks
+/// of rows of weights, each unpacked into the cache of one thread.
+struct ManyRows {
+  int64_t panel_rows;    // rows of x that are packed together
+  int64_t output_step;   // blocks have multiples of so many rows of weights
+  int64_t most_outputs;  // and at most so many
+
+  /// Space for x packed.
+  int64_t (*packed_bytes)(int64_t rows, int64_t columns);
+
+  /// Pack columns [first, last) of a panel; `first` is a multiple of 64, `last` too or the end.
+  void (*pack)(
+      const float* x, int64_t rows, int64_t columns, Limits limits, int64_t panel, int64_t first,
+      int64_t last, uint8_t* packed);
+
+  /// Space that `multiply` needs for `count` rows of weights.
+  int64_t (*scratch_bytes)(int64_t rows, int64_t count);
+
+  /// Outputs [first, last) of all rows; `y` and the bias are those of output `first`.
+  void (*multiply)(
+      const Weight& weight, const uint8_t* packed, int64_t rows, int64_t first, int64_t last,
+      uint8_t* scratch, const Finish& finish, float* y, int64_t stride);
+};
+
 /// The functions of one instruction set.
 struct Kernels {
   const char* name;
@@ -54,6 +90,8 @@ struct Kernels {
   void (*few_rows)(
       const Weight& weight, const float* x, int64_t count, float* y, int64_t stride, int64_t first,
       int64_t last);
+
+  ManyRows many_rows;
 
   /// y = (residual + x / rms(x) * weight) * scale for each row; `weight` and `residual` may be null.
   /// `y` may be `x` or `residual`.

@@ -3,6 +3,7 @@
 
 #include "kernels.h"
 #include "simd.h"
+#include "spread.h"
 
 namespace g4::G4_SET {
 
@@ -17,62 +18,104 @@ inline float scalar(Float type, const uint8_t* values, int64_t index) {
   }
 }
 
-/// The `bits` bits of a row from bit `at` on; rows end where their last number does.
-inline uint32_t packed(const uint8_t* row, int64_t at, int bits) {
-  const uint8_t* byte = row + at / 8;
-  const int shift = int(at % 8);
-  uint32_t value = byte[0];
-  if (shift + bits > 8) value |= uint32_t(byte[1]) << 8;
-  return (value >> shift) & ((1u << bits) - 1);
+/// `count` packed numbers from `data` on, each through `value`.
+template <int bits, class Value>
+inline void unpack_packed(const uint8_t* data, int64_t count, const Value& value, float* out) {
+  for (int64_t i = 0; i < count; i += chunk, data += chunk * bits / 8) {
+    const Chunk numbers = spread<bits>(data);
+    for (int j = 0; j < chunk / lanes; j++) store(out + i + j * lanes, value(numbers.part[j]));
+  }
 }
 
-/// The values of E2M1, the four bits of mxfp4 and nvfp4.
-inline constexpr float e2m1[16] = {0, .5f, 1, 1.5f, 2, 3, 4, 6, -0.f, -.5f, -1, -1.5f, -2, -3, -4, -6};
-
-/// A number with 4 bits of exponent and 3 of mantissa; nvfp4's scales and mxfp8's values.
-inline float e4m3(uint8_t value) {
-  // As a half float with the exponent's bias corrected by a product; there is no infinity.
-  const uint16_t moved = uint16_t((value & 0x7f) << 7);
-  const float magnitude = f16(reinterpret_cast<const uint8_t*>(&moved)) * 256.f;
-  return value & 0x80 ? -magnitude : magnitude;
+inline void unpack_e4m3(const uint8_t* data, int64_t count, float scale, float* out) {
+  for (int64_t i = 0; i < count; i += lanes) {
+    store(out + i, e4m3(load_as<BVec>(data + i)) * scale);
+  }
 }
 
-/// A power of two, the scale of mxfp4 and mxfp8.
-inline float e8m0(uint8_t value) {
-  const uint32_t bits = value == 0 ? 0x400000u : uint32_t(value) << 23;
-  return load_as<float>(&bits);
+/// `part(first, count, group)` for the part of each group within the numbers of a row.
+template <class Part>
+inline void for_groups(
+    const Weight& weight, int64_t row, int64_t first, int64_t count, const Part& part) {
+  const int64_t last = first + count, groups = row * (weight.columns / weight.group);
+  int64_t group = first / weight.group;
+  for (int64_t k = first; k < last; group++) {
+    const int64_t end = smaller(last, (group + 1) * weight.group);
+    part(k, end - k, groups + group);
+    k = end;
+  }
 }
 
+template <int bits>
+inline void unpack_affine_row(
+    const Weight& weight, int64_t row, int64_t first, int64_t count, float* out) {
+  const uint8_t* data = weight.data + row * weight.row_bytes();
+  for_groups(weight, row, first, count, [&](int64_t k, int64_t size, int64_t group) {
+    const float scale = scalar(weight.scale_type, weight.scales, group);
+    const float bias = scalar(weight.scale_type, weight.biases, group);
+    unpack_packed<bits>(data + k * bits / 8, size, Affine<bits>(scale, bias), out + (k - first));
+  });
+}
+
+inline void unpack_affine_row(
+    const Weight& weight, int64_t row, int64_t first, int64_t count, float* out) {
+  switch (weight.bits) {
+    case 2:
+      return unpack_affine_row<2>(weight, row, first, count, out);
+    case 3:
+      return unpack_affine_row<3>(weight, row, first, count, out);
+    case 4:
+      return unpack_affine_row<4>(weight, row, first, count, out);
+    case 5:
+      return unpack_affine_row<5>(weight, row, first, count, out);
+    case 6:
+      return unpack_affine_row<6>(weight, row, first, count, out);
+    default:
+      return unpack_affine_row<8>(weight, row, first, count, out);
+  }
+}
+
+inline void unpack_f32(const uint8_t* data, int64_t count, float* out) {
+  std::memcpy(out, data, size_t(count) * 4);
+}
+
+inline void unpack_f16(const uint8_t* data, int64_t count, float* out) {
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) store(out + i, load_f16(data + 2 * i));
+  for (; i < count; i++) out[i] = f16(data + 2 * i);
+}
+
+inline void unpack_bf16(const uint8_t* data, int64_t count, float* out) {
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) store(out + i, load_bf16(data + 2 * i));
+  for (; i < count; i++) out[i] = bf16(data + 2 * i);
+}
+
+/// Numbers [first, first + count) of a row. In quantized matrices both are multiples of 16, the
+/// smallest group, which whole vectors fill; nothing beyond the numbers is read.
 inline void unpack(const Weight& weight, int64_t row, int64_t first, int64_t count, float* out) {
   const uint8_t* data = weight.data + row * weight.row_bytes();
-  const int64_t groups = weight.quantized() ? weight.columns / weight.group : 0;
-  for (int64_t k = first; k < first + count; k++, out++) {
-    const int64_t group = weight.quantized() ? row * groups + k / weight.group : 0;
-    switch (weight.kind) {
-      case Kind::f32:
-        *out = load_as<float>(data + 4 * k);
-        break;
-      case Kind::f16:
-        *out = f16(data + 2 * k);
-        break;
-      case Kind::bf16:
-        *out = bf16(data + 2 * k);
-        break;
-      case Kind::affine:
-        *out = scalar(weight.scale_type, weight.scales, group) *
-                float(packed(data, k * weight.bits, weight.bits)) +
-            scalar(weight.scale_type, weight.biases, group);
-        break;
-      case Kind::mxfp4:
-        *out = e8m0(weight.scales[group]) * e2m1[packed(data, k * 4, 4)];
-        break;
-      case Kind::nvfp4:
-        *out = e4m3(weight.scales[group]) * e2m1[packed(data, k * 4, 4)];
-        break;
-      case Kind::mxfp8:
-        *out = e8m0(weight.scales[group]) * e4m3(data[k]);
-        break;
-    }
+  switch (weight.kind) {
+    case Kind::f32:
+      return unpack_f32(data + 4 * first, count, out);
+    case Kind::f16:
+      return unpack_f16(data + 2 * first, count, out);
+    case Kind::bf16:
+      return unpack_bf16(data + 2 * first, count, out);
+    case Kind::affine:
+      return unpack_affine_row(weight, row, first, count, out);
+    case Kind::mxfp4:
+      return for_groups(weight, row, first, count, [&](int64_t k, int64_t size, int64_t group) {
+        unpack_packed<4>(data + k / 2, size, E2m1(e8m0(weight.scales[group])), out + (k - first));
+      });
+    case Kind::nvfp4:
+      return for_groups(weight, row, first, count, [&](int64_t k, int64_t size, int64_t group) {
+        unpack_packed<4>(data + k / 2, size, E2m1(e4m3(weight.scales[group])), out + (k - first));
+      });
+    case Kind::mxfp8:
+      return for_groups(weight, row, first, count, [&](int64_t k, int64_t size, int64_t group) {
+        unpack_e4m3(data + k, size, e8m0(weight.scales[group]), out + (k - first));
+      });
   }
 }
 

@@ -1,0 +1,24 @@
+// Products of many rows of input with a matrix of weights, divided among the threads.
+#pragma once
+
+#include "kernels/kernels.h"
+
+namespace g4 {
+
+/// What a product does besides multiplying: limits of x, then of x times the weights plus a bias.
+struct ProductOptions {
+  Limits input;
+  Finish output;
+};
+
+/// Rows of input from which `product` is faster than reading the weights for each few of them.
+inline constexpr int64_t many_rows_from = 8;
+
+/// y[i, n] = sum_k x[i, k] * weight[n, k] for `rows` rows; rows of y are `stride` apart.
+///
+/// Computes on all threads of the pool; returns when it is done.
+void product(
+    const Weight& weight, const float* x, int64_t rows, float* y, int64_t stride,
+    const ProductOptions& options = {});
+
+}  // namespace g4
