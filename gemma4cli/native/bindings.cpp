@@ -41,6 +41,7 @@ NB_MODULE(_native, module) {
   }
   module.attr("mlx_version") = G4_MLX_VERSION;
   module.def("instruction_set", [] { return g4::kernels().name; });
+  module.def("use_instruction_set", &g4::use_instruction_set, "name"_a);
   module.def("has_amx", &g4::has_amx);
   module.def("threads", [] { return g4::ThreadPool::shared().size(); });
 
@@ -55,7 +56,7 @@ NB_MODULE(_native, module) {
       "linear",
       [](const mx::array& x, const mx::array& weight, const std::optional<mx::array>& scales,
          const std::optional<mx::array>& biases, const std::string& mode, int bits, int group_size) {
-        return g4::linear(x, weight, scales, biases, {mode, bits, group_size});
+        return g4::linear(x, {weight, scales, biases, {mode, bits, group_size}});
       },
       "x"_a, "weight"_a, "scales"_a = nb::none(), "biases"_a = nb::none(), "mode"_a = "",
       "bits"_a = 0, "group_size"_a = 0);

@@ -6,10 +6,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <set>
+#include <stdexcept>
 #include <string>
 
 #include "kernels/kernels.h"
@@ -166,14 +168,30 @@ const Kernels* kernels_named(const char* name) {
   return nullptr;
 }
 
-const Kernels& kernels() {
-  static const Kernels& best = [&]() -> const Kernels& {
-    for (const Kernels* set : sets) {
-      if (processor_has(set->name)) return *set;
-    }
-    return plain::table;
-  }();
-  return best;
+namespace {
+
+const Kernels* best_set() {
+  for (const Kernels* set : sets) {
+    if (processor_has(set->name)) return set;
+  }
+  return &plain::table;
+}
+
+std::atomic<const Kernels*>& set_in_use() {
+  static std::atomic<const Kernels*> set{best_set()};
+  return set;
+}
+
+}  // namespace
+
+const Kernels& kernels() { return *set_in_use(); }
+
+void use_instruction_set(const char* name) {
+  const Kernels* set = kernels_named(name);
+  if (!set) {
+    throw std::invalid_argument("the instruction set " + std::string(name) + " is not available");
+  }
+  set_in_use() = set;
 }
 
 }  // namespace g4

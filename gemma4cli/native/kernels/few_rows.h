@@ -1,31 +1,122 @@
 // Products with few rows of input, limited by how fast the weights are read.
 #pragma once
 
-#include "unpack.h"
+#include "few_rows_float.h"
+#include "few_rows_packed.h"
 
 namespace g4::G4_SET {
 
+/// Rows of weights that are read together, so that they share the loads of the input.
+constexpr int rows_together(int count) {
+#if defined(G4_SET_avx512) || defined(G4_SET_neon)
+  return count == 1 ? 4 : 2;
+#else
+  return count == 1 ? 2 : 1;
+#endif
+}
+
+template <class Format>
+struct PackedRows {
+  static int64_t prepared_size(const Weight& weight) { return packed_prepared_size<Format>(weight); }
+  static void prepare(const Weight& weight, const float* x, float* out) {
+    prepare_packed<Format>(weight, x, out);
+  }
+  template <int rows, int count>
+  static void multiply(const Weight& weight, const float* const* x, float* const* y, int64_t n) {
+    multiply_packed<Format, rows, count>(weight, x, y, n);
+  }
+};
+
+template <Kind kind>
+struct FloatRows {
+  static int64_t prepared_size(const Weight& weight) { return float_prepared_size(weight); }
+  static void prepare(const Weight& weight, const float* x, float* out) {
+    prepare_float(weight, x, out);
+  }
+  template <int rows, int count>
+  static void multiply(const Weight& weight, const float* const* x, float* const* y, int64_t n) {
+    multiply_float<kind, rows, count>(weight, x, y, n);
+  }
+};
+
+/// `act` called with the kernel of a matrix.
+template <class Act>
+inline auto with_rows_of(const Weight& weight, const Act& act) {
+  switch (weight.kind) {
+    case Kind::f32:
+      return act(FloatRows<Kind::f32>());
+    case Kind::f16:
+      return act(FloatRows<Kind::f16>());
+    case Kind::bf16:
+      return act(FloatRows<Kind::bf16>());
+    case Kind::mxfp8:
+      return act(PackedRows<E4m3Bytes>());
+    case Kind::mxfp4:
+    case Kind::nvfp4:
+      return act(PackedRows<E2m1Words>());
+    case Kind::affine:
+      break;
+  }
+  switch (weight.bits) {
+    case 2:
+      return act(PackedRows<IntegerWords<2>>());
+    case 3:
+      return act(PackedRows<IntegerWords<3>>());
+    case 4:
+      return act(PackedRows<IntegerWords<4>>());
+    case 5:
+      return act(PackedRows<IntegerWords<5>>());
+    case 6:
+      return act(PackedRows<IntegerWords<6>>());
+    default:
+      return act(PackedRows<IntegerWords<8>>());
+  }
+}
+
+inline int64_t prepared_size(const Weight& weight) {
+  const int64_t size = with_rows_of(weight, [&](auto kernel) { return kernel.prepared_size(weight); });
+  return (size + 15) / 16 * 16;
+}
+
+inline void prepare(const Weight& weight, const float* x, float* out) {
+  with_rows_of(weight, [&](auto kernel) { kernel.prepare(weight, x, out); });
+}
+
+template <class Kernel, int count>
+void rows_of_weights(
+    const Weight& weight, const float* const* x, float* const* y, int64_t first, int64_t last) {
+  constexpr int rows = rows_together(count);
+  int64_t n = first;
+  for (; n + rows <= last; n += rows) Kernel::template multiply<rows, count>(weight, x, y, n);
+  for (; n < last; n++) Kernel::template multiply<1, count>(weight, x, y, n);
+}
+
 inline void few_rows(
-    const Weight& weight, const float* x, int64_t count, float* y, int64_t stride, int64_t first,
+    const Weight& weight, const float* const* x, int64_t count, float* const* y, int64_t first,
     int64_t last) {
-  constexpr int64_t block = 512;
-  float values[block];
-  for (int64_t n = first; n < last; n++) {
-    for (int64_t i = 0; i < count; i++) y[i * stride + n] = 0;
-    for (int64_t k = 0; k < weight.columns; k += block) {
-      const int64_t size = smaller(block, weight.columns - k);
-      unpack(weight, n, k, size, values);
-      for (int64_t i = 0; i < count; i++) {
-        const float* row = x + i * weight.columns + k;
-        Vec total = {};
-        int64_t j = 0;
-        for (; j + lanes <= size; j += lanes) total += load(row + j) * load(values + j);
-        float rest = sum(total);
-        for (; j < size; j++) rest += row[j] * values[j];
-        y[i * stride + n] += rest;
+  // More than four rows of input take turns while a few rows of weights are near.
+  const int64_t step = count > 4 ? 4 : last - first;
+  with_rows_of(weight, [&](auto kernel) {
+    using Kernel = decltype(kernel);
+    for (int64_t n = first; n < last; n += step) {
+      const int64_t end = smaller(n + step, last);
+      for (int64_t i = 0; i < count; i += 4) {
+        switch (smaller(4, count - i)) {
+          case 1:
+            rows_of_weights<Kernel, 1>(weight, x + i, y + i, n, end);
+            break;
+          case 2:
+            rows_of_weights<Kernel, 2>(weight, x + i, y + i, n, end);
+            break;
+          case 3:
+            rows_of_weights<Kernel, 3>(weight, x + i, y + i, n, end);
+            break;
+          default:
+            rows_of_weights<Kernel, 4>(weight, x + i, y + i, n, end);
+        }
       }
     }
-  }
+  });
 }
 
 }  // namespace g4::G4_SET

@@ -15,6 +15,8 @@ extern const Kernels table;
 const Kernels table = {
     .name = G4_TEXT(G4_SET),
     .unpack = unpack,
+    .prepared_size = prepared_size,
+    .prepare = prepare,
     .few_rows = few_rows,
     .many_rows = many_rows,
     .rms_norm = rms_norm,

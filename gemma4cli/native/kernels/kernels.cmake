@@ -20,7 +20,7 @@ foreach(set ${kernel_sets})
   add_library(g4_kernels_${set} OBJECT "${CMAKE_CURRENT_LIST_DIR}/kernel_set.cpp")
   target_compile_definitions(g4_kernels_${set} PRIVATE G4_SET=${set} G4_SET_${set}=1)
   target_compile_options(
-    g4_kernels_${set} PRIVATE ${flags_${set}} -O3 -Wno-maybe-uninitialized -ffp-contract=fast -fno-math-errno -fno-trapping-math)
+    g4_kernels_${set} PRIVATE ${flags_${set}} -O3 -Wno-uninitialized -Wno-maybe-uninitialized -ffp-contract=fast -fno-math-errno -fno-trapping-math)
   target_sources(g4_kernels PRIVATE $<TARGET_OBJECTS:g4_kernels_${set}>)
   string(TOUPPER ${set} upper)
   target_compile_definitions(g4_kernels PUBLIC G4_HAS_${upper}=1)

@@ -85,10 +85,17 @@ struct Kernels {
   /// group size, or of 8 where it is not quantized, but for the end of the row.
   void (*unpack)(const Weight& weight, int64_t row, int64_t first, int64_t count, float* out);
 
-  /// y[i, n] = sum_k x[i, k] * weight[n, k] for i < count and first <= n < last; few rows of x.
-  /// `x` has `weight.columns` columns; rows of `y` are `stride` apart.
+  /// Floats of a row of input that `prepare` has laid out for `few_rows`, a multiple of 16.
+  /// Matrices of the same kind, bits, group size and columns have the same layout.
+  int64_t (*prepared_size)(const Weight& weight);
+
+  /// Lay out a row of input, of `weight.columns` numbers.
+  void (*prepare)(const Weight& weight, const float* x, float* out);
+
+  /// y[i][n] = sum_k x[i][k] * weight[n, k] for i < count and first <= n < last, where x[i] are
+  /// prepared rows, best at multiples of 64 bytes; for few rows.
   void (*few_rows)(
-      const Weight& weight, const float* x, int64_t count, float* y, int64_t stride, int64_t first,
+      const Weight& weight, const float* const* x, int64_t count, float* const* y, int64_t first,
       int64_t last);
 
   ManyRows many_rows;
@@ -118,8 +125,12 @@ struct Kernels {
   void (*clip)(const float* x, float low, float high, float* y, int64_t count);
 };
 
-/// The best set for this processor.
+/// The best set for this processor, or the one that a test has chosen.
 const Kernels& kernels();
+
+/// Use another set from here on. Throws std::invalid_argument if it was not built or the processor
+/// lacks it.
+void use_instruction_set(const char* name);
 
 /// The set with this name, or null if it was not built or the processor lacks it.
 const Kernels* kernels_named(const char* name);

@@ -1,0 +1,89 @@
+#include "few_products.h"
+
+#include <algorithm>
+#include <new>
+
+#include "thread_pool.h"
+
+namespace g4 {
+namespace {
+
+/// Bytes of weights that are read in about twenty microseconds.
+constexpr int64_t least_part = 1 << 17;
+
+/// Bytes below which waking threads up costs more than they save.
+constexpr int64_t least_shared = 1 << 18;
+
+constexpr std::align_val_t cache_line{64};
+
+}  // namespace
+
+void PreparedRows::Free::operator()(float* memory) const { ::operator delete[](memory, cache_line); }
+
+PreparedRows::PreparedRows(const Weight& weight, const float* x, int64_t count) : like_(weight) {
+  const auto& set = kernels();
+  const int64_t size = set.prepared_size(weight);
+  memory_.reset(new (cache_line) float[size_t(size * count)]);
+  rows_.reserve(size_t(count));
+  for (int64_t i = 0; i < count; i++) {
+    float* row = memory_.get() + i * size;
+    set.prepare(weight, x + i * weight.columns, row);
+    rows_.push_back(row);
+  }
+}
+
+bool PreparedRows::fit(const Weight& weight) const {
+  return like_.kind == weight.kind && like_.bits == weight.bits && like_.group == weight.group &&
+      like_.columns == weight.columns;
+}
+
+std::vector<float*> rows_of(float* y, int64_t count, int64_t width) {
+  std::vector<float*> rows(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; i++) rows[size_t(i)] = y + i * width;
+  return rows;
+}
+
+int64_t bytes_of(const Weight& weight) {
+  const int64_t scale_bytes =
+      weight.kind != Kind::affine ? 1 : weight.scale_type == Float::f32 ? 8 : 4;
+  const int64_t scales = weight.quantized() ? weight.columns / weight.group * scale_bytes : 0;
+  return weight.rows * (weight.row_bytes() + scales);
+}
+
+int64_t rows_per_part(const Weight& weight, int64_t bytes) {
+  if (bytes < least_shared) return std::max<int64_t>(1, weight.rows);
+  const int64_t part = std::max(least_part, bytes / (8 * ThreadPool::shared().size()));
+  const int64_t rows = part * weight.rows / std::max<int64_t>(1, bytes_of(weight));
+  // Whole cache lines of output.
+  return std::max<int64_t>(1, (rows + 15) / 16) * 16;
+}
+
+void multiply(const std::vector<Product>& products) {
+  struct Part {
+    const Product* product;
+    int64_t first, last;
+  };
+  int64_t bytes = 0;
+  for (const auto& product : products) bytes += bytes_of(product.weight);
+  std::vector<Part> parts;
+  for (const auto& product : products) {
+    const int64_t rows = product.weight.rows, step = rows_per_part(product.weight, bytes);
+    for (int64_t first = 0; first < rows; first += step) {
+      parts.push_back({&product, first, std::min(first + step, rows)});
+    }
+  }
+  const auto& set = kernels();
+  const auto compute = [&](int64_t i) {
+    const auto& [product, first, last] = parts[size_t(i)];
+    set.few_rows(
+        product->weight, product->x.data(), int64_t(product->x.size()), product->y.data(), first,
+        last);
+  };
+  if (bytes >= least_shared) {
+    parallel(int64_t(parts.size()), compute);
+  } else {
+    for (size_t i = 0; i < parts.size(); i++) compute(int64_t(i));
+  }
+}
+
+}  // namespace g4

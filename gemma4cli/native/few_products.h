@@ -1,0 +1,50 @@
+// Products with few rows of input: layout of the input and division of the work among threads.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "kernels/kernels.h"
+
+namespace g4 {
+
+/// Rows of input, laid out for a matrix and those like it.
+class PreparedRows {
+ public:
+  /// `x` holds `count` rows of `weight.columns` numbers.
+  PreparedRows(const Weight& weight, const float* x, int64_t count);
+
+  const std::vector<const float*>& rows() const { return rows_; }
+
+  /// Whether they are laid out as `weight` needs it.
+  bool fit(const Weight& weight) const;
+
+ private:
+  struct Free { void operator()(float* memory) const; };
+
+  Weight like_;
+  std::unique_ptr<float[], Free> memory_;
+  std::vector<const float*> rows_;
+};
+
+/// y[i][n] = x[i] times row n of the matrix; x are prepared rows.
+struct Product {
+  Weight weight;
+  std::vector<const float*> x;
+  std::vector<float*> y;
+};
+
+/// The start of each of `count` rows.
+std::vector<float*> rows_of(float* y, int64_t count, int64_t width);
+
+/// Compute all products; waits for the end.
+void multiply(const std::vector<Product>& products);
+
+/// Rows of weights that a thread takes at a time, where `bytes` are to be read in all.
+int64_t rows_per_part(const Weight& weight, int64_t bytes);
+
+/// Bytes of a matrix with its scales.
+int64_t bytes_of(const Weight& weight);
+
+}  // namespace g4

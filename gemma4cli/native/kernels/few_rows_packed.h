@@ -1,0 +1,133 @@
+// Few rows of input times packed numbers with scales.
+//
+// The input is laid out once (`prepare`) so that each vector of weights that a format gives meets its
+// vector of input. A scale multiplies the sum of a block, not each weight; the biases of affine groups
+// multiply the sums of the input over the groups, which are computed with the layout.
+#pragma once
+
+#include "packed_words.h"
+#include "scales.h"
+
+namespace g4::G4_SET {
+
+/// Groups whose scales are widened at a time.
+inline constexpr int64_t group_chunk = 256;
+
+template <class Format>
+inline constexpr int64_t block_size = Format::vectors * lanes;
+
+template <class Format>
+int64_t packed_sums_at(const Weight& weight) {
+  constexpr int64_t block = block_size<Format>;
+  return (weight.columns + block - 1) / block * block;
+}
+
+/// Floats of a prepared row: the layout, then the sums of the groups.
+template <class Format>
+int64_t packed_prepared_size(const Weight& weight) {
+  const int64_t groups = weight.columns / weight.group;
+  return packed_sums_at<Format>(weight) + (groups + lanes - 1) / lanes * lanes;
+}
+
+template <class Format>
+void prepare_packed(const Weight& weight, const float* x, float* out) {
+  constexpr int64_t block = block_size<Format>;
+  const int64_t columns = weight.columns, groups = columns / weight.group;
+  float last[block];
+  for (int64_t b = 0; b < columns; b += block, out += block) {
+    const float* from = x + b;
+    if (b + block > columns) {
+      for (int64_t k = 0; k < block; k++) last[k] = b + k < columns ? from[k] : 0;
+      from = last;
+    }
+    for (int j = 0; j < Format::vectors; j++) {
+      for (int i = 0; i < lanes; i++) {
+        out[j * lanes + i] = from[Format::position(i, j)] * Format::factor(j);
+      }
+    }
+  }
+  for (int64_t g = 0; g < (groups + lanes - 1) / lanes * lanes; g++) {
+    Vec total = {};
+    if (g < groups) {
+      for (int k = 0; k < weight.group; k += lanes) total += load(x + g * weight.group + k);
+    }
+    out[g] = sum(total);
+  }
+}
+
+/// Lane i is values[index[i]]; all indexes are below `lanes`.
+G4_INLINE Vec spread(const float* values, IVec index) {
+#if defined(G4_SET_avx512)
+  return (Vec)_mm512_permutexvar_ps((__m512i)index, (__m512)load(values));
+#elif defined(G4_SET_avx2)
+  return (Vec)_mm256_permutevar8x32_ps((__m256)load(values), (__m256i)index);
+#else
+  Vec result;
+  for (int i = 0; i < lanes; i++) result[i] = values[index[i]];
+  return result;
+#endif
+}
+
+/// y[i][n + r] for all i < count and r < rows.
+template <class Format, int rows, int count>
+void multiply_packed(const Weight& weight, const float* const* x, float* const* y, int64_t n) {
+  constexpr int64_t block = block_size<Format>, block_bytes = block * Format::bits / 8;
+  const int64_t columns = weight.columns, groups = columns / weight.group;
+  const int64_t whole_blocks = columns / block, blocks = (columns + block - 1) / block;
+  const int64_t sums_at = blocks * block;
+  const int group_shift = __builtin_ctz(unsigned(weight.group));
+  const uint8_t* at[rows];
+  uint8_t ends[rows][block_bytes];
+  for (int r = 0; r < rows; r++) {
+    at[r] = weight.data + (n + r) * weight.row_bytes();
+    if (whole_blocks == blocks) continue;
+    const int64_t whole = whole_blocks * block_bytes, rest = weight.row_bytes() - whole;
+    for (int64_t i = 0; i < block_bytes; i++) ends[r][i] = i < rest ? at[r][whole + i] : 0;
+  }
+  IVec group_of_lane;
+  for (int i = 0; i < lanes; i++) group_of_lane[i] = Format::position(i, 0) >> group_shift;
+
+  Vec total[rows][count] = {};
+  for (int64_t first_group = 0; first_group < groups; first_group += group_chunk) {
+    const int64_t chunk = smaller(group_chunk, groups - first_group);
+    float scales[rows][group_chunk + 2 * lanes];
+    for (int r = 0; r < rows; r++) {
+      const int64_t row_groups = (n + r) * groups + first_group;
+      for (int64_t g = 0; g < chunk; g += lanes) {
+        store(scales[r] + g, scales_at(weight, row_groups + g, chunk - g));
+        store(scales[r] + g + lanes, Vec{});
+        if (weight.kind != Kind::affine) continue;
+        const Vec biases =
+            affine_parameters(weight.scale_type, weight.biases, row_groups + g, chunk - g);
+        for (int i = 0; i < count; i++) total[r][i] += biases * load(x[i] + sums_at + first_group + g);
+      }
+    }
+    const int64_t first = first_group * weight.group / block;
+    const int64_t last = smaller(blocks, (first_group + group_chunk) * weight.group / block);
+    for (int64_t b = first; b < last; b++) {
+      typename Format::Words words[rows];
+      for (int r = 0; r < rows; r++) {
+        words[r] = Format::words(b < whole_blocks ? at[r] : ends[r]);
+        at[r] += block_bytes;
+      }
+      Vec part[rows][count] = {};
+#pragma GCC unroll 16
+      for (int j = 0; j < Format::vectors; j++) {
+        for (int r = 0; r < rows; r++) {
+          const Vec value = Format::value(words[r], j);
+          for (int i = 0; i < count; i++) part[r][i] += value * load(x[i] + b * block + j * lanes);
+        }
+      }
+      const int64_t group = ((b - first) * block) >> group_shift;
+      for (int r = 0; r < rows; r++) {
+        const Vec scale = spread(scales[r] + group, group_of_lane);
+        for (int i = 0; i < count; i++) total[r][i] += part[r][i] * scale;
+      }
+    }
+  }
+  for (int r = 0; r < rows; r++) {
+    for (int i = 0; i < count; i++) y[i][n + r] = sum(total[r][i]);
+  }
+}
+
+}  // namespace g4::G4_SET

@@ -1,0 +1,138 @@
+"""Products with few rows of input, against double precision with the weights that MLX gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+Exact = npt.NDArray[np.float64]
+
+AFFINE = [("affine", bits, group) for bits in (2, 3, 4, 5, 6, 8) for group in (32, 64, 128)]
+FLOATING = [("mxfp4", 4, 32), ("mxfp8", 8, 32), ("nvfp4", 4, 16)]
+TYPES = [mx.float32, mx.float16, mx.bfloat16]
+
+# Rows and columns, and rows of input: whole blocks of all instruction sets and parts of them, one
+# row, more groups than are widened at a time, more weights than one thread takes.
+SHAPES = [
+    (5, 384, (1, 2, 3, 4, 7)),
+    (1, 1536, (1,)),
+    (37, 640, (1, 2)),
+    (6, 128 * 131, (1, 3)),
+    (1000, 512, (1,)),
+]
+
+# Of the spread that a result would have if its terms had random signs.
+TOLERANCE = 1e-5
+
+
+def spread_numbers(*shape: int, seed: int = 0) -> mx.array:
+    return mx.array(np.random.default_rng(seed).normal(0, 1, shape).astype(np.float32))
+
+
+def exactly(values: mx.array) -> Exact:
+    return np.array(values.astype(mx.float32)).astype(np.float64)
+
+
+def dequantized(arrays: list[mx.array], mode: str, bits: int, group: int) -> Exact:
+    weight, scales, *biases = arrays
+    if mode == "affine":
+        scales, biases = scales.astype(mx.float32), [biases[0].astype(mx.float32)]
+    return exactly(
+        mx.dequantize(
+            weight, scales, *biases, group_size=group, bits=bits, mode=mode, dtype=mx.float32
+        )
+    )
+
+
+def assert_product(result: mx.array, x: mx.array, matrix: Exact) -> None:
+    inputs = exactly(x)
+    expected = inputs @ matrix.T
+    assert result.dtype == mx.float32 and result.shape == expected.shape
+    spread = np.sqrt(inputs**2 @ (matrix**2).T)
+    assert (np.abs(exactly(result) - expected) <= TOLERANCE * spread).all()
+
+
+@pytest.mark.parametrize(("mode", "bits", "group"), AFFINE + FLOATING)
+def test_quantized_matrices_of_all_formats_and_shapes(
+    native_set: ModuleType, mode: str, bits: int, group: int
+) -> None:
+    types = TYPES if mode == "affine" else [mx.bfloat16]
+    for rows, columns, counts in SHAPES:
+        for dtype in types if rows < 1000 else types[-1:]:
+            source = spread_numbers(rows, columns, seed=rows).astype(dtype)
+            arrays = mx.quantize(source, group_size=group, bits=bits, mode=mode)
+            matrix = dequantized(arrays, mode, bits, group)
+            scales, biases = arrays[1], arrays[2] if mode == "affine" else None
+            for count in counts:
+                x = spread_numbers(count, columns, seed=count)
+                result = native_set.linear(x, arrays[0], scales, biases, mode, bits, group)
+                assert_product(result, x, matrix)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("columns", [3, 16, 37, 640, 1537])
+def test_matrices_of_floats_of_any_width(
+    native_set: ModuleType, dtype: mx.Dtype, columns: int
+) -> None:
+    for rows in (1, 7, 600):
+        matrix = spread_numbers(rows, columns, seed=rows).astype(dtype)
+        for count in (1, 2, 3, 4, 6):
+            x = spread_numbers(count, columns, seed=count)
+            assert_product(native_set.linear(x, matrix), x, exactly(matrix))
+
+
+def test_inputs_have_any_number_of_axes_and_any_order(native: ModuleType) -> None:
+    matrix = spread_numbers(20, 64)
+    x = spread_numbers(64, 2, 3).transpose(2, 1, 0)
+    result = native.linear(x, matrix)
+    assert result.shape == (3, 2, 20)
+    assert_product(result, x, exactly(matrix))
+    assert_product(native.linear(x[0, 0], matrix), x[0, 0], exactly(matrix))
+    assert native.linear(mx.zeros((0, 64)), matrix).shape == (0, 20)
+
+
+@pytest.mark.parametrize("start", [9, 10, 13, 16])
+def test_weights_may_begin_at_any_byte_and_end_with_their_file(
+    native_set: ModuleType, tmp_path: Path, start: int
+) -> None:
+    """The last page of a mapped file is followed by nothing that may be read."""
+    page = 4096
+    for bits, dtype in [(2, mx.float16), (3, mx.float32), (4, mx.bfloat16), (5, mx.bfloat16),
+                        (6, mx.float16), (8, mx.bfloat16)]:  # fmt: skip
+        arrays = mx.quantize(
+            spread_numbers(5, 384).astype(dtype), group_size=32, bits=bits, mode="affine"
+        )
+        placed = []
+        for i, array in enumerate(arrays):
+            content = bytes(array.view(mx.uint8))
+            offset = -(start + len(content)) % page + start
+            path = tmp_path / f"{bits}.{i}"
+            path.write_bytes(bytes(offset) + content)
+            placed.append(native_set.mapped_array(str(path), offset, array.shape, array.dtype))
+        x = spread_numbers(1, 384)
+        result = native_set.linear(x, *placed, "affine", bits, 32)
+        assert_product(result, x, dequantized(arrays, "affine", bits, 32))
+
+
+def test_arrays_that_do_not_fit_are_refused(native: ModuleType) -> None:
+    x, matrix = mx.zeros((1, 64)), mx.zeros((8, 64))
+    weight, scales, biases = mx.quantize(matrix, group_size=32, bits=4)
+    with pytest.raises(ValueError, match="widths differ"):
+        native.linear(mx.zeros((1, 32)), matrix)
+    with pytest.raises(ValueError, match="float32"):
+        native.linear(x.astype(mx.bfloat16), matrix)
+    with pytest.raises(ValueError, match="scales or biases are missing"):
+        native.linear(x, weight, scales, None, "affine", 4, 32)
+    with pytest.raises(ValueError, match="scales' shape"):
+        native.linear(x, weight, scales, biases, "affine", 4, 64)
+    with pytest.raises(ValueError, match="unknown quantization"):
+        native.linear(x, weight, scales, biases, "affine", 7, 32)
+    with pytest.raises(ValueError, match="must be uint32"):
+        native.linear(x, matrix, scales, biases, "affine", 4, 32)
+    with pytest.raises(ValueError, match="not available"):
+        native.use_instruction_set("abacus")
