@@ -62,8 +62,10 @@ class NativePart(BuildHookInterface):  # type: ignore[type-arg]
 
 
 def _wanted() -> bool:
-    """Whether g4 has kernels for this machine and there is a compiler for them."""
+    """Whether g4 has kernels for this machine, there is a compiler, and nobody forbids it."""
     if sys.platform != "linux" or platform.machine() not in _MACHINES:
+        return False
+    if os.environ.get("G4_NO_NATIVE", "") not in ("", "0"):
         return False
     return "CXX" in os.environ or any(map(shutil.which, _COMPILERS))
 

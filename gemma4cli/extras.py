@@ -14,14 +14,38 @@ They are named instead of ``gemma4cli[cpu]`` because g4 may be installed from a 
 """
 
 
-def install_command(extra: str) -> str:
-    """A shell line that installs an extra where this g4 is."""
-    return f"{_installer()} {shlex.quote(PACKAGES[extra])}"
+def install_command(extra: str, *, version: str | None = None) -> str:
+    """A shell line that installs an extra where this g4 is, in a version that fits or this one."""
+    package = PACKAGES[extra] + (f"=={version}" if version else "")
+    return f"{_installer()} {shlex.quote(package)}"
 
 
 def reinstall_command(package: str) -> str:
     """A shell line that installs a package again where this g4 is."""
     return f"{_installer()} --force-reinstall {package}"
+
+
+def rebuild_command() -> str:
+    """A shell line that builds this g4 again, from where it was installed."""
+    return f"{_installer()} --force-reinstall --no-deps {_origin()}"
+
+
+def _origin() -> str:
+    """What was installed as g4, as arguments of pip; PEP 610 defines the record."""
+    from importlib.metadata import distribution
+    from json import loads
+    from urllib.parse import unquote, urlsplit
+
+    record = loads(distribution("gemma4cli").read_text("direct_url.json") or "{}")
+    url = record.get("url")
+    if url is None:
+        return "--no-cache-dir gemma4cli"
+    if "dir_info" in record:
+        editable = "-e " * bool(record["dir_info"].get("editable"))
+        return f"{editable}{shlex.quote(unquote(urlsplit(url).path))}"
+    if "vcs_info" in record:
+        url = f"{record['vcs_info']['vcs']}+{url}"
+    return f"--no-cache-dir {shlex.quote(url)}"
 
 
 def _installer() -> str:

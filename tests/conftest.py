@@ -44,9 +44,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def _isolation(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Fresh XDG folders, no variables of g4's, a terminal of 80 columns without color."""
+    """Fresh XDG folders, no variables of g4's, a terminal of 80 columns without color.
+
+    Only the one without the native part is kept: all tests can run with it.
+    """
     for name in [name for name in os.environ if name.startswith(("G4_", "_G4_"))]:
-        monkeypatch.delenv(name)
+        if name != "G4_NO_NATIVE":
+            monkeypatch.delenv(name)
     home = tmp_path_factory.mktemp("xdg")
     for name in ("CONFIG", "DATA", "STATE", "CACHE"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
+import json
 import shutil
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from gemma4cli.extras import PACKAGES, install_command, reinstall_command
+from gemma4cli.extras import PACKAGES, install_command, rebuild_command, reinstall_command
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
@@ -52,3 +55,32 @@ def test_an_environment_of_uv_has_no_pip(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_an_environment_of_pipx(monkeypatch: pytest.MonkeyPatch) -> None:
     where(monkeypatch, "/home/ada/.local/share/pipx/venvs/gemma4cli", pip=None)
     assert install_command("heif") == "pipx runpip gemma4cli install pillow-heif"
+
+
+@pytest.mark.parametrize(
+    ("record", "origin"),
+    [
+        (
+            {"url": "file:///home/ada/my%20g4", "dir_info": {"editable": True}},
+            "-e '/home/ada/my g4'",
+        ),
+        ({"url": "file:///home/ada/g4", "dir_info": {}}, "/home/ada/g4"),
+        (
+            {"url": "https://github.com/g4-cli/g4", "vcs_info": {"vcs": "git", "commit_id": "1a"}},
+            "--no-cache-dir git+https://github.com/g4-cli/g4",
+        ),
+        (
+            {"url": "https://ada.org/g4.tar.gz", "archive_info": {}},
+            "--no-cache-dir https://ada.org/g4.tar.gz",
+        ),
+        (None, "--no-cache-dir gemma4cli"),
+    ],
+)
+def test_g4_is_built_again_from_where_it_came(
+    monkeypatch: pytest.MonkeyPatch, record: dict[str, object] | None, origin: str
+) -> None:
+    where(monkeypatch, "/home/ada/.venv", pip="/home/ada/.venv/bin/pip")
+    text = record and json.dumps(record)
+    found = SimpleNamespace(read_text=lambda name: text if name == "direct_url.json" else "")
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: found)
+    assert rebuild_command() == f"pip install --force-reinstall --no-deps {origin}"

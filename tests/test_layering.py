@@ -93,7 +93,7 @@ LAYERS = {
     ),
     "__init__": layer("_version", types="errors events options transcript conversations api"),
     "doctor": layer(
-        "_version errors extras options prompts api machine hub media.sound",
+        "_version errors extras options prompts native api machine hub media.sound",
         "av numpy PIL",
         types="engine",
     ),

@@ -17,6 +17,7 @@ from ..hub.cache import available, largest_fitting, recommended_model
 from ..hub.download import cache_folder, nearest_folder
 from ..machine.device import device, fast_blas, model_memory
 from .findings import Finding
+from .native_part import native_part
 
 _PACKAGES = ("mlx", "mlx-lm", "tokenizers", "huggingface-hub", "numpy", "pillow", "av", "soxr")
 _LITTLE_DISK = 5_000_000_000
@@ -31,7 +32,7 @@ def facts() -> Iterator[Finding]:
     yield _packages()
     yield _ffmpeg()
     yield _backend()
-    yield from _blas()
+    yield from _computing()
     yield _cores()
     yield _memory()
     yield _cache()
@@ -104,21 +105,27 @@ def _install() -> str:
     return f"{install_command('cpu')} for a CPU, {install_command('cuda')} for an NVIDIA GPU"
 
 
-def _blas() -> Iterator[Finding]:
-    """Only the CPU backend on Linux uses a BLAS library of the system."""
+def _computing() -> Iterator[Finding]:
+    """What computes on a Linux CPU: g4's native part, or MLX with a BLAS library of the system."""
     found = device()
     if sys.platform != "linux" or found is None or found.backend != "CPU":
         return
+    part = native_part()
+    yield part
+    if part.state != "ok":
+        yield _blas()
+
+
+def _blas() -> Finding:
     name = fast_blas()
-    if name is None:
-        yield Finding(
-            name="BLAS",
-            value="MLX's own, dozens of times slower on prompts and images",
-            state="note",
-            advice="install OpenBLAS (Debian, Ubuntu: apt install libopenblas0); g4 finds it",
-        )
-    else:
-        yield Finding(name="BLAS", value=name)
+    if name is not None:
+        return Finding(name="BLAS", value=name)
+    return Finding(
+        name="BLAS",
+        value="MLX's own, dozens of times slower on prompts and images",
+        state="note",
+        advice="install OpenBLAS (Debian, Ubuntu: apt install libopenblas0); g4 finds it",
+    )
 
 
 def _cores() -> Finding:

@@ -1,6 +1,7 @@
 import mlx.core as mx
 
 mlx_version: str
+interface: int
 
 def instruction_set() -> str: ...
 def use_instruction_set(name: str) -> None: ...

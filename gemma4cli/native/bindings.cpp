@@ -40,6 +40,7 @@ NB_MODULE(_native, module) {
     throw nb::import_error("it was built with another version of nanobind than MLX");
   }
   module.attr("mlx_version") = G4_MLX_VERSION;
+  module.attr("interface") = G4_INTERFACE;
   module.def("instruction_set", [] { return g4::kernels().name; });
   module.def("use_instruction_set", &g4::use_instruction_set, "name"_a);
   module.def("has_amx", &g4::has_amx);

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sysconfig
 from dataclasses import dataclass, field
 from itertools import count
-from types import SimpleNamespace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from cli_runs import g4, records
 
 from gemma4cli.cli.commands.doctor import lines_of
-from gemma4cli.doctor import facts, samples, trial
+from gemma4cli.doctor import facts, native_part, samples, trial
 from gemma4cli.doctor.findings import Finding
 from gemma4cli.errors import BackendMissingError, MicrophoneError, NonFiniteError
-from gemma4cli.extras import install_command
+from gemma4cli.extras import install_command, rebuild_command
 from gemma4cli.machine import backend
 from gemma4cli.machine.device import Device, Memory
 from gemma4cli.media.pictures.images import load_image
@@ -22,6 +24,7 @@ from gemma4cli.media.sound import microphone
 from gemma4cli.media.sound.audio import load_audio
 from gemma4cli.media.sound.microphone import Microphone
 from gemma4cli.messages import Source
+from gemma4cli.native.extension import Extension
 
 
 @dataclass
@@ -40,12 +43,20 @@ class Machine:
     list_devices: tuple[Microphone, ...] | Exception = ()
     require_backend: Exception | None = None
     find_spec: object = "there"
+    extension: Extension = field(
+        default_factory=lambda: Extension(reason="not built", missing="it is not built")
+    )
+    programs: tuple[str, ...] = ("g++", "apt")
+    headers: bool = True
 
     def look(self, name: str) -> object:
         found = getattr(self, name)
         if isinstance(found, Exception):
             raise found
         return found
+
+    def which(self, name: str) -> str | None:
+        return name if name in self.programs else None
 
     def finding(self, name: str) -> Finding | None:
         """The finding of this name, if there is one."""
@@ -54,16 +65,22 @@ class Machine:
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
     made = Machine()
+    (tmp_path / "Python.h").touch()
     for module, names in (
         (facts, ("device", "model_memory", "fast_blas", "recommended_model", "find_spec")),
         (microphone, ("list_devices",)),
         (backend, ("require_backend",)),
+        (native_part, ("extension",)),
     ):
         for name in names:
             monkeypatch.setattr(module, name, lambda *_, name=name: made.look(name))
     monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr(native_part, "which", made.which)
+    monkeypatch.setattr(
+        sysconfig, "get_path", lambda name: str(tmp_path if made.headers else tmp_path / "none")
+    )
     return made
 
 
@@ -180,6 +197,61 @@ def test_a_gpu_needs_no_blas(machine: Machine) -> None:
     assert machine.finding("backend") == Finding(name="backend", value="Metal, Apple M4")
 
 
+def native_module(threads: int) -> ModuleType:
+    module = ModuleType("native")
+    vars(module).update(
+        instruction_set=lambda: "avx2", has_amx=lambda: threads > 1, threads=lambda: threads
+    )
+    return module
+
+
+@pytest.mark.parametrize(("threads", "value"), [(1, "avx2, 1 thread"), (8, "avx2, AMX, 8 threads")])
+def test_the_native_part_makes_a_blas_unnecessary(
+    machine: Machine, threads: int, value: str
+) -> None:
+    machine.extension = Extension(module=native_module(threads))
+    machine.fast_blas = None
+    assert machine.finding("native part") == Finding(name="native part", value=value)
+    assert machine.finding("BLAS") is None
+
+
+@pytest.mark.parametrize(
+    ("programs", "headers", "expected"),
+    [
+        (("apt",), False, "apt install g++ python3-dev, then build g4 again: "),
+        (("apt", "clang++"), False, "apt install python3-dev, then build g4 again: "),
+        (("dnf",), True, "dnf install gcc-c++, then build g4 again: "),
+        ((), True, "install a C++ compiler and the headers of Python, then build g4 again: "),
+        (("apt", "g++"), True, "build g4 again; -v shows what fails: "),
+    ],
+)
+def test_what_the_build_of_the_native_part_lacks_is_named(
+    machine: Machine, programs: tuple[str, ...], headers: bool, expected: str
+) -> None:
+    machine.programs, machine.headers = programs, headers
+    found = machine.finding("native part")
+    assert found is not None and found.state == "note" and "it is not built" in found.value
+    assert str(found.advice).startswith(expected) and rebuild_command() in str(found.advice)
+
+
+def test_a_native_part_for_another_mlx_needs_that_one_or_is_built_again(machine: Machine) -> None:
+    machine.extension = Extension(reason="other MLX", missing="of old", built_for="0.32.9")
+    found = machine.finding("native part")
+    assert found is not None and found.state == "note"
+    assert "'mlx[cpu]==0.32.9'" in str(found.advice) and rebuild_command() in str(found.advice)
+
+
+def test_a_native_part_that_is_switched_off_is_noted(machine: Machine) -> None:
+    machine.extension = Extension(reason="switched off", missing="G4_NO_NATIVE is set")
+    found = machine.finding("native part")
+    assert found is not None and found.advice == "unset the variable"
+
+
+def test_a_gpu_needs_no_native_part(machine: Machine) -> None:
+    machine.device = Device(backend="CUDA", name="H100")
+    assert machine.finding("native part") is None
+
+
 @pytest.mark.parametrize(("limit", "state"), [(4, "note"), (12, "ok")])
 def test_little_memory_is_noted(machine: Machine, limit: int, state: str) -> None:
     machine.model_memory = Memory(total=16 * 10**9, free=9 * 10**9, limit=limit * 10**9)
@@ -230,6 +302,12 @@ def test_long_values_are_wrapped_below_themselves() -> None:
     assert lines[0].startswith("! packages    word")
     assert lines[1].startswith(" " * 14 + "word")
     assert any(line.strip().startswith("-> do") for line in lines)
+
+
+def test_commands_are_not_broken_within_a_word() -> None:
+    advice = "a command that is so long that it is broken at this point: pip --force-reinstall g4"
+    lines = lines_of(Finding(name="mlx", value="old", state="note", advice=advice))
+    assert any("--force-reinstall" in line for line in lines)
 
 
 def test_samples_are_media() -> None:

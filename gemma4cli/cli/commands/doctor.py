@@ -70,11 +70,16 @@ def lines_of(finding: Finding) -> list[str]:
         _WIDTH,
         initial_indent=head,
         subsequent_indent=" " * _LABEL,
+        break_on_hyphens=False,
     ) or [head]
     if finding.advice:
         indent = " " * _LABEL
         lines += textwrap.wrap(
-            f"-> {finding.advice}", _WIDTH, initial_indent=indent, subsequent_indent=indent + "   "
+            f"-> {finding.advice}",
+            _WIDTH,
+            initial_indent=indent,
+            subsequent_indent=indent + "   ",
+            break_on_hyphens=False,
         )
     return lines
 
