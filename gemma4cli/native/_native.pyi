@@ -1,4 +1,9 @@
+from collections.abc import Sequence
+
 import mlx.core as mx
+
+# Weight, scales, biases, mode, bits, group size.
+Matrix = tuple[mx.array, mx.array | None, mx.array | None, str, int, int]
 
 mlx_version: str
 interface: int
@@ -17,6 +22,8 @@ def linear(
     bits: int = 0,
     group_size: int = 0,
 ) -> mx.array: ...
+def linears(x: mx.array, matrices: Sequence[Matrix]) -> list[mx.array]: ...
+def gated(x: mx.array, gate: Matrix, up: Matrix, activation: str = "gelu") -> mx.array: ...
 def rms_norm(
     x: mx.array,
     weight: mx.array | None,

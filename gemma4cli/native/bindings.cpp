@@ -2,6 +2,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <limits>
@@ -10,6 +11,7 @@
 #include "elementwise.h"
 #include "kernels/kernels.h"
 #include "linear.h"
+#include "linears.h"
 #include "mapped_file.h"
 #include "norm.h"
 #include "rotation.h"
@@ -29,7 +31,16 @@ g4::Curve curve_named(const std::string& name) {
   for (const auto& [known, curve] : curves) {
     if (name == known) return curve;
   }
-  throw std::invalid_argument("activate: unknown curve " + name);
+  throw std::invalid_argument("unknown curve " + name);
+}
+
+/// A matrix: weight, scales, biases, mode, bits, group size.
+using MatrixTuple = std::tuple<
+    mx::array, std::optional<mx::array>, std::optional<mx::array>, std::string, int, int>;
+
+g4::Matrix matrix_of(const MatrixTuple& parts) {
+  const auto& [weight, scales, biases, mode, bits, group_size] = parts;
+  return {weight, scales, biases, {mode, bits, group_size}};
 }
 
 }  // namespace
@@ -61,6 +72,23 @@ NB_MODULE(_native, module) {
       },
       "x"_a, "weight"_a, "scales"_a = nb::none(), "biases"_a = nb::none(), "mode"_a = "",
       "bits"_a = 0, "group_size"_a = 0);
+
+  module.def(
+      "linears",
+      [](const mx::array& x, const std::vector<MatrixTuple>& matrices) {
+        std::vector<g4::Matrix> all;
+        for (const auto& parts : matrices) all.push_back(matrix_of(parts));
+        return g4::linears(x, all);
+      },
+      "x"_a, "matrices"_a);
+
+  module.def(
+      "gated",
+      [](const mx::array& x, const MatrixTuple& gate, const MatrixTuple& up,
+         const std::string& activation) {
+        return g4::gated(x, matrix_of(gate), matrix_of(up), curve_named(activation));
+      },
+      "x"_a, "gate"_a, "up"_a, "activation"_a = "gelu");
 
   module.def(
       "rms_norm",
