@@ -24,6 +24,16 @@ def linear(
 ) -> mx.array: ...
 def linears(x: mx.array, matrices: Sequence[Matrix]) -> list[mx.array]: ...
 def gated(x: mx.array, gate: Matrix, up: Matrix, activation: str = "gelu") -> mx.array: ...
+def expert_linear(
+    x: mx.array,
+    indices: mx.array,
+    weight: mx.array,
+    scales: mx.array | None = None,
+    biases: mx.array | None = None,
+    mode: str = "",
+    bits: int = 0,
+    group_size: int = 0,
+) -> mx.array: ...
 def rms_norm(
     x: mx.array,
     weight: mx.array | None,

@@ -9,6 +9,7 @@
 
 #include "cpu_features.h"
 #include "elementwise.h"
+#include "experts.h"
 #include "kernels/kernels.h"
 #include "linear.h"
 #include "linears.h"
@@ -89,6 +90,16 @@ NB_MODULE(_native, module) {
         return g4::gated(x, matrix_of(gate), matrix_of(up), curve_named(activation));
       },
       "x"_a, "gate"_a, "up"_a, "activation"_a = "gelu");
+
+  module.def(
+      "expert_linear",
+      [](const mx::array& x, const mx::array& indices, const mx::array& weight,
+         const std::optional<mx::array>& scales, const std::optional<mx::array>& biases,
+         const std::string& mode, int bits, int group_size) {
+        return g4::expert_linear(x, indices, {weight, scales, biases, {mode, bits, group_size}});
+      },
+      "x"_a, "indices"_a, "weight"_a, "scales"_a = nb::none(), "biases"_a = nb::none(),
+      "mode"_a = "", "bits"_a = 0, "group_size"_a = 0);
 
   module.def(
       "rms_norm",

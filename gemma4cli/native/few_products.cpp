@@ -14,21 +14,39 @@ constexpr int64_t least_part = 1 << 17;
 /// Bytes below which waking threads up costs more than they save.
 constexpr int64_t least_shared = 1 << 18;
 
+/// Rows whose layout takes one thread no longer than waking others up.
+constexpr int64_t few_rows = 8;
+
 constexpr std::align_val_t cache_line{64};
+
+template <class T>
+std::vector<T*> starts_of(T* start, int64_t count, int64_t width) {
+  std::vector<T*> rows(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; i++) rows[size_t(i)] = start + i * width;
+  return rows;
+}
 
 }  // namespace
 
 void PreparedRows::Free::operator()(float* memory) const { ::operator delete[](memory, cache_line); }
 
-PreparedRows::PreparedRows(const Weight& weight, const float* x, int64_t count) : like_(weight) {
+PreparedRows::PreparedRows(const Weight& weight, const float* x, int64_t count)
+    : PreparedRows(weight, starts_of(x, count, weight.columns)) {}
+
+PreparedRows::PreparedRows(const Weight& weight, const std::vector<const float*>& x)
+    : like_(weight), rows_(x.size()) {
   const auto& set = kernels();
-  const int64_t size = set.prepared_size(weight);
+  const int64_t size = set.prepared_size(weight), count = int64_t(x.size());
   memory_.reset(new (cache_line) float[size_t(size * count)]);
-  rows_.reserve(size_t(count));
-  for (int64_t i = 0; i < count; i++) {
+  const auto lay_out = [&](int64_t i) {
     float* row = memory_.get() + i * size;
-    set.prepare(weight, x + i * weight.columns, row);
-    rows_.push_back(row);
+    set.prepare(weight, x[size_t(i)], row);
+    rows_[size_t(i)] = row;
+  };
+  if (count > few_rows) {
+    parallel(count, lay_out);
+  } else {
+    for (int64_t i = 0; i < count; i++) lay_out(i);
   }
 }
 
@@ -38,9 +56,7 @@ bool PreparedRows::fit(const Weight& weight) const {
 }
 
 std::vector<float*> rows_of(float* y, int64_t count, int64_t width) {
-  std::vector<float*> rows(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; i++) rows[size_t(i)] = y + i * width;
-  return rows;
+  return starts_of(y, count, width);
 }
 
 int64_t bytes_of(const Weight& weight) {

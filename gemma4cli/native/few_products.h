@@ -15,6 +15,9 @@ class PreparedRows {
   /// `x` holds `count` rows of `weight.columns` numbers.
   PreparedRows(const Weight& weight, const float* x, int64_t count);
 
+  /// `x` are rows of `weight.columns` numbers.
+  PreparedRows(const Weight& weight, const std::vector<const float*>& x);
+
   const std::vector<const float*>& rows() const { return rows_; }
 
   /// Whether they are laid out as `weight` needs it.

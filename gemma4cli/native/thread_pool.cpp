@@ -23,10 +23,17 @@ ThreadPool::~ThreadPool() {
   for (auto& worker : workers_) worker.join();
 }
 
+namespace {
+
+/// Whether this thread computes a part: parts of a part are its own.
+thread_local bool in_a_part = false;
+
+}  // namespace
+
 void ThreadPool::run(int64_t parts, Function function, const void* context) {
-  // Work of another stream has the workers: compute on this thread alone.
-  std::unique_lock lock(one_at_a_time_, std::try_to_lock);
-  if (parts < 2 || workers_.empty() || !lock.owns_lock()) {
+  // Work of another stream may have the workers: compute on this thread alone.
+  std::unique_lock lock(one_at_a_time_, std::defer_lock);
+  if (parts < 2 || workers_.empty() || in_a_part || !lock.try_lock()) {
     for (int64_t part = 0; part < parts; part++) function(context, part);
     return;
   }
@@ -45,7 +52,9 @@ void ThreadPool::run(int64_t parts, Function function, const void* context) {
 }
 
 void ThreadPool::take_parts() {
+  in_a_part = true;
   for (int64_t part = next_++; part < parts_; part = next_++) function_(context_, part);
+  in_a_part = false;
 }
 
 void ThreadPool::serve() {

@@ -25,7 +25,8 @@ class ThreadPool {
   /// Threads, with the caller's.
   int size() const { return int(workers_.size()) + 1; }
 
-  /// Call `work(part)` for each part below `parts`; returns when all are done. `work` must not throw.
+  /// Call `work(part)` for each part below `parts`; returns when all are done. `work` must not throw;
+  /// where it runs parts itself, the same thread computes them.
   template <class Work>
   void run(int64_t parts, const Work& work) {
     run(parts, [](const void* context, int64_t part) { (*static_cast<const Work*>(context))(part); },
