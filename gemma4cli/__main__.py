@@ -6,6 +6,7 @@ without a traceback then, too; in between, a command handles it.
 
 from __future__ import annotations
 
+import gc
 import sys
 from types import TracebackType
 
@@ -25,6 +26,8 @@ def main() -> None:
         sys.exit(STATUS)
     finally:
         leave_at_once()
+        # Otherwise the interpreter looks for cycles among all objects once more before it ends.
+        gc.freeze()
 
 
 def _quiet_about_interrupts(

@@ -153,7 +153,17 @@ app.command(cls=ModelCommand, rich_help_panel="For developers")(trace)
 def main() -> None:
     """Run the program."""
     _normalize_streams()
+    _let_idle_threads_sleep()
     app(obj=Environment.of_process())
+
+
+def _let_idle_threads_sleep() -> None:
+    """Make the threads of OpenBLAS sleep after 2**20 cycles without work, not after 2**26.
+
+    NumPy starts them when it is imported, and until they sleep each takes a core. OpenBLAS reads
+    the variable when it is loaded.
+    """
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")
 
 
 def _normalize_streams() -> None:

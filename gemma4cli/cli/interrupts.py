@@ -47,7 +47,8 @@ def _raising() -> Callable[[int, FrameType | None], None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         if not is_in_callback(frame):
             raise KeyboardInterrupt
-        again = threading.Timer(_SOON, signal.raise_signal, [number])
+        # To this thread, which handles signals: one that goes to another does not end its waiting.
+        again = threading.Timer(_SOON, signal.pthread_kill, [threading.get_ident(), number])
         again.daemon = True
         again.start()
 

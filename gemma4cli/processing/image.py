@@ -1,6 +1,7 @@
 """RGB pixels to patches.
 
-Ported from image_processing_gemma4 and its unified variant in transformers.
+Ported from image_processing_gemma4 and its unified variant in transformers. Pillow is imported when
+there is something to resize: runs without pictures import this module, too.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image as PillowImage
 
 from .config import VisionProcessorConfig
 from .inputs import ImageFeatures, digest_of
@@ -42,6 +42,8 @@ def fit(
     height, width = fitted_size(*given, budget, config)
     if (height, width) == given:
         return pixels
+    from PIL import Image as PillowImage
+
     image = PillowImage.fromarray(pixels)
     return np.asarray(image.resize((width, height), PillowImage.Resampling.BICUBIC))
 

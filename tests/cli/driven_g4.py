@@ -3,18 +3,40 @@
 plain     as the program is
 tty       standard input becomes the controlling terminal, so that its Ctrl-C comes as a signal
 endless   nothing ends an answer, neither the model nor that it repeats itself
-modules   at the end, the names of all imported modules go to stderr
+imports   at the end, what was imported goes to stderr, as one line of JSON: the modules that came
+          ("modules"), and the names that statements of g4 itself import ("asked")
 """
 
 from __future__ import annotations
 
+import builtins
 import fcntl
+import json
 import sys
 import termios
 from dataclasses import replace
 from typing import Any
 
-from gemma4cli.cli.app import main
+
+def note_imports() -> set[str]:
+    """A set that fills with the names that modules of g4 import from outside the package."""
+    asked = set()
+    plain = builtins.__import__
+
+    def noting(
+        name: str,
+        globals: Any = None,
+        locals: Any = None,
+        fromlist: Any = (),
+        level: int = 0,
+    ) -> Any:
+        importer = (globals or {}).get("__name__", "")
+        if not level and importer.partition(".")[0] == "gemma4cli":
+            asked.add(name)
+        return plain(name, globals, locals, fromlist, level)
+
+    builtins.__import__ = noting
+    return asked
 
 
 def end_no_answer() -> None:
@@ -38,8 +60,12 @@ if "tty" in ways:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 if "endless" in ways:
     end_no_answer()
+before, asked = set(sys.modules), note_imports()
 try:
+    from gemma4cli.cli.app import main
+
     main()
 finally:
-    if "modules" in ways:
-        sys.stderr.write("\n".join(sorted(sys.modules)))
+    if "imports" in ways:
+        imported = {"modules": sorted({*sys.modules} - before), "asked": sorted(asked)}
+        sys.stderr.write(json.dumps(imported) + "\n")

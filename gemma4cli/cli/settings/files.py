@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +47,10 @@ def read_settings_file(path: Path) -> tuple[str, dict[str, object]]:
 
 def _read(path: Path) -> dict[str, object] | None:
     try:
-        return tomllib.loads(_decoded(path.read_bytes()))
+        data = path.read_bytes()
+        import tomllib
+
+        return tomllib.loads(_decoded(data))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as exc:
