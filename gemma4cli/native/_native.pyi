@@ -34,6 +34,7 @@ def expert_linear(
     bits: int = 0,
     group_size: int = 0,
 ) -> mx.array: ...
+def top_k(x: mx.array, k: int) -> tuple[mx.array, mx.array]: ...
 def rms_norm(
     x: mx.array,
     weight: mx.array | None,

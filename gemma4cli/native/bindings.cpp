@@ -1,6 +1,7 @@
 // The Python module. Its functions take and give mlx.core arrays.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
@@ -17,6 +18,7 @@
 #include "norm.h"
 #include "rotation.h"
 #include "thread_pool.h"
+#include "top_k.h"
 
 namespace nb = nanobind;
 namespace mx = mlx::core;
@@ -100,6 +102,9 @@ NB_MODULE(_native, module) {
       },
       "x"_a, "indices"_a, "weight"_a, "scales"_a = nb::none(), "biases"_a = nb::none(),
       "mode"_a = "", "bits"_a = 0, "group_size"_a = 0);
+
+  module.def(
+      "top_k", [](const mx::array& x, int k) { return g4::top_k(x, k); }, "x"_a, "k"_a);
 
   module.def(
       "rms_norm",

@@ -4,6 +4,7 @@
 #include "kernels.h"
 #include "many_rows.h"
 #include "norm.h"
+#include "select.h"
 #include "unpack.h"
 
 #define G4_TEXT_OF(name) #name
@@ -19,6 +20,7 @@ const Kernels table = {
     .prepare = prepare,
     .few_rows = few_rows,
     .many_rows = many_rows,
+    .select_above = select_above,
     .rms_norm = rms_norm,
     .rotate = rotate,
     .activate = activate,

@@ -100,6 +100,10 @@ struct Kernels {
 
   ManyRows many_rows;
 
+  /// Places of the numbers that are not at most `limit`, in order, and how many: all those above it,
+  /// and NaN; all numbers if it is NaN. `places` has room for `count`.
+  int64_t (*select_above)(const float* x, int64_t count, float limit, int32_t* places);
+
   /// y = (residual + x / rms(x) * weight) * scale for each row; `weight` and `residual` may be null.
   /// `y` may be `x` or `residual`.
   void (*rms_norm)(
