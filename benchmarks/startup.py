@@ -1,10 +1,12 @@
 """How long the program takes to say something: its version, its help, a first short answer.
 
     python benchmarks/startup.py
+    python benchmarks/startup.py --vlm /path/to/an/environment/bin/python
 
-Medians of ``--repeat`` runs of the real program, in seconds of wall and of CPU time. The help is
-also compared with that of a bare Typer program, in CPU time; their runs alternate. The last line of
-stdout is one JSON document.
+Medians of ``--repeat`` runs of the real program, in seconds of wall and of CPU time. Two ratios
+follow, in CPU time of runs that alternate: the help to that of a bare Typer program, and a picture
+described to the same by mlx_vlm.generate, with the same model, in an environment that has mlx-vlm.
+The last line of stdout is one JSON document.
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+from gemma4cli import model_path
 
 BARE = """\
 import typer
@@ -40,37 +45,46 @@ app()
 """
 """The least that a program with Typer's help can be."""
 
-G4 = ["-m", "gemma4cli"]
+G4 = [sys.executable, "-m", "gemma4cli"]
+PICTURE = "fixtures/scene.png"
+DESCRIBE = [*G4, "describe", PICTURE, "-m", "tiny", "-q"]
 CASES = {
-    "g4 --version": ["--version"],
-    "g4 --help": ["--help"],
-    "g4 chat -m tiny -p Hello": ["chat", "-m", "tiny", "-p", "Hello", "-q"],
-    "g4 describe fixtures/scene.png -m tiny": [
-        "describe",
-        "fixtures/scene.png",
-        "-m",
-        "tiny",
-        "-q",
-    ],
+    "g4 --version": [*G4, "--version"],
+    "g4 --help": [*G4, "--help"],
+    "g4 models list": [*G4, "models", "list"],
+    "g4 chat -m tiny -p Hello": [*G4, "chat", "-m", "tiny", "-p", "Hello", "-q"],
+    f"g4 describe {PICTURE} -m tiny": DESCRIBE,
 }
 
 
-def measure(program: list[str], arguments: list[str]) -> tuple[float, float]:
+def measure(command: Sequence[str]) -> tuple[float, float]:
     """Wall and CPU seconds of one run."""
     # An installed program has its bytecode cached, and so it should be here.
     variables = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
     subprocess.run(
-        [sys.executable, *program, *arguments],
-        check=True,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        env=variables,
+        command, check=True, stdin=subprocess.DEVNULL, capture_output=True, env=variables
     )
     wall = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def medians(commands: Sequence[Sequence[str]], repeat: int) -> list[tuple[float, float]]:
+    """Wall and CPU seconds of each command; their runs alternate, after one that warms up."""
+    for each in commands:
+        measure(each)
+    rounds = [[measure(each) for each in commands] for _ in range(repeat)]
+    return [
+        (statistics.median(wall for wall, _ in runs), statistics.median(cpu for _, cpu in runs))
+        for runs in zip(*rounds, strict=True)
+    ]
+
+
+def cpu_ratio(command: Sequence[str], other: Sequence[str], repeat: int) -> float:
+    (_, own), (_, others) = medians([command, other], repeat)
+    return own / others
 
 
 def help_over_bare(repeat: int) -> float:
@@ -78,27 +92,34 @@ def help_over_bare(repeat: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         bare = Path(folder) / "bare.py"
         bare.write_text(BARE, "utf-8")
-        programs = (G4, [str(bare)])
-        runs = [[measure(each, ["--help"])[1] for each in programs] for _ in range(repeat)]
-    g4, other = (statistics.median(column) for column in zip(*runs, strict=True))
-    return g4 / other
+        return cpu_ratio([*G4, "--help"], [sys.executable, str(bare), "--help"], repeat)
+
+
+def describe_over_vlm(python: str, repeat: int) -> float:
+    """CPU time of ``g4 describe``, as a multiple of that of mlx_vlm.generate."""
+    vlm = [python, "-m", "mlx_vlm.generate", "--model", str(model_path("tiny"))]
+    vlm += ["--image", PICTURE, "--prompt", "Describe this image.", "--temperature", "0"]
+    return cpu_ratio(DESCRIBE, [*vlm, "--max-tokens", "64"], repeat)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeat", type=int, default=9)
-    repeat = parser.parse_args().repeat
+    parser.add_argument("--vlm", metavar="PYTHON", help="the Python of an environment with mlx-vlm")
+    options = parser.parse_args()
     results: dict[str, object] = {}
-    measure(G4, ["--help"])
     print(f"{'':<42} {'wall s':>8} {'CPU s':>8}")
-    for label, arguments in CASES.items():
-        runs = [measure(G4, arguments) for _ in range(repeat)]
-        wall, cpu = (statistics.median(column) for column in zip(*runs, strict=True))
+    for label, (wall, cpu) in zip(
+        CASES, medians(list(CASES.values()), options.repeat), strict=True
+    ):
         results[label] = {"wall": round(wall, 3), "cpu": round(cpu, 3)}
         print(f"{label:<42} {wall:8.3f} {cpu:8.3f}")
-    ratio = help_over_bare(repeat)
-    results["g4 --help over a bare Typer program"] = round(ratio, 2)
-    print(f"{'g4 --help over a bare Typer program':<42} {'':8} {ratio:7.2f}x")
+    ratios = {"g4 --help over a bare Typer program": help_over_bare(options.repeat)}
+    if options.vlm:
+        ratios["g4 describe over mlx_vlm.generate"] = describe_over_vlm(options.vlm, options.repeat)
+    for label, ratio in ratios.items():
+        results[label] = round(ratio, 2)
+        print(f"{label:<42} {'':8} {ratio:7.2f}x")
     print(json.dumps(results))
 
 
