@@ -9,11 +9,9 @@ import mlx.core as mx
 from ..errors import NonFiniteError
 from ..models.gemma4 import Gemma4
 from ..models.language import Cache
-from ..models.masks import Masks
+from ..models.masks import NO_MASKS
 from .constrain import Constraint
 from .sampling import Sampler
-
-_NO_MASKS = Masks(full=None, sliding=None)
 
 
 def decode_tokens(
@@ -46,7 +44,7 @@ def decode_tokens(
         return token, finite
 
     def advance(token: mx.array) -> mx.array:
-        logits = network(*network.embed(token), cache, _NO_MASKS)[0, -1]
+        logits = network(*network.embed(token), cache, NO_MASKS)[0, -1]
         if constraint is not None:
             # The device computes while the host determines the allowed tokens.
             mx.async_eval(logits)

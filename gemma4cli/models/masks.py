@@ -1,15 +1,19 @@
-"""Attention masks of a prefill chunk.
+"""Which keys the tokens of a prefill chunk see, as rules and as masks.
 
 On a sliding layer a token sees ``window`` keys, including its own. In models with bidirectional
 image blocks, the tokens of a block also see later tokens of the block on sliding layers, within the
 window; full-attention layers stay causal. Source: create_masks_for_vision_model in transformers;
 docs/parity.md on the 12B.
+
+The native part follows a rule as it computes; MLX takes a mask, which is built when it is first
+used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import mlx.core as mx
 
@@ -18,13 +22,70 @@ Mask = mx.array | str | None
 None for no mask."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Visibility:
+    """Which keys ``length`` new tokens see on layers of one kind, after ``before`` stored keys.
+
+    If ``causal``, a token sees no later one, unless both have the same number in ``blocks``, which
+    is -1 outside of blocks; the tokens of a block are neighbors. It sees no key further back than
+    ``window``, unless with ``blocks_beyond_window`` the key is of its block. The first ``padding``
+    keys of each row of a batch are empty: such a key sees only itself, and no other token sees it.
+    """
+
+    length: int = 1
+    before: int = 0
+    causal: bool = True
+    window: int | None = None
+    blocks: tuple[int, ...] | None = None
+    blocks_beyond_window: bool = False
+    padding: tuple[int, ...] = ()
+
+    @cached_property
+    def mask(self) -> Mask:
+        return _without_padding(self._of_any_row(), self.length, self.before, self.padding)
+
+    @cached_property
+    def block_numbers(self) -> mx.array | None:
+        """``blocks`` as int32 ``[L]``."""
+        return None if self.blocks is None else mx.array(self.blocks, mx.int32)
+
+    @cached_property
+    def empty_keys(self) -> mx.array | None:
+        """``padding`` as int32 ``[B]``, or None if no row has any."""
+        return mx.array(self.padding, mx.int32) if max(self.padding, default=0) > 0 else None
+
+    def _of_any_row(self) -> Mask:
+        """The mask without padding."""
+        if not self.causal:
+            return None
+        if self.blocks is None and self.window is None:
+            return "causal"
+        visible = _causal(self.length, self.before)
+        if self.blocks is not None and not self.blocks_beyond_window:
+            visible = visible | _after(_same_block(self.blocks), self.before)
+        if self.window is not None:
+            visible = visible & _inside_window(self.length, self.before, self.window)
+        if self.blocks is not None and self.blocks_beyond_window:
+            visible = visible | _after(_same_block(self.blocks), self.before)
+        return visible
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Masks:
-    full: Mask
-    sliding: Mask
+    full: Visibility
+    sliding: Visibility
 
     def of(self, layer_type: str) -> Mask:
+        return self.rule(layer_type).mask
+
+    def rule(self, layer_type: str) -> Visibility:
         return self.full if layer_type == "full_attention" else self.sliding
+
+
+_EVERYTHING = Visibility(causal=False)
+
+NO_MASKS = Masks(full=_EVERYTHING, sliding=_EVERYTHING)
+"""For single tokens: they see all keys that the caches give them."""
 
 
 def make_masks(
@@ -43,21 +104,21 @@ def make_masks(
     """
     if length == 1:
         # The rotating cache holds exactly the window, and a single token has no later ones.
-        return Masks(full=None, sliding=None)
-    has_blocks = blocks is not None and any(block >= 0 for block in blocks)
+        return NO_MASKS
+    numbers = tuple(blocks) if blocks is not None and any(b >= 0 for b in blocks) else None
     fits_window = offset + length <= window
-    if not has_blocks:
-        sliding: Mask = "causal" if fits_window else _sliding(length, offset, window)
-        return Masks(full="causal", sliding=sliding)
-    in_block = _same_block(blocks or ())
-    kept = min(offset, window - 1)
-    if blocks_on_full_layers:
-        return Masks(
-            full=_causal(length, offset) | _after(in_block, offset),
-            sliding=_sliding(length, offset, window) | _after(in_block, kept),
-        )
-    visible = _causal(length, kept) | _after(in_block, kept)
-    return Masks(full="causal", sliding=visible & _inside_window(length, kept, window))
+    return Masks(
+        full=Visibility(
+            length=length, before=offset, blocks=numbers if blocks_on_full_layers else None
+        ),
+        sliding=Visibility(
+            length=length,
+            before=min(offset, window - 1),
+            window=None if fits_window else window,
+            blocks=numbers,
+            blocks_beyond_window=blocks_on_full_layers,
+        ),
+    )
 
 
 def make_batch_masks(*, length: int, offset: int, window: int, padding: Sequence[int]) -> Masks:
@@ -66,18 +127,24 @@ def make_batch_masks(*, length: int, offset: int, window: int, padding: Sequence
     The first ``padding`` columns of each row are empty. An empty column sees only itself, because a
     softmax over no keys is NaN, and no other column sees it. All masks are causal.
     """
-    single = make_masks(length=length, offset=offset, window=window)
     kept = min(offset, window - 1)
     dropped = offset - kept
+    fits_window = length == 1 or offset + length <= window
     return Masks(
-        full=_without_padding(single.full, length, offset, padding),
-        sliding=_without_padding(single.sliding, length, kept, [p - dropped for p in padding]),
+        full=Visibility(length=length, before=offset, causal=length > 1, padding=tuple(padding)),
+        sliding=Visibility(
+            length=length,
+            before=kept,
+            causal=length > 1,
+            window=None if fits_window else window,
+            padding=tuple(p - dropped for p in padding),
+        ),
     )
 
 
 def _without_padding(mask: Mask, length: int, before: int, padding: Sequence[int]) -> Mask:
     """Hide each row's padding in a single row's mask; ``padding`` counts from the oldest key."""
-    if max(padding) <= 0:
+    if max(padding, default=0) <= 0:
         return mask
     q, k = _positions(length, before)
     first = mx.array(list(padding))[:, None, None, None]
@@ -98,11 +165,6 @@ def _causal(length: int, before: int) -> mx.array:
 def _inside_window(length: int, before: int, window: int) -> mx.array:
     q, k = _positions(length, before)
     return k > q - window
-
-
-def _sliding(length: int, offset: int, window: int) -> mx.array:
-    kept = min(offset, window - 1)
-    return _causal(length, kept) & _inside_window(length, kept, window)
 
 
 def _same_block(blocks: Sequence[int]) -> mx.array:

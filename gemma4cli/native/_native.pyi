@@ -1,9 +1,24 @@
 from collections.abc import Sequence
+from typing import Protocol
 
 import mlx.core as mx
 
 # Weight, scales, biases, mode, bits, group size.
 Matrix = tuple[mx.array, mx.array | None, mx.array | None, str, int, int]
+
+class KeyRule(Protocol):
+    """Which keys a query sees; see ``Visibility`` in models/masks.py."""
+
+    @property
+    def causal(self) -> bool: ...
+    @property
+    def window(self) -> int | None: ...
+    @property
+    def blocks_beyond_window(self) -> bool: ...
+    @property
+    def block_numbers(self) -> mx.array | None: ...
+    @property
+    def empty_keys(self) -> mx.array | None: ...
 
 mlx_version: str
 interface: int
@@ -50,6 +65,14 @@ def rotate(
     cos_sin: mx.array | None = None,
 ) -> mx.array: ...
 def rope_table(offsets: mx.array, length: int, frequencies: mx.array) -> mx.array: ...
+def attention(
+    q: mx.array,
+    k: mx.array,
+    v: mx.array,
+    scale: float,
+    rule: KeyRule | None = None,
+    mask: mx.array | None = None,
+) -> mx.array: ...
 def activate(curve: str, x: mx.array, factor: mx.array | None = None) -> mx.array: ...
 def glu(x: mx.array) -> mx.array: ...
 def softcap(x: mx.array, cap: float) -> mx.array: ...

@@ -8,6 +8,7 @@
 
 #include <limits>
 
+#include "attention.h"
 #include "cpu_features.h"
 #include "elementwise.h"
 #include "experts.h"
@@ -44,6 +45,20 @@ using MatrixTuple = std::tuple<
 g4::Matrix matrix_of(const MatrixTuple& parts) {
   const auto& [weight, scales, biases, mode, bits, group_size] = parts;
   return {weight, scales, biases, {mode, bits, group_size}};
+}
+
+/// From a Visibility of gemma4cli.models.masks, or None.
+g4::Visibility visibility_of(nb::handle rule) {
+  if (rule.is_none()) return {};
+  using Array = std::optional<mx::array>;
+  return {
+      .causal = nb::cast<bool>(rule.attr("causal")),
+      .window = nb::cast<std::optional<int>>(rule.attr("window")).value_or(0),
+      .blocks_beyond_window = nb::cast<bool>(rule.attr("blocks_beyond_window")),
+      .blocks = nb::cast<Array>(rule.attr("block_numbers")),
+      .padding = nb::cast<Array>(rule.attr("empty_keys")),
+      .mask = std::nullopt,
+  };
 }
 
 }  // namespace
@@ -127,6 +142,16 @@ NB_MODULE(_native, module) {
         return g4::rope_table(offsets, length, frequencies);
       },
       "offsets"_a, "length"_a, "frequencies"_a);
+
+  module.def(
+      "attention",
+      [](const mx::array& q, const mx::array& k, const mx::array& v, float scale, nb::object rule,
+         const std::optional<mx::array>& mask) {
+        g4::Visibility visibility = visibility_of(rule);
+        visibility.mask = mask;
+        return g4::attention(q, k, v, scale, visibility);
+      },
+      "q"_a, "k"_a, "v"_a, "scale"_a, "rule"_a.none() = nb::none(), "mask"_a = nb::none());
 
   module.def(
       "activate",

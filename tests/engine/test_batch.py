@@ -26,7 +26,7 @@ from gemma4cli.events import Finished, TextDelta
 from gemma4cli.messages import AudioPart, Message, Part, Source, TextPart
 from gemma4cli.models import batch_cache
 from gemma4cli.models.gemma4 import Gemma4
-from gemma4cli.models.masks import Masks
+from gemma4cli.models.masks import NO_MASKS
 from gemma4cli.options import GenerateOptions
 from gemma4cli.processing.inputs import ModelInputs
 
@@ -419,8 +419,7 @@ def passes_alone(model: LoadedModel, inputs: ModelInputs, steps: int) -> list[np
     *_, logits = make_prefill(model, inputs, soft_tokens_of(model, inputs), 512).run(cache)
     result = [np.array(logits)]
     for number in range(steps):
-        nothing = Masks(full=None, sliding=None)
-        logits = network(*network.embed([number + 1]), cache, nothing)[0, -1]
+        logits = network(*network.embed([number + 1]), cache, NO_MASKS)[0, -1]
         result.append(np.array(logits))
     return result
 
@@ -601,9 +600,9 @@ def test_once_the_longest_row_has_left_rows_of_equal_length_need_no_masks(
     ids = [each.ids for each in inputs]
     network = model.network
     BatchPrefill(network=network, ids=ids, soft_tokens=soft_tokens, step=512).run(cache)
-    assert isinstance(cache.extend(1).full, mx.array)
+    assert isinstance(cache.extend(1).full.mask, mx.array)
     cache.keep([1, 2])
-    assert cache.extend(1).full is None
+    assert cache.extend(1).full.mask is None
 
 
 def test_sliding_layers_cache_about_the_window(parity_model: ParityModel) -> None:

@@ -23,7 +23,7 @@ from gemma4cli.hub.cache import needs_of, resolve
 from gemma4cli.hub.catalog import BUILTIN
 from gemma4cli.machine.device import float_size
 from gemma4cli.machine.memory import Work
-from gemma4cli.models.masks import Masks
+from gemma4cli.models.masks import NO_MASKS
 
 TINY = BUILTIN["tiny"]
 SIZES = ("e2b", "e4b", "12b", "26b", "31b")
@@ -34,7 +34,7 @@ HEADS = ("lm_head.", "language_model.lm_head.", "model.language_model.lm_head.",
 def logits(model: LoadedModel) -> np.ndarray[Any, Any]:
     network = model.network
     cache = network.language_model.make_cache()
-    return np.array(network(*network.embed([7]), cache, Masks(full=None, sliding=None))[0, -1])
+    return np.array(network(*network.embed([7]), cache, NO_MASKS)[0, -1])
 
 
 def config_with(source: str | Path, outer: bool | None, inner: bool | None) -> dict[str, Any]:

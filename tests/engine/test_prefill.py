@@ -20,7 +20,7 @@ from gemma4cli.engine.prefill import chunk_ends
 from gemma4cli.engine.sampling import make_sampler
 from gemma4cli.events import PrefillProgress
 from gemma4cli.models.language import LanguageModel
-from gemma4cli.models.masks import Masks
+from gemma4cli.models.masks import NO_MASKS
 from gemma4cli.models.mlx_lm_parts import DecoderLayer
 from gemma4cli.options import LoadOptions
 from gemma4cli.processing.prompt import MediaSpan
@@ -172,10 +172,9 @@ def test_decoding_token_by_token_past_the_window_equals_one_forward_pass(
     cache = network.language_model.make_cache()
     soft_tokens = soft_tokens_of(model, inputs)
     make_prefill(model, prefix, soft_tokens, 512).all_logits(cache)
-    nothing = Masks(full=None, sliding=None)
     for position in range(start, len(inputs.ids)):
         token = mx.array(inputs.ids[position])
-        logits = network(*network.embed(token), cache, nothing)[0, -1]
+        logits = network(*network.embed(token), cache, NO_MASKS)[0, -1]
         np.testing.assert_allclose(np.array(logits), whole[position], atol=TOLERANCE)
     assert len(inputs.ids) - start >= 10
 

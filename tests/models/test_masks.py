@@ -83,13 +83,13 @@ def check_masks(
     )
     queries = range(start, total)
     full = table(queries, range(total), full_rule)
-    np.testing.assert_array_equal(as_table(masks.full, length, total), full)
+    np.testing.assert_array_equal(as_table(masks.full.mask, length, total), full)
     sliding = table(queries, range(total), sliding_rule)
     kept = min(start, window - 1) + length
-    np.testing.assert_array_equal(as_table(masks.sliding, length, kept), sliding[:, -kept:])
+    np.testing.assert_array_equal(as_table(masks.sliding.mask, length, kept), sliding[:, -kept:])
     assert not sliding[:, :-kept].any()
-    assert masks.of("full_attention") is masks.full
-    assert masks.of("sliding_attention") is masks.sliding
+    assert masks.of("full_attention") is masks.full.mask
+    assert masks.of("sliding_attention") is masks.sliding.mask
 
 
 @given(chunks(), WINDOWS)
@@ -143,7 +143,7 @@ def test_blocks_on_full_layers_are_bidirectional_everywhere_and_beyond_the_windo
 
 def test_the_window_limits_the_past_only() -> None:
     """In a block of ten, with a window of four, the first token sees ten keys, the last four."""
-    mask = make_masks(length=10, offset=0, window=4, blocks=[0] * 10).sliding
+    mask = make_masks(length=10, offset=0, window=4, blocks=[0] * 10).sliding.mask
     assert isinstance(mask, mx.array)
     assert mask.sum(axis=1).tolist() == [10, 10, 10, 10, 9, 8, 7, 6, 5, 4]
 
@@ -151,7 +151,7 @@ def test_the_window_limits_the_past_only() -> None:
 @pytest.mark.parametrize("offset", [0, 3, 500])
 def test_a_single_token_needs_no_mask(offset: int) -> None:
     masks = make_masks(length=1, offset=offset, window=4, blocks=[0])
-    assert (masks.full, masks.sliding) == (None, None)
+    assert (masks.full.mask, masks.sliding.mask) == (None, None)
 
 
 # Batches
@@ -171,7 +171,7 @@ def test_in_a_batch_no_row_sees_its_padding_and_padding_sees_itself(
     total = offset + length
     padding = [min(each, total - 1) for each in padding]
     masks = make_batch_masks(length=length, offset=offset, window=window, padding=padding)
-    for mask, reach in ((masks.full, total), (masks.sliding, window)):
+    for mask, reach in ((masks.full.mask, total), (masks.sliding.mask, window)):
         keys = range(offset - min(offset, reach - 1), total)
         given_table = np.broadcast_to(
             as_table(mask, length, len(keys)), (len(padding), 1, length, len(keys))
@@ -190,6 +190,6 @@ def test_in_a_batch_no_row_sees_its_padding_and_padding_sees_itself(
 
 def test_a_batch_needs_no_mask_once_the_padding_has_left_the_window() -> None:
     masks = make_batch_masks(length=1, offset=20, window=4, padding=(0, 17))
-    assert masks.sliding is None
-    assert isinstance(masks.full, mx.array)
-    assert make_batch_masks(length=1, offset=20, window=4, padding=(0, 0)).full is None
+    assert masks.sliding.mask is None
+    assert isinstance(masks.full.mask, mx.array)
+    assert make_batch_masks(length=1, offset=20, window=4, padding=(0, 0)).full.mask is None

@@ -1,4 +1,5 @@
 // One instruction set's kernels; compiled once per set, see kernels.cmake.
+#include "attention.h"
 #include "elementwise.h"
 #include "few_rows.h"
 #include "kernels.h"
@@ -23,6 +24,8 @@ const Kernels table = {
     .select_above = select_above,
     .rms_norm = rms_norm,
     .rotate = rotate,
+    .attention = attention,
+    .merge = merge,
     .activate = activate,
     .softcap = softcap,
     .clip = clip,

@@ -77,6 +77,41 @@ struct ManyRows {
       uint8_t* scratch, const Finish& finish, float* y, int64_t stride);
 };
 
+/// Queries of heads that share keys and values, and the keys of one of their rows.
+///
+/// Row r of the tile is query r / group of head r % group; pointers are those of the first key's,
+/// query's and head's. Strides count numbers.
+struct AttentionTile {
+  const float* q;
+  int64_t q_token, q_head;
+  const float* k;
+  int64_t k_key;
+  const float* v;
+  int64_t v_key;
+  int64_t width;  // of a head
+  float scale;
+  int64_t group;
+  int64_t row, rows;            // at most attention_rows
+  int64_t first_key, last_key;  // keys in [first_key, last_key)
+  const int32_t *low, *high;    // of each query: it sees keys in [low, high); null for all
+  const bool* mask;             // or null
+  int64_t mask_token, mask_key;
+  float* out;
+  int64_t out_token;
+  // For a part of the keys: each row's largest score and the sum of exp(score - largest); the
+  // results are then not divided by the sum. Null for all keys.
+  float *tops, *totals;
+};
+
+/// Rows of a tile at most: enough that reading keys and values from memory takes less time than the
+/// products.
+inline constexpr int attention_rows = 128;
+
+/// Numbers of scratch memory for a tile.
+constexpr int64_t attention_scratch(int64_t width) {
+  return 2 * attention_rows * width + 64 * 64;
+}
+
 /// The functions of one instruction set.
 struct Kernels {
   const char* name;
@@ -118,6 +153,14 @@ struct Kernels {
       const float* x, int64_t x_stride, const float* weight, const NormRule* rule,
       const float* cos_sin, int64_t parts, float* y, int64_t y_stride, int64_t heads,
       int64_t width);
+
+  /// out = softmax(scale * q k) v for the rows and keys of a tile. A query must see a key.
+  void (*attention)(const AttentionTile& tile, float* scratch);
+
+  /// The results of one row for `splits` parts of the keys, which are `stride` rows apart, as one.
+  void (*merge)(
+      const float* tops, const float* totals, const float* results, int64_t splits, int64_t stride,
+      int64_t width, float* out);
 
   /// y = curve(x) * factor; `factor` may be null. `y` may be `x` or `factor`.
   void (*activate)(Curve curve, const float* x, const float* factor, float* y, int64_t count);
