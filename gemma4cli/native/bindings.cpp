@@ -17,6 +17,7 @@
 #include "linears.h"
 #include "mapped_file.h"
 #include "norm.h"
+#include "product.h"
 #include "rotation.h"
 #include "thread_pool.h"
 #include "top_k.h"
@@ -73,6 +74,8 @@ NB_MODULE(_native, module) {
   module.def("instruction_set", [] { return g4::kernels().name; });
   module.def("use_instruction_set", &g4::use_instruction_set, "name"_a);
   module.def("has_amx", &g4::has_amx);
+  module.def("use_amx", &g4::use_amx, "use"_a);
+  module.def("set_bf16_products", &g4::set_bf16_products, "rounded"_a);
   module.def("threads", [] { return g4::ThreadPool::shared().size(); });
 
   module.def(

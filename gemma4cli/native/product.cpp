@@ -1,11 +1,13 @@
 #include "product.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <new>
 
+#include "cpu_features.h"
 #include "thread_pool.h"
 
 namespace g4 {
@@ -17,6 +19,15 @@ constexpr int64_t most_rows = 528;
 
 /// Columns that are packed by a thread at a time.
 constexpr int64_t pack_step = 1024;
+
+std::atomic<bool> amx_wanted = true, rounding_wanted = false;
+
+const ManyRows& kernel_in_use() {
+#if defined(G4_HAS_AMX)
+  if (amx_wanted && has_amx()) return rounding_wanted ? amx_rounded_many_rows : amx_many_rows;
+#endif
+  return kernels().many_rows;
+}
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t value, int64_t step) { return ceil_div(value, step) * step; }
@@ -112,7 +123,11 @@ void product(
     const Weight& weight, const float* x, int64_t rows, float* y, int64_t stride,
     const ProductOptions& options) {
   if (rows == 0 || weight.rows == 0) return;
-  many_rows(kernels().many_rows, weight, x, rows, y, stride, options);
+  many_rows(kernel_in_use(), weight, x, rows, y, stride, options);
 }
+
+void use_amx(bool use) { amx_wanted = use; }
+
+void set_bf16_products(bool rounded) { rounding_wanted = rounded; }
 
 }  // namespace g4

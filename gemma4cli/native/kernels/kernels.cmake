@@ -14,14 +14,26 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
   set(flags_neon "")
 endif()
 
+set(flags_all
+    -O3 -Wno-uninitialized -Wno-maybe-uninitialized -ffp-contract=fast -fno-math-errno -fno-trapping-math)
+
 add_library(g4_kernels STATIC)
 target_include_directories(g4_kernels PUBLIC "${CMAKE_CURRENT_LIST_DIR}/..")
 foreach(set ${kernel_sets})
   add_library(g4_kernels_${set} OBJECT "${CMAKE_CURRENT_LIST_DIR}/kernel_set.cpp")
   target_compile_definitions(g4_kernels_${set} PRIVATE G4_SET=${set} G4_SET_${set}=1)
   target_compile_options(
-    g4_kernels_${set} PRIVATE ${flags_${set}} -O3 -Wno-uninitialized -Wno-maybe-uninitialized -ffp-contract=fast -fno-math-errno -fno-trapping-math)
+    g4_kernels_${set} PRIVATE ${flags_${set}} ${flags_all})
   target_sources(g4_kernels PRIVATE $<TARGET_OBJECTS:g4_kernels_${set}>)
   string(TOUPPER ${set} upper)
   target_compile_definitions(g4_kernels PUBLIC G4_HAS_${upper}=1)
 endforeach()
+
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+  add_library(g4_kernels_amx OBJECT "${CMAKE_CURRENT_LIST_DIR}/many_rows_amx.cpp")
+  target_compile_definitions(g4_kernels_amx PRIVATE G4_SET=amx G4_SET_avx512=1)
+  target_compile_options(
+    g4_kernels_amx PRIVATE ${flags_avx512} -mavx512bf16 -mamx-tile -mamx-bf16 ${flags_all})
+  target_sources(g4_kernels PRIVATE $<TARGET_OBJECTS:g4_kernels_amx>)
+  target_compile_definitions(g4_kernels PUBLIC G4_HAS_AMX=1)
+endif()

@@ -172,6 +172,12 @@ struct Kernels {
   void (*clip)(const float* x, float low, float high, float* y, int64_t count);
 };
 
+#if defined(G4_HAS_AMX)
+/// Products in tiles of bfloat16 for processors with AMX: as exact as float32, and with x and the
+/// weights rounded to bfloat16.
+extern const ManyRows amx_many_rows, amx_rounded_many_rows;
+#endif
+
 /// The best set for this processor, or the one that a test has chosen.
 const Kernels& kernels();
 

@@ -107,10 +107,10 @@ inline void multiply_panel(
 inline void store_block(
     const float* sums, int64_t sums_stride, int64_t rows, int64_t count, const Finish& finish,
     float* y, int64_t stride) {
-  for (int64_t n = 0; n < count; n += lanes) {
-    const int64_t some = smaller(lanes, count - n);
-    const Vec bias = finish.bias ? load_some(finish.bias + n, some) : Vec{};
-    for (int64_t i = 0; i < rows; i += lanes) {
+  for (int64_t i = 0; i < rows; i += lanes) {
+    for (int64_t n = 0; n < count; n += lanes) {
+      const int64_t some = smaller(lanes, count - n);
+      const Vec bias = finish.bias ? load_some(finish.bias + n, some) : Vec{};
       Vec block[lanes];
       for (int j = 0; j < lanes; j++) block[j] = load(sums + (n + j) * sums_stride + i);
       transpose(block);

@@ -1,0 +1,136 @@
+// Numbers as sums of two bfloat16 parts, for the units that multiply these alone.
+//
+// The first part is the number rounded, the second what is left, rounded: together 16 bits of the 24
+// that float32 has. Needs AVX-512 with its conversions to bfloat16.
+#pragma once
+
+#include "kernels.h"
+#include "simd.h"
+#include "unpack.h"
+
+namespace g4::G4_SET {
+
+/// 32 numbers in each part, in the order of the numbers.
+struct Parts {
+  __m512i high;
+  __m512i low;
+};
+
+inline __m512i rounded(__m512 first, __m512 second) {
+  return (__m512i)_mm512_cvtne2ps_pbh(second, first);
+}
+
+inline Parts parts_of(__m512 first, __m512 second) {
+  const __m512i high = rounded(first, second);
+  const __m512i first_high = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(high));
+  const __m512i second_high = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(high, 1));
+  return {
+      high, rounded(
+                _mm512_sub_ps(first, (__m512)_mm512_slli_epi32(first_high, 16)),
+                _mm512_sub_ps(second, (__m512)_mm512_slli_epi32(second_high, 16)))};
+}
+
+/// The parts of 16 values, twice, for lookups of 32 numbers whose fifth bit counts for nothing.
+inline Parts table_of(__m512 values) {
+  const __m256i high = (__m256i)_mm512_cvtneps_pbh(values);
+  const __m512 rest =
+      _mm512_sub_ps(values, (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
+  const __m256i low = (__m256i)_mm512_cvtneps_pbh(rest);
+  return {_mm512_broadcast_i64x4(high), _mm512_broadcast_i64x4(low)};
+}
+
+/// A scale or bias of an affine matrix in all lanes.
+inline __m512 parameter(Float type, const uint8_t* values, int64_t index) {
+  if (type != Float::bf16) return _mm512_set1_ps(scalar(type, values, index));
+  return (__m512)_mm512_slli_epi32(_mm512_set1_epi16(load_as<int16_t>(values + 2 * index)), 16);
+}
+
+/// Each of 32 packed numbers of 4 bits in the low bits of 16; what is above is undefined.
+inline __m512i nibbles(const uint8_t* at) {
+  const __m512i bytes = _mm512_cvtepu8_epi32(load_as<__m128i>(at));
+  return _mm512_or_si512(bytes, _mm512_slli_epi32(bytes, 12));
+}
+
+/// Whether all numbers of a matrix are exact in one part.
+inline bool one_part(const Weight& weight) {
+  return weight.kind != Kind::f32 && weight.kind != Kind::f16 && weight.kind != Kind::affine;
+}
+
+/// Rows of 64 bytes of one matrix tile after the other, of a row of weights.
+///
+/// `stride` is the distance of one tile to the next, in bytes, and the low parts are `low` bytes after
+/// the high ones; nothing is stored there if it is 0.
+struct TileRow {
+  uint8_t* at;
+  int64_t stride;
+  int64_t low;
+
+  void store(int64_t number, __m512i high) const {
+    _mm512_storeu_si512(at + number * stride, high);
+  }
+
+  void store(int64_t number, const Parts& parts) const {
+    store(number, parts.high);
+    if (low) _mm512_storeu_si512(at + number * stride + low, parts.low);
+  }
+};
+
+inline void unpack_bf16_tiles(const uint8_t* data, int64_t count, const TileRow& out) {
+  for (int64_t k = 0; k < count; k += 32) {
+    const int64_t left = smaller(32, count - k);
+    const __mmask32 some = __mmask32((uint64_t(1) << left) - 1);
+    out.store(k / 32, _mm512_maskz_loadu_epi16(some, data + 2 * k));
+  }
+}
+
+inline void unpack_affine4_tiles(
+    const Weight& weight, int64_t row, int64_t first, int64_t count, const TileRow& out) {
+  const uint8_t* data = weight.data + row * weight.row_bytes();
+  const __m512 number = (__m512)__builtin_convertvector((IVec)lane_indexes(), Vec);
+  for_groups(weight, row, first, count, [&](int64_t k, int64_t size, int64_t group) {
+    const __m512 scale = parameter(weight.scale_type, weight.scales, group);
+    const __m512 bias = parameter(weight.scale_type, weight.biases, group);
+    const Parts table = table_of(_mm512_fmadd_ps(number, scale, bias));
+    for (int64_t i = 0; i < size; i += 32) {
+      const __m512i index = nibbles(data + (k + i) / 2);
+      const Parts parts = {
+          _mm512_permutexvar_epi16(index, table.high), _mm512_permutexvar_epi16(index, table.low)};
+      out.store((k - first + i) / 32, parts);
+    }
+  });
+}
+
+inline void unpack_mxfp4_tiles(
+    const Weight& weight, int64_t row, int64_t first, int64_t count, const TileRow& out) {
+  const uint8_t* data = weight.data + row * weight.row_bytes();
+  for_groups(weight, row, first, count, [&](int64_t k, int64_t size, int64_t group) {
+    const Vec values = load(e2m1) * e8m0(weight.scales[group]);
+    const Parts table = table_of((__m512)values);
+    for (int64_t i = 0; i < size; i += 32) {
+      const __m512i index = nibbles(data + (k + i) / 2);
+      out.store((k - first + i) / 32, _mm512_permutexvar_epi16(index, table.high));
+    }
+  });
+}
+
+/// Numbers [first, first + count) of a row of weights, at most 512; the last tile's row is filled up
+/// with 0.
+inline void unpack_tiles(
+    const Weight& weight, int64_t row, int64_t first, int64_t count, const TileRow& out) {
+  if (weight.kind == Kind::bf16) {
+    return unpack_bf16_tiles(weight.data + row * weight.row_bytes() + 2 * first, count, out);
+  }
+  if (weight.kind == Kind::affine && weight.bits == 4) {
+    return unpack_affine4_tiles(weight, row, first, count, out);
+  }
+  if (weight.kind == Kind::mxfp4) return unpack_mxfp4_tiles(weight, row, first, count, out);
+  float values[512 + 32];
+  unpack(weight, row, first, count, values);
+  store(values + count, Vec{});
+  store(values + count + lanes, Vec{});
+  for (int64_t k = 0; k < count; k += 32) {
+    out.store(k / 32, parts_of((__m512)load(values + k), (__m512)load(values + k + lanes)));
+  }
+}
+
+}  // namespace g4::G4_SET
