@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests.native.conftest import INSTRUCTION_SETS
+
 Numbers = npt.NDArray[np.float32]
 
 
@@ -80,18 +82,23 @@ def activations(rows: int, columns: int) -> Numbers:
     return np.random.default_rng(rows).normal(0, 2, (rows, columns)).astype(np.float32)
 
 
-@pytest.fixture(params=["vectors", "tiles"])
+@pytest.fixture(params=[*INSTRUCTION_SETS, "amx"])
 def most(request: pytest.FixtureRequest, native: ModuleType) -> Iterator[float]:
-    """The largest error, in parts of the results' spread, of the vector units and of AMX.
+    """The largest error in parts of the results' spread, for each unit of the processor in turn.
 
     AMX's factors have 16 bits and a sign, so that a few of many results differ by more.
     """
-    tiles = request.param == "tiles"
-    if tiles and not native.has_amx():
+    amx, best = request.param == "amx", native.instruction_set()
+    if amx and not native.has_amx():
         pytest.skip("this processor has no AMX")
-    native.use_amx(tiles)
-    yield 2.5e-5 if tiles else 1e-5
+    try:
+        native.use_instruction_set(best if amx else request.param)
+    except ValueError as exc:
+        pytest.skip(str(exc))
+    native.use_amx(amx)
+    yield 2.5e-5 if amx else 1e-5
     native.use_amx(True)
+    native.use_instruction_set(best)
 
 
 def assert_exact(got: Numbers, x: Numbers, weights: Numbers, most: float) -> None:
