@@ -25,11 +25,16 @@ def native() -> ModuleType:
 
 @pytest.fixture(params=INSTRUCTION_SETS)
 def native_set(request: pytest.FixtureRequest, native: ModuleType) -> Iterator[ModuleType]:
-    """The compiled module with each instruction set in turn, if this processor has it."""
+    """The compiled module with each instruction set in turn, if this processor has it.
+
+    AMX is off: its products of many rows would take the place of the set's own.
+    """
     best = native.instruction_set()
     try:
         native.use_instruction_set(request.param)
     except ValueError as exc:
         pytest.skip(str(exc))
+    native.use_amx(False)
     yield native
+    native.use_amx(True)
     native.use_instruction_set(best)
