@@ -268,7 +268,7 @@ def stream_transcribe(
     Args:
         model: A model that takes audio; see ``load``.
         recordings: Files with an audio track, their bytes, or recordings such as a
-            ``transcription.recordings.LiveRecording`` of a microphone. The source named "-",
+            ``transcription.live.LiveRecording`` of a microphone. The source named "-",
             without path and data, is standard input.
         options: Languages, names that may occur, the audio track, what becomes of channels, the
             batch size, the longest piece in seconds.

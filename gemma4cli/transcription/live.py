@@ -1,4 +1,4 @@
-"""Sound that is still being captured, in pieces or as one clip.
+"""Sound that is still being captured: in pieces, as a recording of them, or as one clip.
 
 Capturing, cutting and consuming do not wait for each other: the source captures, a thread cuts,
 and the consumer, the slow model, takes pieces when it is ready. Knows no terminal and no device.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import Self
 
@@ -17,7 +18,10 @@ from ..decoded import SAMPLE_RATE, AudioClip, Samples
 from ..errors import MediaError
 from ..media.sound.microphone import AudioSource
 from ..media.sound.voice import FRAME_SECONDS, QUIET, SPEECH, SpeechFrame, speech_frames
-from .cut import Piece
+from .cut import Limits, Piece, cut
+
+_PAUSE = 0.8
+"""Seconds of silence after which live speech is transcribed."""
 
 _SHORTEST_SPEECH = 0.25
 """Seconds of speech after which a pause counts: a click or a cough does not end a clip."""
@@ -94,6 +98,39 @@ class LivePieces:
                 yield block
         except MediaError as error:
             self._broken = error
+
+
+class LiveRecording:
+    """Sound that ``source`` is capturing, as a recording that is transcribed at each pause.
+
+    The recording ends when the source is stopped or breaks off, for which ``broken`` then gives
+    the reason. Sound captured before that is transcribed either way.
+    """
+
+    file = None
+    live = True
+    seconds = None
+
+    def __init__(self, source: AudioSource) -> None:
+        self.broken: MediaError | None = None
+        self._source = source
+        self._samples = 0
+
+    def pieces(self, limits: Limits) -> Iterator[Piece]:
+        prompt = replace(limits, longest_pause=min(limits.longest_pause, _PAUSE))
+        with LivePieces(self._source, lambda blocks: cut(self._counted(blocks), prompt)) as pieces:
+            try:
+                yield from pieces
+            except MediaError as error:
+                self.broken = error
+
+    def position(self) -> float:
+        return self._samples / SAMPLE_RATE
+
+    def _counted(self, blocks: Iterator[Samples]) -> Iterator[Samples]:
+        for block in blocks:
+            self._samples += len(block)
+            yield block
 
 
 def record_clip(

@@ -1,29 +1,23 @@
-"""Files and the microphone as recordings."""
+"""Files as recordings; ``live`` has those of a microphone."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 
-from ..decoded import SAMPLE_RATE, Samples
+from ..decoded import SAMPLE_RATE
 from ..errors import MediaError
 from ..events import Notice
 from ..media.sound.audio import audio_seconds
-from ..media.sound.microphone import AudioSource
 from ..media.sound.sound_blocks import SoundBlock, sound_blocks
 from ..media.sound.tracks import TrackChoice, describe_choice, sound_tracks
 from ..media.sources import spool
 from ..messages import Source
 from ..options import TranscribeOptions
-from .cut import Limits, Piece, cut, cut_sound
-from .live import LivePieces
-
-_LIVE_PAUSE = 0.8
-"""Seconds of silence after which live speech is transcribed."""
+from .cut import Limits, Piece, cut_sound
 
 
 class FileRecording:
@@ -103,36 +97,3 @@ class FileRecording:
         except MediaError as error:
             # Raised later: the sound before the damage is transcribed first.
             self._error = error
-
-
-class LiveRecording:
-    """Sound that ``source`` is capturing, as a recording that is transcribed at each pause.
-
-    The recording ends when the source is stopped or breaks off, for which ``broken`` then gives
-    the reason. Sound captured before that is transcribed either way.
-    """
-
-    file = None
-    live = True
-    seconds = None
-
-    def __init__(self, source: AudioSource) -> None:
-        self.broken: MediaError | None = None
-        self._source = source
-        self._samples = 0
-
-    def pieces(self, limits: Limits) -> Iterator[Piece]:
-        prompt = replace(limits, longest_pause=min(limits.longest_pause, _LIVE_PAUSE))
-        with LivePieces(self._source, lambda blocks: cut(self._counted(blocks), prompt)) as pieces:
-            try:
-                yield from pieces
-            except MediaError as error:
-                self.broken = error
-
-    def position(self) -> float:
-        return self._samples / SAMPLE_RATE
-
-    def _counted(self, blocks: Iterator[Samples]) -> Iterator[Samples]:
-        for block in blocks:
-            self._samples += len(block)
-            yield block

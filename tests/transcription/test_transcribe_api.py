@@ -32,7 +32,7 @@ from gemma4cli.transcript import (
     RecordingOpened,
     SegmentReady,
 )
-from gemma4cli.transcription.recordings import LiveRecording
+from gemma4cli.transcription.live import LiveRecording
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "fixtures" / "samples"

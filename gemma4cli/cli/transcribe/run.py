@@ -34,7 +34,7 @@ from .sinks import Documents, Files, JsonLines, Lines, Results, TranscriptSink, 
 if TYPE_CHECKING:
     from ...engine.model import LoadedModel
     from ...media.sound.microphone import AudioSource
-    from ...transcription.recordings import LiveRecording
+    from ...transcription.live import LiveRecording
 
 
 MICROPHONE = "microphone"
@@ -88,7 +88,7 @@ class TranscribeRun:
     def microphone(self, device: str | None) -> None:
         """Transcribe the microphone, at each pause, until an interrupt."""
         from ...media.sound.microphone import record
-        from ...transcription.recordings import LiveRecording
+        from ...transcription.live import LiveRecording
 
         if self.skip_existing:
             raise OptionError("--skip-existing and --mic exclude each other")
