@@ -38,6 +38,18 @@ def linear(
     mode: str = "",
     bits: int = 0,
     group_size: int = 0,
+    clip: mx.array | None = None,
+    bias: mx.array | None = None,
+) -> mx.array: ...
+def embedding(
+    ids: mx.array,
+    weight: mx.array,
+    scales: mx.array | None = None,
+    biases: mx.array | None = None,
+    mode: str = "",
+    bits: int = 0,
+    group_size: int = 0,
+    scale: float = 1.0,
 ) -> mx.array: ...
 def linears(x: mx.array, matrices: Sequence[Matrix]) -> list[mx.array]: ...
 def gated(x: mx.array, gate: Matrix, up: Matrix, activation: str = "gelu") -> mx.array: ...

@@ -11,6 +11,7 @@
 #include "attention.h"
 #include "cpu_features.h"
 #include "elementwise.h"
+#include "embedding.h"
 #include "experts.h"
 #include "kernels/kernels.h"
 #include "linear.h"
@@ -88,11 +89,22 @@ NB_MODULE(_native, module) {
   module.def(
       "linear",
       [](const mx::array& x, const mx::array& weight, const std::optional<mx::array>& scales,
-         const std::optional<mx::array>& biases, const std::string& mode, int bits, int group_size) {
-        return g4::linear(x, {weight, scales, biases, {mode, bits, group_size}});
+         const std::optional<mx::array>& biases, const std::string& mode, int bits, int group_size,
+         const std::optional<mx::array>& clip, const std::optional<mx::array>& bias) {
+        return g4::linear(x, {weight, scales, biases, {mode, bits, group_size}}, {clip, bias});
       },
       "x"_a, "weight"_a, "scales"_a = nb::none(), "biases"_a = nb::none(), "mode"_a = "",
-      "bits"_a = 0, "group_size"_a = 0);
+      "bits"_a = 0, "group_size"_a = 0, "clip"_a = nb::none(), "bias"_a = nb::none());
+
+  module.def(
+      "embedding",
+      [](const mx::array& ids, const mx::array& weight, const std::optional<mx::array>& scales,
+         const std::optional<mx::array>& biases, const std::string& mode, int bits, int group_size,
+         float scale) {
+        return g4::embedding(ids, {weight, scales, biases, {mode, bits, group_size}}, scale);
+      },
+      "ids"_a, "weight"_a, "scales"_a = nb::none(), "biases"_a = nb::none(), "mode"_a = "",
+      "bits"_a = 0, "group_size"_a = 0, "scale"_a = 1.0f);
 
   module.def(
       "linears",

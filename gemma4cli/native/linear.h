@@ -1,6 +1,7 @@
 // Products with matrices of weights.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "matrix.h"
@@ -8,10 +9,20 @@
 
 namespace g4 {
 
+/// What a linear layer does besides multiplying.
+struct LinearOptions {
+  /// Limits [4] in float32: the least and the greatest input, then output. What is no number stays so.
+  std::optional<mlx::core::array> clip;
+
+  /// Added to the products before the outputs are limited: [N], of any type.
+  std::optional<mlx::core::array> bias;
+};
+
 /// x [..., K] (float32) times the transposed matrix [N, K]: [..., N] in float32.
 ///
-/// Throws std::invalid_argument if shapes or types do not fit.
+/// An infinite input can give NaN where a finite input gives numbers. Throws std::invalid_argument if shapes or types do not fit.
 mlx::core::array linear(
-    const mlx::core::array& x, const Matrix& matrix, mlx::core::StreamOrDevice stream = {});
+    const mlx::core::array& x, const Matrix& matrix, const LinearOptions& options = {},
+    mlx::core::StreamOrDevice stream = {});
 
 }  // namespace g4

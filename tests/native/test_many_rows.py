@@ -3,79 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 import mlx.core as mx
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from tests.native.conftest import INSTRUCTION_SETS
-
-Numbers = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Format:
-    """A way to store a matrix; mode "" is not quantized."""
-
-    mode: str = ""
-    bits: int = 0
-    group_size: int = 0
-    dtype: mx.Dtype = mx.bfloat16
-
-    def __str__(self) -> str:
-        kind = str(self.dtype).removeprefix("mlx.core.")
-        return f"{self.mode}{self.bits}-{self.group_size}-{kind}" if self.mode else kind
+from tests.support.stored_matrices import FORMATS, Format, Numbers, Stored, stored
 
 
-FORMATS = [
-    *(Format(dtype=dtype) for dtype in (mx.float32, mx.float16, mx.bfloat16)),
-    *(Format(mode="affine", bits=bits, group_size=64) for bits in (2, 3, 4, 5, 6, 8)),
-    Format(mode="affine", bits=4, group_size=32, dtype=mx.float16),
-    Format(mode="affine", bits=5, group_size=128, dtype=mx.float32),
-    Format(mode="mxfp4", bits=4, group_size=32),
-    Format(mode="mxfp8", bits=8, group_size=32),
-    Format(mode="nvfp4", bits=4, group_size=16),
-]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Stored:
-    """A matrix as it is stored, and the numbers that it means."""
-
-    format: Format
-    arrays: list[mx.array]
-    numbers: Numbers
-
-    def times(self, native: ModuleType, x: Numbers) -> Numbers:
-        scales, biases, *_ = [*self.arrays[1:], None, None]
-        form = self.format
-        return np.array(
-            native.linear(
-                mx.array(x),
-                self.arrays[0],
-                scales,
-                biases,
-                mode=form.mode,
-                bits=form.bits,
-                group_size=form.group_size,
-            )
-        )
-
-
-def stored(form: Format, outputs: int, columns: int) -> Stored:
-    rng = np.random.default_rng(outputs * columns)
-    dense = mx.array(rng.normal(0, 0.05, (outputs, columns)).astype(np.float32)).astype(form.dtype)
-    if not form.mode:
-        return Stored(format=form, arrays=[dense], numbers=np.array(dense.astype(mx.float32)))
-    sizes = {"group_size": form.group_size, "bits": form.bits, "mode": form.mode}
-    arrays = list(mx.quantize(dense, **sizes))
-    wide = [part.astype(mx.float32) for part in arrays[1:]] if form.mode == "affine" else arrays[1:]
-    numbers = mx.dequantize(arrays[0], *wide, **sizes).astype(mx.float32)
-    return Stored(format=form, arrays=arrays, numbers=np.array(numbers))
+def times(native: ModuleType, matrix: Stored, x: Numbers, **options: mx.array) -> Numbers:
+    return np.array(native.linear(mx.array(x), *matrix.parts, **options))
 
 
 def activations(rows: int, columns: int) -> Numbers:
@@ -114,14 +54,14 @@ def test_all_formats_give_the_products_of_their_numbers(
 ) -> None:
     matrix = stored(form, 136, 640)
     x = activations(67, 640)
-    assert_exact(matrix.times(native, x), x, matrix.numbers, most)
+    assert_exact(times(native, matrix, x), x, matrix.numbers, most)
 
 
 @pytest.mark.parametrize("rows", range(1, 41))
 def test_any_number_of_rows(native: ModuleType, most: float, rows: int) -> None:
     matrix = stored(Format(mode="affine", bits=4, group_size=64), 40, 192)
     x = activations(rows, 192)
-    assert_exact(matrix.times(native, x), x, matrix.numbers, most)
+    assert_exact(times(native, matrix, x), x, matrix.numbers, most)
 
 
 @pytest.mark.parametrize("outputs", [1, 2, 7, 15, 17, 33, 129, 301])
@@ -129,7 +69,7 @@ def test_any_number_of_rows(native: ModuleType, most: float, rows: int) -> None:
 def test_any_number_of_outputs(native: ModuleType, most: float, form: Format, outputs: int) -> None:
     matrix = stored(form, outputs, 320)
     x = activations(50, 320)
-    assert_exact(matrix.times(native, x), x, matrix.numbers, most)
+    assert_exact(times(native, matrix, x), x, matrix.numbers, most)
 
 
 @pytest.mark.parametrize("columns", [1, 3, 16, 31, 100, 193, 1001])
@@ -139,7 +79,7 @@ def test_any_width_where_weights_are_not_quantized(
 ) -> None:
     matrix = stored(form, 21, columns)
     x = activations(19, columns)
-    assert_exact(matrix.times(native, x), x, matrix.numbers, most)
+    assert_exact(times(native, matrix, x), x, matrix.numbers, most)
 
 
 @pytest.mark.parametrize("group_size", [32, 64, 128])
@@ -149,19 +89,19 @@ def test_any_number_of_groups(
 ) -> None:
     matrix = stored(Format(mode="affine", bits=3, group_size=group_size), 24, group_size * groups)
     x = activations(20, group_size * groups)
-    assert_exact(matrix.times(native, x), x, matrix.numbers, most)
+    assert_exact(times(native, matrix, x), x, matrix.numbers, most)
 
 
 def test_more_rows_than_are_packed_at_a_time(native: ModuleType, most: float) -> None:
     matrix = stored(FORMATS[5], 64, 256)
     x = activations(1201, 256)
-    assert_exact(matrix.times(native, x), x, matrix.numbers, most)
+    assert_exact(times(native, matrix, x), x, matrix.numbers, most)
 
 
 def test_long_sums_keep_their_accuracy(native: ModuleType, most: float) -> None:
     matrix = stored(FORMATS[5], 64, 12_288)
     x = activations(64, 12_288)
-    assert_exact(matrix.times(native, x), x, matrix.numbers, most)
+    assert_exact(times(native, matrix, x), x, matrix.numbers, most)
 
 
 def test_products_may_be_rounded_to_bfloat16(native: ModuleType) -> None:
@@ -172,7 +112,7 @@ def test_products_may_be_rounded_to_bfloat16(native: ModuleType) -> None:
     rounded = np.array(mx.array(x).astype(mx.bfloat16).astype(mx.float32))
     native.set_bf16_products(True)
     try:
-        got = matrix.times(native, x)
+        got = times(native, matrix, x)
     finally:
         native.set_bf16_products(False)
     assert_exact(got, rounded, matrix.numbers, 1e-5)
@@ -181,9 +121,9 @@ def test_products_may_be_rounded_to_bfloat16(native: ModuleType) -> None:
 def test_leading_axes_of_the_input_are_kept(native: ModuleType, most: float) -> None:
     matrix = stored(FORMATS[5], 72, 128)
     x = activations(30, 128)
-    flat = matrix.times(native, x)
+    flat = times(native, matrix, x)
     np.testing.assert_array_equal(
-        matrix.times(native, x.reshape(2, 3, 5, 128)), flat.reshape(2, 3, 5, 72)
+        times(native, matrix, x.reshape(2, 3, 5, 128)), flat.reshape(2, 3, 5, 72)
     )
 
 
@@ -197,16 +137,60 @@ def test_no_rows_or_no_outputs_give_an_empty_result(native: ModuleType, rows: in
 def test_weights_may_begin_at_any_byte_of_a_file(
     native: ModuleType, most: float, form: Format, tmp_path: Path
 ) -> None:
-    """The last matrix ends where the file does, so that reading beyond it would fail."""
     matrix = stored(form, 64, 256)
-    mapped = []
-    for number, array in enumerate(matrix.arrays):
-        raw = np.array(array.view(mx.uint8)).tobytes()
-        file = tmp_path / str(number)
-        offset = -len(raw) % 4096 + 4096 * (number + 1) - 3
-        file.write_bytes(b"\xff" * offset + raw)
-        shape = list(array.shape)
-        mapped.append(native.mapped_array(str(file), offset, shape, array.dtype))
     x = activations(33, 256)
-    elsewhere = Stored(format=form, arrays=mapped, numbers=matrix.numbers)
-    np.testing.assert_array_equal(elsewhere.times(native, x), matrix.times(native, x))
+    elsewhere = times(native, matrix.in_file(native, tmp_path), x)
+    np.testing.assert_array_equal(elsewhere, times(native, matrix, x))
+
+
+@pytest.mark.parametrize("rows", [2, 35])
+@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16])
+def test_a_bias_is_added_to_each_row(
+    native: ModuleType, most: float, rows: int, dtype: mx.Dtype
+) -> None:
+    matrix = stored(FORMATS[2], 37, 64)
+    x, bias = activations(rows, 64), mx.arange(37).astype(dtype)
+    got = times(native, matrix, x, bias=bias)
+    assert_exact(got - np.arange(37, dtype=np.float32), x, matrix.numbers, 2 * most)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 40])
+def test_inputs_and_outputs_are_limited(native: ModuleType, most: float, rows: int) -> None:
+    """The limits of the outputs apply when the bias has been added."""
+    matrix = stored(FORMATS[2], 50, 96)
+    x = activations(rows, 96)
+    limited = np.clip(x, -1.5, 0.75)
+    bias = np.linspace(-0.5, 0.5, 50, dtype=np.float32)
+    limits = mx.array([-1.5, 0.75, -0.25, 0.5])
+    got = times(native, matrix, x, clip=limits, bias=mx.array(bias))
+    free = times(native, matrix, limited, bias=mx.array(bias))
+    assert (free < -0.25).any() and (free > 0.5).any()
+    np.testing.assert_array_equal(got, np.clip(free, -0.25, 0.5))
+
+
+def test_limits_keep_what_is_no_number(native: ModuleType, most: float) -> None:
+    x = activations(20, 32)
+    x[3, 30] = np.nan
+    limits = mx.array([-1.0, 1.0, -1.0, 1.0])
+    got = times(native, stored(FORMATS[2], 24, 32), x, clip=limits)
+    assert np.isnan(got).any(-1).nonzero()[0].tolist() == [3]
+    assert np.isnan(got[3]).all()
+
+
+def test_limits_make_infinite_inputs_finite(native: ModuleType, most: float) -> None:
+    x = activations(20, 32)
+    x[2, 1], x[4, 31] = np.inf, -np.inf
+    limits = mx.array([-1.0, 1.0, -np.inf, np.inf])
+    matrix = stored(FORMATS[2], 24, 32)
+    assert_exact(times(native, matrix, x, clip=limits), np.clip(x, -1, 1), matrix.numbers, most)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"bias": mx.zeros(7)}, {"bias": mx.zeros((1, 8))}, {"clip": mx.zeros(2)}],
+)
+def test_options_of_other_shapes_are_refused(
+    native: ModuleType, options: dict[str, mx.array]
+) -> None:
+    with pytest.raises(ValueError, match="linear: "):
+        native.linear(mx.zeros((2, 32)), mx.zeros((8, 32)), **options)
