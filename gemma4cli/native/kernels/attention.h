@@ -273,7 +273,7 @@ inline void attend_to_all(const AttentionTile& tile, float* scratch) {
   }
 }
 
-inline void attention(const AttentionTile& tile, float* scratch) {
+void attention(const AttentionTile& tile, float* scratch) {
   if (tile.rows <= lanes) {
     attend_to_all<1>(tile, scratch);
   } else {
@@ -282,7 +282,7 @@ inline void attention(const AttentionTile& tile, float* scratch) {
 }
 
 /// The results of one row for `splits` parts of the keys, `stride` rows apart, as one.
-inline void merge(
+void merge(
     const float* tops, const float* totals, const float* results, int64_t splits, int64_t stride,
     int64_t width, float* out) {
   // A vector for each part: this way exp is at hand.

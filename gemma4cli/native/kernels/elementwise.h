@@ -22,7 +22,7 @@ inline void each(const float* x, const float* factor, float* y, int64_t count, F
   std::memcpy(y + i, &a, (count - i) * sizeof(float));
 }
 
-inline void activate(Curve curve, const float* x, const float* factor, float* y, int64_t count) {
+void activate(Curve curve, const float* x, const float* factor, float* y, int64_t count) {
   switch (curve) {
     case Curve::exp:
       return each(x, factor, y, count, [](Vec a, Vec b) { return exp(a) * b; });
@@ -37,14 +37,14 @@ inline void activate(Curve curve, const float* x, const float* factor, float* y,
   }
 }
 
-inline void softcap(const float* x, float cap, float* y, int64_t count) {
+void softcap(const float* x, float cap, float* y, int64_t count) {
   const Vec infinity = fill(__builtin_inff()), nan = fill(__builtin_nanf(""));
   each(x, nullptr, y, count, [=](Vec a, Vec) {
     return choose((a == infinity) | (a == -infinity), nan, tanh(a / cap) * cap);
   });
 }
 
-inline void clip(const float* x, float low, float high, float* y, int64_t count) {
+void clip(const float* x, float low, float high, float* y, int64_t count) {
   const Vec least = fill(low), most = fill(high);
   each(x, nullptr, y, count, [=](Vec a, Vec) { return min(most, max(least, a)); });
 }

@@ -1,10 +1,8 @@
 // One instruction set's kernels; compiled once per set, see kernels.cmake.
-#include "attention.h"
-#include "elementwise.h"
 #include "few_rows.h"
 #include "kernels.h"
 #include "many_rows.h"
-#include "norm.h"
+#include "steps.h"
 #include "select.h"
 #include "unpack.h"
 

@@ -20,7 +20,9 @@ set(flags_all
 add_library(g4_kernels STATIC)
 target_include_directories(g4_kernels PUBLIC "${CMAKE_CURRENT_LIST_DIR}/..")
 foreach(set ${kernel_sets})
-  add_library(g4_kernels_${set} OBJECT "${CMAKE_CURRENT_LIST_DIR}/kernel_set.cpp")
+  add_library(
+    g4_kernels_${set} OBJECT
+    "${CMAKE_CURRENT_LIST_DIR}/kernel_set.cpp" "${CMAKE_CURRENT_LIST_DIR}/steps.cpp")
   target_compile_definitions(g4_kernels_${set} PRIVATE G4_SET=${set} G4_SET_${set}=1)
   target_compile_options(
     g4_kernels_${set} PRIVATE ${flags_${set}} ${flags_all})

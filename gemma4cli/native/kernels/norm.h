@@ -32,7 +32,7 @@ inline float inverse_rms(const float* x, int64_t width, float eps, float bound) 
   return 1 / __builtin_sqrtf(total / float(width) + eps);
 }
 
-inline void rms_norm(
+void rms_norm(
     const float* x, const float* weight, const float* residual, const NormRule& rule, float* y,
     int64_t rows, int64_t width) {
   for (int64_t i = 0; i < rows; i++, x += width, y += width) {
@@ -70,7 +70,7 @@ inline void rotate_halves(float* first, float* second, const float* cos_sin, int
   }
 }
 
-inline void rotate(
+void rotate(
     const float* x, int64_t x_stride, const float* weight, const NormRule* rule,
     const float* cos_sin, int64_t parts, float* y, int64_t y_stride, int64_t heads, int64_t width) {
   for (int64_t h = 0; h < heads; h++, x += x_stride, y += y_stride) {

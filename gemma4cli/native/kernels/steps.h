@@ -1,0 +1,26 @@
+// The steps between the products. They are compiled apart from those, which take minutes.
+#pragma once
+
+#include "kernels.h"
+
+namespace g4::G4_SET {
+
+void rms_norm(
+    const float* x, const float* weight, const float* residual, const NormRule& rule, float* y,
+    int64_t rows, int64_t width);
+
+void rotate(
+    const float* x, int64_t x_stride, const float* weight, const NormRule* rule,
+    const float* cos_sin, int64_t parts, float* y, int64_t y_stride, int64_t heads, int64_t width);
+
+void attention(const AttentionTile& tile, float* scratch);
+
+void merge(
+    const float* tops, const float* totals, const float* results, int64_t splits, int64_t stride,
+    int64_t width, float* out);
+
+void activate(Curve curve, const float* x, const float* factor, float* y, int64_t count);
+void softcap(const float* x, float cap, float* y, int64_t count);
+void clip(const float* x, float low, float high, float* y, int64_t count);
+
+}  // namespace g4::G4_SET
