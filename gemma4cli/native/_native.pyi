@@ -72,6 +72,13 @@ def rms_norm(
     scale: float = 1.0,
     bound: float = ...,
 ) -> mx.array: ...
+def layer_norm(
+    x: mx.array,
+    weight: mx.array,
+    eps: float,
+    bias: mx.array | None = None,
+    least: float = ...,
+) -> mx.array: ...
 def rotate(
     x: mx.array,
     weight: mx.array | None = None,
@@ -87,6 +94,22 @@ def attention(
     rule: KeyRule | None = None,
     mask: mx.array | None = None,
 ) -> mx.array: ...
+def local_attention(
+    q: mx.array,
+    k: mx.array,
+    v: mx.array,
+    relative: mx.array,
+    q_scale: mx.array,
+    *,
+    k_scale: float,
+    cap: float,
+    before: int,
+    after: int,
+    nearest: int,
+    lengths: mx.array | None = None,
+) -> mx.array: ...
+def convolve(x: mx.array, weight: mx.array, ends: mx.array | None = None) -> mx.array: ...
+def convolve_past(x: mx.array, weight: mx.array) -> mx.array: ...
 def activate(curve: str, x: mx.array, factor: mx.array | None = None) -> mx.array: ...
 def glu(x: mx.array) -> mx.array: ...
 def softcap(x: mx.array, cap: float) -> mx.array: ...

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "attention.h"
+#include "audio_steps.h"
 #include "cpu_features.h"
 #include "elementwise.h"
 #include "embedding.h"
@@ -146,6 +147,13 @@ NB_MODULE(_native, module) {
       "bound"_a = std::numeric_limits<float>::infinity());
 
   module.def(
+      "layer_norm",
+      [](const mx::array& x, const mx::array& weight, float eps, const std::optional<mx::array>& bias,
+         float least) { return g4::layer_norm(x, weight, bias, eps, least); },
+      "x"_a, "weight"_a, "eps"_a, "bias"_a = nb::none(),
+      "least"_a = -std::numeric_limits<float>::infinity());
+
+  module.def(
       "rotate",
       [](const mx::array& x, const std::optional<mx::array>& weight, std::optional<float> eps,
          const std::optional<mx::array>& cos_sin) { return g4::rotate(x, weight, eps, cos_sin); },
@@ -167,6 +175,27 @@ NB_MODULE(_native, module) {
         return g4::attention(q, k, v, scale, visibility);
       },
       "q"_a, "k"_a, "v"_a, "scale"_a, "rule"_a.none() = nb::none(), "mask"_a = nb::none());
+
+  module.def(
+      "local_attention",
+      [](const mx::array& q, const mx::array& k, const mx::array& v, const mx::array& relative,
+         const mx::array& q_scale, float k_scale, float cap, int before, int after, int nearest,
+         const std::optional<mx::array>& lengths) {
+        return g4::local_attention(
+            q, k, v, relative, q_scale, {k_scale, cap, before, after, nearest}, lengths);
+      },
+      "q"_a, "k"_a, "v"_a, "relative"_a, "q_scale"_a, nb::kw_only(), "k_scale"_a, "cap"_a,
+      "before"_a, "after"_a, "nearest"_a, "lengths"_a = nb::none());
+  module.def(
+      "convolve",
+      [](const mx::array& x, const mx::array& weight, const std::optional<mx::array>& ends) {
+        return g4::convolve(x, weight, ends);
+      },
+      "x"_a, "weight"_a, "ends"_a = nb::none());
+  module.def(
+      "convolve_past",
+      [](const mx::array& x, const mx::array& weight) { return g4::convolve_past(x, weight); },
+      "x"_a, "weight"_a);
 
   module.def(
       "activate",

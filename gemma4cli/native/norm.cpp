@@ -45,6 +45,42 @@ class RmsNorm : public RowPrimitive {
   bool weighted_, residual_;
 };
 
+class LayerNorm : public RowPrimitive {
+ public:
+  LayerNorm(mx::Stream stream, float eps, float least)
+      : RowPrimitive(stream), eps_(eps), least_(least) {}
+
+  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+    auto& out = outputs[0];
+    allocate_like(inputs[0], out);
+    const float *x = inputs[0].data<float>(), *weight = inputs[1].data<float>();
+    const float* bias = inputs.size() > 2 ? inputs[2].data<float>() : nullptr;
+    float* y = out.data<float>();
+    const int64_t width = out.shape(-1), rows = width ? out.size() / width : 0;
+    mx::cpu::get_command_encoder(stream()).dispatch([=, eps = eps_, least = least_] {
+      const int64_t step = std::max<int64_t>(1, part_size / std::max<int64_t>(1, width));
+      parallel((rows + step - 1) / step, [&](int64_t part) {
+        const int64_t first = part * step, at = first * width;
+        kernels().layer_norm(
+            x + at, weight, bias, eps, least, y + at, std::min(step, rows - first), width);
+      });
+    });
+  }
+  const char* name() const override { return "G4LayerNorm"; }
+
+ private:
+  float eps_, least_;
+};
+
+mx::array column_numbers(
+    const mx::array& numbers, const mx::array& x, const char* function, mx::Stream stream) {
+  if (numbers.ndim() != 1 || numbers.shape(0) != x.shape(-1)) {
+    throw std::invalid_argument(
+        std::string(function) + ": weight and bias must have one number per column");
+  }
+  return in_rows(mx::astype(numbers, mx::float32, stream), stream);
+}
+
 }  // namespace
 
 mx::array rms_norm(
@@ -53,12 +89,7 @@ mx::array rms_norm(
   const auto stream = mx::to_stream(device, mx::Device::cpu);
   require_float32(x, "rms_norm");
   std::vector<mx::array> inputs{in_rows(x, stream)};
-  if (weight) {
-    if (weight->ndim() != 1 || weight->shape(0) != x.shape(-1)) {
-      throw std::invalid_argument("rms_norm: the weight must have one number per column");
-    }
-    inputs.push_back(in_rows(mx::astype(*weight, mx::float32, stream), stream));
-  }
+  if (weight) inputs.push_back(column_numbers(*weight, x, "rms_norm", stream));
   if (residual) {
     if (residual->shape() != x.shape() || residual->dtype() != mx::float32) {
       throw std::invalid_argument("rms_norm: residual must be like x");
@@ -69,6 +100,18 @@ mx::array rms_norm(
       x.shape(), mx::float32,
       std::make_shared<RmsNorm>(stream, rule, weight.has_value(), residual.has_value()),
       std::move(inputs));
+}
+
+mx::array layer_norm(
+    const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, float eps,
+    float least, mx::StreamOrDevice device) {
+  const auto stream = mx::to_stream(device, mx::Device::cpu);
+  require_float32(x, "layer_norm");
+  std::vector<mx::array> inputs{
+      in_rows(x, stream), column_numbers(weight, x, "layer_norm", stream)};
+  if (bias) inputs.push_back(column_numbers(*bias, x, "layer_norm", stream));
+  return mx::array(
+      x.shape(), mx::float32, std::make_shared<LayerNorm>(stream, eps, least), std::move(inputs));
 }
 
 }  // namespace g4

@@ -1,4 +1,4 @@
-// Root-mean-square norms, with the sum and the factor that follow them in a layer.
+// Norms, with what follows them in a layer.
 #pragma once
 
 #include <optional>
@@ -16,6 +16,13 @@ namespace g4 {
 mlx::core::array rms_norm(
     const mlx::core::array& x, const std::optional<mlx::core::array>& weight,
     const std::optional<mlx::core::array>& residual, NormRule rule,
+    mlx::core::StreamOrDevice stream = {});
+
+/// (x - mean) / deviation * weight + bias over the last axis of x [..., D] (float32), or `least` where
+/// that is more. weight and bias are [D]; `bias` may be missing.
+mlx::core::array layer_norm(
+    const mlx::core::array& x, const mlx::core::array& weight,
+    const std::optional<mlx::core::array>& bias, float eps, float least,
     mlx::core::StreamOrDevice stream = {});
 
 }  // namespace g4

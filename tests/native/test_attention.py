@@ -68,21 +68,21 @@ def check(
     [(1, 8, 1, 1, 1), (2, 4, 2, 1, 300), (1, 8, 1, 1, 2500), (1, 6, 3, 5, 61), (1, 2, 2, 150, 150)],
 )
 def test_all_keys_may_be_seen(
-    native: ModuleType, batch: int, heads: int, shared: int, length: int, keys: int, width: int
+    native_set: ModuleType, batch: int, heads: int, shared: int, length: int, keys: int, width: int
 ) -> None:
-    check(native, projected((batch, heads, length), shared, keys, width), None)
+    check(native_set, projected((batch, heads, length), shared, keys, width), None)
 
 
 @pytest.mark.parametrize("window", [1, 7, 100])
 @pytest.mark.parametrize("offset", [0, 3, 260])
 @pytest.mark.parametrize("length", [2, 5, 170])
 def test_a_chunk_sees_the_past_and_on_sliding_layers_the_window_of_it(
-    native: ModuleType, length: int, offset: int, window: int
+    native_set: ModuleType, length: int, offset: int, window: int
 ) -> None:
     masks = make_masks(length=length, offset=offset, window=window)
-    check(native, projected((1, 4, length), 2, offset + length, 64), masks.full)
+    check(native_set, projected((1, 4, length), 2, offset + length, 64), masks.full)
     kept = min(offset, window - 1)
-    check(native, projected((1, 4, length), 2, kept + length, 64), masks.sliding)
+    check(native_set, projected((1, 4, length), 2, kept + length, 64), masks.sliding)
 
 
 BLOCKS = [-1, -1, *[0] * 13, *[1] * 40, -1, *[2] * 70, -1, -1]
@@ -92,7 +92,7 @@ BLOCKS = [-1, -1, *[0] * 13, *[1] * 40, -1, *[2] * 70, -1, -1]
 @pytest.mark.parametrize("window", [4, 30, 1000])
 @pytest.mark.parametrize("offset", [0, 50])
 def test_the_tokens_of_an_image_see_each_other(
-    native: ModuleType, offset: int, window: int, everywhere: bool
+    native_set: ModuleType, offset: int, window: int, everywhere: bool
 ) -> None:
     masks = make_masks(
         length=len(BLOCKS),
@@ -102,8 +102,8 @@ def test_the_tokens_of_an_image_see_each_other(
         blocks_on_full_layers=everywhere,
     )
     kept = min(offset, window - 1)
-    check(native, projected((1, 2, len(BLOCKS)), 1, offset + len(BLOCKS), 64), masks.full)
-    check(native, projected((1, 2, len(BLOCKS)), 1, kept + len(BLOCKS), 64), masks.sliding)
+    check(native_set, projected((1, 2, len(BLOCKS)), 1, offset + len(BLOCKS), 64), masks.full)
+    check(native_set, projected((1, 2, len(BLOCKS)), 1, kept + len(BLOCKS), 64), masks.sliding)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -126,34 +126,34 @@ def test_no_row_of_a_batch_sees_its_padding_and_padding_sees_itself(
 
 
 @pytest.mark.parametrize("shape", [(50, 70), (2, 1, 50, 70)])
-def test_any_mask_may_be_given(native: ModuleType, shape: tuple[int, ...]) -> None:
+def test_any_mask_may_be_given(native_set: ModuleType, shape: tuple[int, ...]) -> None:
     q, k, v = projected((2, 4, 50), 2, 70, 64)
     visible = np.random.default_rng(3).random(shape) < 0.3
     visible[..., 5] = True
-    got = native.attention(q, k, v, 0.3, mask=mx.array(visible))
+    got = native_set.attention(q, k, v, 0.3, mask=mx.array(visible))
     np.testing.assert_allclose(np.array(got), exactly(q, k, v, 0.3, visible), rtol=1e-4, atol=2e-5)
 
 
-def test_scores_of_any_size_are_weighed(native: ModuleType) -> None:
+def test_scores_of_any_size_are_weighed(native_set: ModuleType) -> None:
     """Rising scores move the maximum in each block of keys; most weights are too small to count."""
     q, k, v = projected((1, 2, 40), 1, 600, 64)
     rising = k * mx.linspace(0, 5, 600)[:, None]
-    check(native, (q, rising, v), None, scale=1.0)
-    check(native, (q, rising[:, :, ::-1], v), None, scale=1.0)
-    check(native, (q[:, :, :1], rising, v), None, scale=1.0)
+    check(native_set, (q, rising, v), None, scale=1.0)
+    check(native_set, (q, rising[:, :, ::-1], v), None, scale=1.0)
+    check(native_set, (q[:, :, :1], rising, v), None, scale=1.0)
 
 
-def test_operands_may_have_any_strides(native: ModuleType) -> None:
+def test_operands_may_have_any_strides(native_set: ModuleType) -> None:
     q = mx.random.normal((1, 64, 5, 4)).transpose(0, 3, 2, 1)
     k, v = (mx.random.normal((1, 2, 64, 33)).swapaxes(2, 3) for _ in range(2))
-    check(native, (q, k, v), None)
+    check(native_set, (q, k, v), None)
 
 
-def test_a_number_that_is_not_finite_shows_in_what_sees_it(native: ModuleType) -> None:
+def test_a_number_that_is_not_finite_shows_in_what_sees_it(native_set: ModuleType) -> None:
     q, k, v = (mx.random.normal((1, 1, 6, 64)) for _ in range(3))
     k[0, 0, 3] = mx.nan
     rule = make_masks(length=6, offset=0, window=64).full
-    got = np.isnan(np.array(native.attention(q, k, v, 1.0, rule))).any(axis=-1)
+    got = np.isnan(np.array(native_set.attention(q, k, v, 1.0, rule))).any(axis=-1)
     assert got[0].tolist() == [False, False, False, True, True, True]
 
 

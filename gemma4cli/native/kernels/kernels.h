@@ -112,6 +112,43 @@ constexpr int64_t attention_scratch(int64_t width) {
   return 2 * attention_rows * width + 64 * 64;
 }
 
+/// One head of the audio tower's attention. Query t sees keys [t - before, t + after] below `length`
+/// with the score cap * tanh((q * q_scale) . (k * k_scale + relative) / cap), where the relative
+/// position's index is `nearest` for the query's own key, and less for earlier ones; where there is
+/// none, it is zero.
+struct LocalTile {
+  const float *q, *k, *v;
+  int64_t q_token, k_token, v_token;
+  const float* q_scale;  // [width]
+  float k_scale;
+  const float* relative;
+  int64_t relative_stride, distances, nearest;
+  int64_t width, length, before, after;
+  float cap;
+  float* out;
+  int64_t out_token;
+};
+
+/// Numbers of scratch memory for local attention.
+constexpr int64_t local_scratch(int64_t width, int64_t before, int64_t after) {
+  return width + before + 1 + after + 64;
+}
+
+/// A 3 x 3 convolution with stride 2 of x [rows, columns, channels], which has zeros around it.
+struct Convolution {
+  const float* x;
+  int64_t rows, columns, channels;
+  const float* weight;  // [outputs, 3, 3, channels]
+  int64_t outputs;
+  float* y;  // [(rows + 1) / 2, (columns + 1) / 2, outputs]
+};
+
+/// Numbers of scratch memory for a convolution.
+constexpr int64_t convolution_scratch(const Convolution& task) {
+  return 9 * task.channels * (task.outputs + 64 + (task.columns + 1) / 2) +
+      (task.columns + 1) / 2 * 64;
+}
+
 /// The functions of one instruction set.
 struct Kernels {
   const char* name;
@@ -145,6 +182,12 @@ struct Kernels {
       const float* x, const float* weight, const float* residual, const NormRule& rule, float* y,
       int64_t rows, int64_t width);
 
+  /// y = (x - mean(x)) / deviation(x) * weight + bias for each row, or `least` where that is more;
+  /// `bias` may be null. `y` may be `x`.
+  void (*layer_norm)(
+      const float* x, const float* weight, const float* bias, float eps, float least, float* y,
+      int64_t rows, int64_t width);
+
   /// The heads of one token, each normalized by `rule` if it is not null and then rotated.
   ///
   /// `cos_sin` [parts, 2, width / (2 * parts)], or null for no rotation, holds the cosines and sines
@@ -161,6 +204,18 @@ struct Kernels {
   void (*merge)(
       const float* tops, const float* totals, const float* results, int64_t splits, int64_t stride,
       int64_t width, float* out);
+
+  /// Queries [first, last) of one head. A query that sees no key gets zeros.
+  void (*local_attention)(const LocalTile& tile, int64_t first, int64_t last, float* scratch);
+
+  /// Rows [first, last) of a convolution's results; there are half as many as of x, rounded up.
+  void (*convolve)(const Convolution& task, int64_t first, int64_t last, float* scratch);
+
+  /// y[t, c] = sum over k of weight[k, c] * x[t - taps + 1 + k, c] for rows [first, last); x is zero
+  /// before its first row.
+  void (*convolve_past)(
+      const float* x, const float* weight, int64_t taps, int64_t channels, float* y, int64_t first,
+      int64_t last);
 
   /// y = curve(x) * factor; `factor` may be null. `y` may be `x` or `factor`.
   void (*activate)(Curve curve, const float* x, const float* factor, float* y, int64_t count);

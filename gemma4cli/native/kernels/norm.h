@@ -54,6 +54,49 @@ void rms_norm(
   }
 }
 
+/// The mean of x - shift.
+inline float mean_of(const float* x, float shift, int64_t width) {
+  Vec sums[4] = {};
+  int64_t j = 0;
+  for (; j + 4 * lanes <= width; j += 4 * lanes) {
+    for (int i = 0; i < 4; i++) sums[i] += load(x + j + i * lanes) - shift;
+  }
+  float total = sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+  for (; j < width; j++) total += x[j] - shift;
+  return total / float(width);
+}
+
+void layer_norm(
+    const float* x, const float* weight, const float* bias, float eps, float least, float* y,
+    int64_t rows, int64_t width) {
+  for (int64_t i = 0; i < rows; i++, x += width, y += width) {
+    // A row of equal numbers has no variance, so what is wrong with the mean grows by 1 / sqrt(eps):
+    // the second mean is that error.
+    const float first = mean_of(x, 0, width), second = mean_of(x, first, width);
+    Vec squares[2] = {};
+    int64_t j = 0;
+    for (; j + 2 * lanes <= width; j += 2 * lanes) {
+      for (int n = 0; n < 2; n++) {
+        const Vec centered = (load(x + j + n * lanes) - first) - second;
+        squares[n] += centered * centered;
+      }
+    }
+    float total = sum(squares[0] + squares[1]);
+    for (; j < width; j++) total += ((x[j] - first) - second) * ((x[j] - first) - second);
+    const float inverse = 1 / __builtin_sqrtf(total / float(width) + eps);
+    for (j = 0; j + lanes <= width; j += lanes) {
+      Vec value = ((load(x + j) - first) - second) * inverse * load(weight + j);
+      if (bias) value += load(bias + j);
+      store(y + j, max(fill(least), value));
+    }
+    for (; j < width; j++) {
+      float value = ((x[j] - first) - second) * inverse * weight[j];
+      if (bias) value += bias[j];
+      y[j] = value < least ? least : value;
+    }
+  }
+}
+
 /// Two halves rotated by the same angles, in place.
 inline void rotate_halves(float* first, float* second, const float* cos_sin, int64_t half) {
   const float *cos = cos_sin, *sin = cos_sin + half;

@@ -2,5 +2,7 @@
 #include "steps.h"
 
 #include "attention.h"
+#include "convolution.h"
 #include "elementwise.h"
+#include "local_attention.h"
 #include "norm.h"

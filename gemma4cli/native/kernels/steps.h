@@ -9,6 +9,10 @@ void rms_norm(
     const float* x, const float* weight, const float* residual, const NormRule& rule, float* y,
     int64_t rows, int64_t width);
 
+void layer_norm(
+    const float* x, const float* weight, const float* bias, float eps, float least, float* y,
+    int64_t rows, int64_t width);
+
 void rotate(
     const float* x, int64_t x_stride, const float* weight, const NormRule* rule,
     const float* cos_sin, int64_t parts, float* y, int64_t y_stride, int64_t heads, int64_t width);
@@ -18,6 +22,14 @@ void attention(const AttentionTile& tile, float* scratch);
 void merge(
     const float* tops, const float* totals, const float* results, int64_t splits, int64_t stride,
     int64_t width, float* out);
+
+void local_attention(const LocalTile& tile, int64_t first, int64_t last, float* scratch);
+
+void convolve(const Convolution& task, int64_t first, int64_t last, float* scratch);
+
+void convolve_past(
+    const float* x, const float* weight, int64_t taps, int64_t channels, float* y, int64_t first,
+    int64_t last);
 
 void activate(Curve curve, const float* x, const float* factor, float* y, int64_t count);
 void softcap(const float* x, float cap, float* y, int64_t count);
