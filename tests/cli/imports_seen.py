@@ -12,6 +12,9 @@ from pathlib import Path
 
 from cli_runs import command_line
 
+_NO_PACKAGES = frozenset({"gemma4cli", "cython_runtime"})
+"""The project itself, and a module that others make which were compiled by Cython."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Imports:
@@ -76,7 +79,7 @@ def imports_of_run(*args: str | Path, env: Mapping[str, str] | None = None) -> t
             for name in said["modules"]
             if name.startswith("gemma4cli.")
         ),
-        foreign=frozenset(tops - sys.stdlib_module_names - {"gemma4cli"}),
+        foreign=frozenset(tops - sys.stdlib_module_names - _NO_PACKAGES),
         standard=frozenset(
             name for name in said["asked"] if name.partition(".")[0] in sys.stdlib_module_names
         ),

