@@ -1,0 +1,36 @@
+// Every kernel of every instruction set that this processor has, against double precision.
+#include "checks.h"
+#include "tests.h"
+
+namespace g4::test {
+namespace {
+
+void test(const Kernels& set) {
+  // A kernel without a test does not compile: the number of names must fit.
+  const auto& [name, unpack, prepared_size, prepare, few_rows, many_rows, rms_norm, rotate,
+               activate, softcap, clip] = set;
+  std::printf("%s\n", name);
+  std::fflush(stdout);  // a kernel that touches a forbidden page ends the program
+  test_unpack(set);
+  test_few_rows(set);
+  test_many_rows(many_rows);
+  test_rms_norm(set);
+  test_rotate(set);
+  test_activate(set);
+  test_softcap_and_clip(set);
+}
+
+}  // namespace
+}  // namespace g4::test
+
+int main() {
+  int found = 0;
+  for (const char* name : {"plain", "avx2", "avx512", "neon"}) {
+    if (const g4::Kernels* set = g4::kernels_named(name)) {
+      g4::test::test(*set);
+      found++;
+    }
+  }
+  std::printf("%d instruction sets, %d failures\n", found, g4::test::failures);
+  return g4::test::failures != 0;
+}

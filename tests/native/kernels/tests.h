@@ -1,0 +1,16 @@
+// The tests of one instruction set; each reports its failures.
+#pragma once
+
+#include "kernels/kernels.h"
+
+namespace g4::test {
+
+void test_unpack(const Kernels& set);
+void test_few_rows(const Kernels& set);
+void test_many_rows(const ManyRows& kernel);
+void test_rms_norm(const Kernels& set);
+void test_rotate(const Kernels& set);
+void test_activate(const Kernels& set);
+void test_softcap_and_clip(const Kernels& set);
+
+}  // namespace g4::test
