@@ -7,15 +7,17 @@ namespace {
 
 void test(const Kernels& set) {
   // A kernel without a test does not compile: the number of names must fit.
-  const auto& [name, unpack, prepared_size, prepare, few_rows, many_rows, rms_norm, rotate,
-               activate, softcap, clip] = set;
+  const auto& [name, unpack, prepared_size, prepare, few_rows, many_rows, select_above,
+               rms_norm, rotate, attention, merge, activate, softcap, clip] = set;
   std::printf("%s\n", name);
   std::fflush(stdout);  // a kernel that touches a forbidden page ends the program
   test_unpack(set);
   test_few_rows(set);
   test_many_rows(many_rows);
+  test_select_above(set);
   test_rms_norm(set);
   test_rotate(set);
+  test_attention(set);
   test_activate(set);
   test_softcap_and_clip(set);
 }

@@ -10,7 +10,7 @@ namespace {
 
 /// Compare, with float32's rounding of a few operations allowed.
 void compare_rounded(
-    const std::string& what, const float* got, const Exact& exact, double rounding = 1e-6) {
+    const std::string& what, const float* got, const Exact& exact, double rounding = 2e-6) {
   const int64_t count = int64_t(exact.size());
   compare(what, got, exact.data(), count, rounding * spread_of(exact.data(), count));
 }
@@ -53,24 +53,29 @@ void rms_norm(const Kernels& set, int64_t rows, int64_t width, bool weighted, bo
   compare_rounded(what + " in place", x.data(), exact);
 }
 
-void rotate(const Kernels& set, int64_t heads, int64_t width, int64_t parts, bool normal) {
+void rotate(const Kernels& set, int64_t heads, int64_t width, int64_t parts, bool norm) {
   const int64_t x_stride = width + 3, y_stride = width + 1, half = parts ? width / (2 * parts) : 0;
   Guarded<float> x((heads - 1) * x_stride + width), y((heads - 1) * y_stride + width);
   Guarded<float> weight(width), angles(width);
   fill_normal(x);
   fill_normal(weight);
-  fill_normal(angles);
+  for (int64_t i = 0; i < parts * half; i++) {
+    const int64_t at = i / half * 2 * half + i % half;
+    const double angle = normal();
+    angles[at] = float(std::cos(angle));
+    angles[at + half] = float(std::sin(angle));
+  }
   fill_untouched(y);
   const NormRule rule{1e-6f, 1.f, std::numeric_limits<float>::infinity()};
   set.rotate(
-      x.data(), x_stride, weight.data(), normal ? &rule : nullptr, parts ? angles.data() : nullptr,
+      x.data(), x_stride, weight.data(), norm ? &rule : nullptr, parts ? angles.data() : nullptr,
       parts, y.data(), y_stride, heads, width);
   const std::string what = "rotate " + std::to_string(heads) + " heads of " +
       std::to_string(width) + " in " + std::to_string(parts);
   for (int64_t h = 0; h < heads; h++) {
     const float* head = x.data() + h * x_stride;
     Exact exact(head, head + width);
-    if (normal) exact = normalized(head, weight.data(), rule, width);
+    if (norm) exact = normalized(head, weight.data(), rule, width);
     for (int64_t i = 0; i < parts * half; i++) {
       const int64_t part = i / half * 2 * half, j = i % half;
       double &a = exact[size_t(part + j)], &b = exact[size_t(part + half + j)];
@@ -116,6 +121,27 @@ void activate(const Kernels& set, Curve curve, int64_t count, bool multiplied) {
 }
 
 }  // namespace
+
+void test_select_above(const Kernels& set) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (int64_t count : {1, 16, 101}) {
+    for (float limit : {0.5f, 100.f, nan}) {
+      Guarded<float> x(count);
+      fill_normal(x);
+      x[below(count)] = nan;
+      x[below(count)] = limit;
+      std::vector<int32_t> expected;
+      for (int64_t i = 0; i < count; i++) {
+        if (!(x[i] <= limit)) expected.push_back(int32_t(i));
+      }
+      Guarded<int32_t> places(count);
+      const int64_t found = set.select_above(x.data(), count, limit, places.data());
+      if (!std::equal(expected.begin(), expected.end(), places.data(), places.data() + found)) {
+        fail("select_above of " + std::to_string(count));
+      }
+    }
+  }
+}
 
 void test_rms_norm(const Kernels& set) {
   for (int64_t width : {1, 5, 16, 64, 127, 1536}) {

@@ -8,8 +8,10 @@ namespace g4::test {
 void test_unpack(const Kernels& set);
 void test_few_rows(const Kernels& set);
 void test_many_rows(const ManyRows& kernel);
+void test_select_above(const Kernels& set);
 void test_rms_norm(const Kernels& set);
 void test_rotate(const Kernels& set);
+void test_attention(const Kernels& set);
 void test_activate(const Kernels& set);
 void test_softcap_and_clip(const Kernels& set);
 
