@@ -89,12 +89,12 @@ inline double spread_of(const double* values, int64_t count) {
   return std::sqrt(squares / double(count));
 }
 
-/// Compare `count` results with exact ones that may differ by `allowed`.
+/// Compare `count` results with exact ones that may differ by `allowed`, times the spread of each.
 inline void compare(
-    const std::string& what, const float* got, const double* exact, int64_t count,
-    double allowed) {
+    const std::string& what, const float* got, const double* exact, int64_t count, double allowed,
+    const double* spreads = nullptr) {
   for (int64_t i = 0; i < count; i++) {
-    if (!(std::fabs(got[i] - exact[i]) <= allowed)) {
+    if (!(std::fabs(got[i] - exact[i]) <= allowed * (spreads ? spreads[i] : 1))) {
       fail(what + ": number " + std::to_string(i) + " is " + std::to_string(got[i]) + ", not " +
            std::to_string(exact[i]));
       return;

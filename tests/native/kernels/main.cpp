@@ -1,5 +1,6 @@
 // Every kernel of every instruction set that this processor has, against double precision.
 #include "checks.h"
+#include "cpu_features.h"
 #include "tests.h"
 
 namespace g4::test {
@@ -33,6 +34,15 @@ int main() {
       found++;
     }
   }
+#if defined(G4_HAS_AMX)
+  if (g4::has_amx()) {
+    std::printf("amx\n");
+    // Two parts of bfloat16 for each factor, without the product of the second ones.
+    g4::test::test_many_rows(g4::amx_many_rows, 2.5e-5);
+    g4::test::test_many_rows(g4::amx_rounded_many_rows, 3e-2);
+    found++;
+  }
+#endif
   std::printf("%d instruction sets, %d failures\n", found, g4::test::failures);
   return g4::test::failures != 0;
 }
