@@ -1,0 +1,149 @@
+"""g4 and its peers on the same work, in turn, on one machine.
+
+    python benchmarks/peers                                  # everything; the first time, an hour
+    python benchmarks/peers --engines g4 llama.cpp --cases text decode-32
+
+Builds llama.cpp, installs mlx-lm and mlx-vlm, and writes checkpoints of a published shape with
+random weights, all once and in a folder outside the repository. Every run is a process of its own;
+the engines take turns, and a figure is the median of its runs. g4 is what the environment of this
+script has. A Markdown table, and as the last line of stdout one JSON document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import limits
+import machine
+import table
+from engines import G4, Engine, MlxLm, MlxVlm
+from llama import Llama
+from prepare import ROOT, Prepared, prepare
+from work import CASES, Case, GivenUp, Result
+
+ENGINES: dict[str, Callable[[Prepared], Engine]] = {
+    "g4": G4,
+    "llama.cpp": Llama,
+    "mlx-lm": MlxLm,
+    "mlx-vlm": MlxVlm,
+}
+LONG = 30.0
+"""Seconds from which on one run is enough."""
+PATCHES = 9
+"""Patches in a soft token."""
+
+
+def default_folder() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "g4-peers"
+
+
+def parse() -> argparse.Namespace:
+    names = [case.name for case in CASES]
+    parser = argparse.ArgumentParser(
+        prog="peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--folder", type=Path, default=default_folder())
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
+    parser.add_argument("--cases", nargs="+", choices=names, default=names, metavar="CASE")
+    parser.add_argument("--shape", choices=("E2B", "12B"), default="E2B")
+    parser.add_argument("--repeat", type=int, default=5, help="runs of what is short")
+    parser.add_argument("--limit", type=float, default=300, help="seconds for one run")
+    parser.add_argument("--no-amx", action="store_true", help="build llama.cpp without AMX")
+    parser.add_argument("--prepare", action="store_true", help="only make what is needed")
+    return parser.parse_args()
+
+
+def take_turns(
+    engines: Sequence[Engine], case: Case, repeat: int, limit: float
+) -> dict[tuple[str, str], list[Result | GivenUp]]:
+    """All runs of one case: one of each engine, then again, until each has had enough."""
+    runs: dict[tuple[str, str], list[Result | GivenUp]] = defaultdict(list)
+    waiting = list(engines)
+    for _ in range(repeat):
+        for engine in list(waiting):
+            result = engine.measure(case, limit)
+            runs[engine.name, case.name].append(result)
+            said = result.reason if isinstance(result, GivenUp) else f"{result.value:.3f}"
+            print(f"{case.name} {engine.name}: {said} {case.unit}", file=sys.stderr, flush=True)
+            if isinstance(result, GivenUp) or result.partial or result.seconds > LONG:
+                waiting.remove(engine)
+    return runs
+
+
+def versions(made: Prepared) -> dict[str, str]:
+    git = ("git", "-C", str(ROOT), "describe", "--always", "--dirty")
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    return {"g4": commit or "not in a repository", **made.versions}
+
+
+def main() -> None:
+    arguments = parse()
+    chosen = [name for name in ENGINES if name in arguments.engines]
+    cases = [case for case in CASES if case.name in arguments.cases]
+    folder: Path = arguments.folder.resolve()
+    made = prepare(folder, arguments.shape, chosen, amx=not arguments.no_amx)
+    if arguments.prepare:
+        return
+    engines: list[Engine] = [ENGINES[name](made) for name in chosen]
+    before = machine.rates()
+    results: dict[tuple[str, str], list[Result | GivenUp]] = {}
+    for case in cases:
+        results |= take_turns(engines, case, arguments.repeat, arguments.limit)
+    # The better of two: other work on the machine can only lower them.
+    after = machine.rates()
+    best = machine.Machine(
+        read=max(before.read, after.read), product=max(before.product, after.product)
+    )
+    soft = next(case.soft for case in CASES if case.kind == "picture")
+    load = limits.of_checkpoint(made.checkpoint, PATCHES * soft)
+    report(cases, chosen, results, made, best, load)
+
+
+def report(
+    cases: Sequence[Case],
+    engines: Sequence[str],
+    results: table.Results,
+    made: Prepared,
+    best: machine.Machine,
+    load: limits.Load,
+) -> None:
+    """Print the table, the machine's limits and what part of them is reached, and the JSON line."""
+    lines = table.rows(cases, engines, results)
+    reached = table.reached(lines, engines, best, load)
+    about = versions(made)
+    print(table.markdown(lines, engines))
+    print()
+    print(f"{machine.description()}; load {os.getloadavg()[0]:.1f}")
+    print("; ".join(f"{name} {version}" for name, version in about.items()))
+    print(f"memory read at {best.read:.1f} GB/s, float32 products at {best.product:.0f} GFLOP/s")
+    for label, parts in reached:
+        said = ", ".join(f"{engine} {part:.0%}" for engine, part in parts.items())
+        print(f"of the limit for {label}: {said}")
+    document = {
+        "machine": machine.description(),
+        "versions": about,
+        "limits": asdict(best) | asdict(load),
+        "rows": [
+            {
+                "label": each.label,
+                "unit": each.unit,
+                **{name: value.number or value.note for name, value in each.values.items()},
+            }
+            for each in lines
+        ],
+        "reached": dict(reached),
+    }
+    print(json.dumps(document))
+
+
+if __name__ == "__main__":
+    main()

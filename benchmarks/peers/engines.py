@@ -1,0 +1,153 @@
+"""How each engine is asked to do a case, and how its answer is read."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from prepare import ROOT, Prepared
+from process import Command, Run, run
+from work import ANSWER, PICTURE_QUESTION, QUESTION, Case, GivenUp, Result, WrongWorkError, check
+
+PROMPT = f"<|turn>user\n{QUESTION}<turn|>\n<|turn>model\n"
+
+
+class Engine(Protocol):
+    """One of the programs that are compared."""
+
+    @property
+    def name(self) -> str: ...
+
+    def measure(self, case: Case, limit: float) -> Result | GivenUp:
+        """Do the case once, in a process of its own, for ``limit`` seconds at most."""
+
+
+def completed(command: Command, limit: float, **variables: str) -> Run | GivenUp:
+    """A run that ended well, or that was cut off at the limit; anything else ends the benchmark."""
+    ended = run(command, limit, **variables)
+    if ended.cut:
+        return GivenUp(reason=f"> {limit:g} s")
+    if ended.status:
+        raise SystemExit(f"{command[0]} ended with {ended.status}:\n{ended.text[-2000:]}")
+    return ended
+
+
+def number(pattern: str, text: str) -> float:
+    """The last number that ``pattern`` captures."""
+    found = re.findall(pattern, text)
+    if not found:
+        raise WrongWorkError(f"nothing like {pattern!r} in:\n{text[-1000:]}")
+    return float(found[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class G4:
+    """g4 in the environment that runs this script: its program, and ``engine.py`` for rates."""
+
+    made: Prepared
+    name: str = "g4"
+
+    def measure(self, case: Case, limit: float) -> Result | GivenUp:
+        if case.is_rate or case.kind == "turn":
+            return self._engine(case, limit)
+        media = {
+            "text": ("chat", "-p", QUESTION),
+            "picture": ("describe", self.made.picture, "-p", PICTURE_QUESTION, "--budget", "280"),
+            "clip": ("chat", "--audio", self.made.clip, "-p", PICTURE_QUESTION),
+        }[case.kind]
+        options = ("--max-tokens", str(ANSWER), "--temperature", "0", "--json", "--offline")
+        program = (sys.executable, "-m", "gemma4cli", *media, "-m", self.made.checkpoint, *options)
+        ended = completed(program, limit)
+        if isinstance(ended, GivenUp):
+            return ended
+        record = json.loads(ended.out)
+        usage = record["usage"]
+        check(case, self.name, tokens=usage["prompt_tokens"], out=usage["completion_tokens"])
+        if usage["soft_tokens"] != case.soft:
+            raise WrongWorkError(f"{case.name}: {usage['soft_tokens']} soft tokens")
+        tower = record["timings"]["encode"] if case.soft else None
+        return Result(value=ended.wall, peak=ended.peak, tower=tower, seconds=ended.wall)
+
+    def _engine(self, case: Case, limit: float) -> Result | GivenUp:
+        part: tuple[str, ...] = (case.kind,)
+        if case.kind == "turn":
+            part += ("--image", str(self.made.picture))
+        if case.kind == "prefill":
+            part += ("--prompt", str(case.tokens))
+        if case.kind == "decode":
+            part += ("--decode", str(case.out), "--context", str(case.tokens))
+        script = ROOT / "benchmarks" / "engine.py"
+        command = (sys.executable, script, "-m", self.made.checkpoint, "--repeat", "1", "--only")
+        ended = completed((*command, *part), limit)
+        if isinstance(ended, GivenUp):
+            return ended
+        rows = json.loads(ended.out.splitlines()[-1])
+        label = next(label for label in rows if case.kind in label.split())
+        count = int(number(r"of (\d+)", label))
+        check(case, self.name, tokens=case.tokens if case.kind == "decode" else count)
+        return Result(value=rows[label], peak=ended.peak, seconds=ended.wall)
+
+
+@dataclass(frozen=True, slots=True)
+class MlxLm:
+    """mlx-lm as shipped: its ``generate`` for text, its Python functions for rates."""
+
+    made: Prepared
+    name: str = "mlx-lm"
+    _tries: list[str] = field(default_factory=list)
+
+    def measure(self, case: Case, limit: float) -> Result | GivenUp:
+        if case.kind == "text":
+            options = ("--max-tokens", str(ANSWER), "--temp", "0")
+            command = ("-m", "mlx_lm", "generate", "--model", self.made.checkpoint, "-p", QUESTION)
+            return mlx_whole(self.name, case, (self.made.mlx, *command, *options), limit)
+        if not case.is_rate:
+            return GivenUp(reason="-")
+        script = Path(__file__).with_name("mlx_lm_rates.py")
+        counts = (str(case.tokens), str(case.out), str(limit), *self._tries)
+        ended = completed((self.made.mlx, script, self.made.checkpoint, *counts), 3 * limit)
+        if isinstance(ended, GivenUp):
+            return ended
+        found: dict[str, Any] = json.loads(ended.out.splitlines()[-1])
+        self._tries[:] = [json.dumps(found["tries"])]
+        if found["rate"] is None:
+            return GivenUp(reason=f"> {limit:g} s")
+        asked = case.out or case.tokens
+        partial = found["measured"] if found["measured"] < asked else None
+        return Result(value=found["rate"], peak=ended.peak, partial=partial, seconds=ended.wall)
+
+
+@dataclass(frozen=True, slots=True)
+class MlxVlm:
+    """mlx-vlm as shipped: its ``generate``. Its rates are those of the same layers in mlx-lm."""
+
+    made: Prepared
+    name: str = "mlx-vlm"
+
+    def measure(self, case: Case, limit: float) -> Result | GivenUp:
+        media: dict[str, Sequence[str | Path]] = {
+            "text": ("--prompt", QUESTION),
+            "picture": ("--image", self.made.picture, "--prompt", PICTURE_QUESTION),
+            "clip": ("--audio", self.made.clip, "--prompt", PICTURE_QUESTION),
+        }
+        if case.kind not in media:
+            return GivenUp(reason="-")
+        options = ("--max-tokens", str(ANSWER), "--temperature", "0")
+        command = ("-m", "mlx_vlm", "generate", "--model", self.made.checkpoint, *media[case.kind])
+        return mlx_whole(self.name, case, (self.made.mlx, *command, *options), limit)
+
+
+def mlx_whole(name: str, case: Case, command: Command, limit: float) -> Result | GivenUp:
+    """A whole run of one of MLX's programs, which end with the same statistics."""
+    ended = completed(command, limit)
+    if isinstance(ended, GivenUp):
+        return ended
+    tokens = int(number(r"Prompt: (\d+) tokens", ended.text))
+    out = int(number(r"Generation: (\d+) tokens", ended.text))
+    check(case, name, tokens=tokens, out=out)
+    return Result(value=ended.wall, peak=ended.peak, seconds=ended.wall)
