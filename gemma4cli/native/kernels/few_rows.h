@@ -9,9 +9,10 @@ namespace g4::G4_SET {
 /// Rows of weights that are read together, so that they share the loads of the input.
 constexpr int rows_together(int count) {
 #if defined(G4_SET_avx512) || defined(G4_SET_neon)
-  return count == 1 ? 4 : 2;
+  return count == 1 ? 1 : 2;
 #else
-  return count == 1 ? 2 : 1;
+  (void)count;
+  return 1;
 #endif
 }
 
@@ -21,6 +22,8 @@ struct PackedRows {
   static void prepare(const Weight& weight, const float* x, float* out) {
     prepare_packed<Format>(weight, x, out);
   }
+  /// One row of weights at a time is read fastest; more rows of input are limited by arithmetic.
+  static constexpr int rows(int count) { return rows_together(count); }
   template <int rows, int count>
   static void multiply(const Weight& weight, const float* const* x, float* const* y, int64_t n) {
     multiply_packed<Format, rows, count>(weight, x, y, n);
@@ -33,6 +36,7 @@ struct FloatRows {
   static void prepare(const Weight& weight, const float* x, float* out) {
     prepare_float(weight, x, out);
   }
+  static constexpr int rows(int) { return 2; }
   template <int rows, int count>
   static void multiply(const Weight& weight, const float* const* x, float* const* y, int64_t n) {
     multiply_float<kind, rows, count>(weight, x, y, n);
@@ -85,7 +89,7 @@ inline void prepare(const Weight& weight, const float* x, float* out) {
 template <class Kernel, int count>
 void rows_of_weights(
     const Weight& weight, const float* const* x, float* const* y, int64_t first, int64_t last) {
-  constexpr int rows = rows_together(count);
+  constexpr int rows = Kernel::rows(count);
   int64_t n = first;
   for (; n + rows <= last; n += rows) Kernel::template multiply<rows, count>(weight, x, y, n);
   for (; n < last; n++) Kernel::template multiply<1, count>(weight, x, y, n);

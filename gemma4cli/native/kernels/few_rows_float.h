@@ -1,7 +1,7 @@
 // Few rows of input times floating-point numbers without scales.
 #pragma once
 
-#include "packed_words.h"
+#include "few_rows_packed.h"
 #include "scales.h"
 
 namespace g4::G4_SET {
@@ -36,6 +36,7 @@ void multiply_float(const Weight& weight, const float* const* x, float* const* y
   for (; k + sums * lanes <= whole; k += sums * lanes) {
     for (int s = 0; s < sums; s++) {
       for (int r = 0; r < rows; r++) {
+        __builtin_prefetch(at[r] + s * vector_bytes + prefetch_bytes);
         const Vec value = load_kind<kind>(at[r] + s * vector_bytes);
         for (int i = 0; i < count; i++) total[s][r][i] += value * load(x[i] + k + s * lanes);
       }

@@ -10,6 +10,10 @@
 
 namespace g4::G4_SET {
 
+/// How far ahead weights are asked for: the processor's own prefetching is too late for loads that
+/// are this far apart in time.
+inline constexpr int64_t prefetch_bytes = 4096;
+
 /// Groups whose scales are widened at a time.
 inline constexpr int64_t group_chunk = 256;
 
@@ -108,6 +112,7 @@ void multiply_packed(const Weight& weight, const float* const* x, float* const* 
       typename Format::Words words[rows];
       for (int r = 0; r < rows; r++) {
         words[r] = Format::words(b < whole_blocks ? at[r] : ends[r]);
+        __builtin_prefetch(at[r] + prefetch_bytes);
         at[r] += block_bytes;
       }
       Vec part[rows][count] = {};
