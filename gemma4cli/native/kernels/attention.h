@@ -5,9 +5,10 @@
 // softmax needs no sum within a vector. Queries and results are turned once per tile.
 #pragma once
 
+#include "attention_few.h"
 #include "kernels.h"
-#include "math.h"
 #include "simd.h"
+#include "softmax.h"
 
 namespace g4::G4_SET {
 
@@ -22,9 +23,6 @@ inline constexpr int query_vectors = 2, key_rows = 6, value_columns = 6;
 #else
 inline constexpr int query_vectors = 2, key_rows = 4, value_columns = 4;
 #endif
-
-/// Below any score, but finite, so that the difference of two is a number.
-inline constexpr float no_score = -3e38f;
 
 /// Keys whose scores are computed before their values are added; a multiple of all `key_rows`.
 inline constexpr int64_t key_block = 48;
@@ -121,16 +119,15 @@ inline void add_values(
   for (; d + value_columns <= width; d += value_columns) {
     add_columns<Vectors, value_columns>(values + d, stride, block, weights, results + d * count);
   }
+  for (; d + 4 <= width; d += 4) {
+    add_columns<Vectors, 4>(values + d, stride, block, weights, results + d * count);
+  }
   for (; d < width; d++) {
     add_columns<Vectors, 1>(values + d, stride, block, weights, results + d * count);
   }
 }
 
 inline bool any(IVec which) { return sum(choose(which, fill(1), fill(0))) != 0; }
-
-/// exp(x) for x <= 0, and 0 where a sum with exp(0) would not show it: products with the smallest
-/// numbers, the subnormal ones, take a hundred times as long.
-inline Vec weight_of(Vec x) { return choose(x < -64.f, Vec{}, exp(x)); }
 
 /// Scores to weights exp(score - top); `top` and what was summed before follow the new maximum.
 template <int Vectors>
@@ -274,6 +271,8 @@ inline void attend_to_all(const AttentionTile& tile, float* scratch) {
 }
 
 void attention(const AttentionTile& tile, float* scratch) {
+  scratch = aligned(scratch);
+  if (attend_to_few(tile, scratch)) return;
   if (tile.rows <= lanes) {
     attend_to_all<1>(tile, scratch);
   } else {

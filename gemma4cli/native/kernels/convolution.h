@@ -34,7 +34,7 @@ void convolve(const Convolution& task, int64_t first, int64_t last, float* scrat
   const int64_t width = 9 * task.channels, positions = (task.columns + 1) / 2;
   const int64_t groups = (task.outputs + count - 1) / count;
   // As queries of attention: vectors of outputs, each of which shares the inputs' numbers.
-  float* turned = scratch;
+  float* turned = aligned(scratch);
   float* patches = turned + groups * count * width;
   float* products = patches + positions * width;
   std::memset(turned, 0, groups * count * width * sizeof(float));

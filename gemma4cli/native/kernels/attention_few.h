@@ -1,0 +1,259 @@
+// Attention of a few queries, limited by how fast keys and values are read.
+//
+// Unlike in a tile of many queries, a vector holds neighboring numbers of a key, and the scores of
+// `lanes` pairs of key and query are summed up together.
+#pragma once
+
+#include "kernels.h"
+#include "simd.h"
+#include "softmax.h"
+#include "transpose.h"
+
+namespace g4::G4_SET {
+
+/// Keys whose scores are computed before their values are added.
+inline constexpr int64_t few_block = 64;
+
+/// Lane i of the result is the sum of values[i].
+inline Vec sums_of(Vec (&values)[lanes]) {
+#pragma GCC unroll 4
+  for (int half = lanes / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < half; i++) {
+      const Vec a = values[i], b = values[i + half];
+      values[i] = riffle_low(a, b) + riffle_high(a, b);
+    }
+  }
+  return values[0];
+}
+
+/// Scores of `lanes / Rows` keys; lane i is that of key i / Rows and query i % Rows.
+template <int Rows>
+inline Vec score_few(
+    const float* keys, int64_t stride, int64_t count, const float* queries, int64_t width) {
+  constexpr int together = lanes / Rows;
+  const float* key[together];
+  // After the last key it is read again; the caller drops those scores.
+  for (int n = 0; n < together; n++) key[n] = keys + smaller(n, count - 1) * stride;
+  Vec sums[lanes] = {};
+  int64_t d = 0;
+  for (; d + lanes <= width; d += lanes) {
+    Vec query[Rows];
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; r++) query[r] = load(queries + r * width + d);
+#pragma GCC unroll 16
+    for (int n = 0; n < together; n++) {
+      const Vec numbers = load(key[n] + d);
+#pragma GCC unroll 8
+      for (int r = 0; r < Rows; r++) sums[n * Rows + r] += numbers * query[r];
+    }
+  }
+  Vec scores = sums_of(sums);
+  for (; d < width; d++) {
+    for (int i = 0; i < lanes; i++) scores[i] += key[i / Rows][d] * queries[i % Rows * width + d];
+  }
+  return scores;
+}
+
+/// results[r][d] += sum of weights[n][r] * value n's number d, for `Columns` vectors of numbers.
+template <int Rows, int Columns>
+inline void add_few_columns(
+    const float* values, int64_t stride, int64_t block, const float* weights, float* results,
+    int64_t width) {
+  Vec sums[Rows][Columns];
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; r++) {
+#pragma GCC unroll 4
+    for (int c = 0; c < Columns; c++) sums[r][c] = load(results + r * width + c * lanes);
+  }
+  for (int64_t n = 0; n < block; n++) {
+    Vec value[Columns];
+#pragma GCC unroll 4
+    for (int c = 0; c < Columns; c++) value[c] = load(values + n * stride + c * lanes);
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; r++) {
+      const Vec weight = fill(weights[n * Rows + r]);
+#pragma GCC unroll 4
+      for (int c = 0; c < Columns; c++) sums[r][c] += value[c] * weight;
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; r++) {
+#pragma GCC unroll 4
+    for (int c = 0; c < Columns; c++) store(results + r * width + c * lanes, sums[r][c]);
+  }
+}
+
+template <int Rows>
+inline void add_few_values(
+    const float* values, int64_t stride, int64_t block, int64_t width, const float* weights,
+    float* results) {
+  constexpr int columns = Rows * 2 > lanes ? 1 : 2;
+  // A few keys at a time, so that values are read in long stretches.
+  constexpr int64_t keys = 8;
+  for (int64_t n = 0; n < block; n += keys) {
+    const float *from = values + n * stride, *by = weights + n * Rows;
+    const int64_t count = smaller(keys, block - n);
+    int64_t d = 0;
+    for (; d + columns * lanes <= width; d += columns * lanes) {
+      add_few_columns<Rows, columns>(from + d, stride, count, by, results + d, width);
+    }
+    for (; d + lanes <= width; d += lanes) {
+      add_few_columns<Rows, 1>(from + d, stride, count, by, results + d, width);
+    }
+    for (; d < width; d++) {
+      for (int64_t i = 0; i < count * Rows; i++) {
+        results[i % Rows * width + d] += from[i / Rows * stride + d] * by[i];
+      }
+    }
+  }
+}
+
+/// One number per query, each in all lanes of its query.
+template <int Rows>
+inline Vec over_rows(const float* numbers) {
+  Vec result = {};
+  for (int i = 0; i < lanes; i++) result[i] = numbers[i % Rows];
+  return result;
+}
+
+/// The queries of a tile, and what was summed up for them.
+template <int Rows>
+struct FewQueries {
+  float *numbers, *results;  // [Rows][width]
+  float top[Rows], total[Rows];
+  IVec low, high;  // the keys that a lane's query sees
+  int64_t from, to;            // the keys that some query sees
+  int64_t all_from, all_to;    // the keys that all see
+};
+
+template <int Rows>
+inline void begin_few(const AttentionTile& tile, FewQueries<Rows>& queries) {
+  const int64_t width = tile.width;
+  std::memset(queries.numbers, 0, Rows * width * sizeof(float));
+  std::memset(queries.results, 0, Rows * width * sizeof(float));
+  queries.low = queries.high = IVec{};
+  queries.from = queries.all_to = tile.last_key;
+  queries.to = queries.all_from = tile.first_key;
+  for (int r = 0; r < Rows; r++) {
+    queries.top[r] = no_score;
+    queries.total[r] = 0;
+    if (r >= tile.rows) continue;
+    const int64_t token = (tile.row + r) / tile.group, head = (tile.row + r) % tile.group;
+    const float* query = tile.q + token * tile.q_token + head * tile.q_head;
+    for (int64_t d = 0; d < width; d++) queries.numbers[r * width + d] = query[d] * tile.scale;
+    const int64_t low = tile.low ? tile.low[token] : 0;
+    const int64_t high = tile.high ? tile.high[token] : tile.last_key;
+    for (int i = r; i < lanes; i += Rows) {
+      queries.low[i] = int32_t(low);
+      queries.high[i] = int32_t(high);
+    }
+    queries.from = smaller(queries.from, larger(low, tile.first_key));
+    queries.to = larger(queries.to, smaller(high, tile.last_key));
+    queries.all_from = larger(queries.all_from, low);
+    queries.all_to = smaller(queries.all_to, high);
+  }
+}
+
+/// Scores [block][Rows] of a block of keys; those that a query does not see are -infinity.
+template <int Rows>
+inline void score_few_block(
+    const AttentionTile& tile, const FewQueries<Rows>& queries, int64_t first, int64_t block,
+    float* scores) {
+  constexpr int together = lanes / Rows;
+  const int32_t end = int32_t(first + block);
+  IVec ahead = {};
+  for (int i = 0; i < lanes; i++) ahead[i] = i / Rows;
+  for (int64_t n = 0; n < block; n += together) {
+    const int64_t key = first + n;
+    Vec score = score_few<Rows>(
+        tile.k + key * tile.k_key, tile.k_key, block - n, queries.numbers, tile.width);
+    if (key < queries.all_from || key + together > smaller(queries.all_to, end)) {
+      const IVec keys = ahead + int32_t(key);
+      const IVec seen = (keys >= queries.low) & (keys < queries.high) & (keys < end);
+      score = choose(seen, score, fill(-__builtin_inff()));
+    }
+    for (int i = 0; tile.mask && i < lanes && key + i / Rows < end; i++) {
+      const int64_t token = (tile.row + smaller(i % Rows, tile.rows - 1)) / tile.group;
+      const int64_t at = token * tile.mask_token + (key + i / Rows) * tile.mask_key;
+      if (!tile.mask[at]) score[i] = -__builtin_inff();
+    }
+    store(scores + n * Rows, score);
+  }
+}
+
+/// Scores to weights; what was summed up before follows the new maximum.
+template <int Rows>
+inline void weigh_few(FewQueries<Rows>& queries, int64_t block, int64_t width, float* scores) {
+  const Vec before = over_rows<Rows>(queries.top);
+  Vec tops = before;
+  // The score is the second operand: then NaN is kept.
+  for (int64_t i = 0; i < block * Rows; i += lanes) tops = max(tops, load(scores + i));
+  for (int i = 0; i < lanes; i++) {
+    float& top = queries.top[i % Rows];
+    top = top > tops[i] ? top : tops[i];
+  }
+  const Vec top = over_rows<Rows>(queries.top), shrink = weight_of(before - top);
+  Vec totals = {};
+  for (int64_t i = 0; i < block * Rows; i += lanes) {
+    const Vec weight = weight_of(load(scores + i) - top);
+    totals += weight;
+    store(scores + i, weight);
+  }
+  for (int r = 0; r < Rows; r++) queries.total[r] *= shrink[r];
+  for (int i = 0; i < lanes; i++) queries.total[i % Rows] += totals[i];
+  for (int r = 0; r < Rows; r++) {
+    float* results = queries.results + r * width;
+    if (shrink[r] == 1) continue;
+    for (int64_t d = 0; d < width; d++) results[d] *= shrink[r];
+  }
+}
+
+template <int Rows>
+inline void end_few(const AttentionTile& tile, const FewQueries<Rows>& queries) {
+  for (int64_t r = 0; r < tile.rows; r++) {
+    const int64_t token = (tile.row + r) / tile.group, head = (tile.row + r) % tile.group;
+    float* out = tile.out + token * tile.out_token + head * tile.width;
+    if (tile.tops) {
+      tile.tops[tile.row + r] = queries.top[r];
+      tile.totals[tile.row + r] = queries.total[r];
+    }
+    const float factor = tile.tops ? 1 : 1 / queries.total[r];
+    for (int64_t d = 0; d < tile.width; d++) out[d] = queries.results[r * tile.width + d] * factor;
+  }
+}
+
+template <int Rows>
+inline void attend_few(const AttentionTile& tile, float* scratch) {
+  FewQueries<Rows> queries;
+  queries.numbers = scratch;
+  queries.results = queries.numbers + Rows * tile.width;
+  float* scores = aligned(queries.results + Rows * tile.width);
+  begin_few(tile, queries);
+  for (int64_t first = queries.from; first < queries.to; first += few_block) {
+    const int64_t block = smaller(few_block, queries.to - first);
+    score_few_block<Rows>(tile, queries, first, block, scores);
+    weigh_few<Rows>(queries, block, tile.width, scores);
+    add_few_values<Rows>(
+        tile.v + first * tile.v_key, tile.v_key, block, tile.width, scores, queries.results);
+  }
+  end_few<Rows>(tile, queries);
+}
+
+/// Computes a tile whose queries would leave half of a vector empty or more; false for others.
+inline bool attend_to_few(const AttentionTile& tile, float* scratch) {
+  if (tile.rows == 1) {
+    attend_few<1>(tile, scratch);
+  } else if (tile.rows == 2 && lanes >= 4) {
+    attend_few<2>(tile, scratch);
+  } else if (tile.rows <= 4 && lanes >= 8) {
+    attend_few<lanes >= 8 ? 4 : 1>(tile, scratch);
+  } else if (tile.rows <= 8 && lanes >= 16) {
+    attend_few<lanes >= 16 ? 8 : 1>(tile, scratch);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+}  // namespace g4::G4_SET
