@@ -43,9 +43,16 @@ inline Vec load(const float* at) { return load_as<Vec>(at); }
 inline void store(float* at, Vec value) { std::memcpy(at, &value, sizeof value); }
 inline Vec fill(float value) { return value - Vec{}; }
 
-inline Vec load_bf16(const uint8_t* at) {
-  return (Vec)(__builtin_convertvector(load_as<HVec>(at), UVec) << 16);
-}
+// GCC widens vectors of 16-bit numbers in more steps than the processor needs.
+#if defined(G4_SET_avx512)
+inline UVec widen(HVec numbers) { return (UVec)_mm512_cvtepu16_epi32((__m256i)numbers); }
+#elif defined(G4_SET_avx2)
+inline UVec widen(HVec numbers) { return (UVec)_mm256_cvtepu16_epi32((__m128i)numbers); }
+#else
+inline UVec widen(HVec numbers) { return __builtin_convertvector(numbers, UVec); }
+#endif
+
+inline Vec load_bf16(const uint8_t* at) { return (Vec)(widen(load_as<HVec>(at)) << 16); }
 
 inline float bf16(const uint8_t* at) {
   const uint32_t bits = uint32_t(load_as<uint16_t>(at)) << 16;

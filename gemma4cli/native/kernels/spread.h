@@ -22,19 +22,41 @@ inline UVec lane_indexes() {
   return index;
 }
 
-/// `bytes` bytes as a number, with nothing beyond them read.
+/// `bytes` bytes as a number, with nothing beyond them read. Composed of whole loads: a number that
+/// is copied to memory in parts can only be loaded from there when all parts have arrived.
 template <int bytes>
 inline uint64_t load_bytes(const uint8_t* at) {
-  uint64_t value = 0;
-  std::memcpy(&value, at, bytes);
-  return value;
+  if constexpr (bytes == 2) return load_as<uint16_t>(at);
+  if constexpr (bytes == 3) return load_as<uint16_t>(at) | uint64_t(at[2]) << 16;
+  if constexpr (bytes == 4) return load_as<uint32_t>(at);
+  if constexpr (bytes == 5) return load_as<uint32_t>(at) | uint64_t(at[4]) << 32;
+  if constexpr (bytes == 6) {
+    return load_as<uint32_t>(at) | uint64_t(load_as<uint16_t>(at + 4)) << 32;
+  }
+  if constexpr (bytes == 8) return load_as<uint64_t>(at);
 }
+
+// Compilers widen bytes to vectors of 32-bit numbers one by one unless they are shown how.
+#if defined(G4_SET_avx512)
+inline UVec widen(BVec bytes) { return (UVec)_mm512_cvtepu8_epi32((__m128i)bytes); }
+inline HVec widen_half(BVec bytes) { return (HVec)_mm256_cvtepu8_epi16((__m128i)bytes); }
+#elif defined(G4_SET_avx2)
+inline UVec widen(BVec bytes) {
+  return (UVec)_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(load_as<int64_t>(&bytes)));
+}
+inline HVec widen_half(BVec bytes) {
+  return (HVec)_mm_cvtepu8_epi16(_mm_cvtsi64_si128(load_as<int64_t>(&bytes)));
+}
+#else
+inline UVec widen(BVec bytes) { return __builtin_convertvector(bytes, UVec); }
+inline HVec widen_half(BVec bytes) { return __builtin_convertvector(bytes, HVec); }
+#endif
 
 #if defined(G4_SET_avx512)
 template <int bits>
 inline Chunk spread(const uint8_t* at) {
   if constexpr (bits == 8) {
-    return {__builtin_convertvector(load_as<BVec>(at), UVec)};
+    return {widen(load_as<BVec>(at))};
   } else if constexpr (bits == 2) {
     return {spread_over(load_as<uint32_t>(at)) >> (lane_indexes() * 2)};
   } else if constexpr (bits == 4) {
@@ -54,14 +76,14 @@ inline Chunk spread(const uint8_t* at) {
 template <int bits>
 inline Chunk spread(const uint8_t* at) {
   if constexpr (bits == 8) {
-    return {__builtin_convertvector(load_as<BVec>(at), UVec)};
+    return {widen(load_as<BVec>(at))};
   } else if constexpr (bits <= 4) {
     return {spread_over(uint32_t(load_bytes<bits>(at))) >> (lane_indexes() * bits)};
   } else {
-    const uint64_t value = load_bytes<bits>(at);
-    const uint32_t low = uint32_t(value), high = uint32_t(value >> (4 * bits));
-    const UVec halves = {low, low, low, low, high, high, high, high};
-    return {halves >> ((lane_indexes() & 3) * bits)};
+    const __m256i bytes = _mm256_set1_epi64x(int64_t(load_bytes<bits>(at)));
+    const UVec bit = lane_indexes() * bits, byte = bit >> 3;
+    const UVec places = byte | ((byte + 1) << 8) | 0x80800000u;
+    return {(UVec)_mm256_shuffle_epi8(bytes, (__m256i)places) >> (bit & 7)};
   }
 }
 #else
@@ -123,6 +145,10 @@ class E2m1 {
 #elif defined(G4_SET_avx2)
     const Vec magnitude = (Vec)_mm256_permutevar8x32_ps((__m256)scale_, (__m256i)number);
     return (Vec)((UVec)magnitude ^ ((number & 8) << 28));
+#elif defined(G4_SET_plain)
+    Vec value;
+    for (int i = 0; i < lanes; i++) value[i] = e2m1[number[i] & 15];
+    return value * scale_;
 #else
     // A half float has the same fields, and subnormal numbers too; its bias is corrected.
     const HVec half =
@@ -138,7 +164,7 @@ class E2m1 {
 /// Numbers with 4 bits of exponent and 3 of mantissa, the values of mxfp8 and the scales of nvfp4.
 inline Vec e4m3(const BVec& numbers) {
   // As half floats with the exponent's bias corrected by a product; there is no infinity.
-  const HVec wide = __builtin_convertvector(numbers, HVec);
+  const HVec wide = widen_half(numbers);
   const HVec half = ((wide & 0x80) << 8) | ((wide & 0x7f) << 7);
   return load_f16(reinterpret_cast<const uint8_t*>(&half)) * 256.f;
 }
