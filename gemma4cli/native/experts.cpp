@@ -109,7 +109,7 @@ void multiply_pairs(const Pairs& all, const int32_t* indices, int64_t count, int
   }
   auto groups = groups_of(indices, count, experts);
   const auto first_small = std::find_if(groups.begin(), groups.end(), [](const Group& group) {
-    return int64_t(group.pairs.size()) < many_rows_from;
+    return int64_t(group.pairs.size()) < many_rows_from();
   });
   const std::vector<Group> small(first_small, groups.end());
   groups.erase(first_small, groups.end());

@@ -34,7 +34,7 @@ class Linear : public RowPrimitive {
     float* y = out.data<float>();
     const int64_t count = int64_t(out.size()) / std::max<int64_t>(1, weight.rows);
     mx::cpu::get_command_encoder(stream()).dispatch([=] {
-      if (clip || bias || count >= many_rows_from) {
+      if (clip || bias || count >= many_rows_from()) {
         ProductOptions options;
         options.output.bias = bias;
         if (clip) {

@@ -89,7 +89,7 @@ class Linears : public RowPrimitive {
     const float* x = inputs[0].data<float>();
     const int64_t count = int64_t(inputs[0].size()) / weights[0].columns;
     mx::cpu::get_command_encoder(stream()).dispatch([=] {
-      if (count >= many_rows_from) {
+      if (count >= many_rows_from()) {
         for (size_t i = 0; i < weights.size(); i++) {
           product(weights[i], x, count, results[i], weights[i].rows);
         }
@@ -157,7 +157,7 @@ class Gated : public RowPrimitive {
     float* y = out.data<float>();
     const int64_t count = int64_t(inputs[0].size()) / weights[0].columns;
     mx::cpu::get_command_encoder(stream()).dispatch([=, curve = curve_] {
-      const auto compute = count >= many_rows_from ? gated_many : gated_few;
+      const auto compute = count >= many_rows_from() ? gated_many : gated_few;
       compute(weights[0], weights[1], curve, x, count, y);
     });
   }

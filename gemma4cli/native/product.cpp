@@ -1,5 +1,7 @@
 #include "product.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
@@ -32,23 +34,35 @@ const ManyRows& kernel_in_use() {
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t value, int64_t step) { return ceil_div(value, step) * step; }
 
-/// Memory that is kept from one product to the next, so that its pages need not be mapped anew.
+/// Memory that is kept from one product to the next, so that its pages need not be mapped anew. They
+/// are large where the system has large pages: blocks of products lie in many small ones.
 class Buffer {
  public:
   uint8_t* at_least(int64_t bytes) {
     if (bytes > size_) {
-      memory_.reset();
-      memory_.reset(static_cast<uint8_t*>(std::aligned_alloc(64, round_up(bytes, 64))));
-      if (!memory_) throw std::bad_alloc();
+      size_ = 0;
+      memory_.reset(allocate(size_t(round_up(bytes, bytes < large_page ? 64 : large_page))));
       size_ = bytes;
     }
     return memory_.get();
   }
 
  private:
+  static constexpr int64_t large_page = 1 << 21;
+
   struct Free {
     void operator()(uint8_t* memory) const { std::free(memory); }
   };
+
+  static uint8_t* allocate(size_t bytes) {
+    const size_t alignment = bytes % large_page == 0 ? large_page : 64;
+    void* memory = std::aligned_alloc(alignment, bytes);
+    if (!memory) throw std::bad_alloc();
+    // Only advice: it does not matter whether the system takes it.
+    if (alignment == large_page) madvise(memory, bytes, MADV_HUGEPAGE);
+    return static_cast<uint8_t*>(memory);
+  }
+
   std::unique_ptr<uint8_t, Free> memory_;
   int64_t size_ = 0;
 };
@@ -73,11 +87,6 @@ void with_shared_memory(int64_t bytes, const Use& use) {
   }
 }
 
-int64_t outputs_of_part(const ManyRows& kernel, int64_t outputs) {
-  const int64_t even = ceil_div(outputs, 4 * ThreadPool::shared().size());
-  return std::min(round_up(even, kernel.output_step), kernel.most_outputs);
-}
-
 void pack(
     const ManyRows& kernel, const float* x, int64_t rows, int64_t columns, Limits limits,
     uint8_t* packed) {
@@ -90,16 +99,37 @@ void pack(
   });
 }
 
+/// Outputs and rows of a part of a product.
+struct Part {
+  int64_t outputs;
+  int64_t rows;
+};
+
+/// Parts that keep all threads busy to the end. Rows are divided only where outputs do not suffice,
+/// since the weights are unpacked for each part.
+Part part_of(const ManyRows& kernel, int64_t rows, int64_t outputs) {
+  const int64_t threads = ThreadPool::shared().size();
+  const int64_t even = round_up(ceil_div(outputs, 4 * threads), kernel.output_step);
+  const int64_t step = std::min(even, kernel.most_outputs);
+  const int64_t row_parts = ceil_div(2 * threads, ceil_div(outputs, step));
+  return {step, round_up(ceil_div(rows, row_parts), kernel.panel_rows)};
+}
+
 void multiply(
     const ManyRows& kernel, const Weight& weight, const uint8_t* packed, int64_t rows, float* y,
     int64_t stride, const Finish& finish) {
-  const int64_t step = outputs_of_part(kernel, weight.rows);
-  parallel(ceil_div(weight.rows, step), [&](int64_t part) {
-    const int64_t first = part * step, last = std::min(first + step, weight.rows);
+  const Part part = part_of(kernel, rows, weight.rows);
+  const int64_t across = ceil_div(weight.rows, part.outputs), down = ceil_div(rows, part.rows);
+  parallel(across * down, [&](int64_t number) {
+    const int64_t first = number % across * part.outputs, row = number / across * part.rows;
+    const int64_t last = std::min(first + part.outputs, weight.rows);
+    const int64_t count = std::min(part.rows, rows - row);
     Finish own = finish;
     if (own.bias) own.bias += first;
-    uint8_t* scratch = thread_scratch(kernel.scratch_bytes(rows, last - first));
-    kernel.multiply(weight, packed, rows, first, last, scratch, own, y + first, stride);
+    uint8_t* scratch = thread_scratch(kernel.scratch_bytes(count, last - first));
+    kernel.multiply(
+        weight, packed + kernel.packed_bytes(row, weight.columns), count, first, last, scratch, own,
+        y + row * stride + first, stride);
   });
 }
 
@@ -118,6 +148,8 @@ void many_rows(
 }
 
 }  // namespace
+
+int64_t many_rows_from() { return kernel_in_use().fewest; }
 
 void product(
     const Weight& weight, const float* x, int64_t rows, float* y, int64_t stride,

@@ -12,7 +12,7 @@ struct ProductOptions {
 };
 
 /// Rows of input from which `product` is faster than reading the weights for each few of them.
-inline constexpr int64_t many_rows_from = 8;
+int64_t many_rows_from();
 
 /// y[i, n] = sum_k x[i, k] * weight[n, k] for `rows` rows; rows of y are `stride` apart.
 ///

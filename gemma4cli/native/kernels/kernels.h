@@ -56,6 +56,7 @@ struct Finish {
 /// A way to multiply many rows of x: they are packed once, in panels, and then multiplied by blocks
 /// of rows of weights, each unpacked into the cache of one thread.
 struct ManyRows {
+  int64_t fewest;        // rows of x from which this is faster than `few_rows`, by measurement
   int64_t panel_rows;    // rows of x that are packed together
   int64_t output_step;   // blocks have multiples of so many rows of weights
   int64_t most_outputs;  // and at most so many

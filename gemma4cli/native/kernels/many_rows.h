@@ -16,16 +16,16 @@ namespace g4::G4_SET {
 // Vectors of rows of x and rows of weights in a tile: as many as registers hold the sums of. A tile
 // of one vector has more rows of weights, to keep the units busy for the time that a sum takes.
 #if defined(G4_SET_avx512)
-inline constexpr int panel_vectors = 3, tile_step = 16;
+inline constexpr int panel_vectors = 3, tile_step = 16, fewest_rows = 13;
 constexpr int tile_outputs(int vectors) { return vectors == 1 ? 16 : 8; }
 #elif defined(G4_SET_avx2)
-inline constexpr int panel_vectors = 2, tile_step = 12;
+inline constexpr int panel_vectors = 2, tile_step = 12, fewest_rows = 14;
 constexpr int tile_outputs(int vectors) { return vectors == 1 ? 12 : 6; }
 #elif defined(G4_SET_neon)
-inline constexpr int panel_vectors = 3, tile_step = 16;
+inline constexpr int panel_vectors = 3, tile_step = 16, fewest_rows = 8;
 constexpr int tile_outputs(int vectors) { return vectors == 1 ? 16 : 8; }
 #else
-inline constexpr int panel_vectors = 2, tile_step = 8;
+inline constexpr int panel_vectors = 2, tile_step = 8, fewest_rows = 8;
 constexpr int tile_outputs(int vectors) { return vectors == 1 ? 8 : 4; }
 #endif
 
@@ -169,6 +169,7 @@ inline void multiply_block(
 }
 
 inline constexpr ManyRows many_rows = {
+    .fewest = fewest_rows,
     .panel_rows = panel_rows,
     .output_step = tile_step,
     .most_outputs = 128,

@@ -296,6 +296,7 @@ void multiply_exact(
 }  // namespace amx
 
 const ManyRows amx_many_rows = {
+    .fewest = 9,
     .panel_rows = amx::rows_of_panel,
     .output_step = amx::outputs_of_step,
     .most_outputs = 384,
@@ -306,6 +307,7 @@ const ManyRows amx_many_rows = {
 };
 
 const ManyRows amx_rounded_many_rows = {
+    .fewest = 9,
     .panel_rows = amx::rows_of_panel,
     .output_step = amx::outputs_of_step,
     .most_outputs = 384,
