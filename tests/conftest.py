@@ -17,7 +17,8 @@ import pytest
 
 from gemma4cli.api import load
 from gemma4cli.engine.model import LoadedModel
-from gemma4cli.machine.backend import prepare_backend
+from gemma4cli.machine import backend
+from gemma4cli.native.extension import Extension
 from gemma4cli.options import LoadOptions
 
 # A failure must come again, and a busy machine is not one.
@@ -39,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
     home = tempfile.TemporaryDirectory(prefix="g4-tests-")
     config.add_cleanup(home.cleanup)
     os.environ.update(HF_HUB_OFFLINE="1", HF_HOME=home.name, HF_HUB_CACHE=f"{home.name}/hub")
-    prepare_backend()
+    backend.prepare_backend()
 
 
 @pytest.fixture(autouse=True)
@@ -73,3 +74,9 @@ def parity_model() -> Callable[[str], LoadedModel]:
         return load(str(PARITY / "checkpoints" / arch), options=LoadOptions(dtype="float32"))
 
     return load_arch
+
+
+@pytest.fixture
+def without_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models load as where the native part is not built."""
+    monkeypatch.setattr(backend, "extension", lambda: Extension(reason="not built"))

@@ -40,12 +40,18 @@ class Checkpoint:
         template = section.get("chat_template")
         return template if isinstance(template, str) else None
 
-    def weights(self) -> dict[str, mx.array]:
-        """All tensors, lazy: a tensor is read when it is first used."""
+    def weights(self, *, mapped: bool) -> dict[str, mx.array]:
+        """All tensors, lazy: a tensor is read when it is first used.
+
+        With ``mapped``, which needs the native part, they stay in the file and are never copied.
+        """
+        read = _lazy_tensors
+        if mapped:
+            from ..native.mapped import mapped_tensors as read
         result: dict[str, mx.array] = {}
         for path in weight_files(self.folder):
             try:
-                tensors = _lazy_tensors(path)
+                tensors = read(path)
             except (OSError, RuntimeError, ValueError) as exc:
                 raise CheckpointError(path.name, f"cannot be read ({exc})") from exc
             result.update(tensors)

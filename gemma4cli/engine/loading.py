@@ -11,7 +11,7 @@ from ..errors import CheckpointError
 from ..events import LoadProgress
 from ..hub.not_a_checkpoint import unused_adapter
 from ..hub.resolved import ResolvedModel
-from ..machine.backend import on_cpu, prepare_backend, weights_dtype
+from ..machine.backend import native_in_use, on_cpu, prepare_backend, weights_dtype
 from ..models.config import Gemma4Config
 from ..models.cpu_layers import use_whole_cpu
 from ..models.gemma4 import Gemma4
@@ -59,15 +59,21 @@ def load_resolved(
     report("tokenizer")
     tokenizer = Tokenizer.from_file(model.folder / "tokenizer.json")
     report("weights")
-    weights = renamed(checkpoint.weights())
+    native = native_in_use(options.dtype)
+    weights = renamed(checkpoint.weights(mapped=native))
     config, weights = fit_head(fit_config(config, weights.keys()), weights)
     weights = sanitize(weights, config)
     network = Gemma4(config)
     kinds = quantize_layers(network, weights, model.config)
-    if on_cpu():
+    stored: set[str] = set()
+    if native:
+        from ..models.native_network import use_native
+
+        stored = use_native(network)
+    elif on_cpu():
         use_whole_cpu(network)
     dtype_name = weights_dtype(options.dtype)
-    load_weights(network, weights, getattr(mx, dtype_name) if dtype_name else None)
+    load_weights(network, weights, getattr(mx, dtype_name) if dtype_name else None, stored)
     return LoadedModel(
         name=model.name,
         folder=model.folder,

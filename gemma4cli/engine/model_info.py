@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from ..hub.resolved import ResolvedModel
-from ..machine.backend import on_cpu
-from ..machine.device import model_memory
+from ..machine.device import model_memory, numerics
 from ..machine.memory import (
     CacheSize,
     Footprint,
@@ -112,7 +111,8 @@ def describe(found: ResolvedModel) -> ModelInfo:
 def weights_in_memory(model: LoadedModel) -> Weights:
     """Bytes of a model's weights in memory."""
     return Weights.of(
-        (name, prod(value.shape) * value.dtype.size) for name, value in _tensors(model)
+        ((name, prod(value.shape) * value.dtype.size) for name, value in _tensors(model)),
+        mapped=numerics_of(model).native,
     )
 
 
@@ -124,7 +124,7 @@ def _tensors(model: LoadedModel) -> list[tuple[str, mx.array]]:
 
 def numerics_of(model: LoadedModel) -> Numerics:
     """How a loaded model computes."""
-    return Numerics(item=_computed_in(model).size, on_cpu=on_cpu())
+    return replace(numerics(model.options.dtype), item=_computed_in(model).size)
 
 
 def _computed_in(model: LoadedModel) -> mx.Dtype:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, DownloadError, LoadError, ModelNotFoundError
-from ..machine.device import device, float_size, is_cpu, model_memory
-from ..machine.memory import Numerics, Work, footprint
+from ..machine.device import device, float_size, is_cpu, model_memory, numerics
+from ..machine.memory import Work, footprint
 from ..models.config import FAMILIES, Gemma4Config
 from ..options import DType
 from . import snapshots
@@ -206,10 +206,10 @@ def recommended_model() -> str | None:
 def needs_of(model: ResolvedModel, work: Work, dtype: DType = "auto") -> int:
     """Bytes of memory that ``work`` takes with a model computed in ``dtype``. Raises LoadError."""
     config = Gemma4Config.from_dict(model.config)
-    size = float_size(dtype)
-    numerics = Numerics(item=size or 2, on_cpu=is_cpu(device()))
+    computed = numerics(dtype)
     try:
-        return footprint(config, weights_of(model.headers, size), numerics, work).total
+        weights = weights_of(model.headers, float_size(dtype), mapped=computed.native)
+        return footprint(config, weights, computed, work).total
     except (ArithmeticError, ValueError) as exc:
         raise CheckpointError("config.json", f"has sizes that cannot be ({exc})") from exc
 

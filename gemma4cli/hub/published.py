@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..machine.device import device, float_size, is_cpu, model_memory
-from ..machine.memory import Footprint, Numerics, Weights, Work, footprint
+from ..machine.device import float_size, model_memory, numerics
+from ..machine.memory import Footprint, Weights, Work, footprint
 from ..models.config import Gemma4Config
 from .catalog import CATALOG, entry_of
 
@@ -61,7 +61,6 @@ def published_info(name: str) -> PublishedInfo | None:
     config = _config_of(alias)
     widened = quantization == "bf16" and float_size() == 4
     weights = Weights(text=entry.bytes * (1 + widened), vision=0, audio=0)
-    numerics = Numerics(item=float_size() or 2, on_cpu=is_cpu(device()))
     return PublishedInfo(
         name=name.lower(),
         repo=entry.repo,
@@ -74,7 +73,7 @@ def published_info(name: str) -> PublishedInfo | None:
         context=config.text.max_positions,
         quantization=quantization,
         memory={
-            tokens: footprint(config, weights, numerics, _work(config, tokens))
+            tokens: footprint(config, weights, numerics(), _work(config, tokens))
             for tokens in _CONTEXTS
         },
         memory_limit=model_memory().limit,

@@ -116,9 +116,13 @@ def open_weights(path: Path) -> safe_open:
         raise CheckpointError(path.name, f"cannot be read ({exc})") from exc
 
 
-def weights_of(tensors: TensorHeaders, float_size: int | None) -> Weights:
-    """Bytes of a checkpoint's tensors; ``float_size`` as in ``TensorHeader.size``."""
-    return Weights.of(
+def weights_of(tensors: TensorHeaders, float_size: int | None, *, mapped: bool) -> Weights:
+    """Bytes of a checkpoint's tensors in memory.
+
+    ``float_size`` as in ``TensorHeader.size``, ``mapped`` as in ``Weights.of``.
+    """
+    sizes = (
         (canonical, tensors[name].size(float_size))
         for name, canonical in canonical_names(tensors).items()
     )
+    return Weights.of(sizes, mapped=mapped)

@@ -12,6 +12,7 @@ import sys
 from importlib import import_module
 
 from ..errors import BackendMissingError
+from ..native.extension import extension
 from ..options import DType
 
 logger = logging.getLogger(__name__)
@@ -80,3 +81,11 @@ def weights_dtype(option: DType) -> str | None:
     if option != "auto":
         return option
     return "float32" if on_cpu() else None
+
+
+def native_in_use(option: DType = "auto") -> bool:
+    """Whether models that are loaded with this dtype run on the native part's kernels.
+
+    They compute in float32 on a CPU, where they are built.
+    """
+    return on_cpu() and weights_dtype(option) == "float32" and extension().module is not None

@@ -14,7 +14,8 @@ from typing import Literal
 
 from ..errors import BackendMissingError
 from ..options import DType
-from .backend import FAST_BLAS, require_backend
+from .backend import FAST_BLAS, native_in_use, require_backend
+from .memory import Numerics
 
 Backend = Literal["Metal", "CUDA", "CPU"]
 
@@ -81,9 +82,21 @@ def fast_blas() -> str | None:
 
 def float_size(dtype: DType = "auto") -> int | None:
     """Bytes per floating-point weight loaded as ``dtype``; None keeps the checkpoint's size."""
+    found = device()
+    if found is not None and native_in_use(dtype):
+        return None
     if dtype != "auto":
         return 4 if dtype == "float32" else 2
-    return 4 if is_cpu(device()) else None
+    return 4 if is_cpu(found) else None
+
+
+def numerics(dtype: DType = "auto") -> Numerics:
+    """How models that are loaded as ``dtype`` are computed."""
+    found = device()
+    cpu = is_cpu(found)
+    wide = cpu if dtype == "auto" else dtype == "float32"
+    native = found is not None and native_in_use(dtype)
+    return Numerics(item=4 if wide else 2, on_cpu=cpu, native=native)
 
 
 def model_memory() -> Memory:

@@ -17,6 +17,7 @@ _CACHE_STEP = 256
 """Positions by which mlx-lm's caches grow."""
 _VISION_NAMES = ("vision_tower.", "vision_embedder.", "embed_vision.")
 _AUDIO_NAMES = ("audio_tower.", "embed_audio.")
+_PER_LAYER_TABLE = "language_model.model.embed_tokens_per_layer."
 _FUSED_HEADS = frozenset({64, 72, 80, 96, 128})
 """Head sizes for which MLX attends with a fused kernel on a GPU, which never stores the attention
 weights. For other sizes it stores all of them."""
@@ -35,10 +36,16 @@ class Weights:
     audio: int
 
     @classmethod
-    def of(cls, sizes: Iterable[tuple[str, int]]) -> Self:
-        """The sum of tensors, given by their names in the network and their bytes."""
+    def of(cls, sizes: Iterable[tuple[str, int]], *, mapped: bool) -> Self:
+        """The sum of tensors, given by their names in the network and their bytes.
+
+        If the file is ``mapped``, the table of per-layer embeddings stays there: a token reads one
+        row of it.
+        """
         total = {"text": 0, "vision": 0, "audio": 0}
         for name, size in sizes:
+            if mapped and name.startswith(_PER_LAYER_TABLE):
+                continue
             kind = "vision" if name.startswith(_VISION_NAMES) else "text"
             kind = "audio" if name.startswith(_AUDIO_NAMES) else kind
             total[kind] += size
@@ -51,14 +58,19 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Numerics:
-    """How a device computes. ``item`` is the size of one number in bytes."""
+    """How a device computes. ``item`` is the size of one number in bytes.
+
+    With ``native`` kernels, which exist for CPUs, nothing is unpacked or widened, and the weights
+    are mapped from their file.
+    """
 
     item: int
     on_cpu: bool
+    native: bool = False
 
     def holds_attention(self, head_dim: int) -> bool:
         """Whether attention stores the weights of all query-key pairs at once."""
-        return self.on_cpu or head_dim not in _FUSED_HEADS
+        return not self.native and (self.on_cpu or head_dim not in _FUSED_HEADS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,7 +164,7 @@ def prefill_size(text: TextConfig, work: Work, numerics: Numerics) -> int:
     heads = text.num_heads * text.global_head_dim
     hidden = chunk * (3 * inner + 6 * text.hidden_size + 3 * heads)
     per_layer = 3 * chunk * text.num_layers * text.ple_size
-    unpacked = 3 * inner * text.hidden_size * numerics.on_cpu
+    unpacked = 3 * inner * text.hidden_size * (numerics.on_cpu and not numerics.native)
     return numerics.item * (attended + per_layer + _LAYERS_IN_FLIGHT * (hidden + unpacked))
 
 

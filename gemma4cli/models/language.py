@@ -7,7 +7,7 @@ Attribute names equal the checkpoint's keys.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -150,22 +150,48 @@ class TextModel(nn.Module):
         """The hidden states ``[B, L, D]`` after the first ``count`` layers."""
         config = self.config
         hidden = embeddings
-        newest: dict[str, tuple[tuple[mx.array, mx.array], mx.array]] = {}
+        views = self._views(masks, cache, embeddings.shape[1])
+        newest: dict[str, Any] = {}
         for i, layer in enumerate(self.layers[:count]):
-            stored = i < config.num_stored_layers
             kind = config.layer_types[i]
-            shared_kv, offset = (None, None) if stored else newest[kind]
-            hidden, keys_values, offset = layer(
+            stored = i < config.num_stored_layers
+            hidden, newest[kind] = self._run(
+                layer,
                 hidden,
-                masks.of(kind),
+                views[kind],
                 cache[i] if stored else None,
-                per_layer_input=None if per_layer_inputs is None else per_layer_inputs[:, :, i],
-                shared_kv=shared_kv,
-                offset=offset,
+                None if stored else newest[kind],
+                None if per_layer_inputs is None else per_layer_inputs[:, :, i],
             )
-            if stored:
-                newest[kind] = (keys_values, offset)
         return hidden
+
+    def _views(self, masks: Masks, cache: Sequence[Cache], length: int) -> dict[str, Any]:
+        """What the layers of each type need to know about the ``length`` new tokens' positions."""
+        return {kind: masks.of(kind) for kind in set(self.config.layer_types)}
+
+    def _run(
+        self,
+        layer: nn.Module,
+        hidden: mx.array,
+        view: Any,
+        cache: Cache | None,
+        shared: Any,
+        per_layer_input: mx.array | None,
+    ) -> tuple[mx.array, Any]:
+        """One layer; returns its output and what layers that reuse its keys and values need.
+
+        ``shared`` is that of an earlier layer, for a layer without a ``cache``.
+        """
+        shared_kv, offset = shared or (None, None)
+        hidden, keys_values, offset = layer(
+            hidden,
+            view,
+            cache,
+            per_layer_input=per_layer_input,
+            shared_kv=shared_kv,
+            offset=offset,
+        )
+        return hidden, (keys_values, offset)
 
 
 class LanguageModel(nn.Module):

@@ -204,8 +204,12 @@ def _kind_of(path: str, mode: object, width: int, packed: int, groups: int) -> Q
     return Quantization(group_size=group_size, bits=bits, mode=mode)
 
 
-def load_weights(network: Gemma4, weights: Weights, dtype: mx.Dtype | None) -> None:
+def load_weights(
+    network: Gemma4, weights: Weights, dtype: mx.Dtype | None, stored: Collection[str] = ()
+) -> None:
     """Load ``weights`` into ``network``; floating-point ones are cast to ``dtype`` unless None.
+
+    Those named in ``stored`` keep their type, because their layers read any.
 
     With None, a language model in several dtypes is computed in that of most of its numbers: MLX
     would widen each layer to the widest of its tensors.
@@ -223,7 +227,9 @@ def load_weights(network: Gemma4, weights: Weights, dtype: mx.Dtype | None) -> N
         raise WeightsMismatchError(missing, unexpected, misshapen)
     if dtype is not None:
         fitted = {
-            name: value.astype(dtype) if mx.issubdtype(value.dtype, mx.floating) else value
+            name: value.astype(dtype)
+            if mx.issubdtype(value.dtype, mx.floating) and name not in stored
+            else value
             for name, value in fitted.items()
         }
     else:

@@ -80,12 +80,20 @@ NB_MODULE(_native, module) {
   module.def("set_bf16_products", &g4::set_bf16_products, "rounded"_a);
   module.def("threads", [] { return g4::ThreadPool::shared().size(); });
 
-  module.def(
-      "mapped_array",
-      [](const std::string& file, int64_t offset, const std::vector<int>& shape, mx::Dtype dtype) {
-        return g4::mapped_array(file, offset, mx::Shape(shape.begin(), shape.end()), dtype);
-      },
-      "file"_a, "offset"_a, "shape"_a, "dtype"_a);
+  nb::class_<g4::MappedFile>(module, "MappedFile")
+      .def(
+          "__init__",
+          [](g4::MappedFile* self, const nb::bytes& path) {
+            new (self) g4::MappedFile(std::string(path.c_str(), path.size()));
+          },
+          "path"_a)
+      .def(
+          "tensor",
+          [](const g4::MappedFile& self, int64_t offset, const std::vector<int>& shape,
+             mx::Dtype dtype) {
+            return self.tensor(offset, mx::Shape(shape.begin(), shape.end()), dtype);
+          },
+          "offset"_a, "shape"_a, "dtype"_a);
 
   module.def(
       "linear",

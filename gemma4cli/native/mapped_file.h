@@ -1,17 +1,27 @@
 // Arrays whose numbers stay in a file.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "mlx/array.h"
 
 namespace g4 {
 
-/// A tensor of `file` from byte `offset` on, without reading it: pages are read when they are used,
-/// and the system may drop them again. Changes of the array are not written to the file.
-///
-/// Throws std::system_error if the file cannot be mapped, std::invalid_argument if it is too short.
-mlx::core::array mapped_array(
-    const std::string& file, int64_t offset, mlx::core::Shape shape, mlx::core::Dtype dtype);
+/// A file whose bytes are arrays, without being read at once: pages are read when they are used, and
+/// the system may drop them again. Changes of an array are not written to the file. The file stays
+/// mapped for as long as an array uses it.
+class MappedFile {
+ public:
+  /// Throws std::system_error if the file cannot be mapped.
+  explicit MappedFile(const std::string& path);
+
+  /// The tensor from byte `offset` on. Throws std::invalid_argument if the file is too short.
+  mlx::core::array tensor(int64_t offset, mlx::core::Shape shape, mlx::core::Dtype dtype) const;
+
+ private:
+  class Mapping;
+  std::shared_ptr<Mapping> mapping_;
+};
 
 }  // namespace g4

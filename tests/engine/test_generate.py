@@ -365,6 +365,7 @@ def with_large_tower(kind: str, target: Path) -> Path:
 
 
 @pytest.mark.linux
+@pytest.mark.usefixtures("without_native")
 @pytest.mark.parametrize(("tower", "case"), [("vision", "image_70"), ("audio", "audio")])
 def test_a_text_prompt_reads_no_tower_and_a_media_prompt_reads_its_own(
     tower: str, case: str, tmp_path: Path

@@ -79,7 +79,7 @@ def test_a_broken_config_is_reported_by_loading_instead() -> None:
         (1, False, 512, "use a smaller --budget"),
         (0, True, 512, "use a shorter clip"),
         # The frames of a long video fill the cache rather than the tower.
-        (30, False, 8192, "fewer frames or images"),
+        (200, False, 8192, "fewer frames or images"),
     ],
     ids=["text", "image", "sound", "many frames"],
 )

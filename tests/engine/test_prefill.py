@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import islice, pairwise
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,7 +22,6 @@ from gemma4cli.engine.sampling import make_sampler
 from gemma4cli.events import PrefillProgress
 from gemma4cli.models.language import LanguageModel
 from gemma4cli.models.masks import NO_MASKS
-from gemma4cli.models.mlx_lm_parts import DecoderLayer
 from gemma4cli.options import LoadOptions
 from gemma4cli.processing.prompt import MediaSpan
 
@@ -208,9 +208,11 @@ def test_layers_that_reuse_keys_and_the_vocabulary_see_the_last_token_only(
     config = model.network.config.text
     layers: list[tuple[int, int]] = []
     heads: list[tuple[int, ...]] = []
-    layer_call, head_call = DecoderLayer.__call__, LanguageModel.logits
+    language = model.network.language_model
+    layer_class, head_class = type(language.model.layers[0]), type(language)
+    layer_call, head_call = layer_class.__call__, head_class.logits
 
-    def layer_spy(self: DecoderLayer, x: mx.array, *args: object, **kwargs: object) -> object:
+    def layer_spy(self: nn.Module, x: mx.array, *args: object, **kwargs: object) -> object:
         layers.append((self.layer_idx, x.shape[1]))
         return layer_call(self, x, *args, **kwargs)
 
@@ -218,8 +220,8 @@ def test_layers_that_reuse_keys_and_the_vocabulary_see_the_last_token_only(
         heads.append(hidden.shape)
         return head_call(self, hidden)
 
-    monkeypatch.setattr(DecoderLayer, "__call__", layer_spy)
-    monkeypatch.setattr(LanguageModel, "logits", head_spy)
+    monkeypatch.setattr(layer_class, "__call__", layer_spy)
+    monkeypatch.setattr(head_class, "logits", head_spy)
     inputs = inputs_of(model, "text")
     cache = model.network.language_model.make_cache()
     events = list(make_prefill(model, inputs, [], 100).run(cache))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 from support.goldens import FOLDER
@@ -34,7 +35,7 @@ from gemma4cli.events import (
 )
 from gemma4cli.messages import Message, Part, Source, TextPart, VideoPart, content_of
 from gemma4cli.models.gemma4 import Gemma4
-from gemma4cli.models.mlx_lm_parts import DecoderLayer, KVCache
+from gemma4cli.models.mlx_lm_parts import KVCache
 from gemma4cli.options import GenerateOptions, LoadOptions, MediaOptions
 from gemma4cli.processing.inputs import ModelInputs
 
@@ -559,10 +560,11 @@ def test_after_an_interrupt_inside_the_network_the_next_turn_is_right(
     chat = Chat(model, media=SMALL)
     runs.turn(model, chat.send(image("What is this?"), options), options)
     before = chat.history
-    call = DecoderLayer.__call__
+    layer_class = type(model.network.language_model.model.layers[0])
+    call = layer_class.__call__
     calls = 0
 
-    def interrupting(self: DecoderLayer, x: mx.array, *args: Any, **kw: Any) -> Any:
+    def interrupting(self: nn.Module, x: mx.array, *args: Any, **kw: Any) -> Any:
         nonlocal calls
         result = call(self, x, *args, **kw)
         calls += self.layer_idx == layer and x.shape[1] == length
@@ -571,7 +573,7 @@ def test_after_an_interrupt_inside_the_network_the_next_turn_is_right(
         return result
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(DecoderLayer, "__call__", interrupting)
+        patch.setattr(layer_class, "__call__", interrupting)
         list(chat.send(LONG * 2, options))
     if length > 1:
         assert chat.history == before

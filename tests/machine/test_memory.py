@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.published import config_of, tensor_lists
 
+from gemma4cli.api import load
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.engine.model_info import numerics_of, weights_in_memory
 from gemma4cli.engine.prefill import Prefill
@@ -84,7 +85,9 @@ def test_weights_are_as_large_as_the_published_files_without_their_headers() -> 
         "26B-A4B.mlx-community-4bit": 15_341_205_776,
         "31B.mlx-community-4bit": 18_412_016_676,
     }
-    shares = {name: weights_of(headers_of(name), None).total / files[name] for name in files}
+    shares = {
+        name: weights_of(headers_of(name), None, mapped=False).total / files[name] for name in files
+    }
     assert {name: share for name, share in shares.items() if not 0.999 < share < 1} == {}
 
 
@@ -92,14 +95,25 @@ def test_on_a_cpu_floats_of_a_quantized_model_count_as_float32_and_packed_weight
     None
 ):
     """The sizes that were measured after loading."""
-    assert weights_of(headers_of("E2B.mlx-community-4bit"), 4) == Weights(
+    assert weights_of(headers_of("E2B.mlx-community-4bit"), 4, mapped=False) == Weights(
         text=2_893_821_068, vision=670_197_504, audio=1_220_774_912
     )
 
 
-def test_weights_by_file_headers_equal_those_in_memory(tiny: LoadedModel) -> None:
+@pytest.mark.usefixtures("without_native")
+def test_weights_by_file_headers_equal_those_in_memory() -> None:
+    tiny = load("tiny")
     size = numerics_of(tiny).item
-    assert weights_of(read_headers(tiny.folder), size) == weights_in_memory(tiny)
+    headers = read_headers(tiny.folder)
+    assert weights_of(headers, size, mapped=False) == weights_in_memory(tiny)
+
+
+def test_the_native_part_widens_next_to_nothing_of_the_weights(tiny: LoadedModel) -> None:
+    """Norms, positions and convolutions become float32; the matrices stay as they are stored."""
+    if not numerics_of(tiny).native:
+        pytest.skip("the native part is not in use")
+    stored = weights_of(read_headers(tiny.folder), None, mapped=True)
+    assert stored.total < weights_in_memory(tiny).total < 1.05 * stored.total
 
 
 def test_towers_that_a_run_does_not_use_take_no_memory() -> None:
@@ -210,7 +224,7 @@ def test_whole_runs_fit_the_machines_that_the_models_are_recommended_for() -> No
     }
     work = Work(tokens=8192, images=(280,), clip_tokens=750)
     for size, (least, most) in gigabytes.items():
-        weights = weights_of(headers_of(f"{size}.mlx-community-4bit"), None)
+        weights = weights_of(headers_of(f"{size}.mlx-community-4bit"), None, mapped=False)
         needed = footprint(published(size), weights, GPU, work)
         assert least < needed.total / 1e9 < most, size
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import mlx.core as mx
 from mistakes import Patch, configure, mistake, unclip, wrap
+from PIL import Image as PillowImage
 
 from gemma4cli.models import layers, unified_vision, vision_tower
 from gemma4cli.models.gemma4 import Gemma4
@@ -173,10 +174,10 @@ def sides_are_rounded_to_the_nearest(patch: Patch, network: Gemma4) -> None:
 
 @mistake("31b", "image_70")
 def pictures_are_resized_bilinearly(patch: Patch, network: Gemma4) -> None:
-    bilinear = image.PillowImage.Resampling.BILINEAR
+    bilinear = PillowImage.Resampling.BILINEAR
     wrap(
         patch,
-        image.PillowImage.Image,
+        PillowImage.Image,
         "resize",
         lambda resize, picture, size, _: resize(picture, size, bilinear),
     )

@@ -113,7 +113,8 @@ def test_weights_may_begin_at_any_byte_and_end_with_their_file(
             offset = -(start + len(content)) % page + start
             path = tmp_path / f"{bits}.{i}"
             path.write_bytes(bytes(offset) + content)
-            placed.append(native_set.mapped_array(str(path), offset, array.shape, array.dtype))
+            file = native_set.MappedFile(bytes(path))
+            placed.append(file.tensor(offset, array.shape, array.dtype))
         x = spread_numbers(1, 384)
         result = native_set.linear(x, *placed, "affine", bits, 32)
         assert_product(result, x, dequantized(arrays, "affine", bits, 32))

@@ -50,9 +50,10 @@ def quantized(tensors: Tensors, choose: Choice) -> tuple[Tensors, Tensors, dict[
         packed[name], packed[f"{path}.scales"], *biases = mx.quantize(value, **options)
         if biases:
             packed[f"{path}.biases"] = biases[0]
-        unpacked[name] = mx.dequantize(
-            packed[name], packed[f"{path}.scales"], *biases, **options, dtype=mx.float32
-        )
+        # Scales of a narrow type would round what they scale to that type.
+        affine = [each.astype(mx.float32) for each in (packed[f"{path}.scales"], *biases)]
+        factors = affine if biases else [packed[f"{path}.scales"]]
+        unpacked[name] = mx.dequantize(packed[name], *factors, **options, dtype=mx.float32)
         kinds[path] = kind
     return packed, unpacked, kinds
 

@@ -61,7 +61,9 @@ class Stored:
             file = folder / str(number)
             offset = -len(raw) % 4096 + 4096 * (number + 1) - 3
             file.write_bytes(b"\xff" * offset + raw)
-            mapped.append(native.mapped_array(str(file), offset, list(array.shape), array.dtype))
+            mapped.append(
+                native.MappedFile(bytes(file)).tensor(offset, list(array.shape), array.dtype)
+            )
         return Stored(format=self.format, arrays=mapped, numbers=self.numbers)
 
 

@@ -1,0 +1,79 @@
+"""Layers on the native part's kernels, for CPUs. Import only where the native part is in use.
+
+They compute in float32 and read weights in the type they are stored in, so that nothing is widened
+in memory. Each replaces the class of a layer that is loaded already and keeps its weights.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..native import _native as native
+
+Matrix: TypeAlias = tuple[mx.array, mx.array | None, mx.array | None, str, int, int]
+"""Weights, scales, biases, mode, bits and group size, as the native functions take a matrix; mode
+is "" for one that is not quantized."""
+
+
+def matrix(layer: nn.Module) -> Matrix:
+    """The matrix of a linear layer or an embedding."""
+    if "scales" not in layer:
+        return layer["weight"], None, None, "", 0, 0
+    kind = layer.mode, layer.bits, layer.group_size
+    return layer["weight"], layer["scales"], layer.get("biases"), *kind
+
+
+class NativeLinear(nn.Linear):
+    def __call__(self, x: mx.array) -> mx.array:
+        return native.linear(x, *matrix(self), bias=self.get("bias"))
+
+
+class NativeQuantizedLinear(nn.QuantizedLinear):
+    def __call__(self, x: mx.array) -> mx.array:
+        return native.linear(x, *matrix(self), bias=self.get("bias"))
+
+
+class NativeEmbedding(nn.Embedding):
+    def __call__(self, ids: mx.array) -> mx.array:
+        return native.embedding(ids, *matrix(self))
+
+    def as_linear(self, x: mx.array) -> mx.array:
+        return native.linear(x, *matrix(self))
+
+
+class NativeQuantizedEmbedding(nn.QuantizedEmbedding):
+    def __call__(self, ids: mx.array) -> mx.array:
+        return native.embedding(ids, *matrix(self))
+
+    def as_linear(self, x: mx.array) -> mx.array:
+        return native.linear(x, *matrix(self))
+
+
+class NativeRMSNorm(nn.RMSNorm):
+    def __call__(self, x: mx.array) -> mx.array:
+        return native.rms_norm(x, self["weight"], self.eps)
+
+
+LAYERS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Linear: NativeLinear,
+    nn.QuantizedLinear: NativeQuantizedLinear,
+    nn.Embedding: NativeEmbedding,
+    nn.QuantizedEmbedding: NativeQuantizedEmbedding,
+    nn.RMSNorm: NativeRMSNorm,
+}
+
+_MATRICES = (NativeLinear, NativeQuantizedLinear, NativeEmbedding, NativeQuantizedEmbedding)
+
+
+def stored_names(network: nn.Module) -> set[str]:
+    """The names of the tensors that the kernels read in the type they are stored in."""
+    return {
+        f"{path}.{name}"
+        for path, module in network.named_modules()
+        if isinstance(module, _MATRICES)
+        for name in ("weight", "scales", "biases")
+        if name in module
+    }

@@ -1,0 +1,29 @@
+"""Move a network onto the native part's kernels. Import only where the native part is in use."""
+
+from __future__ import annotations
+
+import mlx.nn as nn
+
+from .language import LanguageModel, TextModel
+from .mlx_lm_parts import DecoderLayer
+from .native_layers import LAYERS, stored_names
+from .native_text import NativeDecoderLayer, NativeLanguageModel, NativeTextModel
+
+_CLASSES: dict[type[nn.Module], type[nn.Module]] = {
+    **LAYERS,
+    DecoderLayer: NativeDecoderLayer,
+    LanguageModel: NativeLanguageModel,
+    TextModel: NativeTextModel,
+}
+
+
+def use_native(network: nn.Module) -> set[str]:
+    """Change the classes of ``network``'s layers, keeping their weights.
+
+    Returns the names of the tensors that must not be widened: the kernels read them as stored.
+    """
+    for module in network.modules():
+        native = _CLASSES.get(type(module))
+        if native is not None:
+            module.__class__ = native
+    return stored_names(network)

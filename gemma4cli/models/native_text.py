@@ -1,0 +1,182 @@
+"""The language model on the native part's kernels: the layers of mlx-lm in fewer, larger steps.
+
+A step of decoding is hundreds of small operations; each that is saved is time. The residual is
+added by the norm before it, and matrices with the same input are multiplied in one go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..native import _native as native
+from .language import Cache, LanguageModel, TextModel
+from .masks import Masks, Visibility
+from .mlx_lm_parts import DecoderLayer
+from .native_layers import matrix
+
+KeysValues: TypeAlias = tuple[mx.array, mx.array]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class View:
+    """Which keys the new tokens see, and the cosines and sines of their positions."""
+
+    rule: Visibility
+    rotation: mx.array
+
+
+class NativeTextModel(TextModel):
+    def per_layer_inputs(self, ids: mx.array, embeddings: mx.array) -> mx.array | None:
+        config = self.config
+        if not config.ple_size:
+            return None
+        shape = (*ids.shape, config.num_layers, config.ple_size)
+        table = matrix(self.embed_tokens_per_layer)
+        rows = native.embedding(ids, *table, scale=config.ple_size**0.5)
+        projected = native.linear(embeddings, *matrix(self.per_layer_model_projection))
+        # The projection's factor is hidden_size ** -0.5; a norm takes any factor out of its input,
+        # but for epsilon.
+        return native.rms_norm(
+            projected.reshape(shape),
+            self.per_layer_projection_norm.weight,
+            config.rms_norm_eps * config.hidden_size,
+            residual=rows.reshape(shape),
+            scale=2.0**-0.5,
+        )
+
+    def _views(self, masks: Masks, cache: Sequence[Cache], length: int) -> dict[str, View]:
+        offset = cache[0].offset
+        offsets = offset if isinstance(offset, mx.array) else mx.array([offset])
+        return {
+            kind: View(
+                rule=masks.rule(kind), rotation=native.rope_table(offsets, length, wavelengths)
+            )
+            for kind, wavelengths in self._wavelengths().items()
+        }
+
+    def _wavelengths(self) -> dict[str, mx.array]:
+        """Positions per radian ``[D/2]`` by layer type; where infinite, nothing rotates."""
+        if "_by_kind" not in self:
+            ropes = zip(self.config.layer_types, self.layers, strict=True)
+            self["_by_kind"] = {kind: _wavelengths(layer.self_attn.rope) for kind, layer in ropes}
+        return self["_by_kind"]
+
+    def _run(
+        self,
+        layer: nn.Module,
+        hidden: mx.array,
+        view: View,
+        cache: Cache | None,
+        shared: Any,
+        per_layer_input: mx.array | None,
+    ) -> tuple[mx.array, KeysValues]:
+        return layer(hidden, view, cache, shared, per_layer_input)
+
+
+def _wavelengths(rope: nn.Module) -> mx.array:
+    if "_freqs" in rope:
+        return rope["_freqs"]
+    return rope.base ** (mx.arange(0, rope.dims, 2, dtype=mx.float32) / rope.dims)
+
+
+class NativeDecoderLayer(DecoderLayer):
+    def __call__(
+        self,
+        x: mx.array,
+        view: View,
+        cache: Cache | None,
+        shared: Any,
+        per_layer_input: mx.array | None,
+    ) -> tuple[mx.array, KeysValues]:
+        """``x`` ``[B, L, D]``; returns the hidden states and the keys and values that were used."""
+        normed = native.rms_norm(x, self.input_layernorm.weight, self.input_layernorm.eps)
+        attended, keys_values = self._attend(normed, view, cache, shared)
+        h = _add_norm(self.post_attention_layernorm, attended, x)
+        last = self.per_layer_input_gate is None
+        scale = self._scalar()
+        fed = self._feed_forward_experts(h) if self.enable_moe else self._feed_forward(h)
+        h = _add_norm(self.post_feedforward_layernorm, fed, h, scale if last else 1.0)
+        if not last:
+            gate = native.linear(h, *matrix(self.per_layer_input_gate))
+            gate = native.activate("gelu", gate, per_layer_input)
+            projected = native.linear(gate, *matrix(self.per_layer_projection))
+            h = _add_norm(self.post_per_layer_input_norm, projected, h, scale)
+        return h, keys_values
+
+    def _scalar(self) -> float:
+        """The factor of the layer's output, read once."""
+        if "_factor" not in self:
+            self["_factor"] = self.layer_scalar.item()
+        return self["_factor"]
+
+    def _attend(
+        self,
+        x: mx.array,
+        view: View,
+        cache: Cache | None,
+        shared: Any,
+    ) -> tuple[mx.array, KeysValues]:
+        attn = self.self_attn
+        batch, length, _ = x.shape
+
+        def heads(projected: mx.array) -> mx.array:
+            return projected.reshape(batch, length, -1, attn.head_dim)
+
+        eps = attn.q_norm.eps
+        projections = [attn.q_proj]
+        if cache is not None:
+            projections += [attn.k_proj, *(() if attn.use_k_eq_v else (attn.v_proj,))]
+        q, *new = map(heads, native.linears(x, [matrix(each) for each in projections]))
+        queries = native.rotate(q, attn.q_norm.weight, eps, view.rotation)
+        if cache is None:
+            keys, values = shared
+        else:
+            keys = native.rotate(new[0], attn.k_norm.weight, eps, view.rotation)
+            values = native.rotate(new[-1], None, attn.v_norm.eps)
+            keys, values = cache.update_and_fetch(keys, values)
+        out = native.attention(queries, keys, values, attn.scale, view.rule)
+        return native.linear(out, *matrix(attn.o_proj)), (keys, values)
+
+    def _feed_forward(self, h: mx.array) -> mx.array:
+        normed = native.rms_norm(
+            h, self.pre_feedforward_layernorm.weight, self.pre_feedforward_layernorm.eps
+        )
+        mlp = self.mlp
+        inner = native.gated(normed, matrix(mlp.gate_proj), matrix(mlp.up_proj))
+        return native.linear(inner, *matrix(mlp.down_proj))
+
+    def _feed_forward_experts(self, h: mx.array) -> mx.array:
+        """The dense MLP plus the experts that the router chooses."""
+        dense = self._feed_forward(h)
+        first = self.post_feedforward_layernorm_1
+        dense = native.rms_norm(dense, first.weight, first.eps)
+        indices, weights = self.router(h)
+        normed = self.pre_feedforward_layernorm_2(h)
+        experts = self.experts.switch_glu
+        tokens = normed.reshape(-1, normed.shape[-1])
+        chosen = indices.reshape(len(tokens), -1)
+        gate = native.expert_linear(tokens, chosen, *matrix(experts.gate_proj))
+        up = native.expert_linear(tokens, chosen, *matrix(experts.up_proj))
+        out = native.expert_linear(
+            native.activate("gelu", gate, up), chosen, *matrix(experts.down_proj)
+        )
+        mixed = (weights.reshape(*chosen.shape, 1) * out).sum(-2).reshape(h.shape)
+        return _add_norm(self.post_feedforward_layernorm_2, mixed, dense)
+
+
+def _add_norm(norm: nn.RMSNorm, x: mx.array, residual: mx.array, scale: float = 1.0) -> mx.array:
+    return native.rms_norm(x, norm.weight, norm.eps, residual=residual, scale=scale)
+
+
+class NativeLanguageModel(LanguageModel):
+    def logits(self, hidden: mx.array) -> mx.array:
+        config = self.config
+        head = self.model.embed_tokens if config.tied_embeddings else self.lm_head
+        logits = native.linear(hidden, *matrix(head))
+        cap = config.logit_softcap
+        return logits if cap is None else native.softcap(logits, cap)
