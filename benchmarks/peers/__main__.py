@@ -19,6 +19,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 
 import limits
@@ -94,6 +95,7 @@ def main() -> None:
     if arguments.prepare:
         return
     engines: list[Engine] = [ENGINES[name](made) for name in chosen]
+    busy = os.getloadavg()[0]
     before = machine.rates()
     results: dict[tuple[str, str], list[Result | GivenUp]] = {}
     for case in cases:
@@ -103,44 +105,34 @@ def main() -> None:
     best = machine.Machine(
         read=max(before.read, after.read), product=max(before.product, after.product)
     )
-    soft = next(case.soft for case in CASES if case.kind == "picture")
-    load = limits.of_checkpoint(made.checkpoint, PATCHES * soft)
-    report(cases, chosen, results, made, best, load)
+    report(made, table.rows(cases, chosen, results), chosen, best, busy)
 
 
 def report(
-    cases: Sequence[Case],
-    engines: Sequence[str],
-    results: table.Results,
     made: Prepared,
+    lines: Sequence[table.Row],
+    engines: Sequence[str],
     best: machine.Machine,
-    load: limits.Load,
+    busy: float,
 ) -> None:
-    """Print the table, the machine's limits and what part of them is reached, and the JSON line."""
-    lines = table.rows(cases, engines, results)
-    reached = table.reached(lines, engines, best, load)
+    """Print a section for docs/performance.md, and the JSON line."""
+    soft = next(case.soft for case in CASES if case.kind == "picture")
+    load = limits.of_checkpoint(made.checkpoint, PATCHES * soft)
+    reached = table.reached(lines, best, load)
     about = versions(made)
-    print(table.markdown(lines, engines))
-    print()
-    print(f"{machine.description()}; load {os.getloadavg()[0]:.1f}")
-    print("; ".join(f"{name} {version}" for name, version in about.items()))
-    print(f"memory read at {best.read:.1f} GB/s, float32 products at {best.product:.0f} GFLOP/s")
-    for label, parts in reached:
-        said = ", ".join(f"{engine} {part:.0%}" for engine, part in parts.items())
-        print(f"of the limit for {label}: {said}")
+    print(f"{date.today()}; {machine.description()}; load average before {busy:.1f}.")
+    print("; ".join(f"{name} {version}" for name, version in about.items()), end=".\n\n")
+    print(table.compared(lines, engines), end="\n\n")
+    print(f"Memory is read at {best.read:.1f} GB/s, {load.step / 1e9:.2f} GB per decoded token.")
+    print(f"NumPy multiplies float32 at {best.product:.0f} GFLOP/s; a token of a prompt takes")
+    print(f"{load.token / 1e9:.2f} GFLOP, the picture {load.image / 1e9:,.0f} in its tower.\n")
+    print(table.percentages(reached, engines))
     document = {
         "machine": machine.description(),
         "versions": about,
         "limits": asdict(best) | asdict(load),
-        "rows": [
-            {
-                "label": each.label,
-                "unit": each.unit,
-                **{name: value.number or value.note for name, value in each.values.items()},
-            }
-            for each in lines
-        ],
-        "reached": dict(reached),
+        "rows": table.records(lines),
+        "reached": reached,
     }
     print(json.dumps(document))
 

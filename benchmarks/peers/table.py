@@ -82,45 +82,54 @@ def median(runs: Sequence[Result | GivenUp], of: Callable[[Result], float | None
     return Value(number=None, note=given_up)
 
 
-def markdown(lines: Sequence[Row], engines: Sequence[str]) -> str:
-    """The table. Behind each other engine: how many times as good g4 is."""
-    peers = [engine for engine in engines if engine != "g4"]
-    own = ["g4"] if "g4" in engines else []
-    head = ["", "", *own, *(cell for peer in peers for cell in (peer, "ratio"))]
-    if not own:
-        head = ["", "", *peers]
-    table = [head, ["-"] * len(head)]
-    for each in lines:
-        cells = [str(each.values[name]) for name in own]
-        for peer in peers:
-            cells += [str(each.values[peer]), *([each.ratio(peer)] if own else [])]
-        table.append([each.label, each.unit, *cells])
-    return "\n".join("| " + " | ".join(line) + " |" for line in table)
+def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rule = ["-"] * len(head)
+    return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *lines))
 
 
-def reached(
-    lines: Sequence[Row], engines: Sequence[str], machine: Machine, load: Load
-) -> list[tuple[str, dict[str, float]]]:
-    """What part of the machine's limits each engine reaches; 1 is all."""
-    found: list[tuple[str, dict[str, float]]] = []
+def compared(lines: Sequence[Row], engines: Sequence[str]) -> str:
+    """The table of results. After each other engine: how many times as good g4 is."""
+    own = "g4" in engines
+    head, cells = ["", ""], [[each.label, each.unit] for each in lines]
+    for engine in engines:
+        with_ratio = own and engine != "g4"
+        head += [engine, "ratio"] if with_ratio else [engine]
+        for each, line in zip(lines, cells, strict=True):
+            line.append(str(each.values[engine]))
+            line += [each.ratio(engine)] if with_ratio else []
+    return markdown(head, cells)
+
+
+def reached(lines: Sequence[Row], machine: Machine, load: Load) -> dict[str, dict[str, float]]:
+    """By label and engine, what part of the machine's limit is reached; 1 is all."""
+    token = machine.product * 1e9 / load.token
+    step = machine.read * 1e9 / load.step
+    image = load.image / (machine.product * 1e9)
+    found: dict[str, dict[str, float]] = {}
     for each in lines:
-        if each.unit == "GB":
-            continue
-        numbers = {
-            engine: value.number
-            for engine, value in each.values.items()
-            if engine in engines and value.number
-        }
-        if each.label.startswith("decode"):
-            limit = machine.read * 1e9 / load.step
-            parts = {engine: rate / limit for engine, rate in numbers.items()}
-        elif each.label.startswith("prefill"):
-            limit = machine.product * 1e9 / load.token
-            parts = {engine: rate / limit for engine, rate in numbers.items()}
-        elif each.label.startswith("picture: its tower") and load.image:
-            limit = load.image / (machine.product * 1e9)
-            parts = {engine: limit / seconds for engine, seconds in numbers.items()}
-        else:
-            continue
-        found.append((each.label, parts))
+        numbers = {engine: value.number for engine, value in each.values.items() if value.number}
+        if each.unit == "tokens/s":
+            limit = step if each.label.startswith("decode") else token
+            found[each.label] = {engine: rate / limit for engine, rate in numbers.items()}
+        elif each.label.startswith("picture: its tower") and image:
+            found[each.label] = {engine: image / took for engine, took in numbers.items()}
     return found
+
+
+def percentages(parts: Mapping[str, Mapping[str, float]], engines: Sequence[str]) -> str:
+    """``reached`` as a table."""
+
+    def cell(part: Mapping[str, float], engine: str) -> str:
+        return f"{100 * part[engine]:.0f} %" if engine in part else "-"
+
+    lines = [[label, *(cell(part, name) for name in engines)] for label, part in parts.items()]
+    return markdown(["of the limit", *engines], lines)
+
+
+def records(lines: Sequence[Row]) -> list[dict[str, object]]:
+    """The rows for JSON: a number per engine, or why there is none."""
+    return [
+        {"label": each.label, "unit": each.unit}
+        | {name: value.number or value.note for name, value in each.values.items()}
+        for each in lines
+    ]
