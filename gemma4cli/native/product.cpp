@@ -22,8 +22,7 @@ constexpr int64_t most_rows = 528;
 /// Columns that are packed by a thread at a time.
 constexpr int64_t pack_step = 1024;
 
-// Off: two parts of 8 bits each lose more than the tolerance of the parity tests.
-std::atomic<bool> amx_wanted = false, rounding_wanted = false;
+std::atomic<bool> amx_wanted = true, rounding_wanted = false;
 
 const ManyRows& kernel_in_use() {
 #if defined(G4_HAS_AMX)

@@ -36,5 +36,5 @@ def native_set(request: pytest.FixtureRequest, native: ModuleType) -> Iterator[M
         pytest.skip(str(exc))
     native.use_amx(False)
     yield native
-    native.use_amx(False)
+    native.use_amx(True)
     native.use_instruction_set(best)

@@ -37,7 +37,7 @@ def most(request: pytest.FixtureRequest, native: ModuleType) -> Iterator[float]:
         pytest.skip(str(exc))
     native.use_amx(amx)
     yield 2.5e-5 if amx else 1e-5
-    native.use_amx(False)
+    native.use_amx(True)
     native.use_instruction_set(best)
 
 

@@ -1,7 +1,7 @@
-// Numbers as sums of two bfloat16 parts, for the units that multiply these alone.
+// Numbers as sums of bfloat16 parts, for the units that multiply these alone.
 //
-// The first part is the number rounded, the second what is left, rounded: together 16 bits of the 24
-// that float32 has. Needs AVX-512 with its conversions to bfloat16.
+// The first part is the number rounded, the second what is left, rounded, and so on: three parts have
+// the 24 bits of float32. Needs AVX-512 with its conversions to bfloat16.
 #pragma once
 
 #include "kernels.h"
@@ -13,6 +13,7 @@ namespace g4::G4_SET {
 /// 32 numbers in each part, in the order of the numbers.
 struct Parts {
   __m512i high;
+  __m512i middle;
   __m512i low;
 };
 
@@ -20,23 +21,27 @@ inline __m512i rounded(__m512 first, __m512 second) {
   return (__m512i)_mm512_cvtne2ps_pbh(second, first);
 }
 
+/// What 32 numbers have beyond a part of theirs.
+inline void subtract(__m512i part, __m512& first, __m512& second) {
+  const __m512i low = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(part));
+  const __m512i high = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(part, 1));
+  first = _mm512_sub_ps(first, (__m512)_mm512_slli_epi32(low, 16));
+  second = _mm512_sub_ps(second, (__m512)_mm512_slli_epi32(high, 16));
+}
+
 inline Parts parts_of(__m512 first, __m512 second) {
-  const __m512i high = rounded(first, second);
-  const __m512i first_high = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(high));
-  const __m512i second_high = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(high, 1));
-  return {
-      high, rounded(
-                _mm512_sub_ps(first, (__m512)_mm512_slli_epi32(first_high, 16)),
-                _mm512_sub_ps(second, (__m512)_mm512_slli_epi32(second_high, 16)))};
+  Parts parts;
+  parts.high = rounded(first, second);
+  subtract(parts.high, first, second);
+  parts.middle = rounded(first, second);
+  subtract(parts.middle, first, second);
+  parts.low = rounded(first, second);
+  return parts;
 }
 
 /// The parts of 16 values, twice, for lookups of 32 numbers whose fifth bit counts for nothing.
 inline Parts table_of(__m512 values) {
-  const __m256i high = (__m256i)_mm512_cvtneps_pbh(values);
-  const __m512 rest =
-      _mm512_sub_ps(values, (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
-  const __m256i low = (__m256i)_mm512_cvtneps_pbh(rest);
-  return {_mm512_broadcast_i64x4(high), _mm512_broadcast_i64x4(low)};
+  return parts_of(values, values);
 }
 
 /// A scale or bias of an affine matrix in all lanes.
@@ -58,12 +63,12 @@ inline bool one_part(const Weight& weight) {
 
 /// Rows of 64 bytes of one matrix tile after the other, of a row of weights.
 ///
-/// `stride` is the distance of one tile to the next, in bytes, and the low parts are `low` bytes after
-/// the high ones; nothing is stored there if it is 0.
+/// `stride` is the distance of one tile to the next, in bytes; the tiles of the other parts, if
+/// `all_parts` are stored, follow that of the first.
 struct TileRow {
   uint8_t* at;
   int64_t stride;
-  int64_t low;
+  bool all_parts;
 
   void store(int64_t number, __m512i high) const {
     _mm512_storeu_si512(at + number * stride, high);
@@ -71,7 +76,9 @@ struct TileRow {
 
   void store(int64_t number, const Parts& parts) const {
     store(number, parts.high);
-    if (low) _mm512_storeu_si512(at + number * stride + low, parts.low);
+    if (!all_parts) return;
+    _mm512_storeu_si512(at + number * stride + 1024, parts.middle);
+    _mm512_storeu_si512(at + number * stride + 2048, parts.low);
   }
 };
 
@@ -94,7 +101,9 @@ inline void unpack_affine4_tiles(
     for (int64_t i = 0; i < size; i += 32) {
       const __m512i index = nibbles(data + (k + i) / 2);
       const Parts parts = {
-          _mm512_permutexvar_epi16(index, table.high), _mm512_permutexvar_epi16(index, table.low)};
+          _mm512_permutexvar_epi16(index, table.high),
+          _mm512_permutexvar_epi16(index, table.middle),
+          _mm512_permutexvar_epi16(index, table.low)};
       out.store((k - first + i) / 32, parts);
     }
   });

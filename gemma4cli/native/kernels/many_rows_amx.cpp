@@ -1,9 +1,9 @@
 // Products with many rows of input in AMX's tiles of bfloat16, summed in float32.
 //
-// x and the weights are split into two bfloat16 parts each. Three of the four products of parts give
-// what float32 would, but for 2^-17 of each term. Weights that are bfloat16 need one part and so two
-// products. As in many_rows.h, it is x that is packed transposed: each row of a tile holds pairs of
-// columns of x for 16 rows of x.
+// x and the weights are split into three bfloat16 parts each, which have the bits of float32. Six of
+// the nine products of parts give what float32 would; the other three are smaller than its rounding.
+// Weights that are bfloat16 have one part, which takes three products. As in many_rows.h, it is x that
+// is packed transposed: each row of a tile holds pairs of columns of x for 16 rows of x.
 #include <immintrin.h>
 
 #include "bf16_parts.h"
@@ -54,7 +54,7 @@ int64_t packed_bytes_in(int64_t rows, int64_t columns) {
   return round_up(rows, tile_rows) * round_up(columns, tile_columns) * 2 * parts;
 }
 
-/// A panel: for each 32 columns the tiles of the high parts, then those of the low parts.
+/// A panel: for each 32 columns the tiles of the high parts, then those of the next parts.
 template <int parts>
 void pack_in(
     const float* x, int64_t rows, int64_t columns, Limits limits, int64_t panel, int64_t first,
@@ -64,26 +64,32 @@ void pack_in(
   uint8_t* out = packed + packed_bytes_in<parts>(start, columns);
   for (int64_t tile = 0; tile < tiles; tile++) {
     for (int64_t k = first; k < last; k += tile_columns) {
-      Vec high[lanes] = {}, low[lanes] = {};
+      Vec split[3][lanes] = {};
       for (int64_t i = 0; i < smaller(tile_rows, count - tile * tile_rows); i++) {
         const float* at = x + (start + tile * tile_rows + i) * columns + k;
         const Vec left = clip(load_some(at, last - k), limits);
         const Vec right = last - k > lanes
             ? clip(load_some(at + lanes, last - k - lanes), limits) : Vec{};
-        const Parts both = parts_of((__m512)left, (__m512)right);
-        high[i] = (Vec)both.high;
-        low[i] = (Vec)both.low;
+        const Parts all = parts_of((__m512)left, (__m512)right);
+        split[0][i] = (Vec)all.high;
+        split[1][i] = (Vec)all.middle;
+        split[2][i] = (Vec)all.low;
       }
       uint8_t* place = out + (k / tile_columns * parts * tiles + tile) * tile_bytes;
-      transpose(high);
-      for (int i = 0; i < lanes; i++) store(reinterpret_cast<float*>(place + 64 * i), high[i]);
-      if constexpr (parts == 2) {
-        place += tiles * tile_bytes;
-        transpose(low);
-        for (int i = 0; i < lanes; i++) store(reinterpret_cast<float*>(place + 64 * i), low[i]);
+      for (int part = 0; part < parts; part++, place += tiles * tile_bytes) {
+        transpose(split[part]);
+        for (int i = 0; i < lanes; i++) {
+          store(reinterpret_cast<float*>(place + 64 * i), split[part][i]);
+        }
       }
     }
   }
+}
+
+/// The parts of x that a part of the weights is multiplied with.
+template <int x_parts>
+constexpr int partners(int weight_part) {
+  return x_parts - weight_part;
 }
 
 /// Results of 2 by 2 tiles, of 32 rows of weights and 32 of x. `tiles` counts 32 columns each;
@@ -95,29 +101,18 @@ inline void multiply_square(const uint8_t* weights, int64_t step, const uint8_t*
   _tile_zero(2);
   _tile_zero(3);
   for (int64_t k = 0; k < tiles; k++) {
-    _tile_loadd(4, weights, 64);
-    _tile_loadd(5, weights + step, 64);
-    if constexpr (x_parts == 2) {
-      _tile_loadd(6, x + 2 * tile_bytes, 64);
-      _tile_loadd(7, x + 3 * tile_bytes, 64);
-      _tile_dpbf16ps(0, 4, 6);
-      _tile_dpbf16ps(1, 4, 7);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
-    }
-    _tile_loadd(6, x, 64);
-    _tile_loadd(7, x + tile_bytes, 64);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
-    if constexpr (x_parts == 2 && weight_parts == 2) {
-      _tile_loadd(4, weights + tile_bytes, 64);
-      _tile_loadd(5, weights + step + tile_bytes, 64);
-      _tile_dpbf16ps(0, 4, 6);
-      _tile_dpbf16ps(1, 4, 7);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
+    // Small products first: their sum is not rounded to the large ones' digits.
+    for (int part = weight_parts - 1; part >= 0; part--) {
+      _tile_loadd(4, weights + part * tile_bytes, 64);
+      _tile_loadd(5, weights + step + part * tile_bytes, 64);
+      for (int other = partners<x_parts>(part) - 1; other >= 0; other--) {
+        _tile_loadd(6, x + 2 * other * tile_bytes, 64);
+        _tile_loadd(7, x + (2 * other + 1) * tile_bytes, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+      }
     }
     weights += weight_parts * tile_bytes;
     x += 2 * x_parts * tile_bytes;
@@ -132,27 +127,20 @@ inline void multiply_column(const uint8_t* weights, int64_t step, const uint8_t*
   _tile_zero(2);
   _tile_zero(3);
   for (int64_t k = 0; k < tiles; k++) {
-    _tile_loadd(6, x, 64);
-    if constexpr (x_parts == 2) _tile_loadd(7, x + tile_bytes, 64);
-#define G4_HIGH(sums, factor, number)                  \
-  _tile_loadd(factor, weights + number * step, 64);    \
-  _tile_dpbf16ps(sums, factor, 6);                     \
-  if constexpr (x_parts == 2) _tile_dpbf16ps(sums, factor, 7);
-#define G4_LOW(sums, factor, number)                              \
-  _tile_loadd(factor, weights + number * step + tile_bytes, 64);  \
-  _tile_dpbf16ps(sums, factor, 6);
-    G4_HIGH(0, 4, 0)
-    G4_HIGH(1, 5, 1)
-    G4_HIGH(2, 4, 2)
-    G4_HIGH(3, 5, 3)
-    if constexpr (x_parts == 2 && weight_parts == 2) {
-      G4_LOW(0, 4, 0)
-      G4_LOW(1, 5, 1)
-      G4_LOW(2, 4, 2)
-      G4_LOW(3, 5, 3)
+    for (int part = weight_parts - 1; part >= 0; part--) {
+      for (int other = partners<x_parts>(part) - 1; other >= 0; other--) {
+        const uint8_t* at = weights + part * tile_bytes;
+        _tile_loadd(6, x + other * tile_bytes, 64);
+        _tile_loadd(4, at, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(5, at + step, 64);
+        _tile_dpbf16ps(1, 5, 6);
+        _tile_loadd(4, at + 2 * step, 64);
+        _tile_dpbf16ps(2, 4, 6);
+        _tile_loadd(5, at + 3 * step, 64);
+        _tile_dpbf16ps(3, 5, 6);
+      }
     }
-#undef G4_HIGH
-#undef G4_LOW
     weights += weight_parts * tile_bytes;
     x += x_parts * tile_bytes;
   }
@@ -239,7 +227,7 @@ inline void multiply_panel_tiles(
 }
 
 int64_t weights_bytes(int64_t count) {
-  return round_up(count, outputs_of_step) * columns_of_block * 4;
+  return round_up(count, outputs_of_step) * columns_of_block * 2 * 3;
 }
 
 int64_t scratch_bytes_of(int64_t rows, int64_t count) {
@@ -254,7 +242,7 @@ void unpack_block(
         n % tile_rows * 64;
     unpack_tiles(
         weight, first + n, k, depth,
-        {at, weight_parts * tile_bytes, weight_parts == 2 ? tile_bytes : 0});
+        {at, weight_parts * tile_bytes, weight_parts > 1});
   }
 }
 
@@ -288,7 +276,7 @@ void multiply_in(
 void multiply_exact(
     const Weight& weight, const uint8_t* packed, int64_t rows, int64_t first, int64_t last,
     uint8_t* scratch, const Finish& finish, float* y, int64_t stride) {
-  (one_part(weight) ? multiply_in<2, 1> : multiply_in<2, 2>)(
+  (one_part(weight) ? multiply_in<3, 1> : multiply_in<3, 3>)(
       weight, packed, rows, first, last, scratch, finish, y, stride);
 }
 
@@ -300,8 +288,8 @@ const ManyRows amx_many_rows = {
     .panel_rows = amx::rows_of_panel,
     .output_step = amx::outputs_of_step,
     .most_outputs = 384,
-    .packed_bytes = amx::packed_bytes_in<2>,
-    .pack = amx::pack_in<2>,
+    .packed_bytes = amx::packed_bytes_in<3>,
+    .pack = amx::pack_in<3>,
     .scratch_bytes = amx::scratch_bytes_of,
     .multiply = amx::multiply_exact,
 };
