@@ -1,7 +1,7 @@
 # The project's commands. `make check` is the one to run before a commit; BIN names the environment.
 BIN ?= .venv/bin
 
-.PHONY: check lint format test slow metal docs lock native
+.PHONY: check lint format test slow plain metal docs lock native
 
 check: lint test slow
 
@@ -20,6 +20,10 @@ test:
 # What the default run leaves out: tests that take seconds, and how good the built-in model is.
 slow:
 	$(BIN)/python -m pytest -q -n auto -m "slow or toy"
+
+# What computes with a network, without the native part: as on a machine without a compiler.
+plain:
+	G4_NO_NATIVE=1 $(BIN)/python -m pytest -q -n auto tests/engine tests/machine tests/models tests/test_parity.py
 
 metal:
 	$(BIN)/python -m pytest -q -m metal
