@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 
 import mlx.core as mx
 
+from ..machine.backend import native_in_use
+
 Sampler = Callable[[mx.array], mx.array]
 """Maps logits ``[V]`` to a token id, a scalar."""
 
@@ -43,13 +45,14 @@ def make_sampler(
     """
     if temperature == 0:
         return lambda logits: mx.argmax(logits, axis=-1)
+    likeliest = _likeliest()
     keys = _Keys(key if key is not None else mx.random.key(secrets.randbits(63)))
 
     def sample(logits: mx.array) -> mx.array:
         logits = logits / temperature
         count = min(top_k, logits.shape[-1]) if top_k else logits.shape[-1]
         if count < logits.shape[-1]:
-            ids = mx.argpartition(-logits, kth=count - 1, axis=-1)[:count]
+            ids = likeliest(logits, count)
             logits = logits[ids]
         else:
             ids = mx.arange(count)
@@ -58,6 +61,15 @@ def make_sampler(
         return ids[mx.random.categorical(logits, key=keys.next())]
 
     return sample
+
+
+def _likeliest() -> Callable[[mx.array, int], mx.array]:
+    """A function of logits ``[V]`` and a count: the ids of that many of the largest logits."""
+    if native_in_use():
+        from ..native import _native
+
+        return lambda logits, count: _native.top_k(logits, count)[1]
+    return lambda logits, count: mx.argpartition(-logits, kth=count - 1, axis=-1)[:count]
 
 
 def _nucleus(logits: mx.array, top_p: float) -> mx.array:
