@@ -76,10 +76,11 @@ G4_INLINE Vec spread(const float* values, IVec index) {
 template <class Format, int rows, int count>
 void multiply_packed(const Weight& weight, const float* const* x, float* const* y, int64_t n) {
   constexpr int64_t block = block_size<Format>, block_bytes = block * Format::bits / 8;
-  const int64_t columns = weight.columns, groups = columns / weight.group;
+  // Groups are powers of two; a division would take as long as several blocks.
+  const int group_shift = __builtin_ctz(unsigned(weight.group));
+  const int64_t columns = weight.columns, groups = columns >> group_shift;
   const int64_t whole_blocks = columns / block, blocks = (columns + block - 1) / block;
   const int64_t sums_at = blocks * block;
-  const int group_shift = __builtin_ctz(unsigned(weight.group));
   const uint8_t* at[rows];
   uint8_t ends[rows][block_bytes];
   for (int r = 0; r < rows; r++) {
