@@ -28,7 +28,8 @@ import table
 from engines import G4, Engine, MlxLm, MlxVlm
 from llama import Llama
 from prepare import ROOT, Prepared, prepare
-from work import CASES, Case, GivenUp, Result
+from process import run
+from work import E2B_CASES, Case, GivenUp, Result, cases
 
 ENGINES: dict[str, Callable[[Prepared], Engine]] = {
     "g4": G4,
@@ -48,7 +49,7 @@ def default_folder() -> Path:
 
 
 def parse() -> argparse.Namespace:
-    names = [case.name for case in CASES]
+    names = [case.name for case in E2B_CASES]
     parser = argparse.ArgumentParser(
         prog="peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -81,15 +82,18 @@ def take_turns(
 
 
 def versions(made: Prepared) -> dict[str, str]:
+    """Of all that is compared; of g4 also what computes."""
     git = ("git", "-C", str(ROOT), "describe", "--always", "--dirty")
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    return {"g4": commit or "not in a repository", **made.versions}
+    code = "from gemma4cli.doctor.native_part import native_part; print(native_part().value)"
+    native = run((sys.executable, "-c", code), 60).out.strip()
+    return {"g4": f"{commit} (native part: {native})", **made.versions}
 
 
 def main() -> None:
     arguments = parse()
     chosen = [name for name in ENGINES if name in arguments.engines]
-    cases = [case for case in CASES if case.name in arguments.cases]
+    chosen_cases = [case for case in cases(arguments.shape) if case.name in arguments.cases]
     folder: Path = arguments.folder.resolve()
     made = prepare(folder, arguments.shape, chosen, amx=not arguments.no_amx)
     if arguments.prepare:
@@ -98,14 +102,14 @@ def main() -> None:
     busy = os.getloadavg()[0]
     before = machine.rates()
     results: dict[tuple[str, str], list[Result | GivenUp]] = {}
-    for case in cases:
+    for case in chosen_cases:
         results |= take_turns(engines, case, arguments.repeat, arguments.limit)
     # The better of two: other work on the machine can only lower them.
     after = machine.rates()
     best = machine.Machine(
         read=max(before.read, after.read), product=max(before.product, after.product)
     )
-    report(made, table.rows(cases, chosen, results), chosen, best, busy)
+    report(made, table.rows(chosen_cases, chosen, results), chosen, best, busy)
 
 
 def report(
@@ -116,7 +120,7 @@ def report(
     busy: float,
 ) -> None:
     """Print a section for docs/performance.md, and the JSON line."""
-    soft = next(case.soft for case in CASES if case.kind == "picture")
+    soft = next(case.soft for case in E2B_CASES if case.kind == "picture")
     load = limits.of_checkpoint(made.checkpoint, PATCHES * soft)
     reached = table.reached(lines, best, load)
     about = versions(made)

@@ -14,8 +14,6 @@ from prepare import ROOT, Prepared
 from process import Command, Run, run
 from work import ANSWER, PICTURE_QUESTION, QUESTION, Case, GivenUp, Result, WrongWorkError, check
 
-PROMPT = f"<|turn>user\n{QUESTION}<turn|>\n<|turn>model\n"
-
 
 class Engine(Protocol):
     """One of the programs that are compared."""

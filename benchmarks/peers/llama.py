@@ -11,9 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dialog import Dialog, TimeUpError
-from engines import PROMPT, completed, number
+from engines import completed, number
 from prepare import Prepared
-from work import ANSWER, CASES, FOLLOW_UP, PICTURE_QUESTION, Case, GivenUp, Result, check
+from work import (
+    ANSWER,
+    FOLLOW_UP,
+    OPENING,
+    PICTURE_QUESTION,
+    QUESTION,
+    Case,
+    GivenUp,
+    Result,
+    cases,
+    check,
+)
 
 QUICK = ("--no-warmup", "-fit", "off", "-c", "4096", "--temp", "0")
 PROMPT_TOKENS = r"prompt eval time =.*?/ +(\d+) tokens"
@@ -23,7 +34,8 @@ TURNS = (
     "{{ message['content'] }}<turn|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|turn>model\n{% endif %}"
 )
-"""Gemma 4's turns without thinking, which llama-mtmd-cli cannot switch off."""
+"""Gemma 4's turns without thinking, which llama-mtmd-cli cannot switch off; E2B's, as only that has
+towers here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +69,7 @@ class Llama:
 
     def _text(self, case: Case, limit: float) -> Result | GivenUp:
         program = (self.made.llama / "llama-completion", "-m", self.made.text, *QUICK)
-        ended = completed((*program, "-no-cnv", "-p", PROMPT, "-n", str(ANSWER)), limit)
+        ended = completed((*program, "-no-cnv", "-p", self._prompt(), "-n", str(ANSWER)), limit)
         if isinstance(ended, GivenUp):
             return ended
         self._check_counts(case, ended.text)
@@ -85,7 +97,7 @@ class Llama:
                 waited = dialog.ask(FOLLOW_UP)
         except TimeUpError:
             return GivenUp(reason=f"> {limit:g} s")
-        picture = next(each for each in CASES if each.kind == "picture")
+        picture = next(each for each in cases(self.made.shape) if each.kind == "picture")
         read = int(number(PROMPT_TOKENS, dialog.log))
         check(case, self.name, tokens=read - picture.tokens)
         return Result(value=waited, peak=dialog.peak, seconds=time.perf_counter() - started)
@@ -94,6 +106,9 @@ class Llama:
         budget = ("--image-max-tokens", "280", "--jinja", "--chat-template", TURNS, "-lv", "4")
         files = ("-m", self.made.text, "--mmproj", self.made.towers)
         return (self.made.llama / "llama-mtmd-cli", *files, *QUICK, *budget)
+
+    def _prompt(self) -> str:
+        return f"<|turn>user\n{QUESTION}<turn|>\n<|turn>model\n{OPENING[self.made.shape]}"
 
     def _check_counts(self, case: Case, log: str) -> None:
         tokens = int(number(PROMPT_TOKENS, log))

@@ -28,6 +28,7 @@ class Prepared:
     """Where everything is.
 
     Attributes:
+        shape: "E2B" or "12B".
         checkpoint: The folder that g4 and MLX's programs load.
         text: The language model's same weights as GGUF.
         towers: The towers as GGUF; not there for a model without.
@@ -38,6 +39,7 @@ class Prepared:
         versions: Versions of the peers by name.
     """
 
+    shape: str
     checkpoint: Path
     text: Path
     towers: Path
@@ -57,6 +59,7 @@ def prepare(folder: Path, shape: str, engines: Collection[str], *, amx: bool) ->
         raise SystemExit(f"{folder} is inside the repository; choose another with --folder")
     folder.mkdir(parents=True, exist_ok=True)
     prepared = Prepared(
+        shape=shape,
         checkpoint=folder / shape / "mlx",
         text=folder / shape / "gguf" / "text.gguf",
         towers=folder / shape / "gguf" / "towers.gguf",

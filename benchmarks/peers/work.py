@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 QUESTION = (
@@ -10,6 +10,10 @@ QUESTION = (
     "the light of the lamp, and sails out into the storm to find the woman who wrote it."
 )
 """39 tokens; with the turn around it, 48."""
+
+OPENING = {"E2B": "", "12B": "<|channel>thought\n<channel|>"}
+"""What the answer's turn begins with by shape: larger models are told that there is no thought."""
+OPENING_TOKENS = {"E2B": 0, "12B": 4}
 
 PICTURE_QUESTION = "What is this?"
 FOLLOW_UP = "And why is that?"
@@ -66,7 +70,7 @@ def decode(context: int) -> Case:
     return Case(name=f"decode-{context}", kind="decode", label=label, tokens=context, out=32)
 
 
-CASES = (
+E2B_CASES = (
     Case(name="text", kind="text", label="text", tokens=48, out=ANSWER),
     Case(name="picture", kind="picture", label="picture", tokens=295, soft=280, out=ANSWER),
     Case(name="clip", kind="clip", label="clip of 30 s", tokens=765, soft=750, out=ANSWER),
@@ -77,6 +81,15 @@ CASES = (
     prefill(512),
     prefill(2048),
 )
+
+
+def cases(shape: str) -> tuple[Case, ...]:
+    """The cases, with as many tokens as the prompts of a shape's template have."""
+    more = OPENING_TOKENS[shape]
+    return tuple(
+        case if case.is_rate or case.kind == "turn" else replace(case, tokens=case.tokens + more)
+        for case in E2B_CASES
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
