@@ -54,7 +54,7 @@ class SubsampleProjection(nn.Module):
         x = self.layer0(features.astype(self.layer0.conv.weight.dtype)[..., None])
         if lengths:
             # A clip's last token reads one step past its end, where an unpadded clip has zeros.
-            ends = mx.array([_halved(length) for length in lengths])
+            ends = mx.array(stem_ends(lengths))
             inside = mx.arange(x.shape[1]) < ends[:, None]
             x = mx.where(inside[..., None, None], x, 0)
         x = self.layer1(x)
@@ -223,10 +223,14 @@ class AudioTower(nn.Module):
         hidden = self.subsample_conv_projection(features, lengths)
         positions = relative_positions(self.config).astype(hidden.dtype)
         counts = [token_count(length) for length in lengths] or [hidden.shape[1]] * len(hidden)
-        mask = _clip_masks(self.config, counts)
+        visible = self._visible(counts)
         for layer in self.layers:
-            hidden = layer(hidden, positions, mask)
+            hidden = layer(hidden, positions, visible)
         return self.output_proj(hidden)
+
+    def _visible(self, counts: Sequence[int]) -> mx.array:
+        """Which keys the layers' queries see, for ``counts`` tokens of each clip."""
+        return _clip_masks(self.config, counts)
 
 
 def relative_positions(config: AudioConfig) -> mx.array:
@@ -242,6 +246,11 @@ def relative_positions(config: AudioConfig) -> mx.array:
 def token_count(frames: int) -> int:
     """Tokens of a clip after the two convolutions."""
     return _halved(_halved(frames))
+
+
+def stem_ends(lengths: Sequence[int]) -> list[int]:
+    """Steps of each clip after the first convolution."""
+    return [_halved(length) for length in lengths]
 
 
 def _halved(length: int) -> int:

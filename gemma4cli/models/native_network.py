@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mlx.nn as nn
 
+from . import native_audio, native_towers, native_vision
 from .language import LanguageModel, TextModel
 from .mlx_lm_parts import DecoderLayer
 from .native_layers import LAYERS, stored_names
@@ -11,6 +12,9 @@ from .native_text import NativeDecoderLayer, NativeLanguageModel, NativeTextMode
 
 _CLASSES: dict[type[nn.Module], type[nn.Module]] = {
     **LAYERS,
+    **native_towers.CLASSES,
+    **native_vision.CLASSES,
+    **native_audio.CLASSES,
     DecoderLayer: NativeDecoderLayer,
     LanguageModel: NativeLanguageModel,
     TextModel: NativeTextModel,

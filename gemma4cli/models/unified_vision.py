@@ -10,7 +10,7 @@ import mlx.nn as nn
 
 from .config import UnifiedVisionConfig
 
-_EPS = 1e-5
+EPS = 1e-5
 
 
 class ExactLayerNorm(nn.Module):
@@ -31,7 +31,7 @@ class ExactLayerNorm(nn.Module):
         for _ in range(2):
             centered = centered - centered.mean(axis=-1, keepdims=True)
         variance = mx.square(centered).mean(axis=-1, keepdims=True)
-        return (centered * mx.rsqrt(variance + _EPS)).astype(x.dtype) * self.weight + self.bias
+        return (centered * mx.rsqrt(variance + EPS)).astype(x.dtype) * self.weight + self.bias
 
 
 class UnifiedVisionEmbedder(nn.Module):

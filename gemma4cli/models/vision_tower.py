@@ -6,6 +6,8 @@ and pooling is a reshape. Attribute names equal the checkpoint's keys.
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import mlx.core as mx
 import mlx.nn as nn
 
@@ -15,6 +17,9 @@ from .layers import ClippedLinear, rms_norm_unscaled
 
 _QUERY_CHUNK = 2048
 """Queries whose attention weights are stored at once; limits memory at the largest budget."""
+
+Turns: TypeAlias = tuple[mx.array, ...]
+"""Cosines and sines of patches' positions; see ``axial_angles``."""
 
 _WORTH_SPLITTING = 512
 """Queries from which splitting them is faster on a CPU."""
@@ -51,7 +56,7 @@ class VisionAttention(nn.Module):
         self.q_norm = nn.RMSNorm(config.head_dim, eps=config.rms_norm_eps)
         self.k_norm = nn.RMSNorm(config.head_dim, eps=config.rms_norm_eps)
 
-    def __call__(self, x: mx.array, angles: tuple[mx.array, mx.array]) -> mx.array:
+    def __call__(self, x: mx.array, angles: Turns) -> mx.array:
         """``x`` ``[B, N, D]``; ``angles`` from ``axial_angles``."""
         config = self.config
         batch, length, _ = x.shape
@@ -106,7 +111,7 @@ class VisionLayer(nn.Module):
         self.pre_feedforward_layernorm = nn.RMSNorm(width, eps=eps)
         self.post_feedforward_layernorm = nn.RMSNorm(width, eps=eps)
 
-    def __call__(self, x: mx.array, angles: tuple[mx.array, mx.array]) -> mx.array:
+    def __call__(self, x: mx.array, angles: Turns) -> mx.array:
         attended = self.self_attn(self.input_layernorm(x), angles)
         x = x + self.post_attention_layernorm(attended)
         return x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
@@ -139,11 +144,14 @@ class VisionTower(nn.Module):
         xs = mx.tile(mx.arange(columns), rows)
         ys = mx.repeat(mx.arange(rows), columns)
         hidden = self.patch_embedder(patches, xs, ys)
-        config = self.config
-        angles = axial_angles(xs, ys, config.head_dim, config.rope_theta, hidden.dtype)
+        turns = self._turns(xs, ys, hidden.dtype)
         for layer in self.encoder.layers:
-            hidden = layer(hidden, angles)
+            hidden = layer(hidden, turns)
         return self._pool(hidden, grid)
+
+    def _turns(self, xs: mx.array, ys: mx.array, dtype: mx.Dtype) -> Turns:
+        """What the layers rotate queries and keys by."""
+        return axial_angles(xs, ys, self.config.head_dim, self.config.rope_theta, dtype)
 
     def _pool(self, hidden: mx.array, grid: tuple[int, int]) -> mx.array:
         """Average each square of patches, then scale and standardize.
@@ -175,7 +183,7 @@ def axial_angles(
     return mx.cos(turns).astype(dtype), mx.sin(turns).astype(dtype)
 
 
-def rotate_axial(x: mx.array, angles: tuple[mx.array, mx.array]) -> mx.array:
+def rotate_axial(x: mx.array, angles: Turns) -> mx.array:
     """Rotate ``x`` ``[B, N, H, head_dim]``; each half of a head is rotated like a head."""
     cos, sin = angles
     halves = x.reshape(*x.shape[:-1], 2, 2, -1)

@@ -1,0 +1,43 @@
+"""Steps that both towers take on the native part. Import only where the native part is in use."""
+
+from __future__ import annotations
+
+import math
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..native import _native as native
+from .layers import ClippedLinear
+from .native_layers import matrix
+
+
+class NativeClippedLinear(ClippedLinear):
+    def __call__(self, x: mx.array) -> mx.array:
+        return native.linear(x, *matrix(self.linear), clip=self._limits())
+
+    def _limits(self) -> mx.array | None:
+        """The bounds of input and output as one array ``[4]``, made on first use."""
+        if not self.clipped:
+            return None
+        if "_bounds" not in self:
+            bounds = (self.input_min, self.input_max, self.output_min, self.output_max)
+            self["_bounds"] = mx.stack([bound.astype(mx.float32) for bound in bounds])
+        bounds_of_both: mx.array = self["_bounds"]
+        return bounds_of_both
+
+
+def norm(
+    layer: nn.RMSNorm,
+    x: mx.array,
+    *,
+    residual: mx.array | None = None,
+    weight: float = 1.0,
+    bound: float = math.inf,
+) -> mx.array:
+    """``residual + weight * layer(x)``, with ``x`` limited to ``bound``."""
+    factors = layer.weight if weight == 1 else layer.weight * weight
+    return native.rms_norm(x, factors, layer.eps, residual=residual, bound=bound)
+
+
+CLASSES: dict[type[nn.Module], type[nn.Module]] = {ClippedLinear: NativeClippedLinear}
