@@ -20,7 +20,7 @@ struct LinearOptions {
 
 /// x [..., K] (float32) times the transposed matrix [N, K]: [..., N] in float32.
 ///
-/// An infinite input can give NaN where a finite input gives numbers. Throws std::invalid_argument if shapes or types do not fit.
+/// An infinite input can give NaN. Throws std::invalid_argument if shapes or types do not fit.
 mlx::core::array linear(
     const mlx::core::array& x, const Matrix& matrix, const LinearOptions& options = {},
     mlx::core::StreamOrDevice stream = {});

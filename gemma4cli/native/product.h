@@ -24,7 +24,7 @@ void product(
 /// Whether products use AMX where the processor has it; they do unless a test says otherwise.
 void use_amx(bool use);
 
-/// Whether products with AMX round x and the weights to bfloat16, which is two or three times as fast.
+/// Whether products with AMX round x and the weights to bfloat16, about three times as fast.
 void set_bf16_products(bool rounded);
 
 }  // namespace g4

@@ -122,6 +122,51 @@ inline void unpack_mxfp4_tiles(
   });
 }
 
+/// 32 packed numbers, less the middle of their range, which are exact in one part.
+template <int bits>
+inline __m512i whole_numbers(const uint8_t* at) {
+  const Vec middle = fill(float(1 << (bits - 1)));
+  const IVec mask = IVec{} + ((1 << bits) - 1);
+  const Chunk first = spread<bits>(at), second = spread<bits>(at + lanes * bits / 8);
+  const Vec left = __builtin_convertvector((IVec)first.part[0] & mask, Vec) - middle;
+  const Vec right = __builtin_convertvector((IVec)second.part[0] & mask, Vec) - middle;
+  return rounded((__m512)left, (__m512)right);
+}
+
+template <>
+inline __m512i whole_numbers<4>(const uint8_t* at) {
+  const __m512 values = _mm512_sub_ps((__m512)__builtin_convertvector((IVec)lane_indexes(), Vec),
+                                      _mm512_set1_ps(8));
+  return _mm512_permutexvar_epi16(nibbles(at), rounded(values, values));
+}
+
+template <int bits>
+inline void unpack_whole_numbers(const uint8_t* data, int64_t count, const TileRow& out) {
+  for (int64_t k = 0; k < count; k += 32, data += 4 * bits) {
+    out.store(k / 32, whole_numbers<bits>(data));
+  }
+}
+
+/// The whole numbers of an affine matrix's row, less the middle of their range.
+inline void unpack_whole_numbers(
+    const Weight& weight, int64_t row, int64_t first, int64_t count, const TileRow& out) {
+  const uint8_t* data = weight.data + row * weight.row_bytes() + first * weight.bits / 8;
+  switch (weight.bits) {
+    case 2:
+      return unpack_whole_numbers<2>(data, count, out);
+    case 3:
+      return unpack_whole_numbers<3>(data, count, out);
+    case 4:
+      return unpack_whole_numbers<4>(data, count, out);
+    case 5:
+      return unpack_whole_numbers<5>(data, count, out);
+    case 6:
+      return unpack_whole_numbers<6>(data, count, out);
+    default:
+      return unpack_whole_numbers<8>(data, count, out);
+  }
+}
+
 /// Numbers [first, first + count) of a row of weights, at most 512; the last tile's row is filled up
 /// with 0.
 inline void unpack_tiles(
