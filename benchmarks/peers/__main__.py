@@ -127,9 +127,10 @@ def report(
     print(f"{date.today()}; {machine.description()}; load average before {busy:.1f}.")
     print("; ".join(f"{name} {version}" for name, version in about.items()), end=".\n\n")
     print(table.compared(lines, engines), end="\n\n")
+    image = f", the picture {load.image / 1e9:,.0f} in its tower" if load.image else ""
     print(f"Memory is read at {best.read:.1f} GB/s, {load.step / 1e9:.2f} GB per decoded token.")
     print(f"NumPy multiplies float32 at {best.product:.0f} GFLOP/s; a token of a prompt takes")
-    print(f"{load.token / 1e9:.2f} GFLOP, the picture {load.image / 1e9:,.0f} in its tower.\n")
+    print(f"{load.token / 1e9:.2f} GFLOP{image}.\n")
     print(table.percentages(reached, engines))
     document = {
         "machine": machine.description(),

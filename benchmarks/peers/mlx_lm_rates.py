@@ -67,7 +67,7 @@ def measure(
         return {"rate": tokens / generator.times(tokens, 1)[0], "measured": tokens}
     if reading > limit:
         return {"rate": None, "measured": 0}
-    steps = max(1, min(out, int((limit - reading) / tries.step)))
+    steps = out if reading + out * tries.step < limit else STEPS
     return {"rate": 1 / generator.times(tokens, steps + 1)[1], "measured": steps}
 
 
