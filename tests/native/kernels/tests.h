@@ -13,6 +13,7 @@ void test_select_above(const Kernels& set);
 void test_rms_norm(const Kernels& set);
 void test_rotate(const Kernels& set);
 void test_attention(const Kernels& set);
+void test_audio(const Kernels& set);
 void test_activate(const Kernels& set);
 void test_softcap_and_clip(const Kernels& set);
 
