@@ -76,7 +76,8 @@ def build(folder: Path, sources: Path, tools: Path, into: Path, *, native: bool)
     switches += [] if native else [f"-DGGML_{name}=ON" for name in sets_here()]
     path = os.pathsep.join((str(tools / "bin"), os.environ["PATH"]))
     call("cmake", "-S", sources, "-B", build_folder, "-G", "Ninja", *switches, PATH=path)
-    call("nice", "cmake", "--build", build_folder, "--target", *PROGRAMS, PATH=path)
+    at_once = ("--parallel", str(os.cpu_count() or 1))
+    call("nice", "cmake", "--build", build_folder, *at_once, "--target", *PROGRAMS, PATH=path)
     into.mkdir(parents=True, exist_ok=True)
     for name in PROGRAMS:
         shutil.copy2(build_folder / "bin" / name, into / name)
