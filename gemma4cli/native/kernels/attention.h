@@ -275,6 +275,8 @@ void attention(const AttentionTile& tile, float* scratch) {
   if (attend_to_few(tile, scratch)) return;
   if (tile.rows <= lanes) {
     attend_to_all<1>(tile, scratch);
+  } else if (tile.rows <= 2 * lanes) {
+    attend_to_all<2>(tile, scratch);
   } else {
     attend_to_all<query_vectors>(tile, scratch);
   }
