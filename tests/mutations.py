@@ -57,6 +57,7 @@ TESTS: Mapping[str, Sequence[Sequence[str]]] = {
         ),
         ("tests/test_parity.py", "tests/engine"),
     ),
+    "native": (("tests/native", "tests/test_parity.py", "tests/machine"),),
     "processing": (
         ("tests/processing",),
         ("tests/media", "tests/conversations/test_chat.py", "tests/test_parity.py"),

@@ -76,16 +76,16 @@ def weights_dtype(option: DType) -> str | None:
     """The name of the dtype to compute in, or None to keep the checkpoint's dtype.
 
     On a CPU "auto" means float32, because MLX multiplies bfloat16 many times slower there
-    (docs/log.md).
+    (docs/log.md), and so does "bfloat16" on the native part, which only rounds the factors of large
+    products to it.
     """
+    if native_in_use(option):
+        return "float32"
     if option != "auto":
         return option
     return "float32" if on_cpu() else None
 
 
 def native_in_use(option: DType = "auto") -> bool:
-    """Whether models that are loaded with this dtype run on the native part's kernels.
-
-    They compute in float32 on a CPU, where they are built.
-    """
-    return on_cpu() and weights_dtype(option) == "float32" and extension().module is not None
+    """Whether models that are loaded with this dtype run on the native part's kernels."""
+    return option != "float16" and on_cpu() and extension().module is not None

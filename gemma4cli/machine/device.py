@@ -94,8 +94,8 @@ def numerics(dtype: DType = "auto") -> Numerics:
     """How models that are loaded as ``dtype`` are computed."""
     found = device()
     cpu = is_cpu(found)
-    wide = cpu if dtype == "auto" else dtype == "float32"
     native = found is not None and native_in_use(dtype)
+    wide = native or (cpu if dtype == "auto" else dtype == "float32")
     return Numerics(item=4 if wide else 2, on_cpu=cpu, native=native)
 
 
