@@ -35,7 +35,8 @@ class LoadOptions:
 
     Attributes:
         dtype: The dtype to compute in. "auto" is the checkpoint's own on a GPU, and float32 on a
-            CPU, where bfloat16 is many times slower.
+            CPU, where bfloat16 is many times slower; with the native part it rounds the factors of
+            large products only.
         unified_full_attention_blocks: Make the image blocks of the 12B bidirectional on its
             full-attention layers too (see docs/parity.md); the default follows the rule of the
             other models.
