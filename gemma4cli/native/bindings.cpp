@@ -93,6 +93,13 @@ NB_MODULE(_native, module) {
              mx::Dtype dtype) {
             return self.tensor(offset, mx::Shape(shape.begin(), shape.end()), dtype);
           },
+          "offset"_a, "shape"_a, "dtype"_a)
+      .def(
+          "resident",
+          [](const g4::MappedFile& self, int64_t offset, const std::vector<int>& shape,
+             mx::Dtype dtype) {
+            return self.resident(offset, mx::Shape(shape.begin(), shape.end()), dtype);
+          },
           "offset"_a, "shape"_a, "dtype"_a);
 
   module.def(
