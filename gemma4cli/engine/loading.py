@@ -37,15 +37,11 @@ OnProgress = Callable[[LoadProgress], None]
 
 
 def load_resolved(
-    model: ResolvedModel,
-    options: LoadOptions,
-    on_progress: OnProgress | None = None,
-    *,
-    read: bool = True,
+    model: ResolvedModel, options: LoadOptions, on_progress: OnProgress | None = None
 ) -> LoadedModel:
     """Load a resolved model.
 
-    With ``read``, reading the language model may begin before it is used. Raises LoadError if the checkpoint cannot run.
+    Raises LoadError if the checkpoint cannot run.
     """
 
     def report(stage: str) -> None:
@@ -60,6 +56,8 @@ def load_resolved(
         logger.warning(
             "%s: %s beside the weights is not used; g4 does not read adapters", model.name, adapter
         )
+    report("tokenizer")
+    tokenizer = Tokenizer.from_file(model.folder / "tokenizer.json")
     report("weights")
     native = native_in_use(options.dtype)
     weights = renamed(checkpoint.weights(mapped=native))
@@ -76,11 +74,6 @@ def load_resolved(
         use_whole_cpu(network)
     dtype_name = weights_dtype(options.dtype)
     load_weights(network, weights, getattr(mx, dtype_name) if dtype_name else None, stored)
-    if native and read:
-        # The tokenizer takes a second to parse, for which other threads have nothing to do.
-        mx.async_eval(network.language_model.parameters())
-    report("tokenizer")
-    tokenizer = Tokenizer.from_file(model.folder / "tokenizer.json")
     return LoadedModel(
         name=model.name,
         folder=model.folder,

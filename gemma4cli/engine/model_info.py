@@ -79,7 +79,7 @@ class ModelInfo:
 
 def describe(found: ResolvedModel) -> ModelInfo:
     """Describe a model without reading its weights. Raises the same LoadErrors as loading it."""
-    model = load_resolved(found, LoadOptions(), read=False)
+    model = load_resolved(found, LoadOptions())
     config, text = model.network.config, model.network.config.text
     stored = text.layer_types[: text.num_stored_layers]
     return ModelInfo(

@@ -68,12 +68,24 @@ LAYERS: dict[type[nn.Module], type[nn.Module]] = {
 _MATRICES = (NativeLinear, NativeQuantizedLinear, NativeEmbedding, NativeQuantizedEmbedding)
 
 
+_PARTS = ("weight", "scales", "biases")
+
+
+def move_to_large_pages(network: nn.Module) -> None:
+    """Read the matrices of ``network`` from their file into large pages, when they are next used."""
+    for module in network.modules():
+        if isinstance(module, _MATRICES):
+            for name in _PARTS:
+                if name in module:
+                    module[name] = native.in_large_pages(module[name])
+
+
 def stored_names(network: nn.Module) -> set[str]:
     """The names of the tensors that the kernels read in the type they are stored in."""
     return {
         f"{path}.{name}"
         for path, module in network.named_modules()
         if isinstance(module, _MATRICES)
-        for name in ("weight", "scales", "biases")
+        for name in _PARTS
         if name in module
     }

@@ -17,7 +17,7 @@ from ..native import _native as native
 from .language import Cache, LanguageModel, TextModel
 from .masks import Masks, Visibility
 from .mlx_lm_parts import DecoderLayer
-from .native_layers import matrix
+from .native_layers import matrix, move_to_large_pages
 
 KeysValues: TypeAlias = tuple[mx.array, mx.array]
 
@@ -28,6 +28,13 @@ class View:
 
     rule: Visibility
     rotation: mx.array
+
+
+_MANY_STEPS = 64
+"""Steps of decoding after which weights are moved to large pages, one layer a step.
+
+Reading them there is up to a third faster, but moving them all takes as long as dozens of steps.
+"""
 
 
 class NativeTextModel(TextModel):
@@ -48,6 +55,26 @@ class NativeTextModel(TextModel):
             residual=rows.reshape(shape),
             scale=2.0**-0.5,
         )
+
+    def _through(
+        self,
+        count: int,
+        embeddings: mx.array,
+        per_layer_inputs: mx.array | None,
+        cache: Sequence[Cache],
+        masks: Masks,
+    ) -> mx.array:
+        if embeddings.shape[1] == 1:
+            self._move_weights()
+        return super()._through(count, embeddings, per_layer_inputs, cache, masks)
+
+    def _move_weights(self) -> None:
+        """Move the weights of one more part to large pages, if there have been many steps."""
+        steps = self["_steps"] = self.get("_steps", 0) + 1
+        tied = [self.embed_tokens] if self.config.tied_embeddings else []
+        parts = [*tied, *self.layers]
+        if _MANY_STEPS <= steps < _MANY_STEPS + len(parts):
+            move_to_large_pages(parts[steps - _MANY_STEPS])
 
     def _views(self, masks: Masks, cache: Sequence[Cache], length: int) -> dict[str, View]:
         offset = cache[0].offset

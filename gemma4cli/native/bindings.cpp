@@ -93,14 +93,10 @@ NB_MODULE(_native, module) {
              mx::Dtype dtype) {
             return self.tensor(offset, mx::Shape(shape.begin(), shape.end()), dtype);
           },
-          "offset"_a, "shape"_a, "dtype"_a)
-      .def(
-          "resident",
-          [](const g4::MappedFile& self, int64_t offset, const std::vector<int>& shape,
-             mx::Dtype dtype) {
-            return self.resident(offset, mx::Shape(shape.begin(), shape.end()), dtype);
-          },
           "offset"_a, "shape"_a, "dtype"_a);
+  module.def(
+      "in_large_pages", [](const mx::array& tensor) { return g4::in_large_pages(tensor); },
+      "tensor"_a);
 
   module.def(
       "linear",

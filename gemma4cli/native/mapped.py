@@ -1,4 +1,4 @@
-"""Tensors of safetensors files, none of which is read before it is used."""
+"""Tensors of safetensors files that stay in the file until they are used."""
 
 from __future__ import annotations
 
@@ -25,13 +25,11 @@ _DTYPES = {
     "BOOL": mx.bool_,
 }
 
-_TABLE = ".embed_tokens_per_layer."
-
 
 def mapped_tensors(path: Path) -> dict[str, mx.array]:
-    """The tensors of a file by name, each read when it is first used.
+    """The tensors of a file by name; pages of it are read when a kernel uses them.
 
-    Tables of which a token uses one row stay in the file, and only those rows are read.
+    The system drops them again when memory is short, and processes with the same model share them.
     Raises OSError, and ValueError for a header that does not fit the file or a type that MLX lacks.
     """
     with path.open("rb") as file:
@@ -51,8 +49,7 @@ def mapped_tensors(path: Path) -> dict[str, mx.array]:
         if end == start:
             result[name] = mx.zeros(shape, dtype)
             continue
-        read = mapped.tensor if _TABLE in name else mapped.resident
-        result[name] = read(8 + length + start, shape, dtype)
+        result[name] = mapped.tensor(8 + length + start, shape, dtype)
         if result[name].nbytes != end - start:
             raise ValueError(f"{name} does not have the size of its shape")
     return result

@@ -8,8 +8,11 @@
 #include <algorithm>
 #include <atomic>
 #include <fstream>
+#include <memory>
+#include <mutex>
 #include <stdexcept>
 #include <system_error>
+#include <vector>
 
 #include "mlx/allocator.h"
 #include "mlx/backend/cpu/encoder.h"
@@ -43,45 +46,8 @@ bool has_large_pages() {
   return std::getline(file, choices) && choices.find("[never]") == std::string::npos;
 }
 
-}  // namespace
-
-/// A whole file in memory.
-class MappedFile::Mapping {
- public:
-  explicit Mapping(const std::string& path)
-      : descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    struct stat status;
-    if (descriptor_ >= 0 && fstat(descriptor_, &status) == 0) {
-      size_ = status.st_size;
-      // Private and writable: MLX may compute in place, and the file must not change.
-      start_ = mmap(
-          nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, descriptor_, 0);
-    }
-    if (start_ == MAP_FAILED) {
-      const int error = errno;
-      if (descriptor_ >= 0) close(descriptor_);
-      throw std::system_error(error, std::generic_category(), path);
-    }
-  }
-  ~Mapping() {
-    munmap(start_, size_);
-    close(descriptor_);
-  }
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
-
-  char* start() const { return static_cast<char*>(start_); }
-  int64_t size() const { return size_; }
-  int descriptor() const { return descriptor_; }
-
- private:
-  int descriptor_;
-  void* start_ = MAP_FAILED;
-  int64_t size_ = 0;
-};
-
 /// Room for a file's bytes, each at its offset; pages take memory when they are written.
-class MappedFile::LargePages {
+class LargePages {
  public:
   explicit LargePages(int64_t size) : size_(size + page_size) {
     start_ = mmap(
@@ -100,57 +66,142 @@ class MappedFile::LargePages {
   }
 
  private:
-  static constexpr int64_t page_size = 1 << 21;
+  static constexpr uintptr_t page_size = 1 << 21;
 
   void* start_;
   int64_t size_;
 };
 
-/// Reads a tensor into its place in large pages.
-class MappedFile::Read : public mx::Primitive {
- public:
-  Read(mx::Stream stream, std::shared_ptr<Mapping> file, std::shared_ptr<LargePages> pages,
-       int64_t offset)
-      : mx::Primitive(stream), file_(std::move(file)), pages_(std::move(pages)), offset_(offset) {}
+}  // namespace
 
-  void eval_cpu(const std::vector<mx::array>&, std::vector<mx::array>& outputs) override {
-    auto& out = outputs[0];
-    char* place = pages_->start() + offset_;
-    out.set_data(mx::allocator::Data(
-        mx::allocator::Buffer(place - buffer_header),
-        [pages = pages_](mx::allocator::Buffer) {}));
-    const int64_t size = out.nbytes();
-    mx::cpu::get_command_encoder(stream()).dispatch([=, file = file_, offset = offset_] {
-      std::atomic<bool> failed = false;
-      parallel((size + part_size - 1) / part_size, [&](int64_t part) {
-        const int64_t first = part * part_size, last = std::min(first + part_size, size);
-        for (int64_t at = first; at < last;) {
-          const auto count = pread(file->descriptor(), place + at, last - at, offset + at);
-          if (count <= 0 && !(count < 0 && errno == EINTR)) failed = true;
-          if (failed) return;
-          at += std::max<int64_t>(count, 0);
-        }
-      });
-      if (failed) throw std::runtime_error("the file of weights cannot be read any more");
+/// A whole file in memory.
+class Mapping {
+ public:
+  explicit Mapping(const std::string& path)
+      : descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    struct stat status;
+    if (descriptor_ >= 0 && fstat(descriptor_, &status) == 0) {
+      size_ = status.st_size;
+      // Private and writable: MLX may compute in place, and the file must not change.
+      start_ = static_cast<char*>(mmap(
+          nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, descriptor_, 0));
+    }
+    if (start_ == MAP_FAILED) {
+      const int error = errno;
+      if (descriptor_ >= 0) close(descriptor_);
+      throw std::system_error(error, std::generic_category(), path);
+    }
+  }
+  ~Mapping() {
+    munmap(start_, size_);
+    close(descriptor_);
+  }
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+
+  char* start() const { return start_; }
+  int64_t size() const { return size_; }
+
+  /// Room for the file's bytes, which lasts as long as the mapping.
+  LargePages& large_pages() {
+    std::lock_guard lock(guard_);
+    if (!large_pages_) large_pages_ = std::make_unique<LargePages>(size_);
+    return *large_pages_;
+  }
+
+  /// Copies bytes to `place`, and no longer holds the pages that they were read from.
+  void move(int64_t offset, int64_t size, char* place) const {
+    std::atomic<bool> failed = false;
+    parallel((size + part_size - 1) / part_size, [&](int64_t part) {
+      const int64_t first = part * part_size, last = std::min(first + part_size, size);
+      for (int64_t at = first; at < last && !failed;) {
+        const auto count = pread(descriptor_, place + at, last - at, offset + at);
+        if (count == 0 || (count < 0 && errno != EINTR)) failed = true;
+        at += std::max<int64_t>(count, 0);
+      }
     });
+    if (failed) throw std::runtime_error("the file of weights cannot be read any more");
+    const int64_t page = sysconf(_SC_PAGESIZE), first = (offset + page - 1) / page * page;
+    const int64_t last = (offset + size) / page * page;
+    if (last > first) madvise(start_ + first, last - first, MADV_DONTNEED);
   }
-  void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override {
-    throw std::runtime_error("g4's native part runs on CPUs only");
-  }
-  const char* name() const override { return "G4Read"; }
 
  private:
   static constexpr int64_t part_size = 1 << 21;
 
-  std::shared_ptr<Mapping> file_;
-  std::shared_ptr<LargePages> pages_;
+  int descriptor_;
+  char* start_ = static_cast<char*>(MAP_FAILED);
+  int64_t size_ = 0;
+  std::mutex guard_;
+  std::unique_ptr<LargePages> large_pages_;
+};
+
+namespace {
+
+/// The mappings in use.
+class Mappings {
+ public:
+  void add(const std::shared_ptr<Mapping>& mapping) {
+    std::lock_guard lock(guard_);
+    std::erase_if(known_, [](const auto& each) { return each.expired(); });
+    known_.push_back(mapping);
+  }
+
+  /// The one that an address belongs to, or null.
+  std::shared_ptr<Mapping> of(const char* address) {
+    std::lock_guard lock(guard_);
+    for (const auto& each : known_) {
+      auto mapping = each.lock();
+      if (mapping && address >= mapping->start() && address < mapping->start() + mapping->size()) {
+        return mapping;
+      }
+    }
+    return nullptr;
+  }
+
+ private:
+  std::mutex guard_;
+  std::vector<std::weak_ptr<Mapping>> known_;
+};
+
+Mappings& mappings() {
+  static Mappings* all = new Mappings;
+  return *all;
+}
+
+/// Moves a tensor from its file to its place in large pages.
+class Move : public mx::Primitive {
+ public:
+  Move(mx::Stream stream, std::shared_ptr<Mapping> mapping, int64_t offset)
+      : mx::Primitive(stream), mapping_(std::move(mapping)), offset_(offset) {}
+
+  void eval_cpu(const std::vector<mx::array>&, std::vector<mx::array>& outputs) override {
+    auto& out = outputs[0];
+    char* place = mapping_->large_pages().start() + offset_;
+    out.set_data(mx::allocator::Data(
+        mx::allocator::Buffer(place - buffer_header),
+        [mapping = mapping_](mx::allocator::Buffer) {}));
+    mx::cpu::get_command_encoder(stream()).dispatch(
+        [place, mapping = mapping_, offset = offset_, size = int64_t(out.nbytes())] {
+          mapping->move(offset, size, place);
+        });
+  }
+  void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override {
+    throw std::runtime_error("g4's native part runs on CPUs only");
+  }
+  const char* name() const override { return "G4Move"; }
+
+ private:
+  std::shared_ptr<Mapping> mapping_;
   int64_t offset_;
 };
 
+}  // namespace
+
 MappedFile::MappedFile(const std::string& path) : mapping_(std::make_shared<Mapping>(path)) {
-  static const bool expected = allocator_is_as_expected(), large_pages = has_large_pages();
+  static const bool expected = allocator_is_as_expected();
   if (!expected) throw std::invalid_argument("this build of MLX does not keep arrays as expected");
-  if (large_pages) large_pages_ = std::make_shared<LargePages>(mapping_->size());
+  mappings().add(mapping_);
 }
 
 mx::array MappedFile::tensor(int64_t offset, mx::Shape shape, mx::Dtype dtype) const {
@@ -165,13 +216,16 @@ mx::array MappedFile::tensor(int64_t offset, mx::Shape shape, mx::Dtype dtype) c
   return mx::array(std::move(data), std::move(shape), dtype);
 }
 
-mx::array MappedFile::resident(
-    int64_t offset, mx::Shape shape, mx::Dtype dtype, mx::StreamOrDevice device) const {
-  auto in_file = tensor(offset, std::move(shape), dtype);
-  if (!large_pages_) return in_file;
+mx::array in_large_pages(const mx::array& tensor, mx::StreamOrDevice device) {
+  static const bool large_pages = has_large_pages();
+  if (!large_pages || !tensor.is_available() || !tensor.flags().row_contiguous) return tensor;
+  const char* start = tensor.data<char>();
+  auto mapping = mappings().of(start);
+  if (!mapping) return tensor;
+  const int64_t offset = start - mapping->start();
   const auto stream = mx::to_stream(device, mx::Device::cpu);
   return mx::array(
-      in_file.shape(), dtype, std::make_shared<Read>(stream, mapping_, large_pages_, offset),
+      tensor.shape(), tensor.dtype(), std::make_shared<Move>(stream, std::move(mapping), offset),
       std::vector<mx::array>{});
 }
 

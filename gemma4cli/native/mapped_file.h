@@ -9,32 +9,26 @@
 
 namespace g4 {
 
-/// A file of weights, of which each tensor is an array that nothing reads before it is used.
+/// A file whose bytes are arrays, without being read at once: pages are read when they are used, and
+/// the system may drop them again. Changes of an array are not written to the file. The file stays
+/// mapped for as long as an array uses it.
 class MappedFile {
  public:
   /// Throws std::system_error if the file cannot be mapped.
   explicit MappedFile(const std::string& path);
 
-  /// The tensor from byte `offset` on, in the file itself: pages are read when they are used, and the
-  /// system may drop them again. Changes of the array are not written to the file. For tables of
-  /// which few rows are read.
-  ///
-  /// Throws std::invalid_argument if the file is too short.
+  /// The tensor from byte `offset` on. Throws std::invalid_argument if the file is too short.
   mlx::core::array tensor(int64_t offset, mlx::core::Shape shape, mlx::core::Dtype dtype) const;
 
-  /// The same, read as a whole into large pages when it is first used. Where all of a tensor is read
-  /// again and again, that is faster by a third and more: of small pages, the processor spends much
-  /// of its time on finding them. Without large pages it stays in the file.
-  mlx::core::array resident(
-      int64_t offset, mlx::core::Shape shape, mlx::core::Dtype dtype,
-      mlx::core::StreamOrDevice stream = {}) const;
-
  private:
-  class Mapping;
-  class LargePages;
-  class Read;
-  std::shared_ptr<Mapping> mapping_;
-  std::shared_ptr<LargePages> large_pages_;  // null where the system has none
+  std::shared_ptr<class Mapping> mapping_;
 };
+
+/// The same numbers as those of a tensor of a MappedFile, read into large pages when they are first
+/// used. Of small pages a processor spends a third of its time on finding them, so this pays where a
+/// tensor is read often. Any other array comes back as it is, and where the system has no large pages,
+/// all do.
+mlx::core::array in_large_pages(
+    const mlx::core::array& tensor, mlx::core::StreamOrDevice stream = {});
 
 }  // namespace g4

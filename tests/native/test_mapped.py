@@ -9,6 +9,9 @@ from types import ModuleType
 import mlx.core as mx
 import pytest
 
+from gemma4cli.api import load
+from gemma4cli.models.masks import NO_MASKS
+
 TENSORS = {
     "half": mx.arange(7).astype(mx.bfloat16),
     "packed": mx.arange(12, dtype=mx.uint32).reshape(3, 4),
@@ -73,3 +76,31 @@ def test_a_header_that_does_not_fit_its_file_is_refused(
     path.write_bytes((1 << 60).to_bytes(8, "little") + header)
     with pytest.raises(ValueError, match="header"):
         mapped_tensors(path)
+
+
+def test_a_tensor_in_large_pages_has_the_same_values(file: Path, native: ModuleType) -> None:
+    from gemma4cli.native.mapped import mapped_tensors
+
+    found = mapped_tensors(file)
+    moved = {name: native.in_large_pages(value) for name, value in found.items()}
+    del found
+    for name, value in TENSORS.items():
+        assert mx.array_equal(moved[name], value), name
+    other = mx.arange(3)
+    mx.eval(other)
+    assert native.in_large_pages(other).tolist() == [0, 1, 2]
+
+
+def test_moving_the_weights_while_decoding_changes_nothing(
+    native: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gemma4cli.models import native_text
+
+    def logits(after: int) -> list[mx.array]:
+        monkeypatch.setattr(native_text, "_MANY_STEPS", after)
+        network = load("tiny").network
+        cache = network.language_model.make_cache()
+        return [network(*network.embed([9]), cache, NO_MASKS)[0, -1] for _ in range(16)]
+
+    for one, other in zip(logits(2), logits(1000), strict=True):
+        assert mx.array_equal(one, other)
