@@ -72,7 +72,7 @@ _PARTS = ("weight", "scales", "biases")
 
 
 def move_to_large_pages(network: nn.Module) -> None:
-    """Read the matrices of ``network`` from their file into large pages, when they are next used."""
+    """Move the matrices of ``network`` from their file to large pages, when they are next used."""
     for module in network.modules():
         if isinstance(module, _MATRICES):
             for name in _PARTS:

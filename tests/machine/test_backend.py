@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from types import ModuleType
 
 import mlx.core as mx
 import numpy as np
@@ -14,6 +15,8 @@ import pytest
 
 from gemma4cli.errors import BackendMissingError
 from gemma4cli.machine import backend
+from gemma4cli.native.extension import Extension
+from gemma4cli.options import DType
 
 
 def test_a_missing_backend_is_an_error_that_names_the_packages_to_install(
@@ -84,6 +87,7 @@ with mx.stream(mx.cpu):
     assert products[0] == pytest.approx(products[1], abs=1e-3)
 
 
+@pytest.mark.usefixtures("without_native")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_a_dtype_option_is_used_as_given(dtype: str) -> None:
     assert backend.weights_dtype(dtype) == dtype  # type: ignore[arg-type]
@@ -113,3 +117,13 @@ def test_a_float32_product_has_float32_precision() -> None:
     product = np.array(mx.array(factors[0]) @ mx.array(factors[1]))
     exact = factors[0].astype(np.float64) @ factors[1].astype(np.float64)
     assert np.linalg.norm(product - exact) < 1e-5 * np.linalg.norm(exact)
+
+
+def test_the_native_part_computes_in_float32_for_every_dtype_but_float16(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backend, "on_cpu", lambda: True)
+    monkeypatch.setattr(backend, "extension", lambda: Extension(module=ModuleType("native")))
+    dtypes: list[DType] = ["auto", "float32", "bfloat16", "float16"]
+    names = [backend.weights_dtype(dtype) for dtype in dtypes]
+    assert names == ["float32", "float32", "float32", "float16"]
