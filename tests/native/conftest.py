@@ -6,12 +6,18 @@ import platform
 from collections.abc import Iterator
 from types import ModuleType
 
+import mlx.core as mx
 import pytest
 
 from gemma4cli.native.extension import extension
 
 ARM = platform.machine() in ("aarch64", "arm64")
 INSTRUCTION_SETS = ["plain", "neon"] if ARM else ["plain", "avx2", "avx512"]
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    mx.random.seed(0)
 
 
 @pytest.fixture
