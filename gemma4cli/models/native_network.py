@@ -22,7 +22,7 @@ _CLASSES: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-def use_native(network: nn.Module, *, rounded: bool) -> set[str]:
+def use_native(network: nn.Module, *, rounded: bool = False) -> set[str]:
     """Change the classes of ``network``'s layers, keeping their weights.
 
     With ``rounded``, products with many rows round their factors to bfloat16, where the processor
