@@ -19,7 +19,7 @@ from .audio_tower import (
     stem_ends,
 )
 from .config import AudioConfig
-from .native_towers import norm
+from .native_layers import norm
 
 
 class NativeSubsampleProjection(SubsampleProjection):

@@ -6,6 +6,7 @@ in memory. Each replaces the class of a layer that is loaded already and keeps i
 
 from __future__ import annotations
 
+import math
 from typing import TypeAlias
 
 import mlx.core as mx
@@ -52,9 +53,23 @@ class NativeQuantizedEmbedding(nn.QuantizedEmbedding):
         return native.linear(x, *matrix(self))
 
 
+def norm(
+    layer: nn.RMSNorm,
+    x: mx.array,
+    *,
+    residual: mx.array | None = None,
+    weight: float = 1.0,
+    scale: float = 1.0,
+    bound: float = math.inf,
+) -> mx.array:
+    """``(residual + weight * layer(x)) * scale``, with ``x`` limited to ``bound``."""
+    factors = layer.weight if weight == 1 else layer.weight * weight
+    return native.rms_norm(x, factors, layer.eps, residual, scale, bound)
+
+
 class NativeRMSNorm(nn.RMSNorm):
     def __call__(self, x: mx.array) -> mx.array:
-        return native.rms_norm(x, self["weight"], self.eps)
+        return norm(self, x)
 
 
 LAYERS: dict[type[nn.Module], type[nn.Module]] = {

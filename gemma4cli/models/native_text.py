@@ -17,7 +17,7 @@ from ..native import _native as native
 from .language import Cache, LanguageModel, TextModel
 from .masks import Masks, Visibility
 from .mlx_lm_parts import DecoderLayer
-from .native_layers import matrix, move_to_large_pages
+from .native_layers import matrix, move_to_large_pages, norm
 
 KeysValues: TypeAlias = tuple[mx.array, mx.array]
 
@@ -121,18 +121,18 @@ class NativeDecoderLayer(DecoderLayer):
         per_layer_input: mx.array | None,
     ) -> tuple[mx.array, KeysValues]:
         """``x`` ``[B, L, D]``; returns the hidden states and the keys and values that were used."""
-        normed = native.rms_norm(x, self.input_layernorm.weight, self.input_layernorm.eps)
+        normed = norm(self.input_layernorm, x)
         attended, keys_values = self._attend(normed, view, cache, shared)
-        h = _add_norm(self.post_attention_layernorm, attended, x)
+        h = norm(self.post_attention_layernorm, attended, residual=x)
         last = self.per_layer_input_gate is None
         scale = self._scalar()
         fed = self._feed_forward_experts(h) if self.enable_moe else self._feed_forward(h)
-        h = _add_norm(self.post_feedforward_layernorm, fed, h, scale if last else 1.0)
+        h = norm(self.post_feedforward_layernorm, fed, residual=h, scale=scale if last else 1.0)
         if not last:
             gate = native.linear(h, *matrix(self.per_layer_input_gate))
             gate = native.activate("gelu", gate, per_layer_input)
             projected = native.linear(gate, *matrix(self.per_layer_projection))
-            h = _add_norm(self.post_per_layer_input_norm, projected, h, scale)
+            h = norm(self.post_per_layer_input_norm, projected, residual=h, scale=scale)
         return h, keys_values
 
     def _scalar(self) -> float:
@@ -170,9 +170,7 @@ class NativeDecoderLayer(DecoderLayer):
         return native.linear(out, *matrix(attn.o_proj)), (keys, values)
 
     def _feed_forward(self, h: mx.array) -> mx.array:
-        normed = native.rms_norm(
-            h, self.pre_feedforward_layernorm.weight, self.pre_feedforward_layernorm.eps
-        )
+        normed = norm(self.pre_feedforward_layernorm, h)
         mlp = self.mlp
         inner = native.gated(normed, matrix(mlp.gate_proj), matrix(mlp.up_proj))
         return native.linear(inner, *matrix(mlp.down_proj))
@@ -180,8 +178,7 @@ class NativeDecoderLayer(DecoderLayer):
     def _feed_forward_experts(self, h: mx.array) -> mx.array:
         """The dense MLP plus the experts that the router chooses."""
         dense = self._feed_forward(h)
-        first = self.post_feedforward_layernorm_1
-        dense = native.rms_norm(dense, first.weight, first.eps)
+        dense = norm(self.post_feedforward_layernorm_1, dense)
         indices, weights = self.router(h)
         normed = self.pre_feedforward_layernorm_2(h)
         experts = self.experts.switch_glu
@@ -193,11 +190,7 @@ class NativeDecoderLayer(DecoderLayer):
             native.activate("gelu", gate, up), chosen, *matrix(experts.down_proj)
         )
         mixed = (weights.reshape(*chosen.shape, 1) * out).sum(-2).reshape(h.shape)
-        return _add_norm(self.post_feedforward_layernorm_2, mixed, dense)
-
-
-def _add_norm(norm: nn.RMSNorm, x: mx.array, residual: mx.array, scale: float = 1.0) -> mx.array:
-    return native.rms_norm(x, norm.weight, norm.eps, residual=residual, scale=scale)
+        return norm(self.post_feedforward_layernorm_2, mixed, residual=dense)
 
 
 class NativeLanguageModel(LanguageModel):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import mlx.core as mx
 import mlx.nn as nn
 
@@ -25,19 +23,6 @@ class NativeClippedLinear(ClippedLinear):
             self["_bounds"] = mx.stack([bound.astype(mx.float32) for bound in bounds])
         bounds_of_both: mx.array = self["_bounds"]
         return bounds_of_both
-
-
-def norm(
-    layer: nn.RMSNorm,
-    x: mx.array,
-    *,
-    residual: mx.array | None = None,
-    weight: float = 1.0,
-    bound: float = math.inf,
-) -> mx.array:
-    """``residual + weight * layer(x)``, with ``x`` limited to ``bound``."""
-    factors = layer.weight if weight == 1 else layer.weight * weight
-    return native.rms_norm(x, factors, layer.eps, residual=residual, bound=bound)
 
 
 CLASSES: dict[type[nn.Module], type[nn.Module]] = {ClippedLinear: NativeClippedLinear}

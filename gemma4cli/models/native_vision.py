@@ -6,8 +6,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..native import _native as native
-from .native_layers import matrix
-from .native_towers import norm
+from .native_layers import matrix, norm
 from .unified_vision import EPS, ExactLayerNorm
 from .vision_tower import Turns, VisionAttention, VisionLayer, VisionMLP, VisionTower, axial_angles
 
