@@ -1,4 +1,4 @@
-"""Layers that work around limits of MLX's CPU backend. Never used on Metal or CUDA.
+"""Layers for CPUs without the native part, which work around limits of MLX's CPU backend.
 
 MLX's CPU backend runs each operation on one thread, so large products are split over streams, each
 of which has its own thread. Its quantized product also handles one input row at a time, so for many

@@ -154,7 +154,7 @@ def audio_linears_clip_their_input_only(patch: Patch, network: Gemma4) -> None:
 
 @mistake("12b", "image_flat")
 def layer_norms_of_the_12b_have_the_epsilon_of_rms_norms(patch: Patch, network: Gemma4) -> None:
-    patch.setattr(unified_vision, "_EPS", 1e-6)
+    patch.setattr(unified_vision, "EPS", 1e-6)
 
 
 @mistake("12b", "image_flat")
