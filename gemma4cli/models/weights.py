@@ -126,7 +126,8 @@ def sanitize(weights: Mapping[str, mx.array], config: Gemma4Config) -> Weights:
             continue
         if name.endswith(".experts.gate_up_proj"):
             base = name.removesuffix("gate_up_proj")
-            gate, up = mx.split(value, 2, axis=-2)
+            # As whole arrays: kernels would copy a part of a larger one each time.
+            gate, up = map(mx.contiguous, mx.split(value, 2, axis=-2))
             result[f"{base}switch_glu.gate_proj.weight"] = gate
             result[f"{base}switch_glu.up_proj.weight"] = up
         elif name.endswith(".experts.down_proj"):
