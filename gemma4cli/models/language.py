@@ -212,9 +212,11 @@ class LanguageModel(nn.Module):
         config = self.config
         head = self.model.embed_tokens.as_linear if config.tied_embeddings else self.lm_head
         logits = head(hidden).astype(mx.float32)
-        if config.logit_softcap is None:
-            return logits
-        capped = mx.tanh(logits / config.logit_softcap) * config.logit_softcap
+        cap = config.logit_softcap
+        return logits if cap is None else self._capped(logits, cap)
+
+    def _capped(self, logits: mx.array, cap: float) -> mx.array:
+        capped = mx.tanh(logits / cap) * cap
         return mx.where(mx.isinf(logits), mx.nan, capped)
 
     def make_cache(self) -> list[RowCache]:

@@ -194,9 +194,5 @@ class NativeDecoderLayer(DecoderLayer):
 
 
 class NativeLanguageModel(LanguageModel):
-    def logits(self, hidden: mx.array) -> mx.array:
-        config = self.config
-        head = self.model.embed_tokens if config.tied_embeddings else self.lm_head
-        logits = native.linear(hidden, *matrix(head))
-        cap = config.logit_softcap
-        return logits if cap is None else native.softcap(logits, cap)
+    def _capped(self, logits: mx.array, cap: float) -> mx.array:
+        return native.softcap(logits, cap)
