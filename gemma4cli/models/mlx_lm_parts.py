@@ -1,4 +1,4 @@
-"""The parts of mlx-lm that g4 uses: the decoder layer and the KV caches.
+"""The parts of mlx-lm that g4 uses: the decoder layer, matrices of experts and the KV caches.
 
 ``mlx_lm/__init__`` imports transformers, which takes most of a second at every start, and these
 modules do not need it. They are therefore imported under an empty placeholder package, and all its
@@ -14,16 +14,22 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-__all__ = ["DecoderLayer", "KVCache", "ModelArgs", "RotatingKVCache"]
+__all__ = [
+    "DecoderLayer",
+    "KVCache",
+    "ModelArgs",
+    "QuantizedSwitchLinear",
+    "RotatingKVCache",
+    "SwitchLinear",
+]
 
 _PACKAGE = "mlx_lm"
 
 
-def _import_parts() -> tuple[ModuleType, ModuleType]:
-    names = (f"{_PACKAGE}.models.gemma4_text", f"{_PACKAGE}.models.cache")
+def _import_parts(*names: str) -> list[ModuleType]:
+    modules = [f"{_PACKAGE}.models.{name}" for name in names]
     if _PACKAGE in sys.modules:
-        text, cache = (importlib.import_module(name) for name in names)
-        return text, cache
+        return [importlib.import_module(name) for name in modules]
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or spec.submodule_search_locations is None:
         raise ImportError("mlx-lm is not installed; reinstall g4", name=_PACKAGE)
@@ -31,20 +37,22 @@ def _import_parts() -> tuple[ModuleType, ModuleType]:
     package.__path__ = list(spec.submodule_search_locations)
     sys.modules[_PACKAGE] = package
     try:
-        text, cache = (importlib.import_module(name) for name in names)
+        return [importlib.import_module(name) for name in modules]
     finally:
         for name in [n for n in sys.modules if n.partition(".")[0] == _PACKAGE]:
             del sys.modules[name]
-    return text, cache
 
 
 if TYPE_CHECKING:
     from mlx_lm.models.cache import KVCache, RotatingKVCache
     from mlx_lm.models.gemma4_text import DecoderLayer, ModelArgs
+    from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 else:
-    _text, _cache = _import_parts()
+    _text, _cache, _switch = _import_parts("gemma4_text", "cache", "switch_layers")
 
     ModelArgs = _text.ModelArgs
     DecoderLayer = _text.DecoderLayer
     KVCache = _cache.KVCache
     RotatingKVCache = _cache.RotatingKVCache
+    SwitchLinear = _switch.SwitchLinear
+    QuantizedSwitchLinear = _switch.QuantizedSwitchLinear

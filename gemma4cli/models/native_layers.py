@@ -13,6 +13,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..native import _native as native
+from .mlx_lm_parts import QuantizedSwitchLinear, SwitchLinear
 
 Matrix: TypeAlias = tuple[mx.array, mx.array | None, mx.array | None, str, int, int]
 """Weights, scales, biases, mode, bits and group size, as the native functions take a matrix; mode
@@ -80,14 +81,17 @@ LAYERS: dict[type[nn.Module], type[nn.Module]] = {
     nn.RMSNorm: NativeRMSNorm,
 }
 
-_MATRICES = (NativeLinear, NativeQuantizedLinear, NativeEmbedding, NativeQuantizedEmbedding)
-
-
 _PARTS = ("weight", "scales", "biases")
+_MATRICES = (NativeLinear, NativeQuantizedLinear, NativeEmbedding, NativeQuantizedEmbedding)
+_EXPERTS = (SwitchLinear, QuantizedSwitchLinear)
+"""Their class stays: the feed-forward step of ``native_text`` reads their arrays."""
 
 
 def move_to_large_pages(network: nn.Module) -> None:
-    """Move the matrices of ``network`` from their file to large pages, when they are next used."""
+    """Move the matrices of ``network`` from their file to large pages, when they are next used.
+
+    Experts stay: a token reads few of them.
+    """
     for module in network.modules():
         if isinstance(module, _MATRICES):
             for name in _PARTS:
@@ -100,7 +104,7 @@ def stored_names(network: nn.Module) -> set[str]:
     return {
         f"{path}.{name}"
         for path, module in network.named_modules()
-        if isinstance(module, _MATRICES)
+        if isinstance(module, (*_MATRICES, *_EXPERTS))
         for name in _PARTS
         if name in module
     }
