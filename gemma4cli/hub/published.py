@@ -61,6 +61,7 @@ def published_info(name: str) -> PublishedInfo | None:
     config = _config_of(alias)
     widened = quantization == "bf16" and float_size() == 4
     weights = Weights(text=entry.bytes * (1 + widened), vision=0, audio=0)
+    computed = numerics()
     return PublishedInfo(
         name=name.lower(),
         repo=entry.repo,
@@ -73,7 +74,7 @@ def published_info(name: str) -> PublishedInfo | None:
         context=config.text.max_positions,
         quantization=quantization,
         memory={
-            tokens: footprint(config, weights, numerics(), _work(config, tokens))
+            tokens: footprint(config, weights, computed, _work(config, tokens))
             for tokens in _CONTEXTS
         },
         memory_limit=model_memory().limit,

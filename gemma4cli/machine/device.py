@@ -80,16 +80,6 @@ def fast_blas() -> str | None:
     return None
 
 
-def float_size(dtype: DType = "auto") -> int | None:
-    """Bytes per floating-point weight loaded as ``dtype``; None keeps the checkpoint's size."""
-    found = device()
-    if found is not None and native_in_use(dtype):
-        return None
-    if dtype != "auto":
-        return 4 if dtype == "float32" else 2
-    return 4 if is_cpu(found) else None
-
-
 def numerics(dtype: DType = "auto") -> Numerics:
     """How models that are loaded as ``dtype`` are computed."""
     found = device()
@@ -97,6 +87,13 @@ def numerics(dtype: DType = "auto") -> Numerics:
     native = found is not None and native_in_use(dtype)
     wide = native or (cpu if dtype == "auto" else dtype == "float32")
     return Numerics(item=4 if wide else 2, on_cpu=cpu, native=native)
+
+
+def float_size(dtype: DType = "auto") -> int | None:
+    """Bytes per floating-point weight loaded as ``dtype``; None keeps the checkpoint's size."""
+    computed = numerics(dtype)
+    kept = computed.native or (dtype == "auto" and not computed.on_cpu)
+    return None if kept else computed.item
 
 
 def model_memory() -> Memory:

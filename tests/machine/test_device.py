@@ -11,6 +11,7 @@ import pytest
 from gemma4cli.errors import BackendMissingError
 from gemma4cli.machine import device as machine
 from gemma4cli.machine.device import Device, Memory
+from gemma4cli.options import DType
 
 VM_STAT = """Mach Virtual Memory Statistics: (page size of 16384 bytes)
 Pages free:                               10.
@@ -122,6 +123,34 @@ def test_without_a_backend_there_is_no_device_but_memory(monkeypatch: pytest.Mon
     assert machine.device() is None
     assert machine.float_size() == 4
     assert machine.model_memory().limit > 0
+
+
+@pytest.mark.parametrize(
+    ("backend", "native", "dtype", "size", "item"),
+    [
+        ("CPU", False, "auto", 4, 4),
+        ("CPU", False, "bfloat16", 2, 2),
+        ("CPU", False, "float32", 4, 4),
+        ("CPU", True, "auto", None, 4),
+        ("CPU", True, "bfloat16", None, 4),
+        ("CPU", True, "float16", 2, 2),
+        ("Metal", False, "auto", None, 2),
+        ("CUDA", False, "bfloat16", 2, 2),
+        ("CUDA", False, "float32", 4, 4),
+    ],
+)
+def test_weights_are_widened_where_the_device_needs_it_or_the_user_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+    backend: machine.Backend,
+    native: bool,
+    dtype: DType,
+    size: int | None,
+    item: int,
+) -> None:
+    monkeypatch.setattr(machine, "device", lambda: Device(backend=backend, name=""))
+    monkeypatch.setattr(machine, "native_in_use", lambda chosen: native and chosen != "float16")
+    assert machine.float_size(dtype) == size
+    assert machine.numerics(dtype).item == item
 
 
 @pytest.mark.parametrize("loaded", ["libopenblas.so.0", None])
