@@ -31,9 +31,6 @@ const ManyRows& kernel_in_use() {
   return kernels().many_rows;
 }
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t round_up(int64_t value, int64_t step) { return ceil_div(value, step) * step; }
-
 /// Memory that is kept from one product to the next, so that its pages need not be mapped anew. They
 /// are large where the system has large pages: blocks of products lie in many small ones.
 class Buffer {

@@ -79,7 +79,7 @@ inline auto with_rows_of(const Weight& weight, const Act& act) {
 
 inline int64_t prepared_size(const Weight& weight) {
   const int64_t size = with_rows_of(weight, [&](auto kernel) { return kernel.prepared_size(weight); });
-  return (size + 15) / 16 * 16;
+  return round_up(size, 16);
 }
 
 inline void prepare(const Weight& weight, const float* x, float* out) {

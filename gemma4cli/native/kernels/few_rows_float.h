@@ -14,7 +14,7 @@ G4_INLINE Vec load_kind(const uint8_t* at) {
 }
 
 inline int64_t float_prepared_size(const Weight& weight) {
-  return (weight.columns + lanes - 1) / lanes * lanes;
+  return round_up(weight.columns, lanes);
 }
 
 inline void prepare_float(const Weight& weight, const float* x, float* out) {

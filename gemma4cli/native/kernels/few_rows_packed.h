@@ -7,6 +7,7 @@
 
 #include "packed_words.h"
 #include "scales.h"
+#include "sizes.h"
 
 namespace g4::G4_SET {
 
@@ -17,32 +18,34 @@ inline constexpr int64_t prefetch_bytes = 4096;
 /// Groups whose scales are widened at a time.
 inline constexpr int64_t group_chunk = 256;
 
+/// Numbers of the smallest groups, those of nvfp4.
+inline constexpr int64_t smallest_group = 16;
+
 template <class Format>
 inline constexpr int64_t block_size = Format::vectors * lanes;
 
 template <class Format>
 int64_t packed_sums_at(const Weight& weight) {
-  constexpr int64_t block = block_size<Format>;
-  return (weight.columns + block - 1) / block * block;
+  return round_up(weight.columns, block_size<Format>);
 }
 
 /// Floats of a prepared row: the layout, then the sums of the groups.
 template <class Format>
 int64_t packed_prepared_size(const Weight& weight) {
   const int64_t groups = weight.columns / weight.group;
-  return packed_sums_at<Format>(weight) + (groups + lanes - 1) / lanes * lanes;
+  return packed_sums_at<Format>(weight) + round_up(groups, lanes);
 }
 
 template <class Format>
 void prepare_packed(const Weight& weight, const float* x, float* out) {
   constexpr int64_t block = block_size<Format>;
   const int64_t columns = weight.columns, groups = columns / weight.group;
-  float last[block];
+  float padded[block];
   for (int64_t b = 0; b < columns; b += block, out += block) {
     const float* from = x + b;
     if (b + block > columns) {
-      for (int64_t k = 0; k < block; k++) last[k] = b + k < columns ? from[k] : 0;
-      from = last;
+      for (int64_t k = 0; k < block; k++) padded[k] = b + k < columns ? from[k] : 0;
+      from = padded;
     }
     for (int j = 0; j < Format::vectors; j++) {
       for (int i = 0; i < lanes; i++) {
@@ -50,7 +53,7 @@ void prepare_packed(const Weight& weight, const float* x, float* out) {
       }
     }
   }
-  for (int64_t g = 0; g < (groups + lanes - 1) / lanes * lanes; g++) {
+  for (int64_t g = 0; g < round_up(groups, lanes); g++) {
     Vec total = {};
     if (g < groups) {
       for (int k = 0; k < weight.group; k += lanes) total += load(x + g * weight.group + k);
@@ -59,15 +62,15 @@ void prepare_packed(const Weight& weight, const float* x, float* out) {
   }
 }
 
-/// Lane i is values[index[i]]; all indexes are below `lanes`.
-G4_INLINE Vec spread(const float* values, IVec index) {
+/// Lane i is table[index[i]]; all indexes are below `lanes`.
+G4_INLINE Vec look_up(IVec index, const float* table) {
 #if defined(G4_SET_avx512)
-  return (Vec)_mm512_permutexvar_ps((__m512i)index, (__m512)load(values));
+  return (Vec)_mm512_permutexvar_ps((__m512i)index, (__m512)load(table));
 #elif defined(G4_SET_avx2)
-  return (Vec)_mm256_permutevar8x32_ps((__m256)load(values), (__m256i)index);
+  return (Vec)_mm256_permutevar8x32_ps((__m256)load(table), (__m256i)index);
 #else
   Vec result;
-  for (int i = 0; i < lanes; i++) result[i] = values[index[i]];
+  for (int i = 0; i < lanes; i++) result[i] = table[index[i]];
   return result;
 #endif
 }
@@ -76,10 +79,11 @@ G4_INLINE Vec spread(const float* values, IVec index) {
 template <class Format, int rows, int count>
 void multiply_packed(const Weight& weight, const float* const* x, float* const* y, int64_t n) {
   constexpr int64_t block = block_size<Format>, block_bytes = block * Format::bits / 8;
+  static_assert(group_chunk * smallest_group % block == 0, "blocks end where a chunk does");
   // Groups are powers of two; a division would take as long as several blocks.
   const int group_shift = __builtin_ctz(unsigned(weight.group));
   const int64_t columns = weight.columns, groups = columns >> group_shift;
-  const int64_t whole_blocks = columns / block, blocks = (columns + block - 1) / block;
+  const int64_t whole_blocks = columns / block, blocks = ceil_div(columns, block);
   const int64_t sums_at = blocks * block;
   const uint8_t* at[rows];
   uint8_t ends[rows][block_bytes];
@@ -126,7 +130,7 @@ void multiply_packed(const Weight& weight, const float* const* x, float* const* 
       }
       const int64_t group = ((b - first) * block) >> group_shift;
       for (int r = 0; r < rows; r++) {
-        const Vec scale = spread(scales[r] + group, group_of_lane);
+        const Vec scale = look_up(group_of_lane, scales[r] + group);
         for (int i = 0; i < count; i++) total[r][i] += part[r][i] * scale;
       }
     }

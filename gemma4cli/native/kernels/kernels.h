@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "sizes.h"
+
 namespace g4 {
 
 /// How the numbers of a matrix are stored.
@@ -27,8 +29,8 @@ struct Weight {
   const uint8_t* scales;  // rows * columns / group
   const uint8_t* biases;  // of affine matrices, like the scales
 
-  int64_t row_bytes() const { return columns * bits / 8; }
-  bool quantized() const { return kind >= Kind::affine; }
+  G4_INLINE int64_t row_bytes() const { return columns * bits / 8; }
+  G4_INLINE bool quantized() const { return kind >= Kind::affine; }
 };
 
 /// A function of one number; gelu is the form with tanh.
@@ -109,7 +111,7 @@ struct AttentionTile {
 inline constexpr int attention_rows = 128;
 
 /// Numbers of scratch memory for a tile.
-constexpr int64_t attention_scratch(int64_t width) {
+constexpr G4_INLINE int64_t attention_scratch(int64_t width) {
   return 2 * attention_rows * width + 64 * 64;
 }
 
@@ -131,7 +133,7 @@ struct LocalTile {
 };
 
 /// Numbers of scratch memory for local attention.
-constexpr int64_t local_scratch(int64_t width, int64_t before, int64_t after) {
+constexpr G4_INLINE int64_t local_scratch(int64_t width, int64_t before, int64_t after) {
   return width + before + 1 + after + 64;
 }
 
@@ -145,7 +147,7 @@ struct Convolution {
 };
 
 /// Numbers of scratch memory for a convolution.
-constexpr int64_t convolution_scratch(const Convolution& task) {
+constexpr G4_INLINE int64_t convolution_scratch(const Convolution& task) {
   return 9 * task.channels * (task.outputs + 64 + (task.columns + 1) / 2) +
       (task.columns + 1) / 2 * 64;
 }

@@ -38,8 +38,6 @@ inline constexpr int64_t depth_block = 192;
 /// Floats from one unpacked row to the next: not a power of two, whose lines would share cache sets.
 inline constexpr int64_t panel_stride = depth_block + 16;
 
-inline int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
-
 inline int64_t packed_bytes(int64_t rows, int64_t columns) {
   return round_up(rows, lanes) * columns * 4;
 }

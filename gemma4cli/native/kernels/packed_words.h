@@ -8,11 +8,10 @@
 #pragma once
 
 #include "simd.h"
+#include "sizes.h"
 #include "unpack.h"
 
 namespace g4::G4_SET {
-
-#define G4_INLINE inline __attribute__((always_inline))
 
 #if defined(G4_SET_avx512)
 G4_INLINE Vec look_up(UVec index, Vec table) {
@@ -23,7 +22,7 @@ G4_INLINE Vec look_up(UVec index, Vec table) {
 /// Two to the power -n.
 constexpr float negative_power(int n) { return n == 0 ? 1 : negative_power(n - 1) / 2; }
 
-// Words of 32 bits as they are stored.
+/// Words of 32 bits as they are stored.
 struct WholeWords {
   static G4_INLINE UVec load(const uint8_t* at) { return load_as<UVec>(at); }
 };
