@@ -67,7 +67,7 @@ LAYERS = {
         "errors extras messages decoded times media media.sound", "numpy PIL pillow_heif av"
     ),
     "processing": layer("errors messages decoded options times", "numpy PIL tokenizers"),
-    "native": layer(foreign="mlx"),
+    "native": layer(foreign="mlx safetensors"),
     "models": layer("errors native", "mlx mlx_lm"),
     "machine": layer("errors options native models", "mlx"),
     "hub": layer("errors options models machine", "huggingface_hub hf_xet safetensors"),

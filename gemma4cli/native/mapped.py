@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import mlx.core as mx
+from safetensors import SafetensorError, safe_open
 
 from ._native import MappedFile
 
@@ -26,30 +26,46 @@ _DTYPES = {
 }
 
 
+_LONGEST = 2**31 - 1
+"""The longest axis of an array of MLX."""
+
+
 def mapped_tensors(path: Path) -> dict[str, mx.array]:
     """The tensors of a file by name; pages of it are read when a kernel uses them.
 
     The system drops them again when memory is short, and processes with the same model share them.
-    Raises OSError, and ValueError for a header that does not fit the file or a type that MLX lacks.
+    Raises OSError or RuntimeError for a file that cannot be read or mapped, ValueError for a header
+    that does not fit the file and for a tensor that MLX cannot hold.
     """
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 0 < length <= os.fstat(file.fileno()).st_size - 8:
-            raise ValueError("its header does not fit")
-        header = json.loads(file.read(length))
-    header.pop("__metadata__", None)
+    entries = _in_order(path)
     mapped = MappedFile(os.fsencode(path))
+    with path.open("rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
     result = {}
-    for name, entry in header.items():
-        dtype = _DTYPES.get(entry["dtype"])
-        if dtype is None:
-            raise ValueError(f"{name} is of type {entry['dtype']}")
-        start, end = entry["data_offsets"]
-        shape = entry["shape"]
-        if end == start:
-            result[name] = mx.zeros(shape, dtype)
-            continue
-        result[name] = mapped.tensor(8 + length + start, shape, dtype)
-        if result[name].nbytes != end - start:
-            raise ValueError(f"{name} does not have the size of its shape")
+    for name, dtype, shape in entries:
+        value = mx.zeros(shape, dtype) if 0 in shape else mapped.tensor(start, shape, dtype)
+        result[name] = value
+        start += value.nbytes
     return result
+
+
+def _in_order(path: Path) -> list[tuple[str, mx.Dtype, list[int]]]:
+    """Names, types and shapes, in the order of the file.
+
+    Opening checks that the tensors follow each other without gaps, from the header to the end.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            entries = [(name, file.get_slice(name)) for name in file.offset_keys()]
+            return [_entry(name, each.get_dtype(), each.get_shape()) for name, each in entries]
+    except SafetensorError as exc:
+        raise ValueError(str(exc)) from exc
+
+
+def _entry(name: str, kind: str, shape: list[int]) -> tuple[str, mx.Dtype, list[int]]:
+    dtype = _DTYPES.get(kind)
+    if dtype is None:
+        raise ValueError(f"{name} is of type {kind}")
+    if max(shape, default=0) > _LONGEST:
+        raise ValueError(f"{name} has the shape {shape}")
+    return name, dtype, shape

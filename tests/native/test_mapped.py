@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import ModuleType
 
@@ -53,29 +54,101 @@ def test_a_tensor_outlives_the_name_of_its_file_and_never_changes_it(file: Path)
     assert kept.read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"shape": [32], "data_offsets": [0, 64]},
-        {"shape": [8]},
-        {"shape": [2**31 - 1, 2**31 - 1]},
-        {"dtype": "F4"},
-    ],
-)
+ENTRY: dict[str, object] = {"dtype": "BF16", "shape": [7], "data_offsets": [0, 14]}
+WITHOUT = [{key: ENTRY[key] for key in ENTRY if key != lost} for lost in ENTRY]
+CHANGES: dict[str, dict[str, object]] = {
+    "a type that MLX lacks": {"dtype": "F64", "data_offsets": [0, 56]},
+    "a type that nobody knows": {"dtype": "BF17"},
+    "a type that is a number": {"dtype": 16},
+    "a shape of another size": {"shape": [8]},
+    "a negative shape": {"shape": [-7]},
+    "a shape in text": {"shape": "7"},
+    "a fraction as shape": {"shape": [7.5]},
+    "more numbers than can be": {"shape": [2**31 - 1, 2**31 - 1, 2**31 - 1]},
+    "a longer axis than MLX has": {"shape": [2**31, 0], "data_offsets": [0, 0]},
+    "bytes after the end of the file": {"shape": [32], "data_offsets": [0, 64]},
+    "bytes before the data": {"data_offsets": [-14, 0]},
+    "an end before the start": {"data_offsets": [14, 0]},
+    "one offset": {"data_offsets": [0]},
+    "offsets in text": {"data_offsets": "01"},
+    "a gap before it": {"data_offsets": [2, 16]},
+}
+HEADERS: dict[str, object] = {
+    "a list": [],
+    "null": None,
+    "text": "half",
+    "a tensor that is null": {"half": None},
+    "a tensor that is an empty list": {"half": []},
+    **{f"a tensor of {sorted(entry)} alone": {"half": entry} for entry in WITHOUT},
+    **{kind: {"half": ENTRY | change} for kind, change in CHANGES.items()},
+    "the same bytes twice": {"half": ENTRY, "other": ENTRY},
+    "tensors that overlap": {"half": ENTRY, "other": ENTRY | {"data_offsets": [8, 22]}},
+    "metadata that are numbers": {"__metadata__": {"format": 1}, "half": ENTRY},
+}
+
+SIZES = {
+    "a type that MLX lacks": 56,
+    "a longer axis than MLX has": 0,
+    "a gap before it": 16,
+    "tensors that overlap": 22,
+}
+"""Bytes of data, if not 14: those that the header says."""
+
+
+def with_header(path: Path, header: bytes, data: bytes, length: int | None = None) -> Path:
+    length = len(header) if length is None else length
+    path.write_bytes(length.to_bytes(8, "little") + header + data)
+    return path
+
+
+@pytest.mark.parametrize("kind", HEADERS)
 def test_a_header_that_does_not_fit_its_file_is_refused(
-    tmp_path: Path, native: ModuleType, changed: dict[str, object]
+    tmp_path: Path, native: ModuleType, kind: str
 ) -> None:
     from gemma4cli.native.mapped import mapped_tensors
 
-    entry = {"dtype": "BF16", "shape": [7], "data_offsets": [0, 14], **changed}
-    header = json.dumps({"half": entry}).encode()
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(32))
+    header = json.dumps(HEADERS[kind]).encode()
+    path = with_header(tmp_path / "w.safetensors", header, bytes(SIZES.get(kind, 14)))
     with pytest.raises(ValueError):
         mapped_tensors(path)
-    path.write_bytes((1 << 60).to_bytes(8, "little") + header)
+
+
+@pytest.mark.parametrize("length", [0, 7, 1 << 40, (1 << 64) - 1])
+def test_a_header_of_another_length_is_refused(
+    tmp_path: Path, native: ModuleType, length: int
+) -> None:
+    from gemma4cli.native.mapped import mapped_tensors
+
+    header = json.dumps({"half": ENTRY}).encode()
     with pytest.raises(ValueError, match="header"):
+        mapped_tensors(with_header(tmp_path / "w.safetensors", header, bytes(14), length))
+
+
+@pytest.mark.parametrize("content", [b"", bytes(7), bytes(64), b"<!DOCTYPE html>" * 9])
+def test_a_file_without_a_header_is_refused(
+    tmp_path: Path, native: ModuleType, content: bytes
+) -> None:
+    from gemma4cli.native.mapped import mapped_tensors
+
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ValueError):
         mapped_tensors(path)
+
+
+def test_headers_in_other_orders_and_forms_are_read(tmp_path: Path, native: ModuleType) -> None:
+    """The order of the names is not that of the bytes; an entry may be a list of its values."""
+    from gemma4cli.native.mapped import mapped_tensors
+
+    header = {
+        "last": ["U8", [2], [14, 16]],
+        "__metadata__": {"format": "mlx"},
+        "half": ENTRY,
+    }
+    path = tmp_path / os.fsdecode(b"w\xff.safetensors")
+    found = mapped_tensors(with_header(path, json.dumps(header).encode(), bytes(14) + b"\1\2"))
+    assert found["last"].tolist() == [1, 2]
+    assert found["half"].tolist() == [0] * 7
 
 
 def test_a_tensor_in_large_pages_has_the_same_values(file: Path, native: ModuleType) -> None:
