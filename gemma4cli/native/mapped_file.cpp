@@ -16,7 +16,7 @@
 
 #include "mlx/allocator.h"
 #include "mlx/backend/cpu/encoder.h"
-#include "mlx/primitives.h"
+#include "operands.h"
 #include "thread_pool.h"
 
 namespace g4 {
@@ -170,10 +170,10 @@ Mappings& mappings() {
 }
 
 /// Moves a tensor from its file to its place in large pages.
-class Move : public mx::Primitive {
+class Move : public RowPrimitive {
  public:
   Move(mx::Stream stream, std::shared_ptr<Mapping> mapping, int64_t offset)
-      : mx::Primitive(stream), mapping_(std::move(mapping)), offset_(offset) {}
+      : RowPrimitive(stream), mapping_(std::move(mapping)), offset_(offset) {}
 
   void eval_cpu(const std::vector<mx::array>&, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
@@ -185,9 +185,6 @@ class Move : public mx::Primitive {
         [place, mapping = mapping_, offset = offset_, size = int64_t(out.nbytes())] {
           mapping->move(offset, size, place);
         });
-  }
-  void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override {
-    throw std::runtime_error("g4's native part runs on CPUs only");
   }
   const char* name() const override { return "G4Move"; }
 
