@@ -68,3 +68,12 @@ def test_a_value_is_what_typer_makes_of_it(value: object, several: tuple[object,
     for typers, ours in zip(TYPERS, OURS, strict=True):
         given_value = several if typers.multiple or typers.nargs != 1 else value
         assert outcome(ours, given_value) == outcome(typers, given_value), typers.name
+
+
+def test_parameters_that_are_parsed_again_are_not_converted_twice() -> None:
+    parameters = made().params
+    convert_without_typer(parameters)
+    before = [each.get_runtime_param for each in parameters]
+    convert_without_typer(parameters)
+    assert [each.get_runtime_param for each in parameters] == before
+    assert not [each for each in before if each().__class__.__module__.startswith("typer")]

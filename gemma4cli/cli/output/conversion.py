@@ -17,9 +17,10 @@ _NUMBERS = {int: re.compile(r"[0-9]{1,15}"), float: re.compile(r"[0-9]{1,15}(\.[
 
 
 def convert_without_typer(parameters: Iterable[Any]) -> None:
-    """Make parameters leave to Typer only the values that need it."""
+    """Make parameters leave to Typer only the values that need it; again, this changes nothing."""
     for each in parameters:
-        each.get_runtime_param = partial(_Conversion, each.get_runtime_param)
+        if "get_runtime_param" not in vars(each):
+            each.get_runtime_param = partial(_Conversion, each.get_runtime_param)
 
 
 class _Conversion:
