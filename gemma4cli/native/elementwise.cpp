@@ -1,6 +1,5 @@
 #include "elementwise.h"
 
-#include <algorithm>
 #include <stdexcept>
 
 #include "mlx/backend/cpu/encoder.h"
@@ -10,18 +9,6 @@
 namespace g4 {
 namespace mx = mlx::core;
 namespace {
-
-/// Numbers that one thread handles at least: about 20 microseconds.
-constexpr int64_t part_size = 1 << 15;
-
-/// Call `work(first, count)` for all of `size` numbers.
-template <class Work>
-void in_parts(int64_t size, const Work& work) {
-  parallel((size + part_size - 1) / part_size, [&](int64_t part) {
-    const int64_t first = part * part_size;
-    work(first, std::min(part_size, size - first));
-  });
-}
 
 class Activate : public RowPrimitive {
  public:
@@ -34,8 +21,9 @@ class Activate : public RowPrimitive {
     const float* factor = inputs.size() > 1 ? inputs[1].data<float>() : nullptr;
     mx::cpu::get_command_encoder(stream()).dispatch(
         [x, factor, y = out.data<float>(), size = int64_t(out.size()), curve = curve_] {
-          in_parts(size, [&](int64_t first, int64_t count) {
-            kernels().activate(curve, x + first, factor ? factor + first : nullptr, y + first, count);
+          parallel_rows(size, 1, [&](int64_t first, int64_t last) {
+            kernels().activate(
+                curve, x + first, factor ? factor + first : nullptr, y + first, last - first);
           });
         });
   }
@@ -51,13 +39,12 @@ class Glu : public RowPrimitive {
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
-    out.set_data(mx::allocator::malloc(out.nbytes()));
-    const int64_t width = out.shape(-1), rows = width ? out.size() / width : 0;
+    allocate(out);
+    const int64_t rows = row_count(out), width = out.shape(-1);
     mx::cpu::get_command_encoder(stream()).dispatch(
         [x = inputs[0].data<float>(), y = out.data<float>(), rows, width] {
-          const int64_t step = std::max<int64_t>(1, part_size / std::max<int64_t>(1, width));
-          parallel((rows + step - 1) / step, [&](int64_t part) {
-            for (int64_t i = part * step; i < std::min(rows, (part + 1) * step); i++) {
+          parallel_rows(rows, width, [&](int64_t first, int64_t last) {
+            for (int64_t i = first; i < last; i++) {
               const float* row = x + i * 2 * width;
               kernels().activate(Curve::sigmoid, row + width, row, y + i * width, width);
             }
@@ -76,8 +63,8 @@ class Softcap : public RowPrimitive {
     allocate_like(inputs[0], out);
     mx::cpu::get_command_encoder(stream()).dispatch(
         [x = inputs[0].data<float>(), y = out.data<float>(), size = int64_t(out.size()), cap = cap_] {
-          in_parts(size, [&](int64_t first, int64_t count) {
-            kernels().softcap(x + first, cap, y + first, count);
+          parallel_rows(size, 1, [&](int64_t first, int64_t last) {
+            kernels().softcap(x + first, cap, y + first, last - first);
           });
         });
   }
@@ -97,8 +84,8 @@ class Clip : public RowPrimitive {
     mx::cpu::get_command_encoder(stream()).dispatch(
         [x = inputs[0].data<float>(), low = inputs[1].data<float>(), high = inputs[2].data<float>(),
          y = out.data<float>(), size = int64_t(out.size())] {
-          in_parts(size, [&](int64_t first, int64_t count) {
-            kernels().clip(x + first, *low, *high, y + first, count);
+          parallel_rows(size, 1, [&](int64_t first, int64_t last) {
+            kernels().clip(x + first, *low, *high, y + first, last - first);
           });
         });
   }

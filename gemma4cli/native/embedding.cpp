@@ -12,9 +12,6 @@ namespace g4 {
 namespace mx = mlx::core;
 namespace {
 
-/// Numbers that one thread unpacks at a time.
-constexpr int64_t part_size = 1 << 15;
-
 /// Ids are compared as uint32, so that negative ones are beyond any table.
 void gather(const Weight& table, uint32_t id, float scale, float* out) {
   if (int64_t(id) >= table.rows) {
@@ -33,17 +30,15 @@ class Embedding : public RowPrimitive {
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
-    out.set_data(mx::allocator::malloc(out.nbytes()));
+    allocate(out);
     size_t index = 1;
     const Weight table = take_weight(inputs, index, quantization_);
     const uint32_t* ids = inputs[0].data<uint32_t>();
     const int64_t count = int64_t(inputs[0].size());
-    const int64_t step = std::max<int64_t>(1, part_size / std::max<int64_t>(1, table.columns));
     float* y = out.data<float>();
     mx::cpu::get_command_encoder(stream()).dispatch([=, scale = scale_] {
-      parallel((count + step - 1) / step, [&](int64_t part) {
-        const int64_t last = std::min(count, (part + 1) * step);
-        for (int64_t i = part * step; i < last; i++) {
+      parallel_rows(count, table.columns, [&](int64_t first, int64_t last) {
+        for (int64_t i = first; i < last; i++) {
           gather(table, ids[i], scale, y + i * table.columns);
         }
       });

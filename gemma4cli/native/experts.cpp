@@ -124,7 +124,7 @@ class ExpertLinear : public RowPrimitive {
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
-    out.set_data(mx::allocator::malloc(out.nbytes()));
+    allocate(out);
     size_t index = 2;
     const Weight weight = take_weight(inputs, index, quantization_);
     const int64_t experts = inputs[2].shape(0), count = int64_t(inputs[1].size());

@@ -71,7 +71,7 @@ int64_t rows_per_part(const Weight& weight, int64_t bytes) {
   const int64_t part = std::max(least_part, bytes / (8 * ThreadPool::shared().size()));
   const int64_t rows = part * weight.rows / std::max<int64_t>(1, bytes_of(weight));
   // Whole cache lines of output.
-  return std::max<int64_t>(1, (rows + 15) / 16) * 16;
+  return round_up(std::max<int64_t>(1, rows), 16);
 }
 
 void multiply(const std::vector<Product>& products) {

@@ -25,7 +25,7 @@ class Linear : public RowPrimitive {
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
-    out.set_data(mx::allocator::malloc(out.nbytes()));
+    allocate(out);
     size_t index = 1;
     const Weight weight = take_weight(inputs, index, quantization_);
     const float* clip = extras_.clip ? inputs[index++].data<float>() : nullptr;
@@ -62,7 +62,6 @@ mx::array linear(
   const auto stream = mx::to_stream(device, mx::Device::cpu);
   require_float32(x, "linear");
   matrix.check("linear", 2);
-  if (matrix.columns() == 0) throw std::invalid_argument("linear: the matrix has no columns");
   if (x.shape(-1) != matrix.columns()) throw std::invalid_argument("linear: widths differ");
   const auto& [clip, bias] = options;
   if (clip && (clip->dtype() != mx::float32 || clip->shape() != mx::Shape{4})) {

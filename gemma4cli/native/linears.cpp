@@ -1,6 +1,5 @@
 #include "linears.h"
 
-#include <algorithm>
 #include <memory>
 #include <stdexcept>
 
@@ -13,9 +12,6 @@
 namespace g4 {
 namespace mx = mlx::core;
 namespace {
-
-/// Numbers of an activation that one thread handles at least: about 20 microseconds.
-constexpr int64_t part_size = 1 << 15;
 
 std::vector<Quantization> quantizations_of(const std::vector<Matrix>& matrices) {
   std::vector<Quantization> result;
@@ -82,7 +78,7 @@ class Linears : public RowPrimitive {
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     std::vector<float*> results;
     for (auto& out : outputs) {
-      out.set_data(mx::allocator::malloc(out.nbytes()));
+      allocate(out);
       results.push_back(out.data<float>());
     }
     const auto weights = take_weights(inputs, quantizations_);
@@ -118,9 +114,8 @@ void gated_few(
   const std::unique_ptr<float[]> factors(new float[size_t(count * up.rows)]);
   const auto gates = rows_of(y, count, gate.rows), ups = rows_of(factors.get(), count, up.rows);
   const auto& set = kernels();
-  const int64_t rows = gate.rows, step = rows_per_part(gate, bytes_of(gate) + bytes_of(up));
-  parallel((rows + step - 1) / step, [&](int64_t part) {
-    const int64_t first = part * step, last = std::min(first + step, rows);
+  const int64_t step = rows_per_part(gate, bytes_of(gate) + bytes_of(up));
+  parallel_ranges(gate.rows, step, [&](int64_t first, int64_t last) {
     set.few_rows(gate, gate_x.data(), count, gates.data(), first, last);
     set.few_rows(up, up_x.data(), count, ups.data(), first, last);
     for (int64_t i = 0; i < count; i++) {
@@ -137,10 +132,8 @@ void gated_many(
   product(gate, x, count, y, gate.rows);
   product(up, x, count, factors.get(), up.rows);
   const auto& set = kernels();
-  parallel((size + part_size - 1) / part_size, [&](int64_t part) {
-    const int64_t first = part * part_size;
-    set.activate(
-        curve, y + first, factors.get() + first, y + first, std::min(part_size, size - first));
+  parallel_rows(size, 1, [&](int64_t first, int64_t last) {
+    set.activate(curve, y + first, factors.get() + first, y + first, last - first);
   });
 }
 
@@ -151,7 +144,7 @@ class Gated : public RowPrimitive {
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
-    out.set_data(mx::allocator::malloc(out.nbytes()));
+    allocate(out);
     const auto weights = take_weights(inputs, quantizations_);
     const float* x = inputs[0].data<float>();
     float* y = out.data<float>();

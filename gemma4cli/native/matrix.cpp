@@ -48,6 +48,7 @@ void Matrix::check(const char* function, size_t axes) const {
     if (!holds) throw std::invalid_argument(std::string(function) + ": " + what);
   };
   require(weight.ndim() == axes, "weight has a wrong number of axes");
+  require(weight.shape(-1) > 0, "the matrix has no columns");
   if (quantization.mode.empty()) {
     require(floating(weight.dtype()), "weight must hold floating-point numbers of 16 or 32 bits");
     require(!scales && !biases, "scales need a mode of quantization");

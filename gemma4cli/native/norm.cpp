@@ -1,6 +1,5 @@
 #include "norm.h"
 
-#include <algorithm>
 #include <stdexcept>
 
 #include "mlx/backend/cpu/encoder.h"
@@ -10,9 +9,6 @@
 namespace g4 {
 namespace mx = mlx::core;
 namespace {
-
-/// Numbers that one thread handles at least.
-constexpr int64_t part_size = 1 << 15;
 
 class RmsNorm : public RowPrimitive {
  public:
@@ -26,15 +22,12 @@ class RmsNorm : public RowPrimitive {
     const float* weight = weighted_ ? inputs[1].data<float>() : nullptr;
     const float* residual = residual_ ? inputs.back().data<float>() : nullptr;
     float* y = out.data<float>();
-    const int64_t width = out.shape(-1), rows = width ? out.size() / width : 0;
+    const int64_t rows = row_count(out), width = out.shape(-1);
     mx::cpu::get_command_encoder(stream()).dispatch([=, rule = rule_] {
-      const auto& set = kernels();
-      const int64_t step = std::max<int64_t>(1, part_size / std::max<int64_t>(1, width));
-      parallel((rows + step - 1) / step, [&](int64_t part) {
-        const int64_t first = part * step, at = first * width;
-        set.rms_norm(
-            x + at, weight, residual ? residual + at : nullptr, rule, y + at,
-            std::min(step, rows - first), width);
+      parallel_rows(rows, width, [&](int64_t first, int64_t last) {
+        const int64_t at = first * width;
+        kernels().rms_norm(
+            x + at, weight, residual ? residual + at : nullptr, rule, y + at, last - first, width);
       });
     });
   }
@@ -56,13 +49,11 @@ class LayerNorm : public RowPrimitive {
     const float *x = inputs[0].data<float>(), *weight = inputs[1].data<float>();
     const float* bias = inputs.size() > 2 ? inputs[2].data<float>() : nullptr;
     float* y = out.data<float>();
-    const int64_t width = out.shape(-1), rows = width ? out.size() / width : 0;
+    const int64_t rows = row_count(out), width = out.shape(-1);
     mx::cpu::get_command_encoder(stream()).dispatch([=, eps = eps_, least = least_] {
-      const int64_t step = std::max<int64_t>(1, part_size / std::max<int64_t>(1, width));
-      parallel((rows + step - 1) / step, [&](int64_t part) {
-        const int64_t first = part * step, at = first * width;
-        kernels().layer_norm(
-            x + at, weight, bias, eps, least, y + at, std::min(step, rows - first), width);
+      parallel_rows(rows, width, [&](int64_t first, int64_t last) {
+        const int64_t at = first * width;
+        kernels().layer_norm(x + at, weight, bias, eps, least, y + at, last - first, width);
       });
     });
   }

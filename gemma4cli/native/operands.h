@@ -34,13 +34,23 @@ inline mlx::core::array in_rows(const mlx::core::array& x, mlx::core::Stream str
 /// may have any strides. Copies only where it must.
 mlx::core::array with_dense_last_axis(const mlx::core::array& x, mlx::core::Stream stream);
 
+/// Memory for `out`, which is in rows.
+inline void allocate(mlx::core::array& out) {
+  out.set_data(mlx::core::allocator::malloc(out.nbytes()));
+}
+
 /// Memory for `out`: that of `x`, which must have its shape and be in rows, if nothing else needs it.
 inline void allocate_like(const mlx::core::array& x, mlx::core::array& out) {
   if (mlx::core::is_donatable(x, out)) {
     out.copy_shared_buffer(x);
   } else {
-    out.set_data(mlx::core::allocator::malloc(out.nbytes()));
+    allocate(out);
   }
+}
+
+/// Rows of the last axis; none if that is empty.
+inline int64_t row_count(const mlx::core::array& x) {
+  return x.size() == 0 ? 0 : int64_t(x.size()) / x.shape(-1);
 }
 
 /// Throws std::invalid_argument unless `x` holds float32 and has an axis.

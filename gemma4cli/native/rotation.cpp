@@ -1,6 +1,5 @@
 #include "rotation.h"
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <stdexcept>
@@ -14,9 +13,6 @@ namespace g4 {
 namespace mx = mlx::core;
 namespace {
 
-/// Numbers that one thread handles at least.
-constexpr int64_t part_size = 1 << 15;
-
 class Rotate : public RowPrimitive {
  public:
   Rotate(mx::Stream stream, std::optional<float> eps, bool weighted, bool rotated)
@@ -24,7 +20,8 @@ class Rotate : public RowPrimitive {
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
-    out.set_data(mx::allocator::malloc(out.nbytes()));
+    allocate(out);
+    if (out.size() == 0) return;
     const mx::array x = with_dense_last_axis(inputs[0], stream());
     const float* weight = weighted_ ? inputs[1].data<float>() : nullptr;
     const float* table = rotated_ ? inputs.back().data<float>() : nullptr;
@@ -36,10 +33,8 @@ class Rotate : public RowPrimitive {
         [=, x = x.data<float>(), y = out.data<float>(), eps = eps_] {
           const auto& set = kernels();
           const NormRule rule{eps.value_or(0), 1, std::numeric_limits<float>::infinity()};
-          const int64_t tokens = batch * length;
-          const int64_t step = std::max<int64_t>(1, part_size / std::max<int64_t>(1, heads * width));
-          parallel((tokens + step - 1) / step, [&](int64_t part) {
-            for (int64_t i = part * step; i < std::min(tokens, (part + 1) * step); i++) {
+          parallel_rows(batch * length, heads * width, [&](int64_t first, int64_t last) {
+            for (int64_t i = first; i < last; i++) {
               const int64_t b = i / length, l = i % length;
               set.rotate(
                   x + b * x_batch + l * x_token, x_head, weight, eps ? &rule : nullptr,
@@ -62,14 +57,13 @@ class RopeTable : public RowPrimitive {
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
-    out.set_data(mx::allocator::malloc(out.nbytes()));
+    allocate(out);
     const int64_t rows = out.shape(0), length = out.shape(1), turns = out.shape(4);
     mx::cpu::get_command_encoder(stream()).dispatch(
         [=, offsets = inputs[0].data<int32_t>(), frequencies = inputs[1].data<float>(),
          table = out.data<float>()] {
-          constexpr int64_t step = 16;
-          parallel((rows * length + step - 1) / step, [&](int64_t part) {
-            for (int64_t i = part * step; i < std::min(rows * length, (part + 1) * step); i++) {
+          parallel_ranges(rows * length, 16, [&](int64_t first, int64_t last) {
+            for (int64_t i = first; i < last; i++) {
               // In double precision: at position 100,000 an angle in float32 is off by 0.004.
               const double position = double(offsets[i / length]) + double(i % length);
               float* cos_sin = table + i * 2 * turns;
@@ -105,7 +99,7 @@ mx::array rotate(
     require_float32(*cos_sin, "rotate");
     const auto& shape = cos_sin->shape();
     if (shape.size() != 5 || (shape[0] != 1 && shape[0] != x.shape(0)) || shape[1] != x.shape(1) ||
-        shape[3] != 2 || shape[2] * 2 * shape[4] != width) {
+        shape[3] != 2 || int64_t(shape[2]) * 2 * shape[4] != width) {
       throw std::invalid_argument("rotate: cos_sin must be [B or 1, L, parts, 2, D / (2 * parts)]");
     }
     inputs.push_back(in_rows(*cos_sin, stream));
@@ -121,6 +115,7 @@ mx::array rope_table(
     mx::StreamOrDevice device) {
   const auto stream = mx::to_stream(device, mx::Device::cpu);
   require_float32(frequencies, "rope_table");
+  if (length < 0) throw std::invalid_argument("rope_table: the length must not be negative");
   if (offsets.ndim() != 1 || frequencies.ndim() != 1 || offsets.dtype() != mx::int32) {
     throw std::invalid_argument("rope_table: offsets must be [B] of int32, frequencies [F]");
   }

@@ -1,11 +1,14 @@
 // Threads that share the parts of one piece of work.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include "kernels/sizes.h"
 
 namespace g4 {
 
@@ -56,6 +59,25 @@ class ThreadPool {
 template <class Work>
 void parallel(int64_t parts, const Work& work) {
   ThreadPool::shared().run(parts, work);
+}
+
+/// Numbers that one thread handles at least where little is done with each: about 20 microseconds.
+constexpr int64_t numbers_per_part = 1 << 15;
+
+/// `work(first, last)` for all ranges of `step` things of `count`, on the shared pool.
+template <class Work>
+void parallel_ranges(int64_t count, int64_t step, const Work& work) {
+  parallel(ceil_div(count, step), [&](int64_t part) {
+    const int64_t first = part * step;
+    work(first, std::min(first + step, count));
+  });
+}
+
+/// `parallel_ranges` of rows of `width` numbers, of which little is done with each.
+template <class Work>
+void parallel_rows(int64_t rows, int64_t width, const Work& work) {
+  const int64_t step = numbers_per_part / std::max<int64_t>(1, width);
+  parallel_ranges(rows, std::max<int64_t>(1, step), work);
 }
 
 }  // namespace g4

@@ -15,9 +15,6 @@ namespace g4 {
 namespace mx = mlx::core;
 namespace {
 
-/// Numbers that one thread looks at, at least.
-constexpr int64_t least_part = 1 << 15;
-
 /// Numbers between two looks at how many were kept.
 constexpr int64_t chunk = 1 << 11;
 
@@ -66,11 +63,10 @@ std::vector<int32_t> largest_places(const float* x, int64_t first, int64_t last,
 
 void largest(const float* x, int64_t size, int64_t k, float* values, uint32_t* indices) {
   const int64_t threads = ThreadPool::shared().size();
-  const int64_t step = std::max(least_part, (size + threads - 1) / threads);
-  std::vector<std::vector<int32_t>> found(size_t((size + step - 1) / step));
-  parallel(int64_t(found.size()), [&](int64_t part) {
-    const int64_t first = part * step;
-    found[size_t(part)] = largest_places(x, first, std::min(first + step, size), k);
+  const int64_t step = std::max(numbers_per_part, ceil_div(size, threads));
+  std::vector<std::vector<int32_t>> found(size_t(ceil_div(size, step)));
+  parallel_ranges(size, step, [&](int64_t first, int64_t last) {
+    found[size_t(first / step)] = largest_places(x, first, last, k);
   });
   std::vector<int32_t> all;
   for (const auto& places : found) all.insert(all.end(), places.begin(), places.end());
@@ -88,12 +84,12 @@ class TopK : public RowPrimitive {
   TopK(mx::Stream stream, int k) : RowPrimitive(stream), k_(k) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
-    for (auto& out : outputs) out.set_data(mx::allocator::malloc(out.nbytes()));
+    for (auto& out : outputs) allocate(out);
     const float* x = inputs[0].data<float>();
     float* values = outputs[0].data<float>();
     uint32_t* indices = outputs[1].data<uint32_t>();
     const int64_t size = inputs[0].shape(-1);
-    const int64_t rows = size && k_ ? int64_t(inputs[0].size()) / size : 0;
+    const int64_t rows = k_ ? row_count(inputs[0]) : 0;
     mx::cpu::get_command_encoder(stream()).dispatch([=, k = int64_t(k_)] {
       for (int64_t i = 0; i < rows; i++) {
         largest(x + i * size, size, k, values + i * k, indices + i * k);

@@ -96,6 +96,8 @@ def test_shapes_that_do_not_fit_are_refused(native: ModuleType) -> None:
     matrices, indices = spread_numbers(2, 8, 16), mx.array([[0, 1]])
     with pytest.raises(ValueError, match="widths differ"):
         native.expert_linear(mx.ones((1, 8)), indices, matrices)
+    with pytest.raises(ValueError, match="no columns"):
+        native.expert_linear(mx.ones((1, 0)), indices, mx.zeros((2, 8, 0)))
     with pytest.raises(ValueError, match="shape of indices"):
         native.expert_linear(mx.ones((3, 16)), indices, matrices)
     with pytest.raises(ValueError, match="int32 or uint32"):

@@ -51,6 +51,8 @@ def test_no_matrix_gives_no_result(native: ModuleType) -> None:
 def test_a_matrix_that_does_not_fit_is_refused(native: ModuleType) -> None:
     with pytest.raises(ValueError, match="linears: widths differ"):
         native.linears(mx.zeros((1, 64)), [floats(8, 64), floats(8, 32)])
+    with pytest.raises(ValueError, match="linears: the matrix has no columns"):
+        native.linears(mx.zeros((1, 0)), [floats(8, 0)])
     with pytest.raises(ValueError, match="heights differ"):
         native.gated(mx.zeros((1, 64)), floats(8, 64), floats(9, 64))
     with pytest.raises(ValueError, match="unknown curve"):

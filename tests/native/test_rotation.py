@@ -135,6 +135,11 @@ def test_the_halves_of_a_head_may_turn_by_their_own_positions(native_set: Module
     assert mx.allclose(native_set.rotate(x, cos_sin=turns), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_heads_without_numbers_stay_so(native: ModuleType) -> None:
+    x = mx.zeros((1, 2, 3, 0))
+    assert native.rotate(x, cos_sin=mx.zeros((1, 2, 0, 2, 5))).tolist() == [[[[]] * 2] * 3]
+
+
 def test_shapes_that_do_not_fit_are_refused(native: ModuleType) -> None:
     x = mx.zeros((2, 3, 4, 32))
     with pytest.raises(ValueError, match="weight"):
@@ -145,5 +150,7 @@ def test_shapes_that_do_not_fit_are_refused(native: ModuleType) -> None:
         native.rotate(x, cos_sin=mx.zeros((1, 2, 1, 2, 16)))
     with pytest.raises(ValueError, match="offsets"):
         native.rope_table(mx.array([1.0]), 1, mx.ones((4,)))
+    with pytest.raises(ValueError, match="length"):
+        native.rope_table(mx.array([1], mx.int32), -1, mx.ones((4,)))
     with pytest.raises(ValueError, match="residual"):
         native.rms_norm(x, None, EPS, residual=mx.zeros((3, 32)))
