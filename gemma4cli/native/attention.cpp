@@ -8,6 +8,7 @@
 #include "kernels/kernels.h"
 #include "mlx/backend/cpu/encoder.h"
 #include "operands.h"
+#include "scratch.h"
 #include "thread_pool.h"
 
 namespace g4 {
@@ -63,16 +64,6 @@ Ranges ranges_of(const Rule& rule, int64_t batch, int64_t length, int64_t keys) 
   return ranges;
 }
 
-float* scratch_of_thread(int64_t size) {
-  thread_local std::unique_ptr<float[]> memory;
-  thread_local int64_t held = 0;
-  if (held < size) {
-    memory.reset(new float[size]);
-    held = size;
-  }
-  return memory.get();
-}
-
 /// Everything about one call but the memory's contents.
 struct Shapes {
   int64_t batch, heads, length, shared, keys, width;  // `shared`: heads of keys and values
@@ -80,7 +71,7 @@ struct Shapes {
 
   int64_t group() const { return heads / shared; }
   int64_t rows() const { return length * group(); }
-  int64_t tiles() const { return (rows() + attention_rows - 1) / attention_rows; }
+  int64_t tiles() const { return ceil_div(rows(), attention_rows); }
   /// Tiles of all heads of all rows.
   int64_t all_tiles() const { return batch * shared * tiles(); }
 };
@@ -89,7 +80,7 @@ struct Shapes {
 int64_t splits_of(const Shapes& shapes) {
   const int64_t wanted = 2 * ThreadPool::shared().size();
   if (ThreadPool::shared().size() == 1 || shapes.all_tiles() >= wanted) return 1;
-  const int64_t splits = (wanted + shapes.all_tiles() - 1) / shapes.all_tiles();
+  const int64_t splits = ceil_div(wanted, shapes.all_tiles());
   return std::max<int64_t>(1, std::min(splits, shapes.keys / least_keys));
 }
 
@@ -102,7 +93,8 @@ class Attention : public RowPrimitive {
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
-    out.set_data(mx::allocator::malloc(out.nbytes()));
+    allocate(out);
+    if (out.size() == 0) return;
     const mx::array q = with_dense_last_axis(inputs[0], stream());
     const mx::array k = with_dense_last_axis(inputs[1], stream());
     const mx::array v = with_dense_last_axis(inputs[2], stream());
@@ -167,10 +159,9 @@ class Attention : public RowPrimitive {
     const int64_t products = 2 * std::min<int64_t>(attention_rows, shapes.rows()) * shapes.keys *
         shapes.width;
     const int64_t step = std::max<int64_t>(1, least_products / std::max<int64_t>(1, products));
-    const int64_t count = shapes.all_tiles();
-    parallel((count + step - 1) / step, [&](int64_t part) {
-      float* scratch = scratch_of_thread(attention_scratch(shapes.width));
-      for (int64_t i = part * step; i < std::min(count, (part + 1) * step); i++) {
+    parallel_ranges(shapes.all_tiles(), step, [&](int64_t first, int64_t last) {
+      float* scratch = thread_numbers(attention_scratch(shapes.width));
+      for (int64_t i = first; i < last; i++) {
         kernels().attention(tile_at(shapes, base, ranges, i), scratch);
       }
     });
@@ -179,7 +170,7 @@ class Attention : public RowPrimitive {
   static void attend_in_splits(
       const Shapes& shapes, const AttentionTile& base, const Ranges& ranges, int64_t splits) {
     const int64_t heads = shapes.batch * shapes.shared, rows = shapes.rows();
-    const int64_t step = (shapes.keys + splits - 1) / splits, count = shapes.all_tiles();
+    const int64_t step = ceil_div(shapes.keys, splits), count = shapes.all_tiles();
     const int64_t size = heads * rows;  // rows of one split
     std::unique_ptr<float[]> tops(new float[splits * size]), totals(new float[splits * size]);
     std::unique_ptr<float[]> results(new float[splits * size * shapes.width]);
@@ -193,7 +184,7 @@ class Attention : public RowPrimitive {
       tile.totals = totals.get() + at;
       tile.out = results.get() + at * shapes.width;
       tile.out_token = tile.group * tile.width;
-      kernels().attention(tile, scratch_of_thread(attention_scratch(shapes.width)));
+      kernels().attention(tile, thread_numbers(attention_scratch(shapes.width)));
     });
     for (int64_t i = 0; i < size; i++) {
       const int64_t head = i / rows, row = i % rows, b = head / shapes.shared;

@@ -1,20 +1,18 @@
 #include "audio_steps.h"
 
 #include <algorithm>
-#include <memory>
 #include <stdexcept>
 #include <vector>
 
 #include "kernels/kernels.h"
 #include "mlx/backend/cpu/encoder.h"
 #include "operands.h"
+#include "scratch.h"
 #include "thread_pool.h"
 
 namespace g4 {
 namespace mx = mlx::core;
 namespace {
-
-std::unique_ptr<float[]> scratch(int64_t size) { return std::unique_ptr<float[]>(new float[size]); }
 
 class LocalAttention : public RowPrimitive {
  public:
@@ -23,7 +21,7 @@ class LocalAttention : public RowPrimitive {
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
-    out.set_data(mx::allocator::malloc(out.nbytes()));
+    allocate(out);
     const mx::array q = with_dense_last_axis(inputs[0], stream());
     const mx::array k = with_dense_last_axis(inputs[1], stream());
     const mx::array v = with_dense_last_axis(inputs[2], stream());
@@ -44,15 +42,16 @@ class LocalAttention : public RowPrimitive {
     base.relative_stride = heads * base.width;
     base.distances = relative.shape(0);
     base.nearest = rule_.nearest;
-    base.before = rule_.before;
-    base.after = rule_.after;
+    // No more keys than there are: the scratch memory has room for the scores of all.
+    base.before = std::min<int64_t>(rule_.before, length);
+    base.after = std::min<int64_t>(rule_.after, length);
     base.cap = rule_.cap;
     base.out = out.data<float>();
     base.out_token = heads * base.width;
     const int32_t* lengths = has_lengths_ ? inputs[5].data<int32_t>() : nullptr;
     mx::cpu::get_command_encoder(stream()).dispatch([=] {
       constexpr int64_t step = 64;
-      const int64_t steps = (length + step - 1) / step;
+      const int64_t steps = ceil_div(length, step);
       parallel(batch * heads * steps, [&](int64_t part) {
         const int64_t b = part / steps / heads, head = part / steps % heads;
         LocalTile tile = base;
@@ -63,8 +62,8 @@ class LocalAttention : public RowPrimitive {
         tile.length = lengths ? std::min<int64_t>(length, lengths[b]) : length;
         tile.out += b * length * tile.out_token + head * tile.width;
         const int64_t first = part % steps * step;
-        const auto memory = scratch(local_scratch(tile.width, tile.before, tile.after));
-        kernels().local_attention(tile, first, std::min(length, first + step), memory.get());
+        float* scratch = thread_numbers(local_scratch(tile.width, tile.before, tile.after));
+        kernels().local_attention(tile, first, std::min(length, first + step), scratch);
       });
     });
   }
@@ -81,7 +80,7 @@ class Convolve : public RowPrimitive {
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
-    out.set_data(mx::allocator::malloc(out.nbytes()));
+    allocate(out);
     const auto &x = inputs[0], &weight = inputs[1];
     const int32_t* ends = inputs.size() > 2 ? inputs[2].data<int32_t>() : nullptr;
     const int64_t batch = x.shape(0), rows = x.shape(1), out_rows = out.shape(1);
@@ -92,15 +91,15 @@ class Convolve : public RowPrimitive {
     mx::cpu::get_command_encoder(stream()).dispatch([=] {
       // Each part turns the weights for itself: that takes less time than a few rows.
       const int64_t step = std::max<int64_t>(16, out_rows / (8 * ThreadPool::shared().size()));
-      const int64_t steps = (out_rows + step - 1) / step;
+      const int64_t steps = ceil_div(out_rows, step);
       parallel(batch * steps, [&](int64_t part) {
         const int64_t b = part / steps, first = part % steps * step;
         Convolution task = base;
         task.x += b * rows * task.columns * task.channels;
         task.y += b * out_size;
         if (ends) task.rows = std::min<int64_t>(rows, ends[b]);
-        const auto memory = scratch(convolution_scratch(task));
-        kernels().convolve(task, first, std::min(out_rows, first + step), memory.get());
+        float* scratch = thread_numbers(convolution_scratch(task));
+        kernels().convolve(task, first, std::min(out_rows, first + step), scratch);
       });
     });
   }
@@ -113,7 +112,7 @@ class ConvolvePast : public RowPrimitive {
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
-    out.set_data(mx::allocator::malloc(out.nbytes()));
+    allocate(out);
     const int64_t batch = out.shape(0), length = out.shape(1), channels = out.shape(2);
     const int64_t taps = inputs[1].shape(1);
     mx::cpu::get_command_encoder(stream()).dispatch(
@@ -123,7 +122,7 @@ class ConvolvePast : public RowPrimitive {
             for (int64_t k = 0; k < taps; k++) turned[k * channels + c] = weight[c * taps + k];
           }
           constexpr int64_t step = 32;
-          const int64_t steps = (length + step - 1) / step;
+          const int64_t steps = ceil_div(length, step);
           parallel(batch * steps, [&](int64_t part) {
             const int64_t at = part / steps * length * channels, first = part % steps * step;
             kernels().convolve_past(

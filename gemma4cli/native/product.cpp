@@ -1,15 +1,11 @@
 #include "product.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
-#include <memory>
 #include <mutex>
-#include <new>
 
 #include "cpu_features.h"
+#include "scratch.h"
 #include "thread_pool.h"
 
 namespace g4 {
@@ -29,45 +25,6 @@ const ManyRows& kernel_in_use() {
   if (amx_wanted && has_amx()) return rounding_wanted ? amx_rounded_many_rows : amx_many_rows;
 #endif
   return kernels().many_rows;
-}
-
-/// Memory that is kept from one product to the next, so that its pages need not be mapped anew. They
-/// are large where the system has large pages: blocks of products lie in many small ones.
-class Buffer {
- public:
-  uint8_t* at_least(int64_t bytes) {
-    if (bytes > size_) {
-      size_ = 0;
-      memory_.reset(allocate(size_t(round_up(bytes, bytes < large_page ? 64 : large_page))));
-      size_ = bytes;
-    }
-    return memory_.get();
-  }
-
- private:
-  static constexpr int64_t large_page = 1 << 21;
-
-  struct Free {
-    void operator()(uint8_t* memory) const { std::free(memory); }
-  };
-
-  static uint8_t* allocate(size_t bytes) {
-    const size_t alignment = bytes % large_page == 0 ? large_page : 64;
-    void* memory = std::aligned_alloc(alignment, bytes);
-    if (!memory) throw std::bad_alloc();
-    // Only advice: it does not matter whether the system takes it.
-    if (alignment == large_page) madvise(memory, bytes, MADV_HUGEPAGE);
-    return static_cast<uint8_t*>(memory);
-  }
-
-  std::unique_ptr<uint8_t, Free> memory_;
-  int64_t size_ = 0;
-};
-
-/// The calling thread's own memory.
-uint8_t* thread_scratch(int64_t bytes) {
-  static thread_local Buffer buffer;
-  return buffer.at_least(bytes);
 }
 
 /// `use(memory)` with memory that all threads share while it runs.

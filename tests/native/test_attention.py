@@ -159,6 +159,14 @@ def test_a_number_that_is_not_finite_shows_in_what_sees_it(native_set: ModuleTyp
     assert got[0].tolist() == [False, False, False, True, True, True]
 
 
+@pytest.mark.parametrize(("batch", "heads", "length"), [(0, 4, 2), (1, 0, 2), (1, 4, 0)])
+def test_no_queries_give_an_empty_result(
+    native: ModuleType, batch: int, heads: int, length: int
+) -> None:
+    q, k = mx.zeros((batch, heads, length, 8)), mx.zeros((batch, 2, 5, 8))
+    assert native.attention(q, k, k, 1.0).tolist() == mx.zeros((batch, length, heads * 8)).tolist()
+
+
 def test_operands_that_do_not_fit_are_refused(native: ModuleType) -> None:
     q, k = mx.zeros((1, 4, 2, 64)), mx.zeros((1, 2, 8, 64))
     with pytest.raises(ValueError, match="float32"):
