@@ -43,7 +43,7 @@ class NativeAudioFeedForward(AudioFeedForward):
             self.post_layer_norm,
             self.ffw_layer_2(inner),
             residual=x,
-            weight=self.config.residual_weight,
+            share=self.config.residual_weight,
             bound=bound,
         )
 

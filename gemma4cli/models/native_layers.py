@@ -28,25 +28,16 @@ def matrix(layer: nn.Module) -> Matrix:
     return layer["weight"], layer["scales"], layer.get("biases"), *kind
 
 
-class NativeLinear(nn.Linear):
+class NativeLinear(nn.Module):
+    """A linear layer, quantized or not."""
+
     def __call__(self, x: mx.array) -> mx.array:
         return native.linear(x, *matrix(self), bias=self.get("bias"))
 
 
-class NativeQuantizedLinear(nn.QuantizedLinear):
-    def __call__(self, x: mx.array) -> mx.array:
-        return native.linear(x, *matrix(self), bias=self.get("bias"))
+class NativeEmbedding(nn.Module):
+    """An embedding table, quantized or not."""
 
-
-class NativeEmbedding(nn.Embedding):
-    def __call__(self, ids: mx.array) -> mx.array:
-        return native.embedding(ids, *matrix(self))
-
-    def as_linear(self, x: mx.array) -> mx.array:
-        return native.linear(x, *matrix(self))
-
-
-class NativeQuantizedEmbedding(nn.QuantizedEmbedding):
     def __call__(self, ids: mx.array) -> mx.array:
         return native.embedding(ids, *matrix(self))
 
@@ -59,13 +50,13 @@ def norm(
     x: mx.array,
     *,
     residual: mx.array | None = None,
-    weight: float = 1.0,
+    share: float = 1.0,
     scale: float = 1.0,
     bound: float = math.inf,
 ) -> mx.array:
-    """``(residual + weight * layer(x)) * scale``, with ``x`` limited to ``bound``."""
-    factors = layer.weight if weight == 1 else layer.weight * weight
-    return native.rms_norm(x, factors, layer.eps, residual, scale, bound)
+    """``(residual + share * layer(x)) * scale``, with ``x`` limited to +-``bound``."""
+    weight = layer.weight if share == 1 else layer.weight * share
+    return native.rms_norm(x, weight, layer.eps, residual, scale, bound)
 
 
 class NativeRMSNorm(nn.RMSNorm):
@@ -75,14 +66,14 @@ class NativeRMSNorm(nn.RMSNorm):
 
 LAYERS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Linear: NativeLinear,
-    nn.QuantizedLinear: NativeQuantizedLinear,
+    nn.QuantizedLinear: NativeLinear,
     nn.Embedding: NativeEmbedding,
-    nn.QuantizedEmbedding: NativeQuantizedEmbedding,
+    nn.QuantizedEmbedding: NativeEmbedding,
     nn.RMSNorm: NativeRMSNorm,
 }
 
 _PARTS = ("weight", "scales", "biases")
-_MATRICES = (NativeLinear, NativeQuantizedLinear, NativeEmbedding, NativeQuantizedEmbedding)
+_MATRICES = (NativeLinear, NativeEmbedding)
 _EXPERTS = (SwitchLinear, QuantizedSwitchLinear)
 """Their class stays: the feed-forward step of ``native_text`` reads their arrays."""
 

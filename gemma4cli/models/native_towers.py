@@ -21,8 +21,7 @@ class NativeClippedLinear(ClippedLinear):
         if "_bounds" not in self:
             bounds = (self.input_min, self.input_max, self.output_min, self.output_max)
             self["_bounds"] = mx.stack([bound.astype(mx.float32) for bound in bounds])
-        bounds_of_both: mx.array = self["_bounds"]
-        return bounds_of_both
+        return self["_bounds"]
 
 
 CLASSES: dict[type[nn.Module], type[nn.Module]] = {ClippedLinear: NativeClippedLinear}
