@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import sysconfig
 from pathlib import Path
 from shutil import which
@@ -12,12 +13,12 @@ from .findings import Finding
 
 _COMPILERS = ("c++", "g++", "clang++")
 _PACKAGES = {
-    "apt": ("g++", "python3-dev"),
-    "dnf": ("gcc-c++", "python3-devel"),
-    "zypper": ("gcc-c++", "python3-devel"),
-    "pacman": ("gcc", "python"),
+    "apt install": ("g++", "python{0}.{1}-dev"),
+    "dnf install": ("gcc-c++", "python{0}.{1}-devel"),
+    "zypper install": ("gcc-c++", "python{0}{1}-devel"),
+    "pacman -S": ("gcc", "python"),
 }
-"""The packages with a C++ compiler and with Python's headers, by the program that installs them."""
+"""The packages with a C++ compiler and with this Python's headers, by what installs them."""
 
 
 def native_part() -> Finding:
@@ -53,8 +54,8 @@ def _lacking() -> str | None:
     there = (any(map(which, _COMPILERS)), headers.exists())
     if all(there):
         return None
-    for program, packages in _PACKAGES.items():
-        if which(program):
+    for command, packages in _PACKAGES.items():
+        if which(command.split()[0]):
             wanted = (name for name, found in zip(packages, there, strict=True) if not found)
-            return f"{program} install {' '.join(wanted)}"
+            return f"{command} {' '.join(wanted)}".format(*sys.version_info)
     return "install a C++ compiler and the headers of Python"

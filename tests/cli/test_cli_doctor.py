@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import sysconfig
 from dataclasses import dataclass, field
 from itertools import count
@@ -218,9 +219,11 @@ def test_the_native_part_makes_a_blas_unnecessary(
 @pytest.mark.parametrize(
     ("programs", "headers", "expected"),
     [
-        (("apt",), False, "apt install g++ python3-dev, then build g4 again: "),
-        (("apt", "clang++"), False, "apt install python3-dev, then build g4 again: "),
+        (("apt",), False, "apt install g++ python{0}.{1}-dev, then build g4 again: "),
+        (("apt", "clang++"), False, "apt install python{0}.{1}-dev, then build g4 again: "),
         (("dnf",), True, "dnf install gcc-c++, then build g4 again: "),
+        (("zypper", "g++"), False, "zypper install python{0}{1}-devel, then build g4 again: "),
+        (("pacman",), False, "pacman -S gcc python, then build g4 again: "),
         ((), True, "install a C++ compiler and the headers of Python, then build g4 again: "),
         (("apt", "g++"), True, "build g4 again; -v shows what fails: "),
     ],
@@ -231,7 +234,8 @@ def test_what_the_build_of_the_native_part_lacks_is_named(
     machine.programs, machine.headers = programs, headers
     found = machine.finding("native part")
     assert found is not None and found.state == "note" and "it is not built" in found.value
-    assert str(found.advice).startswith(expected) and rebuild_command() in str(found.advice)
+    advice = str(found.advice)
+    assert advice.startswith(expected.format(*sys.version_info)) and rebuild_command() in advice
 
 
 def test_a_native_part_for_another_mlx_needs_that_one_or_is_built_again(machine: Machine) -> None:
