@@ -14,19 +14,6 @@ namespace g4::G4_SET {
 /// Keys whose scores are computed before their values are added.
 inline constexpr int64_t few_block = 64;
 
-/// Lane i of the result is the sum of values[i].
-inline Vec sums_of(Vec (&values)[lanes]) {
-#pragma GCC unroll 4
-  for (int half = lanes / 2; half > 0; half /= 2) {
-#pragma GCC unroll 8
-    for (int i = 0; i < half; i++) {
-      const Vec a = values[i], b = values[i + half];
-      values[i] = riffle_low(a, b) + riffle_high(a, b);
-    }
-  }
-  return values[0];
-}
-
 /// Scores of `lanes / Rows` keys; lane i is that of key i / Rows and query i % Rows.
 template <int Rows>
 inline Vec score_few(

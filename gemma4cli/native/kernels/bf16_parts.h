@@ -44,9 +44,9 @@ inline Parts table_of(__m512 values) {
   return parts_of(values, values);
 }
 
-/// A scale or bias of an affine matrix in all lanes.
-inline __m512 parameter(Float type, const uint8_t* values, int64_t index) {
-  if (type != Float::bf16) return _mm512_set1_ps(scalar(type, values, index));
+/// `affine_parameter` in all lanes; one of bfloat16 comes there straight from memory.
+inline __m512 filled_parameter(Float type, const uint8_t* values, int64_t index) {
+  if (type != Float::bf16) return _mm512_set1_ps(affine_parameter(type, values, index));
   return (__m512)_mm512_slli_epi32(_mm512_set1_epi16(load_as<int16_t>(values + 2 * index)), 16);
 }
 
@@ -95,8 +95,8 @@ inline void unpack_affine4_tiles(
   const uint8_t* data = weight.data + row * weight.row_bytes();
   const __m512 number = (__m512)__builtin_convertvector((IVec)lane_indexes(), Vec);
   for_groups(weight, row, first, count, [&](int64_t k, int64_t size, int64_t group) {
-    const __m512 scale = parameter(weight.scale_type, weight.scales, group);
-    const __m512 bias = parameter(weight.scale_type, weight.biases, group);
+    const __m512 scale = filled_parameter(weight.scale_type, weight.scales, group);
+    const __m512 bias = filled_parameter(weight.scale_type, weight.biases, group);
     const Parts table = table_of(_mm512_fmadd_ps(number, scale, bias));
     for (int64_t i = 0; i < size; i += 32) {
       const __m512i index = nibbles(data + (k + i) / 2);

@@ -3,6 +3,7 @@
 
 #include "kernels.h"
 #include "math.h"
+#include "partial.h"
 #include "simd.h"
 
 namespace g4::G4_SET {
@@ -15,11 +16,8 @@ inline void each(const float* x, const float* factor, float* y, int64_t count, F
     store(y + i, f(load(x + i), factor ? load(factor + i) : fill(1)));
   }
   if (i == count) return;
-  Vec a = fill(0), b = fill(1);
-  std::memcpy(&a, x + i, (count - i) * sizeof(float));
-  if (factor) std::memcpy(&b, factor + i, (count - i) * sizeof(float));
-  a = f(a, b);
-  std::memcpy(y + i, &a, (count - i) * sizeof(float));
+  const Vec last = factor ? load_some(factor + i, count - i) : fill(1);
+  store_some(y + i, f(load_some(x + i, count - i), last), count - i);
 }
 
 void activate(Curve curve, const float* x, const float* factor, float* y, int64_t count) {
@@ -45,8 +43,7 @@ void softcap(const float* x, float cap, float* y, int64_t count) {
 }
 
 void clip(const float* x, float low, float high, float* y, int64_t count) {
-  const Vec least = fill(low), most = fill(high);
-  each(x, nullptr, y, count, [=](Vec a, Vec) { return min(most, max(least, a)); });
+  each(x, nullptr, y, count, [=](Vec a, Vec) { return within(a, low, high); });
 }
 
 }  // namespace g4::G4_SET

@@ -7,11 +7,14 @@
 #pragma once
 
 #include "kernels.h"
+#include "partial.h"
 #include "simd.h"
 #include "transpose.h"
 #include "unpack.h"
 
 namespace g4::G4_SET {
+
+inline Vec within(Vec x, Limits limits) { return within(x, limits.low, limits.high); }
 
 // Vectors of rows of x and rows of weights in a tile: as many as registers hold the sums of. A tile
 // of one vector has more rows of weights, to keep the units busy for the time that a sum takes.
@@ -32,7 +35,8 @@ constexpr int tile_outputs(int vectors) { return vectors == 1 ? 8 : 4; }
 /// Rows of x in a panel; the last panel has as many vectors as its rows need.
 inline constexpr int64_t panel_rows = panel_vectors * lanes;
 
-/// Columns of a block, so that a panel of x stays in the first cache; a multiple of 16, as groups.
+/// Columns of a block, so that a panel of x stays in the first cache; a multiple of 16, the smallest
+/// group.
 inline constexpr int64_t depth_block = 192;
 
 /// Floats from one unpacked row to the next: not a power of two, whose lines would share cache sets.
@@ -54,7 +58,7 @@ inline void pack_rows(
       Vec block[lanes] = {};
       for (int64_t j = 0; j < smaller(lanes, count - i); j++) {
         const float* at = x + (start + i + j) * columns + k;
-        block[j] = clip(load_some(at, last - k), limits);
+        block[j] = within(load_some(at, last - k), limits);
       }
       transpose(block);
       for (int64_t j = 0; j < smaller(lanes, last - k); j++) {
@@ -113,7 +117,7 @@ inline void store_block(
       for (int j = 0; j < lanes; j++) block[j] = load(sums + (n + j) * sums_stride + i);
       transpose(block);
       for (int64_t j = 0; j < smaller(lanes, rows - i); j++) {
-        store_some(y + (i + j) * stride + n, clip(block[j] + bias, finish.limits), some);
+        store_some(y + (i + j) * stride + n, within(block[j] + bias, finish.limits), some);
       }
     }
   }
@@ -124,6 +128,7 @@ inline int64_t block_outputs(int64_t count) {
   return round_up(round_up(count, tile_step), lanes);
 }
 
+/// Floats from the results of one row of weights to those of the next, apart for the same reason.
 inline int64_t sums_stride(int64_t rows) { return round_up(rows, lanes) + 16; }
 
 inline int64_t scratch_bytes(int64_t rows, int64_t count) {
@@ -134,7 +139,7 @@ inline int64_t scratch_bytes(int64_t rows, int64_t count) {
 inline void multiply_block(
     const Weight& weight, const uint8_t* packed, int64_t rows, int64_t first, int64_t last,
     uint8_t* scratch, const Finish& finish, float* y, int64_t stride) {
-  const int64_t count = last - first, columns = weight.columns, turned = sums_stride(rows);
+  const int64_t count = last - first, columns = weight.columns, step = sums_stride(rows);
   const float* x = reinterpret_cast<const float*>(packed);
   float* panel = reinterpret_cast<float*>(scratch);
   float* sums = panel + block_outputs(count) * panel_stride;
@@ -150,20 +155,20 @@ inline void multiply_block(
       const float* start = x + i * columns + k * vectors * lanes;
       switch (vectors) {
         case 1:
-          multiply_panel<1>(start, panel, count, depth, sums + i, turned, k > 0);
+          multiply_panel<1>(start, panel, count, depth, sums + i, step, k > 0);
           break;
         case 2:
-          multiply_panel<2>(start, panel, count, depth, sums + i, turned, k > 0);
+          multiply_panel<2>(start, panel, count, depth, sums + i, step, k > 0);
           break;
         default:
           if constexpr (panel_vectors > 2) {
-            multiply_panel<3>(start, panel, count, depth, sums + i, turned, k > 0);
+            multiply_panel<3>(start, panel, count, depth, sums + i, step, k > 0);
           }
           break;
       }
     }
   }
-  store_block(sums, turned, rows, count, finish, y, stride);
+  store_block(sums, step, rows, count, finish, y, stride);
 }
 
 inline constexpr ManyRows many_rows = {

@@ -61,16 +61,6 @@ int64_t packed_bytes_in(int64_t rows, int64_t columns) {
       packed_step<parts>;
 }
 
-/// The sum of each row in the lane of its number, as `transpose` would order them.
-inline Vec sums_of(Vec (&rows)[lanes]) {
-  for (int half = lanes / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; i++) {
-      rows[i] = riffle_low(rows[i], rows[i + half]) + riffle_high(rows[i], rows[i + half]);
-    }
-  }
-  return rows[0];
-}
-
 /// A panel: for each 32 columns the tiles of the high parts, those of the next parts, then the sums.
 template <int parts>
 void pack_in(
@@ -84,9 +74,9 @@ void pack_in(
       Vec split[3][lanes] = {}, halves[lanes] = {};
       for (int64_t i = 0; i < smaller(tile_rows, count - tile * tile_rows); i++) {
         const float* at = x + (start + tile * tile_rows + i) * columns + k;
-        const Vec left = clip(load_some(at, last - k), limits);
+        const Vec left = within(load_some(at, last - k), limits);
         const Vec right = last - k > lanes
-            ? clip(load_some(at + lanes, last - k - lanes), limits) : Vec{};
+            ? within(load_some(at + lanes, last - k - lanes), limits) : Vec{};
         const Parts all = parts_of((__m512)left, (__m512)right);
         halves[i] = left + right;
         split[0][i] = (Vec)all.high;
@@ -347,10 +337,10 @@ void unpack_groups(
     unpack_whole_numbers(weight, first + n, k, depth, {at, tile_bytes, false});
     const int64_t group = (first + n) * groups_of_row + k / weight.group;
     for (int64_t i = 0; i < groups; i++) {
-      const float scale = scalar(weight.scale_type, weight.scales, group + i);
+      const float scale = affine_parameter(weight.scale_type, weight.scales, group + i);
       block.scales[i * all_rows + n] = scale;
       block.biases[i * all_rows + n] =
-          scalar(weight.scale_type, weight.biases, group + i) + middle * scale;
+          affine_parameter(weight.scale_type, weight.biases, group + i) + middle * scale;
     }
   }
 }

@@ -1,4 +1,4 @@
-// Root-mean-square norms, and the rotation of a normalized head.
+// Norms of rows, and the rotation of a normalized head.
 #pragma once
 
 #include "kernels.h"
@@ -6,7 +6,7 @@
 
 namespace g4::G4_SET {
 
-inline Vec within(Vec x, float bound) { return min(fill(bound), max(fill(-bound), x)); }
+inline Vec within(Vec x, float bound) { return within(x, -bound, bound); }
 
 inline float within(float x, float bound) { return x > bound ? bound : x < -bound ? -bound : x; }
 

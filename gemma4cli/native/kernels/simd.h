@@ -17,6 +17,8 @@
 
 namespace g4::G4_SET {
 
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "weights are stored in this order");
+
 #if defined(G4_SET_avx512)
 inline constexpr int lanes = 16;
 #elif defined(G4_SET_avx2)
@@ -25,7 +27,7 @@ inline constexpr int lanes = 8;
 inline constexpr int lanes = 4;
 #endif
 
-// Aligned as a float only, so that loads and stores may be anywhere.
+// They are aligned like the registers: `load_as`, `load` and `store` take numbers from anywhere.
 typedef float Vec __attribute__((vector_size(lanes * 4)));
 typedef int32_t IVec __attribute__((vector_size(lanes * 4)));
 typedef uint32_t UVec __attribute__((vector_size(lanes * 4)));
@@ -109,6 +111,9 @@ inline float largest(Vec x) {
 inline Vec choose(IVec which, Vec yes, Vec no) { return which ? yes : no; }
 inline Vec max(Vec a, Vec b) { return a > b ? a : b; }
 inline Vec min(Vec a, Vec b) { return a < b ? a : b; }
+
+/// Numbers outside become the limit; NaN stays so, because it is the second operand.
+inline Vec within(Vec x, float low, float high) { return min(fill(high), max(fill(low), x)); }
 
 /// The next address where vectors do not cross the cache's lines; up to 15 numbers on.
 inline float* aligned(float* at) {

@@ -45,24 +45,17 @@ inline void transpose(Vec (&rows)[lanes]) {
   }
 }
 
-/// Up to `lanes` numbers, the others 0.
-inline Vec load_some(const float* at, int64_t count) {
-  if (count >= lanes) return load(at);
-  float values[lanes] = {};
-  for (int64_t i = 0; i < count; i++) values[i] = at[i];
-  return load(values);
-}
-
-inline void store_some(float* at, Vec value, int64_t count) {
-  if (count >= lanes) return store(at, value);
-  float values[lanes];
-  store(values, value);
-  for (int64_t i = 0; i < count; i++) at[i] = values[i];
-}
-
-/// Values outside the limits become the limits; what is no number stays so.
-inline Vec clip(Vec value, Limits limits) {
-  return min(fill(limits.high), max(fill(limits.low), value));
+/// Lane i of the result is the sum of rows[i]; the order of additions is that of `transpose`'s steps.
+inline Vec sums_of(Vec (&rows)[lanes]) {
+#pragma GCC unroll 4
+  for (int half = lanes / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < half; i++) {
+      const Vec a = rows[i], b = rows[i + half];
+      rows[i] = riffle_low(a, b) + riffle_high(a, b);
+    }
+  }
+  return rows[0];
 }
 
 }  // namespace g4::G4_SET

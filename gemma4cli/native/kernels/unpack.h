@@ -7,7 +7,8 @@
 
 namespace g4::G4_SET {
 
-inline float scalar(Float type, const uint8_t* values, int64_t index) {
+/// The scale or bias of a group, counted over all rows.
+inline float affine_parameter(Float type, const uint8_t* values, int64_t index) {
   switch (type) {
     case Float::f32:
       return load_as<float>(values + 4 * index);
@@ -51,8 +52,8 @@ inline void unpack_affine_row(
     const Weight& weight, int64_t row, int64_t first, int64_t count, float* out) {
   const uint8_t* data = weight.data + row * weight.row_bytes();
   for_groups(weight, row, first, count, [&](int64_t k, int64_t size, int64_t group) {
-    const float scale = scalar(weight.scale_type, weight.scales, group);
-    const float bias = scalar(weight.scale_type, weight.biases, group);
+    const float scale = affine_parameter(weight.scale_type, weight.scales, group);
+    const float bias = affine_parameter(weight.scale_type, weight.biases, group);
     unpack_packed<bits>(data + k * bits / 8, size, Affine<bits>(scale, bias), out + (k - first));
   });
 }
