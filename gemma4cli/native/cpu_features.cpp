@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdio>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <set>
@@ -17,7 +19,7 @@
 #include "kernels/kernels.h"
 
 #if defined(__x86_64__)
-#include <immintrin.h>
+#include <cpuid.h>
 #endif
 
 namespace g4 {
@@ -31,17 +33,18 @@ std::string core_of(int cpu) {
   return std::getline(file, siblings) ? siblings : std::to_string(cpu);
 }
 
+/// Cores of the affinity mask; all that are online if there are more than a mask has room for.
 int cores_of_mask() {
   cpu_set_t mask;
   CPU_ZERO(&mask);
   if (sched_getaffinity(0, sizeof mask, &mask) != 0) {
-    return std::max(1L, sysconf(_SC_NPROCESSORS_ONLN));
+    return int(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
   }
   std::set<std::string> cores;
   for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
     if (CPU_ISSET(cpu, &mask)) cores.insert(core_of(cpu));
   }
-  return std::max<int>(1, cores.size());
+  return std::max(1, int(cores.size()));
 }
 
 /// Cores of a quota "microseconds period", rounded up; 0 for none.
@@ -49,6 +52,7 @@ int cores_of_quota(long quota, long period) {
   return quota > 0 && period > 0 ? int((quota + period - 1) / period) : 0;
 }
 
+/// The quota of the control group that a container sees as its root; 0 for none.
 int cores_of_group() {
   std::ifstream current("/sys/fs/cgroup/cpu.max");
   std::string quota;
@@ -64,61 +68,57 @@ int cores_of_group() {
 }
 
 #if defined(__x86_64__)
-__attribute__((target("amx-tile,amx-bf16"))) void use_tiles() {
-  struct alignas(64) {
-    uint8_t palette, start, reserved[14];
-    uint16_t columns[16];
-    uint8_t rows[16];
-  } config;
-  std::memset(&config, 0, sizeof config);
-  config.palette = 1;
-  for (int i = 0; i < 8; i++) {
-    config.columns[i] = 64;
-    config.rows[i] = 16;
+/// Whether the processor converts half floats; Clang's own list of features lacks them.
+bool has_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
+/// Whether the processor has all that kernels.cmake lets the compiler use for a set.
+bool processor_has(const char* set) {
+  if (std::strcmp(set, "plain") == 0) return true;
+  const bool avx2 =
+      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+  if (std::strcmp(set, "avx2") == 0) return avx2;
+  return std::strcmp(set, "avx512") == 0 && avx2 && __builtin_cpu_supports("avx512f") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd");
+}
+#else
+/// All processors that a build is for have its sets.
+bool processor_has(const char*) { return true; }
+#endif
+
+#if defined(G4_HAS_AMX)
+/// Whether a child process gets through AMX's instructions.
+bool survives_amx() {
+  const pid_t child = fork();
+  if (child == 0) {
+    // A trap ends the child at once, without a handler of the program or a dump of its memory.
+    for (int trap : {SIGILL, SIGSEGV, SIGBUS}) std::signal(trap, [](int) { _exit(1); });
+    try_amx();
+    _exit(0);
   }
-  // GCC's intrinsic says that it reads eight bytes; the rest must be written before, too.
-  __asm__ volatile("" : : "r"(&config) : "memory");
-  _tile_loadconfig(&config);
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_dpbf16ps(0, 1, 2);
-  _tile_release();
+  if (child < 0) return false;
+  int status = 1;
+  pid_t ended;
+  do {
+    ended = waitpid(child, &status, 0);
+  } while (ended < 0 && errno == EINTR);
+  return ended == child && status == 0;
 }
 
 bool probe_amx() {
-  if (!__builtin_cpu_supports("avx512f")) return false;
+  if (!processor_has("avx512") || !__builtin_cpu_supports("avx512bf16")) return false;
   unsigned a = 0, b = 0, c = 0, d = 0;
-  __asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(7), "c"(0));
   constexpr unsigned bf16 = 1u << 22, tile = 1u << 24;
-  if ((d & bf16) == 0 || (d & tile) == 0) return false;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & bf16) == 0 || (d & tile) == 0) return false;
   constexpr long request_permission = 0x1023, tile_data = 18;
-  if (syscall(SYS_arch_prctl, request_permission, tile_data) != 0) return false;
-  const pid_t child = fork();
-  if (child == 0) {
-    use_tiles();
-    _exit(0);
-  }
-  int status = 1;
-  return child > 0 && waitpid(child, &status, 0) == child && status == 0;
+  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0 && survives_amx();
 }
 #else
 bool probe_amx() { return false; }
 #endif
-
-bool processor_has(const char* set) {
-#if defined(__x86_64__)
-  if (std::strcmp(set, "avx512") == 0) {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("fma");
-  }
-  if (std::strcmp(set, "avx2") == 0) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  }
-#endif
-  return std::strcmp(set, "plain") == 0 || std::strcmp(set, "neon") == 0;
-}
 
 }  // namespace
 

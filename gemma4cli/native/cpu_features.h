@@ -4,7 +4,7 @@
 namespace g4 {
 
 /// Cores that this process may use: those of its affinity mask, counting a core's hardware threads
-/// once, and no more than its control group's quota.
+/// once, and no more than its container's quota.
 int usable_cores();
 
 /// Whether products of bfloat16 tiles (AMX) work. The instructions can trap in virtual machines

@@ -4,11 +4,19 @@
 // the 24 bits of float32. Needs AVX-512 with its conversions to bfloat16.
 #pragma once
 
+#include <immintrin.h>
+
 #include "kernels.h"
 #include "simd.h"
 #include "unpack.h"
 
 namespace g4::G4_SET {
+
+/// Bytes of 16 rows of 32 parts.
+inline constexpr int64_t tile_bytes = 1024;
+
+/// Numbers of a row of weights that are unpacked at a time, at most.
+inline constexpr int64_t most_unpacked = 512;
 
 /// 32 numbers in each part, in the order of the numbers.
 struct Parts {
@@ -21,7 +29,7 @@ inline __m512i rounded(__m512 first, __m512 second) {
   return (__m512i)_mm512_cvtne2ps_pbh(second, first);
 }
 
-/// What 32 numbers have beyond a part of theirs.
+/// Leave what 32 numbers have beyond a part of theirs.
 inline void subtract(__m512i part, __m512& first, __m512& second) {
   const __m512i low = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(part));
   const __m512i high = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(part, 1));
@@ -56,7 +64,8 @@ inline __m512i nibbles(const uint8_t* at) {
   return _mm512_or_si512(bytes, _mm512_slli_epi32(bytes, 12));
 }
 
-/// Whether all numbers of a matrix are exact in one part.
+/// Whether all numbers of a matrix are exact in one part: they are bfloat16, or products of E2M1 or
+/// E4M3 numbers and their scales, which have at most 6 bits.
 inline bool one_part(const Weight& weight) {
   return weight.kind != Kind::f32 && weight.kind != Kind::f16 && weight.kind != Kind::affine;
 }
@@ -77,8 +86,8 @@ struct TileRow {
   void store(int64_t number, const Parts& parts) const {
     store(number, parts.high);
     if (!all_parts) return;
-    _mm512_storeu_si512(at + number * stride + 1024, parts.middle);
-    _mm512_storeu_si512(at + number * stride + 2048, parts.low);
+    _mm512_storeu_si512(at + number * stride + tile_bytes, parts.middle);
+    _mm512_storeu_si512(at + number * stride + 2 * tile_bytes, parts.low);
   }
 };
 
@@ -93,7 +102,7 @@ inline void unpack_bf16_tiles(const uint8_t* data, int64_t count, const TileRow&
 inline void unpack_affine4_tiles(
     const Weight& weight, int64_t row, int64_t first, int64_t count, const TileRow& out) {
   const uint8_t* data = weight.data + row * weight.row_bytes();
-  const __m512 number = (__m512)__builtin_convertvector((IVec)lane_indexes(), Vec);
+  const __m512 number = (__m512)lane_numbers();
   for_groups(weight, row, first, count, [&](int64_t k, int64_t size, int64_t group) {
     const __m512 scale = filled_parameter(weight.scale_type, weight.scales, group);
     const __m512 bias = filled_parameter(weight.scale_type, weight.biases, group);
@@ -135,9 +144,8 @@ inline __m512i whole_numbers(const uint8_t* at) {
 
 template <>
 inline __m512i whole_numbers<4>(const uint8_t* at) {
-  const __m512 values = _mm512_sub_ps((__m512)__builtin_convertvector((IVec)lane_indexes(), Vec),
-                                      _mm512_set1_ps(8));
-  return _mm512_permutexvar_epi16(nibbles(at), rounded(values, values));
+  const Vec values = lane_numbers() - 8.f;
+  return _mm512_permutexvar_epi16(nibbles(at), rounded((__m512)values, (__m512)values));
 }
 
 template <int bits>
@@ -167,8 +175,8 @@ inline void unpack_whole_numbers(
   }
 }
 
-/// Numbers [first, first + count) of a row of weights, at most 512; the last tile's row is filled up
-/// with 0.
+/// Numbers [first, first + count) of a row of weights, at most `most_unpacked`; the last tile's row is
+/// filled up with 0.
 inline void unpack_tiles(
     const Weight& weight, int64_t row, int64_t first, int64_t count, const TileRow& out) {
   if (weight.kind == Kind::bf16) {
@@ -178,7 +186,7 @@ inline void unpack_tiles(
     return unpack_affine4_tiles(weight, row, first, count, out);
   }
   if (weight.kind == Kind::mxfp4) return unpack_mxfp4_tiles(weight, row, first, count, out);
-  float values[512 + 32];
+  float values[most_unpacked + 32];
   unpack(weight, row, first, count, values);
   store(values + count, Vec{});
   store(values + count + lanes, Vec{});

@@ -234,6 +234,9 @@ struct Kernels {
 /// Products in tiles of bfloat16 for processors with AMX: as exact as float32, and with x and the
 /// weights rounded to bfloat16.
 extern const ManyRows amx_many_rows, amx_rounded_many_rows;
+
+/// Run each kind of AMX's instructions once. Traps where they do not work.
+void try_amx();
 #endif
 
 /// The best set for this processor, or the one that a test has chosen.

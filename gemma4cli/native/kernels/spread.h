@@ -22,10 +22,14 @@ inline UVec lane_indexes() {
   return index;
 }
 
+/// The same as floating-point numbers.
+inline Vec lane_numbers() { return __builtin_convertvector((IVec)lane_indexes(), Vec); }
+
 /// `bytes` bytes as a number, with nothing beyond them read. Composed of whole loads: a number that
 /// is copied to memory in parts can only be loaded from there when all parts have arrived.
 template <int bytes>
 inline uint64_t load_bytes(const uint8_t* at) {
+  static_assert((2 <= bytes && bytes <= 6) || bytes == 8);
   if constexpr (bytes == 2) return load_as<uint16_t>(at);
   if constexpr (bytes == 3) return load_as<uint16_t>(at) | uint64_t(at[2]) << 16;
   if constexpr (bytes == 4) return load_as<uint32_t>(at);
