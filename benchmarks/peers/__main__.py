@@ -76,7 +76,7 @@ def take_turns(
             runs[engine.name, case.name].append(result)
             said = result.reason if isinstance(result, GivenUp) else f"{result.value:.3f}"
             print(f"{case.name} {engine.name}: {said} {case.unit}", file=sys.stderr, flush=True)
-            if isinstance(result, GivenUp) or result.partial or result.seconds > LONG:
+            if isinstance(result, GivenUp) or result.shortened or result.seconds > LONG:
                 waiting.remove(engine)
     return runs
 
@@ -127,6 +127,8 @@ def report(
     print(f"{date.today()}; {machine.description()}; load average before {busy:.1f}.")
     print("; ".join(f"{name} {version}" for name, version in about.items()), end=".\n\n")
     print(table.compared(lines, engines), end="\n\n")
+    if notes := table.shortened(lines):
+        print(f"≈: shortened. {notes}\n")
     image = f", the picture {load.image / 1e9:,.0f} in its tower" if load.image else ""
     print(f"Memory is read at {best.read:.1f} GB/s, {load.step / 1e9:.2f} GB per decoded token.")
     print(f"NumPy multiplies float32 at {best.product:.0f} GFLOP/s; a token of a prompt takes")

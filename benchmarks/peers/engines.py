@@ -12,7 +12,17 @@ from typing import Any, Protocol
 
 from prepare import ROOT, Prepared
 from process import Command, Run, run
-from work import ANSWER, PICTURE_QUESTION, QUESTION, Case, GivenUp, Result, WrongWorkError, check
+from work import (
+    ANSWER,
+    PICTURE_QUESTION,
+    QUESTION,
+    Case,
+    GivenUp,
+    Result,
+    WrongWorkError,
+    cases,
+    check,
+)
 
 
 class Engine(Protocol):
@@ -93,7 +103,10 @@ class G4:
 
 @dataclass(frozen=True, slots=True)
 class MlxLm:
-    """mlx-lm as shipped: its ``generate`` for text, its Python functions for rates."""
+    """mlx-lm as shipped: its ``generate`` for text, its Python functions for rates.
+
+    A rate for which the limit is too short comes from fewer tokens.
+    """
 
     made: Prepared
     name: str = "mlx-lm"
@@ -101,9 +114,11 @@ class MlxLm:
 
     def measure(self, case: Case, limit: float) -> Result | GivenUp:
         if case.kind == "text":
-            options = ("--max-tokens", str(ANSWER), "--temp", "0")
+            options: tuple[str, ...] = ("--max-tokens", str(ANSWER), "--temp", "0")
+            options += ("--chat-template-config", '{"enable_thinking": false}')
             command = ("-m", "mlx_lm", "generate", "--model", self.made.checkpoint, "-p", QUESTION)
-            return mlx_whole(self.name, case, (self.made.mlx, *command, *options), limit)
+            ended = mlx_whole(self.name, case, (self.made.mlx, *command, *options), limit)
+            return ended if isinstance(ended, GivenUp) else whole(ended)
         if not case.is_rate:
             return GivenUp(reason="-")
         script = Path(__file__).with_name("mlx_lm_rates.py")
@@ -113,19 +128,21 @@ class MlxLm:
             return ended
         found: dict[str, Any] = json.loads(ended.out.splitlines()[-1])
         self._tries[:] = [json.dumps(found["tries"])]
-        if found["rate"] is None:
-            return GivenUp(reason=f"> {limit:g} s")
-        asked = case.out or case.tokens
-        partial = found["measured"] if found["measured"] < asked else None
-        return Result(value=found["rate"], peak=ended.peak, partial=partial, seconds=ended.wall)
+        shortened = found["shortened"]
+        return Result(value=found["rate"], peak=ended.peak, shortened=shortened, seconds=ended.wall)
 
 
 @dataclass(frozen=True, slots=True)
 class MlxVlm:
-    """mlx-vlm as shipped: its ``generate``. Its rates are those of the same layers in mlx-lm."""
+    """mlx-vlm as shipped: its ``generate``. Its rates are those of the same layers in mlx-lm.
+
+    Where the limit is too short for the tokens of a picture or a clip, only the tower runs, and
+    the time of the tokens follows from what each took in the text.
+    """
 
     made: Prepared
     name: str = "mlx-vlm"
+    _text: list[Run] = field(default_factory=list)
 
     def measure(self, case: Case, limit: float) -> Result | GivenUp:
         media: dict[str, Sequence[str | Path]] = {
@@ -135,12 +152,52 @@ class MlxVlm:
         }
         if case.kind not in media:
             return GivenUp(reason="-")
-        options = ("--max-tokens", str(ANSWER), "--temperature", "0")
+        if case.soft:
+            tokens = self._seconds_of_tokens(case, limit)
+            if tokens is None or tokens > limit:
+                return self._tower(case, tokens, limit)
+        options = ("--max-tokens", str(ANSWER), "--temperature", "0", "--verbose")
         command = ("-m", "mlx_vlm", "generate", "--model", self.made.checkpoint, *media[case.kind])
-        return mlx_whole(self.name, case, (self.made.mlx, *command, *options), limit)
+        ended = mlx_whole(self.name, case, (self.made.mlx, *command, *options), limit)
+        if isinstance(ended, GivenUp):
+            return ended
+        if case.kind == "text":
+            self._text[:] = [ended]
+        return whole(ended)
+
+    def _seconds_of_tokens(self, case: Case, limit: float) -> float | None:
+        """What the tokens of a case take at the rates of the text; None if that took too long."""
+        if not self._text:
+            text = next(each for each in cases(self.made.shape) if each.kind == "text")
+            if isinstance(self.measure(text, limit), GivenUp):
+                return None
+        said = self._text[0].text
+        into = number(r"Prompt: .*?([\d.]+) tokens-per-sec", said)
+        out = number(r"Generation: .*?([\d.]+) tokens-per-sec", said)
+        return case.tokens / into + case.out / out
+
+    def _tower(self, case: Case, tokens: float | None, limit: float) -> Result | GivenUp:
+        """The tower alone, with an estimate of the whole."""
+        script = Path(__file__).with_name("mlx_vlm_tower.py")
+        file = self.made.picture if case.kind == "picture" else self.made.clip
+        asked = (self.made.checkpoint, case.kind, file, PICTURE_QUESTION)
+        ended = completed((self.made.mlx, script, *asked), 3 * limit)
+        if isinstance(ended, GivenUp) or tokens is None:
+            return GivenUp(reason=f"> {limit:g} s")
+        found = json.loads(ended.out.splitlines()[-1])
+        check(case, self.name, tokens=found["tokens"])
+        if found["soft"] != case.soft:
+            raise WrongWorkError(f"{case.name}: {found['soft']} soft tokens")
+        return Result(
+            value=ended.wall + tokens,
+            peak=ended.peak,
+            tower=found["seconds"],
+            shortened="its tower, and the rates of the text for the tokens",
+            seconds=ended.wall,
+        )
 
 
-def mlx_whole(name: str, case: Case, command: Command, limit: float) -> Result | GivenUp:
+def mlx_whole(name: str, case: Case, command: Command, limit: float) -> Run | GivenUp:
     """A whole run of one of MLX's programs, which end with the same statistics."""
     ended = completed(command, limit)
     if isinstance(ended, GivenUp):
@@ -148,4 +205,9 @@ def mlx_whole(name: str, case: Case, command: Command, limit: float) -> Result |
     tokens = int(number(r"Prompt: (\d+) tokens", ended.text))
     out = int(number(r"Generation: (\d+) tokens", ended.text))
     check(case, name, tokens=tokens, out=out)
+    return ended
+
+
+def whole(ended: Run) -> Result:
+    """The time of a whole process."""
     return Result(value=ended.wall, peak=ended.peak, seconds=ended.wall)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import wave
@@ -90,9 +89,8 @@ def once(made: Path, make: Callable[[], None]) -> None:
 def make_checkpoint(folder: Path, shape: str) -> None:
     script = ROOT / "benchmarks" / "random_checkpoint.py"
     call(sys.executable, script, f"{shape}.mlx-community-4bit", folder)
-    shutil.copy(CHECKPOINTS / shape.lower() / "chat_template.jinja", folder)
-    special = {f"{name}_token": f"<{name}>" for name in ("bos", "eos", "pad", "unk")}
-    (folder / "tokenizer_config.json").write_text(json.dumps(special))
+    for name in ("chat_template.jinja", "tokenizer_config.json"):
+        shutil.copy(CHECKPOINTS / shape.lower() / name, folder)
 
 
 def draw(path: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import statistics
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from limits import Load
 from machine import Machine
@@ -16,16 +17,16 @@ Results = Mapping[tuple[str, str], Sequence[Result | GivenUp]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Value:
-    """A median, or the reason why there is none."""
+    """A median, or the reason why there is none; ``shortened`` as in Result."""
 
     number: float | None
     note: str = ""
-    partial: int | None = None
+    shortened: str = ""
 
     def __str__(self) -> str:
         if self.number is None:
             return self.note
-        mark = "≈ " if self.partial else ""
+        mark = "≈ " if self.shortened else ""
         return mark + three_digits(self.number)
 
 
@@ -64,11 +65,27 @@ def rows(cases: Sequence[Case], engines: Sequence[str], results: Results) -> lis
         lines.append(line(case, case.label, case.unit, lambda result: result.value))
         if case.soft:
             label = f"{case.label}: its tower alone"
-            lines.append(line(case, label, "s", lambda result: result.tower))
+            lines.append(complete(line(case, label, "s", lambda result: result.tower)))
     for case in cases:
         label = f"memory at most: {case.label}"
         lines.append(line(case, label, "GB", lambda result: result.peak / 1e9))
     return lines
+
+
+def complete(row: Row) -> Row:
+    """A row of what is done in full even where the rest of the work is shortened."""
+    values = {engine: replace(value, shortened="") for engine, value in row.values.items()}
+    return replace(row, values=values)
+
+
+def shortened(lines: Sequence[Row]) -> str:
+    """What the numbers of shortened work were measured on."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for each in lines:
+        for engine, value in each.values.items():
+            if value.shortened and each.unit != "GB":
+                found[f"{engine}: {value.shortened}"].append(each.label)
+    return "; ".join(f"{note} ({', '.join(labels)})" for note, labels in found.items())
 
 
 def median(runs: Sequence[Result | GivenUp], of: Callable[[Result], float | None]) -> Value:
@@ -76,8 +93,8 @@ def median(runs: Sequence[Result | GivenUp], of: Callable[[Result], float | None
     done = [run for run in runs if isinstance(run, Result)]
     numbers = [number for number in map(of, done) if number is not None]
     if numbers:
-        partial = next((run.partial for run in done if run.partial), None)
-        return Value(number=statistics.median(numbers), partial=partial)
+        note = next((run.shortened for run in done if run.shortened), "")
+        return Value(number=statistics.median(numbers), shortened=note)
     given_up = next((run.reason for run in runs if isinstance(run, GivenUp)), "-")
     return Value(number=None, note=given_up)
 

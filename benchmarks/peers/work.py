@@ -100,14 +100,14 @@ class Result:
         value: Seconds of the whole process, seconds to the first token, or tokens/s.
         peak: Bytes that the process had resident at most, mapped files included.
         tower: Seconds in the tower, where the program says.
-        partial: How many tokens the value was measured on, if that is fewer than the case has.
+        shortened: What the value was measured on, if that is less than the case's work.
         seconds: What the whole process took.
     """
 
     value: float
     peak: int
     tower: float | None = None
-    partial: int | None = None
+    shortened: str = ""
     seconds: float
 
 
