@@ -226,6 +226,9 @@ mx::array attention(
       (visibility.causal && k.shape(2) < q.shape(2))) {
     throw std::invalid_argument("attention: the shapes of queries, keys and values do not fit");
   }
+  if (visibility.window < 0) {
+    throw std::invalid_argument("attention: the window must not be negative");
+  }
   std::vector<mx::array> inputs{q, k, v};
   for (const auto* each : {&visibility.blocks, &visibility.padding}) {
     if (!*each) continue;

@@ -5,6 +5,7 @@
 #include <limits>
 #include <memory>
 #include <stdexcept>
+#include <vector>
 
 #include "few_products.h"
 #include "mlx/backend/cpu/encoder.h"
@@ -16,7 +17,7 @@ namespace g4 {
 namespace mx = mlx::core;
 namespace {
 
-/// One product of the call, for each index: which row of input makes which row of output.
+/// All products of a call, one for each index: which row of input makes which row of output.
 struct Pairs {
   const float* x;
   int64_t indices_per_row;  // that share a row of input
@@ -33,13 +34,13 @@ struct Group {
   std::vector<int64_t> pairs;
 };
 
+bool names_one(int32_t index, int64_t experts) { return index >= 0 && index < experts; }
+
 /// Groups of all experts that have pairs; the largest first, so that none is left at the end.
 std::vector<Group> groups_of(const int32_t* indices, int64_t count, int64_t experts) {
   std::vector<Group> groups(static_cast<size_t>(experts));
   for (int64_t pair = 0; pair < count; pair++) {
-    if (indices[pair] >= 0 && indices[pair] < experts) {
-      groups[size_t(indices[pair])].pairs.push_back(pair);
-    }
+    if (names_one(indices[pair], experts)) groups[size_t(indices[pair])].pairs.push_back(pair);
   }
   for (int64_t i = 0; i < experts; i++) groups[size_t(i)].expert = i;
   std::erase_if(groups, [](const Group& group) { return group.pairs.empty(); });
@@ -103,7 +104,7 @@ void multiply_small(const Pairs& all, const std::vector<Group>& groups) {
 
 void multiply_pairs(const Pairs& all, const int32_t* indices, int64_t count, int64_t experts) {
   for (int64_t pair = 0; pair < count; pair++) {
-    if (indices[pair] >= 0 && indices[pair] < experts) continue;
+    if (names_one(indices[pair], experts)) continue;
     float* out = all.output(pair);
     std::fill(out, out + all.weight.rows, std::numeric_limits<float>::quiet_NaN());
   }
@@ -161,8 +162,10 @@ mx::array expert_linear(
     throw std::invalid_argument("expert_linear: widths differ");
   }
   const mx::Shape rows(x.shape().begin(), x.shape().end() - 1);
-  const bool each = rows == indices.shape();
-  if (!each && !(indices.ndim() == rows.size() + 1 && starts_with(indices.shape(), rows))) {
+  const bool row_per_index = rows == indices.shape();
+  const bool row_for_several =
+      indices.ndim() == rows.size() + 1 && starts_with(indices.shape(), rows);
+  if (!row_per_index && !row_for_several) {
     throw std::invalid_argument("expert_linear: the shape of indices does not fit that of x");
   }
   std::vector<mx::array> inputs{in_rows(x, stream), in_rows(indices, stream)};

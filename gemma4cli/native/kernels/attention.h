@@ -27,6 +27,9 @@ inline constexpr int query_vectors = 2, key_rows = 4, value_columns = 4;
 /// Keys whose scores are computed before their values are added; a multiple of all `key_rows`.
 inline constexpr int64_t key_block = 48;
 
+static_assert(attention_rows % (query_vectors * lanes) == 0, "tiles are divided into these");
+static_assert(key_block * query_vectors * lanes + lanes <= attention_scores);
+
 /// The queries of a tile that are computed together.
 template <int Vectors>
 struct Queries {

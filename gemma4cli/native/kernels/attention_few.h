@@ -13,6 +13,7 @@ namespace g4::G4_SET {
 
 /// Keys whose scores are computed before their values are added.
 inline constexpr int64_t few_block = 64;
+static_assert(few_block * lanes + 2 * lanes <= attention_scores);
 
 /// Scores of `lanes / Rows` keys; lane i is that of key i / Rows and query i % Rows.
 template <int Rows>

@@ -13,7 +13,7 @@ inline void gather_patches(const Convolution& task, int64_t row, float* patches)
   for (int64_t column = 0; column < outputs; column++) {
     for (int64_t r = 0; r < 3; r++, patches += width) {
       const int64_t source = 2 * row - 1 + r, first = 2 * column - 1;
-      const int64_t skipped = first < 0, taken = smaller(first + 3, task.columns) - first - skipped;
+      const int64_t skipped = first < 0 ? 1 : 0, taken = smaller(first + 3, task.columns) - first - skipped;
       if (source < 0 || source >= task.rows) {
         std::memset(patches, 0, width * sizeof(float));
         continue;
@@ -31,8 +31,9 @@ inline void gather_patches(const Convolution& task, int64_t row, float* patches)
 
 void convolve(const Convolution& task, int64_t first, int64_t last, float* scratch) {
   constexpr int count = query_vectors * lanes;
+  static_assert(count < convolution_outputs, "there is room for the gap that aligns them");
   const int64_t width = 9 * task.channels, positions = (task.columns + 1) / 2;
-  const int64_t groups = (task.outputs + count - 1) / count;
+  const int64_t groups = ceil_div(task.outputs, count);
   // As queries of attention: vectors of outputs, each of which shares the inputs' numbers.
   float* turned = aligned(scratch);
   float* patches = turned + groups * count * width;
@@ -60,21 +61,22 @@ void convolve_past(
     const float* x, const float* weight, int64_t taps, int64_t channels, float* y, int64_t first,
     int64_t last) {
   for (int64_t row = first; row < last; row++) {
-    // The tap before the first input would read zeros.
-    const int64_t skipped = row < taps - 1 ? taps - 1 - row : 0;
-    const float* inputs = x + (row - taps + 1) * channels;
+    // Taps before the first input would read zeros.
+    const int64_t skipped = larger(0, taps - 1 - row), used = taps - skipped;
+    const float* inputs = x + (row + 1 - used) * channels;
+    const float* factors = weight + skipped * channels;
     int64_t c = 0;
     for (; c + lanes <= channels; c += lanes) {
       Vec total = {};
-      for (int64_t k = skipped; k < taps; k++) {
-        total += load(inputs + k * channels + c) * load(weight + k * channels + c);
+      for (int64_t k = 0; k < used; k++) {
+        total += load(inputs + k * channels + c) * load(factors + k * channels + c);
       }
       store(y + row * channels + c, total);
     }
     for (; c < channels; c++) {
       float total = 0;
-      for (int64_t k = skipped; k < taps; k++) {
-        total += inputs[k * channels + c] * weight[k * channels + c];
+      for (int64_t k = 0; k < used; k++) {
+        total += inputs[k * channels + c] * factors[k * channels + c];
       }
       y[row * channels + c] = total;
     }

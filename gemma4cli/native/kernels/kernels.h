@@ -110,9 +110,12 @@ struct AttentionTile {
 /// products.
 inline constexpr int attention_rows = 128;
 
-/// Numbers of scratch memory for a tile.
+/// Numbers of a tile's scores that are kept at a time, at most, with the gaps that align them.
+inline constexpr int64_t attention_scores = 64 * 64;
+
+/// Numbers of scratch memory for a tile: queries, results and scores.
 constexpr G4_INLINE int64_t attention_scratch(int64_t width) {
-  return 2 * attention_rows * width + 64 * 64;
+  return 2 * attention_rows * width + attention_scores;
 }
 
 /// One head of the audio tower's attention. Query t sees keys [t - before, t + after] below `length`
@@ -132,7 +135,7 @@ struct LocalTile {
   int64_t out_token;
 };
 
-/// Numbers of scratch memory for local attention.
+/// Numbers of scratch memory for local attention: a query, and the scores in whole vectors.
 constexpr G4_INLINE int64_t local_scratch(int64_t width, int64_t before, int64_t after) {
   return width + before + 1 + after + 64;
 }
@@ -146,10 +149,14 @@ struct Convolution {
   float* y;  // [(rows + 1) / 2, (columns + 1) / 2, outputs]
 };
 
-/// Numbers of scratch memory for a convolution.
+/// Outputs of a convolution that are computed together, at most.
+inline constexpr int64_t convolution_outputs = 64;
+
+/// Numbers of scratch memory for a convolution: weights, inputs and results of a row.
 constexpr G4_INLINE int64_t convolution_scratch(const Convolution& task) {
-  return 9 * task.channels * (task.outputs + 64 + (task.columns + 1) / 2) +
-      (task.columns + 1) / 2 * 64;
+  const int64_t positions = (task.columns + 1) / 2;
+  return 9 * task.channels * (task.outputs + convolution_outputs + positions) +
+      positions * convolution_outputs;
 }
 
 /// The functions of one instruction set.

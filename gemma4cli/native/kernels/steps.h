@@ -1,4 +1,5 @@
-// The steps between the products. They are compiled apart from those, which take minutes.
+// The steps between the products. They are compiled apart from those, so that changes of one kind are
+// built soon.
 #pragma once
 
 #include "kernels.h"
