@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 import mlx.core as mx
@@ -29,18 +30,37 @@ def native() -> ModuleType:
     return part.module
 
 
-@pytest.fixture(params=INSTRUCTION_SETS)
-def native_set(request: pytest.FixtureRequest, native: ModuleType) -> Iterator[ModuleType]:
-    """The compiled module with each instruction set in turn, if this processor has it.
+@contextmanager
+def computing_with(native: ModuleType, unit: str) -> Iterator[ModuleType]:
+    """The compiled module with an instruction set, or with AMX for products of many rows.
 
-    AMX is off: its products of many rows would take the place of the set's own.
+    Skips the test where this processor lacks it. AMX is off with the instruction sets: its products
+    would take the place of theirs.
     """
-    best = native.instruction_set()
+    amx, best = unit == "amx", native.instruction_set()
+    if amx and not native.has_amx():
+        pytest.skip("this processor has no AMX")
     try:
-        native.use_instruction_set(request.param)
+        native.use_instruction_set(best if amx else unit)
     except ValueError as exc:
         pytest.skip(str(exc))
-    native.use_amx(False)
-    yield native
-    native.use_amx(True)
-    native.use_instruction_set(best)
+    native.use_amx(amx)
+    try:
+        yield native
+    finally:
+        native.use_amx(True)
+        native.use_instruction_set(best)
+
+
+@pytest.fixture(params=INSTRUCTION_SETS)
+def native_set(request: pytest.FixtureRequest, native: ModuleType) -> Iterator[ModuleType]:
+    """The compiled module with each instruction set in turn."""
+    with computing_with(native, request.param) as part:
+        yield part
+
+
+@pytest.fixture(params=[*INSTRUCTION_SETS, "amx"])
+def native_unit(request: pytest.FixtureRequest, native: ModuleType) -> Iterator[ModuleType]:
+    """The compiled module with all that computes products of many rows in turn."""
+    with computing_with(native, request.param) as part:
+        yield part

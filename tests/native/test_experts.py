@@ -9,32 +9,26 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-Numbers = npt.NDArray[np.float64]
+from tests.support.stored_matrices import dequantized, random_numbers
+
+Exact = npt.NDArray[np.float64]
 
 FORMATS = [("affine", 4, 64), ("affine", 8, 32), ("mxfp4", 4, 32), ("nvfp4", 4, 16), ("", 0, 0)]
 
 
-def spread_numbers(*shape: int, seed: int = 0) -> mx.array:
-    return mx.array(np.random.default_rng(seed).normal(0, 1, shape).astype(np.float32))
-
-
 def stored(
     numbers: mx.array, mode: str, bits: int, group: int
-) -> tuple[list[mx.array | None], Numbers]:
+) -> tuple[list[mx.array | None], Exact]:
     """The arrays of a format, and the numbers that they mean."""
     if not mode:
         return [numbers, None, None], np.array(numbers.astype(mx.float32), dtype=np.float64)
-    weight, scales, *biases = mx.quantize(numbers, group_size=group, bits=bits, mode=mode)
-    if mode == "affine":
-        wide = [scales.astype(mx.float32), biases[0].astype(mx.float32)]
-    else:
-        wide = [scales]
-    meant = mx.dequantize(weight, *wide, group_size=group, bits=bits, mode=mode, dtype=mx.float32)
-    return [weight, scales, biases[0] if biases else None], np.array(meant, dtype=np.float64)
+    arrays = list(mx.quantize(numbers, group_size=group, bits=bits, mode=mode))
+    meant = dequantized(arrays, mode, bits, group).astype(np.float64)
+    return [*arrays, *[None] * (3 - len(arrays))], meant
 
 
 def assert_products(
-    result: mx.array, x: mx.array, indices: npt.NDArray[np.int32], experts: Numbers
+    result: mx.array, x: mx.array, indices: npt.NDArray[np.int32], experts: Exact
 ) -> None:
     rows = np.array(x, dtype=np.float64)
     if rows.ndim == indices.ndim:
@@ -51,15 +45,15 @@ def assert_products(
 def test_each_row_meets_the_experts_that_it_names(
     native_set: ModuleType, mode: str, bits: int, group: int, tokens: int
 ) -> None:
-    arrays, experts = stored(spread_numbers(9, 48, 128).astype(mx.bfloat16), mode, bits, group)
+    arrays, experts = stored(random_numbers(9, 48, 128).astype(mx.bfloat16), mode, bits, group)
     # The first expert has more rows than the others together, the last has none.
     rng = np.random.default_rng(tokens)
     indices = rng.integers(0, 8, (tokens, 3), dtype=np.int32)
     indices[: tokens // 2] = 0
-    shared = spread_numbers(tokens, 128)
+    shared = random_numbers(tokens, 128)
     result = native_set.expert_linear(shared, mx.array(indices), *arrays, mode, bits, group)
     assert_products(result, shared, indices, experts)
-    own = spread_numbers(tokens, 3, 128)
+    own = random_numbers(tokens, 3, 128)
     result = native_set.expert_linear(
         own, mx.array(indices.astype(np.uint32)), *arrays, mode, bits, group
     )
@@ -67,9 +61,9 @@ def test_each_row_meets_the_experts_that_it_names(
 
 
 def test_the_results_are_those_of_mlx(native: ModuleType) -> None:
-    weight, scales, biases = mx.quantize(spread_numbers(8, 32, 128), group_size=64, bits=4)
+    weight, scales, biases = mx.quantize(random_numbers(8, 32, 128), group_size=64, bits=4)
     indices = mx.array([[[0, 7], [3, 3]]], dtype=mx.int32)
-    x = spread_numbers(1, 2, 128)
+    x = random_numbers(1, 2, 128)
     expected = mx.gather_qmm(
         x[..., None, None, :], weight, scales, biases, rhs_indices=indices, transpose=True,
         group_size=64, bits=4,
@@ -79,21 +73,21 @@ def test_the_results_are_those_of_mlx(native: ModuleType) -> None:
 
 
 def test_many_experts_with_many_rows_each(native_set: ModuleType) -> None:
-    arrays, experts = stored(spread_numbers(16, 24, 64), "affine", 4, 32)
+    arrays, experts = stored(random_numbers(16, 24, 64), "affine", 4, 32)
     indices = np.random.default_rng(0).integers(0, 16, (100, 4), dtype=np.int32)
-    x = spread_numbers(100, 64)
+    x = random_numbers(100, 64)
     result = native_set.expert_linear(x, mx.array(indices), *arrays, "affine", 4, 32)
     assert_products(result, x, indices, experts)
 
 
 def test_an_index_that_names_no_expert_gives_nan(native: ModuleType) -> None:
-    matrices = spread_numbers(2, 8, 16)
+    matrices = random_numbers(2, 8, 16)
     result = native.expert_linear(mx.ones((1, 16)), mx.array([[0, 2, -1]]), matrices)
     assert mx.isnan(result).any(-1).tolist() == [[False, True, True]]
 
 
 def test_shapes_that_do_not_fit_are_refused(native: ModuleType) -> None:
-    matrices, indices = spread_numbers(2, 8, 16), mx.array([[0, 1]])
+    matrices, indices = random_numbers(2, 8, 16), mx.array([[0, 1]])
     with pytest.raises(ValueError, match="widths differ"):
         native.expert_linear(mx.ones((1, 8)), indices, matrices)
     with pytest.raises(ValueError, match="no columns"):

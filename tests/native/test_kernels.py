@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from shutil import which
@@ -9,12 +10,32 @@ from shutil import which
 import pytest
 
 PROGRAM = Path(__file__).with_name("kernels")
+OF_ONE_SET = re.compile(r"g4::(plain|avx2|avx512|amx|neon)::")
+
+
+def shared_functions(library: Path) -> list[str]:
+    """Those that the linker takes from any one of the files that have them."""
+    listed = subprocess.run(
+        ["nm", "--demangle", "--defined-only", str(library)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    weak = re.findall(r"^\w+ [WVu] (.+)$", listed.stdout, re.MULTILINE)
+    assert weak
+    return [name for name in weak if not OF_ONE_SET.search(name)]
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (which("cmake") and which("c++")), reason="needs cmake and a C++ compiler")
+@pytest.mark.skipif(
+    not all(map(which, ("cmake", "c++", "nm"))), reason="needs cmake and a C++ compiler"
+)
 def test_every_kernel_is_right_in_every_instruction_set(tmp_path: Path) -> None:
-    """It fails as well for a kernel without a test, or one that reads past an array."""
+    """It fails as well for a kernel without a test, or one that reads past an array.
+
+    A function that the linker could share would have been compiled for one set and run on all
+    processors.
+    """
     for command in (
         ["cmake", "-S", str(PROGRAM), "-B", str(tmp_path)],
         ["cmake", "--build", str(tmp_path), "--parallel", "2"],
@@ -22,3 +43,4 @@ def test_every_kernel_is_right_in_every_instruction_set(tmp_path: Path) -> None:
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+    assert shared_functions(tmp_path / "libg4_kernels.a") == []

@@ -9,28 +9,26 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from tests.support.stored_matrices import random_numbers
+
 Matrix = tuple[mx.array, mx.array | None, mx.array | None, str, int, int]
 
 
-def spread_numbers(*shape: int, seed: int = 0) -> mx.array:
-    return mx.array(np.random.default_rng(seed).normal(0, 1, shape).astype(np.float32))
-
-
 def affine(rows: int, columns: int, bits: int = 4, group: int = 64, seed: int = 0) -> Matrix:
-    source = spread_numbers(rows, columns, seed=seed).astype(mx.bfloat16)
+    source = random_numbers(rows, columns, seed=seed).astype(mx.bfloat16)
     weight, scales, biases = mx.quantize(source, group_size=group, bits=bits)
     return weight, scales, biases, "affine", bits, group
 
 
 def floats(rows: int, columns: int, dtype: mx.Dtype = mx.bfloat16) -> Matrix:
-    return spread_numbers(rows, columns, seed=rows).astype(dtype), None, None, "", 0, 0
+    return random_numbers(rows, columns, seed=rows).astype(dtype), None, None, "", 0, 0
 
 
 @pytest.mark.parametrize("count", [1, 3, 20])
 def test_matrices_of_different_heights_and_formats_share_an_input(
     native_set: ModuleType, count: int
 ) -> None:
-    x = spread_numbers(1, count, 256)
+    x = random_numbers(1, count, 256)
     matrices = [
         affine(512, 256),
         affine(40, 256, seed=1),
@@ -73,7 +71,7 @@ def test_a_gated_product_is_the_two_products_with_gelu_between(
     native_set: ModuleType, gate: Matrix, up: Matrix, count: int
 ) -> None:
     columns = columns_of(gate)
-    x = spread_numbers(count, columns, seed=count)
+    x = random_numbers(count, columns, seed=count)
     gates, ups = (np.array(array).astype(np.float64) for array in native_set.linears(x, [gate, up]))
     expected = gates / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (gates + 0.044715 * gates**3)))
     result = np.array(native_set.gated(x, gate, up))

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests.support.stored_matrices import dequantized, random_numbers
+
 Exact = npt.NDArray[np.float64]
 
 AFFINE = [("affine", bits, group) for bits in (2, 3, 4, 5, 6, 8) for group in (32, 64, 128)]
@@ -30,23 +32,8 @@ SHAPES = [
 TOLERANCE = 1e-5
 
 
-def spread_numbers(*shape: int, seed: int = 0) -> mx.array:
-    return mx.array(np.random.default_rng(seed).normal(0, 1, shape).astype(np.float32))
-
-
 def exactly(values: mx.array) -> Exact:
     return np.array(values.astype(mx.float32)).astype(np.float64)
-
-
-def dequantized(arrays: list[mx.array], mode: str, bits: int, group: int) -> Exact:
-    weight, scales, *biases = arrays
-    if mode == "affine":
-        scales, biases = scales.astype(mx.float32), [biases[0].astype(mx.float32)]
-    return exactly(
-        mx.dequantize(
-            weight, scales, *biases, group_size=group, bits=bits, mode=mode, dtype=mx.float32
-        )
-    )
 
 
 def assert_product(result: mx.array, x: mx.array, matrix: Exact) -> None:
@@ -64,12 +51,12 @@ def test_quantized_matrices_of_all_formats_and_shapes(
     types = TYPES if mode == "affine" else [mx.bfloat16]
     for rows, columns, counts in SHAPES:
         for dtype in types if rows < 1000 else types[-1:]:
-            source = spread_numbers(rows, columns, seed=rows).astype(dtype)
+            source = random_numbers(rows, columns, seed=rows).astype(dtype)
             arrays = mx.quantize(source, group_size=group, bits=bits, mode=mode)
-            matrix = dequantized(arrays, mode, bits, group)
+            matrix = dequantized(arrays, mode, bits, group).astype(np.float64)
             scales, biases = arrays[1], arrays[2] if mode == "affine" else None
             for count in counts:
-                x = spread_numbers(count, columns, seed=count)
+                x = random_numbers(count, columns, seed=count)
                 result = native_set.linear(x, arrays[0], scales, biases, mode, bits, group)
                 assert_product(result, x, matrix)
 
@@ -80,15 +67,15 @@ def test_matrices_of_floats_of_any_width(
     native_set: ModuleType, dtype: mx.Dtype, columns: int
 ) -> None:
     for rows in (1, 7, 600):
-        matrix = spread_numbers(rows, columns, seed=rows).astype(dtype)
+        matrix = random_numbers(rows, columns, seed=rows).astype(dtype)
         for count in (1, 2, 3, 4, 6):
-            x = spread_numbers(count, columns, seed=count)
+            x = random_numbers(count, columns, seed=count)
             assert_product(native_set.linear(x, matrix), x, exactly(matrix))
 
 
 def test_inputs_have_any_number_of_axes_and_any_order(native: ModuleType) -> None:
-    matrix = spread_numbers(20, 64)
-    x = spread_numbers(64, 2, 3).transpose(2, 1, 0)
+    matrix = random_numbers(20, 64)
+    x = random_numbers(64, 2, 3).transpose(2, 1, 0)
     result = native.linear(x, matrix)
     assert result.shape == (3, 2, 20)
     assert_product(result, x, exactly(matrix))
@@ -105,7 +92,7 @@ def test_weights_may_begin_at_any_byte_and_end_with_their_file(
     for bits, dtype in [(2, mx.float16), (3, mx.float32), (4, mx.bfloat16), (5, mx.bfloat16),
                         (6, mx.float16), (8, mx.bfloat16)]:  # fmt: skip
         arrays = mx.quantize(
-            spread_numbers(5, 384).astype(dtype), group_size=32, bits=bits, mode="affine"
+            random_numbers(5, 384).astype(dtype), group_size=32, bits=bits, mode="affine"
         )
         placed = []
         for i, array in enumerate(arrays):
@@ -115,9 +102,9 @@ def test_weights_may_begin_at_any_byte_and_end_with_their_file(
             path.write_bytes(bytes(offset) + content)
             file = native_set.MappedFile(bytes(path))
             placed.append(file.tensor(offset, array.shape, array.dtype))
-        x = spread_numbers(1, 384)
+        x = random_numbers(1, 384)
         result = native_set.linear(x, *placed, "affine", bits, 32)
-        assert_product(result, x, dequantized(arrays, "affine", bits, 32))
+        assert_product(result, x, dequantized(arrays, "affine", bits, 32).astype(np.float64))
 
 
 def test_arrays_that_do_not_fit_are_refused(native: ModuleType) -> None:

@@ -67,13 +67,27 @@ class Stored:
         return Stored(format=self.format, arrays=mapped, numbers=self.numbers)
 
 
+def random_numbers(*shape: int, seed: int = 0) -> mx.array:
+    return mx.array(np.random.default_rng(seed).normal(0, 1, shape).astype(np.float32))
+
+
+def dequantized(arrays: list[mx.array], mode: str, bits: int, group_size: int) -> Numbers:
+    """The numbers that quantized arrays mean; scales are not rounded on the way."""
+    weight, *factors = arrays
+    if mode == "affine":
+        factors = [part.astype(mx.float32) for part in factors]
+    return np.array(
+        mx.dequantize(
+            weight, *factors, group_size=group_size, bits=bits, mode=mode, dtype=mx.float32
+        )
+    )
+
+
 def stored(form: Format, outputs: int, columns: int) -> Stored:
     rng = np.random.default_rng(outputs * columns)
     dense = mx.array(rng.normal(0, 0.05, (outputs, columns)).astype(np.float32)).astype(form.dtype)
     if not form.mode:
         return Stored(format=form, arrays=[dense], numbers=np.array(dense.astype(mx.float32)))
-    sizes = {"group_size": form.group_size, "bits": form.bits, "mode": form.mode}
-    arrays = list(mx.quantize(dense, **sizes))
-    wide = [part.astype(mx.float32) for part in arrays[1:]] if form.mode == "affine" else arrays[1:]
-    numbers = mx.dequantize(arrays[0], *wide, **sizes).astype(mx.float32)
-    return Stored(format=form, arrays=arrays, numbers=np.array(numbers))
+    arrays = list(mx.quantize(dense, group_size=form.group_size, bits=form.bits, mode=form.mode))
+    numbers = dequantized(arrays, form.mode, form.bits, form.group_size)
+    return Stored(format=form, arrays=arrays, numbers=numbers)
