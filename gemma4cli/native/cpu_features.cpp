@@ -80,9 +80,11 @@ bool processor_has(const char* set) {
   const bool avx2 =
       __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
   if (std::strcmp(set, "avx2") == 0) return avx2;
-  return std::strcmp(set, "avx512") == 0 && avx2 && __builtin_cpu_supports("avx512f") &&
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd");
+  if (std::strcmp(set, "avx512") == 0) return avx512;
+  return std::strcmp(set, "avx512-vnni") == 0 && avx512 && __builtin_cpu_supports("avx512vnni");
 }
 #else
 /// All processors that a build is for have its sets.
@@ -123,6 +125,7 @@ bool probe_amx() { return false; }
 }  // namespace
 
 #if defined(G4_HAS_AVX512)
+namespace vnni { extern const FewRows table; }
 namespace avx512 { extern const Kernels table; }
 #endif
 #if defined(G4_HAS_AVX2)
@@ -135,9 +138,20 @@ namespace plain { extern const Kernels table; }
 
 namespace {
 
+#if defined(G4_HAS_AVX512)
+/// Put together here: code of its own file may not run before the processor has been asked.
+const Kernels avx512_vnni = [] {
+  Kernels set = avx512::table;
+  set.name = "avx512-vnni";
+  set.few_rows = vnni::table;
+  return set;
+}();
+#endif
+
 /// All sets of this build, best first.
 constexpr const Kernels* sets[] = {
 #if defined(G4_HAS_AVX512)
+    &avx512_vnni,
     &avx512::table,
 #endif
 #if defined(G4_HAS_AVX2)

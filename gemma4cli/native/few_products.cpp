@@ -9,7 +9,7 @@ namespace g4 {
 namespace {
 
 /// Bytes of weights that are read in about twenty microseconds.
-constexpr int64_t least_part = 1 << 17;
+constexpr int64_t least_part = 1 << 16;
 
 /// Bytes below which waking threads up costs more than they save.
 constexpr int64_t least_shared = 1 << 18;
@@ -36,11 +36,11 @@ PreparedRows::PreparedRows(const Weight& weight, const float* x, int64_t count)
 PreparedRows::PreparedRows(const Weight& weight, const std::vector<const float*>& x)
     : like_(weight), rows_(x.size()) {
   const auto& set = kernels();
-  const int64_t size = set.prepared_size(weight), count = int64_t(x.size());
+  const int64_t size = set.few_rows.prepared_size(weight), count = int64_t(x.size());
   memory_.reset(new (cache_line) float[size_t(size * count)]);
   const auto lay_out = [&](int64_t i) {
     float* row = memory_.get() + i * size;
-    set.prepare(weight, x[size_t(i)], row);
+    set.few_rows.prepare(weight, x[size_t(i)], row);
     rows_[size_t(i)] = row;
   };
   if (count > few_rows) {
@@ -68,7 +68,7 @@ int64_t bytes_of(const Weight& weight) {
 
 int64_t rows_per_part(const Weight& weight, int64_t bytes) {
   if (bytes < least_shared) return std::max<int64_t>(1, weight.rows);
-  const int64_t part = std::max(least_part, bytes / (8 * ThreadPool::shared().size()));
+  const int64_t part = std::max(least_part, bytes / (32 * ThreadPool::shared().size()));
   const int64_t rows = part * weight.rows / std::max<int64_t>(1, bytes_of(weight));
   // Whole cache lines of output.
   return round_up(std::max<int64_t>(1, rows), 16);
@@ -91,7 +91,7 @@ void multiply(const std::vector<Product>& products) {
   const auto& set = kernels();
   const auto compute = [&](int64_t i) {
     const auto& [product, first, last] = parts[size_t(i)];
-    set.few_rows(
+    set.few_rows.multiply(
         product->weight, product->x.data(), int64_t(product->x.size()), product->y.data(), first,
         last);
   };

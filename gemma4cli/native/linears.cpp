@@ -116,8 +116,8 @@ void gated_few(
   const auto& set = kernels();
   const int64_t step = rows_per_part(gate, bytes_of(gate) + bytes_of(up));
   parallel_ranges(gate.rows, step, [&](int64_t first, int64_t last) {
-    set.few_rows(gate, gate_x.data(), count, gates.data(), first, last);
-    set.few_rows(up, up_x.data(), count, ups.data(), first, last);
+    set.few_rows.multiply(gate, gate_x.data(), count, gates.data(), first, last);
+    set.few_rows.multiply(up, up_x.data(), count, ups.data(), first, last);
     for (int64_t i = 0; i < count; i++) {
       float* out = gates[size_t(i)] + first;
       set.activate(curve, out, ups[size_t(i)] + first, out, last - first);

@@ -13,7 +13,7 @@ import pytest
 from gemma4cli.native.extension import extension
 
 ARM = platform.machine() in ("aarch64", "arm64")
-INSTRUCTION_SETS = ["plain", "neon"] if ARM else ["plain", "avx2", "avx512"]
+INSTRUCTION_SETS = ["plain", "neon"] if ARM else ["plain", "avx2", "avx512", "avx512-vnni"]
 
 
 @pytest.fixture(autouse=True)

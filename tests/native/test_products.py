@@ -124,3 +124,44 @@ def test_arrays_that_do_not_fit_are_refused(native: ModuleType) -> None:
         native.linear(x, matrix, scales, biases, "affine", 4, 32)
     with pytest.raises(ValueError, match="not available"):
         native.use_instruction_set("abacus")
+
+
+@pytest.mark.parametrize("group", [32, 64, 128])
+@pytest.mark.parametrize(
+    ("first", "others"),
+    [
+        pytest.param(3e4, 1.0, id="one far above the rest"),
+        pytest.param(-1.0, 0.0, id="one alone"),
+        pytest.param(0.0, 0.0, id="zeros"),
+        pytest.param(1e-20, 1e-20, id="small"),
+        pytest.param(1e-37, 1e-37, id="the smallest"),
+        pytest.param(1e30, 1e30, id="large"),
+    ],
+)
+def test_inputs_of_all_sizes(
+    native_set: ModuleType, group: int, first: float, others: float
+) -> None:
+    source = random_numbers(9, 1280)
+    arrays = mx.quantize(source, group_size=group, bits=4)
+    matrix = dequantized(arrays, "affine", 4, group).astype(np.float64)
+    x = random_numbers(1, 1280, seed=1) * others
+    x[:, 700] = first
+    result = native_set.linear(x, *arrays, "affine", 4, group)
+    inputs = exactly(x)
+    # Below 1e-30 numbers are rounded to multiples of 1e-37: no model has such inputs.
+    tiny = 1e-36 * np.abs(matrix).sum(axis=1)
+    size = np.linalg.norm(inputs) * np.linalg.norm(matrix, axis=1)
+    assert (np.abs(exactly(result) - inputs @ matrix.T) <= 1e-6 * size + tiny).all()
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("columns", [64, 1280])
+def test_inputs_that_are_not_finite_give_results_that_are_not(
+    native_set: ModuleType, broken: float, columns: int
+) -> None:
+    arrays = mx.quantize(random_numbers(9, columns), group_size=64, bits=4)
+    x = random_numbers(2, columns, seed=1)
+    x[1, columns - 1] = broken
+    result = np.array(native_set.linear(x, *arrays, "affine", 4, 64))
+    assert np.isfinite(result[0]).all()
+    assert not np.isfinite(result[1]).any()

@@ -22,15 +22,16 @@ inline void prepare_float(const Weight& weight, const float* x, float* out) {
   for (int64_t k = weight.columns; k < float_prepared_size(weight); k++) out[k] = 0;
 }
 
-/// y[i][n + r] for all i < count and r < rows.
+/// y[i][n + r * apart] for all i < count and r < rows.
 template <Kind kind, int rows, int count>
-void multiply_float(const Weight& weight, const float* const* x, float* const* y, int64_t n) {
+void multiply_float(
+    const Weight& weight, const float* const* x, float* const* y, int64_t n, int64_t apart) {
   constexpr int size = kind == Kind::f32 ? 4 : 2, vector_bytes = size * lanes;
   // Two sums for each result: one product would wait for the other.
   constexpr int sums = rows * count > 4 ? 1 : 2;
   const int64_t columns = weight.columns, whole = columns / lanes * lanes;
   const uint8_t* at[rows];
-  for (int r = 0; r < rows; r++) at[r] = weight.data + (n + r) * weight.row_bytes();
+  for (int r = 0; r < rows; r++) at[r] = weight.data + (n + r * apart) * weight.row_bytes();
   Vec total[sums][rows][count] = {};
   int64_t k = 0;
   for (; k + sums * lanes <= whole; k += sums * lanes) {
@@ -56,7 +57,7 @@ void multiply_float(const Weight& weight, const float* const* x, float* const* y
     for (int i = 0; i < count; i++) {
       Vec all = total[0][r][i];
       if constexpr (sums == 2) all += total[1][r][i];
-      y[i][n + r] = sum(all);
+      y[i][n + r * apart] = sum(all);
     }
   }
 }

@@ -15,9 +15,7 @@ extern const Kernels table;
 const Kernels table = {
     .name = G4_TEXT(G4_SET),
     .unpack = unpack,
-    .prepared_size = prepared_size,
-    .prepare = prepare,
-    .few_rows = few_rows,
+    .few_rows = {prepared_size, prepare, few_rows},
     .many_rows = many_rows,
     .select_above = select_above,
     .rms_norm = rms_norm,

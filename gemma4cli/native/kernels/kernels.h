@@ -55,6 +55,22 @@ struct Finish {
   const float* bias = nullptr;  // one per output, or null
 };
 
+/// A way to multiply few rows of x: each is laid out once, and the weights are read as they are.
+struct FewRows {
+  /// Floats of a row of input that `prepare` has laid out for `multiply`, a multiple of 16.
+  /// Matrices of the same kind, bits, group size and columns have the same layout.
+  int64_t (*prepared_size)(const Weight& weight);
+
+  /// Lay out a row of input, of `weight.columns` numbers.
+  void (*prepare)(const Weight& weight, const float* x, float* out);
+
+  /// y[i][n] = sum_k x[i][k] * weight[n, k] for i < count and first <= n < last, where x[i] are
+  /// prepared rows, best at multiples of 64 bytes.
+  void (*multiply)(
+      const Weight& weight, const float* const* x, int64_t count, float* const* y, int64_t first,
+      int64_t last);
+};
+
 /// A way to multiply many rows of x: they are packed once, in panels, and then multiplied by blocks
 /// of rows of weights, each unpacked into the cache of one thread.
 struct ManyRows {
@@ -167,19 +183,7 @@ struct Kernels {
   /// group size, or of 8 where it is not quantized, but for the end of the row.
   void (*unpack)(const Weight& weight, int64_t row, int64_t first, int64_t count, float* out);
 
-  /// Floats of a row of input that `prepare` has laid out for `few_rows`, a multiple of 16.
-  /// Matrices of the same kind, bits, group size and columns have the same layout.
-  int64_t (*prepared_size)(const Weight& weight);
-
-  /// Lay out a row of input, of `weight.columns` numbers.
-  void (*prepare)(const Weight& weight, const float* x, float* out);
-
-  /// y[i][n] = sum_k x[i][k] * weight[n, k] for i < count and first <= n < last, where x[i] are
-  /// prepared rows, best at multiples of 64 bytes; for few rows.
-  void (*few_rows)(
-      const Weight& weight, const float* const* x, int64_t count, float* const* y, int64_t first,
-      int64_t last);
-
+  FewRows few_rows;
   ManyRows many_rows;
 
   /// Places of the numbers that are not at most `limit`, in order, and how many: all those above it,

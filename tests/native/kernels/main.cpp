@@ -8,7 +8,7 @@ namespace {
 
 void test(const Kernels& set) {
   // A kernel without a test does not compile: the number of names must fit.
-  const auto& [name, unpack, prepared_size, prepare, few_rows, many_rows, select_above,
+  const auto& [name, unpack, few_rows, many_rows, select_above,
                rms_norm, layer_norm, rotate, attention, merge, local_attention, convolve,
                convolve_past, activate, softcap, clip] = set;
   std::printf("%s\n", name);
@@ -30,7 +30,7 @@ void test(const Kernels& set) {
 
 int main() {
   int found = 0;
-  for (const char* name : {"plain", "avx2", "avx512", "neon"}) {
+  for (const char* name : {"plain", "avx2", "avx512", "avx512-vnni", "neon"}) {
     if (const g4::Kernels* set = g4::kernels_named(name)) {
       g4::test::test(*set);
       found++;

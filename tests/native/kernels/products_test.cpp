@@ -50,22 +50,22 @@ void few(const Kernels& set, const Form& form, const Matrix& matrix, int64_t cou
   Guarded<float> x(count * columns), y(count * rows);
   fill_normal(x);
   fill_untouched(y);
-  const int64_t size = set.prepared_size(matrix.weight);
+  const int64_t size = set.few_rows.prepared_size(matrix.weight);
   Guarded<float> prepared(count * size);
   std::vector<const float*> inputs;
   std::vector<float*> outputs;
   for (int64_t i = 0; i < count; i++) {
-    set.prepare(matrix.weight, x.data() + i * columns, prepared.data() + i * size);
+    set.few_rows.prepare(matrix.weight, x.data() + i * columns, prepared.data() + i * size);
     inputs.push_back(prepared.data() + i * size);
     outputs.push_back(y.data() + i * rows);
   }
   const std::string what = text("few_rows", form, rows, columns) + ", " + std::to_string(count);
   const int64_t first = rows / 3, last = rows - rows / 4;
-  set.few_rows(matrix.weight, inputs.data(), count, outputs.data(), first, last);
+  set.few_rows.multiply(matrix.weight, inputs.data(), count, outputs.data(), first, last);
   for (int64_t i = 0; i < count * rows; i++) {
     if (untouched(y[i]) != (i % rows < first || i % rows >= last)) fail(what + ": wrong columns");
   }
-  set.few_rows(matrix.weight, inputs.data(), count, outputs.data(), 0, rows);
+  set.few_rows.multiply(matrix.weight, inputs.data(), count, outputs.data(), 0, rows);
   const auto& [exact, spreads] = product(x, count, matrix);
   compare(what, y.data(), exact.data(), count * rows, rounding, spreads.data());
 }
