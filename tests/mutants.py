@@ -144,8 +144,8 @@ BREAKS = (
           "columns.filled -= 0"),
 
     Break("native", "values are not normalized",
-          "values = native.rotate(new[-1], None, attn.v_norm.eps)",
-          "values = new[-1].transpose(0, 2, 1, 3)"),
+          "native.rotate(v[0] if v else k, None, attn.v_norm.eps)",
+          "(v[0] if v else k).transpose(0, 2, 1, 3)"),
     Break("native", "sliding layers see all keys of the prompt",
           "rule=masks.rule(kind), rotation=",
           "rule=masks.full, rotation="),

@@ -151,6 +151,7 @@ class TextModel(nn.Module):
         config = self.config
         hidden = embeddings
         views = self._views(masks, cache, embeddings.shape[1])
+        by_layer = None if per_layer_inputs is None else self._by_layer(per_layer_inputs)
         newest: dict[str, Any] = {}
         for i, layer in enumerate(self.layers[:count]):
             kind = config.layer_types[i]
@@ -161,9 +162,13 @@ class TextModel(nn.Module):
                 views[kind],
                 cache[i] if stored else None,
                 None if stored else newest[kind],
-                None if per_layer_inputs is None else per_layer_inputs[:, :, i],
+                None if by_layer is None else by_layer[i],
             )
         return hidden
+
+    def _by_layer(self, per_layer_inputs: mx.array) -> Sequence[mx.array]:
+        """Per-layer embeddings ``[B, L, layers, P]`` as an array ``[B, L, P]`` for each layer."""
+        return [per_layer_inputs[:, :, i] for i in range(self.config.num_layers)]
 
     def _views(self, masks: Masks, cache: Sequence[Cache], length: int) -> dict[str, Any]:
         """What the layers of each type need to know about the ``length`` new tokens' positions."""

@@ -6,7 +6,7 @@ added by the norm before it, and matrices with the same input are multiplied in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -20,6 +20,8 @@ from .mlx_lm_parts import DecoderLayer
 from .native_layers import matrix, move_to_large_pages, norm
 
 KeysValues: TypeAlias = tuple[mx.array, mx.array]
+Part: TypeAlias = Callable[..., list[mx.array]]
+"""A part of a layer whose steps depend on nothing but the shapes of its inputs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -56,6 +58,9 @@ class NativeTextModel(TextModel):
             scale=2.0**-0.5,
         )
 
+    def _by_layer(self, per_layer_inputs: mx.array) -> Sequence[mx.array]:
+        return native.unstack(per_layer_inputs)
+
     def _through(
         self,
         count: int,
@@ -69,12 +74,15 @@ class NativeTextModel(TextModel):
         return super()._through(count, embeddings, per_layer_inputs, cache, masks)
 
     def _move_weights(self) -> None:
-        """Move the weights of one more part to large pages, if there have been many steps."""
+        """Move the weights of one more layer to large pages, if there have been many steps.
+
+        The head is moved first where it is the embedding; one of its own stays where it is.
+        """
         steps = self["_steps"] = self.get("_steps", 0) + 1
-        tied = [self.embed_tokens] if self.config.tied_embeddings else []
-        parts = [*tied, *self.layers]
-        if _MANY_STEPS <= steps < _MANY_STEPS + len(parts):
-            move_to_large_pages(parts[steps - _MANY_STEPS])
+        if steps == _MANY_STEPS and self.config.tied_embeddings:
+            move_to_large_pages(self.embed_tokens)
+        elif _MANY_STEPS < steps <= _MANY_STEPS + len(self.layers):
+            self.layers[steps - _MANY_STEPS - 1].move_to_large_pages()
 
     def _views(self, masks: Masks, cache: Sequence[Cache], length: int) -> dict[str, View]:
         offset = cache[0].offset
@@ -111,7 +119,32 @@ def _wavelengths(rope: nn.Module) -> mx.array:
     return rope.base ** (mx.arange(0, rope.dims, 2, dtype=mx.float32) / rope.dims)
 
 
+class Recordings:
+    """Parts of a layer as single steps of MLX's graph.
+
+    With one token, MLX needs as long for each step of a part as the step itself takes.
+    """
+
+    def __init__(self) -> None:
+        self._recordings: dict[tuple[object, ...], native.Recording] = {}
+
+    def run(self, part: Part, *inputs: mx.array) -> list[mx.array]:
+        """``part(*inputs)``, recorded at the first call with inputs of these shapes."""
+        key = part.__name__, *(x.shape for x in inputs)
+        if key not in self._recordings:
+            examples = [mx.zeros(x.shape, x.dtype) for x in inputs]
+            mx.eval(examples)
+            self._recordings[key] = native.Recording(examples, part(*examples))
+        return self._recordings[key](inputs)
+
+
+def _directly(part: Part, *inputs: mx.array) -> list[mx.array]:
+    return part(*inputs)
+
+
 class NativeDecoderLayer(DecoderLayer):
+    _recordings: Recordings | None = None
+
     def __call__(
         self,
         x: mx.array,
@@ -121,10 +154,62 @@ class NativeDecoderLayer(DecoderLayer):
         per_layer_input: mx.array | None,
     ) -> tuple[mx.array, KeysValues]:
         """``x`` ``[B, L, D]``; returns the hidden states and the keys and values that were used."""
+        run = self._recorded if x.shape[1] == 1 and not self.enable_moe else _directly
+        if cache is None:
+            (queries,) = run(self._queries, x, view.rotation)
+            keys, values = shared
+        else:
+            queries, *new = run(self._queries_keys_values, x, view.rotation)
+            keys, values = cache.update_and_fetch(*new)
+        attended = native.attention(queries, keys, values, self.self_attn.scale, view.rule)
+        per_layer = () if per_layer_input is None else (per_layer_input,)
+        (hidden,) = run(self._after_attention, x, attended, *per_layer)
+        return hidden, (keys, values)
+
+    def _recorded(self, part: Part, *inputs: mx.array) -> list[mx.array]:
+        if self._recordings is None:
+            self._recordings = Recordings()
+        return self._recordings.run(part, *inputs)
+
+    def move_to_large_pages(self) -> None:
+        """Move the layer's weights from their file to large pages, when they are next used."""
+        move_to_large_pages(self)
+        self._recordings = None  # they have the weights of before
+
+    def _scalar(self) -> float:
+        """The factor of the layer's output, read once."""
+        if "_factor" not in self:
+            self["_factor"] = self.layer_scalar.item()
+        return self["_factor"]
+
+    def _queries(self, x: mx.array, rotation: mx.array) -> list[mx.array]:
+        attn = self.self_attn
+        (q,) = self._projected(x, [attn.q_proj])
+        return [native.rotate(q, attn.q_norm.weight, attn.q_norm.eps, rotation)]
+
+    def _queries_keys_values(self, x: mx.array, rotation: mx.array) -> list[mx.array]:
+        attn = self.self_attn
+        projections = [attn.q_proj, attn.k_proj, *(() if attn.use_k_eq_v else (attn.v_proj,))]
+        q, k, *v = self._projected(x, projections)
+        return [
+            native.rotate(q, attn.q_norm.weight, attn.q_norm.eps, rotation),
+            native.rotate(k, attn.k_norm.weight, attn.k_norm.eps, rotation),
+            native.rotate(v[0] if v else k, None, attn.v_norm.eps),
+        ]
+
+    def _projected(self, x: mx.array, projections: Sequence[nn.Module]) -> list[mx.array]:
+        """Projections of the normalized ``x`` by head, ``[B, L, H, D]``."""
         normed = norm(self.input_layernorm, x)
-        attended, keys_values = self._attend(normed, view, cache, shared)
-        h = norm(self.post_attention_layernorm, attended, residual=x)
-        last = self.per_layer_input_gate is None
+        projected = native.linears(normed, [matrix(each) for each in projections])
+        shape = (*x.shape[:2], -1, self.self_attn.head_dim)
+        return [each.reshape(shape) for each in projected]
+
+    def _after_attention(
+        self, x: mx.array, attended: mx.array, per_layer_input: mx.array | None = None
+    ) -> list[mx.array]:
+        projected = native.linear(attended, *matrix(self.self_attn.o_proj))
+        h = norm(self.post_attention_layernorm, projected, residual=x)
+        last = per_layer_input is None
         scale = self._scalar()
         fed = self._feed_forward_experts(h) if self.enable_moe else self._feed_forward(h)
         h = norm(self.post_feedforward_layernorm, fed, residual=h, scale=scale if last else 1.0)
@@ -133,41 +218,7 @@ class NativeDecoderLayer(DecoderLayer):
             gate = native.activate("gelu", gate, per_layer_input)
             projected = native.linear(gate, *matrix(self.per_layer_projection))
             h = norm(self.post_per_layer_input_norm, projected, residual=h, scale=scale)
-        return h, keys_values
-
-    def _scalar(self) -> float:
-        """The factor of the layer's output, read once."""
-        if "_factor" not in self:
-            self["_factor"] = self.layer_scalar.item()
-        return self["_factor"]
-
-    def _attend(
-        self,
-        x: mx.array,
-        view: View,
-        cache: Cache | None,
-        shared: Any,
-    ) -> tuple[mx.array, KeysValues]:
-        attn = self.self_attn
-        batch, length, _ = x.shape
-
-        def heads(projected: mx.array) -> mx.array:
-            return projected.reshape(batch, length, -1, attn.head_dim)
-
-        eps = attn.q_norm.eps
-        projections = [attn.q_proj]
-        if cache is not None:
-            projections += [attn.k_proj, *(() if attn.use_k_eq_v else (attn.v_proj,))]
-        q, *new = map(heads, native.linears(x, [matrix(each) for each in projections]))
-        queries = native.rotate(q, attn.q_norm.weight, eps, view.rotation)
-        if cache is None:
-            keys, values = shared
-        else:
-            keys = native.rotate(new[0], attn.k_norm.weight, eps, view.rotation)
-            values = native.rotate(new[-1], None, attn.v_norm.eps)
-            keys, values = cache.update_and_fetch(keys, values)
-        out = native.attention(queries, keys, values, attn.scale, view.rule)
-        return native.linear(out, *matrix(attn.o_proj)), (keys, values)
+        return [h]
 
     def _feed_forward(self, h: mx.array) -> mx.array:
         normed = norm(self.pre_feedforward_layernorm, h)

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "kernels/kernels.h"
-#include "mlx/backend/cpu/encoder.h"
 #include "operands.h"
 #include "scratch.h"
 #include "thread_pool.h"
@@ -91,10 +90,10 @@ class Attention : public RowPrimitive {
         blocks_beyond_window_(rule.blocks_beyond_window), has_blocks_(rule.blocks.has_value()),
         has_padding_(rule.padding.has_value()), has_mask_(rule.mask.has_value()) {}
 
-  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+  Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
     allocate(out);
-    if (out.size() == 0) return;
+    if (out.size() == 0) return [] {};
     const mx::array q = with_dense_last_axis(inputs[0], stream());
     const mx::array k = with_dense_last_axis(inputs[1], stream());
     const mx::array v = with_dense_last_axis(inputs[2], stream());
@@ -122,7 +121,7 @@ class Attention : public RowPrimitive {
     tile.mask_key = has_mask_ ? shapes.mask[3] : 0;
     tile.out = out.data<float>();
     tile.out_token = shapes.heads * shapes.width;
-    mx::cpu::get_command_encoder(stream()).dispatch([=] {
+    return [=] {
       const Ranges ranges = ranges_of(rule, shapes.batch, shapes.length, shapes.keys);
       const int64_t splits = splits_of(shapes);
       if (splits == 1) {
@@ -130,7 +129,7 @@ class Attention : public RowPrimitive {
       } else {
         attend_in_splits(shapes, tile, ranges, splits);
       }
-    });
+    };
   }
   const char* name() const override { return "G4Attention"; }
 

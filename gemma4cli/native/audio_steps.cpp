@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "kernels/kernels.h"
-#include "mlx/backend/cpu/encoder.h"
 #include "operands.h"
 #include "scratch.h"
 #include "thread_pool.h"
@@ -19,7 +18,7 @@ class LocalAttention : public RowPrimitive {
   LocalAttention(mx::Stream stream, const LocalRule& rule, bool has_lengths)
       : RowPrimitive(stream), rule_(rule), has_lengths_(has_lengths) {}
 
-  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+  Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
     allocate(out);
     const mx::array q = with_dense_last_axis(inputs[0], stream());
@@ -49,7 +48,7 @@ class LocalAttention : public RowPrimitive {
     base.out = out.data<float>();
     base.out_token = heads * base.width;
     const int32_t* lengths = has_lengths_ ? inputs[5].data<int32_t>() : nullptr;
-    mx::cpu::get_command_encoder(stream()).dispatch([=] {
+    return [=] {
       constexpr int64_t step = 64;
       const int64_t steps = ceil_div(length, step);
       parallel(batch * heads * steps, [&](int64_t part) {
@@ -65,7 +64,7 @@ class LocalAttention : public RowPrimitive {
         float* scratch = thread_numbers(local_scratch(tile.width, tile.before, tile.after));
         kernels().local_attention(tile, first, std::min(length, first + step), scratch);
       });
-    });
+    };
   }
   const char* name() const override { return "G4LocalAttention"; }
 
@@ -78,7 +77,7 @@ class Convolve : public RowPrimitive {
  public:
   using RowPrimitive::RowPrimitive;
 
-  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+  Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
     allocate(out);
     const auto &x = inputs[0], &weight = inputs[1];
@@ -88,7 +87,7 @@ class Convolve : public RowPrimitive {
     const Convolution base{
         x.data<float>(),      rows,           x.shape(2),       x.shape(3),
         weight.data<float>(), weight.shape(0), out.data<float>()};
-    mx::cpu::get_command_encoder(stream()).dispatch([=] {
+    return [=] {
       // Each part turns the weights for itself: that takes less time than a few rows.
       const int64_t step = std::max<int64_t>(16, out_rows / (8 * ThreadPool::shared().size()));
       const int64_t steps = ceil_div(out_rows, step);
@@ -101,7 +100,7 @@ class Convolve : public RowPrimitive {
         float* scratch = thread_numbers(convolution_scratch(task));
         kernels().convolve(task, first, std::min(out_rows, first + step), scratch);
       });
-    });
+    };
   }
   const char* name() const override { return "G4Convolve"; }
 };
@@ -110,26 +109,26 @@ class ConvolvePast : public RowPrimitive {
  public:
   using RowPrimitive::RowPrimitive;
 
-  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+  Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
     allocate(out);
     const int64_t batch = out.shape(0), length = out.shape(1), channels = out.shape(2);
     const int64_t taps = inputs[1].shape(1);
-    mx::cpu::get_command_encoder(stream()).dispatch(
-        [=, x = inputs[0].data<float>(), weight = inputs[1].data<float>(), y = out.data<float>()] {
-          std::vector<float> turned(taps * channels);
-          for (int64_t c = 0; c < channels; c++) {
-            for (int64_t k = 0; k < taps; k++) turned[k * channels + c] = weight[c * taps + k];
-          }
-          constexpr int64_t step = 32;
-          const int64_t steps = ceil_div(length, step);
-          parallel(batch * steps, [&](int64_t part) {
-            const int64_t at = part / steps * length * channels, first = part % steps * step;
-            kernels().convolve_past(
-                x + at, turned.data(), taps, channels, y + at, first,
-                std::min(length, first + step));
-          });
-        });
+    return [=, x = inputs[0].data<float>(), weight = inputs[1].data<float>(),
+            y = out.data<float>()] {
+      std::vector<float> turned(taps * channels);
+      for (int64_t c = 0; c < channels; c++) {
+        for (int64_t k = 0; k < taps; k++) turned[k * channels + c] = weight[c * taps + k];
+      }
+      constexpr int64_t step = 32;
+      const int64_t steps = ceil_div(length, step);
+      parallel(batch * steps, [&](int64_t part) {
+        const int64_t at = part / steps * length * channels, first = part % steps * step;
+        kernels().convolve_past(
+            x + at, turned.data(), taps, channels, y + at, first,
+            std::min(length, first + step));
+      });
+    };
   }
   const char* name() const override { return "G4ConvolvePast"; }
 };

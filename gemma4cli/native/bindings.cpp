@@ -2,6 +2,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
+#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
@@ -20,9 +21,11 @@
 #include "mapped_file.h"
 #include "norm.h"
 #include "product.h"
+#include "recording.h"
 #include "rotation.h"
 #include "thread_pool.h"
 #include "top_k.h"
+#include "unstack.h"
 
 namespace nb = nanobind;
 namespace mx = mlx::core;
@@ -176,6 +179,18 @@ NB_MODULE(_native, module) {
         return g4::rope_table(offsets, length, frequencies);
       },
       "offsets"_a, "length"_a, "frequencies"_a);
+
+  module.def("unstack", [](const mx::array& x) { return g4::unstack(x); }, "x"_a);
+
+  nb::class_<g4::Recording>(module, "Recording")
+      .def(
+          nb::init<const std::vector<mx::array>&, const std::vector<mx::array>&>(), "inputs"_a,
+          "outputs"_a)
+      .def(
+          "__call__",
+          [](const std::shared_ptr<g4::Recording>& recording,
+             const std::vector<mx::array>& inputs) { return g4::Recording::replay(recording, inputs); },
+          "inputs"_a);
 
   module.def(
       "attention",

@@ -2,7 +2,6 @@
 
 #include <stdexcept>
 
-#include "mlx/backend/cpu/encoder.h"
 #include "operands.h"
 #include "thread_pool.h"
 
@@ -14,18 +13,17 @@ class Activate : public RowPrimitive {
  public:
   Activate(mx::Stream stream, Curve curve) : RowPrimitive(stream), curve_(curve) {}
 
-  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+  Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
     allocate_like(inputs[0], out);
     const float* x = inputs[0].data<float>();
     const float* factor = inputs.size() > 1 ? inputs[1].data<float>() : nullptr;
-    mx::cpu::get_command_encoder(stream()).dispatch(
-        [x, factor, y = out.data<float>(), size = int64_t(out.size()), curve = curve_] {
-          parallel_rows(size, 1, [&](int64_t first, int64_t last) {
-            kernels().activate(
-                curve, x + first, factor ? factor + first : nullptr, y + first, last - first);
-          });
-        });
+    return [x, factor, y = out.data<float>(), size = int64_t(out.size()), curve = curve_] {
+      parallel_rows(size, 1, [&](int64_t first, int64_t last) {
+        kernels().activate(
+            curve, x + first, factor ? factor + first : nullptr, y + first, last - first);
+      });
+    };
   }
   const char* name() const override { return "G4Activate"; }
 
@@ -37,19 +35,18 @@ class Glu : public RowPrimitive {
  public:
   using RowPrimitive::RowPrimitive;
 
-  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+  Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
     allocate(out);
     const int64_t rows = row_count(out), width = out.shape(-1);
-    mx::cpu::get_command_encoder(stream()).dispatch(
-        [x = inputs[0].data<float>(), y = out.data<float>(), rows, width] {
-          parallel_rows(rows, width, [&](int64_t first, int64_t last) {
-            for (int64_t i = first; i < last; i++) {
-              const float* row = x + i * 2 * width;
-              kernels().activate(Curve::sigmoid, row + width, row, y + i * width, width);
-            }
-          });
-        });
+    return [x = inputs[0].data<float>(), y = out.data<float>(), rows, width] {
+      parallel_rows(rows, width, [&](int64_t first, int64_t last) {
+        for (int64_t i = first; i < last; i++) {
+          const float* row = x + i * 2 * width;
+          kernels().activate(Curve::sigmoid, row + width, row, y + i * width, width);
+        }
+      });
+    };
   }
   const char* name() const override { return "G4Glu"; }
 };
@@ -58,15 +55,15 @@ class Softcap : public RowPrimitive {
  public:
   Softcap(mx::Stream stream, float cap) : RowPrimitive(stream), cap_(cap) {}
 
-  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+  Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
     allocate_like(inputs[0], out);
-    mx::cpu::get_command_encoder(stream()).dispatch(
-        [x = inputs[0].data<float>(), y = out.data<float>(), size = int64_t(out.size()), cap = cap_] {
-          parallel_rows(size, 1, [&](int64_t first, int64_t last) {
-            kernels().softcap(x + first, cap, y + first, last - first);
-          });
-        });
+    return [x = inputs[0].data<float>(), y = out.data<float>(), size = int64_t(out.size()),
+            cap = cap_] {
+      parallel_rows(size, 1, [&](int64_t first, int64_t last) {
+        kernels().softcap(x + first, cap, y + first, last - first);
+      });
+    };
   }
   const char* name() const override { return "G4Softcap"; }
 
@@ -78,16 +75,16 @@ class Clip : public RowPrimitive {
  public:
   using RowPrimitive::RowPrimitive;
 
-  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+  Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
     allocate_like(inputs[0], out);
-    mx::cpu::get_command_encoder(stream()).dispatch(
-        [x = inputs[0].data<float>(), low = inputs[1].data<float>(), high = inputs[2].data<float>(),
-         y = out.data<float>(), size = int64_t(out.size())] {
-          parallel_rows(size, 1, [&](int64_t first, int64_t last) {
-            kernels().clip(x + first, *low, *high, y + first, last - first);
-          });
-        });
+    return [x = inputs[0].data<float>(), low = inputs[1].data<float>(),
+            high = inputs[2].data<float>(),
+            y = out.data<float>(), size = int64_t(out.size())] {
+      parallel_rows(size, 1, [&](int64_t first, int64_t last) {
+        kernels().clip(x + first, *low, *high, y + first, last - first);
+      });
+    };
   }
   const char* name() const override { return "G4Clip"; }
 };

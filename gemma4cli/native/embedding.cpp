@@ -4,7 +4,6 @@
 #include <limits>
 #include <stdexcept>
 
-#include "mlx/backend/cpu/encoder.h"
 #include "operands.h"
 #include "thread_pool.h"
 
@@ -28,7 +27,7 @@ class Embedding : public RowPrimitive {
   Embedding(mx::Stream stream, Quantization quantization, float scale)
       : RowPrimitive(stream), quantization_(std::move(quantization)), scale_(scale) {}
 
-  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+  Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
     allocate(out);
     size_t index = 1;
@@ -36,13 +35,13 @@ class Embedding : public RowPrimitive {
     const uint32_t* ids = inputs[0].data<uint32_t>();
     const int64_t count = int64_t(inputs[0].size());
     float* y = out.data<float>();
-    mx::cpu::get_command_encoder(stream()).dispatch([=, scale = scale_] {
+    return [=, scale = scale_] {
       parallel_rows(count, table.columns, [&](int64_t first, int64_t last) {
         for (int64_t i = first; i < last; i++) {
           gather(table, ids[i], scale, y + i * table.columns);
         }
       });
-    });
+    };
   }
   const char* name() const override { return "G4Embedding"; }
 

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "few_products.h"
-#include "mlx/backend/cpu/encoder.h"
 #include "operands.h"
 #include "product.h"
 #include "thread_pool.h"
@@ -123,7 +122,7 @@ class ExpertLinear : public RowPrimitive {
   ExpertLinear(mx::Stream stream, Quantization quantization)
       : RowPrimitive(stream), quantization_(std::move(quantization)) {}
 
-  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+  Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
     allocate(out);
     size_t index = 2;
@@ -134,8 +133,7 @@ class ExpertLinear : public RowPrimitive {
     const auto* indices = reinterpret_cast<const int32_t*>(inputs[1].data<uint32_t>());
     const Pairs all{
         inputs[0].data<float>(), rows ? count / rows : 1, out.data<float>(), weight};
-    mx::cpu::get_command_encoder(stream()).dispatch(
-        [=] { multiply_pairs(all, indices, count, experts); });
+    return [=] { multiply_pairs(all, indices, count, experts); };
   }
   const char* name() const override { return "G4ExpertLinear"; }
 

@@ -4,7 +4,6 @@
 #include <stdexcept>
 
 #include "few_products.h"
-#include "mlx/backend/cpu/encoder.h"
 #include "operands.h"
 #include "product.h"
 
@@ -23,7 +22,7 @@ class Linear : public RowPrimitive {
   Linear(mx::Stream stream, Quantization quantization, Extras extras)
       : RowPrimitive(stream), quantization_(std::move(quantization)), extras_(extras) {}
 
-  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+  Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
     allocate(out);
     size_t index = 1;
@@ -33,7 +32,7 @@ class Linear : public RowPrimitive {
     const float* x = inputs[0].data<float>();
     float* y = out.data<float>();
     const int64_t count = int64_t(out.size()) / std::max<int64_t>(1, weight.rows);
-    mx::cpu::get_command_encoder(stream()).dispatch([=] {
+    return [=] {
       if (clip || bias || count >= many_rows_from()) {
         ProductOptions options;
         options.output.bias = bias;
@@ -45,7 +44,7 @@ class Linear : public RowPrimitive {
       }
       const PreparedRows rows(weight, x, count);
       multiply({{weight, rows.rows(), rows_of(y, count, weight.rows)}});
-    });
+    };
   }
   const char* name() const override { return "G4Linear"; }
 

@@ -4,7 +4,6 @@
 #include <stdexcept>
 
 #include "few_products.h"
-#include "mlx/backend/cpu/encoder.h"
 #include "operands.h"
 #include "product.h"
 #include "thread_pool.h"
@@ -75,7 +74,7 @@ class Linears : public RowPrimitive {
   Linears(mx::Stream stream, std::vector<Quantization> quantizations)
       : RowPrimitive(stream), quantizations_(std::move(quantizations)) {}
 
-  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+  Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     std::vector<float*> results;
     for (auto& out : outputs) {
       allocate(out);
@@ -84,7 +83,7 @@ class Linears : public RowPrimitive {
     const auto weights = take_weights(inputs, quantizations_);
     const float* x = inputs[0].data<float>();
     const int64_t count = int64_t(inputs[0].size()) / weights[0].columns;
-    mx::cpu::get_command_encoder(stream()).dispatch([=] {
+    return [=] {
       if (count >= many_rows_from()) {
         for (size_t i = 0; i < weights.size(); i++) {
           product(weights[i], x, count, results[i], weights[i].rows);
@@ -99,7 +98,7 @@ class Linears : public RowPrimitive {
             {weight, layouts.rows_for(weight), rows_of(results[i], count, weight.rows)});
       }
       multiply(products);
-    });
+    };
   }
   const char* name() const override { return "G4Linears"; }
 
@@ -142,17 +141,17 @@ class Gated : public RowPrimitive {
   Gated(mx::Stream stream, std::vector<Quantization> quantizations, Curve curve)
       : RowPrimitive(stream), quantizations_(std::move(quantizations)), curve_(curve) {}
 
-  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+  Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
     allocate(out);
     const auto weights = take_weights(inputs, quantizations_);
     const float* x = inputs[0].data<float>();
     float* y = out.data<float>();
     const int64_t count = int64_t(inputs[0].size()) / weights[0].columns;
-    mx::cpu::get_command_encoder(stream()).dispatch([=, curve = curve_] {
+    return [=, curve = curve_] {
       const auto compute = count >= many_rows_from() ? gated_many : gated_few;
       compute(weights[0], weights[1], curve, x, count, y);
-    });
+    };
   }
   const char* name() const override { return "G4Gated"; }
 

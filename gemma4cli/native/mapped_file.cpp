@@ -15,7 +15,6 @@
 #include <vector>
 
 #include "mlx/allocator.h"
-#include "mlx/backend/cpu/encoder.h"
 #include "operands.h"
 #include "thread_pool.h"
 
@@ -175,16 +174,15 @@ class Move : public RowPrimitive {
   Move(mx::Stream stream, std::shared_ptr<Mapping> mapping, int64_t offset)
       : RowPrimitive(stream), mapping_(std::move(mapping)), offset_(offset) {}
 
-  void eval_cpu(const std::vector<mx::array>&, std::vector<mx::array>& outputs) override {
+  Work prepare(const std::vector<mx::array>&, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
     char* place = mapping_->large_pages().start() + offset_;
     out.set_data(mx::allocator::Data(
         mx::allocator::Buffer(place - buffer_header),
         [mapping = mapping_](mx::allocator::Buffer) {}));
-    mx::cpu::get_command_encoder(stream()).dispatch(
-        [place, mapping = mapping_, offset = offset_, size = int64_t(out.nbytes())] {
-          mapping->move(offset, size, place);
-        });
+    return [place, mapping = mapping_, offset = offset_, size = int64_t(out.nbytes())] {
+      mapping->move(offset, size, place);
+    };
   }
   const char* name() const override { return "G4Move"; }
 

@@ -2,7 +2,6 @@
 
 #include <stdexcept>
 
-#include "mlx/backend/cpu/encoder.h"
 #include "operands.h"
 #include "thread_pool.h"
 
@@ -15,7 +14,7 @@ class RmsNorm : public RowPrimitive {
   RmsNorm(mx::Stream stream, NormRule rule, bool weighted, bool residual)
       : RowPrimitive(stream), rule_(rule), weighted_(weighted), residual_(residual) {}
 
-  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+  Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
     allocate_like(inputs[0], out);
     const float* x = inputs[0].data<float>();
@@ -23,13 +22,13 @@ class RmsNorm : public RowPrimitive {
     const float* residual = residual_ ? inputs.back().data<float>() : nullptr;
     float* y = out.data<float>();
     const int64_t rows = row_count(out), width = out.shape(-1);
-    mx::cpu::get_command_encoder(stream()).dispatch([=, rule = rule_] {
+    return [=, rule = rule_] {
       parallel_rows(rows, width, [&](int64_t first, int64_t last) {
         const int64_t at = first * width;
         kernels().rms_norm(
             x + at, weight, residual ? residual + at : nullptr, rule, y + at, last - first, width);
       });
-    });
+    };
   }
   const char* name() const override { return "G4RmsNorm"; }
 
@@ -43,19 +42,19 @@ class LayerNorm : public RowPrimitive {
   LayerNorm(mx::Stream stream, float eps, float least)
       : RowPrimitive(stream), eps_(eps), least_(least) {}
 
-  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+  Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
     allocate_like(inputs[0], out);
     const float *x = inputs[0].data<float>(), *weight = inputs[1].data<float>();
     const float* bias = inputs.size() > 2 ? inputs[2].data<float>() : nullptr;
     float* y = out.data<float>();
     const int64_t rows = row_count(out), width = out.shape(-1);
-    mx::cpu::get_command_encoder(stream()).dispatch([=, eps = eps_, least = least_] {
+    return [=, eps = eps_, least = least_] {
       parallel_rows(rows, width, [&](int64_t first, int64_t last) {
         const int64_t at = first * width;
         kernels().layer_norm(x + at, weight, bias, eps, least, y + at, last - first, width);
       });
-    });
+    };
   }
   const char* name() const override { return "G4LayerNorm"; }
 

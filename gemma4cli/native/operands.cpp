@@ -18,6 +18,11 @@ int64_t row_start(int64_t row, const mx::Shape& shape, const mx::Strides& stride
 
 }  // namespace
 
+void RowPrimitive::eval_cpu(
+    const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) {
+  mx::cpu::get_command_encoder(stream()).dispatch(prepare(inputs, outputs));
+}
+
 mx::array with_dense_last_axis(const mx::array& x, mx::Stream stream) {
   if (x.strides(-1) == 1 || x.shape(-1) == 1) return x;
   mx::array dense(x.shape(), x.dtype(), nullptr, {});

@@ -1,6 +1,7 @@
 // What the primitives do with the arrays that they take and give.
 #pragma once
 
+#include <functional>
 #include <stdexcept>
 #include <string>
 
@@ -11,10 +12,20 @@
 
 namespace g4 {
 
+using Work = std::function<void()>;
+
 /// All primitives of this module that give arrays row by row without gaps; they run on CPUs only.
 class RowPrimitive : public mlx::core::Primitive {
  public:
   using Primitive::Primitive;
+
+  /// Allocates the outputs and returns what computes them, on the stream's thread. The inputs have
+  /// memory, but perhaps no contents yet.
+  virtual Work prepare(
+      const std::vector<mlx::core::array>& inputs, std::vector<mlx::core::array>& outputs) = 0;
+
+  void eval_cpu(
+      const std::vector<mlx::core::array>& inputs, std::vector<mlx::core::array>& outputs) override;
   void eval_gpu(const std::vector<mlx::core::array>&, std::vector<mlx::core::array>&) override {
     throw std::runtime_error("g4's native part runs on CPUs only");
   }
@@ -30,7 +41,7 @@ inline mlx::core::array in_rows(const mlx::core::array& x, mlx::core::Stream str
   return mlx::core::contiguous(x, false, stream);
 }
 
-/// `x` (4-byte numbers) with those of its last axis side by side, for use in eval_cpu; the other axes
+/// `x` (4-byte numbers) with those of its last axis side by side, for use in `prepare`; the other axes
 /// may have any strides. Copies only where it must.
 mlx::core::array with_dense_last_axis(const mlx::core::array& x, mlx::core::Stream stream);
 

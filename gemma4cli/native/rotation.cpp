@@ -5,7 +5,6 @@
 #include <stdexcept>
 
 #include "kernels/kernels.h"
-#include "mlx/backend/cpu/encoder.h"
 #include "operands.h"
 #include "thread_pool.h"
 
@@ -18,10 +17,10 @@ class Rotate : public RowPrimitive {
   Rotate(mx::Stream stream, std::optional<float> eps, bool weighted, bool rotated)
       : RowPrimitive(stream), eps_(eps), weighted_(weighted), rotated_(rotated) {}
 
-  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+  Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
     allocate(out);
-    if (out.size() == 0) return;
+    if (out.size() == 0) return [] {};
     const mx::array x = with_dense_last_axis(inputs[0], stream());
     const float* weight = weighted_ ? inputs[1].data<float>() : nullptr;
     const float* table = rotated_ ? inputs.back().data<float>() : nullptr;
@@ -29,20 +28,19 @@ class Rotate : public RowPrimitive {
     const int64_t parts = rotated_ ? inputs.back().shape(2) : 1;
     const int64_t row_turns = rotated_ && inputs.back().shape(0) > 1 ? length * width : 0;
     const int64_t x_batch = x.strides(0), x_token = x.strides(1), x_head = x.strides(2);
-    mx::cpu::get_command_encoder(stream()).dispatch(
-        [=, x = x.data<float>(), y = out.data<float>(), eps = eps_] {
-          const auto& set = kernels();
-          const NormRule rule{eps.value_or(0), 1, std::numeric_limits<float>::infinity()};
-          parallel_rows(batch * length, heads * width, [&](int64_t first, int64_t last) {
-            for (int64_t i = first; i < last; i++) {
-              const int64_t b = i / length, l = i % length;
-              set.rotate(
-                  x + b * x_batch + l * x_token, x_head, weight, eps ? &rule : nullptr,
-                  table ? table + b * row_turns + l * width : nullptr, parts,
-                  y + (b * heads * length + l) * width, length * width, heads, width);
-            }
-          });
-        });
+    return [=, x = x.data<float>(), y = out.data<float>(), eps = eps_] {
+      const auto& set = kernels();
+      const NormRule rule{eps.value_or(0), 1, std::numeric_limits<float>::infinity()};
+      parallel_rows(batch * length, heads * width, [&](int64_t first, int64_t last) {
+        for (int64_t i = first; i < last; i++) {
+          const int64_t b = i / length, l = i % length;
+          set.rotate(
+              x + b * x_batch + l * x_token, x_head, weight, eps ? &rule : nullptr,
+              table ? table + b * row_turns + l * width : nullptr, parts,
+              y + (b * heads * length + l) * width, length * width, heads, width);
+        }
+      });
+    };
   }
   const char* name() const override { return "G4Rotate"; }
 
@@ -55,26 +53,25 @@ class RopeTable : public RowPrimitive {
  public:
   using RowPrimitive::RowPrimitive;
 
-  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+  Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
     allocate(out);
     const int64_t rows = out.shape(0), length = out.shape(1), turns = out.shape(4);
-    mx::cpu::get_command_encoder(stream()).dispatch(
-        [=, offsets = inputs[0].data<int32_t>(), frequencies = inputs[1].data<float>(),
-         table = out.data<float>()] {
-          parallel_ranges(rows * length, 16, [&](int64_t first, int64_t last) {
-            for (int64_t i = first; i < last; i++) {
-              // In double precision: at position 100,000 an angle in float32 is off by 0.004.
-              const double position = double(offsets[i / length]) + double(i % length);
-              float* cos_sin = table + i * 2 * turns;
-              for (int64_t j = 0; j < turns; j++) {
-                const double angle = position / double(frequencies[j]);
-                cos_sin[j] = float(std::cos(angle));
-                cos_sin[turns + j] = float(std::sin(angle));
-              }
-            }
-          });
-        });
+    return [=, offsets = inputs[0].data<int32_t>(), frequencies = inputs[1].data<float>(),
+            table = out.data<float>()] {
+      parallel_ranges(rows * length, 16, [&](int64_t first, int64_t last) {
+        for (int64_t i = first; i < last; i++) {
+          // In double precision: at position 100,000 an angle in float32 is off by 0.004.
+          const double position = double(offsets[i / length]) + double(i % length);
+          float* cos_sin = table + i * 2 * turns;
+          for (int64_t j = 0; j < turns; j++) {
+            const double angle = position / double(frequencies[j]);
+            cos_sin[j] = float(std::cos(angle));
+            cos_sin[turns + j] = float(std::sin(angle));
+          }
+        }
+      });
+    };
   }
   const char* name() const override { return "G4RopeTable"; }
 };

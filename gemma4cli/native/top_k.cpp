@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "kernels/kernels.h"
-#include "mlx/backend/cpu/encoder.h"
 #include "operands.h"
 #include "thread_pool.h"
 
@@ -83,18 +82,18 @@ class TopK : public RowPrimitive {
  public:
   TopK(mx::Stream stream, int k) : RowPrimitive(stream), k_(k) {}
 
-  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+  Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     for (auto& out : outputs) allocate(out);
     const float* x = inputs[0].data<float>();
     float* values = outputs[0].data<float>();
     uint32_t* indices = outputs[1].data<uint32_t>();
     const int64_t size = inputs[0].shape(-1);
     const int64_t rows = k_ ? row_count(inputs[0]) : 0;
-    mx::cpu::get_command_encoder(stream()).dispatch([=, k = int64_t(k_)] {
+    return [=, k = int64_t(k_)] {
       for (int64_t i = 0; i < rows; i++) {
         largest(x + i * size, size, k, values + i * k, indices + i * k);
       }
-    });
+    };
   }
   const char* name() const override { return "G4TopK"; }
 
