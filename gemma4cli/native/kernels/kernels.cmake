@@ -43,7 +43,9 @@ if(compiler_has_amx)
   target_compile_options(g4_kernels_amx PRIVATE ${flags_amx} ${flags_all})
   target_sources(g4_kernels PRIVATE $<TARGET_OBJECTS:g4_kernels_amx>)
   target_compile_definitions(g4_kernels PUBLIC G4_HAS_AMX=1)
+endif()
 
+if("avx512" IN_LIST kernel_sets)
   add_library(g4_kernels_vnni OBJECT "${CMAKE_CURRENT_LIST_DIR}/few_rows_vnni.cpp")
   target_compile_definitions(g4_kernels_vnni PRIVATE G4_SET=vnni G4_SET_avx512=1)
   target_compile_options(
