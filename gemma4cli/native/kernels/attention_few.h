@@ -15,6 +15,10 @@ namespace g4::G4_SET {
 inline constexpr int64_t few_block = 64;
 static_assert(few_block * lanes + 2 * lanes <= attention_scores);
 
+/// Keys whose numbers are asked for ahead of their products, and so the values: the processor's own
+/// prefetching starts anew with each.
+inline constexpr int64_t keys_ahead = 4, values_ahead = 8;
+
 /// Scores of `lanes / Rows` keys; lane i is that of key i / Rows and query i % Rows.
 template <int Rows>
 inline Vec score_few(
@@ -31,6 +35,7 @@ inline Vec score_few(
     for (int r = 0; r < Rows; r++) query[r] = load(queries + r * width + d);
 #pragma GCC unroll 16
     for (int n = 0; n < together; n++) {
+      __builtin_prefetch(key[n] + d + keys_ahead * stride);
       const Vec numbers = load(key[n] + d);
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; r++) sums[n * Rows + r] += numbers * query[r];
@@ -57,7 +62,10 @@ inline void add_few_columns(
   for (int64_t n = 0; n < block; n++) {
     Vec value[Columns];
 #pragma GCC unroll 4
-    for (int c = 0; c < Columns; c++) value[c] = load(values + n * stride + c * lanes);
+    for (int c = 0; c < Columns; c++) {
+      __builtin_prefetch(values + (n + values_ahead) * stride + c * lanes);
+      value[c] = load(values + n * stride + c * lanes);
+    }
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; r++) {
       const Vec weight = fill(weights[n * Rows + r]);
@@ -78,7 +86,7 @@ inline void add_few_values(
     float* results) {
   constexpr int columns = Rows * 2 > lanes ? 1 : 2;
   // A few keys at a time, so that values are read in long stretches.
-  constexpr int64_t keys = 8;
+  constexpr int64_t keys = values_ahead;
   for (int64_t n = 0; n < block; n += keys) {
     const float *from = values + n * stride, *by = weights + n * Rows;
     const int64_t count = smaller(keys, block - n);
