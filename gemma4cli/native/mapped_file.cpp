@@ -90,6 +90,8 @@ class Mapping {
       if (descriptor_ >= 0) close(descriptor_);
       throw std::system_error(error, std::generic_category(), path);
     }
+    // Where the file system can, the system then reads the file into large pages.
+    madvise(start_, size_, MADV_HUGEPAGE);
   }
   ~Mapping() {
     munmap(start_, size_);
