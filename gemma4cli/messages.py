@@ -24,12 +24,14 @@ class Source:
         path: The file; None if ``data`` holds the bytes.
         data: The bytes of a file, such as a recording.
         page: The page of a file of several pictures, from 1; None is the main one.
+        address: The URL to download it from, credentials included; ``name`` has none.
     """
 
     name: str
     path: Path | None = None
     data: bytes | None = field(default=None, repr=False)
     page: int | None = None
+    address: str | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, value: Source | str | Path | bytes, name: str | None = None) -> Source:

@@ -35,7 +35,7 @@ def medium(name: str, *, fetches: bool) -> tuple[Source, MediaKind]:
     source = settle(media_source(name, fetches=fetches))
     kind = kind_of(source)
     if kind is None:
-        raise MediaDecodeError(name, not_a_medium("--file"))
+        raise MediaDecodeError(source.name, not_a_medium("--file"))
     return source, kind
 
 

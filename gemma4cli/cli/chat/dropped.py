@@ -12,6 +12,7 @@ from pathlib import Path
 from ...errors import MediaError
 from ...media.kinds import MEDIA_SUFFIXES
 from ...media.recognition import kind_of
+from ...media.urls import shown_url
 from ...messages import MediaKind, Source
 from .attachments import not_a_medium
 from .file_names import CLOSING, OPENING, FileName, Names, is_start, paths_of, word_at
@@ -91,7 +92,7 @@ def find_dropped(typed: str, *, fetches: bool = False) -> Dropped:
     return Dropped(
         text=_without(typed, files) if files else typed,
         files=tuple((span.kind, span.path) for span in files if span.kind and span.path),
-        addresses=tuple(span.shown for span in files if span.path is None),
+        addresses=tuple(typed[span.start : span.end] for span in files if span.path is None),
         problems=tuple(problems),
     )
 
@@ -149,7 +150,7 @@ def _url(line: str, at: int) -> _Span | None:
         return None
     address = match[0].rstrip(CLOSING)
     is_web = address.lower().startswith(_HTTP)
-    return _Span(start=at, end=at + len(address), shown=address if is_web else "")
+    return _Span(start=at, end=at + len(address), shown=shown_url(address) if is_web else "")
 
 
 def _span(line: str, at: int, names: Names) -> _Span | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 from ...errors import MediaError, OptionError
 from ...messages import Source
-from .inputs import Kind, source_of
+from .inputs import Kind, address_source, source_of
 
 
 def check_allowed(*, allow_urls: bool, offline: bool) -> None:
@@ -22,7 +23,7 @@ def media_source(name: str, *, fetches: bool) -> Source:
     """A media argument; an address is downloaded if g4 ``fetches`` them. Raises MediaError."""
     from ...media.urls import is_url
 
-    return fetched(Source(name=name), fetches=fetches) if is_url(name) else source_of(name)
+    return fetched(address_source(name), fetches=fetches) if is_url(name) else source_of(name)
 
 
 def opener(kind: Kind, *, fetches: bool) -> Callable[[Source], Source]:
@@ -38,15 +39,26 @@ def opener(kind: Kind, *, fetches: bool) -> Callable[[Source], Source]:
 
 def fetched(source: Source, *, fetches: bool) -> Source:
     """A source as it is, unless it is an address, which is downloaded. Raises MediaError."""
-    from ...media.urls import is_url
-
-    if source.path is not None or not is_url(source.name):
+    if source.address is None:
         return source
     if not fetches:
         raise MediaError(source.name, "is an address: --allow-urls lets g4 fetch it")
     from ...media.downloads import fetch
+    from ...media.pace import Pace
 
-    return fetch(source.name, folder=_folder())
+    return fetch(source.address, folder=_folder(), pace=Pace(total=_seconds()))
+
+
+def _seconds() -> float:
+    """How long a download may take. Raises OptionError."""
+    given = os.environ.get("G4_URL_TIMEOUT") or "600"
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < threading.TIMEOUT_MAX:
+        raise OptionError(f"G4_URL_TIMEOUT must be a number of seconds above 0, not {given!r}")
+    return seconds
 
 
 @cache

@@ -33,6 +33,13 @@ def source_of(argument: str) -> Source:
     return Source(name=argument, path=existing(Path(argument)))
 
 
+def address_source(url: str) -> Source:
+    """A medium to download, called by its URL without credentials."""
+    from ...media.urls import shown_url
+
+    return Source(name=shown_url(url), address=url)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Input:
     """One input: messages call it ``given``.
@@ -88,7 +95,10 @@ def are_several(found: Sequence[Input], arguments: Sequence[str]) -> bool:
 def check_named_once(given: Sequence[Input]) -> None:
     """Raise OptionError for a file that is named twice: its results would have one name."""
     counts = Counter(
-        (each.given if each.path is None else absolute(str(each.path)), each.source.page)
+        (
+            each.source.address or each.given if each.path is None else absolute(str(each.path)),
+            each.source.page,
+        )
         for each in given
     )
     for (name, _), count in counts.items():
@@ -104,7 +114,8 @@ def _found(argument: str, kind: Kind, namesakes: _Namesakes) -> Iterator[Input]:
         return
     if argument.lower().startswith(_ADDRESS):
         name = Path(unquote(urlparse(argument).path)).name
-        yield Input(given=argument, source=Source(name=argument), name=Path(_plain_stem(name)))
+        source = address_source(argument)
+        yield Input(given=source.name, source=source, name=Path(_plain_stem(name)))
         return
     path = existing(Path(argument))
     files = files_in(path, kind.suffixes) if os.path.isdir(path) else []
@@ -181,7 +192,12 @@ def _distinct(found: list[Input]) -> list[Input]:
 def with_checksums(found: Sequence[Input]) -> list[Input]:
     """The inputs; those whose names another has, too, get a checksum of what they are called."""
     return [
-        replace(each, name=each.name.with_name(f"{each.name.name}~{checksum(each.given)}"))
+        replace(
+            each,
+            name=each.name.with_name(
+                f"{each.name.name}~{checksum(each.source.address or each.given)}"
+            ),
+        )
         if twin
         else each
         for each, twin in zip(found, _twins(found), strict=True)
