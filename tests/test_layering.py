@@ -97,32 +97,34 @@ LAYERS = {
         "av numpy PIL",
         types="engine",
     ),
-    "cli.environment": layer(foreign="typer"),
+    "cli.escapes": layer(),
+    "cli.environment": layer("cli.escapes", "typer"),
     "cli.habits": layer("errors media"),
     "cli.output": layer(
-        "errors events decoded transcript records hub cli.environment cli.habits",
+        "errors events decoded transcript records hub cli.escapes cli.environment cli.habits",
         "rich PIL typer",
     ),
     "cli.settings": layer("errors cli.environment cli.habits cli.output", "typer"),
     "cli.run": layer(
         "records plain_text errors messages options languages times machine hub engine media "
-        "media.pictures conversations api cli.environment cli.habits cli.output cli.settings",
+        "media.pictures conversations api cli.escapes cli.environment cli.habits cli.output "
+        "cli.settings",
         "typer",
     ),
     "cli.answers": layer(
-        "_version errors events messages records journal markdown cli.environment cli.output "
-        "cli.run",
+        "_version errors events messages records journal markdown cli.escapes "
+        "cli.environment cli.output cli.run",
         types="engine",
     ),
     "cli.chat": layer(
         "errors events messages options plain_text decoded api conversations media media.sound "
-        "transcription cli.environment cli.output cli.run cli.answers",
+        "transcription cli.escapes cli.environment cli.output cli.run cli.answers",
         "typer prompt_toolkit",
         types="engine",
     ),
     "cli.transcribe": layer(
         "errors events messages options languages times transcript records media media.sound api "
-        "transcription subtitles cli.environment cli.output cli.run",
+        "transcription subtitles cli.escapes cli.environment cli.output cli.run",
         "typer rich",
         types="engine",
     ),
@@ -134,8 +136,8 @@ LAYERS = {
         types="engine",
     ),
     "cli": layer(
-        "_version callbacks errors cli.environment cli.output cli.run cli.chat cli.transcribe "
-        "cli.commands",
+        "_version callbacks errors cli.escapes cli.environment cli.output cli.run cli.chat "
+        "cli.transcribe cli.commands",
         "typer",
     ),
     "__main__": layer("cli"),

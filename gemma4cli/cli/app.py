@@ -25,6 +25,7 @@ from .commands.doctor import doctor
 from .commands.trace import trace
 from .commands.video import video
 from .environment import Environment, environment_of
+from .escapes import Escaping
 from .output.exit_codes import ExitCode, exit_code_of
 from .output.help_pages import Command, Group, path_of
 from .output.usage_errors import usage_line
@@ -154,7 +155,10 @@ def main() -> None:
     """Run the program."""
     _normalize_streams()
     _let_idle_threads_sleep()
-    app(obj=Environment.of_process())
+    env = Environment.of_process()
+    # For all that does not go through the environment: tracebacks of threads, libraries' messages.
+    sys.stderr = Escaping(env.stderr)
+    app(obj=env)
 
 
 def _let_idle_threads_sleep() -> None:

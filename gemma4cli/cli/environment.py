@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +11,8 @@ from typing import Self, TextIO
 
 import typer
 
-# C0 except tab and newline, DEL, C1: they can move the cursor, ring the bell or change colors.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\u2028\u2029\udc80-\udcff]")
-_IN_BLOCK = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\udc80-\udcff]")
-_STRAY = re.compile("[\udc80-\udcff]")
-_NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+from .escapes import block, one_line, printable
+
 _FALLBACK_SIZE = (80, 24)
 
 
@@ -94,13 +89,13 @@ class Environment:
 
         The question goes to stderr, because stdout is only for the answer.
         """
-        self.stderr.write(printable(f"{question} [y/N] ", self.stderr))
+        self.stderr.write(block(f"{question} [y/N] "))
         self.stderr.flush()
         return self.stdin.readline().strip().lower() in ("y", "yes")
 
     def say(self, line: str) -> None:
-        """Write a line to stderr, or several; other control characters are escaped."""
-        self.stderr.write(_IN_BLOCK.sub(_escaped, line) + "\n")
+        """Write a line to stderr, or several; what is not visible in them is escaped."""
+        self.stderr.write(block(line) + "\n")
         self.stderr.flush()
 
     def say_error(self, problem: Exception | str, *, about: str = "", debug: bool = False) -> None:
@@ -111,14 +106,19 @@ class Environment:
         if debug and isinstance(problem, Exception):
             import traceback
 
-            traceback.print_exception(problem, file=self.stderr)
+            self.say("".join(traceback.format_exception(problem)).rstrip("\n"))
         name = f"{about}: " if about else ""
         self.say(one_line(f"g4: {name}" + " ".join(str(problem).splitlines())))
 
     def echo(self, text: str) -> None:
-        """Write lines to stdout."""
-        self.stdout.write(printable(text, self.stdout) + "\n")
+        """Write lines to stdout; on a terminal, what is not visible in them is escaped."""
+        shown = block(text) if self.stdout.isatty() else printable(text, self.stdout)
+        self.stdout.write(f"{shown}\n")
         self.stdout.flush()
+
+    def echo_row(self, text: str) -> None:
+        """Write one line to stdout; on a terminal, line breaks of names in it are escaped, too."""
+        self.echo(one_line(text) if self.stdout.isatty() else text)
 
     def echo_path(self, path: Path) -> None:
         """Write a path to stdout, for a program with its bytes as they are."""
@@ -138,27 +138,3 @@ def environment_of(context: typer.Context) -> Environment:
         root.obj = Environment.of_process()
     assert isinstance(root.obj, Environment), "the program is started with an Environment"
     return root.obj
-
-
-def printable(text: str, stream: TextIO) -> str:
-    """``text`` for ``stream``: control characters are replaced if it is a terminal.
-
-    Bytes of names that are not UTF-8 are escaped: ``\\xE9``.
-    """
-    text = _STRAY.sub(_escaped, text)
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text) if stream.isatty() else text
-
-
-def one_line(text: str) -> str:
-    """``text``, such as a file's name, on one line.
-
-    Control characters and bytes that are not UTF-8 are escaped: ``\\n``, ``\\x1B``, ``\\xE9``.
-    """
-    return _UNPRINTABLE.sub(_escaped, text)
-
-
-def _escaped(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    # Python reads a byte that is not UTF-8 as U+DC80 to U+DCFF.
-    number = f"u{code:04X}" if 0xFF < code < 0xD800 else f"x{code & 0xFF:02X}"
-    return _NAMED.get(found[0], f"\\{number}")

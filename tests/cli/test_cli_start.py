@@ -25,8 +25,8 @@ START = imports(
     "termios textwrap types typing unicodedata urllib.parse",
     own="_version errors messages options cli.app cli.answers.choices cli.chat.command "
     "cli.commands.completion cli.commands.config cli.commands.describe cli.commands.doctor "
-    "cli.commands.models cli.commands.trace cli.commands.video cli.environment cli.habits.* "
-    "cli.interrupts cli.output.conversion cli.output.examples cli.output.exit_codes "
+    "cli.commands.models cli.commands.trace cli.commands.video cli.environment cli.escapes "
+    "cli.habits.* cli.interrupts cli.output.conversion cli.output.examples cli.output.exit_codes "
     "cli.output.help_pages cli.output.numbers cli.output.pictures cli.output.usage_errors "
     "cli.run.addresses cli.run.budgets cli.run.common_options cli.run.completers cli.run.folders "
     "cli.run.inputs cli.run.model_command cli.run.options cli.run.pages cli.run.shared_options "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import logging
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -11,8 +13,11 @@ import pytest
 from cli_runs import Tty, environment, finished
 
 from gemma4cli.cli.answers.writer import AnswerWriter
-from gemma4cli.cli.environment import Environment, printable
+from gemma4cli.cli.environment import Environment
+from gemma4cli.cli.escapes import Escaping, block, one_line, printable
+from gemma4cli.cli.output.logs import lines_of_logs
 from gemma4cli.cli.output.progress import Spinner
+from gemma4cli.cli.output.results import write_json
 from gemma4cli.events import Event, Notice, TextDelta, ThoughtDelta, VideoPlanned
 
 
@@ -164,3 +169,128 @@ def test_the_process_is_the_usual_world(monkeypatch: pytest.MonkeyPatch, tmp_pat
     env = Environment.of_process()
     assert (env.stdout, env.folder) == (sys.stdout, tmp_path)
     assert env.config_file.parts[-2:] == ("g4", "config.toml")
+
+
+UNSEEN = {
+    "\x1b": "\\x1B",
+    "\x07": "\\x07",
+    "\x9b": "\\x9B",
+    "\x90": "\\x90",
+    "\u202e": "\\u202E",
+    "\u2067": "\\u2067",
+    "\u200f": "\\u200F",
+    "\u061c": "\\u061C",
+    "\u200b": "\\u200B",
+    "\u200d": "\\u200D",
+    "\u2060": "\\u2060",
+    "\ufeff": "\\uFEFF",
+    "\u00ad": "\\xAD",
+    "\u2028": "\\u2028",
+    "\u2029": "\\u2029",
+    "\u3164": "\\u3164",
+    "\U000e0041": "\\U000E0041",
+    "\udcff": "\\xFF",
+}
+"""What cannot be seen in a name, and how it is shown."""
+NAME = "".join(UNSEEN)
+SHOWN = "".join(UNSEEN.values())
+
+
+def test_what_cannot_be_seen_in_a_name_is_escaped(subtests: pytest.Subtests) -> None:
+    for sign, shown in UNSEEN.items():
+        with subtests.test(sign=shown):
+            assert one_line(f"a{sign}b") == block(f"a{sign}b") == f"a{shown}b"
+    assert one_line("a\nb\tc") == "a\\nb\\tc"
+    assert block("a\nb\tc") == "a\nb\tc"
+    seen = "é 漢 שלום \u2764\ufe0f \u0301 \u00a0"
+    assert one_line(seen) == seen
+
+
+def test_every_way_to_write_a_name_escapes_it(subtests: pytest.Subtests) -> None:
+    def raised() -> ValueError:
+        try:
+            raise ValueError(NAME)
+        except ValueError as error:
+            return error
+
+    ways = {
+        "line": lambda env: env.say(NAME),
+        "error": lambda env: env.say_error(NAME, about=NAME),
+        "traceback": lambda env: env.say_error(raised(), debug=True),
+        "question": lambda env: env.confirm(NAME),
+        "row": lambda env: env.echo_row(f"{NAME}\n{NAME}"),
+        "lines": lambda env: env.echo(NAME),
+        "path": lambda env: env.echo_path(Path(NAME)),
+        "library": lambda env: Escaping(env.stderr).write(NAME),
+    }
+    for way, write in ways.items():
+        with subtests.test(way=way):
+            env = environment(stdout=Tty(), stderr=Tty())
+            write(env)
+            text = env.stdout.getvalue() + env.stderr.getvalue()  # type: ignore[attr-defined]
+            assert not set(text) & {*NAME}
+            assert SHOWN in text.replace("\u2028", "") or way == "error"
+
+
+def test_messages_of_libraries_are_lines_that_do_nothing() -> None:
+    record = logging.LogRecord("av", logging.WARNING, "", 1, "%s: cut\noff", (NAME,), None)
+    screen = Tty()
+    quiet = lines_of_logs(environment(stderr=screen, TERM="xterm"), debug=False)
+    assert not set(quiet.format(record)[len("\r\x1b[2K") :]) & {*NAME, "\n"}
+    try:
+        raise ValueError(NAME)
+    except ValueError:
+        record.exc_info = sys.exc_info()
+    plain = lines_of_logs(environment(), debug=True).format(record)
+    assert plain.startswith("av: ")
+    assert not set(plain) & {*NAME}
+    assert f"ValueError: {SHOWN}" in plain
+
+
+def test_json_on_a_terminal_escapes_what_cannot_be_seen_and_keeps_the_values() -> None:
+    value = {"input": f"{NAME}\n", "text": "é 🙂"}
+    screen, pipe = Tty(), io.StringIO()
+    write_json(screen, value)
+    write_json(pipe, value)
+    assert not set(screen.getvalue()) & {*NAME}
+    assert json.loads(screen.getvalue()) == json.loads(pipe.getvalue())
+    assert "\u202e" in pipe.getvalue()
+
+
+def test_a_pipe_gets_names_as_they_are() -> None:
+    env = environment()
+    env.echo("a\x1b\u202eb")
+    env.echo_row("a\nb")
+    assert env.stdout.getvalue() == "a\x1b\u202eb\na\nb\n"  # type: ignore[attr-defined]
+
+
+def test_directions_in_an_answer_end_with_their_line(subtests: pytest.Subtests) -> None:
+    for given, shown in [
+        ("\u202eabc\nd", "\u202eabc\u202c\nd"),
+        ("\u2067a\u202bb", "\u2067a\u202bb\u202c\u2069"),
+        ("\u2067a\u202bb\u2069c\n", "\u2067a\u202bb\u2069c\n"),
+        ("\u202aa\u202cb\u2029c", "\u202aa\u202cb\u2029c"),
+        ("\u202aa\u2029c", "\u202aa\u202c\u2029c"),
+        ("\u202ca\u2069", "\u202ca\u2069"),
+        ("\u2066\u202aa\u202c\u202cb", "\u2066\u202aa\u202c\u202cb\u2069"),
+    ]:
+        with subtests.test(given=given):
+            assert printable(given, Tty()) == shown
+            assert printable(given, io.StringIO()) == given
+            screen = Tty()
+            written(*(TextDelta(text=each) for each in given), finished(given), answer=screen)
+            assert screen.getvalue() == shown.removesuffix("\n") + "\n"
+
+
+def test_directions_end_in_thoughts_and_in_markdown() -> None:
+    assert written(ThoughtDelta(text="\u202eabc")) == "\u202eabc\u202c\n"
+    screen = Tty()
+    env = environment(stdout=screen, stderr=Tty(), TERM="xterm")
+    with (
+        Spinner(env, quiet=True) as spinner,
+        AnswerWriter(env, spinner, screen, quiet=True, markdown=True) as writer,
+    ):
+        writer.show(TextDelta(text="# \u202eabc"))
+    line, _, rest = screen.getvalue().partition("\n")
+    assert line.index("\u202e") < line.index("\u202c")
+    assert "\u202c" not in rest

@@ -14,7 +14,7 @@ import pytest
 from cli_runs import Tty, environment, g4_in, records, run_g4, tiny_g4
 from support.samples import TEXT_OF, sample
 
-from gemma4cli.cli.environment import one_line, printable
+from gemma4cli.cli.escapes import one_line, printable
 
 pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="file names are UTF-8 there")
 

@@ -9,7 +9,7 @@ from typing import Protocol, TextIO
 
 from ...errors import Gemma4Error
 from ...records import Answer, Given, failure_record
-from ..environment import one_line
+from ..escapes import one_line
 from ..output.exit_codes import exit_code_of
 from ..output.files import replaced_file
 from ..output.results import write_json, write_text

@@ -16,7 +16,8 @@ from ...events import (
     ThoughtDelta,
     VideoPlanned,
 )
-from ..environment import Environment, one_line, printable
+from ..environment import Environment
+from ..escapes import Printable, one_line
 from ..output.consume import AnyEvent, Display
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class AnswerWriter:
         self._markdown: MarkdownStream | None = None
         if markdown and answer is not None and env.has_color(answer):
             self._markdown = _markdown_for(env, answer)
+        self._shown = None if answer is None else Printable(answer)
+        self._shown_thought = Printable(env.stderr)
         self._thinking = False
         self._thought_before = False
         self._last = "\n"
@@ -92,9 +95,11 @@ class AnswerWriter:
     def end_line(self) -> None:
         """Write text that Markdown rendering holds back, and end an unfinished line."""
         self._end_thought()
+        ends = "" if self._shown is None else self._shown.finish()
         if self._markdown is not None:
-            self._write(self._markdown.finish())
+            ends = self._markdown.feed(ends) + self._markdown.finish()
             self._last = "\n"
+        self._write(ends)
         if self._answer is not None and self._last != "\n":
             self._write("\n")
         self._last = "\n"
@@ -106,26 +111,26 @@ class AnswerWriter:
 
     def _text(self, text: str) -> None:
         self._end_thought()
-        if self._answer is None:
+        if self._shown is None:
             return
         if self._thought_before:
             # Without color, a blank line shows where the answer starts.
             self._write_error("\n")
             self._thought_before = False
-        shown = printable(text, self._answer)
+        shown = self._shown.feed(text)
         self._write(shown if self._markdown is None else self._markdown.feed(shown))
         self._last = text[-1]
 
     def _thought(self, text: str) -> None:
         if self._quiet or self._hide_thoughts:
             return
-        self._write_error(self._dim(printable(text, self._env.stderr)))
+        self._write_error(self._dim(self._shown_thought.feed(text)))
         self._thinking = True
         self._thought_before = self._answer is not None and self._answer.isatty()
 
     def _end_thought(self) -> None:
         if self._thinking:
-            self._write_error("\n")
+            self._write_error(f"{self._shown_thought.finish()}\n")
             self._thinking = False
 
     def _truncated(self, reason: str, name: str) -> None:

@@ -21,6 +21,7 @@ from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import create_output
 
 from ..environment import Environment
+from ..escapes import one_line
 from .file_names import path_of
 from .pastes import Pastes
 
@@ -118,7 +119,7 @@ class Reader:
 
     def confirm(self, question: str) -> bool:
         """Whether the user says yes."""
-        prompt = f"{question} [y/n] "
+        prompt = one_line(f"{question} [y/n] ")
         # What is typed may not wrap: the terminal's last column is not redrawn.
         if len(prompt) > self._output.get_size().columns - _ANSWER_COLUMNS:
             self._env.say(question)
@@ -234,7 +235,7 @@ class CommandCompleter(Completer):
             given += "/"
         for found in self._paths.get_completions(Document(given), event):
             text = found.text if quote else re.sub(r"([\s'\"\\])", r"\\\1", found.text)
-            yield Completion(text, 0, display=found.display)
+            yield Completion(text, 0, display=one_line(found.display_text))
 
 
 @contextmanager
@@ -254,7 +255,11 @@ def unechoed(stream: TextIO) -> Iterator[None]:
 
 
 def _starting_with(word: str, choices: Sequence[str]) -> Iterable[Completion]:
-    return (Completion(choice, -len(word)) for choice in choices if choice.startswith(word))
+    return (
+        Completion(choice, -len(word), display=one_line(choice))
+        for choice in choices
+        if choice.startswith(word)
+    )
 
 
 def copy_to_clipboard(env: Environment, text: str) -> bool:

@@ -206,7 +206,7 @@ def show_saved(env: Environment, *, as_json: bool) -> None:
         if len(words) > _WORDS_SHOWN:
             words = f"{words[: _WORDS_SHOWN - 1]}…"
         line = f"{each.name:{width}}  {used}  {each.turns:4} turn{'s' if each.turns != 1 else ' '}"
-        env.echo(f"{line}  {words}".rstrip())
+        env.echo_row(f"{line}  {words}".rstrip())
 
 
 def delete_saved(env: Environment, name: str, *, yes: bool, quiet: bool) -> None:

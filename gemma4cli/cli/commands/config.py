@@ -275,4 +275,4 @@ def _show_paths(env: Environment, *, json: bool) -> None:
         if json:
             write_json(env.stdout, {"path": str(path), "exists": exists})
         else:
-            env.echo(f"{'found' if exists else '-':<6} {path}")
+            env.echo_row(f"{'found' if exists else '-':<6} {path}")

@@ -72,7 +72,7 @@ def list_models(
             if entry.model is None:
                 fits = "broken" if entry.complete else "partial"
             sizes = size_text(entry.size), size_text(entry.needs)
-            env.echo(_ROW.format(entry.name, *sizes, fits, entry.repo or "built in"))
+            env.echo_row(_ROW.format(entry.name, *sizes, fits, entry.repo or "built in"))
     if every:
         _list_published(env, {entry.repo for entry in entries}, json=json)
     if not json:
@@ -118,7 +118,7 @@ def _list_published(env: Environment, cached: set[str | None], *, json: bool) ->
         else:
             sizes = size_text(model.size), size_text(model.needs)
             word = "yes" if model.fits else "no"
-            env.echo(_ROW.format(model.name, *sizes, word, model.repo))
+            env.echo_row(_ROW.format(model.name, *sizes, word, model.repo))
 
 
 @app.command("pull", cls=Command)

@@ -13,7 +13,8 @@ from ...events import (
     PrefillProgress,
     ThoughtDelta,
 )
-from ..environment import Environment, one_line
+from ..environment import Environment
+from ..escapes import one_line
 from .consume import AnyEvent, Failed
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..environment import printable
+from ..escapes import in_json, printable
 from .files import replaced_file
 
 _STRAY_BYTE = re.compile("[\udc80-\udcff]")
@@ -30,11 +30,12 @@ def write_json(stream: TextIO, value: Mapping[str, Any]) -> None:
 
     Bytes of file names that are not UTF-8 are escapes of single surrogates, ``\\udce9`` for E9,
     which ``os.fsencode`` turns back; where ``input`` has such, ``input_bytes`` has the name in
-    base64 for programs that cannot.
+    base64 for programs that cannot. On a terminal, what is not visible is escaped.
     """
     ascii_only = "utf" not in (getattr(stream, "encoding", None) or "utf-8").lower()
     line = json.dumps(_with_bytes(value), ensure_ascii=ascii_only)
-    stream.write(_STRAY_BYTE.sub(lambda found: f"\\u{ord(found[0]):04x}", line) + "\n")
+    line = _STRAY_BYTE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+    stream.write(f"{in_json(line) if stream.isatty() else line}\n")
     stream.flush()
 
 

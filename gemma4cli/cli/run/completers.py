@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from ...options import SOFT_TOKEN_BUDGETS
+from ..escapes import one_line
 
 Words = Iterator[tuple[str, str]]
 """Matching words, each with a description that may be empty."""
@@ -79,11 +80,11 @@ def budgets(incomplete: str) -> Words:
 
 
 def _starting(words: Mapping[str, str], incomplete: str) -> Words:
-    # The shells' scripts split words at spaces.
+    # The shells' scripts split words at spaces, and show words to a terminal as they are.
     return (
-        (word, what)
+        (word, one_line(what))
         for word, what in words.items()
-        if word.startswith(incomplete) and " " not in word
+        if word.startswith(incomplete) and " " not in word and word == one_line(word)
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from ...media.sources import require
 from ...messages import Source
 from ..environment import Environment
 from ..output.download_progress import fetch
+from ..output.logs import show_logs
 from ..output.numbers import size_text
 from ..output.progress import Spinner
 from .options import RunOptions
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ...hub.resolved import ResolvedModel
 
 _SMALLEST = "e2b"
-_ERASE_LINE = "\r\x1b[2K"
-"""Before a message: the line may hold a progress bar, which is drawn again below it."""
 
 
 def load_model(env: Environment, run: RunOptions, needed: Sequence[Source] = ()) -> LoadedModel:
@@ -35,13 +33,7 @@ def load_model(env: Environment, run: RunOptions, needed: Sequence[Source] = ())
     if not run.json:
         for source in needed:
             require(source)
-    message = "%(name)s: %(message)s" if run.debug else "%(message)s"
-    logging.basicConfig(
-        level=logging.DEBUG if run.debug else logging.ERROR if run.quiet else logging.WARNING,
-        format=f"{_ERASE_LINE}{message}" if env.is_animated(env.stderr) else message,
-        stream=env.stderr,
-    )
-    logging.captureWarnings(True)
+    show_logs(env, quiet=run.quiet, debug=run.debug)
     if run.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     from ...api import load

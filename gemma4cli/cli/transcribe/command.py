@@ -238,7 +238,7 @@ def show_devices(env: Environment, *, as_json: bool) -> None:
         env.say("no device can record")
     for each in devices:
         mark = "*" if each.is_default else " "
-        env.echo(f"{mark}{each.index:3} {each.name}")
+        env.echo_row(f"{mark}{each.index:3} {each.name}")
 
 
 def _with_suffix(run: RunOptions, format: Format, *, typed: bool) -> tuple[RunOptions, Format]:

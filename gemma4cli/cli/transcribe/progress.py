@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from ...events import LoadProgress
 from ...times import clock
 from ...transcript import PieceDone, RecordingFinished, RecordingOpened
-from ..environment import Environment, one_line
+from ..environment import Environment
+from ..escapes import one_line
 from ..output.consume import AnyEvent, Failed
 from ..output.progress import ProgressLine
 

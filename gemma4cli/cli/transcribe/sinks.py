@@ -13,7 +13,8 @@ from ...subtitles.cues import CueStyle
 from ...subtitles.formats import FORMATS, Transcript
 from ...times import clock
 from ...transcript import PieceDone, RecordingFinished, RecordingOpened, Segment, SegmentReady
-from ..environment import Environment, one_line, printable
+from ..environment import Environment
+from ..escapes import one_line, printable
 from ..output.consume import AnyEvent
 from ..output.exit_codes import exit_code_of
 from ..output.files import replaced_file
