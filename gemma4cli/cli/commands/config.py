@@ -137,7 +137,7 @@ def config(
     if topic is not None and topic not in settings.commands:
         known = [*settings.commands, _PATHS, _SET, _UNSET]
         raise OptionError(f"{topic} has no settings: name one of {', '.join(known)}")
-    for notice in settings.unknown_variables():
+    for notice in (*settings.unknown_variables(), *settings.ignored(topic)):
         env.say(notice)
     rows = list(_everything(settings) if topic is None else _of(topic, settings))
     if json:
@@ -163,6 +163,7 @@ def _change(context: typer.Context, arguments: tuple[str, str | None], *, projec
     from ..settings.edit import literal, with_value, without_value
     from ..settings.files import PROJECT_FILE, read_settings_file
     from ..settings.resolve import Settings
+    from ..settings.trust import refusal
     from ..settings.values import checked
 
     env = environment_of(context)
@@ -180,6 +181,8 @@ def _change(context: typer.Context, arguments: tuple[str, str | None], *, projec
         value = checked(setting, text, full, full, context)
         if setting.key == "model":
             value = _model_name(text)
+        if (why := refusal(path, setting.key, value)) is not None:
+            raise OptionError(f"{path}: {full} {why}")
         after = with_value(before, command, setting.key, value)
         done = f"{full} = {literal(value)}"
     if after is None:

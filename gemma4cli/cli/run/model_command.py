@@ -19,8 +19,8 @@ _FOUND = "settings"
 _TYPED = "typed"
 """The key for the names of the parameters that are on the command line."""
 
-_UNKNOWN = "unknown variables"
-"""The key for the notices about variables that set nothing."""
+_UNHEEDED = "unheeded settings"
+"""The key for the notices about variables that set nothing, and what a project may not set."""
 
 
 class ModelCommand(Command):
@@ -37,12 +37,15 @@ class ModelCommand(Command):
 
             settings = Settings(ctx, SHARED)
             ctx.meta[_FOUND] = settings.find_for_call(ctx.info_name, typed)
-            ctx.meta[_UNKNOWN] = tuple(settings.unknown_variables())
+            ctx.meta[_UNHEEDED] = (
+                *settings.unknown_variables(),
+                *settings.ignored(ctx.info_name, typed),
+            )
         ctx.default_map = {name: each.value for name, each in ctx.meta[_FOUND].items()}
 
     def invoke(self, ctx: Any) -> Any:
         if not ctx.params["quiet"]:
-            for notice in ctx.meta[_UNKNOWN]:
+            for notice in ctx.meta[_UNHEEDED]:
                 environment_of(ctx).say(notice)
         try:
             return super().invoke(ctx)

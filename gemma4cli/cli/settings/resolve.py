@@ -23,6 +23,7 @@ from ..environment import environment_of
 from ..habits.similar import similar
 from .files import SettingsFile, read_settings_files
 from .keys import OF_ONE_CALL, PREFIX, Setting, full_key, settings_by_command, variable
+from .trust import refusal
 from .values import checked
 
 _NOT_INHERITED = frozenset({("transcribe", "temperature")})
@@ -86,6 +87,7 @@ class Settings:
             for name, scoped in self.variables()
             if env.variables.get(name)
         }
+        self._ignored: dict[ScopedKey, tuple[object, str]] = {}
         files = read_settings_files(env) if read else []
         self._given: list[Mapping[ScopedKey, Given]] = [variables, *map(self._by_scope, files)]
 
@@ -121,6 +123,19 @@ class Settings:
                 found[setting.option.name] = each
         return found
 
+    def ignored(self, command: str | None, typed: AbstractSet[str] = frozenset()) -> Iterator[str]:
+        """A line for each value of a project that is ignored: for one command, or None for all.
+
+        Options that are ``typed`` need no value, nor those set to the same elsewhere.
+        """
+        for (scope, key), (value, line) in self._ignored.items():
+            own = self.commands[command].get(key) if command else None
+            applies = own and scope in (command, None) and own.option.name not in typed
+            if command is None or applies:
+                found = self.find(command or scope, key)
+                if found is None or found.value != value:
+                    yield line
+
     def unknown_variables(self) -> Iterator[str]:
         """A line for each variable that begins like a setting and is none, with a hint."""
         given = environment_of(self._context).variables
@@ -151,6 +166,11 @@ class Settings:
             for key in table:
                 if key not in (self.shared if command is None else self.commands[command]):
                     raise OptionError(f"{file.path}: {self._unknown(command, key)}")
+                if (why := refusal(file.path, key, table[key])) is not None:
+                    full = full_key(command, key)
+                    line = f"{file.path}: {full} {why}"
+                    self._ignored.setdefault((command, key), (table[key], line))
+                    continue
                 given[command, key] = file.path, table[key]
         return given
 

@@ -1,0 +1,38 @@
+"""What a project's file may not set: it comes with the project, from whoever wrote that.
+
+Only the user's own file, variables and the command line say whether addresses are fetched, and name
+a model by a path outside the project.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .files import PROJECT_FILE
+
+
+def refusal(path: Path, key: str, value: object) -> str | None:
+    """Why a value in the settings file ``path`` is ignored; None if it is not."""
+    if path.name != PROJECT_FILE:
+        return None
+    if key == "allow_urls" and value is True:
+        return "is ignored: use --allow-urls, or your own settings (g4 config path)"
+    if key == "model" and isinstance(value, str) and _is_outside(value, path.parent):
+        return "is ignored, since it lies outside the project: use -m, or your own settings"
+    return None
+
+
+def _is_outside(name: str, folder: Path) -> bool:
+    """Whether a model's name is a path, and of a place outside ``folder``, links followed."""
+    expanded = os.path.expanduser(name)
+    is_path = os.path.isabs(expanded) or name.startswith(".") or ".." in Path(name).parts
+    try:
+        if not is_path and not os.path.isdir(expanded):
+            return False
+        # Only paths like ./mine are relative to the file's folder.
+        base = folder if name.startswith(("./", "../")) else Path()
+        place = Path(os.path.realpath(base / expanded))
+        return not place.is_relative_to(os.path.realpath(folder))
+    except (OSError, ValueError):  # too long, or with a NUL
+        return True
