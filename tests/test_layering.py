@@ -53,6 +53,7 @@ LAYERS = {
     "options": layer("errors"),
     "languages": layer("errors"),
     "plain_text": layer(),
+    "bounded": layer(),
     "callbacks": layer(),
     "events": layer(types="decoded"),
     "transcript": layer("errors events"),
@@ -66,18 +67,18 @@ LAYERS = {
     "media.pictures": layer(
         "errors extras messages decoded times media media.sound", "numpy PIL pillow_heif av"
     ),
-    "processing": layer("errors messages decoded options times", "numpy PIL tokenizers"),
+    "processing": layer("bounded errors messages decoded options times", "numpy PIL tokenizers"),
     "native": layer(foreign="mlx safetensors"),
     "models": layer("errors native", "mlx mlx_lm"),
     "machine": layer("errors options native models", "mlx"),
-    "hub": layer("errors options models machine", "huggingface_hub hf_xet safetensors"),
+    "hub": layer("bounded errors options models machine", "huggingface_hub hf_xet safetensors"),
     "engine": layer(
-        "errors events options native models machine hub processing",
+        "bounded errors events options native models machine hub processing",
         "mlx numpy llguidance",
     ),
     "records": layer("errors events transcript subtitles"),
     "conversations": layer(
-        "errors events messages options prompts plain_text decoded media media.sound "
+        "bounded errors events messages options prompts plain_text decoded media media.sound "
         "media.pictures processing engine",
         "mlx numpy",
     ),
@@ -104,10 +105,10 @@ LAYERS = {
         "errors events decoded transcript records hub cli.escapes cli.environment cli.habits",
         "rich PIL typer",
     ),
-    "cli.settings": layer("errors cli.environment cli.habits cli.output", "typer"),
+    "cli.settings": layer("bounded errors cli.environment cli.habits cli.output", "typer"),
     "cli.run": layer(
-        "records plain_text errors messages options languages times machine hub engine media "
-        "media.pictures conversations api cli.escapes cli.environment cli.habits cli.output "
+        "bounded records plain_text errors messages options languages times machine hub engine "
+        "media media.pictures conversations api cli.escapes cli.environment cli.habits cli.output "
         "cli.settings",
         "typer",
     ),

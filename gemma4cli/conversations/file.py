@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..bounded import read_bounded
 from ..errors import ConversationError
 from ..messages import (
     AudioPart,
@@ -71,7 +72,7 @@ def read_conversation(path: Path | str, *, for_trace: bool = False) -> Conversat
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        content = read_bounded(path)
     except FileNotFoundError as exc:
         raise ConversationError(f"{path}: no such file") from exc
     except OSError as exc:

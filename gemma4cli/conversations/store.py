@@ -24,6 +24,7 @@ from pathlib import Path
 from tempfile import mkstemp
 from typing import Any, Self
 
+from ..bounded import read_bounded
 from ..errors import ConversationError, SavedConversationError
 from ..messages import Message, Part, Source, TextPart
 from .file import Conversation, conversation_data, read_conversation
@@ -241,7 +242,7 @@ def _try_to_lock(descriptor: int) -> bool:
 
 
 def _json_of(path: Path) -> dict[str, Any]:
-    data = json.loads(path.read_text("utf-8"))
+    data = json.loads(read_bounded(path).decode("utf-8"))
     return data if isinstance(data, dict) else {}
 
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import mlx.core as mx
 
+from ..bounded import read_bounded
 from ..errors import CheckpointError
 from ..hub.resolved import read_json
 from ..hub.safetensors_headers import weight_files
@@ -35,7 +36,7 @@ class Checkpoint:
         """The checkpoint's chat template, from chat_template.* or tokenizer_config.json."""
         path = self.folder / "chat_template.jinja"
         if path.is_file():
-            return path.read_text("utf-8")
+            return read_bounded(path).decode("utf-8")
         section = self.optional_json("chat_template.json", "tokenizer_config.json") or {}
         template = section.get("chat_template")
         return template if isinstance(template, str) else None

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..bounded import read_bounded
 from ..errors import CheckpointError, DownloadError, LoadError, ModelNotFoundError
 from ..machine.device import device, float_size, is_cpu, model_memory, numerics
 from ..machine.memory import Work, footprint
@@ -305,7 +306,7 @@ def _weight_bytes(folder: Path) -> int:
 
 def _is_gemma4(folder: Path) -> bool:
     try:
-        config: Any = json.loads((folder / "config.json").read_bytes())
+        config: Any = json.loads(read_bounded(folder / "config.json"))
     except (OSError, ValueError, RecursionError):
         return False
     kind = config.get("model_type") if isinstance(config, dict) else None

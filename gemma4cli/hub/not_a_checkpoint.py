@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..bounded import read_bounded
 from ..errors import CheckpointError, LoadError, ModelNotFoundError
 from ..models.names import adapter_tensors
 from .safetensors_headers import open_weights
@@ -157,7 +158,7 @@ def _refuse_adapter(name: str, folder: Path) -> LoadError:
 
 def _config_of(folder: Path) -> Mapping[str, Any]:
     try:
-        config = json.loads((folder / ADAPTER_CONFIG).read_bytes())
+        config = json.loads(read_bounded(folder / ADAPTER_CONFIG))
     except (OSError, ValueError, RecursionError):
         return {}
     return config if isinstance(config, dict) else {}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from ..bounded import read_bounded
 from ..errors import CheckpointError
 from .not_a_checkpoint import refuse_folder
 from .safetensors_headers import TensorHeaders, read_headers
@@ -42,7 +43,7 @@ class ResolvedModel:
 def read_json(folder: Path, name: str) -> dict[str, Any]:
     """A JSON object from a checkpoint folder. Raises CheckpointError if missing or broken."""
     try:
-        value = json.loads((folder / name).read_bytes())
+        value = json.loads(read_bounded(folder / name))
     except OSError as exc:
         raise CheckpointError(name, exc.strerror or str(exc)) from exc
     except (ValueError, RecursionError) as exc:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from ..bounded import read_bounded
 from ..errors import CheckpointError
 from ..machine.memory import Weights
 from ..models.names import canonical_names
@@ -49,7 +50,7 @@ def weight_names(folder: Path) -> list[str]:
     Files in the index are listed even if they are missing.
     """
     try:
-        index = json.loads((folder / INDEX).read_bytes())
+        index = json.loads(read_bounded(folder / INDEX))
     except FileNotFoundError:
         return sorted(path.name for path in folder.glob("model*.safetensors"))
     except (OSError, ValueError) as exc:

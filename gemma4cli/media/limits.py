@@ -1,12 +1,38 @@
-"""The largest image size, checked before decoding."""
+"""Limits that are checked before anything is read or decoded.
+
+``G4_MAX_STREAM_MB`` replaces the limit of pipes and standard input.
+"""
 
 from __future__ import annotations
+
+import os
 
 from ..errors import MediaDecodeError
 from ..messages import Source
 
 MAX_PIXELS = 178_956_970
 """The most pixels of an image or a frame (512 MiB of RGB)."""
+
+
+STREAM_VARIABLE = "G4_MAX_STREAM_MB"
+MEMORY_STREAM_MB, DISK_STREAM_MB = 256, 4096
+"""The most that is read of a pipe whose content is kept in memory, or in a temporary file."""
+
+
+def stream_limit(default_mb: int) -> int:
+    """The most bytes to read of a pipe or of standard input."""
+    given = os.environ.get(STREAM_VARIABLE, "")
+    megabytes = int(given) if given.isascii() and given.isdecimal() and int(given) else default_mb
+    return megabytes << 20
+
+
+def endless(name: str, limit: int) -> MediaDecodeError:
+    """The error for a pipe with more than ``limit`` bytes."""
+    return MediaDecodeError(
+        name,
+        f"has more than {limit >> 20:,} MB: save it to a file and pass that, or allow more with "
+        f"{STREAM_VARIABLE}",
+    )
 
 
 def check_size(source: Source, width: int, height: int) -> None:

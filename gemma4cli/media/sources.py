@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import io
-import shutil
 import stat
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import MediaDecodeError, MediaError, MediaNotFoundError
 from ..messages import Source
+from .limits import DISK_STREAM_MB, MEMORY_STREAM_MB, endless, stream_limit
 from .near_names import suggestion
 
 STDIN_NAME = "-"
 _SPOOL_BYTES = 1 << 20
+_HEAD_BYTES = 4 << 20
+"""By which a pipe is recognized before all of it is read."""
 
 
 def settle(source: Source) -> Source:
     """The same source in a form that can be opened any number of times.
 
-    Standard input (named "-", with neither path nor data) and pipes are read into memory; sources
-    with regular files or bytes are returned unchanged. Raises the errors of ``open_source``.
+    Standard input (named "-", with neither path nor data) and pipes are read into memory, up to
+    a limit; sources with regular files or bytes are returned unchanged. Raises the errors of
+    ``open_source``.
     """
     if source.data is not None:
         return source
@@ -35,32 +39,54 @@ def settle(source: Source) -> Source:
         raise MediaDecodeError(source.name, "is a folder; name a file in it")
     if stat.S_ISFIFO(mode):
         with _open_path(source, source.path) as pipe:
-            return replace(source, path=None, data=pipe.read())
+            return replace(source, path=None, data=_read_all(source, pipe))
     raise MediaDecodeError(source.name, "is a device, not a file")
 
 
-def spool(source: Source, folder: Path) -> Source:
+def spool(source: Source, folder: Path, is_wanted: Callable[[BinaryIO], bool]) -> Source:
     """``settle`` for input that may exceed memory: pipes are copied to a file in ``folder``.
 
-    Raises the errors of ``settle``, and OSError if the disk is full.
+    ``is_wanted`` judges the first megabytes: what it refuses may have no end. Raises the errors of
+    ``settle``, and OSError if the disk is full.
     """
     if source.data is not None:
         return source
     if source.path is None:
         stdin = _stdin(source)
-        return _spooled(source, stdin, folder / "stdin")
+        return _spooled(source, stdin, folder / "stdin", is_wanted)
     if stat.S_ISFIFO(_mode(source, source.path)):
         with _open_path(source, source.path) as pipe:
-            return _spooled(source, pipe, folder / "pipe")
+            return _spooled(source, pipe, folder / "pipe", is_wanted)
     return settle(source)
 
 
-def _spooled(source: Source, stream: BinaryIO, path: Path) -> Source:
+def _spooled(
+    source: Source, stream: BinaryIO, path: Path, is_wanted: Callable[[BinaryIO], bool]
+) -> Source:
+    limit = stream_limit(DISK_STREAM_MB)
+    head = stream.read(min(_HEAD_BYTES, limit))
+    if not head:
+        raise MediaDecodeError(source.name, "is empty or was already read")
+    if len(head) == _HEAD_BYTES and not is_wanted(io.BytesIO(head)):
+        raise MediaDecodeError(source.name, "not an audio or video file")
     with path.open("wb") as file:
-        shutil.copyfileobj(stream, file, _SPOOL_BYTES)
-        if not file.tell():
-            raise MediaDecodeError(source.name, "is empty or was already read")
+        file.write(head)
+        while block := stream.read(_SPOOL_BYTES):
+            if file.tell() + len(block) > limit:
+                raise endless(source.name, limit)
+            file.write(block)
     return replace(source, path=path)
+
+
+def _read_all(source: Source, stream: BinaryIO) -> bytes:
+    """What a pipe holds. Raises MediaDecodeError if that is more than the limit."""
+    limit = stream_limit(MEMORY_STREAM_MB)
+    content = io.BytesIO()  # grows in place, where a list of blocks would be copied at the end
+    while block := stream.read(_SPOOL_BYTES):
+        content.write(block)
+        if content.tell() > limit:
+            raise endless(source.name, limit)
+    return content.getvalue()
 
 
 def open_source(source: Source) -> BinaryIO:
@@ -118,7 +144,7 @@ def _reason(exc: OSError) -> str:
 
 def _read_stdin(source: Source) -> bytes:
     """All bytes of standard input, which can be read only once."""
-    data = _stdin(source).read()
+    data = _read_all(source, _stdin(source))
     if not data:
         raise MediaDecodeError(source.name, "standard input is empty or was already read")
     return data

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import tokenizers
 
+from ..bounded import read_bounded
 from ..errors import CheckpointError
 
 
@@ -46,7 +47,7 @@ class Tokenizer:
     def from_file(cls, path: Path | str) -> Tokenizer:
         """Read a ``tokenizer.json``. Raises CheckpointError if it is missing or invalid."""
         try:
-            data = Path(path).read_bytes()
+            data = read_bounded(Path(path))
         except FileNotFoundError as exc:
             raise CheckpointError(str(path), "no such file") from exc
         except OSError as exc:

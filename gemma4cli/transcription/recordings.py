@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
+from typing import BinaryIO
 
 from ..decoded import SAMPLE_RATE
 from ..errors import MediaError
 from ..events import Notice
+from ..media.recognition import kind_of_stream
 from ..media.sound.audio import audio_seconds
 from ..media.sound.sound_blocks import SoundBlock, sound_blocks
 from ..media.sound.tracks import TrackChoice, describe_choice, sound_tracks
@@ -18,6 +20,10 @@ from ..media.sources import spool
 from ..messages import Source
 from ..options import TranscribeOptions
 from .cut import Limits, Piece, cut_sound
+
+
+def _is_media(head: BinaryIO) -> bool:
+    return kind_of_stream(head) is not None
 
 
 class FileRecording:
@@ -50,7 +56,7 @@ class FileRecording:
 
     @cached_property
     def _source(self) -> Source:
-        return spool(self._opened(self._given), self._spool_to)
+        return spool(self._opened(self._given), self._spool_to, _is_media)
 
     @property
     def file(self) -> Path | None:

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gemma4cli.bounded import read_bounded
 from gemma4cli.errors import MediaDecodeError, MediaError, MediaNotFoundError
 from gemma4cli.media.kinds import HEAD_BYTES, FileKind, Kind, sniff
-from gemma4cli.media.sources import open_source, settle
+from gemma4cli.media.sources import open_source, settle, spool
 from gemma4cli.messages import Source
 
 STDIN = Source(name="-")
@@ -198,3 +199,63 @@ def test_bytes_after_a_complete_header_change_nothing(
 ) -> None:
     head, name, kind = known
     assert sniff((head + rest)[:HEAD_BYTES]) == FileKind(name=name, kind=kind)
+
+
+class Endless(io.RawIOBase):
+    """The same bytes again and again; ``given`` counts them."""
+
+    def __init__(self, pattern: bytes, head: bytes = b"") -> None:
+        self._pattern, self._head = pattern, head
+        self.given = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        assert size > 0, "asks for an end that never comes"
+        head, self._head = self._head, b""
+        data = (head + self._pattern * (size // len(self._pattern) + 1))[:size]
+        self.given += len(data)
+        return data
+
+
+def from_stdin(monkeypatch: pytest.MonkeyPatch, stream: Endless) -> Source:
+    fake = FakeStdin(b"")
+    fake.buffer = stream  # type: ignore[assignment]
+    monkeypatch.setattr(sys, "stdin", fake)
+    return STDIN
+
+
+@pytest.mark.parametrize("pattern", [b"\0", b"y\n"])
+def test_standard_input_without_end_is_read_up_to_a_limit_that_can_be_changed(
+    pattern: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("G4_MAX_STREAM_MB", "3")
+    stream = Endless(pattern)
+    with pytest.raises(MediaDecodeError, match=r"more than 3 MB: save it .* G4_MAX_STREAM_MB"):
+        settle(from_stdin(monkeypatch, stream))
+    assert stream.given <= 5 << 20
+
+
+def test_a_pipe_without_end_that_is_not_sound_is_refused_by_its_beginning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stream = Endless(b"y\n")
+    with pytest.raises(MediaDecodeError, match="not an audio or video file"):
+        spool(from_stdin(monkeypatch, stream), tmp_path, lambda head: False)
+    assert stream.given <= 8 << 20
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_recording_without_end_fills_no_disk(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("G4_MAX_STREAM_MB", "6")
+    with pytest.raises(MediaDecodeError, match="more than 6 MB"):
+        spool(from_stdin(monkeypatch, Endless(b"\0")), tmp_path, lambda head: True)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 6 << 20
+
+
+def test_a_small_file_may_not_be_a_device_without_end() -> None:
+    with pytest.raises(OSError, match="larger than 1 MB"):
+        read_bounded(Path("/dev/zero"), 1 << 20)

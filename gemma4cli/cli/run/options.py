@@ -175,10 +175,11 @@ class RunOptions:
 
 
 def _read(schema: Path) -> str:
+    from ...bounded import read_bounded
     from ...plain_text import decode_text
 
     try:
-        found = decode_text(schema.read_bytes())
+        found = decode_text(read_bounded(schema))
     except OSError as exc:
         raise OptionError(f"{schema}: cannot be read ({exc.strerror or exc})") from exc
     if found is None or found.notice is not None:

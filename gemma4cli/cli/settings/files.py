@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...bounded import read_bounded
 from ...errors import OptionError
 from ..environment import Environment
 
@@ -42,12 +43,12 @@ def read_settings_file(path: Path) -> tuple[str, dict[str, object]]:
     values = _read(path)
     if values is None:
         return "", {}
-    return _decoded(path.read_bytes()), values
+    return _decoded(read_bounded(path)), values
 
 
 def _read(path: Path) -> dict[str, object] | None:
     try:
-        data = path.read_bytes()
+        data = read_bounded(path)
         import tomllib
 
         return tomllib.loads(_decoded(data))
