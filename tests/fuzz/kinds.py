@@ -27,6 +27,7 @@ CASE_FILE = "case.json"
 """In the folder of a case that failed: what ``load_case`` reads."""
 
 _SHORT = ("-m", "tiny", "--max-tokens", "1")
+_SEEN = (*_SHORT, "--budget", "70")
 _PICTURE = str(SAMPLES / "image03.png")
 _CONFIGS = ROOT / "fixtures" / "gemma4" / "configs"
 _FORMATS = ROOT / "fixtures" / "formats"
@@ -123,17 +124,17 @@ def _media(rng: Random, case: Case, folder: Path) -> str:
 def _asked(rng: Random, case: Case, name: str, *, command: tuple[str, ...]) -> Case:
     """``case`` with a command about a file: by its name, or through a pipe."""
     if rng.random() < 0.2:
-        return replace(case, args=(*command, "-", *_SHORT), stdin=name)
-    return replace(case, args=(*command, name, *_SHORT))
+        return replace(case, args=(*command, "-", *_SEEN), stdin=name)
+    return replace(case, args=(*command, name, *_SEEN))
 
 
 def pictures(rng: Random, case: Case, seeds: Path) -> Case:
     name = _media(rng, case, seeds / PICTURES)
     match rng.randrange(5):
         case 0:
-            return replace(case, args=("chat", "-p", "What?", "--image", name, *_SHORT))
+            return replace(case, args=("chat", "-p", "What?", "--image", name, *_SEEN))
         case 1:
-            return replace(case, args=("describe", name, _PICTURE, *_SHORT))
+            return replace(case, args=("describe", name, _PICTURE, *_SEEN))
         case _:
             return _asked(rng, case, name, command=("describe",))
 
@@ -153,11 +154,11 @@ def clips(rng: Random, case: Case, seeds: Path) -> Case:
     name = _media(rng, case, seeds / CLIPS)
     match rng.randrange(6):
         case 0:
-            return replace(case, args=("chat", "-p", "What?", "--video", name, *_SHORT))
+            return replace(case, args=("chat", "-p", "What?", "--video", name, *_SEEN))
         case 1:
             return replace(case, args=("transcribe", name, "-m", "tiny"))
         case _:
-            return _asked(rng, case, name, command=("video",))
+            return _asked(rng, case, name, command=("video", "--video-max-frames", "3"))
 
 
 _CHECKPOINT_JSON = (
