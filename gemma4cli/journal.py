@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Generic, Self, TypeVar
 
+from .checked_json import JsonError, parse
 from .errors import JournalError
 
 VERSION = 1
@@ -49,6 +50,8 @@ class JobJournal(ABC, Generic[Item]):
             os.close(self._handle)
             raise JournalError(self.path, "another process is at the same work") from exc
         self._closed = False
+        self.damage: str | None = None
+        """What was wrong with the journal that was here, and where it is; None if it was whole."""
         self._done = [] if restart else self._read(header)
         if not self._done:
             self._truncate(0)
@@ -60,7 +63,7 @@ class JobJournal(ABC, Generic[Item]):
 
     @abstractmethod
     def parse(self, line: Mapping[str, object]) -> Item:
-        """The item of a JSON object. Raises TypeError or ValueError if it is none."""
+        """The item of a JSON object. Raises JsonError or TypeError if it is none."""
 
     @property
     def done(self) -> Sequence[Item]:
@@ -94,20 +97,44 @@ class JobJournal(ABC, Generic[Item]):
         self.close()
 
     def _read(self, header: str) -> list[Item]:
-        """The items on complete lines; anything after them is cut off. Empty for another job."""
+        """The items on complete lines; a torn last line is cut off.
+
+        A journal with a complete line that is none of this job is damaged: it is put aside, and no
+        item of it is used.
+        """
         lines = self._content().split(b"\n")[:-1]
-        if not lines or lines[0] != _encoded(header):
+        if not lines:
             return []
+        if lines[0] != _encoded(header):
+            return self._put_aside("its first line is of another job")
         done: list[Item] = []
         length = len(lines[0]) + 1
-        for line in lines[1:]:
+        for number, line in enumerate(lines[1:], start=2):
             try:
-                done.append(self.parse(json.loads(line.decode("utf-8", "surrogateescape"))))
-            except (ValueError, TypeError, RecursionError):
-                break
+                content = parse(line.decode("utf-8", "surrogateescape"))
+                if not isinstance(content, dict):
+                    raise TypeError("an item is an object")
+                done.append(self.parse(content))
+            except (JsonError, TypeError) as exc:
+                return self._put_aside(f"line {number}: {exc}")
             length += len(line) + 1
         self._truncate(length)
         return done
+
+    def _put_aside(self, problem: str) -> list[Item]:
+        """Keep a copy of what was found under another name; the journal begins anew."""
+        aside = self.path.with_suffix(".damaged")
+        try:
+            handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with open(handle, "wb") as file:
+                file.write(self._content())
+        except OSError as exc:
+            raise JournalError(self.path, f"it is damaged: {exc.strerror or exc}") from exc
+        self.damage = (
+            f"the progress of an earlier run is damaged ({problem}); it is put aside as {aside}, "
+            "and this run starts over"
+        )
+        return []
 
     def _content(self) -> bytes:
         os.lseek(self._handle, 0, os.SEEK_SET)
@@ -152,7 +179,7 @@ def file_facts(file: Path) -> Mapping[str, object]:
 
 def remove_stale(folder: Path) -> None:
     """Remove the journals of runs that were interrupted long ago."""
-    for path in folder.glob("*.jsonl"):
+    for path in (*folder.glob("*.jsonl"), *folder.glob("*.damaged")):
         try:
             if time.time() - path.stat().st_mtime > _STALE_SECONDS:
                 path.unlink()

@@ -54,10 +54,11 @@ LAYERS = {
     "languages": layer("errors"),
     "plain_text": layer(),
     "bounded": layer(),
+    "checked_json": layer("bounded"),
     "callbacks": layer(),
     "events": layer(types="decoded"),
     "transcript": layer("errors events"),
-    "journal": layer("errors"),
+    "journal": layer("checked_json errors"),
     "subtitles": layer("errors languages times transcript", "rich"),
     "markdown": layer(foreign="rich"),
     "media": layer("callbacks errors messages", "av"),
@@ -67,24 +68,28 @@ LAYERS = {
     "media.pictures": layer(
         "errors extras messages decoded times media media.sound", "numpy PIL pillow_heif av"
     ),
-    "processing": layer("bounded errors messages decoded options times", "numpy PIL tokenizers"),
+    "processing": layer(
+        "bounded checked_json errors messages decoded options times", "numpy PIL tokenizers"
+    ),
     "native": layer(foreign="mlx safetensors"),
-    "models": layer("errors native", "mlx mlx_lm"),
+    "models": layer("checked_json errors native", "mlx mlx_lm"),
     "machine": layer("errors options native models", "mlx"),
-    "hub": layer("bounded errors options models machine", "huggingface_hub hf_xet safetensors"),
+    "hub": layer(
+        "checked_json errors options models machine", "huggingface_hub hf_xet safetensors"
+    ),
     "engine": layer(
-        "bounded errors events options native models machine hub processing",
+        "bounded checked_json errors events options native models machine hub processing",
         "mlx numpy llguidance",
     ),
     "records": layer("errors events transcript subtitles"),
     "conversations": layer(
-        "bounded errors events messages options prompts plain_text decoded media media.sound "
-        "media.pictures processing engine",
+        "bounded checked_json errors events messages options prompts plain_text decoded media "
+        "media.sound media.pictures processing engine",
         "mlx numpy",
     ),
     "transcription": layer(
-        "_version errors events messages options decoded prompts languages transcript journal "
-        "media media.sound engine",
+        "_version checked_json errors events messages options decoded prompts languages transcript "
+        "journal media media.sound engine",
         "numpy",
         types="processing",
     ),
@@ -105,11 +110,13 @@ LAYERS = {
         "errors events decoded transcript records hub cli.escapes cli.environment cli.habits",
         "rich PIL typer",
     ),
-    "cli.settings": layer("bounded errors cli.environment cli.habits cli.output", "typer"),
+    "cli.settings": layer(
+        "bounded checked_json errors cli.environment cli.habits cli.output", "typer"
+    ),
     "cli.run": layer(
-        "bounded records plain_text errors messages options languages times machine hub engine "
-        "media media.pictures conversations api cli.escapes cli.environment cli.habits cli.output "
-        "cli.settings",
+        "bounded checked_json records plain_text errors messages options languages times machine "
+        "hub engine media media.pictures conversations api cli.escapes cli.environment cli.habits "
+        "cli.output cli.settings",
         "typer",
     ),
     "cli.answers": layer(
@@ -130,8 +137,8 @@ LAYERS = {
         types="engine",
     ),
     "cli.commands": layer(
-        "_version errors events messages options prompts journal api conversations machine "
-        "hub media media.pictures doctor cli.environment cli.output cli.settings cli.run "
+        "_version checked_json errors events messages options prompts journal api conversations "
+        "machine hub media media.pictures doctor cli.environment cli.output cli.settings cli.run "
         "cli.answers",
         "typer rich",
         types="engine",

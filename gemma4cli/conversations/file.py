@@ -13,13 +13,13 @@ unless they look like a misspelled one. Knows no model and no prompt format.
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..bounded import read_bounded
+from ..checked_json import JsonError, parse, whole
 from ..errors import ConversationError
 from ..messages import (
     AudioPart,
@@ -86,12 +86,9 @@ def parse_text(content: bytes, *, folder: Path, name: str, for_trace: bool = Fal
     if found is None or found.notice is not None:
         raise ConversationError(f"{name}: is not UTF-8 text")
     try:
-        data = json.loads(found.text)
-    except json.JSONDecodeError as exc:
-        problem = f"line {exc.lineno} column {exc.colno}: {exc.msg}"
-        raise ConversationError(f"{name}: is not valid JSON: {problem}") from exc
-    except (ValueError, RecursionError) as exc:
-        raise ConversationError(f"{name}: is not valid JSON: {exc}") from exc
+        data = parse(found.text)
+    except JsonError as exc:
+        raise ConversationError(f"{name}: {exc}") from exc
     return parse_conversation(data, folder=folder, name=name, for_trace=for_trace)
 
 
@@ -221,8 +218,11 @@ class _Parser:
     def page(self, part: Mapping[str, Any], path: str) -> Source:
         """An image, or the page of it that the part names."""
         page = part.get("page")
-        if page is not None and (isinstance(page, bool) or not isinstance(page, int) or page < 1):
-            raise self.error(f"{path}.page", "must be the number of a page, 1 or more")
+        try:
+            page = None if page is None else whole(page, path)
+        except JsonError as exc:
+            problem = "must be the number of a page, 1 or more"
+            raise self.error(f"{path}.page", problem) from exc
         return replace(self.source(part, path), page=page)
 
     def source(self, part: Mapping[str, Any], path: str) -> Source:
@@ -241,9 +241,9 @@ class _Parser:
         arguments = function.get("arguments")
         if isinstance(arguments, str):
             try:
-                arguments = json.loads(arguments)
-            except (ValueError, RecursionError) as exc:
-                raise self.error(f"{path}.function.arguments", "is not valid JSON") from exc
+                arguments = parse(arguments)
+            except JsonError as exc:
+                raise self.error(f"{path}.function.arguments", str(exc)) from exc
         if arguments is None:
             arguments = {}
         return ToolCall(
@@ -268,9 +268,10 @@ class _Parser:
         value = data.get(key)
         if value is None:
             return None
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise self.error(key, "must be a whole number, 1 or more")
-        return value
+        try:
+            return whole(value, key)
+        except JsonError as exc:
+            raise self.error(key, "must be a whole number, 1 or more") from exc
 
     def budget(self, data: Mapping[str, Any], key: str) -> Budget | None:
         if data.get(key) == "auto":

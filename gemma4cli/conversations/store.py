@@ -24,7 +24,7 @@ from pathlib import Path
 from tempfile import mkstemp
 from typing import Any, Self
 
-from ..bounded import read_bounded
+from ..checked_json import JsonError, read_object
 from ..errors import ConversationError, SavedConversationError
 from ..messages import Message, Part, Source, TextPart
 from .file import Conversation, conversation_data, read_conversation
@@ -38,13 +38,17 @@ _LONGEST_NAME = 200
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SavedSummary:
-    """A conversation as a list shows it; ``used`` is its last use, in seconds since 1970."""
+    """A conversation as a list shows it; ``used`` is its last use, in seconds since 1970.
+
+    ``problem`` says why a damaged one cannot be read; None if it can.
+    """
 
     name: str
     used: float
     turns: int
     first_words: str
     model: str | None
+    problem: str | None = None
 
 
 class SavedConversation:
@@ -99,7 +103,7 @@ class SavedConversation:
 
     @property
     def model(self) -> str | None:
-        """The model that answered last."""
+        """The model that answered last. Raises ConversationError for a damaged file."""
         return _model_in(_json_of(self.path)) if self.path.exists() else None
 
     def write(self, conversation: Conversation, *, model: str) -> None:
@@ -207,12 +211,18 @@ def _with_name(part: Part, name: object) -> Part:
 
 
 def _summary(path: Path) -> SavedSummary:
+    used = 0.0
     try:
         used = path.stat().st_mtime
         messages, model = read_conversation(path).messages, _model_in(_json_of(path))
-    except (OSError, ConversationError):
+    except (OSError, ConversationError) as exc:
         return SavedSummary(
-            name=path.parent.name, used=0, turns=0, first_words="(cannot be read)", model=None
+            name=path.parent.name,
+            used=used,
+            turns=0,
+            first_words="(damaged: it cannot be read)",
+            model=None,
+            problem=str(exc),
         )
     asked = [message for message in messages if message.role == "user"]
     words = [part.text for part in asked[0].parts if isinstance(part, TextPart)] if asked else []
@@ -229,7 +239,7 @@ def _is_empty(path: Path) -> bool:
     """Whether a conversation file holds no messages; g4 0.1 wrote such files."""
     try:
         return path.stat().st_size < _LARGER_THAN_EMPTY and _json_of(path).get("messages") == []
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ConversationError):
         return False
 
 
@@ -242,8 +252,13 @@ def _try_to_lock(descriptor: int) -> bool:
 
 
 def _json_of(path: Path) -> dict[str, Any]:
-    data = json.loads(read_bounded(path).decode("utf-8"))
-    return data if isinstance(data, dict) else {}
+    """The object in a conversation file. Raises ConversationError."""
+    try:
+        return read_object(path)
+    except OSError as exc:
+        raise ConversationError(f"{path}: cannot be read ({exc.strerror or exc})") from exc
+    except JsonError as exc:
+        raise ConversationError(f"{path}: {exc}") from exc
 
 
 def _model_in(data: Mapping[str, Any]) -> str | None:

@@ -28,15 +28,25 @@ class Checkpoint:
     def optional_json(self, *names: str) -> dict[str, Any] | None:
         """The first of ``names`` that exists, or None."""
         for name in names:
-            if (self.folder / name).is_file():
+            # A link that leads nowhere is damage: the file was meant to be there.
+            if os.path.lexists(self.folder / name):
                 return self.json(name)
         return None
 
     def chat_template(self) -> str | None:
-        """The checkpoint's chat template, from chat_template.* or tokenizer_config.json."""
-        path = self.folder / "chat_template.jinja"
-        if path.is_file():
-            return read_bounded(path).decode("utf-8")
+        """The checkpoint's chat template, from chat_template.* or tokenizer_config.json.
+
+        Raises CheckpointError for a file that cannot be read or is not UTF-8.
+        """
+        name = "chat_template.jinja"
+        try:
+            return read_bounded(self.folder / name, regular=True).decode("utf-8")
+        except FileNotFoundError:
+            pass
+        except OSError as exc:
+            raise CheckpointError(name, f"cannot be read ({exc.strerror or exc})") from exc
+        except UnicodeDecodeError as exc:
+            raise CheckpointError(name, "is not UTF-8 text") from exc
         section = self.optional_json("chat_template.json", "tokenizer_config.json") or {}
         template = section.get("chat_template")
         return template if isinstance(template, str) else None

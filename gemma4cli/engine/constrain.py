@@ -7,7 +7,6 @@ replaced by the next one of the shortest ending.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import mlx.core as mx
 import numpy as np
 
+from ..checked_json import JsonError, parse
 from ..errors import AnswerCutError, OptionError
 from ..processing.tokenizer import Tokenizer
 from .repetition import is_repeating
@@ -228,11 +228,11 @@ def _grammar(schema: str) -> str:
 
 
 def _parsed(schema: str) -> object:
-    """The schema's value; None for invalid JSON, which llguidance reports."""
+    """The schema's value. Raises OptionError for what is not JSON."""
     try:
-        return json.loads(schema)
-    except (ValueError, RecursionError):
-        return None
+        return parse(schema)
+    except JsonError as exc:
+        raise OptionError(f"the schema is not a JSON object: {exc}") from exc
 
 
 def _counts_unnamed_keys(schema: object) -> bool:

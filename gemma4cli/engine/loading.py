@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import fields
 
 import mlx.core as mx
 
+from ..checked_json import shown
 from ..errors import CheckpointError
 from ..events import LoadProgress
 from ..hub.not_a_checkpoint import unused_adapter
 from ..hub.resolved import ResolvedModel
 from ..machine.backend import native_in_use, on_cpu, prepare_backend, weights_dtype
-from ..models.config import Gemma4Config
+from ..models.config import AudioConfig, Gemma4Config, UnifiedAudioConfig, VisionConfig
 from ..models.cpu_layers import use_whole_cpu
 from ..models.gemma4 import Gemma4
 from ..models.weights import (
@@ -24,7 +26,7 @@ from ..models.weights import (
     sanitize,
 )
 from ..options import LoadOptions
-from ..processing.config import ProcessorConfig
+from ..processing.config import MelConfig, ProcessorConfig, RawAudioConfig
 from ..processing.processor import Processor
 from ..processing.prompt import PromptStyle
 from ..processing.tokenizer import Tokenizer
@@ -58,13 +60,21 @@ def load_resolved(
         )
     report("tokenizer")
     tokenizer = Tokenizer.from_file(model.folder / "tokenizer.json")
+    generation = GenerationConfig.from_dict(
+        checkpoint.optional_json("generation_config.json"), model.config
+    )
+    _check_ids(config, tokenizer, generation)
     report("weights")
     native = native_in_use(options.dtype)
     weights = renamed(checkpoint.weights(mapped=native))
     config, weights = fit_head(fit_config(config, weights.keys()), weights)
     weights = sanitize(weights, config)
-    network = Gemma4(config)
-    kinds = quantize_layers(network, weights, model.config)
+    try:
+        network = Gemma4(config)
+        kinds = quantize_layers(network, weights, model.config)
+    except (ArithmeticError, RuntimeError, TypeError, ValueError) as exc:
+        # From MLX: a size that is no length of an axis, or does not divide another.
+        raise CheckpointError("config.json", f"has sizes that cannot be ({exc})") from exc
     stored: set[str] = set()
     if native:
         from ..models.native_network import use_native
@@ -80,11 +90,56 @@ def load_resolved(
         options=options,
         network=network,
         processor=_processor(model.name, checkpoint, config, tokenizer),
-        generation=GenerationConfig.from_dict(
-            checkpoint.optional_json("generation_config.json"), model.config
-        ),
+        generation=generation,
         quantization=frozenset(kinds),
     )
+
+
+def _check_ids(config: Gemma4Config, tokenizer: Tokenizer, generation: GenerationConfig) -> None:
+    """Raise CheckpointError for a token id that the embeddings have no row for.
+
+    ``load_weights`` compares the rows in the config with the tensors.
+    """
+    rows = config.text.vocab_size
+    lookup = min(rows, config.text.ple_vocab_size) if config.text.ple_size else rows
+    tokenizer.require_within(lookup)
+    outside = [each for each in generation.stop_ids if not 0 <= each < rows]
+    if outside:
+        raise CheckpointError(
+            "generation_config.json",
+            f"eos_token_id {shown(outside[0])} is outside the vocabulary of {rows}",
+        )
+    if config.placeholders is not None:
+        for each in fields(config.placeholders):
+            value = getattr(config.placeholders, each.name)
+            if not 0 <= value < rows:
+                raise CheckpointError(
+                    "config.json",
+                    f"{each.name}_token_id {value} is outside the vocabulary of {rows}",
+                )
+
+
+def _check_media_sizes(config: Gemma4Config, processor: ProcessorConfig) -> None:
+    """Raise CheckpointError if media would not have the shapes that the network takes."""
+    expected = []
+    patches, frames = processor.vision, processor.audio
+    if isinstance(config.vision, VisionConfig):
+        expected.append(("patch_size", patches.patch_size, config.vision.patch_size))
+        expected.append(("pooling_kernel_size", patches.pooling, config.vision.pooling))
+    elif config.vision is not None:
+        merged = patches.patch_size * patches.pooling
+        expected.append(("merged patch_size", merged, config.vision.patch_size))
+    if isinstance(config.audio, AudioConfig) and isinstance(frames, MelConfig):
+        expected.append(("feature_size", frames.bins, config.audio.conv_channels[0]))
+    elif isinstance(config.audio, UnifiedAudioConfig) and isinstance(frames, RawAudioConfig):
+        count = config.audio.embed_dim
+        expected.append(("audio_samples_per_token", frames.samples_per_token, count))
+    for name, value, network in expected:
+        if value != network:
+            raise CheckpointError(
+                "processor_config.json",
+                f"{name} is {value}, but the network of config.json takes {network}",
+            )
 
 
 def _processor(
@@ -98,6 +153,7 @@ def _processor(
             name,
             ", ".join(processor_config.assumed),
         )
+    _check_media_sizes(config, processor_config)
     placeholders = config.placeholders
     if placeholders is not None:
         for token, expected in (

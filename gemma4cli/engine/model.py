@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
+from ..checked_json import LARGEST, is_finite_number, shown
 from ..errors import CheckpointError
-from ..models.config import is_finite_number
 from ..models.gemma4 import Gemma4
 from ..models.weights import Quantization
 from ..options import LoadOptions
 from ..processing.processor import Processor
+
+logger = logging.getLogger(__name__)
 
 _FILE = "generation_config.json"
 _KEPT_BYTES = 256 * 1024**2
@@ -51,9 +55,9 @@ class GenerationConfig:
         return cls(
             stop_ids=frozenset(stop_ids),
             suppressed_ids=_ids("suppress_tokens", source.get("suppress_tokens")),
-            temperature=_number(source, "temperature", 1.0) if sampled else 0.0,
-            top_p=_number(source, "top_p", 1.0),
-            top_k=int(_number(source, "top_k", 0)),
+            temperature=_number(source, "temperature", 1.0, 0) if sampled else 0.0,
+            top_p=_number(source, "top_p", 1.0, 0, 1),
+            top_k=int(_number(source, "top_k", 0, 0, LARGEST)),
         )
 
 
@@ -61,17 +65,25 @@ def _ids(key: str, value: object) -> tuple[int, ...]:
     """Token ids from a list, a single id, or null."""
     ids = [] if value is None else value if isinstance(value, list) else [value]
     if not all(type(each) is int for each in ids):
-        raise CheckpointError(_FILE, f"{key!r} must not be {value!r}")
+        raise CheckpointError(_FILE, f"{key}: must be token ids, not {shown(value)}")
     return tuple(ids)
 
 
-def _number(source: Mapping[str, Any], key: str, default: float) -> float:
-    """A finite number, or ``default`` if the key is missing or null."""
+def _number(
+    source: Mapping[str, Any], key: str, default: float, least: float, most: float = inf
+) -> float:
+    """A finite number, or ``default`` if the key is missing or null.
+
+    So it is, with a warning, if the number is not from ``least`` to ``most``.
+    """
     value = source.get(key)
     if value is None:
         return default
     if not is_finite_number(value):
-        raise CheckpointError(_FILE, f"{key!r} must not be {value!r}")
+        raise CheckpointError(_FILE, f"{key}: must be a number, not {shown(value)}")
+    if not least <= value <= most or (key == "top_p" and value == 0):
+        logger.warning("%s: %s %s is ignored: it is out of range", _FILE, key, shown(value))
+        return default
     return float(value)
 
 

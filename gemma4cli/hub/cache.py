@@ -6,15 +6,13 @@ Never downloads anything; ``download`` does.
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from ..bounded import read_bounded
+from ..checked_json import JsonError, read_object
 from ..errors import CheckpointError, DownloadError, LoadError, ModelNotFoundError
 from ..machine.device import device, float_size, is_cpu, model_memory, numerics
 from ..machine.memory import Work, footprint
@@ -242,7 +240,9 @@ def _cached_models(limit: int) -> Iterator[ModelEntry]:
     for each in snapshots.cached_repos():
         name = alias_of(each.repo) or each.repo
         snapshot = best_snapshot(name, each)
-        if snapshot is not None and _is_gemma4(snapshot.folder):
+        if snapshot is not None and (
+            _is_gemma4(snapshot.folder) or _has_damaged_config(snapshot.folder)
+        ):
             yield _entry(name, each.repo, snapshot, limit)
 
 
@@ -301,13 +301,23 @@ def _disk_bytes(folder: Path) -> int:
 
 
 def _weight_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob(WEIGHTS) if path.is_file())
+    return sum(os.path.getsize(path) for path in folder.glob(WEIGHTS) if os.path.isfile(path))
+
+
+def _has_damaged_config(folder: Path) -> bool:
+    """Whether there is a config that cannot be read: it may be one of a Gemma 4."""
+    try:
+        read_object(folder / "config.json")
+    except JsonError:
+        return True
+    except OSError:
+        return os.path.lexists(folder / "config.json")
+    return False
 
 
 def _is_gemma4(folder: Path) -> bool:
     try:
-        config: Any = json.loads(read_bounded(folder / "config.json"))
-    except (OSError, ValueError, RecursionError):
+        kind = read_object(folder / "config.json").get("model_type")
+    except (OSError, JsonError):
         return False
-    kind = config.get("model_type") if isinstance(config, dict) else None
     return isinstance(kind, str) and kind in FAMILIES

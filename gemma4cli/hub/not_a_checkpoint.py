@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..bounded import read_bounded
+from ..checked_json import JsonError, read_object
 from ..errors import CheckpointError, LoadError, ModelNotFoundError
 from ..models.names import adapter_tensors
 from .safetensors_headers import open_weights
@@ -158,10 +157,9 @@ def _refuse_adapter(name: str, folder: Path) -> LoadError:
 
 def _config_of(folder: Path) -> Mapping[str, Any]:
     try:
-        config = json.loads(read_bounded(folder / ADAPTER_CONFIG))
-    except (OSError, ValueError, RecursionError):
+        return read_object(folder / ADAPTER_CONFIG)
+    except (OSError, JsonError):
         return {}
-    return config if isinstance(config, dict) else {}
 
 
 def _has_weights(names: Iterable[str]) -> bool:

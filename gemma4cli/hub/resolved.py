@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from ..bounded import read_bounded
+from ..checked_json import JsonError, read_object
 from ..errors import CheckpointError
 from .not_a_checkpoint import refuse_folder
 from .safetensors_headers import TensorHeaders, read_headers
@@ -43,11 +42,8 @@ class ResolvedModel:
 def read_json(folder: Path, name: str) -> dict[str, Any]:
     """A JSON object from a checkpoint folder. Raises CheckpointError if missing or broken."""
     try:
-        value = json.loads(read_bounded(folder / name))
+        return read_object(folder / name)
     except OSError as exc:
-        raise CheckpointError(name, exc.strerror or str(exc)) from exc
-    except (ValueError, RecursionError) as exc:
-        raise CheckpointError(name, f"is not valid JSON ({exc})") from exc
-    if not isinstance(value, dict):
-        raise CheckpointError(name, "must hold a JSON object")
-    return value
+        raise CheckpointError(name, f"cannot be read ({exc.strerror or exc})") from exc
+    except JsonError as exc:
+        raise CheckpointError(name, str(exc)) from exc

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from safetensors import SafetensorError, safe_open
 
-from ..bounded import read_bounded
+from ..checked_json import LARGEST, JsonError, read_object, shown
 from ..errors import CheckpointError
 from ..machine.memory import Weights
 from ..models.names import canonical_names
@@ -19,6 +18,8 @@ from ..models.names import canonical_names
 INDEX = "model.safetensors.index.json"
 _ITEM_SIZES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4}
 _ITEM_SIZES |= {"F16": 2, "BF16": 2, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+_LONGEST_NAME = 255
+"""Bytes of a file's name that file systems take."""
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -47,18 +48,34 @@ TensorHeaders = Mapping[str, TensorHeader]
 def weight_names(folder: Path) -> list[str]:
     """The weight files: those in the index, or all ``model*.safetensors``.
 
-    Files in the index are listed even if they are missing.
+    Files in the index are listed even if they are missing. Raises CheckpointError for an index
+    that cannot be read, or names what is no file in the folder.
     """
     try:
-        index = json.loads(read_bounded(folder / INDEX))
+        names = read_object(folder / INDEX).get("weight_map")
     except FileNotFoundError:
         return sorted(path.name for path in folder.glob("model*.safetensors"))
-    except (OSError, ValueError) as exc:
-        raise CheckpointError(INDEX, f"cannot be read ({exc})") from exc
-    names = index.get("weight_map") if isinstance(index, dict) else None
+    except OSError as exc:
+        raise CheckpointError(INDEX, f"cannot be read ({exc.strerror or exc})") from exc
+    except JsonError as exc:
+        raise CheckpointError(INDEX, str(exc)) from exc
     if not isinstance(names, dict):
         raise CheckpointError(INDEX, "has no 'weight_map'")
-    return sorted(set(map(str, names.values())))
+    for tensor, name in names.items():
+        if not _is_inside(name):
+            raise CheckpointError(
+                INDEX, f"weight_map.{tensor}: must be the name of a file, not {shown(name)}"
+            )
+    return sorted(set(names.values()))
+
+
+def _is_inside(name: object) -> bool:
+    """Whether it names a file below the folder, by a name that file systems take."""
+    if not isinstance(name, str) or not name or "\0" in name:
+        return False
+    path = PurePosixPath(name)
+    is_long = any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts)
+    return not is_long and not path.is_absolute() and ".." not in path.parts
 
 
 def missing_files(folder: Path) -> list[str]:
@@ -94,9 +111,10 @@ def read_headers(folder: Path) -> dict[str, TensorHeader]:
         with open_weights(path) as file:
             for tensor in file.keys():  # noqa: SIM118  the file is not iterable
                 entry = file.get_slice(tensor)
-                result[tensor] = TensorHeader(
-                    dtype=entry.get_dtype(), shape=tuple(entry.get_shape())
-                )
+                shape = tuple(entry.get_shape())
+                if max(shape, default=0) > LARGEST:
+                    raise CheckpointError(path.name, f"{tensor}: has the shape {list(shape)}")
+                result[tensor] = TensorHeader(dtype=entry.get_dtype(), shape=shape)
     return result
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from sys import float_info
 from typing import Any, Literal, get_args
 
+from ..checked_json import LARGEST, JsonError, is_finite_number, number, shown, whole
 from ..errors import CheckpointError, UnsupportedModelError
 
 Json = Mapping[str, Any]
@@ -27,13 +27,6 @@ FAMILIES = {
 """Supported model types and the architecture of each."""
 
 
-def is_finite_number(value: object) -> bool:
-    """Whether ``value`` is a number that fits a float; JSON also has NaN and larger integers."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return abs(value) <= float_info.max
-
-
 def need(section: Json, key: str, kind: type | tuple[type, ...], where: str) -> Any:
     """``section[key]``, which must exist and be of ``kind``; ``where`` names the section."""
     if key not in section:
@@ -48,8 +41,43 @@ def need(section: Json, key: str, kind: type | tuple[type, ...], where: str) -> 
     )
     is_number = isinstance(value, int | float) and not is_bool
     if wrong_kind or (is_number and not is_finite_number(value)):
-        raise CheckpointError(_FILE, f"{where}: {key!r} must not be {value!r}")
+        raise CheckpointError(_FILE, f"{where}: {key!r} must not be {shown(value)}")
     return value
+
+
+_LARGEST_SIZE = 2**24
+"""Of a width, a vocabulary or a number of heads: 64 times the largest published one."""
+_MOST_LAYERS = 1024
+
+
+def _size(section: Json, key: str, where: str, most: int = _LARGEST_SIZE, least: int = 1) -> int:
+    """A whole number from ``least`` to ``most``."""
+    value = need(section, key, object, where)
+    try:
+        return whole(value, f"{where}.{key}", least=least, most=most)
+    except JsonError as exc:
+        raise CheckpointError(_FILE, str(exc)) from exc
+
+
+def _size_or_none(section: Json, key: str, where: str) -> int | None:
+    return None if need(section, key, object, where) is None else _size(section, key, where)
+
+
+def _count(section: Json, key: str, where: str) -> int:
+    return _size(section, key, where, least=0)
+
+
+def _layers(section: Json, key: str, where: str) -> int:
+    return _size(section, key, where, _MOST_LAYERS)
+
+
+def _positive(section: Json, key: str, where: str, most: float = 1e30) -> float:
+    """A number above 0."""
+    value = need(section, key, object, where)
+    try:
+        return number(value, f"{where}.{key}", most=most, above=True)
+    except JsonError as exc:
+        raise CheckpointError(_FILE, str(exc)) from exc
 
 
 def _require_value(section: Json, key: str, expected: object, where: str) -> None:
@@ -122,7 +150,7 @@ class TextConfig:
         _require_value(raw, "attention_bias", False, where)
         _require_value(raw, "hidden_activation", "gelu_pytorch_tanh", where)
         layer_types = tuple(need(raw, "layer_types", list, where))
-        num_layers = need(raw, "num_hidden_layers", int, where)
+        num_layers = _layers(raw, "num_hidden_layers", where)
         known = all(kind in _LAYER_TYPES for kind in layer_types)
         if len(layer_types) != num_layers or not known:
             raise CheckpointError(
@@ -135,34 +163,75 @@ class TextConfig:
                 "g4 only generates text",
             )
         global_head_dim, global_kv_heads = _global_heads(raw, layer_types)
-        ple_size = need(raw, "hidden_size_per_layer_input", int, where)
-        return cls(
-            hidden_size=need(raw, "hidden_size", int, where),
-            intermediate_size=need(raw, "intermediate_size", int, where),
+        ple_size = _count(raw, "hidden_size_per_layer_input", where)
+        config = cls(
+            hidden_size=_size(raw, "hidden_size", where),
+            intermediate_size=_size(raw, "intermediate_size", where),
             num_layers=num_layers,
-            num_heads=need(raw, "num_attention_heads", int, where),
-            num_kv_heads=need(raw, "num_key_value_heads", int, where),
+            num_heads=_size(raw, "num_attention_heads", where),
+            num_kv_heads=_size(raw, "num_key_value_heads", where),
             num_global_kv_heads=global_kv_heads,
-            head_dim=need(raw, "head_dim", int, where),
+            head_dim=_size(raw, "head_dim", where),
             global_head_dim=global_head_dim,
             layer_types=layer_types,
-            sliding_window=need(raw, "sliding_window", int, where),
+            sliding_window=_size(raw, "sliding_window", where, LARGEST),
             rope_sliding=_rope(raw, "sliding_attention", "default"),
             rope_full=_rope(raw, "full_attention", "proportional"),
-            rms_norm_eps=need(raw, "rms_norm_eps", float, where),
-            vocab_size=need(raw, "vocab_size", int, where),
-            pad_token_id=need(raw, "pad_token_id", int, where),
-            max_positions=need(raw, "max_position_embeddings", int, where),
+            rms_norm_eps=_positive(raw, "rms_norm_eps", where, most=1),
+            vocab_size=_size(raw, "vocab_size", where),
+            pad_token_id=_count(raw, "pad_token_id", where),
+            max_positions=_size(raw, "max_position_embeddings", where, LARGEST),
             k_eq_v=need(raw, "attention_k_eq_v", bool, where),
-            num_kv_shared_layers=need(raw, "num_kv_shared_layers", int, where),
+            num_kv_shared_layers=_count(raw, "num_kv_shared_layers", where),
             double_wide_mlp=need(raw, "use_double_wide_mlp", bool, where),
             ple_size=ple_size,
-            ple_vocab_size=(need(raw, "vocab_size_per_layer_input", int, where) if ple_size else 0),
+            ple_vocab_size=(_size(raw, "vocab_size_per_layer_input", where) if ple_size else 0),
             moe=_moe(raw),
             tied_embeddings=_either_ties(raw, tied),
-            logit_softcap=need(raw, "final_logit_softcapping", (float, type(None)), where),
+            logit_softcap=(
+                None
+                if need(raw, "final_logit_softcapping", object, where) is None
+                else _positive(raw, "final_logit_softcapping", where)
+            ),
             vision_blocks=bidirectional == "vision",
         )
+        _check_together(config)
+        return config
+
+
+def _check_together(text: TextConfig) -> None:
+    """Raise CheckpointError for values that exclude each other; tensors need not show it."""
+
+    def require(condition: bool, problem: str) -> None:
+        if not condition:
+            raise CheckpointError(_FILE, f"text_config: {problem}")
+
+    stored = text.layer_types[: max(text.num_stored_layers, 0)]
+    require(
+        set(stored) == set(text.layer_types),
+        "num_kv_shared_layers leaves no layer whose keys and values the others can share",
+    )
+    for heads in (text.num_kv_heads, text.num_global_kv_heads or text.num_kv_heads):
+        require(
+            text.num_heads % heads == 0,
+            f"num_attention_heads, {text.num_heads}, must be a multiple of the key/value heads, "
+            f"{heads}",
+        )
+    for size in (text.head_dim, text.global_head_dim):
+        require(size % 2 == 0, f"the head size {size} must be even")
+    require(
+        text.moe is None or text.moe.top_k <= text.moe.num_experts,
+        "top_k_experts must be at most num_experts",
+    )
+    require(
+        text.pad_token_id < text.vocab_size,
+        f"pad_token_id {text.pad_token_id} is outside the vocabulary of {text.vocab_size}",
+    )
+    require(
+        not text.ple_size or text.pad_token_id < text.ple_vocab_size,
+        f"pad_token_id {text.pad_token_id} is outside the per-layer vocabulary of "
+        f"{text.ple_vocab_size}",
+    )
 
 
 def _global_heads(raw: Json, layer_types: tuple[str, ...]) -> tuple[int, int | None]:
@@ -172,8 +241,8 @@ def _global_heads(raw: Json, layer_types: tuple[str, ...]) -> tuple[int, int | N
     """
     if "global_head_dim" in raw or "per_layer_config" not in raw:
         return (
-            need(raw, "global_head_dim", int, "text_config"),
-            need(raw, "num_global_key_value_heads", (int, type(None)), "text_config"),
+            _size(raw, "global_head_dim", "text_config"),
+            _size_or_none(raw, "num_global_key_value_heads", "text_config"),
         )
     per_layer = need(raw, "per_layer_config", Mapping, "text_config")
     overrides = [
@@ -191,8 +260,8 @@ def _global_heads(raw: Json, layer_types: tuple[str, ...]) -> tuple[int, int | N
     where = "text_config.per_layer_config"
     kv_heads = "num_key_value_heads"
     return (
-        need(first, "head_dim", int, where),
-        need(first, kv_heads, (int, type(None)), where) if kv_heads in first else None,
+        _size(first, "head_dim", where),
+        _size_or_none(first, kv_heads, where) if kv_heads in first else None,
     )
 
 
@@ -206,9 +275,11 @@ def _rope(raw: Json, layer_type: str, rope_type: str) -> Rope:
     )
     _require_value(section, "rope_type", rope_type, where)
     partial = (
-        1.0 if rope_type == "default" else need(section, "partial_rotary_factor", float, where)
+        1.0
+        if rope_type == "default"
+        else _positive(section, "partial_rotary_factor", where, most=1)
     )
-    return Rope(theta=float(need(section, "rope_theta", float, where)), partial_factor=partial)
+    return Rope(theta=_positive(section, "rope_theta", where), partial_factor=partial)
 
 
 def _moe(raw: Json) -> MoeConfig | None:
@@ -216,9 +287,9 @@ def _moe(raw: Json) -> MoeConfig | None:
     if not need(raw, "enable_moe_block", bool, where):
         return None
     return MoeConfig(
-        num_experts=need(raw, "num_experts", int, where),
-        top_k=need(raw, "top_k_experts", int, where),
-        intermediate_size=need(raw, "moe_intermediate_size", int, where),
+        num_experts=_size(raw, "num_experts", where),
+        top_k=_size(raw, "top_k_experts", where),
+        intermediate_size=_size(raw, "moe_intermediate_size", where),
     )
 
 
@@ -247,17 +318,17 @@ class VisionConfig:
         _require_value(raw, "hidden_activation", "gelu_pytorch_tanh", where)
         rope = need(raw, "rope_parameters", Mapping, where)
         return cls(
-            hidden_size=need(raw, "hidden_size", int, where),
-            intermediate_size=need(raw, "intermediate_size", int, where),
-            num_layers=need(raw, "num_hidden_layers", int, where),
-            num_heads=need(raw, "num_attention_heads", int, where),
-            num_kv_heads=need(raw, "num_key_value_heads", int, where),
-            head_dim=need(raw, "head_dim", int, where),
-            patch_size=need(raw, "patch_size", int, where),
-            pooling=need(raw, "pooling_kernel_size", int, where),
-            position_table_size=need(raw, "position_embedding_size", int, where),
-            rope_theta=float(need(rope, "rope_theta", float, f"{where}.rope_parameters")),
-            rms_norm_eps=need(raw, "rms_norm_eps", float, where),
+            hidden_size=_size(raw, "hidden_size", where),
+            intermediate_size=_size(raw, "intermediate_size", where),
+            num_layers=_layers(raw, "num_hidden_layers", where),
+            num_heads=_size(raw, "num_attention_heads", where),
+            num_kv_heads=_size(raw, "num_key_value_heads", where),
+            head_dim=_size(raw, "head_dim", where),
+            patch_size=_size(raw, "patch_size", where),
+            pooling=_size(raw, "pooling_kernel_size", where),
+            position_table_size=_size(raw, "position_embedding_size", where),
+            rope_theta=_positive(rope, "rope_theta", f"{where}.rope_parameters"),
+            rms_norm_eps=_positive(raw, "rms_norm_eps", where, most=1),
             standardize=need(raw, "standardize", bool, where),
             clipped_linears=need(raw, "use_clipped_linears", bool, where),
         )
@@ -288,25 +359,27 @@ class AudioConfig:
         where = "audio_config"
         _require_value(raw, "hidden_act", "silu", where)
         channels = need(raw, "subsampling_conv_channels", list, where)
-        if len(channels) != 2 or not all(type(each) is int for each in channels):
+        if len(channels) != 2 or not all(
+            type(each) is int and 1 <= each <= _LARGEST_SIZE for each in channels
+        ):
             raise CheckpointError(
-                _FILE, f"{where}: 'subsampling_conv_channels' must be two integers"
+                _FILE, f"{where}: 'subsampling_conv_channels' must be two integers from 1"
             )
         return cls(
-            hidden_size=need(raw, "hidden_size", int, where),
-            num_layers=need(raw, "num_hidden_layers", int, where),
-            num_heads=need(raw, "num_attention_heads", int, where),
-            chunk_size=need(raw, "attention_chunk_size", int, where),
-            context_left=need(raw, "attention_context_left", int, where),
-            context_right=need(raw, "attention_context_right", int, where),
-            logit_cap=need(raw, "attention_logit_cap", float, where),
+            hidden_size=_size(raw, "hidden_size", where),
+            num_layers=_layers(raw, "num_hidden_layers", where),
+            num_heads=_size(raw, "num_attention_heads", where),
+            chunk_size=_size(raw, "attention_chunk_size", where),
+            context_left=_count(raw, "attention_context_left", where),
+            context_right=_count(raw, "attention_context_right", where),
+            logit_cap=_positive(raw, "attention_logit_cap", where),
             invalid_logit=need(raw, "attention_invalid_logits_value", float, where),
-            conv_kernel_size=need(raw, "conv_kernel_size", int, where),
+            conv_kernel_size=_size(raw, "conv_kernel_size", where),
             conv_channels=(channels[0], channels[1]),
-            output_dims=need(raw, "output_proj_dims", int, where),
+            output_dims=_size(raw, "output_proj_dims", where),
             residual_weight=need(raw, "residual_weight", float, where),
-            gradient_clipping=need(raw, "gradient_clipping", float, where),
-            rms_norm_eps=need(raw, "rms_norm_eps", float, where),
+            gradient_clipping=_positive(raw, "gradient_clipping", where),
+            rms_norm_eps=_positive(raw, "rms_norm_eps", where, most=1),
             clipped_linears=need(raw, "use_clipped_linears", bool, where),
         )
 
@@ -325,11 +398,11 @@ class UnifiedVisionConfig:
     def from_dict(cls, raw: Json) -> UnifiedVisionConfig:
         where = "vision_config"
         return cls(
-            embed_dim=need(raw, "mm_embed_dim", int, where),
-            patch_size=need(raw, "model_patch_size", int, where),
-            position_table_size=need(raw, "mm_posemb_size", int, where),
-            output_dims=need(raw, "output_proj_dims", int, where),
-            rms_norm_eps=need(raw, "rms_norm_eps", float, where),
+            embed_dim=_size(raw, "mm_embed_dim", where),
+            patch_size=_size(raw, "model_patch_size", where),
+            position_table_size=_size(raw, "mm_posemb_size", where),
+            output_dims=_size(raw, "output_proj_dims", where),
+            rms_norm_eps=_positive(raw, "rms_norm_eps", where, most=1),
         )
 
 
@@ -344,8 +417,8 @@ class UnifiedAudioConfig:
     def from_dict(cls, raw: Json) -> UnifiedAudioConfig:
         where = "audio_config"
         return cls(
-            embed_dim=need(raw, "audio_embed_dim", int, where),
-            rms_norm_eps=need(raw, "rms_norm_eps", float, where),
+            embed_dim=_size(raw, "audio_embed_dim", where),
+            rms_norm_eps=_positive(raw, "rms_norm_eps", where, most=1),
         )
 
 
@@ -412,9 +485,9 @@ class Gemma4Config:
             vision=vision_class.from_dict(vision) if vision else None,
             audio=audio_class.from_dict(audio) if audio else None,
             placeholders=PlaceholderIds(
-                image=need(raw, "image_token_id", int, _FILE),
-                audio=need(raw, "audio_token_id", int, _FILE),
-                video=need(raw, "video_token_id", int, _FILE),
+                image=_count(raw, "image_token_id", _FILE),
+                audio=_count(raw, "audio_token_id", _FILE),
+                video=_count(raw, "video_token_id", _FILE),
             ),
         )
 

@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..checked_json import JsonError, number, shown, whole
 from ..decoded import SAMPLE_RATE
 from ..errors import CheckpointError, UnsupportedModelError
 
 _FILE = "processor_config.json"
 _BICUBIC = 3
+_LARGEST_BUDGET = 4096
+"""Soft tokens of one picture."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,8 +81,12 @@ class ProcessorConfig:
             section = raw["feature_extractor"]
             audio = _raw_audio(section) if unified else _mel(section)
         if isinstance(audio, MelConfig) and "audio_seq_length" in raw:
-            audio = replace(audio, max_tokens=raw["audio_seq_length"])
+            audio = replace(audio, max_tokens=_size(raw, "audio_seq_length", _FILE, 2**20))
         return cls(vision=vision, audio=audio, assumed=tuple(assumed))
+
+
+_LARGEST_FRAME = 2**16
+"""In samples: four seconds."""
 
 
 def _get(section: Mapping[str, Any], key: str, section_name: str) -> Any:
@@ -88,11 +95,27 @@ def _get(section: Mapping[str, Any], key: str, section_name: str) -> Any:
     return section[key]
 
 
+def _size(section: Mapping[str, Any], key: str, section_name: str, most: int) -> int:
+    """A whole number from 1 to ``most``."""
+    try:
+        return whole(_get(section, key, section_name), f"{section_name}.{key}", most=most)
+    except JsonError as exc:
+        raise CheckpointError(_FILE, str(exc)) from exc
+
+
+def _number(section: Mapping[str, Any], key: str, section_name: str, most: float) -> float:
+    """A number from 0 to ``most``."""
+    try:
+        return number(_get(section, key, section_name), f"{section_name}.{key}", most=most)
+    except JsonError as exc:
+        raise CheckpointError(_FILE, str(exc)) from exc
+
+
 def _require_values(section: Mapping[str, Any], name: str, expected: Mapping[str, object]) -> None:
     for key, value in expected.items():
         if key in section and section[key] != value:
             raise UnsupportedModelError(
-                f"a checkpoint whose {name} has {key} = {section[key]!r}",
+                f"a checkpoint whose {name} has {key} = {shown(section[key])}",
                 f"every published Gemma 4 has {value!r}",
             )
 
@@ -102,10 +125,10 @@ def _with_image(base: VisionProcessorConfig, section: Mapping[str, Any]) -> Visi
     _require_values(section, name, {"resample": _BICUBIC, "do_normalize": False, "do_resize": True})
     return replace(
         base,
-        patch_size=_get(section, "patch_size", name),
-        pooling=_get(section, "pooling_kernel_size", name),
-        image_budget=_get(section, "max_soft_tokens", name),
-        rescale_factor=_get(section, "rescale_factor", name),
+        patch_size=_size(section, "patch_size", name, 1024),
+        pooling=_size(section, "pooling_kernel_size", name, 64),
+        image_budget=_size(section, "max_soft_tokens", name, _LARGEST_BUDGET),
+        rescale_factor=_number(section, "rescale_factor", name, 1),
     )
 
 
@@ -116,8 +139,8 @@ def _with_video(base: VisionProcessorConfig, section: Mapping[str, Any]) -> Visi
     _require_values(section, name, identity)
     return replace(
         base,
-        video_budget=_get(section, "max_soft_tokens", name),
-        video_frames=_get(section, "num_frames", name),
+        video_budget=_size(section, "max_soft_tokens", name, _LARGEST_BUDGET),
+        video_frames=_size(section, "num_frames", name, 4096),
     )
 
 
@@ -133,18 +156,29 @@ def _mel(section: Mapping[str, Any]) -> MelConfig:
         "sampling_rate": SAMPLE_RATE,
     }
     _require_values(section, name, plain)
-    return MelConfig(
-        bins=_get(section, "feature_size", name),
-        frame_length=_get(section, "frame_length", name),
-        hop_length=_get(section, "hop_length", name),
-        fft_length=_get(section, "fft_length", name),
-        min_frequency=_get(section, "min_frequency", name),
-        max_frequency=_get(section, "max_frequency", name),
-        floor=_get(section, "mel_floor", name),
+    config = MelConfig(
+        bins=_size(section, "feature_size", name, 2048),
+        frame_length=_size(section, "frame_length", name, _LARGEST_FRAME),
+        hop_length=_size(section, "hop_length", name, _LARGEST_FRAME),
+        fft_length=_size(section, "fft_length", name, _LARGEST_FRAME),
+        min_frequency=_number(section, "min_frequency", name, SAMPLE_RATE / 2),
+        max_frequency=_number(section, "max_frequency", name, SAMPLE_RATE / 2),
+        floor=_number(section, "mel_floor", name, 1),
     )
+    if config.floor == 0 or config.min_frequency >= config.max_frequency:
+        raise CheckpointError(
+            _FILE, f"{name}: mel_floor must be above 0, and min_frequency below max_frequency"
+        )
+    if not config.hop_length <= config.frame_length <= config.fft_length:
+        raise CheckpointError(
+            _FILE, f"{name}: hop_length, frame_length and fft_length must not decrease"
+        )
+    return config
 
 
 def _raw_audio(section: Mapping[str, Any]) -> RawAudioConfig:
     name = "feature_extractor"
     _require_values(section, name, {"sampling_rate": SAMPLE_RATE})
-    return RawAudioConfig(samples_per_token=_get(section, "audio_samples_per_token", name))
+    return RawAudioConfig(
+        samples_per_token=_size(section, "audio_samples_per_token", name, _LARGEST_FRAME)
+    )

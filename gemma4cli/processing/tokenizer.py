@@ -12,6 +12,11 @@ import tokenizers
 from ..bounded import read_bounded
 from ..errors import CheckpointError
 
+_MAX_BYTES = 512 * 1024**2
+"""Gemma's own tokenizer.json has 32 MB."""
+_LISTED = 2**16
+"""Tokens of a vocabulary that is listed in no time."""
+
 
 def well_formed(text: str) -> str:
     """``text`` without lone surrogates, which no tokenizer and no terminal can encode.
@@ -36,6 +41,7 @@ class Tokenizer:
         backend.no_padding()
         self._backend = backend
         self.source = source
+        self._rows: int | None = None
         self._controls = {
             token.content: token_id
             for token_id, token in backend.get_added_tokens_decoder().items()
@@ -47,7 +53,7 @@ class Tokenizer:
     def from_file(cls, path: Path | str) -> Tokenizer:
         """Read a ``tokenizer.json``. Raises CheckpointError if it is missing or invalid."""
         try:
-            data = read_bounded(Path(path))
+            data = read_bounded(Path(path), _MAX_BYTES, regular=True)
         except FileNotFoundError as exc:
             raise CheckpointError(str(path), "no such file") from exc
         except OSError as exc:
@@ -80,7 +86,34 @@ class Tokenizer:
 
         Encode all text between two control tokens at once: "ab" may be one token.
         """
-        return self._backend.encode(well_formed(text), add_special_tokens=False).ids
+        ids = self._backend.encode(well_formed(text), add_special_tokens=False).ids
+        if self._rows is not None and ids and max(ids) >= self._rows:
+            raise self._outside(max(ids), self._rows)
+        return ids
+
+    def require_within(self, rows: int) -> None:
+        """Raise CheckpointError if a token's id is not below ``rows``, those of the embeddings.
+
+        A large vocabulary is not listed, which takes a third of a second: where its number of
+        tokens and its last ids say that it has no gaps, the ids of each text are checked.
+        """
+        self._rows = rows
+        highest = max(self._backend.get_added_tokens_decoder(), default=0)
+        count = self.vocab_size
+        if highest >= rows:
+            raise self._outside(highest, rows)
+        has_gaps = self._backend.id_to_token(count - 1) is None
+        if count <= _LISTED or count > rows or has_gaps:
+            highest = max(self._backend.get_vocab(with_added_tokens=True).values(), default=0)
+            if highest >= rows:
+                raise self._outside(highest, rows)
+
+    def _outside(self, token_id: int, rows: int) -> CheckpointError:
+        return CheckpointError(
+            self.source,
+            f"has a token of id {token_id}, but the embeddings have {rows} rows: use the tokenizer "
+            "that belongs to the weights",
+        )
 
     def has_control(self, name: str) -> bool:
         """Whether the vocabulary has this control token."""

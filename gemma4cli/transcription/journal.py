@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from ..checked_json import as_dataclass
 from ..journal import JobJournal
 from ..transcript import Doubt
 
@@ -25,13 +26,6 @@ class PieceText:
     doubt: Doubt | None = None
     channel: int | None = None
 
-    def __post_init__(self) -> None:
-        numbers = (self.start, self.end, self.overlap)
-        if not all(isinstance(each, float | int) for each in numbers):
-            raise TypeError(f"times are numbers, not {numbers}")
-        if not isinstance(self.text, str) or not isinstance(self.translation, str | None):
-            raise TypeError("a piece has text")
-
     def is_of(self, start: float, channel: int | None) -> bool:
         """Whether it is the text of a piece with this start and channel."""
         return self.start == start and self.channel == channel
@@ -47,4 +41,4 @@ class Journal(JobJournal[PieceText]):
         return fields
 
     def parse(self, line: Mapping[str, object]) -> PieceText:
-        return PieceText(**line)  # type: ignore[arg-type]
+        return as_dataclass(PieceText, line)

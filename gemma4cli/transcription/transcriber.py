@@ -155,6 +155,8 @@ def _steps(
                 journal = journals.open(recording.file)
         except JournalError as error:
             yield not_saved(error)
+        if journal is not None and journal.damage is not None:
+            yield Notice(text=journal.damage)
         done = list(journal.done) if journal else []
         yield RecordingOpened(
             recording=number, seconds=recording.seconds, resumed=done[-1].end if done else 0.0

@@ -125,8 +125,10 @@ def test_an_invalid_index_is_an_error_that_names_it(index: dict[str, Any], broke
 
 
 def test_an_index_that_names_no_file_is_an_error(broken: Path) -> None:
-    (broken / INDEX).write_text(json.dumps({"weight_map": {"a": 5}}))
-    assert broken_file(broken) == "5"
+    for name in (5, None, ["a"], "", "../model.safetensors", "/model.safetensors", "x" * 300):
+        (broken / INDEX).write_text(json.dumps({"weight_map": {"a": name}}))
+        assert broken_file(broken) == INDEX
+        assert "weight_map.a: must be the name of a file" in str(load_error(broken))
 
 
 def test_a_tensor_missing_from_the_shards_is_an_error_that_names_it(tmp_path: Path) -> None:

@@ -84,11 +84,12 @@ def test_available(cache: Path) -> None:
     put(cache, E2B, size=20)
     put(cache, "someone/unified", kind="gemma4_unified_text", size=40)
     put(cache, "someone/other", kind="llama")
-    (put(cache, "someone/broken") / "config.json").write_text("{")
+    (put(cache, "someone/broken", size=5) / "config.json").write_text("{")
     (put(cache, "someone/headless") / "model.safetensors").unlink()
     entries = hub.available()
     assert [(e.name, e.repo, e.size) for e in entries[len(BUILTIN) :]] == [
         ("someone/headless", "someone/headless", 0),
+        ("someone/broken", "someone/broken", 5),
         ("e2b", E2B, 20),
         ("google/gemma-4-E4B-it", "google/gemma-4-E4B-it", 30),
         ("someone/unified", "someone/unified", 40),

@@ -113,16 +113,58 @@ def test_every_piece_is_on_disk_when_it_is_added(tmp_path: Path) -> None:
             assert journal.path.read_text().count("\n") == 1 + count
 
 
-def test_damaged_lines_and_those_after_them_are_cut_off(tmp_path: Path) -> None:
+PIECE = {"start": 1.0, "end": 2.0, "overlap": 0.0, "text": "so"}
+DAMAGED = (
+    "null",
+    "[]",
+    '{"start": 1}',
+    '{"start',
+    "\x00\x00",
+    "",
+    "[" * 5000,
+    *(
+        json.dumps(PIECE | changed)
+        for changed in (
+            {"start": "1"},
+            {"end": None},
+            {"end": True},
+            {"overlap": float("nan")},
+            {"start": 10**400},
+            {"text": 5},
+            {"translation": []},
+            {"doubt": {}},
+            {"doubt": "no such reason"},
+            {"channel": 1.5},
+            {"odd": 1},
+        )
+    ),
+)
+
+
+def test_a_damaged_journal_is_put_aside_and_the_run_starts_over(tmp_path: Path) -> None:
     offenders = []
-    for line in ("null", "[]", '{"start": 1}', '{"start', "\x00\x00", ""):
+    for line in DAMAGED:
         path = write(tmp_path, numbered(0))
-        whole = path.read_bytes()
-        path.write_bytes(whole + line.encode() + b"\n" + whole.splitlines()[1] + b"\n")
-        if read(tmp_path) != (numbered(0),) or path.read_bytes() != whole:
+        found = path.read_bytes() + line.encode() + b"\n" + path.read_bytes().splitlines()[1]
+        path.write_bytes(found + b"\n")
+        with Journal(tmp_path, JOB) as journal:
+            aside = path.with_suffix(".damaged")
+            said = "line 3: ", str(aside), "starts over"
+            told = journal.damage is not None and all(each in journal.damage for each in said)
+            if journal.done or not told or aside.read_bytes() != found + b"\n":
+                offenders.append(line)
+            journal.add(numbered(7))
+        if read(tmp_path) != (numbered(7),) or "\n" in (journal.damage or ""):
             offenders.append(line)
         path.unlink()
     assert offenders == []
+
+
+def test_a_whole_journal_is_not_called_damaged(tmp_path: Path) -> None:
+    path = write(tmp_path, numbered(0))
+    path.write_bytes(path.read_bytes() + b'{"torn')
+    with Journal(tmp_path, JOB) as journal:
+        assert journal.damage is None and journal.done == (numbered(0),)
 
 
 def test_another_job_has_another_journal(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ class _Journal(JobJournal[KeptAnswer]):
         text, record, answered = (about.pop(key, None) for key in ("text", "record", "answered"))
         if not (isinstance(text, str) and isinstance(record, dict) and isinstance(answered, int)):
             raise TypeError("a kept answer has text, record and time")
+        if not all(isinstance(each, str | int) for each in about.values()):
+            raise TypeError("what a kept answer is about has text and numbers")
         return KeptAnswer(about=about, answer=Answer(text=text, record=record), answered=answered)
 
 
@@ -70,11 +72,13 @@ def answer_journal(
     *,
     restart: bool,
     not_kept: Callable[[JournalError], None],
+    damaged: Callable[[str], None],
 ) -> Iterator[AnswerJournal | None]:
     """The journal of a command, removed if the ``with`` statement ends without an exception.
 
     ``job`` is everything that the answers depend on except the files. None, after a call of
-    ``not_kept``, if it cannot be written or another process has it open.
+    ``not_kept``, if it cannot be written or another process has it open. ``damaged`` is called
+    with a line about what was put aside.
     """
     try:
         remove_stale(folder)
@@ -83,6 +87,8 @@ def answer_journal(
         not_kept(error)
         yield None
         return
+    if journal.damage is not None:
+        damaged(journal.damage)
     with journal:
         yield AnswerJournal(journal, inputs)
         journal.forget()

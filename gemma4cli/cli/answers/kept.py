@@ -87,6 +87,7 @@ def kept_answers(answers: AnswerRun, model: LoadedModel, stack: ExitStack) -> Ke
             answers.inputs,
             restart=answers.restart,
             not_kept=lambda error: _say_not_kept(answers, error),
+            damaged=lambda line: None if answers.run.quiet else answers.env.say(line),
         )
     )
     return KeptAnswers(answers, journal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -115,7 +116,10 @@ def opened_autosave(
         known = list_saved(env.sessions_folder)
         if not known:
             raise OptionError("there is no conversation to continue")
-        saved = SavedConversation(env.sessions_folder / known[0].name)
+        last = next((each for each in known if each.problem is None), known[0])
+        if known[0].problem is not None and last is not known[0]:
+            env.say(f"{known[0].problem}; continuing {last.name}")
+        saved = SavedConversation(env.sessions_folder / last.name)
     else:
         saved = _new(env) if always and not options.no_log else None
     autosave = Autosave(env, saved, debug=debug)
@@ -194,6 +198,7 @@ def show_saved(env: Environment, *, as_json: bool) -> None:
                     "turns": each.turns,
                     "first_words": each.first_words,
                     "model": each.model,
+                    **({} if each.problem is None else {"problem": each.problem}),
                 },
             )
         return
@@ -207,6 +212,9 @@ def show_saved(env: Environment, *, as_json: bool) -> None:
             words = f"{words[: _WORDS_SHOWN - 1]}…"
         line = f"{each.name:{width}}  {used}  {each.turns:4} turn{'s' if each.turns != 1 else ' '}"
         env.echo_row(f"{line}  {words}".rstrip())
+    for each in known:
+        if each.problem is not None:
+            env.say(f"{each.problem}; g4 chat --delete {shlex.quote(each.name)} removes it")
 
 
 def delete_saved(env: Environment, name: str, *, yes: bool, quiet: bool) -> None:

@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ...checked_json import JsonError, as_dataclass
 from ...errors import JournalError
-from ...events import Event, Finished, Notice, SegmentFinished, Timings, Usage, VideoPlanned
+from ...events import Event, Notice, SegmentFinished
 from ...journal import JobJournal, file_facts, not_kept, remove_stale
 from ...messages import Source
 
@@ -24,28 +25,10 @@ class _SegmentJournal(JobJournal[SegmentFinished]):
         return fields
 
     def parse(self, line: Mapping[str, Any]) -> SegmentFinished:
-        if not isinstance(line, dict) or not isinstance(line.get("answer"), dict):
-            raise TypeError("a kept segment has an answer")
-        plan = line.get("plan")
-        return SegmentFinished(
-            start=line["start"],
-            end=line["end"],
-            answer=_answer(line["answer"]),
-            plan=None if plan is None else VideoPlanned(**plan),
-            timestamps=tuple(line["timestamps"]),
-        )
-
-
-def _answer(fields: Mapping[str, Any]) -> Finished:
-    return Finished(
-        **{
-            **fields,
-            "token_ids": tuple(fields["token_ids"]),
-            "budgets": tuple(fields["budgets"]),
-            "usage": Usage(**fields["usage"]),
-            "timings": Timings(**fields["timings"]),
-        }
-    )
+        kept = as_dataclass(SegmentFinished, line)
+        if kept.answer is None:
+            raise JsonError("a kept segment has an answer")
+        return kept
 
 
 def keeping_segments(
@@ -67,6 +50,8 @@ def keeping_segments(
         except JournalError as error:
             yield Notice(text=not_kept(error))
         known = () if journal is None else journal.done
+        if journal is not None and journal.damage is not None:
+            yield Notice(text=journal.damage)
         if known:
             count = f"{len(known)} segment{'s' if len(known) > 1 else ''}"
             yield Notice(text=f"{clip.name}: resumes after {count}")

@@ -75,6 +75,9 @@ def list_models(
             env.echo_row(_ROW.format(entry.name, *sizes, fits, entry.repo or "built in"))
     if every:
         _list_published(env, {entry.repo for entry in entries}, json=json)
+    for entry in entries:
+        if entry.problem is not None and entry.complete and not json:
+            env.say(f"{entry.name} is damaged: {entry.problem}")
     if not json:
         env.say(f"{_HOW}; models may use {size_text(model_memory().limit)} here")
 

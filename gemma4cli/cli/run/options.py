@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from ...bounded import read_bounded
+from ...checked_json import JsonError, parse
 from ...errors import OptionError
 from ...options import DType, GenerateOptions, LoadOptions
 from ..output.pictures import PictureMode
@@ -174,16 +176,22 @@ class RunOptions:
         )
 
 
+_LARGEST_SCHEMA = 4 * 1024**2
+
+
 def _read(schema: Path) -> str:
-    from ...bounded import read_bounded
     from ...plain_text import decode_text
 
     try:
-        found = decode_text(read_bounded(schema))
+        found = decode_text(read_bounded(schema, _LARGEST_SCHEMA))
     except OSError as exc:
         raise OptionError(f"{schema}: cannot be read ({exc.strerror or exc})") from exc
     if found is None or found.notice is not None:
         raise OptionError(f"{schema}: is not UTF-8 text")
+    try:
+        parse(found.text)
+    except JsonError as exc:
+        raise OptionError(f"{schema}: {exc}") from exc
     return found.text
 
 

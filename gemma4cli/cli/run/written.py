@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...checked_json import JsonError, parse
 from ...errors import OptionError
 from ...records import Given, Record, named
 from ..environment import Environment
@@ -77,8 +78,8 @@ def _results_in(path: Path) -> Iterator[tuple[str, str]]:
         raise OptionError(f"{path}: cannot be read ({exc.strerror})") from exc
     for line in text.splitlines(keepends=True):
         try:
-            record: Any = json.loads(line) if line.endswith("\n") else None
-        except (ValueError, RecursionError):
+            record: Any = parse(line) if line.endswith("\n") else None
+        except JsonError:
             continue
         if isinstance(record, dict) and "text" in record:
             yield _key(record), line

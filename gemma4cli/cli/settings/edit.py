@@ -116,7 +116,7 @@ def _comment(assignment: list[str]) -> str:
 def _parses(text: str) -> bool:
     try:
         tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return False
     return True
 

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...bounded import read_bounded
+from ...checked_json import JsonError, check
 from ...errors import OptionError
 from ..environment import Environment
 
 PROJECT_FILE = ".g4.toml"
+_MAX_BYTES = 64 * 1024
+"""Keys of many dots take time that grows with the square of their length."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,18 +46,22 @@ def read_settings_file(path: Path) -> tuple[str, dict[str, object]]:
     values = _read(path)
     if values is None:
         return "", {}
-    return _decoded(read_bounded(path)), values
+    return _decoded(read_bounded(path, _MAX_BYTES, regular=True)), values
 
 
 def _read(path: Path) -> dict[str, object] | None:
     try:
-        data = read_bounded(path)
+        data = read_bounded(path, _MAX_BYTES, regular=True)
         import tomllib
 
-        return tomllib.loads(_decoded(data))
+        values = tomllib.loads(_decoded(data))
+        check(values)
+        return values
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as exc:
+    except RecursionError as exc:
+        raise OptionError(f"{path}: cannot be read (its values are nested too deep)") from exc
+    except (OSError, ValueError, JsonError) as exc:
         raise OptionError(f"{path}: cannot be read ({exc})") from exc
 
 
