@@ -147,9 +147,9 @@ def check_name(name: str) -> None:
 
 
 def list_saved(sessions: Path) -> list[SavedSummary]:
-    """All conversations in a folder, the one used last first."""
+    """All conversations in a folder, the one used last first; damaged ones come last."""
     found = [_summary(path) for path in sessions.glob(f"*/{_FILE}") if not _is_empty(path)]
-    return sorted(found, key=lambda each: each.used, reverse=True)
+    return sorted(found, key=lambda each: (each.problem is None, each.used), reverse=True)
 
 
 def remove_abandoned(sessions: Path) -> None:
@@ -220,7 +220,7 @@ def _summary(path: Path) -> SavedSummary:
             name=path.parent.name,
             used=used,
             turns=0,
-            first_words="(damaged: it cannot be read)",
+            first_words="(cannot be read)",
             model=None,
             problem=str(exc),
         )

@@ -224,17 +224,17 @@ def test_each_mistake_is_named_with_its_location(subtests: pytest.Subtests) -> N
 
 def test_a_file_that_is_not_json_is_an_error(subtests: pytest.Subtests, tmp_path: Path) -> None:
     for content, problem in [
-        (b"", "valid JSON: line 1 column 1"),
-        (b'{"messages": [\n}', "valid JSON: line 2 column 1"),
-        (b'{"messages": "\xff"}', "UTF-8 text"),
-        (bytes(range(256)), "UTF-8 text"),
-        (b'{"messages": ' + b"[" * 200_000, "valid JSON"),
-        (b'{"messages": ' + b"9" * 5000 + b"}", "valid JSON"),
+        (b"", "is not valid JSON: line 1 column 1"),
+        (b'{"messages": [\n}', "is not valid JSON: line 2 column 1"),
+        (b'{"messages": "\xff"}', "is not UTF-8 text"),
+        (bytes(range(256)), "is not UTF-8 text"),
+        (b'{"messages": ' + b"[" * 200_000, "more than 100 deep"),
+        (b'{"messages": ' + b"9" * 5000 + b"}", "messages: must be a finite number"),
     ]:
         with subtests.test(content=content, problem=problem):
             path = tmp_path / "talk.json"
             path.write_bytes(content)
-            with pytest.raises(ConversationError, match=rf"talk\.json: is not {problem}"):
+            with pytest.raises(ConversationError, match=rf"talk\.json: .*{problem}"):
                 read_conversation(path)
 
 

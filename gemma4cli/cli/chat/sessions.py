@@ -116,9 +116,9 @@ def opened_autosave(
         known = list_saved(env.sessions_folder)
         if not known:
             raise OptionError("there is no conversation to continue")
-        last = next((each for each in known if each.problem is None), known[0])
-        if known[0].problem is not None and last is not known[0]:
-            env.say(f"{known[0].problem}; continuing {last.name}")
+        last, newest = known[0], max(known, key=lambda each: each.used)
+        if newest.problem is not None and last is not newest:
+            env.say(f"{newest.problem}; continuing {last.name}")
         saved = SavedConversation(env.sessions_folder / last.name)
     else:
         saved = _new(env) if always and not options.no_log else None
