@@ -77,7 +77,9 @@ _STATUSES: Mapping[ExitCode, str] = {
     ExitCode.INPUT: "An input is missing, unreadable or unsupported.",
     ExitCode.MODEL: "The model is missing, unsuitable or cannot be loaded.",
     ExitCode.SOME_FAILED: "Some of several inputs failed.",
+    ExitCode.HUNG_UP: "Ended by SIGHUP.",
     ExitCode.INTERRUPTED: "Interrupted.",
+    ExitCode.TERMINATED: "Ended by SIGTERM.",
 }
 
 

@@ -1,7 +1,7 @@
 """The program ``g4``, also as ``python -m gemma4cli``.
 
-Importing the command line takes a while, and so does the end of a process. Ctrl-C ends the program
-without a traceback then, too; in between, a command handles it.
+Importing the command line takes a while, and so does the end of a process. Signals end the program
+without a traceback then, too; in between, a command handles them.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ def main() -> None:
     """Run the program."""
     # At once: what handles the signal has to be imported first.
     sys.excepthook = _quiet_about_interrupts
-    from .cli.interrupts import STATUS, leave_at_once
+    from .interrupts import leave_at_once, status_of
 
     leave_at_once()
     try:
         from .cli.app import main as run
 
         run()
-    except KeyboardInterrupt:
-        sys.exit(STATUS)
+    except KeyboardInterrupt as stop:
+        sys.exit(status_of(stop))
     finally:
         leave_at_once()
         # Otherwise the interpreter looks for cycles among all objects once more before it ends.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from .conversations.image_batches import ImageEvent, ImageFailed
 from .events import Event, Finished, LoadProgress, SegmentFinished
+from .leftovers import temporary_folder
 from .messages import Media, Part, Source, content_of
 from .options import (
     GenerateOptions,
@@ -298,8 +299,6 @@ def stream_transcribe(
             if isinstance(event, SegmentReady):
                 print(event.segment.start, event.segment.text)
     """
-    from tempfile import TemporaryDirectory
-
     from .transcription.journal_folder import JournalFolder, run_facts
     from .transcription.recordings import FileRecording
     from .transcription.transcriber import limits_of, piece_batch_size, transcribe
@@ -307,7 +306,7 @@ def stream_transcribe(
     options = options or TranscribeOptions()
     generate = generate or GenerateOptions(temperature=0.0)
     with ExitStack() as stack:
-        spool = Path(stack.enter_context(TemporaryDirectory(prefix="g4-")))
+        spool = stack.enter_context(temporary_folder())
         found = [
             FileRecording(Source.of(each), spool_to=spool, options=options, opened=opened)
             if isinstance(each, Source | str | Path | bytes)

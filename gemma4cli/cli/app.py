@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import typer
 from typer.completion import get_completion_inspect_parameters
 
+from .. import interrupts
 from .._version import __version__
 from ..errors import Gemma4Error, UnexpectedError
-from . import interrupts
 from .chat.command import ChatCommand, chat
 from .commands import models
 from .commands.completion import completion
@@ -62,8 +62,8 @@ def _reported(ctx: Any) -> Iterator[None]:
     except Gemma4Error as error:
         env.say_error(error, debug=ctx.meta["debug"])
         raise typer.Exit(exit_code_of(error)) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    except KeyboardInterrupt as stop:
+        raise typer.Exit(interrupts.status_of(stop)) from None
     except BrokenPipeError:
         # The reader of stdout is gone, such as head.
         _drop_output(env)
@@ -86,8 +86,8 @@ def _reported(ctx: Any) -> Iterator[None]:
         raise _unexpected(env, error, debug=ctx.meta["debug"]) from None
 
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What a full disk says when standard output is a file."""
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What a full or broken disk says when standard output is a file."""
 
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0].__bases__[0]
 """The base of all complaints about a command line, which has no public name."""
@@ -175,7 +175,7 @@ def _normalize_streams() -> None:
 
     A closed stream is opened on /dev/null: otherwise the next opened file would get its number,
     and MLX treats descriptor 0 as a failure. Characters that the output's encoding lacks are
-    escaped.
+    escaped. Messages that cannot be written, to a closed terminal or a full disk, are dropped.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -184,3 +184,20 @@ def _normalize_streams() -> None:
         sys.stdin.reconfigure(errors="strict")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr = io.TextIOWrapper(
+            io.BufferedWriter(_Unfailing(sys.stderr.fileno(), "w", closefd=False)),
+            encoding=sys.stderr.encoding,
+            errors="backslashreplace",
+            line_buffering=True,
+        )
+
+
+class _Unfailing(io.FileIO):
+    """Bytes of messages: those that cannot be written must not end the work."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)

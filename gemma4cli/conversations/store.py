@@ -5,7 +5,8 @@
     NAME/lock                  locked while a process has the conversation open
 
 A turn is on disk when ``write`` returns; files are replaced atomically. Only their owner can read
-them. Knows no model and no terminal.
+them. What g4 did not write is never removed, nor anything that a link leads to. Knows no model and
+no terminal.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -26,10 +28,14 @@ from typing import Any, Self
 
 from ..checked_json import JsonError, read_object
 from ..errors import ConversationError, SavedConversationError
+from ..leftovers import prefix
 from ..messages import Message, Part, Source, TextPart
+from ..own_files import close_to_others, private_folder, whole_file
 from .file import Conversation, conversation_data, read_conversation
 
 _FILE, _MEDIA, _LOCK = "conversation.json", "media", "lock"
+_REFERENCE = re.compile(rf'"{_MEDIA}/([0-9a-f]{{32}}(?:\.[a-z0-9]{{1,8}})?)"')
+_UNFINISHED = re.compile(r"\.(new\.|g4-\w*-\d+-)\w{8}")
 _NAME = re.compile(r"\w[\w .@+-]*")
 _LARGER_THAN_EMPTY = 4096
 _LONGEST_NAME = 200
@@ -69,7 +75,9 @@ class SavedConversation:
         path = self._folder / _LOCK
         while True:
             with _disk_errors(self.name):
-                self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                private_folder(self._folder)
+                close_to_others(self._folder.parent)
+                close_to_others(self._folder)
                 lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             if not _try_to_lock(lock):
                 os.close(lock)
@@ -79,6 +87,7 @@ class SavedConversation:
                 )
             # Another process may have removed the folder between the two steps.
             if os.fstat(lock).st_nlink:
+                _remove_unfinished(self._folder, self._folder / _MEDIA)
                 return lock
             os.close(lock)
 
@@ -90,7 +99,8 @@ class SavedConversation:
             folder = sessions / (stem if number == 1 else f"{stem}-{number}")
             with _disk_errors(folder.name):
                 try:
-                    sessions.mkdir(parents=True, exist_ok=True, mode=0o700)
+                    private_folder(sessions)
+                    close_to_others(sessions)
                     folder.mkdir(mode=0o700)
                 except FileExistsError:
                     continue
@@ -112,6 +122,7 @@ class SavedConversation:
         One without a question, because it was taken back, is removed.
         """
         with _disk_errors(self.name):
+            self._media.mine |= _copies_in(self.path)
             if not any(message.role == "user" for message in conversation.messages):
                 self.path.unlink(missing_ok=True)
                 self._media.drop_unused()
@@ -120,15 +131,25 @@ class SavedConversation:
             _write_atomically(self.path, {**data, "model": model})
             self._media.drop_unused()
 
-    def delete(self) -> None:
-        """Delete the conversation's folder. Raises SavedConversationError."""
+    def delete(self) -> bool:
+        """Delete the conversation; False if its folder stays, for what g4 did not write in it.
+
+        Raises SavedConversationError.
+        """
         with _disk_errors(self.name, "deleted"):
-            shutil.rmtree(self._folder)
+            self._media.mine |= _copies_in(self.path)
+            self.path.unlink(missing_ok=True)
+            self._media.drop_unused()
+            return _remove_if_empty(self._folder)
 
     def close(self) -> None:
-        """Unlock the conversation; a folder without a saved turn is deleted."""
-        if not self.path.exists() or _is_empty(self.path):
-            shutil.rmtree(self._folder, ignore_errors=True)
+        """Unlock the conversation; a folder in which nothing is saved is removed."""
+        with suppress(OSError):
+            if _is_empty(self.path):
+                self.path.unlink()
+            if not os.path.lexists(self.path):
+                self._media.drop_unused()
+                _remove_if_empty(self._folder)
         os.close(self._lock)
 
     def __enter__(self) -> Self:
@@ -153,7 +174,7 @@ def list_saved(sessions: Path) -> list[SavedSummary]:
 
 
 def remove_abandoned(sessions: Path) -> None:
-    """Remove folders without a turn, which processes left that were ended from outside."""
+    """Remove empty folders, which processes left that were ended from outside."""
     for lock_path in sessions.glob(f"*/{_LOCK}"):
         folder = lock_path.parent
         try:
@@ -164,7 +185,8 @@ def remove_abandoned(sessions: Path) -> None:
             continue
         try:
             if _try_to_lock(lock) and not (folder / _FILE).exists():
-                shutil.rmtree(folder, ignore_errors=True)
+                with suppress(OSError):
+                    _remove_if_empty(folder)
         finally:
             os.close(lock)
 
@@ -267,9 +289,13 @@ def _model_in(data: Mapping[str, Any]) -> str | None:
 
 
 class _MediaFolder:
-    """Copies of media, named by their content. Each source is copied once."""
+    """Copies of media, named by their content. Each source is copied once.
+
+    ``mine`` are the names of copies that this conversation may remove.
+    """
 
     def __init__(self, folder: Path) -> None:
+        self.mine: set[str] = set()
         self._folder = folder
         # By identity: the file of an equal source may have changed since.
         self._known: dict[int, tuple[Source, str]] = {}
@@ -284,18 +310,25 @@ class _MediaFolder:
         return f"{self._folder.name}/{known[1]}"
 
     def drop_unused(self) -> None:
-        """Remove the copies that were not asked for since the last call."""
-        if self._folder.is_dir():
-            for path in self._folder.iterdir():
-                if path.name not in self._used:
-                    path.unlink()
+        """Remove those of ``mine`` that were not asked for since the last call.
+
+        Nothing is removed where the folder, or that of the conversation, is a link: others may use
+        what lies there.
+        """
+        unused = self.mine - self._used
         self._used.clear()
+        if self._folder.is_symlink() or self._folder.parent.is_symlink():
+            return
+        for name in unused:
+            if _is_copy(self._folder / name):
+                (self._folder / name).unlink()
+        self.mine -= unused
 
     def _write_copy(self, source: Source) -> str:
         if source.path is not None and source.path.parent == self._folder:
             return source.path.name
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, name = mkstemp(dir=self._folder, prefix=".new.")
+        self._folder.mkdir(exist_ok=True, mode=0o700)
+        handle, name = mkstemp(dir=self._folder, prefix=prefix())
         written = Path(name)
         try:
             with open(handle, "w+b") as file:
@@ -311,10 +344,13 @@ class _MediaFolder:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             suffix = re.search(r"\.[a-z0-9]{1,8}$", source.name.lower())
             copy = f"{digest[:32]}{suffix[0] if suffix else ''}"
+            is_new = not os.path.lexists(self._folder / copy)
             written.replace(self._folder / copy)
         except BaseException:
             written.unlink(missing_ok=True)
             raise
+        if is_new:
+            self.mine.add(copy)
         return copy
 
 
@@ -332,19 +368,51 @@ def _disk_errors(name: str, action: str = "saved") -> Iterator[None]:
 
 def _write_atomically(path: Path, data: Mapping[str, Any]) -> None:
     """Write a JSON file that only its owner can read. Raises OSError."""
-    handle, name = mkstemp(dir=path.parent, prefix=".new.")
+    text = json.dumps(data, ensure_ascii=False, indent=1)
+    with whole_file(path) as file:
+        file.write(f"{text}\n".encode(errors="backslashreplace"))
+
+
+def _copies_in(path: Path) -> set[str]:
+    """The names of the copies that a conversation file refers to, also one that is damaged."""
     try:
-        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-            json.dump(data, file, ensure_ascii=False, indent=1)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
+        text = path.read_text("utf-8", "replace")
+    except OSError:
+        return set()
+    return set(_REFERENCE.findall(text))
+
+
+def _is_copy(path: Path) -> bool:
+    """Whether g4 wrote a file in a media folder: its name is that of its content."""
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return False
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return False
+    return path.name.startswith(digest[:32])
+
+
+def _remove_unfinished(*folders: Path) -> None:
+    """Remove what killed processes left in the folders of a conversation that is locked."""
+    for folder in folders:
+        with suppress(OSError):
+            if folder.is_symlink() or folder.parent.is_symlink():
+                continue
+            for path in list(folder.iterdir()):
+                if _UNFINISHED.fullmatch(path.name) and path.is_file():
+                    path.unlink()
+
+
+def _remove_if_empty(folder: Path) -> bool:
+    """Remove a locked folder, unless something is in it. Raises OSError."""
+    if folder.is_symlink():
+        return False
+    with suppress(OSError):  # a link, not a folder, or not empty
+        (folder / _MEDIA).rmdir()
+    if any(path.name != _LOCK for path in folder.iterdir()):
+        return False
+    (folder / _LOCK).unlink(missing_ok=True)
+    folder.rmdir()
+    return True

@@ -47,7 +47,7 @@ def spool(source: Source, folder: Path, is_wanted: Callable[[BinaryIO], bool]) -
     """``settle`` for input that may exceed memory: pipes are copied to a file in ``folder``.
 
     ``is_wanted`` judges the first megabytes: what it refuses may have no end. Raises the errors of
-    ``settle``, and OSError if the disk is full.
+    ``settle``, and MediaError if the disk is full.
     """
     if source.data is not None:
         return source
@@ -69,12 +69,16 @@ def _spooled(
         raise MediaDecodeError(source.name, "is empty or was already read")
     if len(head) == _HEAD_BYTES and not is_wanted(io.BytesIO(head)):
         raise MediaDecodeError(source.name, "not an audio or video file")
-    with path.open("wb") as file:
-        file.write(head)
-        while block := stream.read(_SPOOL_BYTES):
-            if file.tell() + len(block) > limit:
-                raise endless(source.name, limit)
-            file.write(block)
+    try:
+        with path.open("wb") as file:
+            file.write(head)
+            while block := stream.read(_SPOOL_BYTES):
+                if file.tell() + len(block) > limit:
+                    raise endless(source.name, limit)
+                file.write(block)
+    except OSError as exc:
+        reason = f"cannot be kept in {path.parent.parent} ({exc.strerror or exc})"
+        raise MediaError(source.name, f"{reason}; set TMPDIR to a folder with room") from exc
     return replace(source, path=path)
 
 

@@ -69,5 +69,7 @@ def test_numbers_of_the_contract() -> None:
         "INPUT": 3,
         "MODEL": 4,
         "SOME_FAILED": 5,
+        "HUNG_UP": 129,
         "INTERRUPTED": 130,
+        "TERMINATED": 143,
     }

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import shlex
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from cli_runs import ROOT, g4
 from imports_seen import Imports, imports, imports_of_run
 from support.samples import sample
 
-from gemma4cli import __version__
+from gemma4cli import __version__, interrupts
 from gemma4cli.callbacks import callback
-from gemma4cli.cli import interrupts
 from gemma4cli.cli.output.exit_codes import ExitCode
 
 START = imports(
@@ -26,7 +29,7 @@ START = imports(
     own="_version errors messages options cli.app cli.answers.choices cli.chat.command "
     "cli.commands.completion cli.commands.config cli.commands.describe cli.commands.doctor "
     "cli.commands.models cli.commands.trace cli.commands.video cli.environment cli.escapes "
-    "cli.habits.* cli.interrupts cli.output.conversion cli.output.examples cli.output.exit_codes "
+    "cli.habits.* interrupts cli.output.conversion cli.output.examples cli.output.exit_codes "
     "cli.output.help_pages cli.output.numbers cli.output.pictures cli.output.usage_errors "
     "cli.run.addresses cli.run.budgets cli.run.common_options cli.run.completers cli.run.folders "
     "cli.run.inputs cli.run.model_command cli.run.options cli.run.pages cli.run.shared_options "
@@ -41,8 +44,8 @@ MODEL = START.and_those(
     standard="abc base64 bisect codecs ctypes fnmatch hashlib importlib importlib.util json "
     "logging platform secrets stat subprocess tempfile time zlib",
     own="api cli.output.* cli.run.* cli.settings.* conversations.image_batches decoded engine.* "
-    "events hub.* journal machine.* media.kinds media.near_names media.sources models.* native.* "
-    "processing.* records times transcript",
+    "events hub.* journal leftovers machine.* media.kinds media.near_names media.sources models.* "
+    "native.* own_files processing.* records times transcript",
 )
 """What loads a model and runs it."""
 
@@ -190,7 +193,22 @@ def test_ctrl_c_that_is_ignored_stays_ignored() -> None:
 
 
 def test_the_status_of_an_interruption_is_the_same_everywhere() -> None:
-    assert interrupts.STATUS == ExitCode.INTERRUPTED
+    assert interrupts.status_of(KeyboardInterrupt()) == ExitCode.INTERRUPTED
+    assert interrupts.status_of(interrupts.Ended(signal.SIGTERM)) == ExitCode.TERMINATED
+    assert interrupts.status_of(interrupts.Ended(signal.SIGHUP)) == ExitCode.HUNG_UP
+
+
+@contextmanager
+def signals_handled() -> Iterator[None]:
+    """As in the program, which handles them from its start."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    try:
+        interrupts.leave_at_once()
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_ctrl_c_waits_for_the_end_of_a_callback() -> None:
@@ -202,12 +220,31 @@ def test_ctrl_c_waits_for_the_end_of_a_callback() -> None:
         signal.raise_signal(signal.SIGINT)
         done.append("read")
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        interrupts.leave_at_once()
-        with pytest.raises(KeyboardInterrupt), interrupts.raised():
-            read()
-            assert done == ["read"]
-            time.sleep(60)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with signals_handled(), pytest.raises(KeyboardInterrupt), interrupts.raised():
+        read()
+        assert done == ["read"]
+        time.sleep(60)
+
+
+def test_a_signal_waits_for_the_end_of_an_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cleans up may need the module, which would be half imported."""
+    module = "import signal; signal.raise_signal(signal.SIGTERM); DONE = True"
+    (tmp_path / "slowly_imported.py").write_text(module)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with signals_handled(), pytest.raises(interrupts.Ended) as ended, interrupts.raised():
+        imported = importlib.import_module("slowly_imported")
+        assert imported.DONE
+        time.sleep(60)
+    assert ended.value.number == signal.SIGTERM
+
+
+def test_a_signal_that_python_would_drop_is_raised_later() -> None:
+    class Dropping:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    with signals_handled(), pytest.raises(KeyboardInterrupt), interrupts.raised():
+        Dropping()
+        time.sleep(60)

@@ -93,7 +93,7 @@ def test_a_transcription_that_was_cut_off_is_resumed_by_the_same_command(
         wait_for_pieces(process, 2)
         process.send_signal(number)
         process.communicate(timeout=PATIENCE)
-    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
     assert not out.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["long.wav"]
 

@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from gemma4cli.conversations.file import Conversation, read_conversation
-from gemma4cli.conversations.store import SavedConversation, check_name, list_saved, save_copy
+from gemma4cli.conversations.store import (
+    SavedConversation,
+    check_name,
+    list_saved,
+    remove_abandoned,
+    save_copy,
+)
 from gemma4cli.errors import ConversationError, SavedConversationError
 from gemma4cli.messages import (
     AudioPart,
@@ -216,3 +222,98 @@ def test_a_copy_is_a_conversation_file(tmp_path: Path, picture: Path) -> None:
     path = source_in(found).path
     assert path is not None and path.parent == tmp_path / "talk.media" and path.is_file()
     assert json.loads((tmp_path / "talk.json").read_text())["model"] == "tiny"
+
+
+# What g4 did not write stays
+
+
+def saved_with(folder: Path, *parts: object) -> None:
+    with SavedConversation(folder) as saved:
+        saved.write(talk(*parts), model="tiny")
+
+
+def test_nothing_behind_a_linked_media_folder_is_removed(tmp_path: Path, picture: Path) -> None:
+    part = ImagePart(source=Source.of(picture))
+    saved_with(tmp_path / "one", part)
+    elsewhere = (tmp_path / "one" / "media").rename(tmp_path / "elsewhere")
+    (tmp_path / "one" / "media").symlink_to(elsewhere)
+    (elsewhere / "holiday.jpg").write_bytes(b"mine")
+    before = sorted(elsewhere.iterdir())
+    saved_with(tmp_path / "one")
+    assert sorted(elsewhere.iterdir()) == before
+
+
+def test_what_others_put_into_the_media_folder_stays(tmp_path: Path, picture: Path) -> None:
+    saved_with(tmp_path / "one", ImagePart(source=Source.of(picture)))
+    media = tmp_path / "one" / "media"
+    (copy,) = media.iterdir()
+    (media / "folder").mkdir()
+    (media / "holiday.jpg").write_bytes(b"mine")
+    (media / f"{'0' * 32}.jpg").write_bytes(b"named like a copy")
+    saved_with(tmp_path / "one")
+    assert {path.name for path in media.iterdir()} == {"folder", "holiday.jpg", f"{'0' * 32}.jpg"}
+    assert not copy.exists()
+
+
+@pytest.mark.parametrize("new_name", ["conversation.json.bak", "../mended.json"])
+def test_a_conversation_whose_file_was_renamed_keeps_all_else(
+    tmp_path: Path, picture: Path, new_name: str
+) -> None:
+    folder = tmp_path / "one"
+    saved_with(folder, ImagePart(source=Source.of(picture)))
+    (copy,) = (folder / "media").iterdir()
+    moved = (folder / "conversation.json").rename(folder / new_name)
+    SavedConversation(folder).close()
+    remove_abandoned(tmp_path)
+    assert copy.exists()
+    assert moved.exists()
+    # A new conversation of this name does not own what the old one refers to.
+    saved_with(folder)
+    assert copy.exists()
+    moved.replace(folder / "conversation.json")
+    with SavedConversation(folder) as saved:
+        found = saved.read()
+    assert found is not None
+    assert source_in(found).path == copy
+
+
+def test_deleting_leaves_what_g4_did_not_write(tmp_path: Path, picture: Path) -> None:
+    folder = tmp_path / "one"
+    saved_with(folder, ImagePart(source=Source.of(picture)))
+    (folder / "notes.txt").write_text("mine")
+    with SavedConversation(folder) as saved:
+        assert not saved.delete()
+    assert {path.name for path in folder.iterdir()} == {"notes.txt", "lock"}
+    (folder / "notes.txt").unlink()
+    with SavedConversation(folder) as saved:
+        assert saved.delete()
+    assert not folder.exists()
+
+
+def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    saved_with(folder)
+    (folder / "media").mkdir()
+    left = [folder / ".new.abcd1234", folder / "media" / ".g4-host-12-abcd1234"]
+    foreign = folder / ".newsrc"
+    for path in (*left, foreign):
+        path.write_text("half")
+    SavedConversation(folder).close()
+    assert [path.exists() for path in (*left, foreign)] == [False, False, True]
+
+
+def test_only_the_owner_may_enter_the_folder_of_all_conversations(tmp_path: Path) -> None:
+    """Also one that an earlier g4 left open to others."""
+    before = os.umask(0)
+    try:
+        sessions = tmp_path / "state" / "sessions"
+        saved_with(sessions / "one")
+        assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+        sessions.chmod(0o755)
+        saved_with(sessions / "one")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(sessions.stat().st_mode) == 0o700
+    files = [path for path in sessions.rglob("*") if path.is_file()]
+    assert files
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}

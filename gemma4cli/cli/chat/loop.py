@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ...errors import Gemma4Error
+from ...interrupts import Ended
 from ...messages import Source
 from ..output.numbers import turns_text
 from .attachments import in_card_order, medium
@@ -37,15 +38,20 @@ def converse(repl: Repl) -> None:
         if turns := turns_of(repl.chat.history):
             repl.env.say(f"continuing {repl.autosave.name}, {turns_text(turns)}")
             repl.show_last_turn()
-    while not repl.is_closed:
+    while not repl.is_closed and repl.ended is None:
         draft, repl.draft = repl.draft, ""
         try:
             typed = repl.reader.read(aside=_context_use(repl), draft=draft).strip()
+        except Ended as end:
+            repl.ended = end
+            break
         except (EOFError, KeyboardInterrupt):
             break
         _handle(repl, typed)
     if repl.autosave.is_on_disk and not repl.run.quiet:
         repl.env.say(f"saved as {repl.autosave.name}; g4 chat -c continues it")
+    if repl.ended is not None:
+        raise repl.ended
 
 
 def _context_use(repl: Repl) -> str:
@@ -63,8 +69,8 @@ def _handle(repl: Repl, typed: str) -> None:
             _ask(repl, typed)
     except Gemma4Error as error:
         repl.env.say_error(error, debug=repl.run.debug)
-    except KeyboardInterrupt:
-        repl.env.say("stopped")
+    except KeyboardInterrupt as stop:
+        repl.stopped(stop)
 
 
 def _ask(repl: Repl, typed: str) -> None:

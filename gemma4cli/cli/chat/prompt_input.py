@@ -20,6 +20,8 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import create_output
 
+from ...interrupts import Ended
+from ...own_files import private_folder, whole_file
 from ..environment import Environment
 from ..escapes import one_line
 from .file_names import path_of
@@ -44,7 +46,7 @@ class OwnerHistory(FileHistory):
     """A history that only its owner can read; a disk error does not end the conversation."""
 
     def __init__(self, path: Path, say: Callable[[str], None]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(path.parent)
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
         path.chmod(0o600)
         _shorten(path)
@@ -68,7 +70,8 @@ def _shorten(path: Path) -> None:
         return
     data = path.read_bytes()
     begin = data.find(b"\n# ", len(data) // 2)
-    path.write_bytes(data[begin:] if begin >= 0 else b"")
+    with whole_file(path) as file:
+        file.write(data[begin:] if begin >= 0 else b"")
 
 
 def is_unfinished(text: str) -> bool:
@@ -126,6 +129,8 @@ class Reader:
             prompt = "[y/n] "
         try:
             answer = self._prompt(self._confirmation, prompt)
+        except Ended:
+            raise
         except (EOFError, KeyboardInterrupt):
             return False
         return answer.strip().lower() in ("y", "yes")

@@ -9,6 +9,7 @@ from ...conversations.chat import Chat
 from ...conversations.file import Conversation
 from ...errors import ContextLengthError, Gemma4Error, MediaError
 from ...events import Event, Finished, TextDelta
+from ...interrupts import Ended
 from ...messages import MediaKind, Message, Part, Source, TextPart, sources_of
 from ...options import GenerateOptions
 from ..answers.sinks import StreamedAnswer
@@ -39,6 +40,7 @@ class Repl:
 
     ``attached_media`` and ``attached_texts`` belong to the next question. ``draft`` is a question
     without an answer, to edit at the next prompt; ``can_edit`` says if the last turn left one.
+    ``ended`` is the signal after which nothing more is asked.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Repl:
         self.draft = ""
         self.can_edit = False
         self.is_closed = False
+        self.ended: Ended | None = None
         self._use: ContextUse | None = None
         self._pictures = pictures
 
@@ -195,9 +198,9 @@ class Repl:
             try:
                 with unechoed(self.env.stdin):
                     self.last = self._show(start(), answer=self.env.stdout)
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as stop:
                 self.can_edit = True
-                self.env.say("stopped")
+                self.stopped(stop)
             except ContextLengthError as error:
                 if self._offer_to_drop(error, needs):
                     continue
@@ -213,6 +216,13 @@ class Repl:
             self.measure_context()
             self._warn()
         return answered
+
+    def stopped(self, stop: KeyboardInterrupt) -> None:
+        """Say that Ctrl-C has ended an answer or a command; other signals end the conversation."""
+        if isinstance(stop, Ended):
+            self.ended = stop
+        else:
+            self.env.say("stopped")
 
     def _show(self, events: Iterator[Event], *, answer: TextIO | None) -> Finished | None:
         """Consume and show events; returns the Finished of an answer."""

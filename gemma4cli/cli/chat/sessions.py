@@ -234,8 +234,10 @@ def delete_saved(env: Environment, name: str, *, yes: bool, quiet: bool) -> None
             if not env.confirm("Delete it?"):
                 env.say("nothing deleted")
                 raise typer.Exit(ExitCode.FAILED)
-        saved.delete()
-    if not quiet:
+        is_gone = saved.delete()
+    if not is_gone:
+        env.say(f"deleted {name}; what g4 did not write is still in {env.sessions_folder / name}")
+    elif not quiet:
         env.say(f"deleted {name}")
 
 

@@ -74,6 +74,8 @@ def completion(
     """Print a shell's completion script, or install it."""
     from importlib.resources import files
 
+    from ...own_files import shared_mode, whole_file
+
     env = environment_of(context)
     script = _SCRIPTS[shell]
     text = (files("gemma4cli") / "completions" / script.file).read_text("utf-8").rstrip("\n")
@@ -84,7 +86,8 @@ def completion(
     path = (Path(base) if base else Path.home() / script.folder) / script.place
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{text}\n", "utf-8")
+        with whole_file(path, mode=shared_mode()) as file:
+            file.write(f"{text}\n".encode())
     except OSError as exc:
         raise OptionError(f"{path}: cannot be written ({exc.strerror})") from exc
     env.say(f"{path} was written; {script.more.format(folder=path.parent)}")

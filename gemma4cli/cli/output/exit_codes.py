@@ -22,7 +22,9 @@ class ExitCode(IntEnum):
     INPUT = 3
     MODEL = 4
     SOME_FAILED = 5
+    HUNG_UP = 129
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 _CODES: tuple[tuple[type[Gemma4Error], ExitCode], ...] = (

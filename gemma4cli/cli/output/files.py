@@ -14,7 +14,8 @@ from tempfile import mkstemp
 from typing import Any, TextIO
 
 from ...errors import OutputError
-from .leftovers import prefix
+from ...leftovers import prefix
+from ...own_files import shared_mode
 
 _STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
 _DESCRIPTOR = re.compile(r"(?:/dev|/proc/self)/fd/(\d{1,9})")
@@ -204,9 +205,7 @@ def _take_rights(handle: int, path: Path) -> None:
     try:
         old = path.stat()
     except FileNotFoundError:
-        umask = os.umask(0)
-        os.umask(umask)
-        os.fchmod(handle, 0o666 & ~umask)
+        os.fchmod(handle, shared_mode())
         return
     with suppress(OSError):  # only root may give files away
         os.fchown(handle, old.st_uid, old.st_gid)

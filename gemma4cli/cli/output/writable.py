@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from ...errors import OptionError
+from ...leftovers import prefix, remove_leftovers
 from .files import is_direct
-from .leftovers import prefix, remove_leftovers
 
 
 def check_writable(path: Path) -> None:

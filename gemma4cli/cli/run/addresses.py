@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
@@ -51,6 +51,8 @@ def fetched(source: Source, *, fetches: bool) -> Source:
 
 def _seconds() -> float:
     """How long a download may take. Raises OptionError."""
+    import threading
+
     given = os.environ.get("G4_URL_TIMEOUT") or "600"
     try:
         seconds = float(given)
@@ -65,9 +67,10 @@ def _seconds() -> float:
 def _folder() -> Path:
     """Where downloads are until the program ends."""
     import atexit
-    import shutil
-    from tempfile import mkdtemp
 
-    folder = Path(mkdtemp(prefix="g4."))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    from ...leftovers import temporary_folder
+
+    stack = ExitStack()
+    folder = stack.enter_context(temporary_folder())
+    atexit.register(stack.close)
     return folder

@@ -226,14 +226,24 @@ def _numbered(events: Iterator[TranscriptEvent]) -> Iterator[Numbered]:
 
 @contextmanager
 def interrupting(stop: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C calls ``stop``; the next one ends the program as usual."""
+    """The first Ctrl-C, SIGTERM or SIGHUP calls ``stop``; the next one ends the program."""
 
     def once(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, before)
+        restore()
         stop()
 
-    before = signal.signal(signal.SIGINT, once)
+    def restore() -> None:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    before = {each: signal.signal(each, once) for each in _ends()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()
+
+
+def _ends() -> list[signal.Signals]:
+    """The signals that end a run, without those that the process was started with ignored."""
+    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    return [each for each in ends if signal.getsignal(each) is not signal.SIG_IGN]

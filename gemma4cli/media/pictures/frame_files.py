@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ...decoded import VideoFrame
 from ...errors import OutputError
 from ...messages import Source
+from ...own_files import shared_mode, whole_file
 from ...times import file_time
 from .video import iter_frames
 
@@ -39,7 +40,7 @@ def save_frames(source: Source, timestamps: Sequence[float], folder: Path) -> li
     try:
         folder.mkdir(parents=True, exist_ok=True)
         files, thumbnails = _written(iter_frames(source, timestamps), folder)
-        contact_sheet(thumbnails, [file.seconds for file in files]).save(folder / SHEET)
+        _save(contact_sheet(thumbnails, [file.seconds for file in files]), folder / SHEET)
     except OSError as exc:
         raise OutputError(folder, exc.strerror or str(exc)) from exc
     return files
@@ -54,11 +55,16 @@ def _written(
     for number, frame in enumerate(frames, 1):
         picture = Image.fromarray(frame.pixels)
         path = folder / f"frame-{number:04d}-{file_time(frame.seconds)}.png"
-        picture.save(path)
+        _save(picture, path)
         files.append(FrameFile(path=path, seconds=frame.seconds))
         picture.thumbnail(_THUMBNAIL, Image.Resampling.LANCZOS)
         thumbnails.append(picture)
     return files, thumbnails
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    with whole_file(path, mode=shared_mode()) as file:
+        picture.save(file, "PNG")
 
 
 def contact_sheet(thumbnails: Sequence[Image.Image], seconds: Sequence[float]) -> Image.Image:
