@@ -1,7 +1,7 @@
 # The project's commands. `make check` is the one to run before a commit; BIN names the environment.
 BIN ?= .venv/bin
 
-.PHONY: check lint format test slow plain metal docs lock native
+.PHONY: check lint format test slow plain damage metal docs lock native
 
 check: lint test slow
 
@@ -24,6 +24,11 @@ slow:
 # What computes with a network, without the native part: as on a machine without a compiler.
 plain:
 	G4_NO_NATIVE=1 $(BIN)/python -m pytest -q -n auto tests/engine tests/machine tests/models tests/test_parity.py
+
+# 2,000 damaged inputs, and 60 killed runs. Linux only.
+damage:
+	$(BIN)/python -m tests.fuzz
+	$(BIN)/python -m tests.fuzz.kills
 
 metal:
 	$(BIN)/python -m pytest -q -m metal
