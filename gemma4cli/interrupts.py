@@ -12,12 +12,18 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from threading import Event
 
 _SOON = 0.005
 """Seconds after which a signal at a bad moment is tried again."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SENDING: list[Event] = []
+"""Signals that are sent again; each is set when its signal is handled."""
+
 _IMPORTING = "<frozen importlib._bootstrap>"
 
 STATUS = 128
@@ -81,6 +87,8 @@ def _raising() -> Callable[[int, FrameType | None], None]:
     from .callbacks import is_in_callback
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        while _SENDING:
+            _SENDING.pop().set()
         if is_in_callback(frame) or _is_importing(frame):
             _again(number)
         elif number == signal.SIGINT:
@@ -92,13 +100,20 @@ def _raising() -> Callable[[int, FrameType | None], None]:
 
 
 def _again(number: int) -> None:
-    """Send the signal to this thread a little later."""
+    """Send the signal to this thread until it is handled there.
+
+    Once is not enough: it may come just before the thread waits for input.
+    """
     import threading
 
-    # To this thread, which handles signals: one that goes to another does not end its waiting.
-    again = threading.Timer(_SOON, signal.pthread_kill, [threading.get_ident(), number])
-    again.daemon = True
-    again.start()
+    main, handled = threading.get_ident(), threading.Event()
+
+    def send() -> None:
+        while not handled.wait(_SOON):
+            signal.pthread_kill(main, number)
+
+    _SENDING.append(handled)
+    threading.Thread(target=send, daemon=True).start()
 
 
 def _is_importing(frame: FrameType | None) -> bool:
