@@ -15,12 +15,12 @@ import numpy.typing as npt
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import AvifImagePlugin, features
+from PIL import AvifImagePlugin, ImageFile, features
 from PIL import Image as Pillow
 
 from gemma4cli.errors import MediaDecodeError
 from gemma4cli.media.limits import MAX_PIXELS
-from gemma4cli.media.pictures import images
+from gemma4cli.media.pictures import images, large_pictures
 from gemma4cli.messages import Source
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255,) * 3, (0,) * 3
@@ -476,4 +476,79 @@ def test_heic_without_the_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> Non
     data = heic(Pillow.new("RGB", (16, 16), RED))
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(MediaDecodeError, match=r"install pillow-heif.*JPEG or PNG"):
+        pixels(data)
+
+
+def decoded_bytes(data: bytes, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The pixels that Pillow's storage holds at most, times their bytes, while a file is read."""
+    sizes: list[int] = []
+    load = ImageFile.ImageFile.load
+
+    def counting(image: ImageFile.ImageFile) -> object:
+        found = load(image)
+        sizes.append(image.width * image.height * 4)
+        return found
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", counting)
+    pixels(data)
+    return max(sizes)
+
+
+def test_a_huge_jpeg_is_decoded_at_a_fraction_of_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large_pictures, "WHOLE_PIXELS", 10_000)
+    monkeypatch.setattr(large_pictures, "SHRUNK_PIXELS", 5_000)
+    data = encode(Pillow.new("RGB", (400, 200), "red"), "JPEG")
+    assert decoded_bytes(data, monkeypatch) <= 4 * 5_000
+    found = pixels(data)
+    assert found.shape == (50, 100, 3)
+    assert found[25, 50].tolist() == pytest.approx([254, 0, 0], abs=2)
+
+
+@pytest.mark.parametrize("size", [(400, 200), (401, 201), (405, 201)])
+def test_a_jpeg_2000_image_is_halved_until_memory_holds_it(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large_pictures, "DECODING_BYTES", 20 * 25_000)
+    data = encode(Pillow.new("RGB", size, "blue"), "JPEG2000")
+    assert decoded_bytes(data, monkeypatch) <= 4 * 25_000
+    assert pixels(data)[10, 10].tolist() == [0, 0, 255]
+
+
+@pytest.mark.parametrize("name", ["WEBP", "AVIF", "PNG", "TIFF", "GIF"])
+def test_what_takes_too_much_memory_is_refused_before_it_is_decoded(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large_pictures, "DECODING_BYTES", 5_000)
+    data = encode(noise(100, 100), name)
+
+    def never(image: object) -> None:
+        raise AssertionError("decodes it")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", never)
+    with pytest.raises(MediaDecodeError, match=r"too large: 100x100 pixels; the limit for such a"):
+        pixels(data)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA", "F", "I;16", "1"])
+def test_a_picture_in_bands_equals_the_same_in_one(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = noise(60, 50)
+    if mode in ("F", "I;16"):
+        picture = Pillow.fromarray(np.asarray(picture)[..., 0].astype(np.float32) * 300)
+        if mode == "I;16":
+            picture = Pillow.fromarray(np.asarray(picture).astype(np.uint16))
+    else:
+        picture = picture.convert(mode)
+    whole = images.srgb_pixels(picture, None)
+    monkeypatch.setattr(images, "_BAND", 7 * 60)
+    np.testing.assert_array_equal(images.srgb_pixels(picture, None), whole)
+
+
+def test_a_huge_file_is_not_read_into_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(large_pictures, "_MOST_FILE_BYTES", 1 << 20)
+    data = encode(noise(8, 8), "WEBP") + bytes(1 << 20)
+    with pytest.raises(MediaDecodeError, match="the limit for WebP is 1 MB"):
         pixels(data)

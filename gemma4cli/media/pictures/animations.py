@@ -8,16 +8,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-import numpy as np
 from PIL.ImageFile import ImageFile
 
 from ...decoded import VideoFrame
 from ...messages import Source
 from ..kinds import HEAD_BYTES, sniff
-from ..limits import check_size
 from ..sources import open_source
 from .image_readers import opened_image
-from .images import to_rgb
+from .images import srgb_pixels
+from .large_pictures import prepare_to_decode
 from .profiles import color_space
 
 _FORMATS = frozenset({"AVIF", "WebP"})
@@ -47,7 +46,7 @@ def timeline(source: Source) -> Timeline | None:
         count = _frame_count(opened)
         if count < 2 or _is_deep(opened, format_name, stream):
             return None
-        check_size(source, *opened.size)
+        prepare_to_decode(source, opened, format_name, stream)
         starts, lengths = zip(*(_times(opened, number) for number in range(count)), strict=True)
         if not any(lengths):
             starts, lengths = tuple(range(0, count * _UNTIMED, _UNTIMED)), (_UNTIMED,) * count
@@ -69,8 +68,7 @@ def animation_frames(
         for number in dict.fromkeys(shown):
             opened.seek(number)
             opened.load()
-            pixels = np.asarray(to_rgb(opened, space))
-            yield VideoFrame(pixels=pixels, seconds=times.starts[number])
+            yield VideoFrame(pixels=srgb_pixels(opened, space), seconds=times.starts[number])
 
 
 def _may_be_animated(source: Source) -> bool:

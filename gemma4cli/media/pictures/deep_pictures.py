@@ -6,11 +6,10 @@ from typing import BinaryIO
 
 import av
 import numpy as np
-from PIL import Image as Pillow
 from PIL.ImageFile import ImageFile
 
 from ..containers import open_stream
-from .colors import ColorSpace, to_srgb
+from .colors import ColorSpace, Pixels, to_srgb
 from .display import srgb_pixels
 
 _PNG_DEPTH = 24
@@ -19,8 +18,8 @@ _PNG_DEPTH = 24
 
 def deep_picture(
     opened: ImageFile, format_name: str, stream: BinaryIO, space: ColorSpace
-) -> Pillow.Image | None:
-    """The picture that ``opened`` shows with all its bits, in sRGB and mode RGB.
+) -> Pixels | None:
+    """The picture that ``opened`` shows with all its bits, in sRGB, uint8 ``[H, W, 3]``.
 
     None if it has 8 bits, or if the reader at hand cannot tell more than Pillow.
     """
@@ -39,7 +38,7 @@ def _is_deep_png(stream: BinaryIO) -> bool:
     return stream.read(1) == b"\x10"
 
 
-def _by_libav(stream: BinaryIO, size: tuple[int, int], space: ColorSpace) -> Pillow.Image | None:
+def _by_libav(stream: BinaryIO, size: tuple[int, int], space: ColorSpace) -> Pixels | None:
     """The only picture of the file.
 
     Of AVIF, libav reads neither pictures made of tiles nor opacity. The file's color space comes
@@ -54,16 +53,16 @@ def _by_libav(stream: BinaryIO, size: tuple[int, int], space: ColorSpace) -> Pil
             if frame is None or (frame.width, frame.height) != size:
                 return None
             frame.colorspace = container.streams.video[0].codec_context.colorspace
-            return Pillow.fromarray(srgb_pixels(frame, space))
+            return srgb_pixels(frame, space)
     except av.FFmpegError:
         return None
 
 
-def _heic(stream: BinaryIO, number: int, space: ColorSpace) -> Pillow.Image | None:
+def _heic(stream: BinaryIO, number: int, space: ColorSpace) -> Pixels | None:
     from pillow_heif import HeifFile
 
     stream.seek(0)
     picture = HeifFile(stream, convert_hdr_to_8bit=False)[number]
     if picture.mode != "RGB;16":
         return None
-    return Pillow.fromarray(to_srgb(np.asarray(picture), space))
+    return to_srgb(np.asarray(picture), space)

@@ -20,6 +20,7 @@ from ...messages import MediaKind, Source
 from ..kinds import FileKind
 from ..recognition import image_kind, kind_of_stream
 from ..sources import open_source
+from .large_pictures import check_file_size
 
 
 def _pillows(name: str, stream: BinaryIO) -> ImageFile:
@@ -151,6 +152,7 @@ def opened_image(source: Source) -> Iterator[tuple[ImageFile, str, BinaryIO]]:
         kind = image_kind(source, stream)
         if kind is None or kind.name not in _READERS:
             raise MediaDecodeError(source.name, _not_an_image(kind, kind_of_stream(stream, kind)))
+        check_file_size(source, kind.name, stream)
         try:
             with _READERS[kind.name](stream) as opened:
                 yield opened, kind.name, stream
