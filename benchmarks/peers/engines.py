@@ -35,9 +35,19 @@ class Engine(Protocol):
         """Do the case once, in a process of its own, for ``limit`` seconds at most."""
 
 
-def completed(command: Command, limit: float, **variables: str) -> Run | GivenUp:
+TRIES = 3
+SHORT = 60.0
+"""Seconds; so short a run that a signal stopped for a while is repeated, TRIES runs at most."""
+
+
+def completed(command: Command, limit: float) -> Run | GivenUp:
     """A run that ended well, or that was cut off at the limit; anything else ends the benchmark."""
-    ended = run(command, limit, **variables)
+    for _ in range(TRIES):
+        ended = run(command, limit)
+        if not ended.stopped or ended.wall > SHORT:
+            break
+    if ended.stopped:
+        print(f"the next was stopped for a while: {ended.wall:.0f} s in all", file=sys.stderr)
     if ended.cut:
         return GivenUp(reason=f"> {limit:g} s")
     if ended.status:

@@ -29,6 +29,7 @@ class Run:
         out: Its standard output.
         err: Its standard error.
         cut: Whether it was killed at the limit.
+        stopped: Whether a signal stopped it for a while, so that its times are too long.
     """
 
     wall: float
@@ -38,6 +39,7 @@ class Run:
     out: str
     err: str
     cut: bool
+    stopped: bool
 
     @property
     def text(self) -> str:
@@ -67,8 +69,7 @@ def run(command: Command, limit: float, *, stdin: str = "", **variables: str) ->
         if process.stdin:
             process.stdin.write(stdin.encode())
             process.stdin.close()
-        # wait4 and not process.wait: it says what this one child used.
-        _, status, usage = os.wait4(process.pid, 0)
+        status, usage, stopped = wait(process.pid)
         wall = time.perf_counter() - started
         timer.cancel()
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -80,7 +81,19 @@ def run(command: Command, limit: float, *, stdin: str = "", **variables: str) ->
             out=contents(out),
             err=contents(err),
             cut=late.is_set(),
+            stopped=stopped,
         )
+
+
+def wait(child: int) -> tuple[int, resource.struct_rusage, bool]:
+    """Wait until a child ends: its status, what it used, whether it was stopped and continued."""
+    stopped = False
+    while True:
+        # wait4 and not Popen.wait: it says what this one child used.
+        _, status, usage = os.wait4(child, os.WUNTRACED | os.WCONTINUED)
+        if os.WIFEXITED(status) or os.WIFSIGNALED(status):
+            return status, usage, stopped
+        stopped = True
 
 
 def call(*command: str | os.PathLike[str], **variables: str) -> None:
