@@ -12,7 +12,6 @@ from pathlib import Path
 from ...errors import MediaError
 from ...media.kinds import MEDIA_SUFFIXES
 from ...media.recognition import kind_of
-from ...media.urls import shown_url
 from ...messages import MediaKind, Source
 from .attachments import not_a_medium
 from .file_names import CLOSING, OPENING, FileName, Names, is_start, paths_of, word_at
@@ -148,6 +147,8 @@ def _url(line: str, at: int) -> _Span | None:
     match = _URL.match(line, at)
     if match is None or match[0].lower().startswith("file:"):
         return None
+    from ...media.urls import shown_url
+
     address = match[0].rstrip(CLOSING)
     is_web = address.lower().startswith(_HTTP)
     return _Span(start=at, end=at + len(address), shown=shown_url(address) if is_web else "")

@@ -12,6 +12,8 @@ from ...errors import MediaError, OptionError
 from ...messages import Source
 from .inputs import Kind, address_source, source_of
 
+_MOST_SECONDS = 1e6
+
 
 def check_allowed(*, allow_urls: bool, offline: bool) -> None:
     """Raise OptionError if both are asked for."""
@@ -58,7 +60,7 @@ def _seconds() -> float:
         seconds = float(given)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds < threading.TIMEOUT_MAX:
+    if not 0 < seconds <= _MOST_SECONDS:
         raise OptionError(f"G4_URL_TIMEOUT must be a number of seconds above 0, not {given!r}")
     return seconds
 
