@@ -73,7 +73,7 @@ BREAKS = (
           "if response.status_code != 206:",
           "if response.status_code > 299:"),
     Break("engine", "a download with a wrong checksum is kept",
-          "if digest != wanted.sha256:",
+          "if digest != (wanted.sha256 or wanted.sha1):",
           "if not digest:"),
     Break("engine", "an unfinished download is loaded",
           "if snapshot is None or snapshot.missing:",

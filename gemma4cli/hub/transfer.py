@@ -1,4 +1,4 @@
-"""Download one large file of the hub into its cache, resuming an interrupted transfer.
+"""Download one file of the hub into its cache, resuming an interrupted transfer of a large one.
 
 huggingface_hub starts an interrupted file over, with Xet and with HTTP (docs/log.md has the
 numbers). Here the received bytes stay in the cache as ``<blob>.incomplete`` and only the rest is
@@ -11,13 +11,16 @@ import fcntl
 import hashlib
 import logging
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
+from time import sleep as pause
 from typing import TYPE_CHECKING, BinaryIO
 
 from ..errors import DownloadError
+from .blobs import write_small
+from .requests import SECONDS, SECONDS_OF_FILE, authorization, hub_answer, small_answer, within
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
@@ -33,19 +36,31 @@ so an interruption loses up to this much."""
 
 UNREACHABLE = "the hub cannot be reached; the partial download is kept, try again later"
 
-_TRIES = 5
-"""Give up after this many consecutive HTTP connections that break without receiving a byte."""
+TOO_SLOW = "the hub sends too slowly; the partial download is kept, try again later"
+
+_TRIES, _PROGRESS = 5, 10_000
+"""Give up after this many consecutive HTTP connections that break before so many bytes."""
+
+
+_PACE_SECONDS, _PACE_BYTES = 60.0, 60_000
+"""Give up on a connection that brings fewer bytes in this time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LargeFile:
-    """A file to download from ``url``. ``blob`` is the path of its content in the cache."""
+class WantedFile:
+    """A file of one ``commit`` to download from ``url``, and what the hub lists of it.
+
+    ``blob`` is the path of its content in the cache. ``sha256`` is that of a large file; ``sha1``
+    that of a small one, as git computes it.
+    """
 
     repo: str
+    commit: str
     url: str
     blob: Path
     size: int
-    sha256: str
+    sha256: str | None
+    sha1: str | None
 
 
 def downloaded_bytes(blob: Path) -> int:
@@ -56,7 +71,46 @@ def downloaded_bytes(blob: Path) -> int:
     return 0
 
 
-def transfer(wanted: LargeFile, on_bytes: OnBytes) -> None:
+def fetch_small(wanted: WantedFile) -> bytes:
+    """The content of a file, downloaded at once unless it is in the cache.
+
+    Raises DownloadError, OSError, and the errors of huggingface_hub.
+    """
+    if wanted.blob.is_file():
+        content = wanted.blob.read_bytes()
+        if _matches(wanted, content):
+            return content
+    content = small_answer(
+        wanted.repo,
+        wanted.url,
+        most_bytes=wanted.size,
+        seconds=SECONDS_OF_FILE,
+        commit=wanted.commit,
+    )
+    if len(content) < wanted.size:
+        raise DownloadError(
+            wanted.repo, f"{wanted.url}: the hub lists {wanted.size:,} bytes and sends fewer"
+        )
+    if not _matches(wanted, content):
+        raise _wrong_checksum(wanted)
+    write_small(wanted.blob, content)
+    return content
+
+
+def _matches(wanted: WantedFile, content: bytes) -> bool:
+    if wanted.sha256 is not None:
+        return hashlib.sha256(content).hexdigest() == wanted.sha256
+    blob = b"blob %d\0" % len(content) + content
+    return hashlib.sha1(blob, usedforsecurity=False).hexdigest() == wanted.sha1
+
+
+def _wrong_checksum(wanted: WantedFile) -> DownloadError:
+    return DownloadError(
+        wanted.repo, f"{wanted.url}: the checksum does not match the hub's: try again"
+    )
+
+
+def transfer(wanted: WantedFile, on_bytes: OnBytes) -> None:
     """Download a file to where the cache expects its content, unless it exists.
 
     Raises DownloadError, and the errors of huggingface_hub.
@@ -105,62 +159,80 @@ def _start_over(file: BinaryIO) -> None:
     file.truncate()
 
 
-def _check(wanted: LargeFile, part: Path) -> None:
+def _check(wanted: WantedFile, part: Path) -> None:
+    sha = hashlib.sha256() if wanted.sha256 else hashlib.sha1(usedforsecurity=False)
+    if wanted.sha256 is None:
+        sha.update(b"blob %d\0" % wanted.size)
     with part.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != wanted.sha256:
+        digest = hashlib.file_digest(file, lambda: sha).hexdigest()
+    if digest != (wanted.sha256 or wanted.sha1):
         part.unlink()
-        raise DownloadError(
-            wanted.repo, f"{wanted.url}: the checksum does not match the hub's: try again"
-        )
+        raise _wrong_checksum(wanted)
 
 
-def _complete(wanted: LargeFile, file: BinaryIO, on_bytes: OnBytes) -> None:
+def _complete(wanted: WantedFile, file: BinaryIO, on_bytes: OnBytes) -> None:
     """Append the missing bytes, reconnecting by HTTP while connections make progress."""
-    from huggingface_hub import get_hf_file_metadata
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError
+    from huggingface_hub.errors import HTTPError
 
     on_bytes(file.tell())
     if file.tell() == wanted.size:
         return
-    metadata = get_hf_file_metadata(wanted.url)
+    metadata = _metadata(wanted)
     tries = 0
     while (start := file.tell()) < wanted.size:
         broken: HTTPError | None = None
         try:
             for chunk in _chunks(wanted, metadata, file):
+                if file.tell() + len(chunk) > wanted.size:
+                    raise DownloadError(
+                        wanted.repo,
+                        f"{wanted.url}: the hub lists {wanted.size:,} bytes and sends more",
+                    )
                 file.write(chunk)
                 on_bytes(file.tell())
-        except HfHubHTTPError:
-            raise
         except HTTPError as exc:
             broken = exc
-        tries = 0 if file.tell() > start else tries + 1
+        tries = 0 if file.tell() >= start + _PROGRESS else tries + 1
         if tries == _TRIES:
             raise DownloadError(wanted.repo, UNREACHABLE) from broken
         if broken is not None:
             logger.info("%s: %s; resuming at byte %d", wanted.url, broken, file.tell())
-            time.sleep(1)
+            pause(1)
 
 
-def _chunks(wanted: LargeFile, metadata: HfFileMetadata, file: BinaryIO) -> Iterator[bytes]:
+def _metadata(wanted: WantedFile) -> HfFileMetadata | None:
+    """What says whether a file is stored by Xet; None if that is not known.
+
+    What is wrong with the answers is then said by the plain transfer.
+    """
+    from huggingface_hub import constants, get_hf_file_metadata
+    from huggingface_hub.errors import HTTPError
+
+    if constants.HF_HUB_DISABLE_XET:
+        return None
+    try:
+        with within(wanted.repo, SECONDS):
+            return get_hf_file_metadata(wanted.url)
+    except (HTTPError, ValueError):
+        return None
+
+
+def _chunks(wanted: WantedFile, metadata: HfFileMetadata | None, file: BinaryIO) -> Iterator[bytes]:
     """The rest of the file, from the end of ``file``."""
-    from huggingface_hub import constants
-
-    xet = metadata.xet_file_data
-    if xet is None or constants.HF_HUB_DISABLE_XET:
+    xet = metadata.xet_file_data if metadata is not None else None
+    if xet is None:
         return _by_http(wanted, file)
     return _by_xet(wanted, xet.file_hash, xet.refresh_route, file.tell())
 
 
-def _by_xet(wanted: LargeFile, content: str, token_url: str, offset: int) -> Iterator[bytes]:
+def _by_xet(wanted: WantedFile, content: str, token_url: str, offset: int) -> Iterator[bytes]:
     """``content`` is the file's hash in the storage; ``token_url``, on the hub, grants access."""
     from hf_xet import XetFileInfo, XetSession
 
     info = XetFileInfo(content, wanted.size)
     try:
         with XetSession().new_download_stream_group(
-            token_refresh_url=token_url, token_refresh_headers=_authorization()
+            token_refresh_url=token_url, token_refresh_headers=authorization()
         ) as group:
             for start in range(offset, wanted.size, _WINDOW):
                 end = min(start + _WINDOW, wanted.size)
@@ -173,23 +245,17 @@ def _by_xet(wanted: LargeFile, content: str, token_url: str, offset: int) -> Ite
         ) from exc
 
 
-def _by_http(wanted: LargeFile, file: BinaryIO) -> Iterator[bytes]:
-    from huggingface_hub import constants, get_session
-    from huggingface_hub.utils import hf_raise_for_status
+def _by_http(wanted: WantedFile, file: BinaryIO) -> Iterator[bytes]:
+    from huggingface_hub import constants
 
-    resume = {"Range": f"bytes={file.tell()}-"} if file.tell() else {}
-    headers = {"Accept-Encoding": "identity", **resume, **_authorization()}
-    timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
-    with get_session().stream("GET", wanted.url, headers=headers, timeout=timeout) as response:
-        hf_raise_for_status(response)
+    with hub_answer(wanted.repo, wanted.url, offset=file.tell(), commit=wanted.commit) as response:
         if response.status_code != 206:  # the server sends the whole file
             _start_over(file)
-        yield from response.iter_bytes(constants.DOWNLOAD_CHUNK_SIZE)
-
-
-def _authorization() -> dict[str, str]:
-    """The user's token, only for the hub: it is not sent to a host after a redirect."""
-    from huggingface_hub import constants, get_token
-
-    token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
-    return {"Authorization": f"Bearer {token}"} if token else {}
+        since, received, most = monotonic(), 0, constants.DOWNLOAD_CHUNK_SIZE
+        for block in response.iter_bytes():
+            received += len(block)
+            yield from (block[at : at + most] for at in range(0, len(block), most))
+            if monotonic() - since > _PACE_SECONDS:
+                if received < _PACE_BYTES:
+                    raise DownloadError(wanted.repo, TOO_SLOW)
+                since, received = monotonic(), 0

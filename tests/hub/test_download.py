@@ -8,7 +8,6 @@ import json
 import resource
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,7 +37,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
             "README.md": b"# A card",
             "pytorch_model.bin": b"not for g4",
         }
-        monkeypatch.setattr(transfer.time, "sleep", lambda seconds: None)
+        monkeypatch.setattr(transfer, "pause", lambda seconds: None)
         yield fake
 
 
@@ -211,8 +210,9 @@ def test_one_at_a_time(hub: FakeHub, tmp_path: Path) -> None:
 def test_other_commit_than_planned(hub: FakeHub) -> None:
     planned = plan(REPO)
     assert planned.commit == COMMIT
+    hub.commit = "f" * 40
     with pytest.raises(DownloadError, match="has just changed"):
-        fetch(replace(planned, commit="f" * 40), nothing)
+        fetch(planned, nothing)
 
 
 def test_token_is_only_for_the_hub(either_hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:

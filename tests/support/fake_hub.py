@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,6 +29,18 @@ TERM = 4
 """Chunks of a range of Xet that is fetched at once."""
 
 
+@dataclass(frozen=True)
+class Answer:
+    """A hostile answer: its body comes ``repeat`` times, ``pause`` seconds apart."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    repeat: int = 1
+    pause: float = 0.0
+    drips_headers: bool = False
+
+
 @dataclass
 class FakeHub:
     """Repositories by name, their files by name. ``asked`` holds method, path and range of all
@@ -36,7 +49,8 @@ class FakeHub:
     ``xet`` offers large files by Xet too; with ``storage_fails`` its storage has none of them.
     ``elsewhere`` redirects their plain transfer to another host. A plain transfer sends no more
     bytes than the first of ``breaks``, the next one than the second; without ``ranged`` it always
-    sends whole files.
+    sends whole files. ``commit`` is the revision that it has. ``answers`` replace what
+    is sent to GET for paths that end in their keys.
     """
 
     repos: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -49,6 +63,8 @@ class FakeHub:
     elsewhere: bool = False
     ranged: bool = True
     breaks: list[int] = field(default_factory=list)
+    commit: str = COMMIT
+    answers: dict[str, Answer] = field(default_factory=dict)
 
     def ranges(self, name: str) -> list[str | None]:
         """The ranges in which the file ``name`` was fetched; None is the whole."""
@@ -119,6 +135,10 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             hub.asked.append((self.command, path, self.headers.get("Range")))
             if TOKEN in self.headers.get("Authorization", ""):
                 hub.tokens.append(self.headers["Host"].partition(":")[0] + path)
+            answer = next((a for end, a in hub.answers.items() if path.endswith(end)), None)
+            if answer is not None and self.command == "GET":
+                self._send_hostile(answer)
+                return
             parts = path.strip("/").removeprefix("api/models/").split("/")
             repo, rest = "/".join(parts[:2]), parts[2:]
             if parts[1:2] == ["reconstructions"] or parts[0] == "xorbs":
@@ -136,7 +156,7 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 self._send_file(repo, "/".join(rest[2:]))
             else:
                 files = [_listed(name, content) for name, content in hub.repos[repo].items()]
-                model = {"id": repo, "modelId": repo, "sha": COMMIT, "siblings": files}
+                model = {"id": repo, "modelId": repo, "sha": hub.commit, "siblings": files}
                 self._send(200, json.dumps(files if rest[:1] == ["tree"] else model).encode())
 
         def _send_file(self, repo: str, name: str) -> None:
@@ -145,7 +165,7 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
                 return
             etag = etag_of(name, content)
-            headers = {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+            headers = {"ETag": f'"{etag}"', "X-Repo-Commit": hub.commit, "Accept-Ranges": "bytes"}
             if name.endswith(LARGE):
                 headers |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(content))}
                 if hub.xet:
@@ -198,6 +218,21 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 url = f"{self._address()}/xorbs/{parts[-1]}"
                 answer = _reconstruction(content, *self._range(len(content)), url)
                 self._send(200, json.dumps(answer).encode())
+
+        def _send_hostile(self, answer: Answer) -> None:
+            """Without a length, so that the end of the connection ends the body."""
+            self.close_connection = True
+            with suppress(OSError):  # the other side has enough
+                self.send_response(answer.status)
+                for name, value in answer.headers.items():
+                    self.send_header(name, value)
+                if answer.drips_headers:
+                    self.flush_headers()
+                else:
+                    self.end_headers()
+                for _ in range(answer.repeat):
+                    self.wfile.write(b"X: y\r\n" if answer.drips_headers else answer.body)
+                    time.sleep(answer.pause)
 
         def _send(
             self,
