@@ -5,6 +5,7 @@ libav ends with the first part, or where the parameters change.
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from collections.abc import Callable, Iterable, Iterator
@@ -170,7 +171,7 @@ def _mp4_starts(file: BinaryIO) -> Iterator[int]:
     """Where ``ftyp`` boxes begin parts that have a ``moov`` box of their own."""
     at, start, complete = 0, 0, False
     for _ in range(_MOST_BOXES):
-        file.seek(at)
+        _go_to(file, at)
         header = file.read(16)
         if len(header) < 8:
             break
@@ -198,7 +199,7 @@ def _matroska_starts(file: BinaryIO) -> Iterator[int]:
 
 def _next_matroska(file: BinaryIO, at: int) -> int | None:
     for _ in range(_MOST_BOXES):
-        file.seek(at)
+        _go_to(file, at)
         name = file.read(4)
         length = file.read(8)
         if len(length) < 8 or name not in (_EBML, _SEGMENT):
@@ -211,9 +212,14 @@ def _next_matroska(file: BinaryIO, at: int) -> int | None:
             return next(_matches(file, _EBML_HEADER, at + 4), None)
         at += 4 + width + size
         if name == _SEGMENT:
-            file.seek(at)
+            _go_to(file, at)
             return at if file.read(4) == _EBML else None
     return None
+
+
+def _go_to(file: BinaryIO, at: int) -> None:
+    """Move to ``at``, or to the end if that comes before: a box may claim any size of 64 bits."""
+    file.seek(min(at, file.seek(0, os.SEEK_END)))
 
 
 def _matches(file: BinaryIO, pattern: re.Pattern[bytes], start: int) -> Iterator[int]:

@@ -258,6 +258,26 @@ def test_an_ordinary_file_is_one_part(tmp_path: Path, name: str) -> None:
     assert (span.start, span.stop) == (0, None)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(
+            struct.pack(">I4s4x4x", 16, b"ftyp") + struct.pack(">I4sQ", 1, b"moov", 2**63 + 5),
+            id="MP4",
+        ),
+        pytest.param(
+            b"\x1a\x45\xdf\xa3" + bytes([0x01]) + (2**56 - 2).to_bytes(7, "big")[-7:] + bytes(8),
+            id="Matroska",
+        ),
+    ],
+)
+def test_a_box_may_claim_more_bytes_than_a_file_can_have(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "claims"
+    path.write_bytes(content)
+    (span,) = parts_of(Source.of(path))
+    assert (span.start, span.stop) == (0, None)
+
+
 def test_the_short_last_packet_of_gsm_is_no_damage(caplog: pytest.LogCaptureFixture) -> None:
     frames = [b"\xd2" + np.random.default_rng(n).bytes(32) for n in range(50)]
     data = b"".join(frames) + frames[0][:24]
