@@ -347,7 +347,7 @@ def test_a_schema_that_is_not_json_is_an_error(tmp_path: Path) -> None:
     assert_fails(missing, 2, "none.json: cannot be read")
     (tmp_path / "schema.json").write_text("no schema")
     wrong = tiny_g4("describe", STAR, "--schema", tmp_path / "schema.json")
-    assert_fails(wrong, 2, "the schema is not a JSON object")
+    assert_fails(wrong, 2, "schema.json: is not valid JSON")
 
 
 def test_addresses_are_fetched_only_when_allowed(monkeypatch: pytest.MonkeyPatch) -> None:

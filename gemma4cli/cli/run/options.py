@@ -9,8 +9,6 @@ from typing import Annotated
 
 import typer
 
-from ...bounded import read_bounded
-from ...checked_json import JsonError, parse
 from ...errors import OptionError
 from ...options import DType, GenerateOptions, LoadOptions
 from ..output.pictures import PictureMode
@@ -180,6 +178,8 @@ _LARGEST_SCHEMA = 4 * 1024**2
 
 
 def _read(schema: Path) -> str:
+    from ...bounded import read_bounded
+    from ...checked_json import JsonError, parse
     from ...plain_text import decode_text
 
     try:
