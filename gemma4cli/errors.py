@@ -30,6 +30,7 @@
     ├─ AnswerCutError                an answer was cut off before it matched its schema
     ├─ NonFiniteError                the model produced NaN or infinity
     ├─ OutputError                   a result cannot be written
+    ├─ OutOfMemoryError              memory ran out while something was read or computed
     └─ UnexpectedError               an error that g4 does not know, in one of several inputs
 
 Each error has fields. Its message is built from them, fits on one line and says what to do next.
@@ -38,6 +39,7 @@ Imports only the standard library at first; errors about packages ask `extras`.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -332,6 +334,18 @@ class OutputError(Gemma4Error):
         super().__init__(f"{path}: cannot be written ({problem}){'; ' if kept else ''}{kept}")
 
 
+class OutOfMemoryError(Gemma4Error):
+    """Memory ran out, or is certain to; ``problem`` says what to do."""
+
+    def __init__(
+        self,
+        problem: str = "use smaller files, a smaller model with -m or fewer at once, close other "
+        "programs, or raise the limit of this process (ulimit -v)",
+    ) -> None:
+        self.problem = problem
+        super().__init__(f"out of memory: {problem}")
+
+
 class UnexpectedError(Gemma4Error):
     """An error that g4 does not raise on purpose, as the result of one of several inputs."""
 
@@ -339,3 +353,35 @@ class UnexpectedError(Gemma4Error):
         self.__cause__ = cause
         what = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
         super().__init__(f"unexpected error ({what}); --debug shows more")
+
+
+def unexpected(cause: Exception) -> OutOfMemoryError | UnexpectedError:
+    """The error for an exception that g4 does not raise on purpose."""
+    if not is_out_of_memory(cause):
+        return UnexpectedError(cause)
+    error = OutOfMemoryError()
+    error.__cause__ = cause
+    return error
+
+
+def is_out_of_memory(cause: Exception) -> bool:
+    """Whether an exception says, in one of many ways, that there was no memory."""
+    if isinstance(cause, MemoryError) or (
+        isinstance(cause, OSError) and cause.errno == errno.ENOMEM
+    ):
+        return True
+    text = str(cause).lower()
+    return isinstance(cause, OSError | RuntimeError | ImportError) and any(
+        words in text for words in _NO_MEMORY
+    )
+
+
+_NO_MEMORY = (
+    "out of memory",
+    "unable to allocate",
+    "cannot allocate memory",
+    "bad_alloc",
+    "failed to map segment",
+    "can't start new thread",
+)
+"""What MLX, Pillow, the dynamic linker and Python say when there is no memory."""

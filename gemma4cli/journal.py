@@ -192,6 +192,8 @@ def file_facts(file: Path) -> Mapping[str, object]:
 
 def remove_stale(folder: Path) -> None:
     """Remove the journals of runs that were interrupted long ago."""
+    if not os.path.isdir(folder):  # glob raises where a name is too long or may not be looked up
+        return
     for path in (*folder.glob("*.jsonl"), *folder.glob("*.damaged")):
         try:
             if time.time() - path.stat().st_mtime > _STALE_SECONDS:

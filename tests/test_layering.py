@@ -154,7 +154,7 @@ LAYERS = {
         types="engine",
     ),
     "cli": layer(
-        "interrupts "
+        "interrupts machine "
         "_version errors cli.escapes cli.environment cli.output cli.run cli.chat "
         "cli.transcribe cli.commands",
         "typer",

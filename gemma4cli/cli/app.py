@@ -15,7 +15,8 @@ from typer.completion import get_completion_inspect_parameters
 
 from .. import interrupts
 from .._version import __version__
-from ..errors import Gemma4Error, UnexpectedError
+from ..errors import Gemma4Error, unexpected
+from ..machine.address_space import fit_into_address_space
 from .chat.command import ChatCommand, chat
 from .commands import models
 from .commands.completion import completion
@@ -48,6 +49,7 @@ class Commands(Group):
 
     def invoke(self, ctx: Any) -> Any:
         with _reported(ctx), interrupts.raised():
+            fit_into_address_space()
             result = super().invoke(ctx)
             environment_of(ctx).stdout.flush()
             return result
@@ -97,7 +99,7 @@ _SHOWS_HELP = "NoArgsIsHelpError"
 
 
 def _unexpected(env: Environment, error: Exception, *, debug: bool) -> typer.Exit:
-    env.say_error(UnexpectedError(error), debug=debug)
+    env.say_error(unexpected(error), debug=debug)
     return typer.Exit(ExitCode.FAILED)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..errors import Gemma4Error, LoadError, OptionError, UnexpectedError
+from ..errors import Gemma4Error, LoadError, OptionError, unexpected
 from ..events import Event, Finished, Notice
 from ..messages import Message, Part
 from ..options import SOFT_TOKEN_BUDGETS, GenerateOptions, MediaOptions
@@ -72,7 +72,7 @@ def answer_each(
         except Gemma4Error as error:
             yield ImageFailed(image=number, error=error)
         except Exception as error:  # noqa: BLE001 - one odd image does not end the others
-            yield ImageFailed(image=number, error=UnexpectedError(error))
+            yield ImageFailed(image=number, error=unexpected(error))
         if len(waiting) == batch:
             yield from _answer(model, waiting)
             waiting.clear()

@@ -82,7 +82,7 @@ def _ffmpeg() -> Finding:
 
 
 def _backend() -> Finding:
-    from ..machine.backend import require_backend
+    from ..machine.backend import native_in_use, require_backend
 
     try:
         require_backend()
@@ -94,9 +94,13 @@ def _backend() -> Finding:
         return Finding(
             name="backend",
             value=f"CPU, {found.name}",
-            state="note",
-            advice="models of Gemma's size are slow on a CPU; MLX is made for Apple silicon and "
-            f"also runs on NVIDIA GPUs: {install_command('cuda')}",
+            state="ok" if native_in_use() else "note",
+            advice="a model of E2B's size at 4 bits writes 9 tokens/s on two cores of a server "
+            "with AMX; larger models and older CPUs are slower, Apple silicon and NVIDIA GPUs are "
+            f"faster: {install_command('cuda')}"
+            if native_in_use()
+            else "models of Gemma's size are slow on a CPU without g4's native part; MLX is made "
+            f"for Apple silicon and also runs on NVIDIA GPUs: {install_command('cuda')}",
         )
     return Finding(name="backend", value=f"{found.backend}, {found.name}")
 

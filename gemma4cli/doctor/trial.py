@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from .. import api
-from ..errors import Gemma4Error
+from ..errors import Gemma4Error, OutOfMemoryError, is_out_of_memory
 from ..options import GenerateOptions
 from ..prompts import DESCRIBE_IMAGE, DESCRIBE_VIDEO, transcription
 from .findings import Finding
@@ -28,7 +28,7 @@ def trial() -> Iterator[Finding]:
     started = perf_counter()
     try:
         model = api.load(MODEL)
-    except (Gemma4Error, ImportError, OSError) as exc:
+    except (Gemma4Error, ImportError, OSError, RuntimeError, MemoryError) as exc:
         yield _failed("load", exc)
         return
     yield Finding(name="load", value=MODEL, seconds=perf_counter() - started)
@@ -58,7 +58,7 @@ def _answered(name: str, ask: Callable[[], str]) -> Finding:
     started = perf_counter()
     try:
         answer = ask()
-    except (Gemma4Error, ImportError, OSError) as exc:
+    except (Gemma4Error, ImportError, OSError, RuntimeError, MemoryError) as exc:
         return _failed(name, exc)
     seconds = perf_counter() - started
     if not answer.strip():
@@ -72,4 +72,6 @@ def _answered(name: str, ask: Callable[[], str]) -> Finding:
 
 def _failed(name: str, error: Exception) -> Finding:
     advice = "reinstall g4; if that does not help, report it with the output of g4 doctor"
+    if is_out_of_memory(error):
+        error, advice = OutOfMemoryError(), "close other programs, or raise ulimit -v"
     return Finding(name=name, value=" ".join(str(error).split()), state="problem", advice=advice)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import ContextLengthError, LoadError, ModelTooLargeError, PromptTooLargeError
 from ..hub.cache import needs_of
 from ..hub.catalog import largest_within
+from ..machine.address_space import address_limit
 from ..machine.device import device, model_memory, taken
 from ..machine.memory import Footprint, Work, audio_size, footprint, vision_size
 
@@ -52,6 +53,8 @@ def require_memory_for_model(model: ResolvedModel, dtype: DType = "auto") -> Non
         hint = f"use a smaller model with -m ({smaller} would fit)"
         if smaller is None:
             hint = "use a smaller model with -m, close other programs"
+        if address_limit() is not None:
+            hint = f"raise the limit of this process (ulimit -v), {hint}"
         raise ModelTooLargeError(model.name, needed, available, hint)
 
 

@@ -271,7 +271,7 @@ def plan_removal(name: str) -> Removal:
     """
     if name.lower() in BUILTIN:
         raise ModelNotFoundError(name, "it is built in; name a model in the hub cache")
-    if entry_of(name) is None and Path(name).expanduser().is_dir():
+    if entry_of(name) is None and os.path.isdir(Path(name).expanduser()):
         raise ModelNotFoundError(name, "it is a folder outside the hub cache; delete it yourself")
     repo = repo_of(name)
     _checked(name, repo)

@@ -7,6 +7,7 @@ from the one commit that was listed.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,4 +197,4 @@ def _disk_free(folder: Path) -> int:
 
 def nearest_folder(folder: Path) -> Path:
     """``folder``, or its nearest parent that exists."""
-    return next(path for path in (folder, *folder.parents) if path.exists())
+    return next(path for path in (folder, *folder.parents) if os.path.exists(path))

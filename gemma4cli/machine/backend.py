@@ -14,11 +14,15 @@ from importlib import import_module
 from ..errors import BackendMissingError
 from ..native.extension import extension
 from ..options import DType
+from .address_space import address_limit
 
 logger = logging.getLogger(__name__)
 
 FAST_BLAS = ("libopenblas.so.0", "libmkl_rt.so.2", "libblis.so.4")
 """BLAS libraries that are faster than the one in MLX's CPU wheel, best first."""
+
+_ROOM_FOR_BLAS = 4_000_000_000
+"""Bytes of addresses below which OpenBLAS may wait forever for its buffers."""
 
 
 def require_backend(*, fast_blas: bool = True) -> None:
@@ -39,6 +43,9 @@ def _prefer_fast_blas() -> None:
     BLAS, including numpy, bundle their own under different names.
     """
     if sys.platform != "linux" or "mlx.core" in sys.modules:
+        return
+    limit = address_limit()
+    if limit is not None and limit < _ROOM_FOR_BLAS:
         return
     for name in FAST_BLAS:
         try:

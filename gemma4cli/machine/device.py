@@ -14,6 +14,7 @@ from typing import Literal
 
 from ..errors import BackendMissingError
 from ..options import DType
+from .address_space import address_limit, addresses_taken
 from .backend import FAST_BLAS, native_in_use, require_backend
 from .memory import Numerics
 
@@ -117,13 +118,19 @@ def taken() -> int:
 
 
 def system_memory() -> tuple[int, int]:
-    """Total and free memory in bytes; inside a container, the container's."""
+    """Total and free memory in bytes; inside a container, the container's.
+
+    A limit on the address space is one on memory: what is allocated needs addresses.
+    """
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     free = _mac_free() if sys.platform == "darwin" else _linux_free()
     if free is None:
         free = total
     for limit, used in _cgroup_limits():
         total, free = min(total, limit), min(free, max(0, limit - used))
+    if (addresses := address_limit()) is not None:
+        total = min(total, addresses)
+        free = min(free, max(0, addresses - addresses_taken()))
     return total, min(free, total)
 
 

@@ -67,7 +67,7 @@ def spans_from(source: Source, starts: Starts) -> tuple[Span, ...]:
     Raises the errors of ``open_source``.
     """
     with open_source(source) as file:
-        if source.path is not None and source.path.is_file():
+        if source.path is not None and os.path.isfile(source.path):
             status = source.path.stat()
             if status.st_size > _LARGE:
                 return _spans_of_large(source.path, starts, status.st_size, status.st_mtime_ns)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from math import inf
 
-from ..errors import JournalError, MediaError, UnexpectedError
+from ..errors import Gemma4Error, JournalError
 from ..events import Finished, Notice, Timings, Usage
 from ..transcript import (
     PieceDone,
@@ -80,7 +80,7 @@ class Assembly:
             timings=self._timings,
         )
 
-    def fail(self, error: MediaError | UnexpectedError) -> Iterator[TranscriptEvent]:
+    def fail(self, error: Gemma4Error) -> Iterator[TranscriptEvent]:
         """End a recording that cannot be read any further."""
         yield from self._close()
         yield RecordingFailed(recording=self._recording, error=error)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from .. import prompts
 from ..decoded import AudioClip
-from ..errors import JournalError, MediaError, UnexpectedError
+from ..errors import Gemma4Error, JournalError, MediaError, unexpected
 from ..events import Finished, FinishReason, Notice
 from ..messages import AudioPart, Message, Source, TextPart
 from ..options import GenerateOptions, TranscribeOptions
@@ -89,7 +89,7 @@ class _Ended:
 @dataclass(frozen=True, slots=True)
 class _Failed:
     assembly: Assembly
-    error: MediaError | UnexpectedError
+    error: Gemma4Error
 
 
 _Step = RecordingOpened | Notice | _PieceFound | _Ended | _Failed
@@ -179,7 +179,7 @@ def _steps(
         except MediaError as error:
             yield _Failed(assembly, error)
         except Exception as error:  # noqa: BLE001 - one odd recording does not end the others
-            yield _Failed(assembly, UnexpectedError(error))
+            yield _Failed(assembly, unexpected(error))
         else:
             yield _Ended(assembly, recording.position())
 

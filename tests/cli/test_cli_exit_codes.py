@@ -41,6 +41,7 @@ CODES = {
     errors.SavedConversationError: 1,
     errors.NonFiniteError: 1,
     errors.OutputError: 1,
+    errors.OutOfMemoryError: 1,
     errors.UnexpectedError: 1,
 }
 

@@ -25,7 +25,7 @@ START = imports(
     foreign="annotated_doc shellingham typer",
     standard="__future__ collections collections.abc contextlib copy dataclasses difflib enum "
     "errno fcntl functools inspect io itertools math os pathlib re shlex shutil signal struct sys "
-    "termios textwrap types typing unicodedata urllib.parse",
+    "resource termios textwrap types typing unicodedata urllib.parse",
     own="_version errors messages options cli.app cli.answers.choices cli.chat.command "
     "cli.commands.completion cli.commands.config cli.commands.describe cli.commands.doctor "
     "cli.commands.models cli.commands.trace cli.commands.video cli.environment cli.escapes "
@@ -33,7 +33,8 @@ START = imports(
     "cli.output.help_pages cli.output.numbers cli.output.pictures cli.output.usage_errors "
     "cli.run.addresses cli.run.budgets cli.run.common_options cli.run.completers cli.run.folders "
     "cli.run.inputs cli.run.model_command cli.run.options cli.run.pages cli.run.shared_options "
-    "cli.run.time_options cli.transcribe.choices cli.transcribe.command",
+    "cli.run.time_options cli.transcribe.choices cli.transcribe.command machine "
+    "machine.address_space",
 )
 """What every command needs before it does anything: the options of all commands."""
 

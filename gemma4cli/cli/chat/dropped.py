@@ -104,7 +104,7 @@ def named_media(question: str) -> list[Path]:
 def is_file(typed: str) -> bool:
     """Whether a line begins with the name of a file, so that it is not a command."""
     found = Names().at(typed, 0)
-    return found is not None and found.path.is_file()
+    return found is not None and os.path.isfile(found.path)
 
 
 def _lines(typed: str) -> Iterator[tuple[int, str]]:
@@ -172,7 +172,7 @@ def _existing(line: str, found: FileName) -> _Span | None:
     raw = line[found.start : found.end]
     kind, problem = _kind(found.path)
     is_top = found.path.is_absolute() and len(found.path.parts) < _TOP_LEVEL
-    if problem and found.path.is_dir() and ("/" not in raw or is_top):
+    if problem and os.path.isdir(found.path) and ("/" not in raw or is_top):
         return None
     return _Span(
         start=found.start,
@@ -213,7 +213,9 @@ def _is_missing_file(word: str, *, at_edge: bool) -> bool:
     if not at_edge:
         return False
     parts = paths_of(word)[-1].parts
-    is_absolute = word.startswith("/") and len(parts) >= _TOP_LEVEL and Path(*parts[:2]).is_dir()
+    is_absolute = (
+        word.startswith("/") and len(parts) >= _TOP_LEVEL and os.path.isdir(Path(*parts[:2]))
+    )
     return is_absolute or word.startswith(("~/", "./", "../"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ...errors import Gemma4Error
+from ...errors import Gemma4Error, unexpected
 from ...interrupts import Ended
 from ...messages import Source
 from ..output.numbers import turns_text
@@ -71,6 +71,10 @@ def _handle(repl: Repl, typed: str) -> None:
         repl.env.say_error(error, debug=repl.run.debug)
     except KeyboardInterrupt as stop:
         repl.stopped(stop)
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - one odd turn does not end the conversation
+        repl.env.say_error(unexpected(error), debug=repl.run.debug)
 
 
 def _ask(repl: Repl, typed: str) -> None:

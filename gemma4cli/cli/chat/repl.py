@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from ...conversations.chat import Chat
 from ...conversations.file import Conversation
-from ...errors import ContextLengthError, Gemma4Error, MediaError
+from ...errors import ContextLengthError, Gemma4Error, MediaError, unexpected
 from ...events import Event, Finished, TextDelta
 from ...interrupts import Ended
 from ...messages import MediaKind, Message, Part, Source, TextPart, sources_of
@@ -209,6 +209,11 @@ class Repl:
             except Gemma4Error as error:
                 self._detach(error)
                 self.env.say_error(error, debug=self.run.debug)
+            except BrokenPipeError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one odd turn does not end the conversation
+                self.attached_media.clear()
+                self.env.say_error(unexpected(error), debug=self.run.debug)
             break
         answered = self.chat.history != before
         if answered:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -162,9 +163,9 @@ def _save(repl: Repl, rest: str) -> None:
     conversation = conversation_of(repl.chat, think=repl.options.think)
     if not conversation.messages:
         repl.env.say("nothing to save")
-    elif path.is_dir() or rest.endswith("/"):
+    elif os.path.isdir(path) or rest.endswith("/"):
         repl.env.say(f"{path} is a folder; name a file, such as {path / 'talk.json'}")
-    elif not path.exists() or repl.reader.confirm(f"{path} exists; replace it?"):
+    elif not os.path.lexists(path) or repl.reader.confirm(f"{path} exists; replace it?"):
         save_copy(path, conversation, model=repl.chat.model.name)
         repl.env.say(f"saved to {path}; /load and g4 chat --messages read it")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -203,7 +204,7 @@ def _model_name(text: str) -> str:
     folder = Path(text).expanduser()
     if text.lower() in BUILTIN:
         return text.lower()
-    if folder.is_dir():
+    if os.path.isdir(folder):
         return str(folder.absolute())
     repo_of(text)
     return text
@@ -274,7 +275,7 @@ def _show_paths(env: Environment, *, json: bool) -> None:
     from ..settings.files import settings_paths
 
     for path in settings_paths(env):
-        exists = path.is_file()
+        exists = os.path.isfile(path)
         if json:
             write_json(env.stdout, {"path": str(path), "exists": exists})
         else:

@@ -55,7 +55,7 @@ def medium_of(name: str) -> Medium | None:
     from ...media.kinds import HEAD_BYTES, sniff
 
     path = Path(name)
-    if path.is_dir():
+    if os.path.isdir(path):
         names = [entry.name for entry in islice(os.scandir(path), _MOST_ENTRIES)]
         counts = Counter(medium for each in names if (medium := _by_suffix(each)) is not None)
         return counts.most_common(1)[0][0] if counts else None

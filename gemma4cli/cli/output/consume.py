@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import typer
 
-from ...errors import Gemma4Error, LoadError, OutputError, UnexpectedError
+from ...errors import Gemma4Error, LoadError, OutputError, unexpected
 from ...events import Event, LoadProgress
 from ...records import Answer
 from ...transcript import TranscriptEvent
@@ -116,7 +116,7 @@ def one_by_one(
         except Exception as error:  # one odd input does not end the others
             if not keep_going:
                 raise
-            yield number, Failed(UnexpectedError(error))
+            yield number, Failed(unexpected(error))
 
 
 def exit_if_failed(codes: Sequence[ExitCode], count: int) -> None:

@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from io import BytesIO
+from mmap import mmap
 from typing import BinaryIO
 
 from PIL import Image as Pillow
 from PIL.ImageFile import ImageFile
 
-from ...errors import MediaDecodeError
+from ...errors import MediaDecodeError, OutOfMemoryError, is_out_of_memory
 from ...extras import install_command
 from ...messages import MediaKind, Source
 from ..kinds import FileKind
@@ -131,6 +132,9 @@ PILLOW_ERRORS = (
 )
 """Errors of Pillow's readers for damaged files; they have no common base class."""
 
+_DECODED_BYTES = 16
+"""Bytes that a decoder takes for a pixel: OpenJPEG has four for each of up to four channels."""
+
 _UNSUPPORTED = ("unknown pixel mode", "unsupported", "not supported", "unimplemented")
 """What Pillow says of variants of a format that it does not read."""
 
@@ -153,8 +157,10 @@ def opened_image(source: Source) -> Iterator[tuple[ImageFile, str, BinaryIO]]:
         if kind is None or kind.name not in _READERS:
             raise MediaDecodeError(source.name, _not_an_image(kind, kind_of_stream(stream, kind)))
         check_file_size(source, kind.name, stream)
+        size = (0, 0)
         try:
             with _READERS[kind.name](stream) as opened:
+                size = opened.size
                 yield opened, kind.name, stream
         except ModuleNotFoundError as exc:
             needed = (
@@ -162,7 +168,18 @@ def opened_image(source: Source) -> Iterator[tuple[ImageFile, str, BinaryIO]]:
             )
             raise MediaDecodeError(source.name, needed) from exc
         except PILLOW_ERRORS as exc:
+            if is_out_of_memory(exc) or not _has_room(size):
+                raise OutOfMemoryError from exc
             raise MediaDecodeError(source.name, _damage(kind.name, exc)) from exc
+
+
+def _has_room(size: tuple[int, int]) -> bool:
+    """Whether there are addresses to decode an image; some decoders call their lack damage."""
+    try:
+        mmap(-1, max(1, size[0] * size[1] * _DECODED_BYTES)).close()
+    except (OSError, ValueError, OverflowError):
+        return False
+    return True
 
 
 def _not_an_image(found: FileKind | None, kind: MediaKind | None) -> str:

@@ -1,0 +1,82 @@
+"""A limit on the address space ends no run in a hang: it fits, or says that memory is out."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from gemma4cli.errors import (
+    OutOfMemoryError,
+    UnexpectedError,
+    is_out_of_memory,
+    unexpected,
+)
+from gemma4cli.machine import address_space, device
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces the limit")
+
+
+def limited(megabytes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A run of g4 with a limit on its addresses."""
+    size = megabytes * 1_000_000
+    return subprocess.run(
+        [sys.executable, "-m", "gemma4cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (size, size)),
+        check=False,
+    )
+
+
+def test_too_little_is_said_at_once(subtests: pytest.Subtests) -> None:
+    for command in (["models", "list"], ["chat", "-m", "tiny", "--no-log", "-p", "hi"]):
+        with subtests.test(command=command):
+            done = limited(300, *command)
+            assert (done.returncode, done.stdout) == (1, "")
+            assert done.stderr.startswith("g4: out of memory: ")
+            assert "ulimit -v" in done.stderr
+            assert done.stderr.count("\n") == 1
+
+
+def test_little_is_enough_for_the_built_in_model() -> None:
+    done = limited(900, "chat", "-m", "tiny", "-q", "--no-log", "-p", "hi")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_limit_decides_how_many_cores_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[int] = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
+    monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores: used.append(len(cores)))
+    for limit in (None, 600_000_000, 1_700_000_000, 99_000_000_000):
+        monkeypatch.setattr(address_space, "address_limit", lambda limit=limit: limit)
+        address_space.fit_into_address_space()
+    assert used == [1, 3]
+
+
+def test_the_memory_of_this_machine_is_at_most_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "address_limit", lambda: 5000)
+    monkeypatch.setattr(device, "addresses_taken", lambda: 1200)
+    assert device.system_memory() == (5000, 3800)
+
+
+def test_what_says_that_there_is_no_memory(subtests: pytest.Subtests) -> None:
+    for error in [
+        MemoryError(),
+        OSError(12, "Cannot allocate memory"),
+        OSError("out of memory error when reading image file"),
+        RuntimeError("[malloc] Unable to allocate 5 bytes."),
+        RuntimeError("can't start new thread"),
+        ImportError("libx.so: failed to map segment from shared object"),
+    ]:
+        with subtests.test(error=error):
+            assert isinstance(unexpected(error), OutOfMemoryError)
+            assert unexpected(error).__cause__ is error
+    for error in [ValueError("out of memory"), OSError(2, "No such file"), KeyError("x")]:
+        assert not is_out_of_memory(error)
+        assert isinstance(unexpected(error), UnexpectedError)
