@@ -64,6 +64,7 @@ IMPORTS: dict[str, tuple[Imports, str]] = {
     "describe -m tiny -q scene.png": (
         ANSWER.and_those(
             foreign="PIL",
+            standard="mmap",
             own="cli.commands.describe_many extras media.pictures.* media.urls",
         ),
         "A red circle",
