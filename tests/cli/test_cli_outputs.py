@@ -252,7 +252,7 @@ def test_an_odd_input_does_not_end_the_others(
 
     def odd_recording(self: FileRecording, *arguments: Any) -> Iterator[Any]:
         if self._given.name == "b.wav":
-            raise MemoryError
+            raise ZeroDivisionError
         yield from pieces(self, *arguments)
 
     shutil.copy("a.wav", "b.wav")
@@ -260,7 +260,7 @@ def test_an_odd_input_does_not_end_the_others(
     monkeypatch.setattr(FileRecording, "pieces", odd_recording)
     for command, suffix, problem in [
         ("describe", "png", "AssertionError: no palette"),
-        ("transcribe", "wav", "MemoryError"),
+        ("transcribe", "wav", "ZeroDivisionError"),
     ]:
         with subtests.test(command=command):
             result = tiny_g4(command, f"b.{suffix}", f"a.{suffix}")
