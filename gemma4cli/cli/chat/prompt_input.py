@@ -83,8 +83,10 @@ class Reader:
     """Reads messages from the terminal. With ``history``, they are recalled in later runs."""
 
     def __init__(self, env: Environment, *, history: bool) -> None:
-        # If stdout is a file, the prompt goes to stderr.
-        self._output = create_output(always_prefer_tty=True)
+        # If stdout is a file, the prompt goes to stderr; not to sys.stderr, which escapes controls.
+        streams = (env.stdout, env.stderr)
+        terminal = next((each for each in streams if each.isatty()), env.stdout)
+        self._output = create_output(terminal)
         self.completer = CommandCompleter()
         self._env = env
         self._pastes = Pastes()
