@@ -25,10 +25,10 @@ slow:
 plain:
 	G4_NO_NATIVE=1 $(BIN)/python -m pytest -q -n auto tests/engine tests/machine tests/models tests/test_parity.py
 
-# 600 damaged inputs, and 12 killed runs; any number by hand. Linux only.
+# 2,000 damaged inputs, and 60 killed runs. Linux only.
 damage:
-	$(BIN)/python -m tests.fuzz --count 600
-	$(BIN)/python -m tests.fuzz.kills --count 12
+	$(BIN)/python -m tests.fuzz
+	$(BIN)/python -m tests.fuzz.kills
 
 metal:
 	$(BIN)/python -m pytest -q -m metal

@@ -95,7 +95,7 @@ def _backend() -> Finding:
             name="backend",
             value=f"CPU, {found.name}",
             state="ok" if native_in_use() else "note",
-            advice="a model of E2B's size at 4 bits writes 9 tokens/s on two cores of a server "
+            advice="a model of E2B's size at 4 bits writes 11 tokens/s on two cores of a server "
             "with AMX; larger models and older CPUs are slower, Apple silicon and NVIDIA GPUs are "
             f"faster: {install_command('cuda')}"
             if native_in_use()
