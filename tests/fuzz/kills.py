@@ -93,7 +93,9 @@ class _Place:
         return process.returncode != 0
 
     def _look_at(self, said: bytes) -> None:
-        if b"Traceback" in said or b"unexpected error" in said:
+        # Before a line of g4 runs, Ctrl-C ends Python's own start with a traceback.
+        before_g4 = b"KeyboardInterrupt" in said and b"gemma4cli" not in said
+        if (b"Traceback" in said and not before_g4) or b"unexpected error" in said:
             self.faults.append(said.decode("utf-8", "replace")[-600:])
 
     def check_temporary(self) -> None:
