@@ -6,12 +6,12 @@ from the one commit that was listed.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..checked_json import JsonError, parse
 from ..errors import DownloadError, UnsupportedModelError
 from ..models.config import Gemma4Config
 from .blobs import link, set_main
@@ -180,10 +180,8 @@ def _after(done: int, on_bytes: OnBytes) -> OnBytes:
 
 def _require_gemma4(repo: str, content: bytes) -> None:
     try:
-        raw = json.loads(content)
-    except RecursionError as exc:
-        raise DownloadError(repo, "its config.json cannot be read (nested too deep)") from exc
-    except ValueError as exc:
+        raw = parse(content)
+    except JsonError as exc:
         raise DownloadError(repo, f"its config.json cannot be read ({exc})") from exc
     if not isinstance(raw, dict):
         raise UnsupportedModelError(repo, "its config.json does not describe a model")

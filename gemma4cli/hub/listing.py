@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import quote
 
+from ..checked_json import JsonError, parse
 from ..errors import DownloadError
 from .requests import small_answer
 
@@ -30,11 +30,11 @@ _MOST_BYTES = 16_000_000
 _MOST_BYTES_OF_WEIGHTS = 10**12
 _MOST_BYTES_OF_FILE = 256_000_000
 _MOST_FILES = 2000
+_LONGEST_NAME = 200
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]|^/|^[A-Za-z]:|(^|/)\.\.?(/|$)")
-_DEVICE = re.compile(r"(?i)(^|/)(con|prn|aux|nul|com\d|lpt\d)(\.[^/]*)?(/|$)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,9 +68,9 @@ def read_listing(repo: str) -> Listing:
 
 def _listing(repo: str, body: bytes) -> Listing:
     try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError) as exc:
-        raise _unexpected(repo, "it is not JSON") from exc
+        answer = parse(body)
+    except JsonError as exc:
+        raise _unexpected(repo, f"it {exc.problem}") from exc
     if not isinstance(answer, dict):
         raise _unexpected(repo, "it is not an object")
     commit, siblings = answer.get("sha"), answer.get("siblings")
@@ -89,13 +89,12 @@ def _file(repo: str, listed: Mapping[str, Any]) -> ListedFile | None:
     name = listed.get("rfilename")
     if not isinstance(name, str):
         raise _unexpected(repo, "a file has no name")
-    if _UNSAFE.search(name):
-        raise DownloadError(repo, f"the hub lists a file under an unsafe name, {name[:80]!r}")
     is_weights = fnmatchcase(name, WEIGHTS) and "/" not in name
-    if not is_weights and name not in FILES:
-        return None
-    if _DEVICE.search(name) or len(name) > 200:
+    is_read = is_weights or name in FILES
+    if _UNSAFE.search(name) or (is_read and len(name) > _LONGEST_NAME):
         raise DownloadError(repo, f"the hub lists a file under an unsafe name, {name[:80]!r}")
+    if not is_read:
+        return None
     most = _MOST_BYTES_OF_WEIGHTS if is_weights else _MOST_BYTES_OF_FILE
     size = listed.get("size")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= most:

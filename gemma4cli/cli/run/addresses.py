@@ -53,7 +53,6 @@ def fetched(source: Source, *, fetches: bool) -> Source:
 
 def _seconds() -> float:
     """How long a download may take. Raises OptionError."""
-
     given = os.environ.get("G4_URL_TIMEOUT") or "600"
     try:
         seconds = float(given)
