@@ -86,7 +86,7 @@ class Reader:
         # If stdout is a file, the prompt goes to stderr; not to sys.stderr, which escapes controls.
         streams = (env.stdout, env.stderr)
         terminal = next((each for each in streams if each.isatty()), env.stdout)
-        self._output = create_output(terminal)
+        self._output = create_output(stdout=terminal)
         self.completer = CommandCompleter()
         self._env = env
         self._pastes = Pastes()
