@@ -232,10 +232,4 @@ NB_MODULE(_native, module) {
   module.def("glu", [](const mx::array& x) { return g4::glu(x); }, "x"_a);
   module.def(
       "softcap", [](const mx::array& x, float cap) { return g4::softcap(x, cap); }, "x"_a, "cap"_a);
-  module.def(
-      "clip",
-      [](const mx::array& x, const mx::array& low, const mx::array& high) {
-        return g4::clip(x, low, high);
-      },
-      "x"_a, "low"_a, "high"_a);
 }

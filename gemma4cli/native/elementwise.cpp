@@ -71,24 +71,6 @@ class Softcap : public RowPrimitive {
   float cap_;
 };
 
-class Clip : public RowPrimitive {
- public:
-  using RowPrimitive::RowPrimitive;
-
-  Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
-    auto& out = outputs[0];
-    allocate_like(inputs[0], out);
-    return [x = inputs[0].data<float>(), low = inputs[1].data<float>(),
-            high = inputs[2].data<float>(),
-            y = out.data<float>(), size = int64_t(out.size())] {
-      parallel_rows(size, 1, [&](int64_t first, int64_t last) {
-        kernels().clip(x + first, *low, *high, y + first, last - first);
-      });
-    };
-  }
-  const char* name() const override { return "G4Clip"; }
-};
-
 }  // namespace
 
 mx::array activate(
@@ -123,20 +105,6 @@ mx::array softcap(const mx::array& x, float cap, mx::StreamOrDevice device) {
   return mx::array(
       x.shape(), mx::float32, std::make_shared<Softcap>(stream, cap),
       std::vector<mx::array>{in_rows(x, stream)});
-}
-
-mx::array clip(
-    const mx::array& x, const mx::array& low, const mx::array& high, mx::StreamOrDevice device) {
-  const auto stream = mx::to_stream(device, mx::Device::cpu);
-  require_float32(x, "clip");
-  if (low.size() != 1 || high.size() != 1) {
-    throw std::invalid_argument("clip: bounds must be single numbers");
-  }
-  return mx::array(
-      x.shape(), mx::float32, std::make_shared<Clip>(stream),
-      std::vector<mx::array>{
-          in_rows(x, stream), mx::astype(low, mx::float32, stream),
-          mx::astype(high, mx::float32, stream)});
 }
 
 }  // namespace g4

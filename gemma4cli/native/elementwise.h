@@ -21,9 +21,4 @@ mlx::core::array glu(const mlx::core::array& x, mlx::core::StreamOrDevice stream
 mlx::core::array softcap(
     const mlx::core::array& x, float cap, mlx::core::StreamOrDevice stream = {});
 
-/// x [...] (float32) within the bounds low and high [] (any floating-point type); NaN stays NaN.
-mlx::core::array clip(
-    const mlx::core::array& x, const mlx::core::array& low, const mlx::core::array& high,
-    mlx::core::StreamOrDevice stream = {});
-
 }  // namespace g4

@@ -42,8 +42,4 @@ void softcap(const float* x, float cap, float* y, int64_t count) {
   });
 }
 
-void clip(const float* x, float low, float high, float* y, int64_t count) {
-  each(x, nullptr, y, count, [=](Vec a, Vec) { return within(a, low, high); });
-}
-
 }  // namespace g4::G4_SET

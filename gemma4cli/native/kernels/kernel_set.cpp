@@ -28,7 +28,6 @@ const Kernels table = {
     .convolve_past = convolve_past,
     .activate = activate,
     .softcap = softcap,
-    .clip = clip,
 };
 
 }  // namespace g4::G4_SET

@@ -236,9 +236,6 @@ struct Kernels {
 
   /// y = tanh(x / cap) * cap, and NaN where x is infinite. `y` may be `x`.
   void (*softcap)(const float* x, float cap, float* y, int64_t count);
-
-  /// y = x within [low, high]; NaN stays NaN. `y` may be `x`.
-  void (*clip)(const float* x, float low, float high, float* y, int64_t count);
 };
 
 #if defined(G4_HAS_AMX)

@@ -34,6 +34,5 @@ void convolve_past(
 
 void activate(Curve curve, const float* x, const float* factor, float* y, int64_t count);
 void softcap(const float* x, float cap, float* y, int64_t count);
-void clip(const float* x, float low, float high, float* y, int64_t count);
 
 }  // namespace g4::G4_SET

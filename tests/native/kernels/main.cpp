@@ -10,7 +10,7 @@ void test(const Kernels& set) {
   // A kernel without a test does not compile: the number of names must fit.
   const auto& [name, unpack, few_rows, many_rows, select_above,
                rms_norm, layer_norm, rotate, attention, merge, local_attention, convolve,
-               convolve_past, activate, softcap, clip] = set;
+               convolve_past, activate, softcap] = set;
   std::printf("%s\n", name);
   std::fflush(stdout);  // a kernel that touches a forbidden page ends the program
   test_unpack(set);
@@ -22,7 +22,7 @@ void test(const Kernels& set) {
   test_attention(set);
   test_audio(set);
   test_activate(set);
-  test_softcap_and_clip(set);
+  test_softcap(set);
 }
 
 }  // namespace

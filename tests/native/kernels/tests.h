@@ -15,6 +15,6 @@ void test_rotate(const Kernels& set);
 void test_attention(const Kernels& set);
 void test_audio(const Kernels& set);
 void test_activate(const Kernels& set);
-void test_softcap_and_clip(const Kernels& set);
+void test_softcap(const Kernels& set);
 
 }  // namespace g4::test
