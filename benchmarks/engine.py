@@ -106,7 +106,7 @@ def look(model: LoadedModel, budget: int) -> int:
     pixels = np.random.default_rng(0).integers(0, 256, (768, 1024, 3), np.uint8)
     config = model.processor.config.vision
     features = image_features(pixels, budget, config, unified=model.processor.unified)
-    mx.eval(model.network.encode_images(mx.array(features.patches)[None], features.grid))
+    mx.eval(model.network.encode_images(mx.array(features.patches())[None], features.grid))
     return features.soft_tokens
 
 

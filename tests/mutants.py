@@ -56,7 +56,7 @@ BREAKS = (
           "mx.where(before + probabilities <= top_p, logits[order], -mx.inf)"),
     Break("engine", "images of different grids with equally many patches are encoded as one grid",
           "return first.grid == feature.grid and patches <= PATCHES_AT_ONCE",
-          "return len(first.patches) * count == patches <= PATCHES_AT_ONCE"),
+          "return math.prod(first.grid) * count == patches <= PATCHES_AT_ONCE"),
     Break("engine", "the estimate forgets the chunk that sliding layers hold besides the window",
           "min(grown, text.sliding_window) + min(step, max(0, grown - text.sliding_window))",
           "min(grown, text.sliding_window)"),

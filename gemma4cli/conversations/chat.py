@@ -13,7 +13,8 @@ from ..errors import ConversationError
 from ..events import Event, Finished, TextDelta, ThoughtDelta
 from ..messages import Message, Part
 from ..options import GenerateOptions, MediaOptions
-from .open_media import OpenedMessage, open_message, prepare
+from .open_media import open_message, prepare
+from .opened import OpenedMessage
 
 if TYPE_CHECKING:
     from ..engine.model import LoadedModel

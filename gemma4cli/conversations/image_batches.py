@@ -123,7 +123,8 @@ def _prepare(
     from ..engine.batch import Prompt
     from ..engine.generate import check_context
     from ..engine.memory_limits import require_memory_for_prompt
-    from .open_media import OpenedMessage, open_message, prepare
+    from .open_media import open_message, prepare
+    from .opened import OpenedMessage
 
     for step in open_message(model, Message(role="user", content=content), media):
         if not isinstance(step, OpenedMessage):

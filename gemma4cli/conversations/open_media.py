@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,46 +24,17 @@ from ..events import (
     VideoSampled,
 )
 from ..messages import AudioPart, ImagePart, MediaPart, Message, Part, Source, TextPart, VideoPart
-from ..options import Budget, GenerateOptions, MediaOptions
-from ..processing.budget import image_budget
+from ..options import GenerateOptions, MediaOptions
 from ..processing.inputs import ModelInputs
-from ..processing.processor import PreparedMedium, Processor
 from ..processing.prompt import AudioSlot, Prompt, Slot, build_prompt
 from ..processing.video import ClipPlan, frame_times, interleaved, plan_clip
+from .opened import OpenedMedium, OpenedMessage
 from .text_length import require_text_fits
 
 if TYPE_CHECKING:
     from ..engine.model import LoadedModel
     from ..media.pictures.video import VideoInfo
     from ..media.sound.tracks import TrackChoice
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class OpenedMessage:
-    """A message whose media are decoded, one item for each media part, in order.
-
-    ``message`` is what the model reads: a clip with sound is replaced by parts of its frames and
-    parts of its sound in turn. ``original`` is the message before that.
-    """
-
-    message: Message
-    original: Message
-    media: tuple[Decoded, ...]
-    _prepared: list[tuple[Processor, Budget | None, tuple[PreparedMedium, ...]]] = field(
-        default_factory=list, init=False, repr=False
-    )
-
-    def prepared(self, processor: Processor, budget: Budget | None) -> tuple[PreparedMedium, ...]:
-        """The media as the prompt and the model take them, computed once per budget."""
-        for owner, known_budget, prepared in self._prepared:
-            if owner is processor and known_budget == budget:
-                return prepared
-        text = " ".join(p.text for p in self.message.parts if isinstance(p, TextPart))
-        prepared = tuple(
-            processor.prepare_medium(item, image_budget(item, budget, text)) for item in self.media
-        )
-        self._prepared[:] = [(processor, budget, prepared)]
-        return prepared
 
 
 def open_message(
@@ -109,7 +80,8 @@ def open_message(
         generate = generate or GenerateOptions(max_tokens=1)
         planned = _planned_prompt(model, message, clips, before, options, think=generate.think)
         require_memory_for_plan(model, planned, generate)
-    media: list[Decoded] = []
+    text = " ".join(part.text for part in message.parts if isinstance(part, TextPart))
+    media: list[OpenedMedium] = []
     parts: list[Part] = []
     for number, part in enumerate(message.parts):
         if isinstance(part, TextPart):
@@ -121,7 +93,6 @@ def open_message(
                 item: Decoded = yield from _open_sound(model, part.source, options)
             else:
                 item = _open_part(model, part, options)
-            media.append(item)
             parts.append(part)
             if isinstance(item, AudioClip):
                 yield AudioDecoded(source=item.name, seconds=item.seconds)
@@ -131,6 +102,10 @@ def open_message(
                 yield PicturesDecoded(source=item.name, pictures=(item,))
             else:
                 yield PicturesDecoded(source=item.name, pictures=item.frames)
+            source = part.source if isinstance(part, ImagePart) else None
+            media.append(OpenedMedium(item, source, text))
+            if isinstance(item, Image):
+                media[-1].prepared(model.processor, options.budget)
             continue
         clip = _open_clip(model, clips[number], options)
         if clip.frames[-1].breaks_off:
@@ -142,7 +117,7 @@ def open_message(
             timestamps=tuple(frame.seconds for frame in clip.frames),
         )
         yield PicturesDecoded(source=clip.name, pictures=clip.frames)
-        media += items
+        media += [OpenedMedium(each, None, text) for each in items]
         parts += [
             AudioPart(source=clips[number].given) if isinstance(each, AudioClip) else part
             for each in items

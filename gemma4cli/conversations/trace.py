@@ -96,7 +96,8 @@ def trace(
 
 def inputs_of(model: LoadedModel, conversation: Conversation | Path) -> ModelInputs:
     """Model inputs of a conversation, or of the one in a file."""
-    from .open_media import OpenedMessage, open_message, prepare
+    from .open_media import open_message, prepare
+    from .opened import OpenedMessage
 
     conversation = _read(conversation)
     media = conversation.media

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import mlx.core as mx
@@ -84,7 +85,7 @@ def _batches(features: Sequence[MediaFeatures]) -> Iterator[list[MediaFeatures]]
 def _fits(batch: Sequence[MediaFeatures], feature: MediaFeatures) -> bool:
     first, count = batch[0], len(batch) + 1
     if isinstance(first, ImageFeatures) and isinstance(feature, ImageFeatures):
-        patches = count * len(feature.patches)
+        patches = count * math.prod(feature.grid)
         return first.grid == feature.grid and patches <= PATCHES_AT_ONCE
     if isinstance(first, AudioFeatures) and isinstance(feature, AudioFeatures):
         longest = max(f.soft_tokens for f in (*batch, feature))
@@ -99,7 +100,7 @@ def _encode(model: LoadedModel, batch: Sequence[MediaFeatures]) -> list[mx.array
         clips = [mx.array(f.frames) for f in batch if isinstance(f, AudioFeatures)]
         values = model.network.encode_clips(clips)
     else:
-        patches = mx.stack([mx.array(f.patches) for f in batch if isinstance(f, ImageFeatures)])
+        patches = mx.stack([mx.array(f.patches()) for f in batch if isinstance(f, ImageFeatures)])
         values = list(model.network.encode_images(patches, first.grid))
     finite = mx.all(mx.stack([mx.isfinite(v).all() for v in values]))
     if not finite.item():

@@ -1,4 +1,4 @@
-"""RGB pixels to patches.
+"""RGB pixels to the size that the model sees.
 
 Ported from image_processing_gemma4 and its unified variant in transformers. Pillow is imported when
 there is something to resize: runs without pictures import this module, too.
@@ -65,12 +65,11 @@ def patch_features(
     """
     side = config.patch_size * config.pooling if unified else config.patch_size
     rows, columns = pixels.shape[0] // side, pixels.shape[1] // side
-    squares = pixels.reshape(rows, side, columns, side, 3).swapaxes(1, 2)
-    levels = (np.arange(256) * config.rescale_factor).astype(np.float32)
     soft_tokens = rows * columns if unified else rows * columns // config.pooling**2
     return ImageFeatures(
-        patches=levels[squares.reshape(rows * columns, -1)],
+        pixels=pixels,
         grid=(rows, columns),
+        scale=config.rescale_factor,
         soft_tokens=soft_tokens,
         digest=digest_of(pixels, side),
     )

@@ -15,15 +15,27 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ImageFeatures:
-    """Patches ``[rows*columns, P*P*3]`` in [0, 1], raster order, of one image or frame.
+    """One image or frame at the size that the model sees: RGB pixels, uint8 ``[H, W, 3]``.
 
-    ``grid`` is (rows, columns) in patches.
+    ``grid`` is (rows, columns) in patches; ``scale`` takes a pixel's values to [0, 1].
     """
 
-    patches: FloatArray
+    pixels: npt.NDArray[np.uint8]
     grid: tuple[int, int]
+    scale: float
     soft_tokens: int
     digest: str
+
+    def patches(self) -> FloatArray:
+        """Patches ``[rows*columns, P*P*3]`` in [0, 1], raster order.
+
+        They take four times the pixels' memory, and are needed by the tower alone.
+        """
+        rows, columns = self.grid
+        side = self.pixels.shape[0] // rows
+        squares = self.pixels.reshape(rows, side, columns, side, 3).swapaxes(1, 2)
+        levels = (np.arange(256) * self.scale).astype(np.float32)
+        return levels[squares.reshape(rows * columns, -1)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

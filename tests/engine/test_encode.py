@@ -95,7 +95,7 @@ def test_a_wide_image_and_a_tall_one_are_encoded_apart(
         image_features(pixels, 6, model.processor.config.vision, unified=False)
         for pixels in (wide, wide.swapaxes(0, 1))
     ]
-    assert features[0].patches.shape == features[1].patches.shape
+    assert features[0].patches().shape == features[1].patches().shape
     assert features[0].grid != features[1].grid
     *_, known = encode_features(model, features)
     assert len(known) == 2

@@ -190,7 +190,7 @@ def test_another_image_changes_the_logits_from_its_position_on(
     model = parity_model(arch)
     inputs = inputs_of(model, "image_70")
     (feature,) = inputs.features
-    other = dataclasses.replace(feature, patches=1 - feature.patches, digest="other")
+    other = dataclasses.replace(feature, pixels=255 - feature.pixels, digest="other")
     changed = dataclasses.replace(inputs, features=(other,))
     first, second = (np.array(logits_of(model, given)) for given in (inputs, changed))
     (image,) = inputs.spans

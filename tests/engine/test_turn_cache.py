@@ -400,7 +400,7 @@ def test_another_image_of_the_same_size_is_computed(
     model = parity_model(arch)
     inputs = inputs_with(model, image("What is this?"))
     (feature,) = inputs.features
-    mirrored = dataclasses.replace(feature, patches=1 - feature.patches, digest="mirrored")
+    mirrored = dataclasses.replace(feature, pixels=255 - feature.pixels, digest="mirrored")
     other = dataclasses.replace(inputs, features=(mirrored,))
     turns = TurnCache()
     cached(model, turns, inputs, runs)

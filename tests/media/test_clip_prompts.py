@@ -11,7 +11,8 @@ import pytest
 from media_makers import numbered, tone, write_video
 
 from gemma4cli.conversations.chat import Chat
-from gemma4cli.conversations.open_media import OpenedMessage, open_message, prepare
+from gemma4cli.conversations.open_media import open_message, prepare
+from gemma4cli.conversations.opened import OpenedMessage
 from gemma4cli.decoded import SAMPLE_RATE, AudioClip, Decoded, VideoClip, VideoFrame
 from gemma4cli.engine import memory_limits
 from gemma4cli.engine.model import LoadedModel

@@ -109,13 +109,13 @@ def test_patches_are_squares_of_the_image_in_raster_order() -> None:
     features = image_features(pixels, 140, VISION, unified=False)
     assert features.grid == (30, 39)
     assert features.soft_tokens == 130
-    assert features.patches.dtype == np.float32
-    patch = features.patches[2 * 39 + 5].reshape(16, 16, 3)
+    assert features.patches().dtype == np.float32
+    patch = features.patches()[2 * 39 + 5].reshape(16, 16, 3)
     expected = (pixels[32:48, 80:96] / 255).astype(np.float32)
     np.testing.assert_allclose(patch, expected, rtol=1e-7)
     large = image_features(pixels, 140, VISION, unified=True)
     assert (large.grid, large.soft_tokens) == ((10, 13), 130)
-    patch = large.patches[1 * 13 + 2].reshape(48, 48, 3)
+    patch = large.patches()[1 * 13 + 2].reshape(48, 48, 3)
     expected = (pixels[48:96, 96:144] / 255).astype(np.float32)
     np.testing.assert_allclose(patch, expected, rtol=1e-7)
 
@@ -126,8 +126,8 @@ def test_resized_picture_stays_in_range(unified: bool) -> None:
     pixels = np.zeros((100, 150, 3), np.uint8)
     pixels[:, 75:] = 255
     features = image_features(pixels, 70, VISION, unified=unified)
-    assert features.patches.min() == 0
-    assert features.patches.max() == 1
+    assert features.patches().min() == 0
+    assert features.patches().max() == 1
     assert features.soft_tokens == 6 * 10
 
 
@@ -173,8 +173,13 @@ def test_the_tower_yields_as_many_soft_tokens_as_were_counted(tiny_tower: Vision
     for size, budget in product(sizes, [70, 140, 280]):
         features = image_features(picture(*size), budget, VISION, unified=False)
         unified = image_features(picture(*size), budget, VISION, unified=True)
-        output = tiny_tower(mx.array(features.patches)[None], features.grid)
-        counts = {output.shape[1], features.soft_tokens, unified.soft_tokens, len(unified.patches)}
+        output = tiny_tower(mx.array(features.patches())[None], features.grid)
+        counts = {
+            output.shape[1],
+            features.soft_tokens,
+            unified.soft_tokens,
+            len(unified.patches()),
+        }
         if len(counts) != 1:
             wrong.append((size, budget, counts))
     assert wrong == []
@@ -190,7 +195,7 @@ def test_a_fitted_image_has_a_patch_for_every_square(
     assert features.soft_tokens == rows * columns
     scale = 1 if unified else VISION.pooling
     assert features.grid == (rows * scale, columns * scale)
-    assert features.patches.shape == (rows * columns * scale**2, (48 // scale) ** 2 * 3)
+    assert features.patches().shape == (rows * columns * scale**2, (48 // scale) ** 2 * 3)
 
 
 # Audio
