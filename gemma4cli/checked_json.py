@@ -147,8 +147,8 @@ def number(
         raise JsonError(f"must be a number, not {shown(value)}", path)
     assert isinstance(value, int | float)
     if not least <= value <= most or (above and value == least):
-        start = "above" if above else "from"
-        raise JsonError(f"must be {start} {least:g} to {most:g}, not {shown(value)}", path)
+        bounds = f"above {least:g} and at most" if above else f"from {least:g} to"
+        raise JsonError(f"must be {bounds} {most:g}, not {shown(value)}", path)
     return float(value)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import mlx.core as mx
 
@@ -14,7 +14,13 @@ from ..events import LoadProgress
 from ..hub.not_a_checkpoint import unused_adapter
 from ..hub.resolved import ResolvedModel
 from ..machine.backend import native_in_use, on_cpu, prepare_backend, weights_dtype
-from ..models.config import AudioConfig, Gemma4Config, UnifiedAudioConfig, VisionConfig
+from ..models.config import (
+    AudioConfig,
+    Gemma4Config,
+    UnifiedAudioConfig,
+    UnifiedVisionConfig,
+    VisionConfig,
+)
 from ..models.cpu_layers import use_whole_cpu
 from ..models.gemma4 import Gemma4
 from ..models.weights import (
@@ -142,6 +148,24 @@ def _check_media_sizes(config: Gemma4Config, processor: ProcessorConfig) -> None
             )
 
 
+def _within_positions(
+    processor: ProcessorConfig, vision: VisionConfig | UnifiedVisionConfig | None
+) -> ProcessorConfig:
+    """``processor`` with the longest side of a picture that the tower has positions for.
+
+    MLX reads other memory for positions that are not in the table.
+    """
+    if vision is None:
+        return processor
+    pooling = vision.pooling if isinstance(vision, VisionConfig) else 1
+    side = vision.position_table_size // pooling
+    if side < 1:
+        raise CheckpointError(
+            "config.json", "vision_config: position_embedding_size is below pooling_kernel_size"
+        )
+    return replace(processor, vision=replace(processor.vision, longest_side=side))
+
+
 def _processor(
     name: str, checkpoint: Checkpoint, config: Gemma4Config, tokenizer: Tokenizer
 ) -> Processor:
@@ -154,6 +178,7 @@ def _processor(
             ", ".join(processor_config.assumed),
         )
     _check_media_sizes(config, processor_config)
+    processor_config = _within_positions(processor_config, config.vision)
     placeholders = config.placeholders
     if placeholders is not None:
         for token, expected in (

@@ -6,13 +6,12 @@ import logging
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import inf
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
-from ..checked_json import LARGEST, is_finite_number, shown
+from ..checked_json import LARGEST, JsonError, is_finite_number, number, shown
 from ..errors import CheckpointError
 from ..models.gemma4 import Gemma4
 from ..models.weights import Quantization
@@ -55,9 +54,9 @@ class GenerationConfig:
         return cls(
             stop_ids=frozenset(stop_ids),
             suppressed_ids=_ids("suppress_tokens", source.get("suppress_tokens")),
-            temperature=_number(source, "temperature", 1.0, 0) if sampled else 0.0,
-            top_p=_number(source, "top_p", 1.0, 0, 1),
-            top_k=int(_number(source, "top_k", 0, 0, LARGEST)),
+            temperature=_setting(source, "temperature") if sampled else 0.0,
+            top_p=_setting(source, "top_p"),
+            top_k=int(_setting(source, "top_k")),
         )
 
 
@@ -69,22 +68,39 @@ def _ids(key: str, value: object) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def _number(
-    source: Mapping[str, Any], key: str, default: float, least: float, most: float = inf
-) -> float:
-    """A finite number, or ``default`` if the key is missing or null.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Setting:
+    """A number of the file; ``above``: ``least`` itself is out of range."""
 
-    So it is, with a warning, if the number is not from ``least`` to ``most``.
+    default: float
+    least: float = 0
+    most: float
+    above: bool = False
+
+
+_SETTINGS = {
+    "temperature": _Setting(default=1.0, most=1e30),
+    "top_p": _Setting(default=1.0, most=1, above=True),
+    "top_k": _Setting(default=0, most=LARGEST),
+}
+
+
+def _setting(source: Mapping[str, Any], key: str) -> float:
+    """A setting, or its default if the key is missing or null.
+
+    So it is, with a warning, if the number is out of range. Raises CheckpointError for what is not
+    a finite number.
     """
-    value = source.get(key)
+    setting, value = _SETTINGS[key], source.get(key)
     if value is None:
-        return default
+        return setting.default
     if not is_finite_number(value):
         raise CheckpointError(_FILE, f"{key}: must be a number, not {shown(value)}")
-    if not least <= value <= most or (key == "top_p" and value == 0):
-        logger.warning("%s: %s %s is ignored: it is out of range", _FILE, key, shown(value))
-        return default
-    return float(value)
+    try:
+        return number(value, key, least=setting.least, most=setting.most, above=setting.above)
+    except JsonError as exc:
+        logger.warning("%s: %s; it is ignored", _FILE, exc)
+        return setting.default
 
 
 class FeatureCache:

@@ -13,6 +13,10 @@ from ..machine.backend import native_in_use
 Sampler = Callable[[mx.array], mx.array]
 """Maps logits ``[V]`` to a token id, a scalar."""
 
+_COLDEST = 1e-30
+"""Logits divided by less are infinite in float32; by more than its inverse, excluded ones are NaN.
+"""
+
 
 def seed_of(seed: int | None, number: int) -> int | None:
     """The seed of answer ``number``: the given seed for the first, a derived one for the others.
@@ -45,6 +49,7 @@ def make_sampler(
     """
     if temperature == 0:
         return lambda logits: mx.argmax(logits, axis=-1)
+    temperature = min(max(temperature, _COLDEST), 1 / _COLDEST)
     likeliest = _likeliest()
     keys = _Keys(key if key is not None else mx.random.key(secrets.randbits(63)))
 

@@ -194,10 +194,12 @@ def audio_size(audio: object, clip_tokens: int, numerics: Numerics) -> int:
     if not isinstance(audio, AudioConfig):
         return 0
     first, second = audio.conv_channels
-    # A token comes from 4 frames of 128 bins. Two convolutions halve both axes; the second one
-    # unfolds its 3x3 input.
-    subsampled = clip_tokens * (2 * 64 * first + 32 * second)
-    unfolded = clip_tokens * 32 * 9 * first
+    clip_tokens = -(-clip_tokens // audio.chunk_size) * audio.chunk_size
+    # A token comes from 4 frames of as many bins as the first convolution has channels. Two
+    # convolutions halve both axes; the second one unfolds its 3x3 input.
+    bins = first
+    subsampled = clip_tokens * (bins * first + bins // 4 * second)
+    unfolded = clip_tokens * bins // 4 * 9 * first
     context = audio.chunk_size + audio.context_left + audio.context_right
     attended = audio.num_heads * context + 2 * audio.hidden_size * context // audio.chunk_size
     width = 16 * audio.hidden_size + 4 * attended

@@ -28,9 +28,13 @@ FAMILIES = {
 
 
 def need(section: Json, key: str, kind: type | tuple[type, ...], where: str) -> Any:
-    """``section[key]``, which must exist and be of ``kind``; ``where`` names the section."""
+    """``section[key]``, which must exist and be of ``kind``.
+
+    ``where`` names the section; it is empty for the file as a whole.
+    """
     if key not in section:
-        raise CheckpointError(_FILE, f"{where} lacks {key!r}, which affects the model's answers")
+        problem = f"lacks {key!r}, which affects the model's answers"
+        raise CheckpointError(_FILE, f"{where} {problem}" if where else problem)
     value = section[key]
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if float in kinds:
@@ -41,20 +45,28 @@ def need(section: Json, key: str, kind: type | tuple[type, ...], where: str) -> 
     )
     is_number = isinstance(value, int | float) and not is_bool
     if wrong_kind or (is_number and not is_finite_number(value)):
-        raise CheckpointError(_FILE, f"{where}: {key!r} must not be {shown(value)}")
+        raise CheckpointError(_FILE, f"{_path(where, key)}: must not be {shown(value)}")
     return value
+
+
+def _path(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
 
 
 _LARGEST_SIZE = 2**24
 """Of a width, a vocabulary or a number of heads: 64 times the largest published one."""
 _MOST_LAYERS = 1024
+_LONGEST_CHUNK = 256
+"""Of the audio tower's attention, in soft tokens, and of its convolution: published are 12 or 13.
+No tensor shows these sizes, and activations grow with their product."""
+_MOST_POOLING = 16
 
 
 def _size(section: Json, key: str, where: str, most: int = _LARGEST_SIZE, least: int = 1) -> int:
     """A whole number from ``least`` to ``most``."""
     value = need(section, key, object, where)
     try:
-        return whole(value, f"{where}.{key}", least=least, most=most)
+        return whole(value, _path(where, key), least=least, most=most)
     except JsonError as exc:
         raise CheckpointError(_FILE, str(exc)) from exc
 
@@ -63,8 +75,8 @@ def _size_or_none(section: Json, key: str, where: str) -> int | None:
     return None if need(section, key, object, where) is None else _size(section, key, where)
 
 
-def _count(section: Json, key: str, where: str) -> int:
-    return _size(section, key, where, least=0)
+def _count(section: Json, key: str, where: str, most: int = _LARGEST_SIZE) -> int:
+    return _size(section, key, where, most, least=0)
 
 
 def _layers(section: Json, key: str, where: str) -> int:
@@ -75,9 +87,14 @@ def _positive(section: Json, key: str, where: str, most: float = 1e30) -> float:
     """A number above 0."""
     value = need(section, key, object, where)
     try:
-        return number(value, f"{where}.{key}", most=most, above=True)
+        return number(value, _path(where, key), most=most, above=True)
     except JsonError as exc:
         raise CheckpointError(_FILE, str(exc)) from exc
+
+
+def _require(condition: bool, where: str, problem: str) -> None:
+    if not condition:
+        raise CheckpointError(_FILE, f"{where}: {problem}")
 
 
 def _require_value(section: Json, key: str, expected: object, where: str) -> None:
@@ -203,8 +220,7 @@ def _check_together(text: TextConfig) -> None:
     """Raise CheckpointError for values that exclude each other; tensors need not show it."""
 
     def require(condition: bool, problem: str) -> None:
-        if not condition:
-            raise CheckpointError(_FILE, f"text_config: {problem}")
+        _require(condition, "text_config", problem)
 
     stored = text.layer_types[: max(text.num_stored_layers, 0)]
     require(
@@ -317,7 +333,7 @@ class VisionConfig:
         _require_value(raw, "attention_bias", False, where)
         _require_value(raw, "hidden_activation", "gelu_pytorch_tanh", where)
         rope = need(raw, "rope_parameters", Mapping, where)
-        return cls(
+        config = cls(
             hidden_size=_size(raw, "hidden_size", where),
             intermediate_size=_size(raw, "intermediate_size", where),
             num_layers=_layers(raw, "num_hidden_layers", where),
@@ -325,13 +341,21 @@ class VisionConfig:
             num_kv_heads=_size(raw, "num_key_value_heads", where),
             head_dim=_size(raw, "head_dim", where),
             patch_size=_size(raw, "patch_size", where),
-            pooling=_size(raw, "pooling_kernel_size", where),
+            pooling=_size(raw, "pooling_kernel_size", where, _MOST_POOLING),
             position_table_size=_size(raw, "position_embedding_size", where),
             rope_theta=_positive(rope, "rope_theta", f"{where}.rope_parameters"),
             rms_norm_eps=_positive(raw, "rms_norm_eps", where, most=1),
             standardize=need(raw, "standardize", bool, where),
             clipped_linears=need(raw, "use_clipped_linears", bool, where),
         )
+        _require(
+            config.num_heads % config.num_kv_heads == 0,
+            where,
+            f"num_attention_heads, {config.num_heads}, must be a multiple of num_key_value_heads, "
+            f"{config.num_kv_heads}",
+        )
+        _require(config.head_dim % 4 == 0, where, "head_dim must be a multiple of 4")
+        return config
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -363,18 +387,18 @@ class AudioConfig:
             type(each) is int and 1 <= each <= _LARGEST_SIZE for each in channels
         ):
             raise CheckpointError(
-                _FILE, f"{where}: 'subsampling_conv_channels' must be two integers from 1"
+                _FILE, f"{where}.subsampling_conv_channels: must be two whole numbers from 1"
             )
-        return cls(
+        config = cls(
             hidden_size=_size(raw, "hidden_size", where),
             num_layers=_layers(raw, "num_hidden_layers", where),
             num_heads=_size(raw, "num_attention_heads", where),
-            chunk_size=_size(raw, "attention_chunk_size", where),
-            context_left=_count(raw, "attention_context_left", where),
-            context_right=_count(raw, "attention_context_right", where),
+            chunk_size=_size(raw, "attention_chunk_size", where, _LONGEST_CHUNK),
+            context_left=_size(raw, "attention_context_left", where, _LONGEST_CHUNK),
+            context_right=_count(raw, "attention_context_right", where, _LONGEST_CHUNK),
             logit_cap=_positive(raw, "attention_logit_cap", where),
             invalid_logit=need(raw, "attention_invalid_logits_value", float, where),
-            conv_kernel_size=_size(raw, "conv_kernel_size", where),
+            conv_kernel_size=_size(raw, "conv_kernel_size", where, _LONGEST_CHUNK),
             conv_channels=(channels[0], channels[1]),
             output_dims=_size(raw, "output_proj_dims", where),
             residual_weight=need(raw, "residual_weight", float, where),
@@ -382,6 +406,17 @@ class AudioConfig:
             rms_norm_eps=_positive(raw, "rms_norm_eps", where, most=1),
             clipped_linears=need(raw, "use_clipped_linears", bool, where),
         )
+        _require(
+            config.hidden_size % config.num_heads == 0 and config.hidden_size % 2 == 0,
+            where,
+            "hidden_size must be even and a multiple of num_attention_heads",
+        )
+        _require(
+            config.conv_channels[0] % 4 == 0,
+            where,
+            "subsampling_conv_channels: the first must be a multiple of 4",
+        )
+        return config
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -481,13 +516,13 @@ class Gemma4Config:
         audio_class = UnifiedAudioConfig if unified else AudioConfig
         return cls(
             unified=unified,
-            text=TextConfig.from_dict(need(raw, "text_config", Mapping, _FILE), tied=_tied(raw)),
+            text=TextConfig.from_dict(need(raw, "text_config", Mapping, ""), tied=_tied(raw)),
             vision=vision_class.from_dict(vision) if vision else None,
             audio=audio_class.from_dict(audio) if audio else None,
             placeholders=PlaceholderIds(
-                image=_count(raw, "image_token_id", _FILE),
-                audio=_count(raw, "audio_token_id", _FILE),
-                video=_count(raw, "video_token_id", _FILE),
+                image=_count(raw, "image_token_id", ""),
+                audio=_count(raw, "audio_token_id", ""),
+                video=_count(raw, "video_token_id", ""),
             ),
         )
 
@@ -503,12 +538,12 @@ def _either_ties(text: Json, outer: bool | None) -> bool:
 def _tied(raw: Json) -> bool | None:
     """The outer ``tie_word_embeddings``; None if it is missing or null."""
     key = "tie_word_embeddings"
-    return need(raw, key, (bool, type(None)), _FILE) if key in raw else None
+    return need(raw, key, (bool, type(None)), "") if key in raw else None
 
 
 def _medium(raw: Json, key: str) -> Json | None:
     """The section of a medium; None if the model lacks it."""
-    return need(raw, key, Mapping, _FILE) if raw.get(key) else None
+    return need(raw, key, Mapping, "") if raw.get(key) else None
 
 
 def _refuse_foreign_quantization(raw: Json) -> None:

@@ -214,7 +214,8 @@ def load_weights(
 
     With None, a language model in several dtypes is computed in that of most of its numbers: MLX
     would widen each layer to the widest of its tensors.
-    Raises WeightsMismatchError for missing, unexpected or misshapen tensors.
+    Raises WeightsMismatchError for missing, unexpected or misshapen tensors, and CheckpointError
+    for one of a type that its layer does not compute with.
     """
     expected = dict(tree_flatten(network.parameters()))
     missing = sorted(expected.keys() - weights.keys())
@@ -226,6 +227,8 @@ def load_weights(
     misshapen = sorted(n for n, value in fitted.items() if value.shape != expected[n].shape)
     if missing or unexpected or misshapen:
         raise WeightsMismatchError(missing, unexpected, misshapen)
+    for name in sorted(fitted):
+        _require_type(name, fitted[name].dtype, expected[name].dtype)
     if dtype is not None:
         fitted = {
             name: value.astype(dtype)
@@ -237,6 +240,18 @@ def load_weights(
         fitted |= _in_one_dtype(_part(fitted, _TEXT), _TEXT)
     network.load_weights(list(fitted.items()), strict=True)
     network.eval()
+
+
+_FLOATS = (mx.float32, mx.bfloat16, mx.float16)
+
+
+def _require_type(name: str, found: mx.Dtype, expected: mx.Dtype) -> None:
+    """Raise CheckpointError unless a tensor is floating-point or packed as its layer expects."""
+    if found != expected and not (found in _FLOATS and expected in _FLOATS):
+        needed = "a floating-point type of 16 or 32 bits" if expected in _FLOATS else str(expected)
+        raise CheckpointError(
+            "model.safetensors", f"{name} is of type {found}, but its layer needs {needed}"
+        )
 
 
 def _in_one_dtype(text: Weights, prefix: str) -> Weights:

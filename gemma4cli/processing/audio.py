@@ -12,11 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..decoded import SAMPLE_RATE
-from .config import MelConfig, RawAudioConfig
+from .config import FRAMES_PER_TOKEN, MelConfig, RawAudioConfig
 from .inputs import AudioFeatures, FloatArray, digest_of
-
-FRAMES_PER_TOKEN = 4
-"""The tower has two convolutions of stride 2 in time."""
 
 
 def mel_frame_count(samples: int, config: MelConfig) -> int:

@@ -14,16 +14,33 @@ from typing import Any
 from ..checked_json import JsonError, number, shown, whole
 from ..decoded import SAMPLE_RATE
 from ..errors import CheckpointError, UnsupportedModelError
+from ..options import SOFT_TOKEN_BUDGETS
 
 _FILE = "processor_config.json"
 _BICUBIC = 3
 _LARGEST_BUDGET = 4096
 """Soft tokens of one picture."""
+_MOST_PATCHES = 2**15
+"""Of one picture; published are 10,080. Attention compares each with each."""
+_MOST_PIXELS = 2**24
+"""Of one picture as the tower takes it; published are 2.6 million."""
+_MOST_SPECTRA = 2**23
+"""Frames of the longest clip times the samples of a Fourier transform; published are 1.5 million.
+"""
+_MOST_FILTERS = 2**20
+"""Bins times the samples of a Fourier transform; published are 65,536."""
+
+
+FRAMES_PER_TOKEN = 4
+"""The audio tower has two convolutions of stride 2 in time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VisionProcessorConfig:
-    """Patches measure ``patch_size`` pixels a side, soft tokens ``pooling`` patches a side."""
+    """Patches measure ``patch_size`` pixels a side, soft tokens ``pooling`` patches a side.
+
+    ``longest_side`` is the most soft tokens that the network has positions for on one side.
+    """
 
     patch_size: int = 16
     pooling: int = 3
@@ -31,6 +48,7 @@ class VisionProcessorConfig:
     video_budget: int = 70
     video_frames: int = 32
     rescale_factor: float = 1 / 255
+    longest_side: int = _LARGEST_BUDGET
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,8 +99,32 @@ class ProcessorConfig:
             section = raw["feature_extractor"]
             audio = _raw_audio(section) if unified else _mel(section)
         if isinstance(audio, MelConfig) and "audio_seq_length" in raw:
-            audio = replace(audio, max_tokens=_size(raw, "audio_seq_length", _FILE, 2**20))
+            audio = replace(audio, max_tokens=_size(raw, "audio_seq_length", "", 2**16))
+        _check_together(vision, audio)
         return cls(vision=vision, audio=audio, assumed=tuple(assumed))
+
+
+def _check_together(vision: VisionProcessorConfig, audio: MelConfig | RawAudioConfig) -> None:
+    """Raise CheckpointError for sizes that are too large together."""
+    most = max(vision.image_budget, vision.video_budget)
+    largest = max(most, *SOFT_TOKEN_BUDGETS)
+    sizes = [
+        ("max_soft_tokens and pooling_kernel_size", most * vision.pooling**2, _MOST_PATCHES),
+        (
+            "patch_size and pooling_kernel_size",
+            largest * (vision.patch_size * vision.pooling) ** 2,
+            _MOST_PIXELS,
+        ),
+    ]
+    if isinstance(audio, MelConfig):
+        frames = audio.max_tokens * FRAMES_PER_TOKEN
+        sizes += [
+            ("audio_seq_length and fft_length", frames * audio.fft_length, _MOST_SPECTRA),
+            ("feature_size and fft_length", audio.bins * audio.fft_length, _MOST_FILTERS),
+        ]
+    for names, product, most in sizes:
+        if product > most:
+            raise CheckpointError(_FILE, f"{names} are too large together")
 
 
 _LARGEST_FRAME = 2**16
@@ -97,8 +139,9 @@ def _get(section: Mapping[str, Any], key: str, section_name: str) -> Any:
 
 def _size(section: Mapping[str, Any], key: str, section_name: str, most: int) -> int:
     """A whole number from 1 to ``most``."""
+    path = f"{section_name}.{key}" if section_name else key
     try:
-        return whole(_get(section, key, section_name), f"{section_name}.{key}", most=most)
+        return whole(_get(section, key, section_name), path, most=most)
     except JsonError as exc:
         raise CheckpointError(_FILE, str(exc)) from exc
 

@@ -22,7 +22,8 @@ def fitted_size(
 
     The aspect ratio is kept; both sides are rounded down to multiples of a soft token's side. A
     side that would round to 0 gets one soft token, the other as many as the ratio and the budget
-    allow. Small images are scaled up.
+    allow. Small images are scaled up. No side gets more soft tokens than the network has positions
+    for.
     """
     unit = config.patch_size * config.pooling
     scale = math.sqrt(budget * unit**2 / (height * width))
@@ -31,6 +32,8 @@ def fitted_size(
         rows, columns = 1, min(width // height, budget)
     elif columns == 0:
         rows, columns = min(height // width, budget), 1
+    if (longer := max(rows, columns)) > config.longest_side:
+        rows, columns = (max(1, side * config.longest_side // longer) for side in (rows, columns))
     return rows * unit, columns * unit
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
 import tokenizers
 
 from ..bounded import read_bounded
+from ..checked_json import JsonError
 from ..errors import CheckpointError
+from .tokenizer_file import check_tokenizer
 
-_MAX_BYTES = 512 * 1024**2
-"""Gemma's own tokenizer.json has 32 MB."""
 _LISTED = 2**16
 """Tokens of a vocabulary that is listed in no time."""
 
@@ -29,6 +30,21 @@ def well_formed(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
+
+
+@contextmanager
+def _library_errors(source: str) -> Iterator[None]:
+    """What the library raises for a vocabulary that it cannot use, as CheckpointError.
+
+    Its panics are no Exceptions, and its other errors have no class of their own.
+    """
+    try:
+        yield
+    except BaseException as exc:
+        if type(exc) is Exception or type(exc).__name__ == "PanicException":
+            problem = f"cannot be used ({exc}): use the tokenizer that belongs to the weights"
+            raise CheckpointError(source, " ".join(problem.split())) from exc
+        raise
 
 
 class Tokenizer:
@@ -53,7 +69,7 @@ class Tokenizer:
     def from_file(cls, path: Path | str) -> Tokenizer:
         """Read a ``tokenizer.json``. Raises CheckpointError if it is missing or invalid."""
         try:
-            data = read_bounded(Path(path), _MAX_BYTES, regular=True)
+            data = read_bounded(Path(path), regular=True)
         except FileNotFoundError as exc:
             raise CheckpointError(str(path), "no such file") from exc
         except OSError as exc:
@@ -65,8 +81,10 @@ class Tokenizer:
     def from_bytes(cls, data: bytes, source: str) -> Tokenizer:
         """The tokenizer from the content of a ``tokenizer.json``."""
         try:
-            backend = tokenizers.Tokenizer.from_buffer(data)
-        except ValueError as exc:
+            check_tokenizer(data)
+            with _library_errors(source):
+                backend = tokenizers.Tokenizer.from_buffer(data)
+        except (JsonError, ValueError) as exc:
             raise CheckpointError(source, f"is not a valid tokenizer.json ({exc})") from exc
         return cls(backend, source)
 
@@ -86,7 +104,8 @@ class Tokenizer:
 
         Encode all text between two control tokens at once: "ab" may be one token.
         """
-        ids = self._backend.encode(well_formed(text), add_special_tokens=False).ids
+        with _library_errors(self.source):
+            ids = self._backend.encode(well_formed(text), add_special_tokens=False).ids
         if self._rows is not None and ids and max(ids) >= self._rows:
             raise self._outside(max(ids), self._rows)
         return ids
@@ -129,7 +148,8 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int], *, skip_control: bool = True) -> str:
         """The text of ids; control tokens are skipped or written by name."""
-        return self._backend.decode(ids, skip_special_tokens=skip_control)
+        with _library_errors(self.source):
+            return self._backend.decode(ids, skip_special_tokens=skip_control)
 
     def stream_decoder(self) -> StreamDecoder:
         """A new decoder for ids that arrive one by one."""

@@ -307,6 +307,15 @@ def test_null_means_that_a_setting_is_missing() -> None:
     assert (read.temperature, read.top_p, read.top_k, read.suppressed_ids) == (1, 1, 0, ())
 
 
+def test_a_setting_out_of_range_is_ignored_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    plain = GenerationConfig.from_dict({"eos_token_id": 1, "do_sample": True}, {})
+    for key, value in (("temperature", -1), ("top_p", 0), ("top_p", 1.5), ("top_k", -3)):
+        caplog.clear()
+        file = {"eos_token_id": 1, "do_sample": True, key: value}
+        assert GenerationConfig.from_dict(file, {}) == plain
+        assert f"{key}: must be" in caplog.text
+
+
 def test_without_do_sample_the_model_is_greedy() -> None:
     file = {"eos_token_id": 1, "do_sample": False, "temperature": 0.7}
     assert GenerationConfig.from_dict(file, {}).temperature == 0

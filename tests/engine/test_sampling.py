@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -127,3 +128,14 @@ def test_ids_outside_the_vocabulary_are_ignored_when_suppressing() -> None:
     bias = suppress(8, [7, 900])
     assert bias is not None
     assert bias.tolist() == [0.0] * 7 + [-float("inf")]
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-37, 1e-30])
+def test_the_coldest_temperatures_take_the_likeliest_token(temperature: float) -> None:
+    assert set(draw([*LOGITS, 29.9], 20, temperature=temperature)) == {len(LOGITS)}
+
+
+@pytest.mark.parametrize("temperature", [1e30, 1e300])
+def test_the_hottest_temperatures_take_no_excluded_token(temperature: float) -> None:
+    drawn = set(draw([*LOGITS, -math.inf], 200, temperature=temperature))
+    assert drawn == set(range(len(LOGITS)))

@@ -17,6 +17,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from .model_damage import damage_model
 from .mutations import damaged_bytes, damaged_json, damaged_text
 from .seeds import CLIPS, PICTURES, ROOT, SAMPLES, SOUNDS, STATE, TINY
 
@@ -241,6 +242,33 @@ def _replace(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
+def models(rng: Random, case: Case, seeds: Path) -> Case:
+    """A checkpoint with several changes, asked about text, a picture, a clip or a sound."""
+    source = rng.choice((TINY, ROOT / "fixtures" / "tiny-unified"))
+    model = case.work / "model"
+    model.mkdir()
+    for path in _files(source):
+        os.symlink(path, model / path.name)
+    damage_model(rng, source, model)
+    asked = ("-m", "model", "--max-tokens", "3")
+    seen = (_PICTURE, *asked, "--budget", rng.choice(("70", "70", "70", "1120")))
+    sound = str(SAMPLES / "speech04.wav")
+    case.put(f"{WORK}/schema.json", b'{"type": "integer"}')
+    schema = ("--schema", "schema.json")
+    args = rng.choice(
+        (
+            ("chat", "-p", "Hi, who are you? aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", *asked),
+            ("chat", "-p", "How many?", *asked, "--temperature", "1", *schema),
+            ("describe", *seen),
+            ("describe", *seen),
+            ("chat", "-p", "What?", "--audio", sound, *asked),
+            ("transcribe", sound, "-m", "model"),
+            ("video", "--video-max-frames", "2", str(seeds / CLIPS / "mpeg4.mp4"), *asked),
+        )
+    )
+    return replace(case, args=args)
+
+
 def tokenizer(rng: Random, case: Case, seeds: Path) -> Case:
     for path in _files(TINY):
         target = case.folder / WORK / "model" / path.name
@@ -410,6 +438,7 @@ KINDS: dict[str, Kind] = {
         sounds,
         clips,
         checkpoints,
+        models,
         tokenizer,
         conversations,
         sessions,

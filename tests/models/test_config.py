@@ -215,6 +215,33 @@ def test_a_value_of_the_wrong_kind_is_an_error_that_names_its_key() -> None:
     assert unnamed == []
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("audio_config.attention_chunk_size", 2**20, "from 1 to 256"),
+        ("audio_config.attention_context_left", 0, "from 1 to 256"),
+        ("audio_config.attention_context_right", 10**6, "from 0 to 256"),
+        ("audio_config.conv_kernel_size", 10**6, "from 1 to 256"),
+        ("audio_config.num_attention_heads", 7, "a multiple of num_attention_heads"),
+        ("audio_config.subsampling_conv_channels", [126, 32], "a multiple of 4"),
+        ("vision_config.pooling_kernel_size", 64, "from 1 to 16"),
+        ("vision_config.num_key_value_heads", 5, "a multiple of num_key_value_heads"),
+        ("vision_config.head_dim", 66, "a multiple of 4"),
+        ("text_config.num_hidden_layers", 10**6, "from 1 to 1024"),
+        ("image_token_id", -1, "from 0"),
+    ],
+)
+def test_sizes_that_no_tensor_shows_are_bounded(key: str, value: object, problem: str) -> None:
+    """Each error names the place once, as a path in the file."""
+    config = config_of(E2B)
+    section, last = section_at(config, key)
+    section[last] = value
+    error = str(parse_error(config))
+    assert problem in error
+    assert error.startswith(f"config.json: {key.split('.')[0]}")
+    assert error.count("config.json") == 1
+
+
 PATHS = sorted({key for _, key in keys_read()} | OPTIONAL)
 
 

@@ -101,6 +101,25 @@ def test_tensors_of_the_wrong_shape_are_an_error_that_names_them() -> None:
     assert caught.value.misshapen == tuple(sorted(canonical_name(name) for name in names))
 
 
+@pytest.mark.parametrize(
+    ("name", "dtype", "needed"),
+    [
+        ("model.language_model.norm.weight", mx.int32, "a floating-point type"),
+        ("model.language_model.embed_tokens.weight", mx.float64, "a floating-point type"),
+        ("model.vision_tower.patch_embedder.position_embedding_table", mx.uint8, "a floating"),
+        ("model.audio_tower.layers.0.lconv1d.depthwise_conv1d.weight", mx.bool_, "a floating"),
+    ],
+)
+def test_a_tensor_of_a_type_that_nothing_computes_with_is_an_error(
+    name: str, dtype: mx.Dtype, needed: str
+) -> None:
+    weights = lazy_weights("E2B.google-hf-bf16")
+    weights[name] = mx.zeros(weights[name].shape, dtype, stream=mx.cpu)
+    with pytest.raises(CheckpointError, match=f"{needed}") as caught:
+        load(weights, config_of("google__gemma-4-E2B-it"))
+    assert canonical_name(name) in str(caught.value)
+
+
 def test_a_transposed_linear_weight_has_the_wrong_shape() -> None:
     """Only convolutions come in two layouts."""
     weights = lazy_weights("E2B.google-hf-bf16")

@@ -5,6 +5,7 @@ Literal numbers were computed with transformers 5.23.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from fractions import Fraction
@@ -93,6 +94,22 @@ def test_every_size_fits_its_budget_in_whole_soft_tokens(
     assert 1 <= rows * columns <= budget
     turned = fitted_size(width, height, budget, VISION)
     assert turned == (columns * 48, rows * 48)
+
+
+@given(height=SIDE, width=SIDE, longest=st.integers(1, 200))
+def test_no_side_has_more_soft_tokens_than_there_are_positions(
+    height: int, width: int, longest: int
+) -> None:
+    """The ratio of the sides is kept as far as whole soft tokens allow."""
+    config = dataclasses.replace(VISION, longest_side=longest)
+    free = fitted_size(height, width, 1120, VISION)
+    rows, columns = (side // 48 for side in fitted_size(height, width, 1120, config))
+    assert min(rows, columns) >= 1
+    assert max(rows, columns) <= longest
+    if max(free) <= longest * 48:
+        assert (rows * 48, columns * 48) == free
+    else:
+        assert max(rows, columns) == longest
 
 
 def picture(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
@@ -479,6 +496,30 @@ def test_unsupported_values_are_rejected() -> None:
         raw[section][key] = value
         with pytest.raises(UnsupportedModelError, match=f"{section}.* {key}"):
             ProcessorConfig.from_dict(raw, unified=False)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "problem"),
+    [
+        ({"image_processor.pooling_kernel_size": 64}, "max_soft_tokens and pooling_kernel_size"),
+        ({"image_processor.patch_size": 1024}, "patch_size and pooling_kernel_size"),
+        ({"video_processor.max_soft_tokens": 4096}, "max_soft_tokens and pooling_kernel_size"),
+        ({"feature_extractor.fft_length": 65536}, "audio_seq_length and fft_length"),
+        ({"audio_seq_length": 65536}, "audio_seq_length and fft_length"),
+        (
+            {"feature_extractor.feature_size": 2048, "feature_extractor.fft_length": 2048},
+            "feature_size and fft_length",
+        ),
+    ],
+)
+def test_sizes_are_bounded_together(sizes: dict[str, int], problem: str) -> None:
+    """Each of them is allowed alone; the arrays that have all of them would not fit in memory."""
+    raw = processor_json("google__gemma-4-E2B-it")
+    for path, value in sizes.items():
+        *sections, key = path.split(".")
+        (raw[sections[0]] if sections else raw)[key] = value
+    with pytest.raises(CheckpointError, match=f"{problem} are too large together"):
+        ProcessorConfig.from_dict(raw, unified=False)
 
 
 REQUIRED = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -232,3 +233,82 @@ def test_an_invalid_file_is_named(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(CheckpointError, match=r"tokenizer\.json: is not a valid"):
             Tokenizer.from_file(path)
+
+
+REGEX = {"type": "Split", "pattern": {"Regex": "(a|aa)+$"}, "behavior": "Isolated", "invert": False}
+DOUBLING = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
+EMPTY = {"type": "Replace", "pattern": {"String": ""}, "content": "aa"}
+ADDED = {"id": 5, "content": "x", "single_word": False, "lstrip": False, "rstrip": False}
+ADDED |= {"normalized": False, "special": False}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "problem"),
+    [
+        ("pre_tokenizer", REGEX, "pre_tokenizer.pattern: must be a plain text"),
+        ("pre_tokenizer", {"type": "Sequence", "pretokenizers": [REGEX]}, r"pretokenizers\[0\]"),
+        ("normalizer", {"type": "Sequence", "normalizers": [DOUBLING] * 8}, "too long"),
+        ("normalizer", {"type": "Sequence", "normalizers": [DOUBLING] * 99}, "too long"),
+        ("normalizer", DOUBLING | {"content": "a" * 1000}, "too long"),
+        ("normalizer", EMPTY, "normalizer.pattern: must be a plain text"),
+        ("normalizer", {"type": "Prepend", "prepend": "x" * 10**6}, "too long"),
+        ("normalizer", {"type": "Precompiled", "precompiled_charsmap": "AAAA"}, "'Precompiled'"),
+        ("decoder", {"type": "Sequence", "decoders": [DOUBLING] * 30}, "too long"),
+        ("decoder", {"type": ["CTC"]}, "is not a step of Gemma's tokenizers"),
+        ("decoder", 5, "must be an object or null"),
+        ("post_processor", {"type": "Sequence", "processors": 5}, "must be a list"),
+        ("added_tokens", [ADDED] * 70_000, "a list of at most 65536 tokens"),
+        ("added_tokens", [ADDED | {"content": ""}], "a text of 1 to 256 characters"),
+        ("added_tokens", [ADDED | {"content": "x" * 10**6}], "a text of 1 to 256 characters"),
+        ("added_tokens", [ADDED | {"id": 2**32}], r"added_tokens\[0\].id"),
+        ("added_tokens", ["x"], "must be an object"),
+        ("model.continuing_subword_prefix", "##", "must be null, not '##'"),
+        ("model.end_of_word_suffix", "</w>", "must be null"),
+        ("model.dropout", 0.5, "must be null"),
+        ("model.type", "WordPiece", "of the type BPE"),
+    ],
+)
+def test_what_no_tokenizer_of_gemma_has_is_refused_before_it_is_built(
+    tiny: Tokenizer, path: str, value: object, problem: str
+) -> None:
+    """Also where the vocabulary comes first in the file."""
+    content = json.loads(tiny.serialized())
+    *sections, key = path.split(".")
+    (content[sections[0]] if sections else content)[key] = value
+    for order in (content, dict(reversed(content.items()))):
+        with pytest.raises(CheckpointError, match=problem) as caught:
+            Tokenizer.from_bytes(json.dumps(order).encode(), "tokenizer.json")
+        assert "\n" not in str(caught.value)
+
+
+def test_what_the_library_cannot_use_is_an_error(tiny: Tokenizer) -> None:
+    """A panic in the library's own code is one too."""
+    content = json.loads(tiny.serialized())
+    content["model"]["merges"].append(["no such", "token"])
+    with pytest.raises(CheckpointError, match="is not a valid"):
+        Tokenizer.from_bytes(json.dumps(content).encode(), "tokenizer.json")
+
+
+class Panicking:
+    """A library's tokenizer that panics, which is not an Exception."""
+
+    encode_special_tokens = False
+
+    def no_truncation(self) -> None: ...
+    def no_padding(self) -> None: ...
+    def get_added_tokens_decoder(self) -> dict[int, object]:
+        return {}
+
+    def encode(self, text: str, add_special_tokens: bool) -> object:
+        raise type("PanicException", (BaseException,), {})("index out\nof range")
+
+    def decode(self, ids: object, skip_special_tokens: bool) -> str:
+        raise Exception("decoding failed")
+
+
+def test_a_panic_of_the_library_is_an_error_of_the_tokenizer() -> None:
+    tokenizer = Tokenizer(cast("Any", Panicking()), "tokenizer.json")
+    with pytest.raises(CheckpointError, match=r"cannot be used .index out of range"):
+        tokenizer.encode("Hi")
+    with pytest.raises(CheckpointError, match=r"cannot be used .decoding failed"):
+        tokenizer.decode([1])
