@@ -149,11 +149,12 @@ _PICTURE_CODECS = (
 def _clips(folder: Path) -> None:
     for name, codec, form in _PICTURE_CODECS:
         with suppress(av.error.FFmpegError, ValueError):
-            _write_clip(folder / name, codec, form)
+            write_clip(folder / name, codec, form)
     _drop_unreadable(folder)
 
 
-def _write_clip(path: Path, codec: str, form: str) -> None:
+def write_clip(path: Path, codec: str, form: str, *, shade: int = 0) -> None:
+    """Six frames and a second of sound; each ``shade`` gives other frames."""
     sound = {".avi": "libmp3lame", ".webm": "libopus", ".ts": "aac", ".mpg": "mp2"}
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25 if path.suffix == ".mpg" else 5)
@@ -165,7 +166,7 @@ def _write_clip(path: Path, codec: str, form: str) -> None:
             heard = container.add_stream(codec, rate=rate, layout="mono")
         container.start_encoding()
         for number in range(6):
-            pixels = np.full((48, 64, 3), 40 * number, np.uint8)
+            pixels = np.full((48, 64, 3), (40 * number + shade) % 256, np.uint8)
             pixels[number * 6 : number * 6 + 8] = (255, 0, 0)
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=form)
             frame.pts, frame.time_base = number, Fraction(1, 5)
