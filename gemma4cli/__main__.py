@@ -6,7 +6,9 @@ without a traceback then, too; in between, a command handles them.
 
 from __future__ import annotations
 
+import atexit
 import gc
+import os
 import sys
 from types import TracebackType
 
@@ -15,9 +17,12 @@ def main() -> None:
     """Run the program."""
     # At once: what handles the signal has to be imported first.
     sys.excepthook = _quiet_about_interrupts
-    from .interrupts import leave_at_once, status_of
+    from .interrupts import ignore, leave_at_once, status_of
 
     leave_at_once()
+    # Python would give the signals back to the system before its end, which then decides on the
+    # status. Registered first, so it is called last.
+    atexit.register(ignore)
     try:
         from .cli.app import main as run
 
@@ -33,8 +38,12 @@ def main() -> None:
 def _quiet_about_interrupts(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
-    if not issubclass(kind, KeyboardInterrupt):
-        sys.__excepthook__(kind, error, traceback)
+    if issubclass(kind, KeyboardInterrupt):
+        # Otherwise Python sends itself the signal, and the status depends on who asks for it.
+        from .interrupts import status_of
+
+        os._exit(status_of(error))
+    sys.__excepthook__(kind, error, traceback)
 
 
 if __name__ == "__main__":

@@ -12,19 +12,18 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from threading import Event
-
-_SOON = 0.005
-"""Seconds after which a signal at a bad moment is tried again."""
+    from .pending_signals import PendingSignals
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_SENDING: list[Event] = []
-"""Signals that are sent again; each is set when its signal is handled."""
 
-_IMPORTING = "<frozen importlib._bootstrap>"
+_RAISING: list[PendingSignals] = []
+"""What raises them in the command that runs, if one does."""
+
+_STOPPED: list[int] = []
+"""What has ended the command, which decides on the exit status."""
 
 STATUS = 128
 """The exit status of a program that a signal ended, without the signal's number."""
@@ -38,7 +37,7 @@ class Ended(KeyboardInterrupt):
         self.number = number
 
 
-def status_of(stop: KeyboardInterrupt) -> int:
+def status_of(stop: BaseException) -> int:
     """The exit status after an interrupt."""
     return STATUS + (stop.number if isinstance(stop, Ended) else signal.SIGINT)
 
@@ -48,31 +47,69 @@ def leave_at_once() -> None:
     _handle(_leave)
 
 
+def ignore() -> None:
+    """From now on, the signals do nothing."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
 def raised() -> Iterator[None]:
     """Within this, Ctrl-C raises KeyboardInterrupt and the others Ended.
 
-    Not in a callback, in an import, or where Python would drop it: after it.
+    Not where Python would drop it: after it. While what a signal has ended cleans up, the next
+    ones wait; at the end they are forgotten.
     """
     if all(signal.getsignal(number) is not _leave for number in _SIGNALS):
         yield
         return
+    # Not at the start of the program, which this would delay.
+    from .pending_signals import PendingSignals
+
     unraisable = sys.unraisablehook
-    raising = _raising()
+    pending = PendingSignals(_stop)
 
     def again(dropped: Any) -> None:
         if isinstance(dropped.exc_value, KeyboardInterrupt):
-            _again(status_of(dropped.exc_value) - STATUS)
+            pending.add(status_of(dropped.exc_value) - STATUS)
         else:
             unraisable(dropped)
 
     sys.unraisablehook = again
-    _handle(raising)
+    _RAISING.append(pending)
+    _handle(pending.handle)
     try:
         yield
     finally:
         _handle(_leave)
+        _RAISING.remove(pending)
         sys.unraisablehook = unraisable
+        pending.close()
+
+
+def answered() -> None:
+    """Say that an interrupt has done what it is for, and that the command continues.
+
+    Raises Ended if another signal has come meanwhile.
+    """
+    _STOPPED.clear()
+    for pending in _RAISING:
+        pending.answered()
+
+
+@contextmanager
+def lent() -> Iterator[None]:
+    """Within this, asyncio may take the descriptor by which signals are noticed."""
+    try:
+        yield
+    finally:
+        for pending in _RAISING:
+            pending.watch()
+
+
+def _stop(number: int) -> NoReturn:
+    _STOPPED.append(number)
+    raise KeyboardInterrupt if number == signal.SIGINT else Ended(number)
 
 
 def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
@@ -81,49 +118,5 @@ def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
             signal.signal(number, handler)
 
 
-def _raising() -> Callable[[int, FrameType | None], None]:
-    """A handler that raises, as soon as nothing would lose it."""
-    # Not at the start of the program, which this would delay.
-    from .callbacks import is_in_callback
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        while _SENDING:
-            _SENDING.pop().set()
-        if is_in_callback(frame) or _is_importing(frame):
-            _again(number)
-        elif number == signal.SIGINT:
-            raise KeyboardInterrupt
-        else:
-            raise Ended(number)
-
-    return interrupt
-
-
-def _again(number: int) -> None:
-    """Send the signal to this thread until it is handled there.
-
-    Once is not enough: it may come just before the thread waits for input.
-    """
-    import threading
-
-    main, handled = threading.get_ident(), threading.Event()
-
-    def send() -> None:
-        while not handled.wait(_SOON):
-            signal.pthread_kill(main, number)
-
-    _SENDING.append(handled)
-    threading.Thread(target=send, daemon=True).start()
-
-
-def _is_importing(frame: FrameType | None) -> bool:
-    """Whether a module would be left half imported, which what cleans up may need."""
-    while frame is not None:
-        if frame.f_code.co_filename == _IMPORTING:
-            return True
-        frame = frame.f_back
-    return False
-
-
 def _leave(number: int, frame: FrameType | None) -> None:
-    os._exit(STATUS + number)
+    os._exit(STATUS + (_STOPPED or [number])[0])

@@ -30,6 +30,7 @@ from .escapes import Escaping
 from .output.exit_codes import ExitCode, exit_code_of
 from .output.help_pages import Command, Group, path_of
 from .output.usage_errors import usage_line
+from .run.addresses import removing_downloads
 from .run.model_command import AskingCommand, ModelCommand
 from .transcribe.command import transcribe
 
@@ -48,7 +49,7 @@ class Commands(Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        with _reported(ctx), interrupts.raised():
+        with _reported(ctx), interrupts.raised(), removing_downloads():
             fit_into_address_space()
             result = super().invoke(ctx)
             environment_of(ctx).stdout.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ... import interrupts
 from ...errors import Gemma4Error, unexpected
 from ...interrupts import Ended
 from ...messages import Source
@@ -41,6 +42,7 @@ def converse(repl: Repl) -> None:
     while not repl.is_closed and repl.ended is None:
         draft, repl.draft = repl.draft, ""
         try:
+            interrupts.answered()
             typed = repl.reader.read(aside=_context_use(repl), draft=draft).strip()
         except Ended as end:
             repl.ended = end

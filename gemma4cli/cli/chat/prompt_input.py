@@ -20,6 +20,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import create_output
 
+from ... import interrupts
 from ...interrupts import Ended
 from ...own_files import private_folder, whole_file
 from ..environment import Environment
@@ -144,7 +145,7 @@ class Reader:
         rprompt: Callable[[], str] | None = None,
         default: str = "",
     ) -> str:
-        with create_app_session(output=self._output):
+        with interrupts.lent(), create_app_session(output=self._output):
             return session.prompt(message, rprompt=rprompt, default=default)
 
 

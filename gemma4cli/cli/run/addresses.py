@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from ...messages import Source
 from .inputs import Kind, address_source, source_of
 
 _MOST_SECONDS = 1e6
+_DOWNLOADS = ExitStack()
 
 
 def check_allowed(*, allow_urls: bool, offline: bool) -> None:
@@ -63,14 +64,19 @@ def _seconds() -> float:
     return seconds
 
 
+@contextmanager
+def removing_downloads() -> Iterator[None]:
+    """Remove what ``fetched`` has downloaded when this ends."""
+    try:
+        yield
+    finally:
+        _DOWNLOADS.close()
+        _folder.cache_clear()
+
+
 @cache
 def _folder() -> Path:
-    """Where downloads are until the program ends."""
-    import atexit
-
+    """Where downloads are until the command ends."""
     from ...leftovers import temporary_folder
 
-    stack = ExitStack()
-    folder = stack.enter_context(temporary_folder())
-    atexit.register(stack.close)
-    return folder
+    return _DOWNLOADS.enter_context(temporary_folder())
