@@ -98,9 +98,13 @@ _TRY_ANYWAY = "or set G4_IGNORE_MEMORY=1 to try anyway"
 
 def _too_large(what: str, needed: int, free: int, hint: str) -> str:
     return (
-        f"{what} needs about {needed / 1e9:.1f} GB of memory; {free / 1e9:.1f} GB available: "
+        f"{what} needs about {_size(needed)} of memory; {_size(free)} available: "
         f"{hint}, {_TRY_ANYWAY}"
     )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 10**9 else f"{count / 1e6:.0f} MB"
 
 
 class ModelTooLargeError(LoadError):
@@ -355,8 +359,10 @@ class UnexpectedError(Gemma4Error):
         super().__init__(f"unexpected error ({what}); --debug shows more")
 
 
-def unexpected(cause: Exception) -> OutOfMemoryError | UnexpectedError:
-    """The error for an exception that g4 does not raise on purpose."""
+def unexpected(cause: Exception) -> Gemma4Error:
+    """The error for any exception; one that g4 raises on purpose is an error already."""
+    if isinstance(cause, Gemma4Error):
+        return cause
     if not is_out_of_memory(cause):
         return UnexpectedError(cause)
     error = OutOfMemoryError()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,17 @@ def test_numbers_are_within_their_range_or_refused(value: object) -> None:
             assert 0 <= checked() <= 9
         except JsonError as error:
             assert error.path == "a.b" and len(str(error)) < 200
+
+
+def test_a_small_file_takes_little_memory_however_large_it_might_be(tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(bytes(10))
+    (tmp_path / "large").write_bytes(bytes(3 << 20))
+    tracemalloc.start()
+    try:
+        assert len(read_bounded(tmp_path / "small", 1 << 30)) == 10
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    assert read_bounded(tmp_path / "large", 3 << 20) == bytes(3 << 20)
+    with pytest.raises(OSError, match="larger than 2 MB"):
+        read_bounded(tmp_path / "large", 2 << 20)

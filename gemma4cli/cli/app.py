@@ -28,7 +28,7 @@ from .commands.video import video
 from .environment import Environment, environment_of
 from .escapes import Escaping
 from .output.exit_codes import ExitCode, exit_code_of
-from .output.help_pages import Command, Group, path_of
+from .output.help_pages import DEBUG, Command, Group, path_of
 from .output.usage_errors import usage_line
 from .run.addresses import removing_downloads
 from .run.model_command import AskingCommand, ModelCommand
@@ -39,7 +39,7 @@ class Commands(Group):
     """Reports every Gemma4Error as one line on stderr and an exit code."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        ctx.meta["debug"] = "--debug" in args
+        ctx.meta[DEBUG] = "--debug" in args
         with _reported(ctx):
             return super().parse_args(ctx, args)
 
@@ -63,7 +63,7 @@ def _reported(ctx: Any) -> Iterator[None]:
     try:
         yield
     except Gemma4Error as error:
-        env.say_error(error, debug=ctx.meta["debug"])
+        env.say_error(error, debug=ctx.meta[DEBUG])
         raise typer.Exit(exit_code_of(error)) from None
     except KeyboardInterrupt as stop:
         raise typer.Exit(interrupts.status_of(stop)) from None
@@ -81,12 +81,12 @@ def _reported(ctx: Any) -> Iterator[None]:
         raise
     except OSError as error:
         if error.errno not in _NO_ROOM:
-            raise _unexpected(env, error, debug=ctx.meta["debug"]) from None
+            raise _unexpected(env, error, debug=ctx.meta[DEBUG]) from None
         _drop_output(env)
         env.say_error(f"the answer cannot be written: {error.strerror}")
         raise typer.Exit(ExitCode.FAILED) from None
     except Exception as error:  # noqa: BLE001 - the user gets a line, with --debug a traceback
-        raise _unexpected(env, error, debug=ctx.meta["debug"]) from None
+        raise _unexpected(env, error, debug=ctx.meta[DEBUG]) from None
 
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)

@@ -20,14 +20,14 @@ import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import mkstemp
 from typing import Any, Self
 
 from ..checked_json import JsonError, read_object
-from ..errors import ConversationError, SavedConversationError
+from ..errors import ConversationError, Gemma4Error, SavedConversationError, unexpected
 from ..leftovers import prefix
 from ..messages import Message, Part, Source, TextPart
 from ..own_files import close_to_others, private_folder, whole_file
@@ -46,7 +46,8 @@ _LONGEST_NAME = 200
 class SavedSummary:
     """A conversation as a list shows it; ``used`` is its last use, in seconds since 1970.
 
-    ``problem`` says why a damaged one cannot be read; None if it can.
+    ``problem`` says why a damaged one cannot be read; None if it can. ``fault`` is what g4 did not
+    expect in it; None usually.
     """
 
     name: str
@@ -55,6 +56,7 @@ class SavedSummary:
     first_words: str
     model: str | None
     problem: str | None = None
+    fault: Gemma4Error | None = field(default=None, repr=False, compare=False)
 
 
 class SavedConversation:
@@ -168,14 +170,27 @@ def check_name(name: str) -> None:
 
 
 def list_saved(sessions: Path) -> list[SavedSummary]:
-    """All conversations in a folder, the one used last first; damaged ones come last."""
-    found = [_summary(path) for path in sessions.glob(f"*/{_FILE}") if not _is_empty(path)]
+    """All conversations in a folder, the one used last first; damaged ones come last.
+
+    Raises ConversationError for a folder that cannot be read.
+    """
+    try:
+        paths = _in_each(sessions, _FILE)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as exc:
+        raise ConversationError(f"{sessions}: cannot be read ({exc.strerror or exc})") from exc
+    found = [summary for path in paths if (summary := _fenced_summary(path)) is not None]
     return sorted(found, key=lambda each: (each.problem is None, each.used), reverse=True)
 
 
 def remove_abandoned(sessions: Path) -> None:
     """Remove empty folders, which processes left that were ended from outside."""
-    for lock_path in sessions.glob(f"*/{_LOCK}"):
+    try:
+        locks = _in_each(sessions, _LOCK)
+    except OSError:
+        return
+    for lock_path in locks:
         folder = lock_path.parent
         try:
             if (folder / _FILE).exists():
@@ -232,20 +247,43 @@ def _with_name(part: Part, name: object) -> Part:
     return replace(part, source=replace(part.source, name=name))
 
 
-def _summary(path: Path) -> SavedSummary:
-    used = 0.0
+def _in_each(sessions: Path, name: str) -> list[Path]:
+    """The files of this name in the folders of all conversations. Raises OSError."""
+    paths = [sessions / folder / name for folder in os.listdir(sessions)]
+    return [path for path in paths if os.path.lexists(path)]
+
+
+def _fenced_summary(path: Path) -> SavedSummary | None:
+    """A conversation's summary, whatever is wrong with it; None for one that holds no messages."""
     try:
-        used = path.stat().st_mtime
-        messages, model = read_conversation(path).messages, _model_in(_json_of(path))
+        return None if _is_empty(path) else _summary(path)
     except (OSError, ConversationError) as exc:
-        return SavedSummary(
-            name=path.parent.name,
-            used=used,
-            turns=0,
-            first_words="(cannot be read)",
-            model=None,
-            problem=str(exc),
-        )
+        problem, fault = str(exc), None
+    except Exception as exc:  # noqa: BLE001 - one odd conversation does not hide the others
+        fault = unexpected(exc)
+        problem = f"{path}: {fault}"
+    return SavedSummary(
+        name=path.parent.name,
+        used=_last_use(path),
+        turns=0,
+        first_words="(cannot be read)",
+        model=None,
+        problem=problem,
+        fault=fault,
+    )
+
+
+def _last_use(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _summary(path: Path) -> SavedSummary:
+    """Raises OSError and ConversationError for a damaged one."""
+    used = path.stat().st_mtime
+    messages, model = read_conversation(path).messages, _model_in(_json_of(path))
     asked = [message for message in messages if message.role == "user"]
     words = [part.text for part in asked[0].parts if isinstance(part, TextPart)] if asked else []
     return SavedSummary(

@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
@@ -16,7 +16,7 @@ from ..extras import install_command, reinstall_command
 from ..hub.cache import available, largest_fitting, recommended_model
 from ..hub.download import cache_folder, nearest_folder
 from ..machine.device import device, fast_blas, model_memory
-from .findings import Finding
+from .findings import Finding, checked
 from .native_part import native_part
 
 _PACKAGES = ("mlx", "mlx-lm", "tokenizers", "huggingface-hub", "numpy", "pillow", "av", "soxr")
@@ -28,17 +28,8 @@ _LITTLE_MEMORY = 6_000_000_000
 def facts() -> Iterator[Finding]:
     """Everything that can be found without running a model, in the order of the report."""
     yield Finding(name="g4", value=__version__)
-    yield _python()
-    yield _packages()
-    yield _ffmpeg()
-    yield _backend()
-    yield from _computing()
-    yield _cores()
-    yield _memory()
-    yield _cache()
-    yield _models()
-    yield _microphones()
-    yield _heif()
+    for name, check in _CHECKS.items():
+        yield from checked(name, check)
 
 
 def _python() -> Finding:
@@ -196,3 +187,26 @@ def _heif() -> Finding:
         advice = f"for HEIC photos: {install_command('heif')}"
         return Finding(name="HEIC", value="not installed", state="note", advice=advice)
     return Finding(name="HEIC", value=f"pillow-heif {version('pillow-heif')}")
+
+
+def _one(look: Callable[[], Finding]) -> Callable[[], Iterator[Finding]]:
+    def check() -> Iterator[Finding]:
+        yield look()
+
+    return check
+
+
+_CHECKS: Mapping[str, Callable[[], Iterator[Finding]]] = {
+    "Python": _one(_python),
+    "packages": _one(_packages),
+    "FFmpeg": _one(_ffmpeg),
+    "backend": _one(_backend),
+    "native part": _computing,
+    "cores": _one(_cores),
+    "memory": _one(_memory),
+    "cache": _one(_cache),
+    "models": _one(_models),
+    "microphone": _one(_microphones),
+    "HEIC": _one(_heif),
+}
+"""What finds each fact, in the order of the report."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Literal
 
 State = Literal["ok", "note", "problem"]
@@ -11,10 +12,24 @@ State = Literal["ok", "note", "problem"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """The result of one check; ``advice`` says what to change, ``seconds`` how long it took."""
+    """The result of one check; ``advice`` says what to change, ``seconds`` how long it took.
+
+    ``fault`` is what the check did not expect; None usually.
+    """
 
     name: str
     value: str
     state: State = "ok"
     advice: str | None = None
     seconds: float | None = None
+    fault: Exception | None = field(default=None, repr=False, compare=False)
+
+
+def checked(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """The findings of a check; what it does not expect is a finding, too, and ends no other."""
+    try:
+        yield from check()
+    except Exception as error:  # noqa: BLE001 - the report is for machines where things go wrong
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        advice = "report it with the output of g4 doctor --debug"
+        yield Finding(name=name, value=what, state="note", advice=advice, fault=error)

@@ -8,7 +8,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from .. import api
-from ..errors import Gemma4Error, OutOfMemoryError, is_out_of_memory
+from ..errors import (
+    Gemma4Error,
+    ModelTooLargeError,
+    OutOfMemoryError,
+    PromptTooLargeError,
+    is_out_of_memory,
+)
 from ..options import GenerateOptions
 from ..prompts import DESCRIBE_IMAGE, DESCRIBE_VIDEO, transcription
 from .findings import Finding
@@ -28,7 +34,7 @@ def trial() -> Iterator[Finding]:
     started = perf_counter()
     try:
         model = api.load(MODEL)
-    except (Gemma4Error, ImportError, OSError, RuntimeError, MemoryError) as exc:
+    except Exception as exc:  # noqa: BLE001 - whatever goes wrong is what the report is for
         yield _failed("load", exc)
         return
     yield Finding(name="load", value=MODEL, seconds=perf_counter() - started)
@@ -58,7 +64,7 @@ def _answered(name: str, ask: Callable[[], str]) -> Finding:
     started = perf_counter()
     try:
         answer = ask()
-    except (Gemma4Error, ImportError, OSError, RuntimeError, MemoryError) as exc:
+    except Exception as exc:  # noqa: BLE001 - one kind of input that fails does not end the trial
         return _failed(name, exc)
     seconds = perf_counter() - started
     if not answer.strip():
@@ -71,7 +77,12 @@ def _answered(name: str, ask: Callable[[], str]) -> Finding:
 
 
 def _failed(name: str, error: Exception) -> Finding:
-    advice = "reinstall g4; if that does not help, report it with the output of g4 doctor"
+    advice = "reinstall g4; if that does not help, report it with the output of g4 doctor --debug"
+    what = error
     if is_out_of_memory(error):
-        error, advice = OutOfMemoryError(), "close other programs, or raise ulimit -v"
-    return Finding(name=name, value=" ".join(str(error).split()), state="problem", advice=advice)
+        what = OutOfMemoryError()
+    if isinstance(what, OutOfMemoryError | ModelTooLargeError | PromptTooLargeError):
+        advice = "close other programs, or raise ulimit -v"
+    kind = "" if isinstance(what, Gemma4Error) else f"{type(what).__name__}: "
+    value = " ".join(f"{kind}{what}".split())
+    return Finding(name=name, value=value, state="problem", advice=advice, fault=error)

@@ -8,7 +8,7 @@ from time import perf_counter
 
 import mlx.core as mx
 
-from ..errors import AnswerCutError, ContextLengthError, NonFiniteError
+from ..errors import AnswerCutError, ContextLengthError
 from ..events import (
     Event,
     Finished,
@@ -63,7 +63,8 @@ def generate(
     tail = _answer_start(model, inputs.ids)
     try:
         yield from _run(model, inputs, options, constraint, run, tail)
-    except NonFiniteError:
+    except Exception:
+        # The layers may hold different numbers of positions, NaN, or arrays that were not computed.
         run.forget()
         raise
     except GeneratorExit:

@@ -154,7 +154,7 @@ class CachedRun:
         self._turns.keep(self)
 
     def forget(self) -> None:
-        """Drop everything cached: it cannot be trusted after NaN or infinity."""
+        """Drop everything cached, because it cannot be trusted."""
         self._turns.clear()
 
 

@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..checked_json import JsonError, read_object
-from ..errors import CheckpointError, DownloadError, LoadError, ModelNotFoundError
+from ..errors import (
+    CheckpointError,
+    DownloadError,
+    Gemma4Error,
+    LoadError,
+    ModelNotFoundError,
+    unexpected,
+)
 from ..machine.device import device, float_size, is_cpu, model_memory, numerics
 from ..machine.memory import Work, footprint
 from ..models.config import FAMILIES, Gemma4Config
@@ -24,7 +31,7 @@ from .download import WEIGHTS, repo_folder
 from .not_a_checkpoint import refuse_file
 from .resolved import ResolvedModel
 from .safetensors_headers import weights_of
-from .snapshots import Snapshot, best_snapshot, find_repo
+from .snapshots import CachedRepo, Snapshot, best_snapshot, find_repo
 
 COMMON_WORK = Work(tokens=8192, images=(280,), clip_tokens=750)
 """The prompt that must fit in memory for a model to count as fitting: a conversation of 8,192
@@ -45,6 +52,7 @@ class ModelEntry:
         complete: False if the download is unfinished; such a model cannot be run.
         problem: Why it cannot be loaded; None if it can.
         model: The model to load; None if it cannot be loaded.
+        fault: What g4 did not expect when it looked at the model; None usually.
     """
 
     name: str
@@ -56,6 +64,7 @@ class ModelEntry:
     complete: bool = True
     problem: str | None = None
     model: ResolvedModel | None = field(default=None, repr=False, compare=False)
+    fault: Gemma4Error | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -239,11 +248,31 @@ def _entry(name: str, repo: str | None, snapshot: Snapshot, limit: int) -> Model
 def _cached_models(limit: int) -> Iterator[ModelEntry]:
     for each in snapshots.cached_repos():
         name = alias_of(each.repo) or each.repo
-        snapshot = best_snapshot(name, each)
-        if snapshot is not None and (
-            _is_gemma4(snapshot.folder) or _has_damaged_config(snapshot.folder)
-        ):
-            yield _entry(name, each.repo, snapshot, limit)
+        try:
+            entry = _cached_entry(name, each, limit)
+        except Exception as error:  # noqa: BLE001 - one odd model does not hide the others
+            fault = unexpected(error)
+            entry = ModelEntry(
+                name=name,
+                repo=each.repo,
+                folder=each.root,
+                size=0,
+                needs=0,
+                fits=False,
+                problem=str(fault),
+                fault=fault,
+            )
+        if entry is not None:
+            yield entry
+
+
+def _cached_entry(name: str, repo: CachedRepo, limit: int) -> ModelEntry | None:
+    snapshot = best_snapshot(name, repo)
+    if snapshot is None:
+        return None
+    if _is_gemma4(snapshot.folder) or _has_damaged_config(snapshot.folder):
+        return _entry(name, repo.repo, snapshot, limit)
+    return None
 
 
 def cached_repos() -> list[str]:

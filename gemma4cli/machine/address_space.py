@@ -49,8 +49,8 @@ def fit_into_address_space() -> None:
         return
     if limit < _SMALLEST:
         raise OutOfMemoryError(
-            f"this process may have {limit / 1e9:.1f} GB of addresses, and g4 needs at least "
-            f"{_SMALLEST / 1e9:.1f} GB: raise the limit (ulimit -v)"
+            f"this process may have {limit // 10**6} MB of addresses, and g4 needs at least "
+            f"{_SMALLEST // 10**6} MB: raise the limit (ulimit -v)"
         )
     usable = sorted(os.sched_getaffinity(0))
     cores = 1 + (limit - _SMALLEST) // _OF_A_CORE

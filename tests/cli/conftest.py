@@ -11,10 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_runs import Exchange, finished
+from cli_runs import Exchange, environment, finished
+from talks import Script, ScriptedChat, Talk
 
 from gemma4cli import api
+from gemma4cli.cli.chat.repl import Repl
+from gemma4cli.cli.chat.sessions import Autosave, SessionOptions, opened_autosave
+from gemma4cli.cli.environment import Environment
 from gemma4cli.cli.run import runner
+from gemma4cli.cli.run.options import RunOptions
 from gemma4cli.conversations.chat import Chat
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.events import Event, TextDelta
@@ -94,3 +99,30 @@ def silence() -> Callable[[float], bytes]:
         return out.getvalue()
 
     return make
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Environment:
+    return environment(XDG_STATE_HOME=str(tmp_path / "state"))
+
+
+@pytest.fixture
+def autosave(world: Environment) -> Iterator[Autosave]:
+    with opened_autosave(world, SessionOptions(), always=True, debug=False) as autosave:
+        yield autosave
+
+
+@pytest.fixture
+def talk(tiny: LoadedModel, world: Environment, autosave: Autosave) -> Talk:
+    script = Script([])
+    chat = ScriptedChat(tiny)
+    repl = Repl(
+        world,
+        chat,
+        RunOptions(quiet=True),
+        autosave,
+        script,  # type: ignore[arg-type]
+        options=GenerateOptions(temperature=0.0, max_tokens=40),
+    )
+    assert isinstance(world.stdout, io.StringIO) and isinstance(world.stderr, io.StringIO)
+    return Talk(repl=repl, chat=chat, script=script, stdout=world.stdout, stderr=world.stderr)

@@ -1,7 +1,8 @@
 """g4 as a process with scripted answers: ``scripted_g4.py WAYS ARGUMENT...``.
 
 The text of the file in ``G4_SCRIPT`` streams in small deltas; without one, the answer is how Python
-writes the question. The ways are those of driven_g4.py.
+writes the question. What follows "!fault " is the text of an exception. The ways are those of
+driven_g4.py.
 """
 
 from __future__ import annotations
@@ -24,11 +25,14 @@ def scripted(model: Any, inputs: Any, options: Any, *rest: Any) -> Iterator[Even
     script = os.environ.get("G4_SCRIPT")
     asked = inputs.text.rpartition("<|turn>user\n")[2].partition("<turn|>")[0]
     text = Path(script).read_text("utf-8") if script else repr(asked)
+    text, fault, problem = text.partition("!fault ")
     if options.think:
         yield ThoughtDelta(text="Let me see.")
     for at in range(0, len(text), 7):
         time.sleep(_PAUSE)
         yield TextDelta(text=text[at : at + 7])
+    if fault:
+        raise ValueError(problem)
     yield Finished(
         reason="stop",
         text=text,

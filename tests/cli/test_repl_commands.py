@@ -4,132 +4,29 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from cli_runs import environment
 from PIL import Image as Pillow
 from support.samples import GREETING, TEXT_OF, sample
+from talks import Talk
 
 from gemma4cli.cli.chat import microphone as repl_record
-from gemma4cli.cli.chat.loop import converse
-from gemma4cli.cli.chat.prompt_input import CommandCompleter
-from gemma4cli.cli.chat.repl import Repl
-from gemma4cli.cli.chat.sessions import Autosave, SessionOptions, opened_autosave
+from gemma4cli.cli.chat.sessions import Autosave
 from gemma4cli.cli.chat.slash_commands import COMMANDS
 from gemma4cli.cli.environment import Environment
-from gemma4cli.cli.run.options import RunOptions
-from gemma4cli.conversations.chat import Chat, ContextUse
+from gemma4cli.conversations.chat import ContextUse
 from gemma4cli.conversations.store import SavedConversation, list_saved
-from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import ContextLengthError
-from gemma4cli.events import Event
 from gemma4cli.media.sound import microphone
 from gemma4cli.media.sound.microphone import Level
 from gemma4cli.messages import AudioPart, ImagePart, TextPart
-from gemma4cli.options import GenerateOptions
 
 STARS = TEXT_OF["image00.png"]
-
-
-class Script:
-    """A reader that types what the test wants, and answers questions in order."""
-
-    def __init__(self, answers: Sequence[bool]) -> None:
-        self.completer = CommandCompleter()
-        self.lines: list[str] = []
-        self.answers = list(answers)
-        self.questions: list[str] = []
-        self.drafts: list[str] = []
-        self.asides: list[str] = []
-
-    def read(self, *, aside: str = "", draft: str = "") -> str:
-        self.drafts.append(draft)
-        self.asides.append(aside)
-        if not self.lines:
-            raise EOFError
-        return self.lines.pop(0)
-
-    def confirm(self, question: str) -> bool:
-        self.questions.append(question)
-        return self.answers.pop(0)
-
-
-class ScriptedChat(Chat):
-    """A chat whose next turns may fail, and whose context is as full as a test wants."""
-
-    failure: Callable[[Chat], BaseException | None] = staticmethod(lambda chat: None)
-    use: Callable[[Chat], ContextUse] | None = None
-
-    def send(self, *args: Any) -> Iterator[Event]:
-        if (failure := self.failure(self)) is not None:
-            raise failure
-        return super().send(*args)
-
-    def context(self) -> ContextUse:
-        return super().context() if self.use is None else self.use(self)
-
-
-@dataclass
-class Talk:
-    """A conversation with the built-in model, and what it printed."""
-
-    repl: Repl
-    chat: ScriptedChat
-    script: Script
-    stdout: io.StringIO
-    stderr: io.StringIO
-
-    def say(self, *lines: str, quiet: bool = True) -> str:
-        """Type lines; what stderr had to say to them."""
-        for stream in (self.stdout, self.stderr):
-            stream.seek(0)
-            stream.truncate()
-        self.script.lines = list(lines)
-        self.repl.run = RunOptions(quiet=quiet)
-        converse(self.repl)
-        self.out = self.stdout.getvalue()
-        return self.stderr.getvalue()
-
-    @property
-    def sessions(self) -> Path:
-        return self.repl.env.sessions_folder
-
-    @property
-    def roles(self) -> list[str]:
-        return [message.role for message in self.repl.chat.history]
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Environment:
-    return environment(XDG_STATE_HOME=str(tmp_path / "state"))
-
-
-@pytest.fixture
-def autosave(world: Environment) -> Iterator[Autosave]:
-    with opened_autosave(world, SessionOptions(), always=True, debug=False) as autosave:
-        yield autosave
-
-
-@pytest.fixture
-def talk(tiny: LoadedModel, world: Environment, autosave: Autosave) -> Talk:
-    script = Script([])
-    chat = ScriptedChat(tiny)
-    repl = Repl(
-        world,
-        chat,
-        RunOptions(quiet=True),
-        autosave,
-        script,  # type: ignore[arg-type]
-        options=GenerateOptions(temperature=0.0, max_tokens=40),
-    )
-    assert isinstance(world.stdout, io.StringIO) and isinstance(world.stderr, io.StringIO)
-    return Talk(repl=repl, chat=chat, script=script, stdout=world.stdout, stderr=world.stderr)
 
 
 def test_a_turn_is_on_disk_when_it_is_done(talk: Talk) -> None:

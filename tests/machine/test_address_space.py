@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from support.samples import sample
 
 from gemma4cli.errors import (
     OutOfMemoryError,
@@ -44,9 +45,19 @@ def test_too_little_is_said_at_once(subtests: pytest.Subtests) -> None:
             assert done.stderr.count("\n") == 1
 
 
-def test_little_is_enough_for_the_built_in_model() -> None:
-    done = limited(900, "chat", "-m", "tiny", "-q", "--no-log", "-p", "hi")
-    assert (done.returncode, done.stderr) == (0, "")
+def test_what_is_asked_for_is_enough_for_the_built_in_model(subtests: pytest.Subtests) -> None:
+    picture, sound, clip = (
+        str(sample(name)) for name in ("image00.png", "speech04.wav", "video00.mp4")
+    )
+    for command in (
+        ["chat", "--no-log", "-p", "hi", "--image", picture, "--audio", sound],
+        ["describe", picture],
+        ["transcribe", sound],
+        ["video", clip],
+    ):
+        with subtests.test(command=command[0]):
+            done = limited(address_space._SMALLEST // 10**6, *command, "-m", "tiny", "-q")
+            assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_limit_decides_how_many_cores_are_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -183,7 +183,7 @@ def chat(
     from .sessions import SessionOptions, delete_saved, opened_autosave, show_saved
 
     if list_sessions:
-        show_saved(env, as_json=run.json)
+        show_saved(env, as_json=run.json, debug=run.debug)
         return
     if yes and delete is None:
         raise OptionError("--yes is for --delete")
@@ -265,7 +265,9 @@ def _converse(
     from .prompt_input import Reader
     from .repl import Repl
 
-    repl = Repl.start(options, Reader(options.env, history=history), media, device=device)
+    repl = Repl.start(
+        options, Reader(options.env, history=history, debug=options.run.debug), media, device=device
+    )
     repl.attached_texts += texts
     repl.attached_media += _recorded(options.env, mic, device)
     converse(repl)

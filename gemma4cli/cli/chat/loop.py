@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 
 from ... import interrupts
-from ...errors import Gemma4Error, unexpected
 from ...interrupts import Ended
 from ...messages import Source
 from ..output.numbers import turns_text
@@ -38,7 +37,8 @@ def converse(repl: Repl) -> None:
         )
         if turns := turns_of(repl.chat.history):
             repl.env.say(f"continuing {repl.autosave.name}, {turns_text(turns)}")
-            repl.show_last_turn()
+            with repl.fenced():
+                repl.show_last_turn()
     while not repl.is_closed and repl.ended is None:
         draft, repl.draft = repl.draft, ""
         try:
@@ -65,18 +65,13 @@ def _handle(repl: Repl, typed: str) -> None:
     """Run a command, or ask a question."""
     command = _COMMAND.match(typed)
     try:
-        if command and not is_file(typed):
-            find_command(command[0])(repl, typed[command.end() :].strip())
-        elif typed:
-            _ask(repl, typed)
-    except Gemma4Error as error:
-        repl.env.say_error(error, debug=repl.run.debug)
+        with repl.fenced():
+            if command and not is_file(typed):
+                find_command(command[0])(repl, typed[command.end() :].strip())
+            elif typed:
+                _ask(repl, typed)
     except KeyboardInterrupt as stop:
         repl.stopped(stop)
-    except BrokenPipeError:
-        raise
-    except Exception as error:  # noqa: BLE001 - one odd turn does not end the conversation
-        repl.env.say_error(unexpected(error), debug=repl.run.debug)
 
 
 def _ask(repl: Repl, typed: str) -> None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import re
 import termios
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import create_app_session, get_app
-from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
-from prompt_toolkit.document import Document
+from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.filters import has_completions, is_searching
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
@@ -21,20 +20,18 @@ from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import create_output
 
 from ... import interrupts
+from ...errors import unexpected
 from ...interrupts import Ended
 from ...own_files import private_folder, whole_file
 from ..environment import Environment
 from ..escapes import one_line
-from .file_names import path_of
+from .completion import CommandCompleter
+from .edit_line import PromptFaults, ShowUnseen
 from .pastes import Pastes
 
 PROMPT = "> "
 _ANSWER_COLUMNS = 4
 CONTINUED = "… "
-
-Choices = Callable[[], Iterable[str]]
-"""The arguments that a command may have."""
-
 
 LONGEST_RECALLED = 10_000
 """Characters; longer messages are not in the history of later runs."""
@@ -60,6 +57,8 @@ class OwnerHistory(FileHistory):
             return
         try:
             super().store_string(string)
+        except UnicodeEncodeError:
+            pass  # bytes that are not UTF-8; the file has no way to hold them
         except OSError as exc:
             self._broken = True
             self._say(f"the history cannot be saved: {exc.strerror or exc}")
@@ -81,14 +80,18 @@ def is_unfinished(text: str) -> bool:
 
 
 class Reader:
-    """Reads messages from the terminal. With ``history``, they are recalled in later runs."""
+    """Reads messages from the terminal. With ``history``, they are recalled in later runs.
 
-    def __init__(self, env: Environment, *, history: bool) -> None:
+    What goes wrong while a line is typed is one line, after its traceback with ``debug``.
+    """
+
+    def __init__(self, env: Environment, *, history: bool, debug: bool = False) -> None:
         # If stdout is a file, the prompt goes to stderr; not to sys.stderr, which escapes controls.
         streams = (env.stdout, env.stderr)
         terminal = next((each for each in streams if each.isatty()), env.stdout)
         self._output = create_output(stdout=terminal)
-        self.completer = CommandCompleter()
+        self._faults = PromptFaults(lambda error: env.say_error(unexpected(error), debug=debug))
+        self.completer = CommandCompleter(self._faults.report)
         self._env = env
         self._pastes = Pastes()
         # A session given the output directly would not notice a dumb terminal.
@@ -103,6 +106,7 @@ class Reader:
                 enable_open_in_editor=True,
                 enable_suspend=True,
                 tempfile_suffix=".md",
+                input_processors=[ShowUnseen()],
             )
             self._confirmation: PromptSession[str] = PromptSession(
                 history=InMemoryHistory(), enable_suspend=True
@@ -146,7 +150,9 @@ class Reader:
         default: str = "",
     ) -> str:
         with interrupts.lent(), create_app_session(output=self._output):
-            return session.prompt(message, rprompt=rprompt, default=default)
+            return session.prompt(
+                message, rprompt=rprompt, default=default, pre_run=self._faults.watch
+            )
 
 
 def _history(env: Environment) -> History:
@@ -203,49 +209,6 @@ def key_bindings(pastes: Pastes) -> KeyBindings:
     return keys
 
 
-class CommandCompleter(Completer):
-    """Completes commands and their arguments.
-
-    ``choices`` maps commands to their arguments, None to files; a space follows those
-    ``with_arguments``. The caller sets both.
-    """
-
-    def __init__(self) -> None:
-        self.choices: Mapping[str, Choices | None] = {}
-        self.with_arguments: Collection[str] = ()
-        self._paths = PathCompleter(expanduser=True)
-
-    def get_completions(
-        self, document: Document, complete_event: CompleteEvent
-    ) -> Iterable[Completion]:
-        line = document.text_before_cursor
-        if not line.startswith("/") or "\n" in line:
-            return
-        name, space, rest = line.partition(" ")
-        if not space:
-            for command in sorted(self.choices):
-                if command.startswith(name):
-                    space = " " if command in self.with_arguments else ""
-                    yield Completion(f"{command}{space}", -len(name), display=command)
-        elif name in self.choices:
-            choices = self.choices[name]
-            if choices is None:
-                yield from self._files(rest, complete_event)
-            else:
-                yield from _starting_with(rest, list(choices()))
-
-    def _files(self, rest: str, event: CompleteEvent) -> Iterable[Completion]:
-        """Paths after the last unescaped space, with spaces in them escaped."""
-        word = re.split(r"(?<!\\) ", rest)[-1]
-        quote = word[0] if word[:1] in ("'", '"') else ""
-        given = word[1:] if quote else str(path_of(word)) if word else ""
-        if word.endswith("/") and not given.endswith("/"):
-            given += "/"
-        for found in self._paths.get_completions(Document(given), event):
-            text = found.text if quote else re.sub(r"([\s'\"\\])", r"\\\1", found.text)
-            yield Completion(text, 0, display=one_line(found.display_text))
-
-
 @contextmanager
 def unechoed(stream: TextIO) -> Iterator[None]:
     """Do not echo typing, which would appear between the lines of an answer."""
@@ -260,14 +223,6 @@ def unechoed(stream: TextIO) -> Iterator[None]:
         yield
     finally:
         termios.tcsetattr(stream, termios.TCSADRAIN, before)
-
-
-def _starting_with(word: str, choices: Sequence[str]) -> Iterable[Completion]:
-    return (
-        Completion(choice, -len(word), display=one_line(choice))
-        for choice in choices
-        if choice.startswith(word)
-    )
 
 
 def copy_to_clipboard(env: Environment, text: str) -> bool:

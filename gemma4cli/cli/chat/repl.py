@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
 from ...conversations.chat import Chat
@@ -169,11 +170,10 @@ class Repl:
         self.autosave.save(self.chat, think=self.options.think)
 
     def measure_context(self) -> None:
-        """Measure how full the context is."""
-        try:
+        """Measure how full the context is; None if that cannot be measured."""
+        self._use = None
+        with self.fenced(), suppress(Gemma4Error):
             self._use = self.chat.context() if turns_of(self.chat.history) else None
-        except Gemma4Error:
-            self._use = None
 
     @property
     def use(self) -> ContextUse | None:
@@ -207,13 +207,14 @@ class Repl:
                 self.can_edit = True
                 self.env.say_error(error, debug=self.run.debug)
             except Gemma4Error as error:
-                self._detach(error)
                 self.env.say_error(error, debug=self.run.debug)
+                self._detach(error)
             except BrokenPipeError:
                 raise
             except Exception as error:  # noqa: BLE001 - one odd turn does not end the conversation
-                self.attached_media.clear()
+                self.can_edit = True
                 self.env.say_error(unexpected(error), debug=self.run.debug)
+                self._detach_all()
             break
         answered = self.chat.history != before
         if answered:
@@ -221,6 +222,16 @@ class Repl:
             self.measure_context()
             self._warn()
         return answered
+
+    @contextmanager
+    def fenced(self) -> Iterator[None]:
+        """Within this, an error is one line, and the conversation continues."""
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one odd turn does not end the conversation
+            self.env.say_error(unexpected(error), debug=self.run.debug)
 
     def stopped(self, stop: KeyboardInterrupt) -> None:
         """Say that Ctrl-C has ended an answer or a command; other signals end the conversation."""
@@ -255,7 +266,14 @@ class Repl:
                 part for part in self.attached_media if _name_of(part) != error.source
             ]
         else:
-            self.attached_media.clear()
+            self._detach_all()
+
+    def _detach_all(self) -> None:
+        """Detach the media of a question that failed: each of them may be the cause."""
+        if self.attached_media:
+            names = ", ".join(filter(None, map(_name_of, self.attached_media)))
+            self.env.say(f"no longer attached: {names}")
+        self.attached_media.clear()
 
     def _offer_to_drop(self, error: ContextLengthError, needs: int) -> bool:
         """Drop the oldest turn for a prompt that does not fit, if it helps and the user agrees."""

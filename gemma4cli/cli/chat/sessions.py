@@ -14,11 +14,12 @@ import typer
 from ...conversations.file import Conversation
 from ...conversations.store import (
     SavedConversation,
+    SavedSummary,
     check_name,
     list_saved,
     remove_abandoned,
 )
-from ...errors import OptionError, SavedConversationError
+from ...errors import OptionError, SavedConversationError, unexpected
 from ...messages import Message
 from ...options import GenerateOptions, MediaOptions
 from ..environment import Environment
@@ -85,6 +86,8 @@ class Autosave:
         except SavedConversationError as error:
             self._failed = True
             self._env.say_error(error, debug=self._debug)
+        except Exception as error:  # noqa: BLE001 - the next turn may be saved, with this one
+            self._env.say_error(unexpected(error), debug=self._debug)
 
     def start_new(self) -> None:
         """Save the next turns as a new conversation; the current one stays on disk."""
@@ -185,8 +188,11 @@ def resumed_options(options: GenerateOptions, before: Conversation | None) -> Ge
     return replace(options, think=options.think or thinks)
 
 
-def show_saved(env: Environment, *, as_json: bool) -> None:
-    """Print every saved conversation, the one used last first."""
+def show_saved(env: Environment, *, as_json: bool, debug: bool) -> None:
+    """Print every saved conversation, the one used last first.
+
+    Exits with 5 if g4 did not expect what is in one of them.
+    """
     known = list_saved(env.sessions_folder)
     if as_json:
         for each in known:
@@ -201,6 +207,7 @@ def show_saved(env: Environment, *, as_json: bool) -> None:
                     **({} if each.problem is None else {"problem": each.problem}),
                 },
             )
+        _report_damaged(env, [each for each in known if each.fault is not None], debug=debug)
         return
     if not known:
         env.say(f"no saved conversations in {env.sessions_folder}")
@@ -212,9 +219,17 @@ def show_saved(env: Environment, *, as_json: bool) -> None:
             words = f"{words[: _WORDS_SHOWN - 1]}…"
         line = f"{each.name:{width}}  {used}  {each.turns:4} turn{'s' if each.turns != 1 else ' '}"
         env.echo_row(f"{line}  {words}".rstrip())
-    for each in known:
-        if each.problem is not None:
+    _report_damaged(env, [each for each in known if each.problem is not None], debug=debug)
+
+
+def _report_damaged(env: Environment, damaged: Sequence[SavedSummary], *, debug: bool) -> None:
+    for each in damaged:
+        if each.fault is not None:
+            env.say_error(each.fault, about=each.name, debug=debug)
+        else:
             env.say(f"{each.problem}; g4 chat --delete {shlex.quote(each.name)} removes it")
+    if any(each.fault is not None for each in damaged):
+        raise typer.Exit(ExitCode.SOME_FAILED)
 
 
 def delete_saved(env: Environment, name: str, *, yes: bool, quiet: bool) -> None:

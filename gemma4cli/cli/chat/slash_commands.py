@@ -19,7 +19,8 @@ from ..output.numbers import turns_text
 from ..run.budgets import ALLOWED, budget_of
 from ..run.runner import load_model
 from .attach_commands import Run, attach_as, attach_recording, attach_text, one_file_after
-from .prompt_input import Choices, copy_to_clipboard
+from .completion import Choices
+from .prompt_input import copy_to_clipboard
 from .sessions import conversation_of, turns_of
 
 if TYPE_CHECKING:

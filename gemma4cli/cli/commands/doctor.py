@@ -9,6 +9,7 @@ import typer
 
 from ..environment import Environment, environment_of
 from ..output.exit_codes import ExitCode
+from ..output.help_pages import DEBUG
 
 if TYPE_CHECKING:
     from ...doctor.findings import Finding
@@ -33,6 +34,10 @@ def doctor(
     env = environment_of(context)
     looked_at = list(_shown(env, "This machine", facts(), quiet=json))
     tried = list(_shown(env, "The built-in model", trial(), quiet=json))
+    debug = context.meta[DEBUG]
+    for finding in (*looked_at, *tried):
+        if debug and finding.fault is not None:
+            env.say_error(finding.fault, about=finding.name, debug=True)
     problems = [each for each in (*looked_at, *tried) if each.state == "problem"]
     if json:
         record = {

@@ -9,7 +9,7 @@ import typer
 from ...errors import OptionError
 from ..environment import Environment, environment_of
 from ..output.exit_codes import ExitCode
-from ..output.help_pages import Command, Group
+from ..output.help_pages import DEBUG, Command, Group
 from ..output.numbers import size_text
 from ..run import completers
 
@@ -76,10 +76,14 @@ def list_models(
     if every:
         _list_published(env, {entry.repo for entry in entries}, json=json)
     for entry in entries:
-        if entry.problem is not None and entry.complete and not json:
+        if entry.fault is not None:
+            env.say_error(entry.fault, about=entry.name, debug=context.meta[DEBUG])
+        elif entry.problem is not None and entry.complete and not json:
             env.say(f"{entry.name} is damaged: {entry.problem}")
     if not json:
         env.say(f"{_HOW}; models may use {size_text(model_memory().limit)} here")
+    if any(entry.fault is not None for entry in entries):
+        raise typer.Exit(ExitCode.SOME_FAILED)
 
 
 def _entry_record(entry: ModelEntry) -> dict[str, Any]:

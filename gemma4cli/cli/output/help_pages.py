@@ -26,6 +26,9 @@ from .usage_errors import label, see_help
 _NARROW = 60
 """On fewer columns a table has a word per line; help is a list then."""
 
+DEBUG = "debug"
+"""The key in a context's ``meta`` for whether tracebacks are shown."""
+
 _MAY_BE_EMPTY = frozenset({"system", "vocabulary", "value"})
 """Parameters whose empty value takes back a setting."""
 
@@ -37,9 +40,17 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         convert_without_typer(self.get_params(ctx))
+        args = self._without_debug(ctx, args)
         self.check_options(ctx, args)
         self.before_parsing(ctx, args)
         return super().parse_args(ctx, args)
+
+    def _without_debug(self, ctx: Any, args: list[str]) -> list[str]:
+        """Commands that do not log take --debug, too: errors advise it."""
+        if "--debug" in known_options(self, ctx):
+            return args
+        end = args.index("--") if "--" in args else len(args)
+        return [arg for arg in args[:end] if arg != "--debug"] + args[end:]
 
     def before_parsing(self, ctx: Any, args: list[str]) -> None:
         """What a kind of command does with a line whose options are known."""

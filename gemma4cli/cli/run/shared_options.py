@@ -16,6 +16,7 @@ from typer.models import OptionInfo, ParameterInfo
 
 from ...errors import OptionError
 from ..environment import environment_of
+from ..output.help_pages import DEBUG
 from .completers import COMPLETERS
 from .options import SHARED, RunOptions
 
@@ -70,7 +71,7 @@ def _with_run_options(
     @wraps(command)
     def wrapper(**values: Any) -> None:
         context = values[asks_for_context] if asks_for_context else values.pop(_CONTEXT)
-        context.meta["debug"] = values["debug"]
+        context.meta[DEBUG] = values["debug"]
         _refuse(context, values, refused)
         values = {name: _in_home(name, value) for name, value in values.items()}
         run = RunOptions(**{name: values.pop(name) for name in SHARED})
