@@ -19,7 +19,9 @@ from av.video.stream import VideoStream
 from ..callbacks import callback
 from ..errors import MediaDecodeError
 from ..messages import Source
+from .feeds import Feed, FeedReader
 from .kinds import HEAD_BYTES, FileKind, sniff
+from .part_starts import NO_SIZE
 from .sources import open_source
 
 StreamT = TypeVar("StreamT", AudioStream, VideoStream)
@@ -31,8 +33,6 @@ _EXACT = ("flac", "aiff", "mov,mp4,m4a,3gp,3g2,mj2")
 """libav formats with the exact length in the header; for others libav estimates it."""
 
 _RIFF_HEADER = 12
-NO_SIZE = 0x7FFFF000
-"""Sizes in a WAV header from which on they mean that the size was not known."""
 
 _STILLS_IN_MP4 = ("AVIF", "HEIC")
 """Still images in MP4 containers, which libav takes for clips."""
@@ -103,6 +103,37 @@ class _Window:
         return self._at
 
 
+class _Flow:
+    """As ``_Window``, of a pipe: libav reads forward what is there, and waits for more."""
+
+    def __init__(self, feed: Feed, span: Span) -> None:
+        self._feed = feed
+        self._head = span.head
+        self._start = span.start
+        self._at = span.start
+
+    @callback
+    def read(self, count: int) -> bytes:
+        if self._head:
+            data, self._head = self._head[:count], self._head[count:]
+        else:
+            data = self._feed.read(self._at, count, self._start)
+            self._at += len(data)
+        return data
+
+
+def _view(stream: BinaryIO | FeedReader, span: Span) -> _Window | _Flow:
+    return _Flow(stream.feed, span) if isinstance(stream, FeedReader) else _Window(stream, span)
+
+
+def _head_of(view: _Window | _Flow) -> bytes:
+    """The first ``HEAD_BYTES``."""
+    head = b""
+    while len(head) < HEAD_BYTES and (more := view.read(HEAD_BYTES - len(head))):
+        head += more
+    return head
+
+
 @contextmanager
 def open_container(source: Source, span: Span = WHOLE) -> Iterator[InputContainer]:
     """The source, or a span of it, as a libav container, for the length of a with block.
@@ -110,9 +141,7 @@ def open_container(source: Source, span: Span = WHOLE) -> Iterator[InputContaine
     Raises MediaDecodeError unless the content is audio or video; still images are not.
     """
     with open_source(source) as stream:
-        window = _Window(stream, span)
-        kind = sniff(window.read(HEAD_BYTES))
-        window.seek(0)
+        kind = sniff(_head_of(_view(stream, span)))
         if kind is not None and kind.kind == "image" and kind.name not in _MAY_MOVE:
             raise still_image(source, kind.name)
         try:
@@ -143,9 +172,11 @@ def _demuxer(kind: FileKind | None) -> str | None:
     return "apng" if kind is not None and kind.name == "PNG" else None
 
 
-def open_stream(stream: BinaryIO, span: Span = WHOLE, demuxer: str | None = None) -> InputContainer:
-    """A span of a seekable stream as a container of any kind. Raises av.FFmpegError."""
-    nameless = _Window(stream, span)
+def open_stream(
+    stream: BinaryIO | FeedReader, span: Span = WHOLE, demuxer: str | None = None
+) -> InputContainer:
+    """A span of a stream as a container of any kind. Raises av.FFmpegError."""
+    nameless = _view(stream, span)
     opener: Callable[..., InputContainer] = av.open  # its types differ between versions
     if _ESCAPES_TAGS:
         return opener(nameless, mode="r", format=demuxer, options=_NO_OTHER_FILES)

@@ -1,6 +1,6 @@
 """Limits that are checked before anything is read or decoded.
 
-``G4_MAX_STREAM_MB`` replaces the limit of pipes and standard input.
+``G4_MAX_STREAM_MB`` replaces the limit of pipes and standard input that are read to their end.
 """
 
 from __future__ import annotations

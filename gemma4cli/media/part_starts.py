@@ -11,13 +11,13 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from .containers import NO_SIZE
-
 _BLOCK = 1 << 20
 _OGG_PAGE = re.compile(rb"OggS\x00[\x02\x06]")
 """A page with which a logical stream begins."""
 _OGG_HEADER = 27
 _RIFF_HEADER = 12
+NO_SIZE = 0x7FFFF000
+"""Sizes in a WAV header from which on they mean that the size was not known."""
 _WAV_HEADER = re.compile(rb"RIFF[\s\S]{4}WAVEfmt ")
 _FIRST_BLOCK = b"[" + re.escape(bytes(flags for flags in range(256) if flags & 8)) + b"]"
 """Flags of WavPack's block for the first channels; blocks for others may follow."""

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from ..messages import Source
 from .containers import WHOLE, Span
+from .feeds import LiveSource
 from .part_starts import part_starts
 from .sources import open_source
 
@@ -35,14 +36,28 @@ def parts_of(source: Source) -> tuple[Span, ...]:
 def spans_from(source: Source, starts: Starts) -> tuple[Span, ...]:
     """The ranges of a file from each start to the next; the whole file without two of them.
 
+    Of a pipe that is heard as it comes, later recordings are not known yet; see ``part_after``.
     Raises the errors of ``open_source``.
     """
+    if isinstance(source, LiveSource):
+        return (WHOLE,)
     with open_source(source) as file:
         if source.path is not None and os.path.isfile(source.path):
             status = source.path.stat()
             if status.st_size > _LARGE:
                 return _spans_of_large(source.path, starts, status.st_size, status.st_mtime_ns)
         return _spans(file, starts)
+
+
+def part_after(source: Source, span: Span) -> Span | None:
+    """The recording in a pipe that follows one which was read to its end; None if there is none.
+
+    Raises MediaError.
+    """
+    if not isinstance(source, LiveSource):
+        return None
+    start = source.feed.start_after(span.start)
+    return None if start is None else Span(start=start)
 
 
 @lru_cache(maxsize=16)

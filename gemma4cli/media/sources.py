@@ -8,10 +8,11 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from ..errors import MediaDecodeError, MediaError, MediaNotFoundError
 from ..messages import Source
+from .feeds import Feed, FeedReader, LiveSource
 from .limits import DISK_STREAM_MB, MEMORY_STREAM_MB, endless, stream_limit
 from .near_names import suggestion
 
@@ -25,10 +26,10 @@ def settle(source: Source) -> Source:
     """The same source in a form that can be opened any number of times.
 
     Standard input (named "-", with neither path nor data) and pipes are read into memory, up to
-    a limit; sources with regular files or bytes are returned unchanged. Raises the errors of
-    ``open_source``.
+    a limit; sources with regular files, bytes or feeds are returned unchanged. Raises the errors
+    of ``open_source``.
     """
-    if source.data is not None:
+    if source.data is not None or isinstance(source, LiveSource):
         return source
     if source.path is None:
         return replace(source, data=_read_stdin(source))
@@ -43,36 +44,39 @@ def settle(source: Source) -> Source:
     raise MediaDecodeError(source.name, "is a device, not a file")
 
 
-def spool(source: Source, folder: Path, is_wanted: Callable[[BinaryIO], bool]) -> Source:
-    """``settle`` for input that may exceed memory: pipes are copied to a file in ``folder``.
+def feed_of(source: Source) -> Feed | None:
+    """Standard input or a pipe, to be read as it comes; None for anything else.
 
-    ``is_wanted`` judges the first megabytes: what it refuses may have no end. Raises the errors of
-    ``settle``, and MediaError if the disk is full.
+    Opening a pipe waits for its writer. Raises the errors of ``open_source``.
     """
-    if source.data is not None:
-        return source
+    if source.data is not None or source.address is not None:
+        return None
     if source.path is None:
-        stdin = _stdin(source)
-        return _spooled(source, stdin, folder / "stdin", is_wanted)
+        return Feed(source.name, _stdin(source))
     if stat.S_ISFIFO(_mode(source, source.path)):
-        with _open_path(source, source.path) as pipe:
-            return _spooled(source, pipe, folder / "pipe", is_wanted)
-    return settle(source)
+        return Feed(source.name, _open_path(source, source.path), closes=True)
+    return None
 
 
-def _spooled(
-    source: Source, stream: BinaryIO, path: Path, is_wanted: Callable[[BinaryIO], bool]
+def spool(
+    source: Source, feed: Feed, folder: Path, is_wanted: Callable[[BinaryIO], bool]
 ) -> Source:
+    """A pipe of which all is needed, copied to a file in ``folder``, as memory may not hold it.
+
+    ``is_wanted`` judges the first megabytes: what it refuses may have no end. Raises
+    MediaDecodeError, also for more than the limit, and MediaError if the disk is full.
+    """
     limit = stream_limit(DISK_STREAM_MB)
-    head = stream.read(min(_HEAD_BYTES, limit))
+    head = feed.rest(min(_HEAD_BYTES, limit))
     if not head:
         raise MediaDecodeError(source.name, "is empty or was already read")
     if len(head) == _HEAD_BYTES and not is_wanted(io.BytesIO(head)):
         raise MediaDecodeError(source.name, "not an audio or video file")
+    path = folder / "pipe"
     try:
         with path.open("wb") as file:
             file.write(head)
-            while block := stream.read(_SPOOL_BYTES):
+            while block := feed.rest(_SPOOL_BYTES):
                 if file.tell() + len(block) > limit:
                     raise endless(source.name, limit)
                 file.write(block)
@@ -96,10 +100,13 @@ def _read_all(source: Source, stream: BinaryIO) -> bytes:
 def open_source(source: Source) -> BinaryIO:
     """A seekable binary stream at the source's first byte; the caller closes it.
 
+    That of a ``LiveSource`` is a ``FeedReader``, which goes back only as far as bytes are kept.
     Raises MediaNotFoundError for a missing file, MediaDecodeError for a folder, a device or an
     empty file, MediaError without permission to read, or if standard input is a terminal.
     """
     settled = settle(source)
+    if isinstance(settled, LiveSource):
+        return cast(BinaryIO, FeedReader(settled.feed))
     stream: BinaryIO
     if settled.data is not None:
         stream, size = io.BytesIO(settled.data), len(settled.data)

@@ -6,11 +6,8 @@ and the consumer, the slow model, takes pieces when it is ready. Knows no termin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
-from queue import SimpleQueue
-from typing import Self
 
 import numpy as np
 
@@ -18,6 +15,7 @@ from ..decoded import SAMPLE_RATE, AudioClip, Samples
 from ..errors import MediaError
 from ..media.sound.microphone import AudioSource
 from ..media.sound.voice import FRAME_SECONDS, QUIET, SPEECH, SpeechFrame, speech_frames
+from .ahead import Ahead
 from .cut import Limits, Piece, cut
 
 _PAUSE = 0.8
@@ -31,7 +29,7 @@ def _never() -> bool:
     return False
 
 
-class LivePieces:
+class LivePieces(Ahead[Piece]):
     """An iterator over the pieces that ``source`` captures, for use in a ``with`` statement.
 
     ``cut`` turns blocks into pieces, in a thread. ``stop_when`` is called there after each block,
@@ -50,50 +48,23 @@ class LivePieces:
         self._source = source
         self._cut = cut
         self._stop_when = stop_when
-        self._ready: SimpleQueue[Piece | None] = SimpleQueue()
-        self._left = False
         self._broken: MediaError | None = None
-        self._executor = ThreadPoolExecutor(1, "live-pieces")
-        self._work = self._executor.submit(self._run)
+        super().__init__(self._pieces, source.stop)
 
     def stop(self) -> None:
         """Stop capturing. Returns immediately; any thread may call it, any number of times."""
         self._source.stop()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._left = True
-        self.stop()
-        self._executor.shutdown()
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Piece:
-        piece = self._ready.get()
-        if piece is None:
-            # The end stays the end, however often it is asked for.
-            self._ready.put(None)
-            self._work.result()
-            raise StopIteration
-        return piece
-
-    def _run(self) -> None:
-        try:
-            for piece in self._cut(self._blocks()):
-                self._ready.put(piece)
-            if self._broken is not None:
-                raise self._broken
-        finally:
-            self._ready.put(None)
+    def _pieces(self) -> Generator[Piece, None, None]:
+        yield from self._cut(self._blocks())
+        if self._broken is not None:
+            raise self._broken
 
     def _blocks(self) -> Iterator[Samples]:
         """The source's blocks. Its failure is raised later, after the last piece is cut."""
         try:
             for block in _until(self._source, self._stop_when):
-                if self._left:
+                if self.left:
                     return
                 yield block
         except MediaError as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
@@ -12,14 +13,21 @@ from typing import BinaryIO
 from ..decoded import SAMPLE_RATE
 from ..errors import MediaError
 from ..events import Notice
+from ..media.feeds import Feed, LiveSource
 from ..media.recognition import kind_of_stream
 from ..media.sound.audio import audio_seconds
+from ..media.sound.forward import can_be_heard
 from ..media.sound.sound_blocks import SoundBlock, sound_blocks
 from ..media.sound.tracks import TrackChoice, describe_choice, sound_tracks
-from ..media.sources import spool
+from ..media.sources import feed_of, settle, spool
 from ..messages import Source
 from ..options import TranscribeOptions
 from .cut import Limits, Piece, cut_sound
+
+_AHEAD = 8
+"""Pieces of a pipe that may wait for the model; that of the largest batch."""
+
+_PAST = "the others cannot be heard any more in a pipe; choose with --track, or pass a file"
 
 
 def _is_media(head: BinaryIO) -> bool:
@@ -29,10 +37,13 @@ def _is_media(head: BinaryIO) -> bool:
 class FileRecording:
     """A file, a pipe, standard input or bytes as a recording.
 
-    Nothing is opened before its turn; ``pieces`` raises what is wrong with it. Pipes and standard
-    input are first copied into the folder ``spool_to``, since memory may not hold them. Of several
-    audio tracks that the options allow, the next one is used if there is no speech in the first.
+    Nothing is opened before its turn; ``pieces`` raises what is wrong with it. Of several audio
+    tracks that the options allow, the next one is used if there is no speech in the first.
     ``opened`` turns the source into what is read, or raises MediaError.
+
+    Pipes and standard input are heard as they come, in a thread, so that who waits for them can be
+    interrupted. If their format needs all of the file, they are first copied into the folder
+    ``spool_to``, since memory may not hold them.
     """
 
     live = False
@@ -52,11 +63,25 @@ class FileRecording:
         self._spool_to = spool_to
         self._choice = TrackChoice(wanted=options.track, hint=options.language)
         self._channels = options.channels
+        self._ahead = max(_AHEAD, options.batch or 0)
         self._end = 0
 
     @cached_property
+    def _found(self) -> Source:
+        return self._opened(self._given)
+
+    @cached_property
+    def _feed(self) -> Feed | None:
+        return feed_of(self._found)
+
+    @cached_property
     def _source(self) -> Source:
-        return spool(self._opened(self._given), self._spool_to, _is_media)
+        if self._feed is None:
+            return settle(self._found)
+        live = LiveSource(name=self._given.name, feed=self._feed)
+        if can_be_heard(live, self._choice):
+            return live
+        return spool(self._found, self._feed, self._spool_to, _is_media)
 
     @property
     def file(self) -> Path | None:
@@ -66,11 +91,33 @@ class FileRecording:
     @property
     def seconds(self) -> float | None:
         try:
-            return audio_seconds(self._source, self._choice)
+            return None if self._feed else audio_seconds(self._source, self._choice)
         except MediaError:
             return None
 
-    def pieces(self, limits: Limits) -> Iterator[Piece | Notice]:
+    def pieces(self, limits: Limits) -> Iterator[Piece | Notice | None]:
+        if self._feed is None:
+            yield from self._pieces(limits)
+            return
+        from .ahead import Ahead  # no file needs threads
+
+        with (
+            closing(self._feed),
+            Ahead(lambda: self._pieces(limits), self._feed.stop, most=self._ahead) as ahead,
+        ):
+            while True:
+                if ahead.is_waiting:
+                    yield None
+                try:
+                    item = next(ahead)
+                except StopIteration:
+                    return
+                yield item
+
+    def position(self) -> float:
+        return self._end / SAMPLE_RATE
+
+    def _pieces(self, limits: Limits) -> Generator[Piece | Notice, None, None]:
         tracks = sound_tracks(self._source, self._choice)
         name = self._given.name
         notice = describe_choice("transcribing", name, tracks)
@@ -86,18 +133,21 @@ class FileRecording:
             if speaks or following is None:
                 break
             why = "no speech" if self._error is None else self._error.problem
+            if isinstance(self._source, LiveSource) and not self._source.feed.has_all:
+                text = f"{name}: audio track {track}: {why}; {_PAST}"
+                yield Notice(text=text)
+                break
             yield Notice(
                 text=f"{name}: audio track {track}: {why}; transcribing audio track {following}"
             )
         if self._error is not None:
             raise self._error
 
-    def position(self) -> float:
-        return self._end / SAMPLE_RATE
-
     def _blocks(self, choice: TrackChoice) -> Iterator[SoundBlock]:
         try:
             for block in sound_blocks(self._source, choice, self._channels):
+                if self._feed is not None and self._feed.stopped:
+                    return
                 self._end = max(self._end, block.at + block.samples.shape[1])
                 yield block
         except MediaError as error:

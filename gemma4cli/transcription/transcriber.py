@@ -6,7 +6,8 @@ than the next batch needs. Knows no terminal, and no files but the recordings an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -61,10 +62,10 @@ class Recording(Protocol):
     def seconds(self) -> float | None:
         """The length that its container declares, None if it declares none."""
 
-    def pieces(self, limits: Limits) -> Iterator[Piece | Notice]:
+    def pieces(self, limits: Limits) -> Iterator[Piece | Notice | None]:
         """Its speech in pieces, in order, and what people should know; called once.
 
-        Raises MediaError.
+        None comes before it waits for more, and what came before must not. Raises MediaError.
         """
 
     def position(self) -> float:
@@ -95,6 +96,10 @@ class _Failed:
 _Step = RecordingOpened | Notice | _PieceFound | _Ended | _Failed
 
 
+class _Waits:
+    """Nothing more is there at the moment: what is there goes to the model."""
+
+
 def transcribe(
     model: LoadedModel,
     recordings: Sequence[Recording],
@@ -113,20 +118,21 @@ def transcribe(
     """
     model.processor.check_modality(AudioPart(source=Source(name="recording")))
     reader = _PieceReader(model, options, generate)
-    for window in _batches(_steps(recordings, limits_of(model, options), journals), batch):
-        new = [step for step in window if isinstance(step, _PieceFound) and step.known is None]
-        answers = iter(reader.read([step.piece for step in new]))
-        for step in window:
-            match step:
-                case _PieceFound(assembly=assembly, piece=piece, known=known):
-                    text, runs = (known, ()) if known else next(answers)
-                    yield from assembly.add(text, runs, continued=piece.continued)
-                case _Ended(assembly=assembly, seconds=seconds):
-                    yield from assembly.finish(seconds)
-                case _Failed(assembly=assembly, error=error):
-                    yield from assembly.fail(error)
-                case RecordingOpened() | Notice():
-                    yield step
+    with closing(_steps(recordings, limits_of(model, options), journals)) as steps:
+        for window in _batches(steps, batch):
+            new = [step for step in window if isinstance(step, _PieceFound) and step.known is None]
+            answers = iter(reader.read([step.piece for step in new]))
+            for step in window:
+                match step:
+                    case _PieceFound(assembly=assembly, piece=piece, known=known):
+                        text, runs = (known, ()) if known else next(answers)
+                        yield from assembly.add(text, runs, continued=piece.continued)
+                    case _Ended(assembly=assembly, seconds=seconds):
+                        yield from assembly.finish(seconds)
+                    case _Failed(assembly=assembly, error=error):
+                        yield from assembly.fail(error)
+                    case RecordingOpened() | Notice():
+                        yield step
 
 
 def piece_batch_size(model: LoadedModel) -> int:
@@ -146,7 +152,7 @@ def limits_of(model: LoadedModel, options: TranscribeOptions) -> Limits:
 
 def _steps(
     recordings: Sequence[Recording], limits: Limits, journals: JournalFolder | None
-) -> Iterator[_Step]:
+) -> Generator[_Step | _Waits, None, None]:
     """The work of a run in order; recordings are opened and cut as the iterator advances."""
     for number, recording in enumerate(recordings):
         journal: Journal | None = None
@@ -165,6 +171,9 @@ def _steps(
         try:
             index = -1
             for piece in recording.pieces(limits):
+                if piece is None:
+                    yield _Waits()
+                    continue
                 if isinstance(piece, Notice):
                     yield piece
                     continue
@@ -184,16 +193,19 @@ def _steps(
             yield _Ended(assembly, recording.position())
 
 
-def _batches(steps: Iterator[_Step], batch: int) -> Iterator[list[_Step]]:
+def _batches(steps: Iterator[_Step | _Waits], batch: int) -> Iterator[list[_Step]]:
     """Steps in groups with up to ``batch`` pieces that the model has yet to read."""
     window: list[_Step] = []
     waiting = ended = 0
     for step in steps:
-        window.append(step)
-        waiting += isinstance(step, _PieceFound) and step.known is None
-        ended += isinstance(step, _Ended | _Failed)
-        # Steps that need no model are not held back.
-        if waiting in (0, batch) or ended == _MAX_WAITING_RECORDINGS:
+        if not isinstance(step, _Waits):
+            window.append(step)
+            waiting += isinstance(step, _PieceFound) and step.known is None
+            ended += isinstance(step, _Ended | _Failed)
+            # Steps that need no model are not held back.
+            if waiting not in (0, batch) and ended < _MAX_WAITING_RECORDINGS:
+                continue
+        if window:
             yield window
             window, waiting, ended = [], 0, 0
     if window:

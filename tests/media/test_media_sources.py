@@ -6,8 +6,10 @@ import io
 import os
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import get_args
+from typing import BinaryIO, get_args
 
 import pytest
 from hypothesis import given
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from gemma4cli.bounded import read_bounded
 from gemma4cli.errors import MediaDecodeError, MediaError, MediaNotFoundError
 from gemma4cli.media.kinds import HEAD_BYTES, FileKind, Kind, sniff
-from gemma4cli.media.sources import open_source, settle, spool
+from gemma4cli.media.sources import feed_of, open_source, settle, spool
 from gemma4cli.messages import Source
 
 STDIN = Source(name="-")
@@ -226,6 +228,13 @@ def from_stdin(monkeypatch: pytest.MonkeyPatch, stream: Endless) -> Source:
     return STDIN
 
 
+def spool_stdin(source: Source, folder: Path, is_wanted: Callable[[BinaryIO], bool]) -> Source:
+    feed = feed_of(source)
+    assert feed is not None
+    with closing(feed):
+        return spool(source, feed, folder, is_wanted)
+
+
 @pytest.mark.parametrize("pattern", [b"\0", b"y\n"])
 def test_standard_input_without_end_is_read_up_to_a_limit_that_can_be_changed(
     pattern: bytes, monkeypatch: pytest.MonkeyPatch
@@ -242,7 +251,7 @@ def test_a_pipe_without_end_that_is_not_sound_is_refused_by_its_beginning(
 ) -> None:
     stream = Endless(b"y\n")
     with pytest.raises(MediaDecodeError, match="not an audio or video file"):
-        spool(from_stdin(monkeypatch, stream), tmp_path, lambda head: False)
+        spool_stdin(from_stdin(monkeypatch, stream), tmp_path, lambda head: False)
     assert stream.given <= 8 << 20
     assert not list(tmp_path.iterdir())
 
@@ -252,7 +261,7 @@ def test_a_recording_without_end_fills_no_disk(
 ) -> None:
     monkeypatch.setenv("G4_MAX_STREAM_MB", "6")
     with pytest.raises(MediaDecodeError, match="more than 6 MB"):
-        spool(from_stdin(monkeypatch, Endless(b"\0")), tmp_path, lambda head: True)
+        spool_stdin(from_stdin(monkeypatch, Endless(b"\0")), tmp_path, lambda head: True)
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 6 << 20
 
 

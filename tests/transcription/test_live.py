@@ -96,7 +96,7 @@ def joined(pieces: list[Piece]) -> Samples:
 
 def live_threads() -> list[str]:
     names = [thread.name for thread in threading.enumerate()]
-    return [name for name in names if name.startswith("live-pieces")]
+    return [name for name in names if name.startswith("ahead")]
 
 
 # Pieces

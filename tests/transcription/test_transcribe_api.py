@@ -15,12 +15,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from scripted import Says, texts
+from support.sound_files import Track, write_tracks
 
 import gemma4cli
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import MediaNotFoundError, MicrophoneError, NonFiniteError
 from gemma4cli.events import Notice
-from gemma4cli.media.sound.audio import Samples
+from gemma4cli.media.sound.audio import Samples, load_audio
 from gemma4cli.media.sound.microphone import Level
 from gemma4cli.messages import Source
 from gemma4cli.options import GenerateOptions, TranscribeOptions
@@ -198,23 +199,44 @@ def test_a_journal_that_cannot_be_kept_is_a_notice(
 # Other sources than files
 
 
-def test_standard_input_is_transcribed_from_a_temporary_copy_without_a_journal(
+def piped(monkeypatch: pytest.MonkeyPatch, data: bytes) -> Source:
+    stdin = SimpleNamespace(buffer=io.BytesIO(data), closed=False, isatty=lambda: False)
+    monkeypatch.setattr(sys, "stdin", stdin)
+    return Source(name="-")
+
+
+def test_standard_input_leaves_neither_a_copy_nor_a_journal(
     tiny: LoadedModel, says: Says, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    stdin = SimpleNamespace(
-        buffer=io.BytesIO(SPEECH.read_bytes()), closed=False, isatty=lambda: False
-    )
-    monkeypatch.setattr(sys, "stdin", stdin)
+    source = piped(monkeypatch, SPEECH.read_bytes())
     says("one")
     journal = tmp_path / "journals"
     events = []
-    for event in gemma4cli.stream_transcribe(tiny, [Source(name="-")], journal=journal):
-        (copy,) = tmp_path.glob("g4-*/stdin")
-        assert copy.stat().st_size == SPEECH.stat().st_size
+    for event in gemma4cli.stream_transcribe(tiny, [source], journal=journal):
+        assert not [*tmp_path.glob("g4-*/*"), *journal.glob("*.jsonl")]
         events.append(event)
     assert texts(events) == ["one"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_standard_input_whose_end_is_needed_first_is_transcribed_from_a_temporary_copy(
+    tiny: LoadedModel, says: Says, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    samples = np.round(load_audio(Source.of(SPEECH)).samples * 32767).astype(np.int16)
+    path = write_tracks(tmp_path / "a.m4a", Track(samples=samples[None], codec="aac"))
+    source = piped(monkeypatch, path.read_bytes())
+    says("one")
+    events = [
+        event
+        for event in gemma4cli.stream_transcribe(tiny, [source])
+        if isinstance(event, SegmentReady) and [*folder.glob("g4-*/pipe")]
+    ]
+    assert texts(events) == ["one"]
+    assert list(folder.iterdir()) == []
 
 
 class Microphone:

@@ -6,7 +6,7 @@ Parts that were put together, damage, and tracks that take over from each other.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import inf
@@ -19,7 +19,7 @@ from av.container import InputContainer
 from ...errors import MediaDecodeError, MediaError, NoAudioTrackError
 from ...messages import Source
 from ..containers import Span, exact, open_container, promised_seconds, reason
-from ..parts import parts_of
+from ..parts import part_after, parts_of
 from .takeover import taken_over
 from .timeline import Timeline
 from .track_frames import Progress, ends_short, track_frames
@@ -67,7 +67,7 @@ class _Segment:
 
 def timed_frames(
     source: Source, choice: TrackChoice = ANY_TRACK, origin: Fraction | None = None
-) -> Iterator[TimedFrame]:
+) -> Generator[TimedFrame, None, None]:
     """Every frame that libav can decode, at least one; damaged packets are skipped.
 
     Second 0 is the container's start, which is what players show as 0, or ``origin`` on its clock.
@@ -89,15 +89,16 @@ def timed_frames(
         except MediaError as error:
             if is_first:
                 raise
-            if segment.takes_over:
-                continue  # nothing took over after all
-            log.warning(
-                "%s: the sound from second %.1f on was left out: %s",
-                source.name,
-                timeline.end or 0,
-                error.problem,
-            )
+            if not segment.takes_over:  # else nothing took over after all
+                log.warning(
+                    "%s: the sound from second %.1f on was left out: %s",
+                    source.name,
+                    timeline.end or 0,
+                    error.problem,
+                )
         is_first = False
+        if not segments and (following := part_after(source, segment.span)) is not None:
+            segments.append(_Segment(span=following))
 
 
 def start_of(container: InputContainer) -> Fraction | None:
