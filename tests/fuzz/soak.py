@@ -177,17 +177,16 @@ def _short_model(folder: Path) -> None:
 
 def _until_prompt(terminal: int) -> str:
     """What is shown until the next question can be typed; offers to drop turns are accepted."""
-    shown, seen = "", 0
+    shown, answered = "", 0
     while True:
-        ready, _, _ = select.select(
-            [terminal], [], [], _SETTLED if _PROMPT in shown[seen:] else _PATIENCE
-        )
-        if ready:
+        prompts = shown.count(_PROMPT)
+        wait = _SETTLED if prompts > answered else _PATIENCE
+        if select.select([terminal], [], [], wait)[0]:
             shown += os.read(terminal, 65536).decode(errors="replace")
-        elif _PROMPT not in shown[seen:]:
+        elif prompts == answered:
             raise SystemExit(f"soak: no prompt came after: {shown[-500:]!r}")
-        elif "[y/n]" in shown[seen:]:
-            seen = len(shown)
+        elif "[y/n]" in shown.rpartition(_PROMPT)[2]:
+            answered = prompts
             os.write(terminal, b"y\r")
         else:
             return shown

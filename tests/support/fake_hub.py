@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -264,24 +265,37 @@ def set_constants(monkeypatch: pytest.MonkeyPatch, **values: str | int) -> None:
 @contextmanager
 def running(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[FakeHub]:
     """A hub that huggingface_hub takes for the real one, and an empty cache."""
+    with serving() as (hub, address):
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        # Small chunks, so that a small file comes in many.
+        set_constants(
+            monkeypatch,
+            ENDPOINT=address,
+            HUGGINGFACE_CO_URL_TEMPLATE=template,
+            HF_HUB_OFFLINE=False,
+            HF_HUB_CACHE=str(cache),
+            DOWNLOAD_CHUNK_SIZE=1000,
+        )
+        yield hub
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Show what went wrong, unless the other side was killed."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+@contextmanager
+def serving() -> Iterator[tuple[FakeHub, str]]:
+    """A hub and its address, for ``HF_ENDPOINT``."""
     hub = FakeHub()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub))
+    server = _Server(("127.0.0.1", 0), _handler(hub))
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
-    address = f"http://127.0.0.1:{server.server_address[1]}"
-    template = address + "/{repo_id}/resolve/{revision}/{filename}"
-    # Small chunks, so that a small file comes in many.
-    set_constants(
-        monkeypatch,
-        ENDPOINT=address,
-        HUGGINGFACE_CO_URL_TEMPLATE=template,
-        HF_HUB_OFFLINE=False,
-        HF_HUB_CACHE=str(cache),
-        DOWNLOAD_CHUNK_SIZE=1000,
-    )
     try:
-        yield hub
+        yield hub, f"http://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()
