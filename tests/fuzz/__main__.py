@@ -4,9 +4,10 @@
     python -m tests.fuzz --count 100000 --kind pictures --seed 7
     python -m tests.fuzz --replay build/fuzz/pictures-7-123  one that failed, once more
 
-An input fails if its command crashes, takes more than 10 seconds or 1 GB, ends with an exception
-that is not one of g4's, says nothing about an error, leaves temporary files, or keeps a good
-conversation or journal from being used. Its folder stays below build/fuzz. Linux only.
+An input fails if its command crashes, takes more than 10 seconds (of the processor, if the machine
+is busy) or 1 GB, ends with an exception that is not one of g4's, says nothing about an error,
+leaves temporary files, or keeps a good conversation or journal from being used. Its folder stays
+below build/fuzz. Linux only.
 """
 
 from __future__ import annotations
@@ -62,11 +63,12 @@ def _run(tasks: Sequence[Task], *, jobs: int, seeds: Path) -> int:
     failed: dict[str, list[Verdict]] = {}
     for verdict in Pool(jobs=jobs, root=KEPT, seeds=seeds).run(tasks):
         if verdict.fault:
-            _keep(verdict, seeds)
+            keep(verdict, KEPT, seeds)
             failed.setdefault(verdict.signature, []).append(verdict)
     counts = Counter(task.kind for task in tasks)
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-    print(f"{len(tasks)} inputs in {time.monotonic() - start:.0f} s: {kinds}")
+    seconds = time.monotonic() - start
+    print(f"{len(tasks)} inputs of seed {tasks[0].seed} in {seconds:.0f} s: {kinds}")
     for signature, found in sorted(failed.items(), key=lambda each: -len(each[1])):
         print(f"\n{len(found)} x {found[0].fault}: {signature}")
         for verdict in found[:_SHOWN]:
@@ -75,10 +77,10 @@ def _run(tasks: Sequence[Task], *, jobs: int, seeds: Path) -> int:
     return 1 if failed else 0
 
 
-def _keep(verdict: Verdict, seeds: Path) -> None:
+def keep(verdict: Verdict, root: Path, seeds: Path) -> None:
     """Put a failed input's folder back as it was before the run, with what came of it."""
     task = verdict.task
-    folder = task.folder(KEPT)
+    folder = task.folder(root)
     case = make_case(task.kind, task.seed, task.number, folder=folder, seeds=seeds)
     save_case(case, folder.name, fault=verdict.fault)
     (folder / "report.txt").write_text(verdict.about + "\n", encoding="utf-8", errors="replace")

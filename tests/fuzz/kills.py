@@ -47,14 +47,14 @@ class _Round:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Expected:
+class Expected:
     """The folder of undisturbed runs, and each of these runs."""
 
     folder: Path
     runs: tuple[Undisturbed, ...]
 
 
-Job = Callable[[Place, Random, _Expected], None]
+Job = Callable[[Place, Random, Expected], None]
 """Runs and kills a command in a place, and compares what comes of it with undisturbed runs."""
 
 
@@ -63,7 +63,7 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
-def _resumed(place: Place, rng: Random, expected: _Expected, args: Sequence[str]) -> None:
+def resumed(place: Place, rng: Random, expected: Expected, args: Sequence[str]) -> None:
     """Kill a command, let the same command end, and compare all files it wrote."""
     for _ in range(_KILLS_IN_A_ROUND):
         place.killed(args, moment_in(expected.runs[0], rng))
@@ -84,14 +84,14 @@ _WEIGHTS = 40_000_000
 """Bytes, which come in four writes."""
 
 
-def _transcribe(place: Place, rng: Random, expected: _Expected) -> None:
+def _transcribe(place: Place, rng: Random, expected: Expected) -> None:
     _talk(place)
-    _resumed(place, rng, expected, _TRANSCRIBE)
+    resumed(place, rng, expected, _TRANSCRIBE)
 
 
-def _describe(place: Place, rng: Random, expected: _Expected) -> None:
+def _describe(place: Place, rng: Random, expected: Expected) -> None:
     _pictures(place)
-    _resumed(place, rng, expected, _DESCRIBE)
+    resumed(place, rng, expected, _DESCRIBE)
 
 
 def _talk(place: Place) -> None:
@@ -110,8 +110,8 @@ def _pictures(place: Place) -> None:
         shutil.copyfile(SAMPLES / name, place.work / "pictures" / name)
 
 
-def _download(place: Place, rng: Random, expected: _Expected) -> None:
-    _resumed(place, rng, expected, _PULL)
+def _download(place: Place, rng: Random, expected: Expected) -> None:
+    resumed(place, rng, expected, _PULL)
 
 
 def _model() -> dict[str, bytes]:
@@ -138,7 +138,7 @@ def _messages(place: Place | Path) -> list[dict[str, object]]:
     return found
 
 
-def _session(place: Place, rng: Random, expected: _Expected) -> None:
+def _session(place: Place, rng: Random, expected: Expected) -> None:
     """Kill each turn: it is saved wholly, saved cut off, or not at all; earlier ones stay."""
     wanted, copy = _messages(expected.folder), place.folder / "copy"
     for number in range(len(_TURNS)):
@@ -171,7 +171,7 @@ def _session(place: Place, rng: Random, expected: _Expected) -> None:
         place.faults.append(f"left in the conversation's folder: {', '.join(sorted(names))}")
 
 
-def _undisturbed(folder: Path, jobs: Sequence[str], env: Mapping[str, str]) -> dict[str, _Expected]:
+def _undisturbed(folder: Path, jobs: Sequence[str], env: Mapping[str, str]) -> dict[str, Expected]:
     """Every job without a kill."""
     found = {}
     commands: dict[str, tuple[Callable[[Place], None], list[Sequence[str]]]] = {
@@ -188,7 +188,7 @@ def _undisturbed(folder: Path, jobs: Sequence[str], env: Mapping[str, str]) -> d
         place.check_temporary()
         if place.faults:
             raise SystemExit(f"kills: {job} undisturbed: {place.faults[0]}")
-        found[job] = _Expected(folder=place.folder, runs=ended)
+        found[job] = Expected(folder=place.folder, runs=ended)
     return found
 
 
@@ -201,7 +201,7 @@ _JOBS: dict[str, Job] = {
 
 
 def _round(
-    job: str, number: int, seed: int, folder: Path, expected: _Expected, env: Mapping[str, str]
+    job: str, number: int, seed: int, folder: Path, expected: Expected, env: Mapping[str, str]
 ) -> _Round:
     place = Place(folder=folder / f"{job}-{number}", env=env)
     _JOBS[job](place, Random(f"{job}/{seed}/{number}"), expected)

@@ -66,6 +66,7 @@ class Place:
 
     folder: Path
     env: Mapping[str, str] = field(default_factory=dict)
+    program: Sequence[str] = (sys.executable, "-m", "gemma4cli")
     faults: list[str] = field(default_factory=list)
     kills: Counter[str] = field(default_factory=Counter)
 
@@ -88,7 +89,7 @@ class Place:
         env |= {"TMPDIR": str(self.folder / "tmp"), "PYTHONPATH": str(ROOT)}
         env |= {"HF_HUB_CACHE": str(self.folder / "hub"), **self.env}
         return subprocess.Popen(
-            [sys.executable, "-m", "gemma4cli", *args],
+            [*self.program, *args],
             cwd=self.work,
             env=env,
             stdin=subprocess.DEVNULL,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -15,7 +15,7 @@ import gemma4cli.engine.generate
 import gemma4cli.engine.loading
 import gemma4cli.transcription.transcriber  # noqa: F401
 
-from .worker import ERRORS_FILE, HANG_SECONDS, Task, Verdict, signature_of, work
+from .worker import ERRORS_FILE, Task, Verdict, signature_of, work
 
 _FORK = multiprocessing.get_context("fork")
 _GRACE = 20.0
@@ -48,9 +48,8 @@ class Pool:
         self._seeds = seeds
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Verdict]:
-        """The verdict on each task. A hang counts if it comes again: the machine may be busy."""
+        """The verdict on each task. A hang counts if it comes again, with more patience."""
         waiting = list(reversed(tasks))
-        tried_again: set[Task] = set()
         workers = [self._start() for _ in range(min(self._jobs, len(tasks)))]
         try:
             while True:
@@ -64,9 +63,8 @@ class Pool:
                     verdict = self._verdict(worker)
                     if not worker.process.is_alive():
                         workers[workers.index(worker)] = self._start()
-                    if verdict.fault == "hang" and verdict.task not in tried_again:
-                        tried_again.add(verdict.task)
-                        waiting.append(verdict.task)
+                    if verdict.fault == "hang" and not verdict.task.again:
+                        waiting.append(replace(verdict.task, again=True))
                         continue
                     yield verdict
         finally:
@@ -84,7 +82,7 @@ class Pool:
 
     def _send(self, worker: _Worker, task: Task) -> None:
         worker.task = task
-        worker.deadline = monotonic() + HANG_SECONDS + _GRACE
+        worker.deadline = monotonic() + task.limit() + _GRACE
         worker.tasks.send(task)
 
     def _ready(self, busy: list[_Worker]) -> list[_Worker]:

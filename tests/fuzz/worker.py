@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import sys
+import time
 import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -22,7 +23,9 @@ from gemma4cli.hub.resolved import ResolvedModel
 
 from .kinds import Case, load_case, make_case
 
-HANG_SECONDS = 10
+HANG_SECONDS = 10.0
+BUSY_SECONDS = 60.0
+"""The limit of a second try, of which the processor may spend HANG_SECONDS on it."""
 MEMORY = 1 << 30
 """Bytes that a run may add to the memory its process uses."""
 
@@ -34,12 +37,20 @@ OUTPUT_FILE = "stdout"
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """Input ``number`` of a kind and seed, to be made; or the one saved in ``saved``."""
+    """Input ``number`` of a kind and seed, to be made; or the one saved in ``saved``.
+
+    ``again``: it took too long, and is tried a second time.
+    """
 
     kind: str
     seed: int = 0
     number: int = 0
     saved: Path | None = None
+    again: bool = False
+
+    def limit(self) -> float:
+        """Seconds that its command may take: more in a second try, as the machine may be busy."""
+        return BUSY_SECONDS if self.again else HANG_SECONDS
 
     def folder(self, root: Path) -> Path:
         """Where the input's folder is while it runs."""
@@ -68,7 +79,7 @@ def work(tasks: Connection, root: Path, seeds: Path) -> None:
             case = make_case(task.kind, task.seed, task.number, folder=folder, seeds=seeds)
         else:
             case = load_case(folder)
-        fault, signature, about = run_case(case)
+        fault, signature, about = run_case(case, task.limit())
         if not fault and task.saved is None:
             shutil.rmtree(folder)
         tasks.send(Verdict(task=task, fault=fault, signature=signature, about=about))
@@ -99,11 +110,14 @@ def _prepare() -> None:
     errors.UnexpectedError.__init__ = noted  # type: ignore[method-assign]
 
 
-def run_case(case: Case) -> tuple[str, str, str]:
-    """Run a case's command here. Returns its fault, signature and details, empty without one."""
+def run_case(case: Case, limit: float) -> tuple[str, str, str]:
+    """Run a case's command here. Returns its fault, signature and details, empty without one.
+
+    After ``limit`` seconds the process ends.
+    """
     _enter(case)
-    before = _memory("VmRSS")
-    faulthandler.dump_traceback_later(HANG_SECONDS, exit=True, file=sys.__stderr__)
+    before, start, busy = _memory("VmRSS"), time.monotonic(), time.process_time()
+    faulthandler.dump_traceback_later(limit, exit=True, file=sys.__stderr__)
     status: object = 0
     try:
         app(args=list(case.args), obj=Environment.of_process())
@@ -116,6 +130,9 @@ def run_case(case: Case) -> tuple[str, str, str]:
         faulthandler.cancel_dump_traceback_later()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
+    busy = time.process_time() - busy
+    if min(busy, time.monotonic() - start) > HANG_SECONDS:
+        return "hang", f"slow: {' '.join(case.args[:2])}", f"{busy:.0f} s of the processor"
     return _judged(case, status, _memory("VmHWM") - before)
 
 
