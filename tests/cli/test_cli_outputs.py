@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from cli_runs import Exchange, assert_fails, finished, g4, records, tiny_g4
+from huggingface_hub import constants
 from PIL import Image as Pillow
 from support.samples import TEXT_OF, sample
 
 from gemma4cli import api
 from gemma4cli.events import SegmentFinished, TextDelta
+from gemma4cli.hub.catalog import BUILTIN
 from gemma4cli.media.pictures import images
 from gemma4cli.transcription.recordings import FileRecording
 
@@ -71,6 +73,38 @@ def test_no_command_replaces_what_it_reads(subtests: pytest.Subtests) -> None:
                 problem = "is an input" if command != "transcribe" else "is not one of the formats"
                 assert_fails(result, 2, f"{output}: ", problem)
                 assert Path(output).read_bytes() == before
+
+
+def test_no_command_replaces_the_model_or_what_g4_keeps(
+    subtests: pytest.Subtests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by a link either; other files in the model's folder are the user's own."""
+    model, cache, state = Path("model"), Path("hub"), Path("state/g4/sessions")
+    shutil.copytree(BUILTIN["tiny"], model)
+    cache.mkdir()
+    state.mkdir(parents=True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache.resolve()))
+    monkeypatch.setenv("XDG_STATE_HOME", str(Path("state").resolve()))
+    Path("link").symlink_to(model / "model.safetensors")
+    Path("folder").symlink_to(state)
+    refused = {
+        "model/config.json": "is a file of the model and would be replaced",
+        "link": "is a file of the model and would be replaced",
+        "folder/x": "is where g4 keeps conversations and unfinished work",
+        "state/g4/new/of/it": "is where g4 keeps conversations and unfinished work",
+        "hub/x": "is where downloaded models are kept",
+    }
+    for command, arguments in COMMANDS.items():
+        for output, problem in refused.items():
+            if command == "transcribe" and output.endswith(".json"):
+                continue  # it has another meaning there
+            with subtests.test(command=command, output=output):
+                result = g4(command, *arguments, "-m", model, "-o", output)
+                assert_fails(result, 2, f"{output}: ", problem)
+    result = g4("video", "a.mp4", "-m", model, "--save-frames", cache / "frames")
+    assert_fails(result, 2, "is where downloaded models are kept")
+    assert g4("describe", "a.png", "-m", model, "-o", model / "notes.txt").exit_code == 0
+    assert not list(cache.iterdir()) and not list(state.iterdir())
 
 
 def test_a_tilde_that_the_shell_left_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:

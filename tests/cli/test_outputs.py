@@ -12,13 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gemma4cli.cli.environment import Environment
 from gemma4cli.cli.output.results import opened_output
 from gemma4cli.cli.run.inputs import Input, check_named_once
 from gemma4cli.cli.run.inputs import inputs as inputs_of
+from gemma4cli.cli.run.options import RunOptions
 from gemma4cli.cli.run.targets import Target, target_of
 from gemma4cli.cli.transcribe.run import RECORDINGS
 from gemma4cli.errors import MediaError, NonFiniteError, OptionError
 from gemma4cli.messages import Source
+
+ENV = Environment.of_process()
 
 
 def touch(*paths: Path) -> None:
@@ -132,8 +136,8 @@ def test_a_recording_is_never_replaced(tmp_path: Path) -> None:
     touch(tmp_path / "a.wav")
     given = inputs([str(tmp_path / "a.wav")])
     with pytest.raises(OptionError, match="would be replaced"):
-        Target(file=tmp_path / "a.wav").check(given)
-    Target(file=tmp_path / "a.txt").check(given)
+        Target(file=tmp_path / "a.wav").check(ENV, RunOptions(), given)
+    Target(file=tmp_path / "a.txt").check(ENV, RunOptions(), given)
 
 
 # The file of an answer
@@ -218,16 +222,18 @@ def test_inputs_are_protected_under_every_name(tmp_path: Path) -> None:
     given = inputs([str(media)])
     for name in ("a.wav", "soft.txt", "hard.txt", "../" + tmp_path.name + "/a.wav"):
         with pytest.raises(OptionError, match="is an input and would be replaced"):
-            Target(file=tmp_path / name).check(given)
+            Target(file=tmp_path / name).check(ENV, RunOptions(), given)
     with pytest.raises(OptionError, match="is an input"):
-        Target(file=tmp_path / "soft.txt").check(inputs(["x.wav"]), others=[media])
-    Target(file=tmp_path / "new.txt").check(given)
+        Target(file=tmp_path / "soft.txt").check(
+            ENV, RunOptions(), inputs(["x.wav"]), others=[media]
+        )
+    Target(file=tmp_path / "new.txt").check(ENV, RunOptions(), given)
 
 
 def test_a_folder_where_a_result_would_be_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.txt").mkdir()
     with pytest.raises(OptionError, match="a result would get this name"):
-        Target(folder=tmp_path, suffixes=("txt",)).check(inputs(["a.wav"]))
+        Target(folder=tmp_path, suffixes=("txt",)).check(ENV, RunOptions(), inputs(["a.wav"]))
 
 
 def test_names_stay_distinct_with_suffixes_and_case(tmp_path: Path) -> None:

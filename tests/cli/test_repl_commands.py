@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -67,6 +68,17 @@ def test_a_conversation_is_not_saved_onto_a_folder(talk: Talk) -> None:
     assert "such as new/talk.json" in talk.say("/save new/")
     assert "cannot be saved" in talk.say("/save nowhere/talk.json")
     assert sorted(path.name for path in Path().iterdir()) == ["dd", "state"]
+
+
+def test_a_conversation_is_not_saved_over_its_media(talk: Talk) -> None:
+    for name in ("sent.png", "attached.png"):
+        shutil.copy(sample("image00.png"), name)
+    talk.say("/image sent.png", "Describe this image.", "/image attached.png")
+    for name in ("sent.png", "./attached.png"):
+        assert f"{Path(name)}: is an input and would be replaced" in talk.say(f"/save {name}")
+    inside = talk.sessions / "x.json"
+    assert "is where g4 keeps conversations" in talk.say(f"/save {inside}")
+    assert talk.script.questions == [] and not inside.exists()
 
 
 def test_help_fits_80_columns(talk: Talk) -> None:

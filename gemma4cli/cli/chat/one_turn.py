@@ -119,7 +119,7 @@ def _run(
     # In a folder, the answer is called after what it is about.
     stem = files[0].stem if files else "answer"
     given = Input(given=asked.name, source=asked, name=Path(stem))
-    output.target.check([given], [*files, *options.texts, *options.run.files])
+    output.target.check(options.env, options.run, [given], [*files, *options.texts])
     run_each(
         AnswerRun(
             env=options.env,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ...conversations.chat import Chat
@@ -112,6 +113,13 @@ class Repl:
         repl.switch_to(chat, messages)
         repl.attached_media += media
         return repl
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of media that are attached or in the conversation."""
+        parts = [part for message in self.chat.history for part in message.parts]
+        found = sources_of([*parts, *self.attached_media])
+        return [each.path for each in found if each.path is not None]
 
     def close(self) -> None:
         """End the chat after the current command."""

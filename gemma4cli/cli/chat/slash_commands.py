@@ -17,6 +17,7 @@ from ...options import SOFT_TOKEN_BUDGETS
 from ..answers.writer import statistics
 from ..output.numbers import turns_text
 from ..run.budgets import ALLOWED, budget_of
+from ..run.protected import check_protected
 from ..run.runner import load_model
 from .attach_commands import Run, attach_as, attach_recording, attach_text, one_file_after
 from .completion import Choices
@@ -164,9 +165,13 @@ def _save(repl: Repl, rest: str) -> None:
     conversation = conversation_of(repl.chat, think=repl.options.think)
     if not conversation.messages:
         repl.env.say("nothing to save")
-    elif os.path.isdir(path) or rest.endswith("/"):
+        return
+    if os.path.isdir(path) or rest.endswith("/"):
         repl.env.say(f"{path} is a folder; name a file, such as {path / 'talk.json'}")
-    elif not os.path.lexists(path) or repl.reader.confirm(f"{path} exists; replace it?"):
+        return
+    run = replace(repl.run, model=repl.chat.model.name)
+    check_protected(repl.env, run, [path], repl.files)
+    if not os.path.lexists(path) or repl.reader.confirm(f"{path} exists; replace it?"):
         save_copy(path, conversation, model=repl.chat.model.name)
         repl.env.say(f"saved to {path}; /load and g4 chat --messages read it")
 

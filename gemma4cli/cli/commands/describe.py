@@ -109,7 +109,7 @@ def describe(
         several=several,
         restart=restart,
     )
-    output.target.check(answers.inputs, [*run.files, *(each.path for each in found if each.path)])
+    output.target.check(env, run, answers.inputs, [each.path for each in found if each.path])
     # Beside images there may be files that a person wrote.
     if skip_existing or (output.target.beside and not restart):
         answers = skipping_written(answers, quiet=run.quiet)

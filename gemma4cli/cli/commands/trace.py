@@ -57,7 +57,7 @@ def trace(
     given = Input(
         given=str(conversation), source=Source.of(conversation), name=Path(conversation.stem)
     )
-    target.check([given], [each.path for each in media if each.path is not None])
+    target.check(env, run, [given], [each.path for each in media if each.path is not None])
     (path,) = target.paths(given)
     result = run_trace(
         load_model(env, run, media), content, max_tokens=run.max_tokens or _GREEDY_TOKENS

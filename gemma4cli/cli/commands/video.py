@@ -96,6 +96,7 @@ def video(
     from ..answers.run import run_each
     from ..answers.targets import AnswerRun, answer_target
     from ..output.writable import check_folder
+    from ..run.protected import check_protected
     from .kept_segments import keeping_segments
     from .video_frames import saving_frames
 
@@ -119,7 +120,7 @@ def video(
     found = inputs(clips, kind)
     several = are_several(found, clips)
     output = answer_target(run, several=several)
-    output.target.check(found, run.files)
+    output.target.check(env, run, found)
 
     def frames_of(clip: Input) -> Path | None:
         """The folder for its frames."""
@@ -129,6 +130,7 @@ def video(
 
     for folder in filter(None, map(frames_of, found)):
         check_folder(folder)
+        check_protected(env, run, [folder / "frame"], [])
 
     question: dict[str, object] = {
         "command": "video",

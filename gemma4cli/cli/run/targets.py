@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import OptionError
+from ..environment import Environment
 from ..output.writable import check_folder, check_writable
 from .inputs import STDIN, Input, check_named_once, checksum
+from .options import RunOptions
+from .protected import check_protected
 
 LINES_SUFFIXES = frozenset({"jsonl", "ndjson"})
 """Suffixes of files with one JSON object per line."""
@@ -62,8 +65,14 @@ class Target:
             name = Path(name.name)
         return tuple(folder / _with_suffix(name, suffix) for suffix in self.suffixes)
 
-    def check(self, given: Iterable[Input], others: Iterable[Path] = ()) -> None:
-        """Raise OptionError if a result cannot be written or would replace an input.
+    def check(
+        self,
+        env: Environment,
+        run: RunOptions,
+        given: Iterable[Input],
+        others: Iterable[Path] = (),
+    ) -> None:
+        """Raise OptionError if a result cannot be written or would replace what is not a result.
 
         ``others`` are further files that the command reads.
         """
@@ -71,11 +80,10 @@ class Target:
         if self.is_separate:
             check_named_once(known)
         read = [each.path for each in known if each.path is not None] + list(others)
-        inputs = {identity for path in read if (identity := _identity(path)) is not None}
+        paths = dict.fromkeys(path for each in known for path in self.paths(each))
+        check_protected(env, run, paths, read)
         folders: set[Path] = set()
-        for path in dict.fromkeys(path for each in known for path in self.paths(each)):
-            if _identity(path) in inputs:
-                raise OptionError(f"{path}: is an input and would be replaced; name another file")
+        for path in paths:
             if not self.is_separate:
                 check_writable(path)
             elif os.path.isdir(path):
@@ -136,15 +144,6 @@ def check_no_format(output: str | None, formats: Collection[str]) -> None:
             f"-o {output}: would write a file called {output}; the format is -f {output}, "
             f"a file of this name is -o ./{output}"
         )
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Equal for all names of a file: links, and spellings of a file system that ignores case."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _with_suffix(name: Path, suffix: str) -> Path:

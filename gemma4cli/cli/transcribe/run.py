@@ -68,7 +68,7 @@ class TranscribeRun:
         check_named_once(given)
         several = are_several(given, arguments)
         target = self._target(several)
-        target.check(given)
+        target.check(self.env, self.run, given)
         written = self._written(given, target) if self.skip_existing else Written()
         given = [each for number, each in enumerate(given) if number not in written.numbers]
         if not given:
@@ -94,7 +94,7 @@ class TranscribeRun:
             raise OptionError("--skip-existing and --mic exclude each other")
         given = [Input(given=MICROPHONE, source=Source(name=MICROPHONE), name=Path(MICROPHONE))]
         target = self._target(several=False)
-        target.check(given)
+        target.check(self.env, self.run, given)
         model = load_model(self.env, self.run)
         with ExitStack() as stack:
             results = self._results(model, target, given, stack, several=False)
