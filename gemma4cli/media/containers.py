@@ -26,6 +26,9 @@ from .sources import open_source
 
 StreamT = TypeVar("StreamT", AudioStream, VideoStream)
 
+_TO_THE_END = {"ignore_length": "1"}
+"""For a WAV from a pipe whose writer did not know its length: it may be longer than 2 GB."""
+
 _NO_OTHER_FILES = {"protocol_whitelist": "none"}
 """Playlists may name other files and URLs; libav must never open them."""
 
@@ -141,11 +144,12 @@ def open_container(source: Source, span: Span = WHOLE) -> Iterator[InputContaine
     Raises MediaDecodeError unless the content is audio or video; still images are not.
     """
     with open_source(source) as stream:
-        kind = sniff(_head_of(_view(stream, span)))
+        head = _head_of(_view(stream, span))
+        kind = sniff(head)
         if kind is not None and kind.kind == "image" and kind.name not in _MAY_MOVE:
             raise still_image(source, kind.name)
         try:
-            container = open_stream(stream, span, _demuxer(kind))
+            container = open_stream(stream, span, _demuxer(kind), to_the_end=_is_unsized(head))
         except av.FFmpegError as exc:
             if kind is not None and kind.kind == "image":
                 raise still_image(source, kind.name) from exc
@@ -172,17 +176,30 @@ def _demuxer(kind: FileKind | None) -> str | None:
     return "apng" if kind is not None and kind.name == "PNG" else None
 
 
+def _is_unsized(head: bytes) -> bool:
+    """Whether a file is a WAV whose writer did not know its length."""
+    size = int.from_bytes(head[4:8], "little")
+    return head[:4] == b"RIFF" and head[8:12] == b"WAVE" and size >= NO_SIZE
+
+
 def open_stream(
-    stream: BinaryIO | FeedReader, span: Span = WHOLE, demuxer: str | None = None
+    stream: BinaryIO | FeedReader,
+    span: Span = WHOLE,
+    demuxer: str | None = None,
+    *,
+    to_the_end: bool = False,
 ) -> InputContainer:
-    """A span of a stream as a container of any kind. Raises av.FFmpegError."""
+    """A span of a stream as a container of any kind.
+
+    ``to_the_end`` is for a WAV in a pipe: it is read beyond the length that it claims. Raises
+    av.FFmpegError.
+    """
     nameless = _view(stream, span)
+    options = _NO_OTHER_FILES | (_TO_THE_END if to_the_end and type(nameless) is _Flow else {})
     opener: Callable[..., InputContainer] = av.open  # its types differ between versions
     if _ESCAPES_TAGS:
-        return opener(nameless, mode="r", format=demuxer, options=_NO_OTHER_FILES)
-    return opener(
-        nameless, mode="r", format=demuxer, options=_NO_OTHER_FILES, metadata_errors="replace"
-    )
+        return opener(nameless, mode="r", format=demuxer, options=options)
+    return opener(nameless, mode="r", format=demuxer, options=options, metadata_errors="replace")
 
 
 def exact(ratio: _Ratio | None) -> Fraction | None:

@@ -19,7 +19,7 @@ from support.sound_files import Track, write_tracks
 import gemma4cli
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import Gemma4Error
-from gemma4cli.media import feeds, sources
+from gemma4cli.media import containers, feeds, part_starts, sources
 from gemma4cli.media.feeds import Feed
 from gemma4cli.media.sound.audio import load_audio
 from gemma4cli.messages import Source
@@ -55,6 +55,7 @@ FORMATS = {
     "a.mka": Track(samples=SPOKEN, at=2.5),
     "a.ts": Track(samples=SPOKEN, codec="aac"),
     "a.aac": Track(samples=SPOKEN, codec="aac"),
+    "a.mp3": Track(samples=SPOKEN, codec="libmp3lame"),
     "a.flv": Track(samples=SPOKEN, codec="aac"),
     "a.aiff": Track(samples=SPOKEN, codec="pcm_s16be"),
     "a.au": Track(samples=SPOKEN, codec="pcm_s16be"),
@@ -125,7 +126,7 @@ def test_a_pipe_is_heard_like_its_file(
     assert len(list(folder.iterdir())) == (name in STORED)
 
 
-@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mka", "a.aiff", "a.flv"])
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mka", "a.mp3", "a.aiff", "a.flv"])
 def test_a_pipe_of_recordings_that_were_put_together_is_heard_like_their_file(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,7 +138,7 @@ def test_a_pipe_of_recordings_that_were_put_together_is_heard_like_their_file(
     assert len(expected[0]) >= 3
 
 
-@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.webm", "a.ts", "a.m4a"])
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.webm", "a.ts", "a.mp3", "a.m4a"])
 def test_what_a_killed_writer_has_sent_is_heard(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,10 +161,38 @@ def test_a_wav_without_a_length_is_heard_to_its_end(
         assert heard(source, tmp_path) == heard(Source.of(whole), tmp_path)
 
 
+def test_a_wav_is_heard_beyond_the_length_that_its_writer_made_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (containers, part_starts):
+        monkeypatch.setattr(module, "NO_SIZE", 60_000)
+    whole = write_tracks(tmp_path / "a.wav", FORMATS["a.wav"])
+    data = bytearray(whole.read_bytes())
+    at = data.index(b"data") + 4
+    data[at : at + 4] = data[4:8] = (64_000).to_bytes(4, "little")  # two seconds
+    with pipe_of(bytes(data), monkeypatch) as source:
+        found, seconds = heard(source, tmp_path)
+    assert len(found) == 2
+    assert seconds == pytest.approx(SPOKEN.shape[1] / 16_000, abs=0.01)
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+@pytest.mark.parametrize("layout", ["mono", "stereo"])
+def test_an_mp3_ends_where_its_encoder_says(
+    rate: int, layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends in mid-speech, so that the padding would be part of the last piece."""
+    samples = np.tile(FIRST[:24_000], (2 if layout == "stereo" else 1, 1))
+    track = Track(samples=samples, rate=rate, codec="libmp3lame", layout=layout)
+    path = write_tracks(tmp_path / "a.mp3", track)
+    with pipe_of(path.read_bytes(), monkeypatch) as source:
+        assert heard(source, tmp_path) == heard(Source.of(path), tmp_path)
+
+
 # While the pipe is open
 
 
-@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.webm", "a.ts", "a.aac"])
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.webm", "a.ts", "a.aac", "a.mp3"])
 def test_a_segment_comes_while_the_pipe_is_open(
     name: str, tiny: LoadedModel, says: Says, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

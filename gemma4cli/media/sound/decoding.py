@@ -20,6 +20,7 @@ from ...errors import MediaDecodeError, MediaError, NoAudioTrackError
 from ...messages import Source
 from ..containers import Span, exact, open_container, promised_seconds, reason
 from ..parts import part_after, parts_of
+from .mp3_padding import padding_of, without_padding
 from .takeover import taken_over
 from .timeline import Timeline
 from .track_frames import Progress, ends_short, track_frames
@@ -122,7 +123,9 @@ def _read(
             timeline.offset = base
         progress = Progress()
         begun: Fraction | None = None
-        for frame in track_frames(container, stream, source, progress):
+        padding = padding_of(source, segment.span, demuxer)
+        frames = track_frames(container, stream, source, progress)
+        for frame in without_padding(frames, padding):
             if frame is None:
                 following = taken_over(source, stream, segment.span, progress)
                 if following is not None:
