@@ -7,7 +7,7 @@ makes its own error of it, with the file's name.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from math import isfinite
 from pathlib import Path
@@ -73,12 +73,25 @@ def parse(content: bytes | str) -> Any:
 
 def check(value: object) -> None:
     """Raise JsonError for a value that ``parse`` refuses; other parsers' values may have dates."""
+    _check_depth(value)
     level: list[tuple[str, object]] = [("", value)]
-    for _ in range(MAX_DEPTH):
+    while level:
         level = [inner for path, each in level for inner in _inside(path, each)]
+
+
+def _check_depth(value: object) -> None:
+    """Before ``check`` makes paths, which are long where many keys are inside each other."""
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [each for each in level if isinstance(each, dict | list)]
         if not level:
             return
+        level = [inner for each in level for inner in _values(each)]
     raise JsonError(_TOO_DEEP)
+
+
+def _values(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 _TOO_DEEP = f"has lists or objects more than {MAX_DEPTH} deep"

@@ -16,6 +16,7 @@ from gemma4cli.bounded import read_bounded
 from gemma4cli.checked_json import (
     MAX_DEPTH,
     JsonError,
+    check,
     number,
     parse,
     read_object,
@@ -47,6 +48,16 @@ def test_what_is_refused_says_where(content: bytes, path: str, problem: str) -> 
     assert caught.value.path == path
     assert problem in caught.value.problem
     assert len(str(caught.value)) < 200 and "\n" not in str(caught.value)
+
+
+def test_depth_is_found_without_naming_every_place() -> None:
+    """The paths of all levels together would be as long as the square of their number."""
+    value: dict[str, object] = {}
+    for _ in range(20_000):
+        value = {"a" * 100: value}
+    with pytest.raises(JsonError, match="more than 100 deep") as caught:
+        check(value)
+    assert caught.value.path == ""
 
 
 def test_a_byte_order_mark_does_not_matter() -> None:

@@ -65,14 +65,17 @@ class Conversation:
         return MediaOptions(budget=self.max_soft_tokens, video_max_frames=self.video_max_frames)
 
 
-def read_conversation(path: Path | str, *, for_trace: bool = False) -> Conversation:
+def read_conversation(
+    path: Path | str, *, for_trace: bool = False, regular: bool = False
+) -> Conversation:
     """Read a conversation file; ``ConversationError`` names the file and the path in its JSON.
 
-    ``for_trace`` allows keys that only ``g4 trace`` uses.
+    ``for_trace`` allows keys that only ``g4 trace`` uses. With ``regular``, a pipe or a device is
+    an error.
     """
     path = Path(path)
     try:
-        content = read_bounded(path)
+        content = read_bounded(path, regular=regular)
     except FileNotFoundError as exc:
         raise ConversationError(f"{path}: no such file") from exc
     except OSError as exc:

@@ -26,6 +26,7 @@ from pathlib import Path
 from tempfile import mkstemp
 from typing import Any, Self
 
+from ..bounded import read_bounded
 from ..checked_json import JsonError, read_object
 from ..errors import ConversationError, Gemma4Error, SavedConversationError, unexpected
 from ..leftovers import prefix
@@ -140,7 +141,8 @@ class SavedConversation:
         """
         with _disk_errors(self.name, "deleted"):
             self._media.mine |= _copies_in(self.path)
-            self.path.unlink(missing_ok=True)
+            if not self.path.is_dir():
+                self.path.unlink(missing_ok=True)
             self._media.drop_unused()
             return _remove_if_empty(self._folder)
 
@@ -221,7 +223,7 @@ def save_copy(path: Path, conversation: Conversation, *, model: str) -> None:
 
 def _read(path: Path) -> Conversation:
     """A conversation whose media have the names that the user gave them."""
-    conversation = read_conversation(path)
+    conversation = read_conversation(path, regular=True)
     messages = tuple(
         _with_names(message, data)
         for message, data in zip(conversation.messages, _json_of(path)["messages"], strict=True)
@@ -283,7 +285,8 @@ def _last_use(path: Path) -> float:
 def _summary(path: Path) -> SavedSummary:
     """Raises OSError and ConversationError for a damaged one."""
     used = path.stat().st_mtime
-    messages, model = read_conversation(path).messages, _model_in(_json_of(path))
+    messages = read_conversation(path, regular=True).messages
+    model = _model_in(_json_of(path))
     asked = [message for message in messages if message.role == "user"]
     words = [part.text for part in asked[0].parts if isinstance(part, TextPart)] if asked else []
     return SavedSummary(
@@ -414,10 +417,10 @@ def _write_atomically(path: Path, data: Mapping[str, Any]) -> None:
 def _copies_in(path: Path) -> set[str]:
     """The names of the copies that a conversation file refers to, also one that is damaged."""
     try:
-        text = path.read_text("utf-8", "replace")
+        content = read_bounded(path, regular=True)
     except OSError:
         return set()
-    return set(_REFERENCE.findall(text))
+    return set(_REFERENCE.findall(content.decode("utf-8", "replace")))
 
 
 def _is_copy(path: Path) -> bool:

@@ -19,6 +19,7 @@ from ..checked_json import JsonError, parse
 from ..errors import AnswerCutError, OptionError
 from ..processing.tokenizer import Tokenizer
 from .repetition import is_repeating
+from .schema_depth import check_depth
 from .shortest_ending import ByteDocument, Nesting
 
 if TYPE_CHECKING:
@@ -215,7 +216,9 @@ def _grammar(schema: str) -> str:
 
     if schema.strip() == "true":  # as a schema the same as {}
         schema = "{}"
-    if _counts_unnamed_keys(_parsed(schema)):
+    parsed = _parsed(schema)
+    check_depth(parsed)
+    if _counts_unnamed_keys(parsed):
         raise OptionError(
             "the schema is not supported: minProperties counts keys that it does not name, and "
             "decoding cannot keep these apart"

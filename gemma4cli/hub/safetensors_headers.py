@@ -74,7 +74,10 @@ def _is_inside(name: object) -> bool:
     if not isinstance(name, str) or not name or "\0" in name:
         return False
     path = PurePosixPath(name)
-    is_long = any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts)
+    try:
+        is_long = any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
     return not is_long and not path.is_absolute() and ".." not in path.parts
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 
-from ..errors import MediaDecodeError
+from ..checked_json import shown
+from ..errors import MediaDecodeError, OptionError
 from ..messages import Source
 
 MAX_PIXELS = 178_956_970
@@ -15,23 +16,29 @@ MAX_PIXELS = 178_956_970
 
 
 STREAM_VARIABLE = "G4_MAX_STREAM_MB"
+_MOST_STREAM_MB = 1e9
 MEMORY_STREAM_MB, DISK_STREAM_MB = 256, 4096
 """The most that is read of a pipe whose content is kept in memory, or in a temporary file."""
 
 
 def stream_limit(default_mb: int) -> int:
-    """The most bytes to read of a pipe or of standard input."""
-    given = os.environ.get(STREAM_VARIABLE, "")
-    megabytes = int(given) if given.isascii() and given.isdecimal() and int(given) else default_mb
-    return megabytes << 20
+    """The most bytes to read of a pipe or of standard input. Raises OptionError."""
+    given = os.environ.get(STREAM_VARIABLE) or str(default_mb)
+    try:
+        megabytes = float(given)
+    except ValueError:
+        megabytes = 0
+    if not 0 < megabytes <= _MOST_STREAM_MB:
+        raise OptionError(f"{STREAM_VARIABLE} must be a number of MB above 0, not {shown(given)}")
+    return int(megabytes * (1 << 20))
 
 
 def endless(name: str, limit: int) -> MediaDecodeError:
     """The error for a pipe with more than ``limit`` bytes."""
     return MediaDecodeError(
         name,
-        f"has more than {limit >> 20:,} MB: save it to a file and pass that, or allow more with "
-        f"{STREAM_VARIABLE}",
+        f"has more than {limit / (1 << 20):,g} MB: save it to a file and pass that, or allow more "
+        f"with {STREAM_VARIABLE}",
     )
 
 

@@ -553,3 +553,25 @@ def test_the_tables_of_exceptions_name_existing_options() -> None:
         (command, other) for (command, _), others in resolve._DEPENDS.items() for other in others
     }
     assert conditions <= parameters
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a." * 30_000 + "b = 1\n", "a key of more than 100 parts"),
+        ("[" + '"a" . ' * 500 + "b]\n", "a key of more than 100 parts"),
+        ("x = {" + "'a'." * 500 + "b = 1}\n", "a key of more than 100 parts"),
+        ("x = " + "[" * 300 + "]" * 300, "more than 100 deep"),
+        ("#" * 70_000, "(it is larger than 64 KB)"),
+    ],
+    ids=["keys", "table", "inline", "lists", "size"],
+)
+def test_settings_that_take_much_memory_are_refused(text: str, problem: str) -> None:
+    """What tomllib makes of a key grows with the square of its parts."""
+    write(PROJECT, text)
+    assert_fails(g4("config"), 2, f"{PROJECT.absolute()}: cannot be read", problem)
+
+
+def test_texts_with_many_dots_are_settings() -> None:
+    write(PROJECT, '[chat]\nsystem = "' + "Wait... Go on. e.g. 1.2.3 " * 1000 + '"\n')
+    assert g4("config").exit_code == 0

@@ -317,3 +317,23 @@ def test_only_the_owner_may_enter_the_folder_of_all_conversations(tmp_path: Path
     files = [path for path in sessions.rglob("*") if path.is_file()]
     assert files
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, kind: str) -> None:
+    """Neither by the list, nor by what continues or deletes it."""
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    path = folder / "conversation.json"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    (found,) = list_saved(tmp_path)
+    assert found.problem
+    with SavedConversation(folder) as saved:
+        with pytest.raises(ConversationError, match="cannot be read"):
+            saved.read()
+        assert saved.delete() == (kind != "folder")

@@ -125,7 +125,16 @@ def test_an_invalid_index_is_an_error_that_names_it(index: dict[str, Any], broke
 
 
 def test_an_index_that_names_no_file_is_an_error(broken: Path) -> None:
-    for name in (5, None, ["a"], "", "../model.safetensors", "/model.safetensors", "x" * 300):
+    for name in (
+        "\ud800",
+        5,
+        None,
+        ["a"],
+        "",
+        "../model.safetensors",
+        "/model.safetensors",
+        "x" * 300,
+    ):
         (broken / INDEX).write_text(json.dumps({"weight_map": {"a": name}}))
         assert broken_file(broken) == INDEX
         assert "weight_map.a: must be the name of a file" in str(load_error(broken))

@@ -16,6 +16,7 @@ from gemma4cli.engine.constrain import Constraint
 from gemma4cli.engine.decode import decode_tokens
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.engine.sampling import make_sampler
+from gemma4cli.engine.schema_depth import check_depth
 from gemma4cli.errors import OptionError
 
 SCHEMAS: tuple[dict[str, Any], ...] = (
@@ -136,6 +137,46 @@ def test_an_invalid_or_unsupported_schema_is_an_error(
 ) -> None:
     with pytest.raises(OptionError, match=problem):
         constraint(tiny, schema)
+
+
+def link(kind: str, target: str) -> dict[str, object]:
+    ref = {"$ref": target}
+    links: dict[str, dict[str, object]] = {
+        "ref": ref,
+        "property": {"type": "object", "properties": {"a": ref}, "required": ["a"]},
+        "items": {"type": "array", "items": ref},
+        "any": {"anyOf": [ref, {"type": "null"}]},
+    }
+    return links[kind]
+
+
+@pytest.mark.parametrize("kind", ["ref", "property", "items", "any"])
+@pytest.mark.parametrize("anchors", [False, True])
+def test_references_that_lead_too_deep_are_refused(
+    tiny: LoadedModel, kind: str, anchors: bool
+) -> None:
+    """The library follows them by recursion; beyond some thousand the process would end."""
+    count = 20_000
+    steps = {
+        f"d{i}": {"$anchor": f"a{i}"} | link(kind, f"#a{i + 1}" if anchors else f"#/$defs/d{i + 1}")
+        for i in range(count)
+    }
+    end = {f"d{count}": {"$anchor": f"a{count}", "type": "integer"}}
+    schema = {"$ref": "#/$defs/d0", "$defs": steps | end}
+    with pytest.raises(OptionError, match="references have more than 1,000 levels"):
+        constraint(tiny, json.dumps(schema))
+
+
+@pytest.mark.parametrize("ref", ["#", "#/$defs/a~1b", "#/%24defs/a~1b", "#/prefixItems/0"])
+def test_many_definitions_are_no_depth(ref: str) -> None:
+    """Also where one refers to itself, by any way to write it."""
+    check_depth(
+        {
+            "prefixItems": [{"type": "null"}],
+            "$defs": {"a/b": {"type": "array", "items": {"$ref": ref}}}
+            | {f"d{i}": {"type": "array", "items": {"type": "integer"}} for i in range(4000)},
+        }
+    )
 
 
 @pytest.mark.parametrize("temperature", [0, 1.5])

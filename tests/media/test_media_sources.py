@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma4cli.bounded import read_bounded
-from gemma4cli.errors import MediaDecodeError, MediaError, MediaNotFoundError
+from gemma4cli.errors import MediaDecodeError, MediaError, MediaNotFoundError, OptionError
 from gemma4cli.media.kinds import HEAD_BYTES, FileKind, Kind, sniff
+from gemma4cli.media.limits import stream_limit
 from gemma4cli.media.sources import feed_of, open_source, settle, spool
 from gemma4cli.messages import Source
 
@@ -268,3 +269,23 @@ def test_a_recording_without_end_fills_no_disk(
 def test_a_small_file_may_not_be_a_device_without_end() -> None:
     with pytest.raises(OSError, match="larger than 1 MB"):
         read_bounded(Path("/dev/zero"), 1 << 20)
+
+
+@pytest.mark.parametrize("given", ["abc", "-1", "0", "1e999", "nan", "9" * 5000])
+def test_a_limit_of_streams_that_is_no_size_is_an_error(
+    given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("G4_MAX_STREAM_MB", given)
+    with pytest.raises(OptionError, match="G4_MAX_STREAM_MB must be a number of MB") as caught:
+        stream_limit(256)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("given", "size"), [("", 256 << 20), ("0.5", 1 << 19), ("1e3", 1000 << 20)]
+)
+def test_a_limit_of_streams_may_be_any_size(
+    given: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("G4_MAX_STREAM_MB", given)
+    assert stream_limit(256) == size

@@ -91,6 +91,7 @@ def test_the_track_that_is_used(
     [
         (3, 'no audio track 3: it has 1 (German), 2 (English, "Mic"); choose one with --track'),
         ("fr", "no audio track fr: it has 1 (German)"),
+        ("9" * 5000, "no audio track 99"),
     ],
 )
 def test_a_track_that_is_not_there_is_an_error_that_lists_those_that_are(

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...bounded import read_bounded
-from ...checked_json import JsonError, check
+from ...checked_json import MAX_DEPTH, JsonError, check
 from ...errors import OptionError
 from ..environment import Environment
 
 PROJECT_FILE = ".g4.toml"
 _MAX_BYTES = 64 * 1024
-"""Keys of many dots take time that grows with the square of their length."""
+_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
+_TOO_MANY_DOTS = re.compile(rf"(?<![\w-])(?:{_PART}){{{MAX_DEPTH}}}")
+"""A key of more parts than tables may be deep: tomllib keeps each beginning of it, which takes
+memory that grows with the square of its length."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,14 +58,19 @@ def _read(path: Path) -> dict[str, object] | None:
         data = read_bounded(path, _MAX_BYTES, regular=True)
         import tomllib
 
-        values = tomllib.loads(_decoded(data))
+        text = _decoded(data)
+        if _TOO_MANY_DOTS.search(text):
+            raise JsonError(f"has a key of more than {MAX_DEPTH} parts")
+        values = tomllib.loads(text)
         check(values)
         return values
     except (FileNotFoundError, NotADirectoryError):
         return None
     except RecursionError as exc:
         raise OptionError(f"{path}: cannot be read (its values are nested too deep)") from exc
-    except (OSError, ValueError, JsonError) as exc:
+    except OSError as exc:
+        raise OptionError(f"{path}: cannot be read ({exc.strerror or exc})") from exc
+    except (ValueError, JsonError) as exc:
         raise OptionError(f"{path}: cannot be read ({exc})") from exc
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, cast, get_args
 
+from ...checked_json import shown
 from ...errors import OptionError
 
 Format = Literal["txt", "srt", "vtt", "tsv", "json", "all"]
@@ -17,11 +18,14 @@ TEXT_SUFFIXES = frozenset({"", "text", "md", "log"})
 """Suffixes of files that get plain text, besides txt."""
 
 
+_MOST_DIGITS = 9
+
+
 def channels_of(text: str) -> Channels:
     """The value of ``--channels``. Raises OptionError."""
     text = text.strip().lower()
-    if text.isdecimal() and int(text) > 0:
+    if text.isdecimal() and len(text) <= _MOST_DIGITS and int(text) > 0:
         return int(text)
     if text not in ("mix", "separate"):
-        raise OptionError(f"--channels takes mix, separate or a number from 1, not {text!r}")
+        raise OptionError(f"--channels takes mix, separate or a number from 1, not {shown(text)}")
     return cast(Literal["mix", "separate"], text)

@@ -138,16 +138,20 @@ def _ranked(
     return sorted(known, key=rank)
 
 
+_MOST_DIGITS, _LONGEST_SHOWN = 9, 40
+"""Digits of a track's number; characters of what was asked for in an error."""
+
+
 def _wanted(
     source: Source, tracks: list[tuple[SoundTrack, AudioStream]], wanted: int | str
 ) -> list[tuple[SoundTrack, AudioStream]]:
-    if isinstance(wanted, int) or wanted.isdecimal():
+    if isinstance(wanted, int) or (wanted.isdecimal() and len(wanted) <= _MOST_DIGITS):
         found = [pair for pair in tracks if pair[0].number == int(wanted)]
     else:
         found = [pair for pair in tracks if tags_match(pair[0].language, wanted)]
     if not found:
         known = ", ".join(str(track) for track, _ in tracks)
-        raise TrackNotFoundError(source.name, str(wanted), known)
+        raise TrackNotFoundError(source.name, str(wanted)[:_LONGEST_SHOWN], known)
     return found
 
 
