@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 
-from ..checked_json import shown
 from ..errors import MediaDecodeError, OptionError
 from ..messages import Source
 
@@ -29,7 +28,7 @@ def stream_limit(default_mb: int) -> int:
     except ValueError:
         megabytes = 0
     if not 0 < megabytes <= _MOST_STREAM_MB:
-        raise OptionError(f"{STREAM_VARIABLE} must be a number of MB above 0, not {shown(given)}")
+        raise OptionError(f"{STREAM_VARIABLE} must be a number of MB above 0, not {given[:40]!r}")
     return int(megabytes * (1 << 20))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal, cast, get_args
 
-from ...checked_json import shown
 from ...errors import OptionError
 
 Format = Literal["txt", "srt", "vtt", "tsv", "json", "all"]
@@ -27,5 +26,5 @@ def channels_of(text: str) -> Channels:
     if text.isdecimal() and len(text) <= _MOST_DIGITS and int(text) > 0:
         return int(text)
     if text not in ("mix", "separate"):
-        raise OptionError(f"--channels takes mix, separate or a number from 1, not {shown(text)}")
+        raise OptionError(f"--channels takes mix, separate or a number from 1, not {text[:40]!r}")
     return cast(Literal["mix", "separate"], text)
