@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import MediaDecodeError, MediaError
+from ..errors import MediaDecodeError
 from ..messages import Source
+from .copies import Copy
 from .part_starts import Wanted, part_starts
+from .pipe_reader import PipeReader
 
 KEPT_BYTES = 16 << 20
 """libav looks at 5 MB to recognize tracks; as much again may lie between where it reads and that.
@@ -35,7 +39,7 @@ class Feed:
         self.heard = False
         self.is_full = False
         self._name = name
-        self._pipe = _Pipe(name, stream, closes=closes)
+        self._pipe = PipeReader(name, stream, closes=closes)
         self._kept = bytearray()
         self._first = 0  # the position of the first byte that is kept
         self._ended = False
@@ -43,12 +47,15 @@ class Feed:
         self._opening = b""
         self._search = part_starts()
         self._wanted: Wanted | None = None
+        self._copy: Copy | None = None
         self._advance(None)
 
-    @property
-    def has_all(self) -> bool:
-        """Whether the first byte is still there."""
-        return self._first == 0
+    def copy_to(self, path: Path) -> Copy | None:
+        """Copy what came and what comes to a file; None if that is too late, or impossible."""
+        if self._first == 0:
+            with suppress(OSError):
+                self._copy = Copy(path, bytes(self._kept))
+        return self._copy
 
     @property
     def end(self) -> int:
@@ -134,6 +141,8 @@ class Feed:
         block = self._pipe.read()
         self._ended = not block
         self._kept += block
+        if self._copy is not None:
+            self._copy.add(block)
         while self._wanted is not None and (found := self._found(self._wanted)) is not None:
             self._advance(found)
         if len(self._kept) > KEPT_BYTES:
@@ -211,57 +220,3 @@ class LiveSource(Source):
     """A pipe that is heard as it comes; it can be opened again where its bytes are kept."""
 
     feed: Feed = field(repr=False)
-
-
-class _Pipe:
-    """Blocks of a pipe as they come, until another thread stops that."""
-
-    def __init__(self, name: str, stream: BinaryIO, *, closes: bool) -> None:
-        self.stopped = False
-        self._closes = closes
-        self._name = name
-        self._stream = stream
-        self._woken, self._wake = os.pipe()
-        self._handle = _handle_of(stream)
-
-    def read(self) -> bytes:
-        """The next bytes; none at the end. Raises MediaError."""
-        try:
-            while not self.stopped:
-                if self._handle is None:
-                    return self._stream.read(_BLOCK)
-                self._wait(self._handle)
-                if not self.stopped:
-                    try:
-                        return os.read(self._handle, _BLOCK)
-                    except BlockingIOError:  # another reader was faster
-                        continue
-        except OSError as exc:
-            raise MediaError(self._name, f"cannot be read: {exc.strerror or exc}") from exc
-        return b""
-
-    def stop(self) -> None:
-        self.stopped = True
-        os.write(self._wake, b"\0")
-
-    def close(self) -> None:
-        os.close(self._woken)
-        os.close(self._wake)
-        if self._closes:
-            self._stream.close()
-
-    def _wait(self, handle: int) -> None:
-        import select
-
-        poll = select.poll()
-        for each in (handle, self._woken):
-            poll.register(each, select.POLLIN)
-        poll.poll()
-
-
-def _handle_of(stream: BinaryIO) -> int | None:
-    """The number of the open file; None for a stream in memory."""
-    try:
-        return stream.fileno()
-    except (OSError, AttributeError):
-        return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import BinaryIO
 from ..decoded import SAMPLE_RATE
 from ..errors import MediaError
 from ..events import Notice
+from ..media.copies import Copy
 from ..media.feeds import Feed, LiveSource
 from ..media.recognition import kind_of_stream
 from ..media.sound.audio import audio_seconds
@@ -123,25 +125,36 @@ class FileRecording:
         notice = describe_choice("transcribing", name, tracks)
         if notice is not None and self._choice.wanted is None:
             yield Notice(text=notice)
+        copy = self._copied() if len(tracks) > 1 else None
         for track, following in zip_longest(tracks, tracks[1:]):
             self._error = None
             speaks = False
             chosen = TrackChoice(wanted=track.number)
             for piece in cut_sound(self._blocks(chosen), limits):
                 speaks = True
+                if copy is not None:
+                    copy.drop()
                 yield piece
             if speaks or following is None:
                 break
             why = "no speech" if self._error is None else self._error.problem
-            if isinstance(self._source, LiveSource) and not self._source.feed.has_all:
-                text = f"{name}: audio track {track}: {why}; {_PAST}"
-                yield Notice(text=text)
-                break
+            if isinstance(self._source, LiveSource):
+                if copy is None or not copy.is_whole:
+                    yield Notice(text=f"{name}: audio track {track}: {why}; {_PAST}")
+                    break
+                copy.finish()
+                self._source = replace(self._found, path=copy.path)
             yield Notice(
                 text=f"{name}: audio track {track}: {why}; transcribing audio track {following}"
             )
         if self._error is not None:
             raise self._error
+
+    def _copied(self) -> Copy | None:
+        """The pipe's content for other tracks; dropped when speech shows that none is needed."""
+        if not isinstance(self._source, LiveSource):
+            return None
+        return self._source.feed.copy_to(self._spool_to / "pipe")
 
     def _blocks(self, choice: TrackChoice) -> Iterator[SoundBlock]:
         try:

@@ -46,9 +46,8 @@ MODEL = START.and_those(
     "logging platform secrets stat subprocess tempfile time zlib",
     own="api bounded checked_json cli.output.* cli.run.* cli.settings.* "
     "conversations.image_batches decoded engine.* events hub.* journal leftovers machine.* "
-    "media.feeds media.kinds media.limits media.near_names media.part_starts media.sources "
-    "models.* native.* own_files "
-    "processing.* records times transcript",
+    "media.copies media.feeds media.kinds media.limits media.near_names media.part_starts "
+    "media.pipe_reader media.sources models.* native.* own_files processing.* records times transcript",
 )
 """What loads a model and runs it."""
 
