@@ -47,7 +47,8 @@ MODEL = START.and_those(
     own="api bounded checked_json cli.output.* cli.run.* cli.settings.* "
     "conversations.image_batches decoded engine.* events hub.* journal leftovers machine.* "
     "media.copies media.feeds media.kinds media.limits media.near_names media.part_starts "
-    "media.pipe_reader media.sources models.* native.* own_files processing.* records times transcript",
+    "media.pipe_reader media.sources models.* native.* own_files processing.* records times "
+    "transcript",
 )
 """What loads a model and runs it."""
 
