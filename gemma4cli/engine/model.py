@@ -50,7 +50,9 @@ class GenerationConfig:
         stop_ids = _ids("eos_token_id", config.get("eos_token_id") if stop is None else stop)
         if not stop_ids:
             raise CheckpointError(_FILE, "lacks an 'eos_token_id' to stop at")
-        sampled = bool(source.get("do_sample"))
+        sampled = source.get("do_sample")
+        if not isinstance(sampled, bool | None):
+            raise CheckpointError(_FILE, f"do_sample: must be true or false, not {shown(sampled)}")
         return cls(
             stop_ids=frozenset(stop_ids),
             suppressed_ids=_ids("suppress_tokens", source.get("suppress_tokens")),

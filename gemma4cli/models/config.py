@@ -401,7 +401,7 @@ class AudioConfig:
             conv_kernel_size=_size(raw, "conv_kernel_size", where, _LONGEST_CHUNK),
             conv_channels=(channels[0], channels[1]),
             output_dims=_size(raw, "output_proj_dims", where),
-            residual_weight=need(raw, "residual_weight", float, where),
+            residual_weight=_positive(raw, "residual_weight", where, most=100),
             gradient_clipping=_positive(raw, "gradient_clipping", where),
             rms_norm_eps=_positive(raw, "rms_norm_eps", where, most=1),
             clipped_linears=need(raw, "use_clipped_linears", bool, where),

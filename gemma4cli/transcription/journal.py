@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from ..checked_json import as_dataclass
+from ..checked_json import JsonError, as_dataclass
 from ..journal import JobJournal
 from ..transcript import Doubt
+
+_LONGEST = 1e8
+"""Seconds of a recording: three years."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,4 +44,7 @@ class Journal(JobJournal[PieceText]):
         return fields
 
     def parse(self, line: Mapping[str, object]) -> PieceText:
-        return as_dataclass(PieceText, line)
+        piece = as_dataclass(PieceText, line)
+        if not 0 <= piece.start <= piece.end <= _LONGEST or not 0 <= piece.overlap <= _LONGEST:
+            raise JsonError(f"a piece from {piece.start:g} to {piece.end:g} s cannot be")
+        return piece

@@ -325,6 +325,12 @@ def test_a_setting_out_of_range_is_ignored_and_said(caplog: pytest.LogCaptureFix
         assert f"{key}: must be" in caplog.text
 
 
+@pytest.mark.parametrize("value", ["false", 1, -1, [0], {"a": 1}])
+def test_do_sample_is_true_or_false(value: object) -> None:
+    with pytest.raises(CheckpointError, match="do_sample: must be true or false"):
+        GenerationConfig.from_dict({"eos_token_id": 1, "do_sample": value}, {})
+
+
 def test_without_do_sample_the_model_is_greedy() -> None:
     file = {"eos_token_id": 1, "do_sample": False, "temperature": 0.7}
     assert GenerationConfig.from_dict(file, {}).temperature == 0

@@ -222,6 +222,7 @@ def test_a_value_of_the_wrong_kind_is_an_error_that_names_its_key() -> None:
         ("audio_config.attention_context_left", 0, "from 1 to 256"),
         ("audio_config.attention_context_right", 10**6, "from 0 to 256"),
         ("audio_config.conv_kernel_size", 10**6, "from 1 to 256"),
+        ("audio_config.residual_weight", -1, "above 0 and at most 100"),
         ("audio_config.num_attention_heads", 7, "a multiple of num_attention_heads"),
         ("audio_config.subsampling_conv_channels", [126, 32], "a multiple of 4"),
         ("vision_config.pooling_kernel_size", 64, "from 1 to 16"),

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,10 +21,16 @@ from gemma4cli.transcription.journal import Journal, PieceText
 JOB = {"file": "/a.wav", "bytes": 12}
 
 SECONDS = st.floats(0, 1e6)
+
+
+def piece(*, start: float, seconds: float, **rest: Any) -> PieceText:
+    return PieceText(start=start, end=start + seconds, **rest)
+
+
 PIECES = st.builds(
-    PieceText,
+    piece,
     start=SECONDS,
-    end=SECONDS,
+    seconds=SECONDS,
     overlap=SECONDS,
     text=st.text(),
     translation=st.none() | st.text(),
@@ -130,6 +137,10 @@ DAMAGED = (
             {"end": True},
             {"overlap": float("nan")},
             {"start": 10**400},
+            {"start": -1},
+            {"start": 3, "end": 2},
+            {"end": 1e29},
+            {"overlap": -0.5},
             {"text": 5},
             {"translation": []},
             {"doubt": {}},
