@@ -45,7 +45,7 @@ def load(
 
     Args:
         model: An alias ("tiny", "e2b:8bit"), a folder, a hub id, or a resolved model.
-        options: The dtype to compute in.
+        options: The dtype to compute in, and the drafter.
         on_progress: Called at each stage of loading.
 
     Returns:
@@ -58,13 +58,17 @@ def load(
         BackendMissingError: No backend of MLX is installed.
     """
     from .hub.cache import resolve
+    from .hub.drafters import find_drafter
     from .machine.backend import require_backend
 
+    options = options or LoadOptions()
     found = resolve(model) if isinstance(model, str) else model
+    drafter = find_drafter(found, options.draft)
     require_backend()
-    from .engine.loading import load_resolved
+    from .engine.loading import load_drafter, load_resolved
 
-    return load_resolved(found, options or LoadOptions(), on_progress)
+    loaded = load_resolved(found, options, on_progress)
+    return loaded if drafter is None else load_drafter(drafter, loaded)
 
 
 def stream_generate(

@@ -131,12 +131,16 @@ class Usage:
         soft_tokens: Tokens of the prompt that represent media.
         completion_tokens: Generated tokens, thoughts included.
         cached_tokens: Tokens of the prompt that were in the KV cache from earlier turns.
+        guessed_tokens: Tokens that a drafter guessed.
+        accepted_tokens: Those of them that the model chose too.
     """
 
     prompt_tokens: int = 0
     soft_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    guessed_tokens: int = 0
+    accepted_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -144,6 +148,8 @@ class Usage:
             soft_tokens=self.soft_tokens + other.soft_tokens,
             completion_tokens=self.completion_tokens + other.completion_tokens,
             cached_tokens=self.cached_tokens + other.cached_tokens,
+            guessed_tokens=self.guessed_tokens + other.guessed_tokens,
+            accepted_tokens=self.accepted_tokens + other.accepted_tokens,
         )
 
 

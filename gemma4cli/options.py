@@ -40,6 +40,8 @@ class LoadOptions:
         unified_full_attention_blocks: Make the image blocks of the 12B bidirectional on its
             full-attention layers too (see docs/parity.md); the default follows the rule of the
             other models.
+        draft: The drafter, which makes decoding faster and changes no answer: a folder, a hub id,
+            "none", or "auto" for the one that is named after the model, if it is in the cache.
 
     Raises:
         OptionError: A value is out of range.
@@ -47,6 +49,7 @@ class LoadOptions:
 
     dtype: DType = "auto"
     unified_full_attention_blocks: bool = False
+    draft: str = "auto"
 
     def __post_init__(self) -> None:
         _require(

@@ -178,14 +178,18 @@ def _sampling(plan: VideoPlanned | None, frames: Sequence[float] | None) -> Reco
 
 
 def _cost(usage: Usage, timings: Timings) -> Record:
-    """Token counts, and timings in seconds."""
+    """Token counts, and timings in seconds. Guesses are counted only if there is a drafter."""
+    counts = {
+        "prompt_tokens": usage.prompt_tokens,
+        "soft_tokens": usage.soft_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "cached_tokens": usage.cached_tokens,
+    }
+    if usage.guessed_tokens:
+        counts["guessed_tokens"] = usage.guessed_tokens
+        counts["accepted_tokens"] = usage.accepted_tokens
     return {
-        "usage": {
-            "prompt_tokens": usage.prompt_tokens,
-            "soft_tokens": usage.soft_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "cached_tokens": usage.cached_tokens,
-        },
+        "usage": counts,
         "timings": {
             "encode": round(timings.encode, 4),
             "prefill": round(timings.prefill, 4),

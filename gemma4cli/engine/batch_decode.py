@@ -10,7 +10,7 @@ import mlx.core as mx
 from ..errors import NonFiniteError
 from ..models.batch_cache import BatchCache
 from ..models.gemma4 import Gemma4
-from .sampling import Sampler
+from .sampling import Sampler, are_finite
 
 
 class BatchDecoder:
@@ -60,8 +60,7 @@ class BatchDecoder:
 
     def _choose(self, logits: mx.array) -> tuple[mx.array, mx.array]:
         """The chosen tokens, and whether each row's logits are finite; both ``[B]``."""
-        # One NaN or infinity makes the sum of its row NaN or infinite.
-        finite = mx.isfinite(logits.sum(axis=-1))
+        finite = are_finite(logits)
         biased = logits if self._bias is None else logits + self._bias
         if self._samplers:
             rows = zip(self._samplers, biased, strict=True)

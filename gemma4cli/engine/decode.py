@@ -11,7 +11,7 @@ from ..models.gemma4 import Gemma4
 from ..models.language import Cache
 from ..models.masks import NO_MASKS
 from .constrain import Constraint
-from .sampling import Sampler
+from .sampling import Sampler, are_finite
 
 
 def decode_tokens(
@@ -33,8 +33,7 @@ def decode_tokens(
     """
 
     def choose(logits: mx.array) -> tuple[mx.array, mx.array]:
-        # One NaN or infinity makes the sum NaN or infinite.
-        finite = mx.isfinite(logits.sum())
+        finite = are_finite(logits)
         if bias is not None:
             logits = logits + bias
         if constraint is not None:

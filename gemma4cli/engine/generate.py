@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from time import perf_counter
 
@@ -22,11 +23,14 @@ from ..events import (
 )
 from ..machine.backend import on_cpu
 from ..models.gemma4 import SoftTokens
+from ..models.language import RowCache
+from ..models.masks import NO_MASKS
 from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
 from .channels import ChannelSplitter
 from .constrain import Constraint
 from .decode import decode_tokens
+from .drafting import Draft, DraftCounts
 from .encode import encode_media
 from .memory_limits import require_memory_for_prompt
 from .model import LoadedModel
@@ -90,7 +94,7 @@ def _run(
         else:
             yield step
     encoded = perf_counter()
-    logits = mx.zeros(0)
+    hidden = mx.zeros(0)
     prefill = make_prefill(
         model, inputs, soft_tokens, options.prefill_step_size, start=run.start, tail=tail
     )
@@ -100,24 +104,19 @@ def _run(
                 run.keep()
             yield progress
         else:
-            logits = progress
-    mx.eval(logits)
+            hidden = progress
+    mx.eval(hidden)
     prefilled = perf_counter()
     answer = Answer(model, inputs, options, cached_tokens=run.start)
-    tokens = decode_tokens(
-        model.network,
-        run.cache,
-        logits,
-        make_answer_sampler(model, options),
-        bias=suppress(logits.shape[-1], model.generation.suppressed_ids),
-        constraint=constraint,
-        lookahead=not on_cpu(),
-    )
-    for token in tokens:
-        run.content.append(token)
-        yield from answer.push(token)
-        if answer.reason is not None:
-            break
+    counts = DraftCounts()
+    tokens = _tokens(model, run.cache, hidden, options, constraint, answer.most, counts)
+    # Closing it rewinds the cache to what was taken from it.
+    with closing(tokens):
+        for token in tokens:
+            run.content.append(token)
+            yield from answer.push(token)
+            if answer.reason is not None:
+                break
     if constraint is not None:
         if not constraint.is_complete:
             raise AnswerCutError(answer.length)
@@ -128,7 +127,46 @@ def _run(
             encode=encoded - started,
             prefill=prefilled - encoded,
             decode=perf_counter() - prefilled,
-        )
+        ),
+        counts,
+    )
+
+
+def _tokens(
+    model: LoadedModel,
+    cache: Sequence[RowCache],
+    hidden: mx.array,
+    options: GenerateOptions,
+    constraint: Constraint | None,
+    most: int,
+    counts: DraftCounts,
+) -> Generator[int]:
+    """The tokens of an answer, at most ``most`` of them with the model's drafter."""
+    network, drafter = model.network, model.drafter
+    sampler = make_answer_sampler(model, options)
+    bias = suppress(network.config.text.vocab_size, model.generation.suppressed_ids)
+    if drafter is not None and constraint is None and drafter.pace.begin():
+        last = yield from Draft(
+            network=network,
+            drafter=drafter.network,
+            cache=cache,
+            sampler=sampler,
+            bias=bias,
+            stop_ids=model.generation.stop_ids,
+            most=most,
+            pace=drafter.pace,
+            counts=counts,
+        ).tokens(hidden)
+        hidden = network.hidden(*network.embed([last]), cache, NO_MASKS)
+    logits = network.logits(hidden)[0, -1]
+    yield from decode_tokens(
+        network,
+        cache,
+        logits,
+        sampler,
+        bias=bias,
+        constraint=constraint,
+        lookahead=not on_cpu(),
     )
 
 
@@ -226,7 +264,12 @@ class Answer:
             deltas += self._splitter.finish()
         return deltas
 
-    def finished(self, timings: Timings) -> Finished:
+    @property
+    def most(self) -> int:
+        """The most tokens that it may have."""
+        return min(self._tokens_left, self._options.max_tokens)
+
+    def finished(self, timings: Timings, drafts: DraftCounts | None = None) -> Finished:
         """The final event of an answer that has ended."""
         assert self.reason is not None
         return Finished(
@@ -239,6 +282,8 @@ class Answer:
                 soft_tokens=self._inputs.num_soft_tokens,
                 completion_tokens=len(self._ids),
                 cached_tokens=self._cached_tokens,
+                guessed_tokens=0 if drafts is None else drafts.guessed,
+                accepted_tokens=0 if drafts is None else drafts.accepted,
             ),
             timings=timings,
             budgets=self._inputs.budgets,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from typing import Any, TypeVar
 
 import mlx.core as mx
+import mlx.nn as nn
 
 from ..checked_json import shown
-from ..errors import CheckpointError
+from ..errors import CheckpointError, UnsupportedModelError
 from ..events import LoadProgress
 from ..hub.not_a_checkpoint import unused_adapter
 from ..hub.resolved import ResolvedModel
@@ -22,8 +24,11 @@ from ..models.config import (
     VisionConfig,
 )
 from ..models.cpu_layers import use_whole_cpu
+from ..models.drafter import Drafter
+from ..models.drafter_config import DrafterConfig
 from ..models.gemma4 import Gemma4
 from ..models.weights import (
+    Quantization,
     fit_config,
     fit_head,
     load_weights,
@@ -37,7 +42,7 @@ from ..processing.processor import Processor
 from ..processing.prompt import PromptStyle
 from ..processing.tokenizer import Tokenizer
 from .checkpoint import Checkpoint
-from .model import GenerationConfig, LoadedModel
+from .model import GenerationConfig, LoadedDrafter, LoadedModel
 
 logger = logging.getLogger(__name__)
 
@@ -71,13 +76,63 @@ def load_resolved(
     )
     _check_ids(config, tokenizer, generation)
     report("weights")
+    network, kinds = load_network(checkpoint, model.config, config, Gemma4, options)
+    return LoadedModel(
+        name=model.name,
+        folder=model.folder,
+        options=options,
+        network=network,
+        processor=_processor(model.name, checkpoint, config, tokenizer),
+        generation=generation,
+        quantization=frozenset(kinds),
+    )
+
+
+def load_drafter(drafter: ResolvedModel, model: LoadedModel) -> LoadedModel:
+    """``model`` with a drafter.
+
+    Raises UnsupportedModelError if it is not a drafter for such a model, and LoadError for one that
+    cannot run.
+    """
+    config = DrafterConfig.from_dict(drafter.config)
+    misfit = config.misfit(model.network.config.text)
+    if misfit is not None:
+        raise UnsupportedModelError(f"{drafter.name} as a drafter for {model.name}", f"it {misfit}")
+
+    def build(fitted: Gemma4Config) -> Drafter:
+        return Drafter(replace(config, text=fitted.text))
+
+    alone = Gemma4Config(
+        unified=False, text=config.text, vision=None, audio=None, placeholders=None
+    )
+    checkpoint = Checkpoint(folder=drafter.folder)
+    network, _ = load_network(checkpoint, drafter.config, alone, build, model.options)
+    network.check_ids()
+    return replace(model, drafter=LoadedDrafter(name=drafter.name, network=network))
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def load_network(
+    checkpoint: Checkpoint,
+    raw: Mapping[str, Any],
+    config: Gemma4Config,
+    build: Callable[[Gemma4Config], Network],
+    options: LoadOptions,
+) -> tuple[Network, set[Quantization]]:
+    """A checkpoint's network with its weights, and the kinds of quantized layers in it.
+
+    ``raw`` is the content of config.json, and ``config`` what it says of the network; ``build``
+    gets it as the tensors make it: without missing towers, and with the head they have.
+    """
     native = native_in_use(options.dtype)
     weights = renamed(checkpoint.weights(mapped=native))
     config, weights = fit_head(fit_config(config, weights.keys()), weights)
     weights = sanitize(weights, config)
     try:
-        network = Gemma4(config)
-        kinds = quantize_layers(network, weights, model.config)
+        network = build(config)
+        kinds = quantize_layers(network, weights, raw)
     except (ArithmeticError, RuntimeError, TypeError, ValueError) as exc:
         # From MLX: a size that is no length of an axis, or does not divide another.
         raise CheckpointError("config.json", f"has sizes that cannot be ({exc})") from exc
@@ -90,15 +145,7 @@ def load_resolved(
         use_whole_cpu(network)
     dtype_name = weights_dtype(options.dtype)
     load_weights(network, weights, getattr(mx, dtype_name) if dtype_name else None, stored)
-    return LoadedModel(
-        name=model.name,
-        folder=model.folder,
-        options=options,
-        network=network,
-        processor=_processor(model.name, checkpoint, config, tokenizer),
-        generation=generation,
-        quantization=frozenset(kinds),
-    )
+    return network, kinds
 
 
 def _check_ids(config: Gemma4Config, tokenizer: Tokenizer, generation: GenerationConfig) -> None:

@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ..errors import ContextLengthError, LoadError, ModelTooLargeError, PromptTooLargeError
-from ..hub.cache import needs_of
+from ..hub.cache import needs_of, weights_needed
 from ..hub.catalog import largest_within
 from ..machine.address_space import address_limit
 from ..machine.device import device, model_memory, taken
@@ -39,12 +39,16 @@ def available_memory() -> int:
     return memory.free + (taken() if found is not None else 0)
 
 
-def require_memory_for_model(model: ResolvedModel, dtype: DType = "auto") -> None:
+def require_memory_for_model(
+    model: ResolvedModel, dtype: DType = "auto", drafter: ResolvedModel | None = None
+) -> None:
     """Raise ModelTooLargeError if not even the smallest request fits in memory."""
     if _ignored():
         return
     try:
         needed = needs_of(model, _SHORTEST, dtype)
+        if drafter is not None:
+            needed += weights_needed(drafter, dtype)
     except LoadError:  # loading reports the problem in more detail
         return
     available = available_memory()

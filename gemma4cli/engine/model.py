@@ -13,10 +13,12 @@ import mlx.core as mx
 
 from ..checked_json import LARGEST, JsonError, is_finite_number, number, shown
 from ..errors import CheckpointError
+from ..models.drafter import Drafter
 from ..models.gemma4 import Gemma4
 from ..models.weights import Quantization
 from ..options import LoadOptions
 from ..processing.processor import Processor
+from .drafting import Pace
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +134,15 @@ class FeatureCache:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LoadedDrafter:
+    """A drafter, and how well it does."""
+
+    name: str
+    network: Drafter
+    pace: Pace = field(default_factory=Pace)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LoadedModel:
     """The result of ``load``. ``name`` is the name that the user gave."""
 
@@ -142,6 +153,7 @@ class LoadedModel:
     processor: Processor
     generation: GenerationConfig
     quantization: frozenset[Quantization]
+    drafter: LoadedDrafter | None = None
     soft_tokens: FeatureCache = field(default_factory=FeatureCache)
 
     @property

@@ -23,6 +23,7 @@ from .loading import load_resolved
 
 if TYPE_CHECKING:
     import mlx.core as mx
+    import mlx.nn as nn
 
     from .model import LoadedModel
 
@@ -101,7 +102,7 @@ def describe(found: ResolvedModel) -> ModelInfo:
         quantization=tuple(sorted(map(str, model.quantization))),
         tied=text.tied_embeddings,
         parameters=_count(model),
-        tensors=len(_tensors(model)),
+        tensors=len(_tensors(model.network)),
         weights=weights_in_memory(model),
         memory=tuple(_memory(model, tokens) for tokens in CONTEXTS if tokens <= text.max_positions),
         memory_limit=model_memory().limit,
@@ -109,17 +110,20 @@ def describe(found: ResolvedModel) -> ModelInfo:
 
 
 def weights_in_memory(model: LoadedModel) -> Weights:
-    """Bytes of a model's weights in memory."""
+    """Bytes of a model's weights in memory, with those of its drafter."""
+    tensors = _tensors(model.network)
+    if model.drafter is not None:
+        tensors += _tensors(model.drafter.network)
     return Weights.of(
-        ((name, prod(value.shape) * value.dtype.size) for name, value in _tensors(model)),
+        ((name, prod(value.shape) * value.dtype.size) for name, value in tensors),
         mapped=numerics_of(model).native,
     )
 
 
-def _tensors(model: LoadedModel) -> list[tuple[str, mx.array]]:
+def _tensors(network: nn.Module) -> list[tuple[str, mx.array]]:
     from mlx.utils import tree_flatten
 
-    return cast("list[tuple[str, mx.array]]", tree_flatten(model.network.parameters()))
+    return cast("list[tuple[str, mx.array]]", tree_flatten(network.parameters()))
 
 
 def numerics_of(model: LoadedModel) -> Numerics:

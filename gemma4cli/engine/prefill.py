@@ -55,7 +55,7 @@ class Prefill:
     tail: int | None = None
 
     def run(self, cache: Sequence[Cache]) -> Iterator[PrefillProgress | mx.array]:
-        """Fill ``cache``; yield progress, then the logits ``[V]`` of the last position.
+        """Fill ``cache``; yield progress, then the last position's hidden state ``[1, 1, D]``.
 
         The cache holds whole chunks whenever progress is reported.
         """
@@ -70,9 +70,9 @@ class Prefill:
                 # Free the chunk's buffers: later chunks have different sizes.
                 mx.clear_cache()
             else:
-                logits = self.network(*inputs, cache, masks)[0, -1]
+                hidden = self.network.hidden(*inputs, cache, masks)[:, -1:]
         yield PrefillProgress(done=total, total=total)
-        yield logits
+        yield hidden
 
     def all_logits(self, cache: Sequence[Cache]) -> mx.array:
         """Fill ``cache``; return the logits ``[S, V]`` of all positions from ``start`` on."""

@@ -4,14 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import mlx.core as mx
 
 from ..machine.backend import native_in_use
 
-Sampler = Callable[[mx.array], mx.array]
-"""Maps logits ``[V]`` to a token id, a scalar."""
+
+class Sampler:
+    """Maps logits ``[V]`` to a token id, a scalar. Without ``keys`` it uses no randomness."""
+
+    def __init__(
+        self, choose: Callable[[mx.array, mx.array | None], mx.array], keys: Keys | None = None
+    ) -> None:
+        self._choose = choose
+        self._keys = keys
+
+    def __call__(self, logits: mx.array) -> mx.array:
+        return self._choose(logits, None if self._keys is None else self._keys.next())
+
+    def put_back(self, count: int) -> None:
+        """Undo the last ``count`` draws: the next ones use the same keys again."""
+        if self._keys is not None:
+            self._keys.put_back(count)
+
+
+_MOST_PUT_BACK = 64
 
 _COLDEST = 1e-30
 """Logits divided by less are infinite in float32; by more than its inverse, excluded ones are NaN.
@@ -39,6 +58,12 @@ def suppress(vocab_size: int, ids: Sequence[int]) -> mx.array | None:
     return bias
 
 
+def are_finite(logits: mx.array) -> mx.array:
+    """Whether all logits ``[..., V]`` of a row are finite, ``[...]``."""
+    # One NaN or infinity makes the sum NaN or infinite.
+    return mx.isfinite(logits.sum(axis=-1))
+
+
 def make_sampler(
     *, temperature: float, top_p: float, top_k: int, key: mx.array | None = None
 ) -> Sampler:
@@ -48,12 +73,11 @@ def make_sampler(
     ``key`` makes sampling reproducible.
     """
     if temperature == 0:
-        return lambda logits: mx.argmax(logits, axis=-1)
+        return Sampler(lambda logits, _: mx.argmax(logits, axis=-1))
     temperature = min(max(temperature, _COLDEST), 1 / _COLDEST)
     likeliest = _likeliest()
-    keys = _Keys(key if key is not None else mx.random.key(secrets.randbits(63)))
 
-    def sample(logits: mx.array) -> mx.array:
+    def sample(logits: mx.array, key: mx.array | None) -> mx.array:
         logits = logits / temperature
         count = min(top_k, logits.shape[-1]) if top_k else logits.shape[-1]
         if count < logits.shape[-1]:
@@ -63,9 +87,9 @@ def make_sampler(
             ids = mx.arange(count)
         if top_p < 1:
             logits = _nucleus(logits, top_p)
-        return ids[mx.random.categorical(logits, key=keys.next())]
+        return ids[mx.random.categorical(logits, key=key)]
 
-    return sample
+    return Sampler(sample, Keys(key if key is not None else mx.random.key(secrets.randbits(63))))
 
 
 def _likeliest() -> Callable[[mx.array, int], mx.array]:
@@ -89,12 +113,23 @@ def _nucleus(logits: mx.array, top_p: float) -> mx.array:
     return mx.put_along_axis(logits, order, kept, axis=-1)
 
 
-class _Keys:
+class Keys:
     """A fresh random key for each draw."""
 
     def __init__(self, key: mx.array) -> None:
         self._key = key
+        self._unused: list[mx.array] = []
+        self._used: deque[mx.array] = deque(maxlen=_MOST_PUT_BACK)
 
     def next(self) -> mx.array:
-        self._key, key = mx.random.split(self._key)
+        if self._unused:
+            key = self._unused.pop()
+        else:
+            self._key, key = mx.random.split(self._key)
+        self._used.append(key)
         return key
+
+    def put_back(self, count: int) -> None:
+        """Make ``next`` return the last ``count`` keys again."""
+        for _ in range(count):
+            self._unused.append(self._used.pop())

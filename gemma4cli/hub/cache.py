@@ -222,6 +222,12 @@ def needs_of(model: ResolvedModel, work: Work, dtype: DType = "auto") -> int:
         raise CheckpointError("config.json", f"has sizes that cannot be ({exc})") from exc
 
 
+def weights_needed(model: ResolvedModel, dtype: DType = "auto") -> int:
+    """Bytes of memory that the weights of a model or a drafter take."""
+    native = numerics(dtype).native
+    return weights_of(model.headers, float_size(dtype), mapped=native).total
+
+
 def _entry(name: str, repo: str | None, snapshot: Snapshot, limit: int) -> ModelEntry:
     """``limit`` is the memory for models, in bytes."""
     size = _weight_bytes(snapshot.folder)

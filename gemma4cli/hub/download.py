@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..checked_json import JsonError, parse
 from ..errors import DownloadError, UnsupportedModelError
-from ..models.config import Gemma4Config
+from ..models.drafter_config import parse_config
 from .blobs import link, set_main
 from .hub_errors import hub_errors
 from .listing import FILES, WEIGHTS, ListedFile, read_listing
@@ -185,7 +185,7 @@ def _require_gemma4(repo: str, content: bytes) -> None:
         raise DownloadError(repo, f"its config.json cannot be read ({exc})") from exc
     if not isinstance(raw, dict):
         raise UnsupportedModelError(repo, "its config.json does not describe a model")
-    Gemma4Config.from_dict(raw)
+    parse_config(raw)
 
 
 def _disk_free(folder: Path) -> int:

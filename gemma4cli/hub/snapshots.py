@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CheckpointError, LoadError
-from ..models.config import Gemma4Config
+from ..models.drafter_config import DrafterConfig, parse_config
 from .download import cache_folder
 from .not_a_checkpoint import refuse_folder
 from .resolved import ResolvedModel
@@ -88,7 +88,8 @@ def _look(name: str, folder: Path) -> Snapshot:
     missing = tuple(missing_files(folder))
     try:
         model = ResolvedModel.of(name, folder)
-        Gemma4Config.from_dict(model.config)
+        if isinstance(parse_config(model.config), DrafterConfig):
+            missing = tuple(each for each in missing if each != "tokenizer.json")
     except LoadError as error:
         return Snapshot(folder=folder, missing=missing, model=None, error=error)
     return Snapshot(folder=folder, missing=missing, model=None if missing else model, error=None)

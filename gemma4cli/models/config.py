@@ -71,6 +71,9 @@ def _size(section: Json, key: str, where: str, most: int = _LARGEST_SIZE, least:
         raise CheckpointError(_FILE, str(exc)) from exc
 
 
+need_size = _size
+
+
 def _size_or_none(section: Json, key: str, where: str) -> int | None:
     return None if need(section, key, object, where) is None else _size(section, key, where)
 
@@ -158,10 +161,13 @@ class TextConfig:
         return self.num_layers - self.num_kv_shared_layers
 
     @classmethod
-    def from_dict(cls, raw: Json, *, tied: bool | None = None) -> TextConfig:
+    def from_dict(
+        cls, raw: Json, *, tied: bool | None = None, stores_nothing: bool = False
+    ) -> TextConfig:
         """``tied``: the outer config's ``tie_word_embeddings``; either of the two can tie.
 
-        They matter only for a checkpoint that lacks the embeddings or the output head.
+        They matter only for a checkpoint that lacks the embeddings or the output head. With
+        ``stores_nothing``, all layers use the keys and values of another network.
         """
         where = "text_config"
         _require_value(raw, "attention_bias", False, where)
@@ -212,11 +218,11 @@ class TextConfig:
             ),
             vision_blocks=bidirectional == "vision",
         )
-        _check_together(config)
+        _check_together(config, stores_nothing=stores_nothing)
         return config
 
 
-def _check_together(text: TextConfig) -> None:
+def _check_together(text: TextConfig, *, stores_nothing: bool) -> None:
     """Raise CheckpointError for values that exclude each other; tensors need not show it."""
 
     def require(condition: bool, problem: str) -> None:
@@ -224,7 +230,7 @@ def _check_together(text: TextConfig) -> None:
 
     stored = text.layer_types[: max(text.num_stored_layers, 0)]
     require(
-        set(stored) == set(text.layer_types),
+        text.num_stored_layers == 0 if stores_nothing else set(stored) == set(text.layer_types),
         "num_kv_shared_layers leaves no layer whose keys and values the others can share",
     )
     for heads in (text.num_kv_heads, text.num_global_kv_heads or text.num_kv_heads):
@@ -497,6 +503,11 @@ class Gemma4Config:
         runtime, and CheckpointError for a missing or invalid value.
         """
         model_type = raw.get("model_type")
+        if isinstance(model_type, str) and model_type.endswith("_assistant"):
+            raise UnsupportedModelError(
+                "a drafter, which only guesses tokens for its model",
+                "name the model with -m, and this with --draft",
+            )
         if not isinstance(model_type, str) or model_type not in FAMILIES:
             raise UnsupportedModelError(
                 f"a checkpoint of type {model_type!r}", "g4 runs Gemma 4 only"

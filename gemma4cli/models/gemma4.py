@@ -137,7 +137,20 @@ class Gemma4(nn.Module):
         masks: Masks,
     ) -> mx.array:
         """Float32 logits ``[B, L, V]`` of new tokens; extends ``cache``."""
-        hidden = self.language_model.model(embeddings, per_layer_inputs, cache, masks)
+        return self.logits(self.hidden(embeddings, per_layer_inputs, cache, masks))
+
+    def hidden(
+        self,
+        embeddings: mx.array,
+        per_layer_inputs: mx.array | None,
+        cache: Sequence[Cache],
+        masks: Masks,
+    ) -> mx.array:
+        """Normalized hidden states ``[B, L, D]`` of new tokens; extends ``cache``."""
+        return self.language_model.model(embeddings, per_layer_inputs, cache, masks)
+
+    def logits(self, hidden: mx.array) -> mx.array:
+        """Float32 logits ``[B, L, V]`` of normalized hidden states ``[B, L, D]``."""
         return self.language_model.logits(hidden)
 
     def fill(

@@ -6,7 +6,7 @@ Attribute names equal the checkpoint's keys.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import mlx.core as mx
@@ -14,13 +14,16 @@ import mlx.nn as nn
 
 from .batch_cache import BatchCache, BatchLayerCache
 from .config import Rope, TextConfig
-from .masks import Masks
+from .masks import NO_MASKS, Masks
 from .mlx_lm_parts import DecoderLayer, KVCache, ModelArgs, RotatingKVCache
 
 RowCache: TypeAlias = KVCache | RotatingKVCache
 """The cache of one layer for a single row."""
 
 Cache: TypeAlias = RowCache | BatchLayerCache
+
+KeysValues: TypeAlias = tuple[mx.array, mx.array]
+"""Keys and values ``[B, heads, n, D]`` of one layer, rotated to their positions."""
 
 
 def _layer_args(config: TextConfig) -> ModelArgs:
@@ -150,7 +153,7 @@ class TextModel(nn.Module):
         """The hidden states ``[B, L, D]`` after the first ``count`` layers."""
         config = self.config
         hidden = embeddings
-        views = self._views(masks, cache, embeddings.shape[1])
+        views = self._views(masks, cache[0].offset, embeddings.shape[1])
         by_layer = None if per_layer_inputs is None else self._by_layer(per_layer_inputs)
         newest: dict[str, Any] = {}
         for i, layer in enumerate(self.layers[:count]):
@@ -166,12 +169,33 @@ class TextModel(nn.Module):
             )
         return hidden
 
+    def reuse(
+        self, hidden: mx.array, keys_values: Mapping[str, KeysValues], position: int
+    ) -> mx.array:
+        """Run one token ``[1, 1, D]`` at ``position`` through layers that store no keys and values.
+
+        ``keys_values`` holds, for each layer type, those of another network, which the token sees
+        all. Returns the normalized hidden state ``[1, 1, D]``.
+        """
+        views = self._views(NO_MASKS, position, 1)
+        shared = {kind: self._reusable(each, position) for kind, each in keys_values.items()}
+        for layer, kind in zip(self.layers, self.config.layer_types, strict=True):
+            hidden, _ = self._run(layer, hidden, views[kind], None, shared[kind], None)
+        return self.norm(hidden)
+
+    def _reusable(self, keys_values: KeysValues, position: int) -> Any:
+        """``keys_values`` in the form in which ``_run`` returns and takes them."""
+        return keys_values, mx.array(position)
+
     def _by_layer(self, per_layer_inputs: mx.array) -> Sequence[mx.array]:
         """Per-layer embeddings ``[B, L, layers, P]`` as an array ``[B, L, P]`` for each layer."""
         return [per_layer_inputs[:, :, i] for i in range(self.config.num_layers)]
 
-    def _views(self, masks: Masks, cache: Sequence[Cache], length: int) -> dict[str, Any]:
-        """What the layers of each type need to know about the ``length`` new tokens' positions."""
+    def _views(self, masks: Masks, offset: int | mx.array, length: int) -> dict[str, Any]:
+        """What the layers of each type need to know about ``length`` tokens from ``offset`` on.
+
+        ``offset`` is ``[B]`` for the rows of a batch.
+        """
         return {kind: masks.of(kind) for kind in set(self.config.layer_types)}
 
     def _run(
@@ -219,6 +243,14 @@ class LanguageModel(nn.Module):
         logits = head(hidden).astype(mx.float32)
         cap = config.logit_softcap
         return logits if cap is None else self._capped(logits, cap)
+
+    def some_logits(self, hidden: mx.array, ids: mx.array) -> mx.array:
+        """Float32 logits ``[n]`` of the tokens ``ids`` ``[n]``, for ``hidden`` ``[1, 1, D]``.
+
+        For tied embeddings without a cap.
+        """
+        rows = self.model.embed_tokens(ids)
+        return (rows @ hidden.reshape(-1).astype(rows.dtype)).astype(mx.float32)
 
     def _capped(self, logits: mx.array, cap: float) -> mx.array:
         capped = mx.tanh(logits / cap) * cap

@@ -14,6 +14,7 @@ HEAD = "language_model.lm_head."
 EMBEDDINGS = "language_model.model.embed_tokens."
 
 _TOWERS = ("vision_tower", "audio_tower", "vision_embedder", "embed_vision", "embed_audio")
+_AROUND_A_DRAFTER = ("pre_projection", "post_projection", "masked_embedding")
 _WRAPPERS = re.compile(r"(^|\.)(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 """Modules that PyTorch puts around others for compiling, sharding and saving memory."""
 _SHARED_PREFIXES = ("base_model.model.", "module.")
@@ -42,7 +43,7 @@ def canonical_name(name: str) -> str:
     inner = bare
     while inner.startswith(("model.", "language_model.")):
         inner = inner.partition(".")[2]
-    if inner.startswith(_TOWERS):
+    if inner.startswith((*_TOWERS, *_AROUND_A_DRAFTER)):
         return inner
     if inner == bare or inner.partition(".")[0] == "lm_head":
         return f"language_model.{inner}"

@@ -14,12 +14,11 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..native import _native as native
-from .language import Cache, LanguageModel, TextModel
+from .language import Cache, KeysValues, LanguageModel, TextModel
 from .masks import Masks, Visibility
 from .mlx_lm_parts import DecoderLayer
 from .native_layers import matrix, move_to_large_pages, norm
 
-KeysValues: TypeAlias = tuple[mx.array, mx.array]
 Part: TypeAlias = Callable[..., list[mx.array]]
 """A part of a layer whose steps depend on nothing but the shapes of its inputs."""
 
@@ -84,8 +83,10 @@ class NativeTextModel(TextModel):
         elif _MANY_STEPS < steps <= _MANY_STEPS + len(self.layers):
             self.layers[steps - _MANY_STEPS - 1].move_to_large_pages()
 
-    def _views(self, masks: Masks, cache: Sequence[Cache], length: int) -> dict[str, View]:
-        offset = cache[0].offset
+    def _reusable(self, keys_values: KeysValues, position: int) -> KeysValues:
+        return keys_values
+
+    def _views(self, masks: Masks, offset: int | mx.array, length: int) -> dict[str, View]:
         offsets = offset if isinstance(offset, mx.array) else mx.array([offset])
         return {
             kind: View(

@@ -18,7 +18,6 @@ from mlx.utils import tree_flatten
 
 from ..errors import CheckpointError, WeightsMismatchError
 from .config import AudioConfig, Gemma4Config, Json, VisionConfig
-from .gemma4 import Gemma4
 from .names import EMBEDDINGS, HEAD, canonical_name, canonical_names
 
 Weights = dict[str, mx.array]
@@ -31,6 +30,7 @@ _KINDS = {
 }
 """Bits and group sizes that MLX's kernels support, by mode."""
 _TEXT = "language_model."
+_ORDERING = "masked_embedding.token_ordering"
 _LAYER = re.compile(r"^language_model\.model\.layers\.(\d+)\.")
 _SHARED_PARTS = ("self_attn.k_proj", "self_attn.v_proj", "self_attn.k_norm", "self_attn.v_norm")
 _CLIP_BOUNDS = (".input_min", ".input_max", ".output_min", ".output_max")
@@ -116,7 +116,7 @@ def _equal(one: mx.array, other: mx.array) -> bool:
 
 
 def sanitize(weights: Mapping[str, mx.array], config: Gemma4Config) -> Weights:
-    """Rename to MLX's layout, split fused experts, drop tensors that no layer uses.
+    """Rename to MLX's layout, split fused experts, narrow ids, drop tensors that no layer uses.
 
     Tensors of a medium that the config lacks are kept, so that loading reports them.
     """
@@ -133,6 +133,8 @@ def sanitize(weights: Mapping[str, mx.array], config: Gemma4Config) -> Weights:
         elif name.endswith(".experts.down_proj"):
             base = name.removesuffix("down_proj")
             result[f"{base}switch_glu.down_proj.weight"] = value
+        elif name == _ORDERING and mx.issubdtype(value.dtype, mx.integer):
+            result[name] = value.astype(mx.int32)
         else:
             result[name] = value
     return result
@@ -162,7 +164,7 @@ def _is_shared_kv(name: str, config: Gemma4Config) -> bool:
     return name[match.end() :].startswith(_SHARED_PARTS)
 
 
-def quantize_layers(network: Gemma4, weights: Weights, raw_config: Json) -> set[Quantization]:
+def quantize_layers(network: nn.Module, weights: Weights, raw_config: Json) -> set[Quantization]:
     """Quantize the layers for which ``weights`` has scales; returns the kinds found.
 
     Bits and group size follow from the tensors' shapes, so the config's per-layer overrides are not
@@ -206,7 +208,7 @@ def _kind_of(path: str, mode: object, width: int, packed: int, groups: int) -> Q
 
 
 def load_weights(
-    network: Gemma4, weights: Weights, dtype: mx.Dtype | None, stored: Collection[str] = ()
+    network: nn.Module, weights: Weights, dtype: mx.Dtype | None, stored: Collection[str] = ()
 ) -> None:
     """Load ``weights`` into ``network``; floating-point ones are cast to ``dtype`` unless None.
 

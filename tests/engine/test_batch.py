@@ -416,8 +416,8 @@ def passes(
 def passes_alone(model: LoadedModel, inputs: ModelInputs, steps: int) -> list[np.ndarray]:
     network = model.network
     cache = network.language_model.make_cache()
-    *_, logits = make_prefill(model, inputs, soft_tokens_of(model, inputs), 512).run(cache)
-    result = [np.array(logits)]
+    *_, hidden = make_prefill(model, inputs, soft_tokens_of(model, inputs), 512).run(cache)
+    result = [np.array(network.logits(hidden)[0, -1])]
     for number in range(steps):
         logits = network(*network.embed([number + 1]), cache, NO_MASKS)[0, -1]
         result.append(np.array(logits))

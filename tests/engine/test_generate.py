@@ -262,7 +262,8 @@ def test_lookahead_does_not_change_answers(arch: str, parity_model: ParityModel)
     runs = []
     for lookahead in (False, True):
         cache = model.network.language_model.make_cache()
-        *_, logits = make_prefill(model, inputs, [], 512).run(cache)
+        *_, hidden = make_prefill(model, inputs, [], 512).run(cache)
+        logits = model.network.logits(hidden)[0, -1]
         tokens = decode_tokens(
             model.network,
             cache,

@@ -166,10 +166,14 @@ def statistics(finished: Finished) -> str:
     details += [f"{usage.cached_tokens:,} cached"] if usage.cached_tokens else []
     speed = usage.completion_tokens / timings.decode if timings.decode else 0.0
     parts = f" ({', '.join(details)})" if details else ""
+    drafts = ""
+    if usage.guessed_tokens:
+        share = usage.accepted_tokens / usage.guessed_tokens
+        drafts = f", {share:.0%} of {usage.guessed_tokens:,} guesses right"
     return (
         f"{usage.prompt_tokens:,} prompt tokens{parts}, "
         f"first token after {timings.encode + timings.prefill:.2f} s, "
-        f"{usage.completion_tokens:,} tokens at {speed:.1f}/s"
+        f"{usage.completion_tokens:,} tokens at {speed:.1f}/s{drafts}"
     )
 
 

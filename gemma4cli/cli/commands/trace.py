@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,7 @@ _NO_SAMPLING = "trace decodes greedily"
         "schema": "trace decodes freely",
         "json": "trace writes an .npz file",
         "pictures": "trace shows no pictures",
+        "draft": "trace computes token by token",
     },
     helps={
         "max_tokens": f"Length of the greedy continuation. (default: {_GREEDY_TOKENS})",
@@ -60,7 +62,9 @@ def trace(
     target.check(env, run, [given], [each.path for each in media if each.path is not None])
     (path,) = target.paths(given)
     result = run_trace(
-        load_model(env, run, media), content, max_tokens=run.max_tokens or _GREEDY_TOKENS
+        load_model(env, replace(run, draft="none"), media),
+        content,
+        max_tokens=run.max_tokens or _GREEDY_TOKENS,
     )
     with replaced_path(path) as written:
         result.save(written)

@@ -26,6 +26,14 @@ def model_names(incomplete: str) -> Words:
     return _starting(_without_quantizations(names, incomplete), incomplete)
 
 
+def drafters(incomplete: str) -> Words:
+    """What chooses one, then the drafters in the cache."""
+    from ...hub.drafters import cached_drafters
+
+    names = {"auto": "the model's, if it is in the cache", "none": "no drafter"}
+    return _starting(names | dict.fromkeys(cached_drafters(), ""), incomplete)
+
+
 def published_names(incomplete: str) -> Words:
     """Aliases of published models that are not in the cache."""
     from ...hub.cache import cached_repos
@@ -90,6 +98,7 @@ def _starting(words: Mapping[str, str], incomplete: str) -> Words:
 
 COMPLETERS: Mapping[str, Callable[[str], Words]] = {
     "model": model_names,
+    "draft": drafters,
     "language": languages,
     "translate_to": languages,
     "budget": budgets,

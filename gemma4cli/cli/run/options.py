@@ -41,6 +41,15 @@ class RunOptions:
             rich_help_panel=_MODEL,
         ),
     ] = "auto"
+    draft: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Drafter, which guesses tokens ahead: folder, hub id, none, or auto, the one of "
+            "the model if it is in the cache. Answers stay the same.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = LoadOptions().draft
     offline: Annotated[
         bool,
         typer.Option("--offline", help="Never use the network.", rich_help_panel=_MODEL),
@@ -154,7 +163,7 @@ class RunOptions:
 
     @property
     def load_options(self) -> LoadOptions:
-        return LoadOptions(dtype=self.dtype)
+        return LoadOptions(dtype=self.dtype, draft=self.draft)
 
     def generate_options(self, *, default_temperature: float | None = None) -> GenerateOptions:
         """``default_temperature`` applies if the user sets no temperature.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ...errors import NoModelError
+from ...errors import ModelTooLargeError, NoModelError
 from ...media.sources import require
 from ...messages import Source
 from ..environment import Environment
@@ -38,15 +39,24 @@ def load_model(env: Environment, run: RunOptions, needed: Sequence[Source] = ())
         os.environ["HF_HUB_OFFLINE"] = "1"
     from ...api import load
     from ...engine.memory_limits import require_memory_for_model
+    from ...hub.drafters import find_drafter
     from ...machine.backend import require_backend
 
     model = _resolved(env, run)
+    drafter = find_drafter(model, run.draft)
     require_backend()
-    require_memory_for_model(model, run.dtype)
+    try:
+        require_memory_for_model(model, run.dtype, drafter)
+    except ModelTooLargeError:
+        if drafter is None or run.draft != "auto":
+            raise
+        require_memory_for_model(model, run.dtype)
+        drafter = None
+    options = replace(run.load_options, draft="none" if drafter is None else drafter.name)
     with Spinner(env, quiet=run.quiet) as spinner:
         return load(
             model,
-            options=run.load_options,
+            options=options,
             on_progress=lambda event: spinner.update(0, event),
         )
 

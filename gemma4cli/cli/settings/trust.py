@@ -1,7 +1,7 @@
 """What a project's file may not set: it comes with the project, from whoever wrote that.
 
 Only the user's own file, variables and the command line say whether addresses are fetched, and name
-a model by a path outside the project.
+a model or a drafter by a path outside the project.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ def refusal(path: Path, key: str, value: object) -> str | None:
         return None
     if key == "allow_urls" and value is True:
         return "is ignored: use --allow-urls, or your own settings (g4 config path)"
-    if key == "model" and isinstance(value, str) and _is_outside(value, path.parent):
-        return "is ignored, since it lies outside the project: use -m, or your own settings"
+    if key in ("model", "draft") and isinstance(value, str) and _is_outside(value, path.parent):
+        return "is ignored, since it lies outside the project: use an option, or your own settings"
     return None
 
 

@@ -26,6 +26,7 @@ _SUBTITLES = "Subtitles"
         "think": "transcription does not think",
         "schema": "a transcript has its own formats; see --format",
         "pictures": "transcribe shows no pictures",
+        "draft": "transcribe answers in batches, which a drafter does not make faster",
     },
     helps={
         "max_tokens": "Maximum length of the text of one piece of speech. (default: 2048)",

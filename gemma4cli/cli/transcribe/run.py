@@ -58,6 +58,11 @@ class TranscribeRun:
     fetches: bool = False
 
     @property
+    def _alone(self) -> RunOptions:
+        """The options for a model without a drafter."""
+        return replace(self.run, draft="none")
+
+    @property
     def generate(self) -> GenerateOptions:
         """Greedy unless a temperature is given."""
         return self.run.generate_options(default_temperature=0.0)
@@ -76,7 +81,9 @@ class TranscribeRun:
         opened = opener(RECORDINGS, fetches=self.fetches)
         if not several:  # with others, it fails when its turn comes, and they do not
             given = [replace(each, source=opened(each.source)) for each in given]
-        model = load_model(self.env, self.run, () if several else [each.source for each in given])
+        model = load_model(
+            self.env, self._alone, () if several else [each.source for each in given]
+        )
         with ExitStack() as stack:
             results = self._results(
                 model, target, given, stack, several=several, begin=written.begin
@@ -95,7 +102,7 @@ class TranscribeRun:
         given = [Input(given=MICROPHONE, source=Source(name=MICROPHONE), name=Path(MICROPHONE))]
         target = self._target(several=False)
         target.check(self.env, self.run, given)
-        model = load_model(self.env, self.run)
+        model = load_model(self.env, self._alone)
         with ExitStack() as stack:
             results = self._results(model, target, given, stack, several=False)
             source = stack.enter_context(record(device))

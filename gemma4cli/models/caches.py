@@ -1,0 +1,45 @@
+"""What else there is to do with the caches of a single row: look into them, and go back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .config import LayerType
+from .language import KeysValues, RowCache
+from .mlx_lm_parts import KVCache
+
+
+def newest_keys_values(
+    cache: Sequence[RowCache], layer_types: Sequence[LayerType]
+) -> dict[str, KeysValues]:
+    """The keys and values that the last caching layer of each type holds, at least one token.
+
+    Those of a sliding layer are the newest that its window has room for, in any order.
+    """
+    # Layers without a cache, which use another's keys and values, come last.
+    last: dict[str, RowCache] = dict(zip(layer_types, cache, strict=False))
+    return {kind: _held(layer) for kind, layer in last.items()}
+
+
+def _held(layer: RowCache) -> KeysValues:
+    keys, values = layer.keys, layer.values
+    if isinstance(layer, KVCache) or layer.offset < keys.shape[2]:
+        return keys[..., : layer.offset, :], values[..., : layer.offset, :]
+    # After several tokens at once a sliding layer holds more than its window, in order.
+    newest = max(keys.shape[2] - layer.max_size, 0)
+    return keys[..., newest:, :], values[..., newest:, :]
+
+
+def rewind(cache: Sequence[RowCache], count: int) -> None:
+    """Forget the newest ``count`` tokens, which must be among those of the last step.
+
+    A step of several tokens leaves a sliding layer in order, and with all that its window held
+    before. A step of one token overwrites the oldest, so it cannot be taken back.
+    """
+    if not count:
+        return
+    for layer in cache:
+        if not isinstance(layer, KVCache):
+            kept = layer.keys.shape[2] - count
+            layer.keys, layer.values = layer.keys[..., :kept, :], layer.values[..., :kept, :]
+        layer.trim(count)

@@ -1,0 +1,291 @@
+"""Drafters: their guesses equal the reference's, and answers do not depend on them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import islice, pairwise, product
+from math import sqrt
+from types import SimpleNamespace
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from support.goldens import ARCHS, FOLDER, goldens, inputs_of, soft_tokens_of
+
+from gemma4cli.engine.drafting import Draft, DraftCounts, Pace
+from gemma4cli.engine.generate import generate, make_prefill
+from gemma4cli.engine.loading import load_drafter
+from gemma4cli.engine.model import LoadedDrafter, LoadedModel
+from gemma4cli.engine.sampling import make_sampler
+from gemma4cli.engine.turn_cache import TurnCache
+from gemma4cli.errors import NonFiniteError
+from gemma4cli.events import Finished, TextDelta
+from gemma4cli.hub.resolved import ResolvedModel
+from gemma4cli.models.caches import newest_keys_values
+from gemma4cli.models.drafter import Guess
+from gemma4cli.models.masks import NO_MASKS, Masks
+from gemma4cli.models.mlx_lm_parts import KVCache
+from gemma4cli.options import GenerateOptions
+from gemma4cli.processing.inputs import ModelInputs
+
+ParityModel = Callable[[str], LoadedModel]
+GREEDY = GenerateOptions(max_tokens=40, temperature=0, repetition_guard=False)
+SAMPLED = replace(GREEDY, temperature=0.9, top_k=20, top_p=0.9, seed=3)
+
+
+def with_drafter(model: LoadedModel, arch: str) -> LoadedModel:
+    folder = FOLDER / "drafters" / arch
+    return load_drafter(ResolvedModel.of(folder.name, folder), model)
+
+
+@pytest.mark.parametrize("start", [0, 5])
+@pytest.mark.parametrize("arch", ARCHS)
+def test_guesses_equal_the_reference(arch: str, start: int, parity_model: ParityModel) -> None:
+    """After the prompt, and after five decoded tokens; four times as long as the window."""
+    golden = goldens(f"{arch}-drafter")
+    model = with_drafter(parity_model(arch), arch)
+    assert model.drafter is not None
+    network, inputs = model.network, inputs_of(model, "text")
+    assert list(inputs.ids) == golden["input_ids"].tolist()
+    cache = network.language_model.make_cache()
+    *_, hidden = make_prefill(model, inputs, soft_tokens_of(model, inputs), 512).run(cache)
+    assert isinstance(hidden, mx.array)
+    for _ in range(start):
+        token = mx.argmax(network.logits(hidden)[0, -1])
+        hidden = network.hidden(*network.embed(token), cache, NO_MASKS)
+
+    token = mx.argmax(network.logits(hidden)[0, -1])
+    keys_values = newest_keys_values(cache, network.config.text.layer_types)
+    for logits, state in zip(golden[f"{start}/logits"], golden[f"{start}/hidden"], strict=True):
+        embedding = network.language_model.model.embed(token.reshape(1, 1))
+        guess = model.drafter.network(embedding, hidden, keys_values, cache[0].offset)
+        ids = slice(None) if guess.ids is None else np.array(guess.ids)
+        tolerance = 1e-3 * logits.std()
+        np.testing.assert_allclose(np.array(guess.logits), logits[ids], atol=tolerance)
+        np.testing.assert_allclose(np.array(guess.hidden).ravel(), state, atol=tolerance)
+        token, hidden = guess.token, guess.hidden
+        assert token.item() == logits.argmax()
+
+
+class Oracle:
+    """A drafter that knows the answer, and is wrong at every ``wrong``-th guess."""
+
+    def __init__(self, prompt: int, answer: Sequence[int], wrong: int) -> None:
+        self.answer, self.prompt, self.wrong = answer, prompt, wrong
+        self.asked = 0
+        self.last = -1
+
+    def parameters(self) -> dict[str, mx.array]:
+        return {}
+
+    def __call__(
+        self, embedding: mx.array, hidden: mx.array, keys_values: object, position: int
+    ) -> Guess:
+        self.asked += 1
+        self.step = self.step + 1 if position == self.last else 1
+        self.last = position
+        number = position - self.prompt + self.step
+        token = self.answer[number] if number < len(self.answer) else 0
+        if self.asked % self.wrong == 0:
+            token = (token + 1) % 5
+        return Guess(logits=mx.ones((1,)), ids=mx.array([token]), hidden=hidden)
+
+
+def drafted(model: LoadedModel, oracle: Oracle) -> LoadedModel:
+    """``model`` with the oracle as its drafter, which always pays."""
+    drafter = LoadedDrafter(name="oracle", network=oracle, pace=Pace(clock=lambda: 0.0))
+    return replace(model, drafter=drafter)
+
+
+def answer_of(model: LoadedModel, inputs: ModelInputs, options: GenerateOptions) -> Finished:
+    *_, finished = generate(model, inputs, options)
+    assert isinstance(finished, Finished)
+    return finished
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"), [(GREEDY, 5), (SAMPLED, 2)], ids=["greedy", "sampled"]
+)
+@pytest.mark.parametrize("case", ["text_short", "text"])
+@pytest.mark.parametrize("arch", ARCHS)
+def test_answers_are_the_same_with_and_without_a_drafter(
+    arch: str, case: str, options: GenerateOptions, wrong: int, parity_model: ParityModel
+) -> None:
+    """Before, at and after the end of the window of 32 tokens."""
+    model = parity_model(arch)
+    inputs = inputs_of(model, case)
+    alone = answer_of(model, inputs, options)
+    oracle = Oracle(len(inputs.ids), alone.token_ids, wrong)
+    together = answer_of(drafted(model, oracle), inputs, options)
+    assert together.token_ids == alone.token_ids
+    assert together.reason == alone.reason
+    assert 0 < together.usage.accepted_tokens <= together.usage.guessed_tokens
+
+
+def test_right_guesses_are_all_taken(parity_model: ParityModel) -> None:
+    model = parity_model("12b")
+    inputs = inputs_of(model, "image")
+    alone = answer_of(model, inputs, GREEDY)
+    helped = drafted(model, Oracle(len(inputs.ids), alone.token_ids, 1000))
+    together = answer_of(helped, inputs, GREEDY)
+    assert together.token_ids == alone.token_ids
+    # Only after the end of the answer there is nothing right to guess.
+    assert together.usage.guessed_tokens - together.usage.accepted_tokens <= 8
+
+
+@pytest.mark.parametrize("taken", [3, 9, 14])
+@pytest.mark.parametrize("arch", ["e2b"])
+def test_an_answer_cut_off_in_mid_round_leaves_a_cache_to_continue_from(
+    arch: str, taken: int, parity_model: ParityModel
+) -> None:
+    model = parity_model(arch)
+    inputs = inputs_of(model, "text")
+    alone = answer_of(model, inputs, GREEDY)
+    helped = drafted(model, Oracle(len(inputs.ids), alone.token_ids, 5))
+    turns = TurnCache()
+    stream = generate(helped, inputs, GREEDY, turns)
+    deltas = (event for event in stream if isinstance(event, TextDelta))
+    assert len(list(islice(deltas, taken))) == taken
+    stream.close()
+
+    longer = replace(inputs, ids=[*inputs.ids, *alone.token_ids[: taken - 1], 5, 6, 7])
+    *_, expected = generate(model, longer, GREEDY)
+    *_, continued = generate(helped, longer, GREEDY, turns)
+    assert continued.token_ids == expected.token_ids
+    assert continued.usage.cached_tokens > len(inputs.ids) - 40
+
+
+def test_an_answer_by_a_schema_is_not_guessed(parity_model: ParityModel) -> None:
+    model = parity_model("e2b")
+    inputs = inputs_of(model, "text_short")
+    options = replace(GREEDY, schema='{"type": "boolean"}')
+    finished = answer_of(drafted(model, Oracle(len(inputs.ids), (), 1)), inputs, options)
+    assert finished.text in ("true", "false")
+    assert finished.usage.guessed_tokens == 0
+
+
+def test_logits_that_are_not_finite_end_the_answer(parity_model: ParityModel) -> None:
+    model = parity_model("e2b")
+    inputs = inputs_of(model, "text_short")
+    norm = model.network.language_model.model.norm
+    weight = norm.weight
+    helped = drafted(model, Oracle(len(inputs.ids), (), 1))
+    events = generate(helped, inputs, GREEDY)
+    try:
+        for event in events:
+            if isinstance(event, TextDelta):
+                norm.weight = weight * mx.nan
+                break
+        with pytest.raises(NonFiniteError):
+            list(events)
+    finally:
+        norm.weight = weight
+
+
+class Chain:
+    """A network whose logits depend on the token before only, and a drafter for it.
+
+    Row ``t`` of ``table`` has the logits after ``t``.
+    """
+
+    def __init__(self, table: mx.array) -> None:
+        self.table = table
+        text = SimpleNamespace(layer_types=("full_attention",), sliding_window=4)
+        self.config = SimpleNamespace(text=text)
+        self.language_model = SimpleNamespace(model=SimpleNamespace(embed=lambda ids: ids))
+
+    def embed(self, ids: mx.array) -> tuple[mx.array, None]:
+        return ids.reshape(1, -1), None
+
+    def hidden(self, ids: mx.array, _: None, cache: list[KVCache], masks: Masks) -> mx.array:
+        cache[0].update_and_fetch(*[mx.zeros((1, 1, ids.shape[1], 1))] * 2)
+        return ids[..., None]
+
+    def logits(self, hidden: mx.array) -> mx.array:
+        return self.table[hidden[..., 0]]
+
+    def __call__(self, ids: mx.array, hidden: mx.array, keys: object, position: int) -> Guess:
+        return Guess(logits=self.logits(ids[..., None]).reshape(-1), ids=None, hidden=hidden)
+
+
+def test_sampled_tokens_have_the_distribution_of_the_model() -> None:
+    """Three tokens after token 0, in 1,000 answers; about half the guesses are right."""
+    table = mx.random.normal((5, 5), key=mx.random.key(4)) * 2
+    chances = np.array(mx.softmax(table, axis=-1))
+    network = Chain(table)
+    sampler = make_sampler(temperature=1, top_p=1, top_k=0, key=mx.random.key(8))
+    seen: Counter[tuple[int, ...]] = Counter()
+    counts = DraftCounts()
+    for _ in range(1000):
+        pace = Pace(clock=lambda: 0.0)
+        for _ in range(4):
+            pace.took(0.0, guessed=0, accepted=0)
+        draft = Draft(
+            network=network, drafter=network, cache=[KVCache()],
+            sampler=sampler, bias=None, stop_ids=(), most=3, pace=pace, counts=counts,
+        )  # fmt: skip
+        network.hidden(*network.embed(mx.array([0])), draft.cache, NO_MASKS)
+        seen[tuple(draft.tokens(mx.zeros((1, 1, 1), mx.int32)))] += 1
+    assert 0.2 < counts.accepted / counts.guessed < 0.8
+    expected = {
+        kind: 1000 * np.prod([chances[pair] for pair in pairwise((0, *kind))])
+        for kind in product(range(5), repeat=3)
+    }
+    common = [kind for kind, count in expected.items() if count >= 5]
+    distance = sum((seen[kind] - expected[kind]) ** 2 / expected[kind] for kind in common)
+    # Chi-squared: a right sampler goes beyond this once in 10^5 times.
+    assert len(common) > 20
+    assert distance < len(common) + 4.3 * sqrt(2 * len(common)) + 10
+
+
+def test_drafting_stops_where_single_steps_are_faster() -> None:
+    pace = Pace()
+    assert pace.begin()
+    for _ in range(4):
+        assert pace.next() == 0
+        pace.took(1.0, guessed=0, accepted=0)
+    for _ in range(6):
+        assert pace.next() > 0
+        assert pace.pays()
+        pace.took(3.0, guessed=pace.next(), accepted=1)
+    assert not pace.pays()
+    assert not pace.begin()
+    assert pace.begin()
+
+
+def test_drafting_goes_on_where_it_is_faster() -> None:
+    pace = Pace()
+    assert pace.begin()
+    for _ in range(4):
+        pace.took(1.0, guessed=0, accepted=0)
+    for _ in range(50):
+        pace.took(1.5, guessed=pace.next(), accepted=1)
+        assert pace.pays()
+    assert pace.begin()
+
+
+def test_more_tokens_are_guessed_while_all_are_right_and_fewer_when_not() -> None:
+    pace = Pace()
+    pace.took(1.0, guessed=4, accepted=4)
+    assert pace.guesses == 6
+    pace.took(1.0, guessed=6, accepted=6)
+    pace.took(1.0, guessed=8, accepted=8)
+    assert pace.guesses == 8
+    for _ in range(20):
+        pace.took(1.0, guessed=pace.guesses, accepted=0)
+    assert pace.guesses == 1
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_a_real_drafter_changes_nothing(arch: str, parity_model: ParityModel) -> None:
+    model = parity_model(arch)
+    inputs = inputs_of(model, "text")
+    alone = answer_of(model, inputs, GREEDY)
+    helped = with_drafter(model, arch)
+    assert helped.drafter is not None
+    always = replace(helped.drafter, pace=Pace(clock=lambda: 0.0))
+    together = answer_of(replace(helped, drafter=always), inputs, GREEDY)
+    assert together.token_ids == alone.token_ids
+    assert together.usage.guessed_tokens > 0

@@ -1,0 +1,116 @@
+"""The drafter that goes with a model: named, beside it, or in the cache."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from support.fake_hub import set_constants
+from support.goldens import FOLDER
+
+from gemma4cli.errors import CheckpointError, ModelNotFoundError, UnsupportedModelError
+from gemma4cli.hub.cache import available, cached_repos, resolve
+from gemma4cli.hub.drafters import cached_drafters, find_drafter
+from gemma4cli.models.drafter_config import DrafterConfig
+
+MODEL, DRAFTER = FOLDER / "checkpoints" / "e2b", FOLDER / "drafters" / "e2b"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    set_constants(monkeypatch, HF_HUB_CACHE=str(folder))
+    return folder
+
+
+def put(cache: Path, repo: str, content: Path) -> Path:
+    """A copy of a checkpoint in the cache."""
+    root = cache / f"models--{repo.replace('/', '--')}"
+    shutil.copytree(content, root / "snapshots" / "0123abcd")
+    return root / "snapshots" / "0123abcd"
+
+
+def chosen(model: str, choice: str = "auto") -> Path | None:
+    drafter = find_drafter(resolve(model), choice)
+    return None if drafter is None else drafter.folder
+
+
+def test_the_one_named_after_the_model_whatever_its_owner_and_quantization(cache: Path) -> None:
+    put(cache, "mlx-community/gemma-4-e2b-it-4bit", MODEL)
+    other = put(cache, "google/gemma-4-E2B-assistant", DRAFTER)
+    right = put(cache, "google/gemma-4-E2B-it-assistant", DRAFTER)
+    put(cache, "google/gemma-4-E4B-it-assistant", DRAFTER)
+    put(cache, "someone/gemma-4-E2B-it-tuned", MODEL)
+    put(cache, "someone/gemma-4-E2B", MODEL)
+    assert chosen("mlx-community/gemma-4-e2b-it-4bit") == right
+    assert chosen("someone/gemma-4-E2B-it-tuned") == right
+    assert chosen("someone/gemma-4-E2B") == other
+
+
+def test_none_that_does_not_fit_or_cannot_be_read(cache: Path) -> None:
+    put(cache, "google/gemma-4-E2B-it", MODEL)
+    assert chosen("google/gemma-4-E2B-it") is None
+    put(cache, "google/gemma-4-E2B-it-assistant", FOLDER / "drafters" / "12b")
+    assert chosen("google/gemma-4-E2B-it") is None
+    broken = put(cache, "other/gemma-4-E2B-it-assistant", DRAFTER)
+    (broken / "model.safetensors").unlink()
+    assert chosen("google/gemma-4-E2B-it") is None
+    (broken / "config.json").write_text("{")
+    assert chosen("google/gemma-4-E2B-it") is None
+
+
+def test_the_folder_beside_a_model_in_a_folder(tmp_path: Path) -> None:
+    shutil.copytree(MODEL, tmp_path / "mine")
+    assert chosen(str(tmp_path / "mine")) is None
+    shutil.copytree(DRAFTER, tmp_path / "mine-assistant")
+    assert chosen(str(tmp_path / "mine")) == tmp_path / "mine-assistant"
+    assert chosen(str(tmp_path / "mine"), "none") is None
+
+
+def test_one_that_is_named(cache: Path) -> None:
+    folder = put(cache, "a/b", DRAFTER)
+    assert chosen(str(MODEL), str(DRAFTER)) == DRAFTER
+    assert chosen(str(MODEL), "a/b") == folder
+    with pytest.raises(ModelNotFoundError, match="g4 models pull a/c"):
+        chosen(str(MODEL), "a/c")
+
+
+def test_drafters_are_no_models(cache: Path) -> None:
+    put(cache, "a/drafter", DRAFTER)
+    assert cached_drafters() == ["a/drafter"]
+    assert cached_repos() == []
+    assert [each.repo for each in available()] == [None]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("backbone_hidden_size", 0),
+        ("backbone_hidden_size", "x"),
+        ("num_centroids", 7),
+        ("num_centroids", 10**9),
+        ("centroid_intermediate_top_k", 21),
+        ("use_ordered_embeddings", 1),
+        ("text_config", None),
+    ],
+)
+def test_values_that_cannot_be(key: str, value: object) -> None:
+    config = json.loads((DRAFTER / "config.json").read_text())
+    with pytest.raises(CheckpointError, match=key):
+        DrafterConfig.from_dict(config | {key: value})
+
+
+def test_layers_with_keys_of_their_own() -> None:
+    config = json.loads((DRAFTER / "config.json").read_text())
+    config["text_config"]["num_kv_shared_layers"] = 3
+    with pytest.raises(CheckpointError, match="num_kv_shared_layers"):
+        DrafterConfig.from_dict(config)
+
+
+def test_another_model_as_a_drafter() -> None:
+    config = json.loads((MODEL / "config.json").read_text())
+    with pytest.raises(UnsupportedModelError, match="type 'gemma4' as a drafter"):
+        DrafterConfig.from_dict(config)
