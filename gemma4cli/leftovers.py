@@ -26,7 +26,11 @@ def prefix() -> str:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what this user's runs on this machine that are no more left unfinished in a folder."""
+    """Remove what this user's runs on this machine that are no more left unfinished in a folder.
+
+    Not names without a machine and a process, which versions before the first release gave: they
+    may belong to a run, or to another program.
+    """
     ours = re.compile(rf"\.?g4-{_HOST}-(\d{{1,9}})-\w+")
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:

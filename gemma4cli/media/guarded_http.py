@@ -91,7 +91,7 @@ class _Guard:
         if (host, port) in self._resolved:
             return
         try:
-            found = resolve(host, port)
+            found = resolve(host, port, self._watch.pace.patience)
         except OSError:
             if self._is_proxied(parts.scheme, host):  # the proxy may know the name
                 return
@@ -111,7 +111,8 @@ class _Guard:
         """A connection to a host that was checked, or to the proxy that the user has set."""
         host, port = place[0].lower().strip("[]"), place[1]
         problem = OSError("the host has no address")
-        for family, address in self._resolved.get((host, port)) or resolve(host, port):
+        known = self._resolved.get((host, port))
+        for family, address in known or resolve(host, port, self._watch.pace.patience):
             connection = socket.socket(family, socket.SOCK_STREAM)
             connection.settimeout(self._watch.pace.patience)
             try:

@@ -26,7 +26,7 @@ class Watch:
     """Ends the connections of a download that is too slow.
 
     The time limit of a socket begins again with each byte; these hold for all of them, headers
-    included. ``received`` counts bytes; ``why`` says why the download was ended.
+    included. ``received`` counts bytes; ``why`` says why the download was ``ended``.
     """
 
     def __init__(self, pace: Pace) -> None:
@@ -35,6 +35,7 @@ class Watch:
         self.why: str | None = None
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
+        self.ended = threading.Event()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -86,6 +87,7 @@ class Watch:
         with self._lock:
             self.why = why
             self._shut_down()
+        self.ended.set()
 
     def _shut_down(self) -> None:
         for each in self._sockets:

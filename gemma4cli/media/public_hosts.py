@@ -7,8 +7,9 @@ machine, the credentials that clouds serve at 169.254.169.254.
 from __future__ import annotations
 
 import ipaddress
-import socket
 from typing import Any
+
+from ..lookups import look_up
 
 Resolved = tuple[tuple[int, tuple[Any, ...]], ...]
 """Addresses to connect to, in the order to try: the family, and what its sockets connect to."""
@@ -17,12 +18,14 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
 
 
-def resolve(host: str, port: int) -> Resolved:
-    """The addresses of a host. Raises OSError, and ValueError for a name that cannot be one.
+def resolve(host: str, port: int, seconds: float) -> Resolved:
+    """The addresses of a host.
+
+    Raises OSError, also after ``seconds``, and ValueError for a name that cannot be one.
 
     Decimal, hexadecimal and octal forms such as ``0x7f.1`` become the addresses they stand for.
     """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = look_up(host, port, seconds)
     return tuple((family, place) for family, _, _, _, place in found)
 
 

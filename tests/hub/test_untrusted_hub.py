@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import close_session
 from support.fake_hub import COMMIT, Answer, FakeHub, _listed, running, set_constants
+from support.odd_servers import answering
 
 from gemma4cli.errors import DownloadError, Gemma4Error
 from gemma4cli.hub import requests, transfer
@@ -137,6 +141,7 @@ def test_a_listing_with_wrong_fields(hub: FakeHub, tmp_path: Path, field: str) -
         "C:model.safetensors",
         "a/./b",
         "model\n.safetensors",
+        "model-\ud800.safetensors",
     ],
 )
 def test_a_listing_with_unsafe_names(hub: FakeHub, tmp_path: Path, name: str) -> None:
@@ -146,6 +151,16 @@ def test_a_listing_with_unsafe_names(hub: FakeHub, tmp_path: Path, name: str) ->
     with pytest.raises(DownloadError, match="an unsafe name") as caught:
         plan(REPO)
     assert "\n" not in str(caught.value) and "\0" not in str(caught.value)
+    assert files_below(tmp_path) == set()
+
+
+@pytest.mark.parametrize("name", ["model" + "x" * 200, "model" + "x" * 260, "model" + "é" * 120])
+def test_names_that_are_too_long(hub: FakeHub, tmp_path: Path, name: str) -> None:
+    value = listing(hub)
+    value["siblings"].append(value["siblings"][2] | {"rfilename": f"{name}.safetensors"})
+    answer_with(hub, value)
+    with pytest.raises(DownloadError, match="under a name of more than 200 bytes"):
+        plan(REPO)
     assert files_below(tmp_path) == set()
 
 
@@ -243,6 +258,8 @@ def test_refusals_are_what_they_are(hub: FakeHub, status: int, end: str) -> None
         ("ftp://127.0.0.1/x", "redirects to ftp, which g4 does not follow"),
         ("file:///etc/passwd", "redirects to file, which g4 does not follow"),
         ("http://[", "redirects to what is no address"),
+        ("http://127.0.0.1:99999/", "redirects to what is no address"),
+        ("http://a\x1b[2J/", "redirects to what is no address"),
     ],
 )
 def test_redirects_that_lead_nowhere(hub: FakeHub, end: str, location: str, problem: str) -> None:
@@ -297,3 +314,62 @@ def test_headers_of_weights_that_drip(hub: FakeHub, monkeypatch: pytest.MonkeyPa
     hub.answers["/model.safetensors"] = Answer(repeat=500, pause=0.02, drips_headers=True)
     with pytest.raises(DownloadError, match=r"not answered within 0\.3 seconds"):
         pull()
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"",
+        b"junk\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\njunk",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000_000,
+    ],
+)
+def test_what_answers_is_no_hub(hub: FakeHub, monkeypatch: pytest.MonkeyPatch, junk: bytes) -> None:
+    with answering(junk) as port:
+        set_constants(monkeypatch, ENDPOINT=f"http://127.0.0.1:{port}")
+        with pytest.raises(DownloadError, match=r"does not send valid HTTP|cannot be reached"):
+            plan(REPO)
+
+
+def test_a_certificate_that_nobody_has_signed(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with answering(b"", signed_by_itself=tmp_path) as port:
+        set_constants(monkeypatch, ENDPOINT=f"https://localhost:{port}")
+        problem = r"the hub's certificate is not valid \(self"
+        with pytest.raises(DownloadError, match=problem) as caught:
+            plan(REPO)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("junk", [b"junk\r\n\r\n", b"", None])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_is_none(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch, junk: bytes | None, scheme: str
+) -> None:
+    monkeypatch.setattr(requests, "SECONDS", 0.5)
+    with answering(junk) as port:
+        monkeypatch.setenv(f"{scheme}_proxy", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("no_proxy", "")
+        address = f"{scheme}://hub.invalid"
+        set_constants(monkeypatch, ENDPOINT=address, HF_HUB_DOWNLOAD_TIMEOUT=1)
+        close_session()  # which has read the variables
+        problem = "valid HTTP|proxy .* cannot be used|not answered within|cannot be reached"
+        with pytest.raises(DownloadError, match=problem) as caught:
+            plan(REPO)
+    close_session()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_name_that_is_never_found(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's function has no limit."""
+    answered = threading.Event()
+    monkeypatch.setattr(requests, "SECONDS", 0.1)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: [answered.wait()])
+    set_constants(monkeypatch, ENDPOINT="http://hub.invalid")
+    with pytest.raises(DownloadError, match=r"not answered within 0\.1 seconds"):
+        plan(REPO)
+    answered.set()

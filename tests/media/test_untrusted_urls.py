@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import threading
+import urllib.error
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from gemma4cli.errors import MediaError
-from gemma4cli.media import guarded_http
+from gemma4cli.media import downloads, guarded_http
 from gemma4cli.media.downloads import fetch
-from gemma4cli.media.pace import Pace
+from gemma4cli.media.pace import Pace, Watch
 from gemma4cli.media.public_hosts import Resolved, is_public
 from gemma4cli.media.urls import shown_url
 
@@ -76,7 +78,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Addresses of names; a server under any of them is the one of this test."""
     known = {"far.example": "127.0.0.1"}
 
-    def resolve(host: str, port: int) -> Resolved:
+    def resolve(host: str, port: int, seconds: float) -> Resolved:
         return ((socket.AF_INET, (known.get(host, host), port)),)
 
     monkeypatch.setattr(guarded_http, "resolve", resolve)
@@ -150,9 +152,9 @@ def test_a_name_is_resolved_once(port: int, tmp_path: Path, names: dict[str, str
     asked = []
     known = guarded_http.resolve
 
-    def first_only(host: str, at: int) -> Resolved:
+    def first_only(host: str, at: int, seconds: float) -> Resolved:
         asked.append(host)
-        return known(host, at)
+        return known(host, at, seconds)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(guarded_http, "resolve", first_only)
@@ -180,16 +182,69 @@ def test_redirects_without_end(port: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "problem"),
+    ("path", "pace", "problem"),
     [
-        ("/drip-headers", "the server sent nothing of the file in"),
-        ("/drip-body", "fewer than 1,000 bytes came in"),
-        ("/flood", "not complete after 0.5 seconds: .* set G4_URL_TIMEOUT"),
+        ("/drip-headers", QUICK, "the server sent nothing of the file in"),
+        # On a busy machine not one byte comes in that time.
+        ("/drip-body", QUICK, "sent nothing of the file in|fewer than 1,000 bytes came in"),
+        ("/flood", Pace(total=0.5), "not complete after 0.5 seconds: .* set G4_URL_TIMEOUT"),
     ],
 )
-def test_a_download_without_end(port: int, tmp_path: Path, path: str, problem: str) -> None:
+def test_a_download_without_end(
+    port: int, tmp_path: Path, path: str, pace: Pace, problem: str
+) -> None:
     with pytest.raises(MediaError, match=problem):
-        fetch(f"http://127.0.0.1:{port}{path}", folder=tmp_path, pace=QUICK)
+        fetch(f"http://127.0.0.1:{port}{path}", folder=tmp_path, pace=pace)
+
+
+@pytest.mark.parametrize(
+    ("received", "why"),
+    [
+        (0, "cannot be downloaded: the server sent nothing of the file in 0.01 seconds"),
+        (999, "cannot be downloaded: fewer than 1,000 bytes came in 0.01 seconds"),
+        (1000, "cannot be downloaded: fewer than 1,000 bytes came in 0.01 seconds"),
+    ],
+)
+def test_why_a_download_is_too_slow(received: int, why: str) -> None:
+    """The last one brings enough in the first period, and nothing in the second."""
+    watch = Watch(Pace(patience=0.01, least=1000))
+    watch.received = received
+    with watch:
+        watch.ended.wait()
+    assert watch.why == why
+
+
+REASONS: dict[str, Exception] = {
+    "Connection refused": urllib.error.URLError(ConnectionRefusedError(111, "Connection refused")),
+    "Name not known": urllib.error.URLError(socket.gaierror(-2, "Name not known")),
+    "the connection was lost": http.client.IncompleteRead(b""),
+    "the server's answer is not HTTP": http.client.BadStatusLine("x" * 60_000),
+    "its address, or one that it leads to, has no valid host name": UnicodeError("label too long"),
+    f"its address, or one that it leads to, is not valid ({'x' * 100})": ValueError("x" * 60_000),
+}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_reasons_are_not_the_words_of_libraries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    def fail(url: str, watch: Watch) -> None:
+        raise REASONS[reason]
+
+    monkeypatch.setattr(downloads, "open_url", fail)
+    with pytest.raises(MediaError) as caught:
+        fetch("http://a.example/", folder=tmp_path)
+    assert str(caught.value) == f"http://a.example/: cannot be downloaded: {reason}"
+
+
+def test_a_name_that_is_never_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: [answered.wait()])
+    with pytest.raises(
+        MediaError, match=r"no answer within .* to where a\.example is|sent nothing"
+    ):
+        fetch("http://a.example/", folder=tmp_path, pace=QUICK)
+    answered.set()
 
 
 def test_user_and_password_are_sent_and_never_shown(port: int, tmp_path: Path) -> None:

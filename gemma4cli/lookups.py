@@ -1,0 +1,31 @@
+"""Addresses of host names, with a time limit, which the system's function does not have."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import Any
+
+
+def look_up(host: str, port: int, seconds: float) -> list[Any]:
+    """What ``socket.getaddrinfo`` answers for streams.
+
+    Raises OSError, also after ``seconds``, and ValueError for a name that cannot be one.
+    """
+    found: list[Any] = []
+    problem: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, ValueError) as exc:
+            problem.append(exc)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"no answer within {seconds:g} seconds to where {host} is")
+    if problem:
+        raise problem[0]
+    return found
