@@ -28,8 +28,8 @@ from ..options import GenerateOptions, MediaOptions
 from ..processing.inputs import ModelInputs
 from ..processing.prompt import AudioSlot, Prompt, Slot, build_prompt
 from ..processing.video import ClipPlan, frame_times, interleaved, plan_clip
+from .lengths import require_text_fits, sound_that_fits
 from .opened import OpenedMedium, OpenedMessage
-from .text_length import require_text_fits
 
 if TYPE_CHECKING:
     from ..engine.model import LoadedModel
@@ -177,14 +177,13 @@ def _open_sound(
     model: LoadedModel, given: Source, options: MediaOptions
 ) -> Generator[Notice, None, AudioClip]:
     """Decode a clip of sound; a notice says which track, unless that is clear."""
-    from ..media.sound.audio import load_audio
     from ..media.sources import settle
 
     source = settle(given)
     track, notice = _chosen_track(source, options)
     if notice is not None:
         yield notice
-    return load_audio(source, track, model.processor.longest_clip)
+    return sound_that_fits(model, source, track)
 
 
 def _open_part(model: LoadedModel, part: ImagePart | VideoPart, options: MediaOptions) -> Decoded:

@@ -20,6 +20,7 @@ from ..callbacks import callback
 from ..errors import MediaDecodeError
 from ..messages import Source
 from .feeds import Feed, FeedReader
+from .holes import content_end
 from .kinds import HEAD_BYTES, FileKind, sniff
 from .part_starts import NO_SIZE
 from .sources import open_source
@@ -77,7 +78,7 @@ class _Window:
         self._stream = stream
         self._head = span.head
         self._start = span.start - len(span.head)
-        size = stream.seek(0, os.SEEK_END)
+        size = content_end(stream)
         stop = size if span.stop is None else min(span.stop, size)
         self._size = max(stop - self._start, len(span.head))
         self._at = 0

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from ..messages import Source
 from .containers import WHOLE, Span
 from .feeds import LiveSource
+from .holes import next_content
 from .part_starts import part_starts
 from .sources import open_source
 
@@ -86,4 +87,5 @@ def _starts(file: BinaryIO) -> Iterator[int]:
                 step = next(search)
             else:
                 file.seek(min(step.at, size))  # a box may claim any size of 64 bits
-                step = search.send(file.read(step.count))
+                ends = step.some and next_content(file, step.at) is None
+                step = search.send(b"" if ends else file.read(step.count))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..decoded import SAMPLE_RATE, AudioClip, Decoded, Image, VideoClip
 from ..errors import MediaDecodeError, UnsupportedModalityError
 from ..messages import AudioPart, ImagePart, MediaKind, MediaPart, Message
-from .audio import audio_features, max_samples
+from .audio import audio_features, max_samples, mel_token_count, raw_token_count
 from .config import MelConfig, ProcessorConfig
 from .image import fit, image_features, patch_features
 from .inputs import MediaFeatures, ModelInputs
@@ -63,6 +63,13 @@ class Processor:
         if not isinstance(audio, MelConfig):
             return None
         return max_samples(audio) / SAMPLE_RATE
+
+    def sound_tokens(self, seconds: float) -> int:
+        """The soft tokens of a clip of sound of that length."""
+        samples = round(seconds * SAMPLE_RATE)
+        if isinstance(self.config.audio, MelConfig):
+            return mel_token_count(samples, self.config.audio)
+        return raw_token_count(samples, self.config.audio)
 
     def check_modality(self, part: MediaPart) -> None:
         """Raise UnsupportedModalityError if the checkpoint cannot take this part."""

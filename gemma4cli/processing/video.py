@@ -11,8 +11,6 @@ from itertools import pairwise
 import numpy as np
 
 from ..decoded import SAMPLE_RATE, AudioClip, VideoClip
-from .audio import mel_token_count, raw_token_count
-from .config import MelConfig, RawAudioConfig
 from .image import fitted_size
 from .processor import Processor
 from .prompt import AudioSlot, Slot, VideoSlot
@@ -81,7 +79,7 @@ def sections(
     if sound_end > end + _PADDING:
         end = sound_end
     count = 1 if longest is None else max(1, math.ceil((end - start) / longest - 1e-9))
-    bounds = [start + (end - start) * i / count for i in range(count + 1)]
+    bounds = (start + (end - start) * i / count for i in range(count + 1))
     found = []
     first = 0
     for begin, until in pairwise(bounds):
@@ -158,18 +156,11 @@ def plan_clip(
         sections=placed,
         frame_tokens=height * width // (vision.patch_size * vision.pooling) ** 2,
         sound_tokens=tuple(
-            _sound_tokens(section.sound, processor.config.audio)
+            processor.sound_tokens(section.sound[1] - section.sound[0])
             for section in placed
             if section.sound is not None
         ),
     )
-
-
-def _sound_tokens(sound: tuple[float, float], config: MelConfig | RawAudioConfig) -> int:
-    samples = round((sound[1] - sound[0]) * SAMPLE_RATE)
-    if isinstance(config, MelConfig):
-        return mel_token_count(samples, config)
-    return raw_token_count(samples, config)
 
 
 def interleaved(

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
+from itertools import islice
+from math import inf
 
 import av
 import numpy as np
@@ -18,7 +21,7 @@ from ...decoded import SAMPLE_RATE, AudioClip
 from ...decoded import Samples as Samples
 from ...errors import MediaError
 from ...messages import Source
-from ..containers import exact, open_container
+from ..containers import exact, open_container, packets
 from ..mpeg_parts import joined_parts
 from ..sources import settle
 from .decoding import start_of
@@ -30,6 +33,9 @@ from .tracks import ANY_TRACK, SoundTrack, TrackChoice, audio_stream, sound_trac
 _SILENT = 1e-3
 """The largest sample of a track that nobody hears: -60 dB."""
 
+_LISTENED_SECONDS = 600
+"""How much of the tracks of a file is decoded, in all, to find one that is not silent."""
+
 _MOMENT = 1.0
 """Seconds that show that a recording is too long."""
 
@@ -38,6 +44,12 @@ LONGEST_GAP_SECONDS = 3600
 
 A longer gap means that the clock jumped.
 """
+
+_COUNTED_PACKETS = 200_000
+"""Packets that are read to find a length which no header has."""
+
+_FAR_SECONDS = 60.0
+"""A span that begins later is sought."""
 
 
 def load_audio(
@@ -51,17 +63,41 @@ def load_audio(
     MediaDecodeError for one that cannot be decoded at all, and the errors of ``open_source``.
     """
     source = settle(source)
-    if longest is None:
-        return AudioClip(samples=_joined(iter_audio(source, choice=choice)), name=source.name)
-    end = longest + _MOMENT
+    end = None if longest is None else longest + _MOMENT
     samples = _joined(iter_audio(source, end=end, choice=choice))
-    whole = None
-    if len(samples) >= round(end * SAMPLE_RATE):
-        claimed = audio_seconds(source, choice)
-        if claimed is None or claimed < end:
-            claimed = sum(map(len, iter_audio(source, choice=choice))) / SAMPLE_RATE
-        whole = max(claimed, end)
+    whole: float | None = None
+    if end is not None and len(samples) >= round(end * SAMPLE_RATE):
+        whole = audio_seconds(source, choice)
+        if whole is None or whole < end:
+            whole = max(end, _counted_seconds(source, choice))
     return AudioClip(samples=samples, name=source.name, whole=whole)
+
+
+def seconds_if_longer(source: Source, choice: TrackChoice, longest: float) -> float | None:
+    """The length of a recording that has more than ``longest`` seconds, in seconds; else None.
+
+    Nothing is decoded: its headers say so, and there are packets after that time. Also None if
+    this cannot be found out. Raises MediaError.
+    """
+    source = settle(source)
+    claimed = audio_seconds(source, choice)
+    if claimed is None or claimed <= longest or len(joined_parts(source)) > 1:
+        return None
+    with open_container(source) as container:
+        stream = audio_stream(container, source, choice)
+        tick = exact(stream.time_base)
+        if tick is None:
+            return None
+        target = round(((start_of(container) or 0) + Fraction(longest)) / tick)
+        try:
+            container.seek(target, stream=stream)
+            found = any(
+                packet.pts is not None and packet.pts > target
+                for packet in islice(packets(container, stream), _COUNTED_PACKETS)
+            )
+        except av.FFmpegError:
+            return None
+    return claimed if found else None
 
 
 def audible_tracks(source: Source, choice: TrackChoice = ANY_TRACK) -> tuple[SoundTrack, ...]:
@@ -72,16 +108,28 @@ def audible_tracks(source: Source, choice: TrackChoice = ANY_TRACK) -> tuple[Sou
     tracks = sound_tracks(source, choice)
     if len(tracks) == 1:
         return tracks
-    used = next((track for track in tracks if _is_audible(source, track)), tracks[0])
+    used, left = tracks[0], _LISTENED_SECONDS * SAMPLE_RATE
+    for track in tracks:
+        audible, decoded = _listen(source, track, left)
+        left -= decoded
+        if audible:
+            used = track
+        if audible or left <= 0:
+            break
     return used, *(track for track in tracks if track is not used)
 
 
-def _is_audible(source: Source, track: SoundTrack) -> bool:
-    try:
-        blocks = read_blocks(settle(source), TrackChoice(wanted=track.number), "mix", None)
-        return any(np.abs(block.samples).max(initial=0.0) > _SILENT for block in blocks)
-    except MediaError:
-        return False
+def _listen(source: Source, track: SoundTrack, most: int) -> tuple[bool, int]:
+    """Whether a track's first ``most`` samples are not silent; how many of them were decoded."""
+    decoded = 0
+    with suppress(MediaError):
+        for block in read_blocks(settle(source), TrackChoice(wanted=track.number), "mix", None):
+            decoded += block.samples.shape[1]
+            if np.abs(block.samples).max(initial=0.0) > _SILENT:
+                return True, decoded
+            if decoded >= most:
+                break
+    return False, decoded
 
 
 def load_span(
@@ -122,6 +170,20 @@ def audio_seconds(source: Source, choice: TrackChoice = ANY_TRACK) -> float | No
     return total
 
 
+def _counted_seconds(source: Source, choice: TrackChoice) -> float:
+    """The length of the sound by its packets; of many, estimated from the first of them."""
+    with open_container(source) as container:
+        stream = audio_stream(container, source, choice)
+        tick = exact(stream.time_base) or Fraction(0)
+        ticks = count = position = 0
+        with suppress(av.FFmpegError):
+            for packet in islice(packets(container, stream), _COUNTED_PACKETS):
+                ticks, count = ticks + (packet.duration or 0), count + 1
+                position = max(position, packet.pos or 0)
+        share = container.size / position if count == _COUNTED_PACKETS and position > 0 else 1
+    return float(ticks * tick) * share
+
+
 def _claimed_length(container: InputContainer) -> float | None:
     """The container's duration; Matroska counts it from 0 of the clock, not from the start."""
     if container.duration is None:
@@ -154,29 +216,41 @@ def iter_audio(
 ) -> Iterator[Samples]:
     """The sound from ``start`` to ``end`` seconds in blocks: mono float32 ``[n]`` at 16 kHz.
 
-    The blocks of a span are exactly that slice of the whole. Second 0 is the track's first sample
+    The blocks of a span are exactly that slice of the whole; with ``origin``, a far one is sought,
+    and begins within half a sample of it. Second 0 is the track's first sample
     or, if ``origin`` is given, that second of the container's clock; if the track begins later,
     silence comes first. Raises the errors of ``load_audio``.
     """
     first = round(start * SAMPLE_RATE)
     last = None if end is None else round(end * SAMPLE_RATE)
     zero = None if origin is None else Fraction(origin)
-    blocks = read_blocks(settle(source), choice, "mix", zero)
+    far = Fraction(start) if origin is not None and start > _FAR_SECONDS else None
+    blocks = read_blocks(settle(source), choice, "mix", zero, far)
     head = next(blocks)
     if origin is not None:
         first, last = first - head.at, None if last is None else last - head.at
-    yield from _cut(_filled(head, blocks), first, last)
+    # On a clip's own clock all gaps up to the end are real.
+    most = LONGEST_GAP_SECONDS * SAMPLE_RATE if origin is None or last is None else inf
+    yield from _cut(_filled(head, blocks, most), first, last)
 
 
 def _joined(blocks: Iterator[Samples]) -> Samples:
-    return np.concatenate([np.zeros(0, np.float32), *blocks])
+    """All samples in one array, which grows in place: there are never two of them in memory."""
+    joined, count = np.zeros(0, np.float32), 0
+    for block in blocks:
+        end = count + len(block)
+        if end > len(joined):
+            joined.resize(end + end // 4, refcheck=False)
+        joined[count:end] = block
+        count = end
+    joined.resize(count, refcheck=False)
+    return joined
 
 
-def _filled(head: SoundBlock, rest: Iterator[SoundBlock]) -> Iterator[Samples]:
-    """Blocks of one channel as one sequence, gaps filled with silence."""
+def _filled(head: SoundBlock, rest: Iterator[SoundBlock], left: float) -> Iterator[Samples]:
+    """Blocks of one channel as one sequence, gaps filled with silence: ``left`` samples of it."""
     yield head.samples[0]
     due = head.at + head.samples.shape[1]
-    left = LONGEST_GAP_SECONDS * SAMPLE_RATE
     for block in rest:
         gap = block.at - due
         if 0 < gap < left:

@@ -37,6 +37,12 @@ _CLOCKS_JUMP = frozenset({"mpegts", "mpeg"})
 _UNTIMED = frozenset({"aac", "ac3", "amr", "dts", "eac3", "flac", "gsm", "loas", "mp3", "truehd"})
 """libav's names of formats without time stamps: those it gives assume that no parameter changes."""
 
+_SOUGHT = frozenset({"asf", "avi", "matroska", "mov", "ogg", "webm"})
+"""libav's names of containers in which a time leads to its sound, from wherever it is read."""
+
+_LEAD = 5
+"""Seconds of sound to decode before what is wanted: decoders and mixing depend on what was."""
+
 _EARLY_SECONDS, _EARLY_SHARE = 1.0, 0.02
 """Sound that may be missing at the end without a warning: times in headers are rounded."""
 
@@ -62,21 +68,26 @@ class _Segment:
 
     span: Span
     zero: Fraction | None = None
+    far: Fraction | None = None
     track: int | None = None
     takes_over: bool = False
 
 
 def timed_frames(
-    source: Source, choice: TrackChoice = ANY_TRACK, origin: Fraction | None = None
+    source: Source,
+    choice: TrackChoice = ANY_TRACK,
+    origin: Fraction | None = None,
+    far: Fraction | None = None,
 ) -> Generator[TimedFrame, None, None]:
     """Every frame that libav can decode, at least one; damaged packets are skipped.
 
     Second 0 is the container's start, which is what players show as 0, or ``origin`` on its clock.
+    Frames that end before second ``far`` may be left out.
     ``source`` is settled. Damage, and what else is missing, is a warning in the log. Raises
     NoAudioTrackError, TrackNotFoundError, MediaDecodeError, and the errors of ``open_source``.
     """
     segments = [_Segment(span=span) for span in parts_of(source)]
-    segments[0] = replace(segments[0], zero=origin)
+    segments[0] = replace(segments[0], zero=origin, far=far if len(segments) == 1 else None)
     timeline = Timeline()
     is_first = True
     while segments:
@@ -119,10 +130,11 @@ def _read(
         demuxer = container.format.name
         longest = _LONGEST_GAP if demuxer in _CLOCKS_JUMP else inf
         base = timeline.end or Fraction(0)
+        sought = zero is not None and _seek(container, stream, zero, segment.far)
         if not segment.takes_over:
             timeline.offset = base
         progress = Progress()
-        begun: Fraction | None = None
+        begun = base if sought else None
         padding = padding_of(source, segment.span, demuxer)
         frames = track_frames(container, stream, source, progress)
         for frame in without_padding(frames, padding):
@@ -149,6 +161,20 @@ def _read(
             timeline.end = max(
                 timeline.end or base, base + Fraction(container.duration, av.time_base)
             )
+
+
+def _seek(
+    container: InputContainer, stream: AudioStream, zero: Fraction, far: Fraction | None
+) -> bool:
+    """Go to where reading for second ``far`` begins; False if all is read from the start."""
+    tick = exact(stream.time_base)
+    if far is None or tick is None or _SOUGHT.isdisjoint(container.format.name.split(",")):
+        return False
+    try:
+        container.seek(round((zero + far - _LEAD) / tick), stream=stream)
+    except av.FFmpegError:
+        return False
+    return True
 
 
 def _following(rest: tuple[Span, int | None], zero: Fraction | None) -> _Segment:

@@ -63,11 +63,18 @@ def sound_blocks(
 
 
 def read_blocks(
-    source: Source, choice: TrackChoice, channels: Channels, origin: Fraction | None
+    source: Source,
+    choice: TrackChoice,
+    channels: Channels,
+    origin: Fraction | None,
+    far: Fraction | None = None,
 ) -> Iterator[SoundBlock]:
-    """The track's sound, at least one block; ``origin`` as ``timed_frames`` has it."""
+    """The track's sound, at least one block; ``origin`` and ``far`` as ``timed_frames`` has them.
+
+    With ``far``, all that is missing at the beginning may also be the whole.
+    """
     lane: _Lane | None = None
-    for run in _runs(timed_frames(source, choice, origin)):
+    for run in _runs(timed_frames(source, choice, origin, far)):
         if lane is None or run.at is not None or not lane.takes(run):
             at = 0 if lane is None else lane.at
             if lane is not None:

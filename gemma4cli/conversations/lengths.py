@@ -1,20 +1,25 @@
-"""Rejects text that is far too long, without reading all of it as tokens."""
+"""Rejects text and sound that are far too long, without reading or decoding all of them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from ..errors import ContextLengthError
-from ..messages import Message, TextPart
+from ..messages import Message, Source, TextPart
 
 if TYPE_CHECKING:
+    from ..decoded import AudioClip
     from ..engine.model import LoadedModel
+    from ..media.sound.tracks import TrackChoice
 
 _CHUNK = 1 << 15
 """Characters that are encoded at a time."""
 
 _CUT_TOKENS = 64
 """How many tokens more there may be because a text is cut between two chunks."""
+
+_LONG = 1000.0
+"""Seconds in which the tokens of sound are counted."""
 
 _SHORT = 2
 """Characters per token of the context; shorter texts are left to the check of the whole prompt."""
@@ -39,6 +44,29 @@ def require_text_fits(model: LoadedModel, message: Message) -> None:
                 raise ContextLengthError(
                     _rounded(tokens * total // seen), limit, "use less text", estimated=True
                 )
+
+
+def sound_that_fits(model: LoadedModel, source: Source, track: TrackChoice) -> AudioClip:
+    """A recording's sound, or the start of it that the model hears.
+
+    Raises ContextLengthError for one that alone is longer than the context, if the model hears any
+    length; and MediaError.
+    """
+    from ..media.sound.audio import load_audio, seconds_if_longer
+
+    longest = model.processor.longest_clip
+    if longest is not None:
+        return load_audio(source, track, longest)
+    limit, second = model.context_length, model.processor.sound_tokens(_LONG) / _LONG
+    too_long = seconds_if_longer(source, track, limit / second)
+    if too_long is None:
+        clip = load_audio(source, track, limit / second)
+        if clip.whole is None:
+            return clip
+        too_long = clip.whole
+    raise ContextLengthError(
+        _rounded(round(too_long * second)), limit, "use a shorter recording", estimated=True
+    )
 
 
 def _rounded(number: int) -> int:
