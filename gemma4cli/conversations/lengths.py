@@ -52,7 +52,8 @@ def sound_that_fits(model: LoadedModel, source: Source, track: TrackChoice) -> A
     Raises ContextLengthError for one that alone is longer than the context, if the model hears any
     length; and MediaError.
     """
-    from ..media.sound.audio import load_audio, seconds_if_longer
+    from ..media.sound.audio import load_audio
+    from ..media.sound.lengths import seconds_if_longer
 
     longest = model.processor.longest_clip
     if longest is not None:

@@ -22,6 +22,7 @@ from ..messages import Source
 from .feeds import Feed, FeedReader
 from .holes import content_end
 from .kinds import HEAD_BYTES, FileKind, sniff
+from .limits import MAX_FRAME_PIXELS
 from .part_starts import NO_SIZE
 from .sources import open_source
 
@@ -32,6 +33,9 @@ _TO_THE_END = {"ignore_length": "1"}
 
 _NO_OTHER_FILES = {"protocol_whitelist": "none"}
 """Playlists may name other files and URLs; libav must never open them."""
+
+PIXELS_OPTION = "max_pixels"
+"""libav's name of the most pixels that a decoder makes room for."""
 
 _EXACT = ("flac", "aiff", "mov,mp4,m4a,3gp,3g2,mj2")
 """libav formats with the exact length in the header; for others libav estimates it."""
@@ -189,14 +193,17 @@ def open_stream(
     demuxer: str | None = None,
     *,
     to_the_end: bool = False,
+    most_pixels: int = MAX_FRAME_PIXELS,
 ) -> InputContainer:
     """A span of a stream as a container of any kind.
 
-    ``to_the_end`` is for a WAV in a pipe: it is read beyond the length that it claims. Raises
-    av.FFmpegError.
+    ``to_the_end`` is for a WAV in a pipe: it is read beyond the length that it claims. Nothing
+    larger than ``most_pixels`` is decoded to find out what the tracks are. Raises av.FFmpegError.
     """
     nameless = _view(stream, span)
-    options = _NO_OTHER_FILES | (_TO_THE_END if to_the_end and type(nameless) is _Flow else {})
+    options = {**_NO_OTHER_FILES, PIXELS_OPTION: str(most_pixels)}
+    if to_the_end and type(nameless) is _Flow:
+        options |= _TO_THE_END
     opener: Callable[..., InputContainer] = av.open  # its types differ between versions
     if _ESCAPES_TAGS:
         return opener(nameless, mode="r", format=demuxer, options=options)

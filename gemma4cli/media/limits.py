@@ -11,8 +11,10 @@ from ..errors import MediaDecodeError, OptionError
 from ..messages import Source
 
 MAX_PIXELS = 178_956_970
-"""The most pixels of an image or a frame (512 MiB of RGB)."""
+"""The most pixels of an image (512 MiB of RGB)."""
 
+MAX_FRAME_PIXELS = 35_651_584
+"""The most pixels of a clip's frame: of the highest levels of H.264, HEVC and AV1, 8192x4352."""
 
 STREAM_VARIABLE = "G4_MAX_STREAM_MB"
 _MOST_STREAM_MB = 1e9
@@ -41,12 +43,12 @@ def endless(name: str, limit: int) -> MediaDecodeError:
     )
 
 
-def check_size(source: Source, width: int, height: int) -> None:
-    """Raises MediaDecodeError for sizes without pixels and above ``MAX_PIXELS``."""
+def check_size(source: Source, width: int, height: int, most: int = MAX_PIXELS) -> None:
+    """Raises MediaDecodeError for sizes without pixels, and with more than ``most``."""
     if width < 1 or height < 1:
         raise MediaDecodeError(source.name, f"has no pixels ({width}x{height})")
-    if width * height > MAX_PIXELS:
+    if width * height > most:
         raise MediaDecodeError(
             source.name,
-            f"is too large: {width}x{height} pixels; the limit is {MAX_PIXELS:,}",
+            f"is too large: {width}x{height} pixels; the limit is {most:,}",
         )

@@ -17,8 +17,8 @@ from ..events import Notice
 from ..media.copies import Copy
 from ..media.feeds import Feed, LiveSource
 from ..media.recognition import kind_of_stream
-from ..media.sound.audio import audio_seconds
 from ..media.sound.forward import can_be_heard
+from ..media.sound.lengths import audio_seconds
 from ..media.sound.sound_blocks import SoundBlock, sound_blocks
 from ..media.sound.tracks import TrackChoice, describe_choice, sound_tracks
 from ..media.sources import feed_of, settle, spool

@@ -8,6 +8,7 @@ import av
 from av.video.stream import VideoStream
 
 from ..containers import open_stream
+from ..limits import MAX_PIXELS
 from .colors import ColorSpace
 
 
@@ -15,7 +16,7 @@ def color_space_of(stream: BinaryIO) -> ColorSpace | None:
     """By the container or by the coded picture; None if libav cannot read it."""
     stream.seek(0)
     try:
-        with open_stream(stream) as container:
+        with open_stream(stream, most_pixels=MAX_PIXELS) as container:
             best = container.streams.best("video")
             if not isinstance(best, VideoStream) or best.codec_context is None:
                 return None

@@ -9,6 +9,7 @@ import numpy as np
 from PIL.ImageFile import ImageFile
 
 from ..containers import open_stream
+from ..limits import MAX_PIXELS
 from .colors import ColorSpace, Pixels, to_srgb
 from .display import srgb_pixels
 
@@ -46,7 +47,7 @@ def _by_libav(stream: BinaryIO, size: tuple[int, int], space: ColorSpace) -> Pix
     """
     stream.seek(0)
     try:
-        with open_stream(stream) as container:
+        with open_stream(stream, most_pixels=MAX_PIXELS) as container:
             if len(container.streams.video) != 1:
                 return None
             frame = next(container.decode(container.streams.video[0]), None)

@@ -28,6 +28,9 @@ _HD_WIDTH, _SD_HEIGHT = 1280, 576
 
 _SD_PRIMARIES, _HD_PRIMARIES = frozenset({4, 5, 6, 7}), frozenset({BT709, 11, 12})
 
+_WHOLE_PIXELS = 16_000_000
+"""Frames with more pixels are halved: models see a few million."""
+
 _STRANGEST_ASPECT = 8
 """Pixels that are longer than this are taken for a mistake."""
 
@@ -87,8 +90,10 @@ def displayed_size(frame: AvFrame, look: Appearance) -> tuple[int, int]:
 def displayed(frame: AvFrame, look: Appearance) -> Pixels:
     """The frame as RGB, uint8 ``[H, W, 3]``.
 
-    To make pixels square, the number of lines is kept and the width is changed, as players do.
+    To make pixels square, the number of lines is kept and the width is changed, as players do. Huge
+    frames have half the size.
     """
+    frame = _manageable(frame)
     pixels = srgb_pixels(frame, profile=look.profile)
     width = _wide(frame, look.aspect)
     if width != frame.width:
@@ -103,6 +108,18 @@ def displayed(frame: AvFrame, look: Appearance) -> Pixels:
     if turn.upside_down:
         pixels = pixels[::-1]
     return np.ascontiguousarray(pixels)
+
+
+def _manageable(frame: AvFrame) -> AvFrame:
+    """The frame, or half of it in each direction if it is huge."""
+    if frame.width * frame.height <= _WHOLE_PIXELS or frame.format.has_palette:
+        return frame
+    half = frame.reformat(
+        width=-(-frame.width // 2), height=-(-frame.height // 2), interpolation="AREA"
+    )
+    half.color_primaries, half.color_trc = frame.color_primaries, frame.color_trc
+    half.colorspace, half.color_range = frame.colorspace, frame.color_range
+    return half
 
 
 def _wide(frame: AvFrame, aspect: Fraction | None) -> int:

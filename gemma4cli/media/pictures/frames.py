@@ -19,10 +19,10 @@ from ...decoded import VideoFrame
 from ...errors import MediaDecodeError
 from ...messages import Source
 from ..containers import Span, exact, open_container, packets, reason
-from ..limits import check_size
+from ..limits import MAX_FRAME_PIXELS, check_size
 from .deinterlacing import deinterlaced
 from .display import displayed
-from .track import SearchError, Shot, Track, video_stream
+from .track import SearchError, Shot, Track, free_frames, video_stream
 
 MOST_TOLERANCE = Fraction(1, 2000)
 """Seconds by which a frame may begin after the requested time, half a tick at most."""
@@ -52,12 +52,14 @@ def part_frames(source: Source, span: Span, timestamps: Sequence[float]) -> Iter
         for picked in _pick(source, span, timestamps, search=True):
             given = picked.seconds
             yield _converted(source, picked)
+            free_frames()
         return
     except SearchError:
         pass
     for picked in _pick(source, span, timestamps, search=False):
         if given is None or picked.seconds > given:
             yield _converted(source, picked)
+            free_frames()
 
 
 def _pick(
@@ -133,7 +135,7 @@ def _next_keyframe(scout: InputContainer, stream: VideoStream, target: int) -> i
 def _converted(source: Source, picked: _Picked) -> VideoFrame:
     """The frame as a player shows it. Raises MediaDecodeError for color spaces libav lacks."""
     frame, shot = picked.shot.frame, picked.shot
-    check_size(source, *shot.size)
+    check_size(source, *shot.size, MAX_FRAME_PIXELS)
     before, after = (each.frame if each else None for each in (picked.before, picked.after))
     try:
         if frame.interlaced_frame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,7 +10,6 @@ from itertools import chain
 
 import av
 from av.container import InputContainer
-from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame as AvFrame
 from av.video.stream import VideoStream
 
@@ -17,7 +17,8 @@ from ...errors import MediaDecodeError, NoVideoTrackError
 from ...messages import Source
 from ..containers import exact, packets, reason, still_image
 from ..kinds_by_tracks import moving_tracks
-from ..limits import check_size
+from ..limits import MAX_FRAME_PIXELS, check_size
+from .decoders import bounded_decoder
 from .display import Appearance, appearance, displayed_size
 from .image_readers import opened_image
 
@@ -34,11 +35,15 @@ in between are extrapolated, with different results from different positions.
 _ANIMATIONS = {"gif": "GIF", "apng": "PNG", "flic": "FLI"}
 """Names of image formats by libav's for their animations."""
 
-_WITH_OPACITY = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-
 _PNG = frozenset({"png", "apng"})
 _DOLBY_TAGS = frozenset({"dvh1", "dvhe", "dav1"})
 _UNSPECIFIED = 2
+
+
+_DECODED_PIXELS, _PIXELS_OF_BYTE = 16_000_000_000, 2_000
+"""The most that is decoded of a track: so much, and so much for each byte of the file."""
+_LEAST_PIXELS = 1 << 16
+"""What a frame takes at least."""
 
 
 class SearchError(Exception):
@@ -47,11 +52,27 @@ class SearchError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Shot:
-    """A decoded frame, not converted to RGB yet, with its time in ticks of the track."""
+    """A decoded frame, not converted to RGB yet, with its time in ticks of the track.
+
+    ``aspect`` is that of its pixels; of ``is_png``, ``profile`` is the ICC profile.
+    """
 
     frame: AvFrame
     pts: int
-    look: Appearance
+    aspect: Fraction | None
+    is_png: bool = False
+    profile: bytes | None = None
+
+    @property
+    def look(self) -> Appearance:
+        """How the frame is shown.
+
+        A frame that was asked is freed by the garbage collector only, as PyAV's side data and
+        their frame refer to each other; so it is for frames that are shown, see ``free_frames``.
+        """
+        if self.is_png:
+            return Appearance(aspect=self.aspect, profile=self.profile)
+        return appearance(self.frame, self.aspect)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -72,7 +93,8 @@ class Track:
         self._last: int | None = None
         self._failure: av.FFmpegError | None = None
         self._failed_at: int | None = None
-        self._decoder = _decoder(stream)
+        self._left = _DECODED_PIXELS + _PIXELS_OF_BYTE * max(0, container.size)
+        self._decoder = bounded_decoder(stream)
         self._coded_aspect = stream.codec_context.sample_aspect_ratio
         self._profile = _profile(source) if container.format.name == "apng" else None
         self._shots: Iterator[Shot] = self._decode()
@@ -80,7 +102,6 @@ class Track:
         if tick is None:
             raise MediaDecodeError(source.name, "its video track has no time base")
         self.tick = tick
-        stream.thread_type = "AUTO"
 
     @property
     def rate(self) -> Fraction:
@@ -164,14 +185,26 @@ class Track:
             if frames is None:
                 return
             for frame in frames:
+                self._count(frame)
                 if self._jumped and frame.is_corrupt and frame.pts is not None:
                     raise SearchError
-                yield Shot(frame=frame, pts=self._time_of(frame), look=self._look(frame))
+                yield Shot(
+                    frame=frame,
+                    pts=self._time_of(frame),
+                    aspect=self._aspect(),
+                    is_png=self._decoder.name in _PNG,
+                    profile=self._profile,
+                )
 
-    def _look(self, frame: AvFrame) -> Appearance:
-        if self._decoder.name in _PNG:
-            return Appearance(aspect=self._aspect(), profile=self._profile)
-        return appearance(frame, self._aspect())
+    def _count(self, frame: AvFrame) -> None:
+        """Raises MediaDecodeError if far more was decoded than such a file should take."""
+        self._left -= max(_LEAST_PIXELS, frame.width * frame.height)
+        if self._left < 0:
+            raise MediaDecodeError(
+                self.source.name,
+                "takes too long to decode, since it has few keyframes to start from: use an "
+                "earlier part with --to, or convert it, as with ffmpeg -g 50",
+            )
 
     def _aspect(self) -> Fraction | None:
         """The container's pixel aspect until the codec changes its own."""
@@ -190,6 +223,11 @@ class Track:
         return pts
 
 
+def free_frames() -> None:
+    """Free the frames that were shown and are no longer referred to, see ``Shot.look``."""
+    gc.collect(1)
+
+
 def _profile(source: Source) -> bytes | None:
     """The ICC profile of an animated PNG."""
     with opened_image(source) as (opened, _, _):
@@ -202,17 +240,6 @@ def _needs_dolby(stream: VideoStream, frame: AvFrame) -> bool:
     if frame.color_trc != _UNSPECIFIED or stream.codec_context.name in _PNG:
         return False
     return stream.codec_context.codec_tag in _DOLBY_TAGS or "DOVI_METADATA" in frame.side_data
-
-
-def _decoder(stream: VideoStream) -> VideoCodecContext:
-    """The track's decoder; for VP8 and VP9 with opacity libvpx, as libav's own ignores it."""
-    name = _WITH_OPACITY.get(stream.codec_context.name)
-    marked = stream.metadata.get("alpha_mode") == "1"
-    if name is None or not marked or name not in av.codecs_available:
-        return stream.codec_context
-    decoder = av.Codec(name, "r").create("video")
-    decoder.extradata = stream.codec_context.extradata
-    return decoder
 
 
 def video_stream(container: InputContainer, source: Source) -> VideoStream:
@@ -229,5 +256,5 @@ def video_stream(container: InputContainer, source: Source) -> VideoStream:
     stream = next((track for track in known if track is best), known[0])
     if stream.frames == 1:  # an AVIF or HEIC file has a still of its sequence
         stream = max(known, key=lambda track: track.frames)
-    check_size(source, stream.width, stream.height)
+    check_size(source, stream.width, stream.height, MAX_FRAME_PIXELS)
     return stream

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import pairwise
 
 import av
@@ -18,9 +19,10 @@ from av.video.stream import VideoStream
 from ...decoded import AudioClip, VideoFrame
 from ...errors import MediaDecodeError, MediaError, NoAudioTrackError
 from ...messages import Source
-from ..containers import Span, open_container, packets
+from ..containers import Span, StreamT, exact, open_container, packets
 from ..mpeg_parts import joined_parts
-from ..sound.audio import claimed_end, load_span
+from ..sound.audio import load_span
+from ..sound.lengths import claimed_end
 from ..sound.tracks import ANY_TRACK, TrackChoice, audio_stream
 from .animations import animation_frames, timeline
 from .frames import part_frames
@@ -137,11 +139,11 @@ def _probe(source: Source, span: Span, choice: TrackChoice) -> VideoInfo:
     with open_container(source, span) as container:
         stream = video_stream(container, source)
         sound = _sound_track(container, source, choice)
-        sound_end = None if sound is None else claimed_end(sound)
         track = Track(container, stream, source)
         head = track.first()
         rate, tick, frame_ticks = track.rate, track.tick, track.frame_ticks
         end, frames = _end_by_seeking(container, stream, frame_ticks), None
+        sound_end = None if sound is None else _sound_end(container, sound, end, tick)
     if end is None:
         end, frames = _end_by_reading(source, span, frame_ticks)
     width, height = head.size
@@ -172,7 +174,7 @@ def load_sound(
     left out. Raises the errors of ``load_audio`` except NoAudioTrackError.
     """
     if end is None:
-        end = max(info.duration, info.sound_end or 0.0) + _LATE_SECONDS
+        end = (info.duration if info.sound_end is None else info.sound_end) + _LATE_SECONDS
     try:
         return load_span(source, start, end, info.origin, choice)
     except NoAudioTrackError:
@@ -187,6 +189,26 @@ def _sound_track(
         return audio_stream(container, source, choice)
     except (NoAudioTrackError, MediaDecodeError):
         return None
+
+
+def _sound_end(
+    container: InputContainer, sound: AudioStream, end: int | None, tick: Fraction
+) -> float | None:
+    """The end of the sound, in seconds on the container's clock; None if it is unknown.
+
+    If the header promises much more sound than there are pictures, it is looked for.
+    """
+    claimed, own_tick = claimed_end(sound), exact(sound.time_base)
+    if claimed is None or own_tick is None:
+        return claimed
+    if end is not None and claimed <= end * tick + _LATE_SECONDS:
+        return claimed
+    try:
+        container.seek(round(claimed / own_tick), stream=sound)
+    except av.FFmpegError:
+        return claimed
+    found, _ = _last_end(container, sound, 0)
+    return claimed if found is None else min(claimed, float(found * own_tick))
 
 
 def _end_by_seeking(container: InputContainer, stream: VideoStream, frame_ticks: int) -> int | None:
@@ -209,7 +231,7 @@ def _end_by_reading(source: Source, span: Span, frame_ticks: int) -> tuple[int, 
 
 
 def _last_end(
-    container: InputContainer, stream: VideoStream, frame_ticks: int
+    container: InputContainer, stream: StreamT, frame_ticks: int
 ) -> tuple[int | None, int]:
     """The end of the last frame from the current position, and the number of frames.
 
