@@ -13,12 +13,17 @@ _ERASE_LINE = "\r\x1b[2K"
 
 
 def show_logs(env: Environment, *, quiet: bool, debug: bool) -> None:
-    """Write warnings to stderr, with ``debug`` all messages, with ``quiet`` only errors."""
+    """Write warnings to stderr, with ``debug`` all messages, with ``quiet`` only errors.
+
+    Warnings of Python appear with ``debug`` only.
+    """
     handler = logging.StreamHandler(env.stderr)
     handler.setFormatter(lines_of_logs(env, debug=debug))
     level = logging.DEBUG if debug else logging.ERROR if quiet else logging.WARNING
     logging.basicConfig(level=level, handlers=[handler])
     logging.captureWarnings(True)
+    if not debug:  # for those who write programs: "Image was not the expected size", in two lines
+        logging.getLogger("py.warnings").setLevel(logging.ERROR)
 
 
 def lines_of_logs(env: Environment, *, debug: bool) -> logging.Formatter:

@@ -16,7 +16,7 @@ from ..kinds import HEAD_BYTES, sniff
 from ..sources import open_source
 from .image_readers import opened_image
 from .images import srgb_pixels
-from .large_pictures import prepare_to_decode
+from .large_pictures import check_animation, prepare_to_decode
 from .profiles import color_space
 
 _FORMATS = frozenset({"AVIF", "WebP"})
@@ -37,8 +37,8 @@ class Timeline:
 def timeline(source: Source) -> Timeline | None:
     """The timeline of an animated WebP or AVIF, None for anything else and for HDR.
 
-    Decodes all frames. Raises MediaDecodeError for a damaged file and the errors of
-    ``open_source``.
+    Decodes all frames. Raises MediaDecodeError for a damaged file and for one with too many pixels
+    in all, and the errors of ``open_source``.
     """
     if not _may_be_animated(source):
         return None
@@ -46,6 +46,7 @@ def timeline(source: Source) -> Timeline | None:
         count = _frame_count(opened)
         if count < 2 or _is_deep(opened, format_name, stream):
             return None
+        check_animation(source, opened, count)
         prepare_to_decode(source, opened, format_name, stream)
         starts, lengths = zip(*(_times(opened, number) for number in range(count)), strict=True)
         if not any(lengths):

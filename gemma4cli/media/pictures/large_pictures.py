@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
+import struct
 from typing import BinaryIO
 
+from PIL import Image as Pillow
 from PIL.ImageFile import ImageFile
 
 from ...errors import MediaDecodeError
 from ...messages import Source
-from ..limits import check_size
+from ..limits import MAX_FRAME_PIXELS, check_size
 
 WHOLE_PIXELS, SHRUNK_PIXELS = 96_000_000, 24_000_000
 """Pictures with more pixels than the first are shrunk by a whole factor, to the second or less:
@@ -33,6 +36,22 @@ _BESIDE = {
 _WHOLE_FILE = frozenset({"AVIF", "HEIC", "WebP"})
 _MOST_FILE_BYTES = 256 << 20
 
+_PYTHON_PIXELS = 6_000_000
+"""The most pixels for decoders in Python: the slowest take 1.5 seconds per million."""
+
+_UNBOUNDED = frozenset({"fits_gzip"})
+"""Pillow's names of decoders that unpack a file whatever comes out of it."""
+
+_ANIMATION_PIXELS = 2_000_000_000
+"""The most pixels of all frames of an animation that Pillow reads."""
+
+_ICONS = frozenset({"CUR", "ICNS", "ICO"})
+_ICON_PIXELS, _ICON_BYTES = 4096 * 4096, 64 << 20
+_PICTURES_IN_ICONS = re.compile(
+    rb"\x89PNG\r\n\x1a\n[\s\S]{4}IHDR([\s\S]{8})|\xff\x4f\xff\x51[\s\S]{4}([\s\S]{8})"
+)
+"""PNG and JPEG 2000 with their width and height: the icon's directory may say another one."""
+
 _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_HEIGHT = 278, 322, 323
 _BITS_PER_SAMPLE, _SAMPLES = 258, 277
 
@@ -42,16 +61,35 @@ _CODESTREAM, _CODING_STYLE, _LEVELS = b"\xff\x4f\xff\x51", b"\xff\x52\x00", 9
 
 
 def check_file_size(source: Source, format_name: str, stream: BinaryIO) -> None:
-    """Raises MediaDecodeError for a huge file whose reader takes it into memory."""
-    if format_name not in _WHOLE_FILE:
+    """Raises MediaDecodeError for a huge file whose reader takes it into memory.
+
+    Also for an icon that holds a huge picture, which its reader decodes while it is opened.
+    """
+    if format_name not in _WHOLE_FILE | _ICONS:
         return
     size = stream.seek(0, 2)
     stream.seek(0)
-    if size > _MOST_FILE_BYTES:
+    most = _ICON_BYTES if format_name in _ICONS else _MOST_FILE_BYTES
+    if size > most:
         raise MediaDecodeError(
             source.name,
-            f"is too large: {size >> 20:,} MB; the limit for {format_name} is "
-            f"{_MOST_FILE_BYTES >> 20} MB",
+            f"is too large: {size >> 20:,} MB; the limit for {format_name} is {most >> 20} MB",
+        )
+    if format_name in _ICONS:
+        for match in _PICTURES_IN_ICONS.finditer(stream.read()):
+            width, height = struct.unpack(">II", match[1] or match[2])
+            check_size(source, width, height, _ICON_PIXELS)
+        stream.seek(0)
+
+
+def check_animation(source: Source, opened: ImageFile, frames: int) -> None:
+    """Raises MediaDecodeError for an animation that takes too long to decode."""
+    check_size(source, *opened.size, MAX_FRAME_PIXELS)
+    if frames * opened.width * opened.height > _ANIMATION_PIXELS:
+        raise MediaDecodeError(
+            source.name,
+            f"is too large: {frames:,} frames of {opened.width}x{opened.height} pixels: convert "
+            "it to MP4, or make it smaller",
         )
 
 
@@ -65,6 +103,15 @@ def prepare_to_decode(
     check_size(source, *opened.size)
     width, height = opened.size
     pixels = width * height
+    decoders = {tile.codec_name for tile in getattr(opened, "tile", ())} & Pillow.DECODERS.keys()
+    if decoders & _UNBOUNDED:
+        raise MediaDecodeError(source.name, "is compressed by gzip: unpack it, or convert it")
+    if decoders and pixels > _PYTHON_PIXELS:
+        raise MediaDecodeError(
+            source.name,
+            f"is too large: {width}x{height} pixels; the limit for such a {format_name} image is "
+            f"{_PYTHON_PIXELS:,}: convert it to JPEG or PNG",
+        )
     if format_name == "JPEG" and pixels > WHOLE_PIXELS:
         half = shrinking(pixels)
         opened.draft(opened.mode, (width // half, height // half))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from PIL.ImageFile import ImageFile
@@ -10,6 +11,9 @@ _ANIMATIONS = frozenset({"AVIF", "FLI", "GIF", "PNG", "WebP"})
 _COLLECTIONS = frozenset({"DCX", "HEIC", "JPEG", "TIFF"})
 """Formats whose pictures are equals. ICO, CUR and ICNS hold one picture in several sizes, of which
 their readers take the largest; PSD holds layers beside the whole picture."""
+
+_MOST_PAGES = 2000
+"""Of a TIFF; finding more takes long, and a few megabytes may have 100,000."""
 
 _SUBFILE_TYPE, _ICC_PROFILE = 254, 34675
 _REDUCED_OR_MASK = 0b101
@@ -30,10 +34,10 @@ class Pictures:
 
 def pictures_in(opened: ImageFile, format_name: str) -> Pictures:
     """What the file holds. Raises the reader's errors for a damaged file."""
-    count = int(getattr(opened, "n_frames", 1))
+    shown = opened.tell()
+    count = _tiff_pages(opened) if format_name == "TIFF" else int(getattr(opened, "n_frames", 1))
     if format_name == "PNG" and getattr(opened, "default_image", False):
         count -= 1  # a still for viewers without animation
-    shown = opened.tell()
     if count > 1 and format_name in _ANIMATIONS:
         return Pictures(pages=(shown,), frames=count)
     if count < 2 or format_name not in _COLLECTIONS:
@@ -53,6 +57,16 @@ def turn_to(opened: ImageFile, format_name: str, number: int) -> None:
         opened.seek(number)
     if format_name == "TIFF" and _ICC_PROFILE not in getattr(opened, "tag_v2", {}):
         opened.info.pop("icc_profile", None)  # of the page before
+
+
+def _tiff_pages(opened: ImageFile) -> int:
+    """The number of pages of a TIFF; those after ``_MOST_PAGES`` do not count."""
+    count = 1
+    with suppress(EOFError):
+        while count < _MOST_PAGES:
+            opened.seek(count)
+            count += 1
+    return count
 
 
 def _equal_pages(opened: ImageFile, count: int) -> tuple[int, ...]:

@@ -256,5 +256,8 @@ def video_stream(container: InputContainer, source: Source) -> VideoStream:
     stream = next((track for track in known if track is best), known[0])
     if stream.frames == 1:  # an AVIF or HEIC file has a still of its sequence
         stream = max(known, key=lambda track: track.frames)
+    if not stream.width:  # libav forgets the size of frames that it is not allowed to decode
+        wrong = f"its frames have no size, or more than {MAX_FRAME_PIXELS:,} pixels"
+        raise MediaDecodeError(source.name, wrong)
     check_size(source, stream.width, stream.height, MAX_FRAME_PIXELS)
     return stream
