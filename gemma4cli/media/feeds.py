@@ -12,7 +12,7 @@ from typing import BinaryIO
 from ..errors import MediaDecodeError
 from ..messages import Source
 from .copies import Copy
-from .part_starts import Wanted, part_starts
+from .part_starts import Ends, Wanted, part_starts
 from .pipe_reader import PipeReader
 
 KEPT_BYTES = 16 << 20
@@ -44,6 +44,7 @@ class Feed:
         self._first = 0  # the position of the first byte that is kept
         self._ended = False
         self._starts: list[int] = [0]
+        self._sound_end: int | None = None  # of the last recording that was found
         self._opening = b""
         self._search = part_starts()
         self._wanted: Wanted | None = None
@@ -83,9 +84,12 @@ class Feed:
         while True:
             following = self._following(start)
             stop = self._readable if following is None else min(following, self.end)
+            ends = self._sound_end if start == self._starts[-1] else None
+            if ends is not None:
+                stop = min(stop, ends)
             if at < stop:
                 return self._bytes(at, min(count, stop - at))
-            if at == following or not self._receive():
+            if at in (following, ends) or not self._receive():
                 return b""
 
     def start_of(self, at: int) -> int:
@@ -98,6 +102,12 @@ class Feed:
             following = self._following(start)
             if following is not None or self._wanted is None or not self._receive():
                 return following
+
+    def is_waiting(self, start: int) -> bool:
+        """Whether ``start_after`` would have to wait."""
+        if self._wanted is None or self._ended or self._following(start) is not None:
+            return False
+        return not self._pipe.is_ready
 
     def rest(self, count: int) -> bytes:
         """``count`` bytes from the first one on, fewer at the end; they are not kept."""
@@ -161,9 +171,12 @@ class Feed:
         """Continue the search for recordings."""
         try:
             step = next(self._search) if found is None else self._search.send(found)
-            while isinstance(step, int):
-                if step > self._starts[-1]:
+            while not isinstance(step, Wanted):
+                if isinstance(step, Ends):
+                    self._sound_end = step.at
+                elif step > self._starts[-1]:
                     self._starts.append(step)
+                    self._sound_end = None
                 step = next(self._search)
             self._wanted = step
         except StopIteration:

@@ -59,9 +59,16 @@ class Wanted:
     some: bool = False
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ends:
+    """A recording says that its sound ends at ``at``; after that, only another one may follow."""
+
+    at: int
+
+
 Result = TypeVar("Result")
-Search = Generator[Wanted | int, bytes, Result]
-"""Yields what it wants to read, which is sent to it, and where recordings begin, in order.
+Search = Generator[Wanted | Ends | int, bytes, Result]
+"""Yields what it wants to read, which is sent to it, and where recordings begin and end, in order.
 
 It only goes forward, but for bytes from ``clear`` on.
 """
@@ -170,6 +177,8 @@ def _next_wav(at: int) -> Search[int | None]:
             return at if kind == b"WAVE" else None
         if name == b"data" and not 0 < size < NO_SIZE:
             return (yield from _Matches(_WAV_HEADER, at + 8).next())
+        if name == b"data":
+            yield Ends(at=at + 8 + size)
         at += 8 + size + size % 2
     return None
 

@@ -16,7 +16,7 @@ from ..messages import Source
 from .containers import WHOLE, Span
 from .feeds import LiveSource
 from .holes import next_content
-from .part_starts import part_starts
+from .part_starts import Ends, part_starts
 from .sources import open_source
 
 _LARGE = 1 << 24
@@ -61,6 +61,11 @@ def part_after(source: Source, span: Span) -> Span | None:
     return None if start is None else Span(start=start)
 
 
+def is_waiting(source: Source, span: Span) -> bool:
+    """Whether ``part_after`` has to wait to know whether another recording follows."""
+    return isinstance(source, LiveSource) and source.feed.is_waiting(span.start)
+
+
 @lru_cache(maxsize=16)
 def _spans_of_large(path: Path, starts: Starts, size: int, changed: int) -> tuple[Span, ...]:
     """The ranges of a file that takes long to search; the file as of its size and its time."""
@@ -84,6 +89,8 @@ def _starts(file: BinaryIO) -> Iterator[int]:
         while True:
             if isinstance(step, int):
                 yield step
+                step = next(search)
+            elif isinstance(step, Ends):
                 step = next(search)
             else:
                 file.seek(min(step.at, size))  # a box may claim any size of 64 bits

@@ -27,7 +27,7 @@ class PipeReader:
             while not self.stopped:
                 if self._handle is None:
                     return self._stream.read(_BLOCK)
-                self._wait(self._handle)
+                self._poll(self._handle, None)
                 if not self.stopped:
                     try:
                         return os.read(self._handle, _BLOCK)
@@ -36,6 +36,11 @@ class PipeReader:
         except OSError as exc:
             raise MediaError(self._name, f"cannot be read: {exc.strerror or exc}") from exc
         return b""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether reading, or the end, needs no waiting."""
+        return self._handle is None or self._poll(self._handle, 0)
 
     def stop(self) -> None:
         self.stopped = True
@@ -47,13 +52,13 @@ class PipeReader:
         if self._closes:
             self._stream.close()
 
-    def _wait(self, handle: int) -> None:
+    def _poll(self, handle: int, milliseconds: int | None) -> bool:
         import select
 
         poll = select.poll()
         for each in (handle, self._woken):
             poll.register(each, select.POLLIN)
-        poll.poll()
+        return bool(poll.poll(milliseconds))
 
 
 def _handle_of(stream: BinaryIO) -> int | None:

@@ -99,6 +99,11 @@ def cut_sound(blocks: Iterable[SoundBlock], limits: Limits) -> Iterator[Piece]:
     """
     stretch: _Stretch | None = None
     for block in blocks:
+        if not block.samples.shape[1]:
+            if stretch is not None:
+                yield from stretch.finish()
+            stretch = None
+            continue
         if stretch is None or not stretch.goes_on_with(block):
             if stretch is not None:
                 yield from stretch.finish()

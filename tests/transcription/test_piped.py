@@ -205,6 +205,19 @@ def test_a_segment_comes_while_the_pipe_is_open(
         events.close()
 
 
+@pytest.mark.parametrize("after", [b"", bytes(100_000)])
+def test_a_wav_that_says_its_length_is_heard_to_its_end_before_more_is_waited_for(
+    after: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_tracks(tmp_path / "a.wav", Track(samples=FIRST[None]))
+    with pipe_of(path.read_bytes() + after, monkeypatch, open=True) as source:
+        pieces = FileRecording(source, spool_to=tmp_path).pieces(LIMITS)
+        first = next(each for each in pieces if isinstance(each, Piece))
+        ((start, end, samples),), _ = heard(Source.of(path), tmp_path)
+        assert (first.start, first.end, first.samples.tobytes()) == (start, end, samples)
+        pieces.close()  # type: ignore[attr-defined]
+
+
 def test_leaving_ends_the_wait_for_a_pipe_in_which_nothing_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from av.container import InputContainer
 from ...errors import MediaDecodeError, MediaError, NoAudioTrackError
 from ...messages import Source
 from ..containers import Span, exact, open_container, promised_seconds, reason
-from ..parts import part_after, parts_of
+from ..parts import is_waiting, part_after, parts_of
 from .mp3_padding import padding_of, without_padding
 from .takeover import taken_over
 from .timeline import Timeline
@@ -78,8 +78,10 @@ def timed_frames(
     choice: TrackChoice = ANY_TRACK,
     origin: Fraction | None = None,
     far: Fraction | None = None,
-) -> Generator[TimedFrame, None, None]:
+) -> Generator[TimedFrame | None, None, None]:
     """Every frame that libav can decode, at least one; damaged packets are skipped.
+
+    None comes before it waits for a pipe to say whether another recording follows.
 
     Second 0 is the container's start, which is what players show as 0, or ``origin`` on its clock.
     Frames that end before second ``far`` may be left out.
@@ -109,6 +111,8 @@ def timed_frames(
                     error.problem,
                 )
         is_first = False
+        if not segments and is_waiting(source, segment.span):
+            yield None
         if not segments and (following := part_after(source, segment.span)) is not None:
             segments.append(_Segment(span=following))
 

@@ -38,7 +38,8 @@ JUMP_SECONDS = 10
 class SoundBlock:
     """Samples float32 ``[channels, n]`` in [-1, 1] at 16 kHz, the first of them at ``at``.
 
-    ``at`` counts samples from the start of the recording.
+    ``at`` counts samples from the start of the recording. One without samples comes before more is
+    waited for, where a recording may be over.
     """
 
     at: int
@@ -56,7 +57,7 @@ def sound_blocks(
     block to block. Raises the errors of ``load_audio``, and ChannelNotFoundError.
     """
     for block in read_blocks(settle(source), choice, channels, None):
-        if block.at >= 0:
+        if block.at >= 0 or not block.samples.shape[1]:
             yield block
         elif block.at + block.samples.shape[1] > 0:
             yield SoundBlock(at=0, samples=block.samples[:, -block.at :])
@@ -74,17 +75,27 @@ def read_blocks(
     With ``far``, all that is missing at the beginning may also be the whole.
     """
     lane: _Lane | None = None
+    is_over = False
     for run in _runs(timed_frames(source, choice, origin, far)):
-        if lane is None or run.at is not None or not lane.takes(run):
+        if run is None:
+            assert lane is not None, "there is at least one frame"
+            yield from lane.finish()
+            yield SoundBlock(at=lane.at, samples=np.zeros((1, 0), np.float32))
+            is_over = True
+            continue
+        if lane is None or run.at is not None or is_over or not lane.takes(run):
             at = 0 if lane is None else lane.at
             if lane is not None:
-                yield from lane.finish()
+                if not is_over:
+                    yield from lane.finish()
                 at = lane.at
+            is_over = False
             at = at if run.at is None else round(run.at * SAMPLE_RATE)
             lane = _Lane(run, at, source, channels, is_first=lane is None)
         yield from lane.add(run.samples)
     assert lane is not None, "there is at least one frame"
-    yield from lane.finish()
+    if not is_over:
+        yield from lane.finish()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -144,13 +155,19 @@ class _Lane:
             self.at += samples.shape[1]
 
 
-def _runs(frames: Iterator[TimedFrame]) -> Iterator[_Run]:
+def _runs(frames: Iterator[TimedFrame | None]) -> Iterator[_Run | None]:
     """Frames in runs of about a block; short pauses are filled, long ones are in ``at``."""
     waiting: list[AudioFrame] = []
     held = 0
     start: Fraction | None = None
     due: Fraction | None = None
     for timed in frames:
+        if timed is None:
+            if waiting:
+                yield _run(start, waiting)
+            start, waiting, held = None, [], 0
+            yield None
+            continue
         frame, rate = timed.frame, timed.frame.sample_rate
         gap = Fraction(0) if due is None else timed.at - due
         if waiting and (gap or held >= rate * BLOCK_SECONDS or not _alike(waiting[0], frame)):
@@ -166,7 +183,8 @@ def _runs(frames: Iterator[TimedFrame]) -> Iterator[_Run]:
         waiting.append(frame)
         held += frame.samples
         due = timed.at + Fraction(frame.samples, rate)
-    yield _run(start, waiting)
+    if waiting:
+        yield _run(start, waiting)
 
 
 def _run(start: Fraction | None, frames: list[AudioFrame]) -> _Run:
