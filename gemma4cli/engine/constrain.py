@@ -16,7 +16,7 @@ import mlx.core as mx
 import numpy as np
 
 from ..checked_json import JsonError, parse
-from ..errors import AnswerCutError, OptionError
+from ..errors import AnswerCutError, CheckpointError, OptionError
 from ..processing.tokenizer import Tokenizer
 from .repetition import is_repeating
 from .schema_depth import check_depth
@@ -254,15 +254,22 @@ def _counts_unnamed_keys(schema: object) -> bool:
 
 @lru_cache(maxsize=2)
 def _vocabulary(tokenizer: Tokenizer, vocab_size: int, stop_ids: tuple[int, ...]) -> LLTokenizer:
-    """The tokenizer in llguidance's form; cached, as a large vocabulary takes a second to read."""
+    """The tokenizer in llguidance's form; cached, as a large vocabulary takes a second to read.
+
+    Raises CheckpointError for a vocabulary that it cannot read, one with an id twice for example.
+    """
     from llguidance import LLTokenizer
 
-    return LLTokenizer(
-        tokenizer.serialized(),
-        n_vocab=vocab_size,
-        eos_token=list(stop_ids),
-        slices=LLTokenizer.json_slices(),
-    )
+    try:
+        return LLTokenizer(
+            tokenizer.serialized(),
+            n_vocab=vocab_size,
+            eos_token=list(stop_ids),
+            slices=LLTokenizer.json_slices(),
+        )
+    except ValueError as exc:
+        problem = f"cannot be used with a schema ({_line(exc)})"
+        raise CheckpointError(tokenizer.source, problem) from exc
 
 
 def _line(problem: object) -> str:

@@ -17,7 +17,8 @@ from gemma4cli.engine.decode import decode_tokens
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.engine.sampling import make_sampler
 from gemma4cli.engine.schema_depth import check_depth
-from gemma4cli.errors import OptionError
+from gemma4cli.errors import CheckpointError, OptionError
+from gemma4cli.processing.tokenizer import Tokenizer
 
 SCHEMAS: tuple[dict[str, Any], ...] = (
     {
@@ -165,6 +166,19 @@ def test_references_that_lead_too_deep_are_refused(
     schema = {"$ref": "#/$defs/d0", "$defs": steps | end}
     with pytest.raises(OptionError, match="references have more than 1,000 levels"):
         constraint(tiny, json.dumps(schema))
+
+
+def test_a_vocabulary_that_cannot_be_constrained_is_an_error_of_the_tokenizer(
+    tiny: LoadedModel,
+) -> None:
+    """Two tokens with one id: the library that decodes keeps either of them."""
+    content = json.loads(tiny.processor.tokenizer.serialized())
+    vocabulary = content["model"]["vocab"]
+    for token in [each for each in vocabulary if len(each) == 2][:50]:
+        vocabulary[token] = 1000
+    tokenizer = Tokenizer.from_bytes(json.dumps(content).encode(), "tokenizer.json")
+    with pytest.raises(CheckpointError, match=r"tokenizer.json: cannot be used with a schema \("):
+        Constraint("{}", tokenizer, vocab_size=2048, stop_ids=frozenset({1}))
 
 
 @pytest.mark.parametrize("ref", ["#", "#/$defs/a~1b", "#/%24defs/a~1b", "#/prefixItems/0"])
