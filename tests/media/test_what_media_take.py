@@ -251,6 +251,20 @@ def test_pages_of_a_tiff_are_counted_up_to_a_limit() -> None:
     assert count_pages(source) == 2000
 
 
+def test_libtiff_writes_nothing_to_the_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.tiff"
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64), np.uint8)
+    Pillow.fromarray(noise).save(path, compression="tiff_lzw")
+    data = bytearray(path.read_bytes())
+    data[200:1200] = b"\xff" * 1000
+    with pytest.raises(MediaDecodeError, match="damaged"):
+        load_image(Source.of(bytes(data), "a.tiff"))
+    os.write(2, b"still there")
+    assert capfd.readouterr().err == "still there"
+
+
 def test_a_plan_for_ages_without_sound_is_made_at_once() -> None:
     found = sections([0.0], start=0.0, end=1e15, sound_end=0.0, longest=10.0)
     assert [each.sound for each in found] == [None]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
 from io import BytesIO
@@ -159,7 +160,7 @@ def opened_image(source: Source) -> Iterator[tuple[ImageFile, str, BinaryIO]]:
         check_file_size(source, kind.name, stream)
         size = (0, 0)
         try:
-            with _READERS[kind.name](stream) as opened:
+            with _READERS[kind.name](stream) as opened, _without_lines_of_libtiff(kind.name):
                 size = opened.size
                 yield opened, kind.name, stream
         except ModuleNotFoundError as exc:
@@ -171,6 +172,25 @@ def opened_image(source: Source) -> Iterator[tuple[ImageFile, str, BinaryIO]]:
             if is_out_of_memory(exc) or not _has_room(size):
                 raise OutOfMemoryError from exc
             raise MediaDecodeError(source.name, _damage(kind.name, exc)) from exc
+
+
+@contextmanager
+def _without_lines_of_libtiff(format_name: str) -> Iterator[None]:
+    """libtiff writes what it finds wrong to descriptor 2, beside the error that Pillow raises."""
+    kept = None
+    if format_name == "TIFF":
+        with suppress(OSError):  # closed
+            kept = os.dup(2)
+    if kept is None:
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _has_room(size: tuple[int, int]) -> bool:
