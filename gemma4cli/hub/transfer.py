@@ -11,9 +11,11 @@ import fcntl
 import hashlib
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, Queue
 from time import monotonic
 from time import sleep as pause
 from typing import TYPE_CHECKING, BinaryIO
@@ -41,6 +43,10 @@ TOO_SLOW = "the hub sends too slowly; the partial download is kept, try again la
 _TRIES, _PROGRESS = 5, 10_000
 """Give up after this many consecutive HTTP connections that break before so many bytes."""
 
+
+_XET_SECONDS = 600.0
+"""Give up on the Xet storage after this long without the next bytes: on a slow line, a whole range
+of up to 64 MB comes before its first byte is handed over."""
 
 _PACE_SECONDS, _PACE_BYTES = 60.0, 60_000
 """Give up on a connection that brings fewer bytes in this time."""
@@ -222,7 +228,36 @@ def _chunks(wanted: WantedFile, metadata: HfFileMetadata | None, file: BinaryIO)
     xet = metadata.xet_file_data if metadata is not None else None
     if xet is None:
         return _by_http(wanted, file)
-    return _by_xet(wanted, xet.file_hash, xet.refresh_route, file.tell())
+    return _in_time(wanted, _by_xet(wanted, xet.file_hash, xet.refresh_route, file.tell()))
+
+
+def _in_time(wanted: WantedFile, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """``chunks``, read by a thread: the Xet library tries for minutes, and no signal ends that."""
+    read: Queue[bytes | DownloadError | None] = Queue(maxsize=4)
+    left = threading.Event()
+
+    def fill() -> None:
+        try:
+            for chunk in chunks:
+                read.put(chunk)
+                if left.is_set():
+                    return
+            read.put(None)
+        except DownloadError as exc:
+            read.put(exc)
+
+    threading.Thread(target=fill, daemon=True).start()
+    try:
+        while (got := read.get(timeout=_XET_SECONDS)) is not None:
+            if isinstance(got, DownloadError):
+                raise got
+            yield got
+    except Empty as exc:
+        raise DownloadError(wanted.repo, TOO_SLOW) from exc
+    finally:
+        left.set()
+        while not read.empty():
+            read.get_nowait()
 
 
 def _by_xet(wanted: WantedFile, content: str, token_url: str, offset: int) -> Iterator[bytes]:
