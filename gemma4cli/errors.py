@@ -31,6 +31,7 @@
     ├─ NonFiniteError                the model produced NaN or infinity
     ├─ OutputError                   a result cannot be written
     ├─ OutOfMemoryError              memory ran out while something was read or computed
+    ├─ OutOfFilesError               this process may open no more files
     └─ UnexpectedError               an error that g4 does not know, in one of several inputs
 
 Each error has fields. Its message is built from them, fits on one line and says what to do next.
@@ -359,13 +360,24 @@ class UnexpectedError(Gemma4Error):
         super().__init__(f"unexpected error ({what}); --debug shows more")
 
 
+class OutOfFilesError(Gemma4Error):
+    """This process may open no more files."""
+
+    def __init__(self) -> None:
+        super().__init__("too many open files: raise the limit of this process (ulimit -n)")
+
+
 def unexpected(cause: Exception) -> Gemma4Error:
     """The error for any exception; one that g4 raises on purpose is an error already."""
     if isinstance(cause, Gemma4Error):
         return cause
-    if not is_out_of_memory(cause):
+    error: Gemma4Error
+    if is_out_of_memory(cause):
+        error = OutOfMemoryError()
+    elif isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
+        error = OutOfFilesError()
+    else:
         return UnexpectedError(cause)
-    error = OutOfMemoryError()
     error.__cause__ = cause
     return error
 
@@ -377,6 +389,8 @@ def is_out_of_memory(cause: Exception) -> bool:
     ):
         return True
     text = str(cause).lower()
+    if isinstance(cause, RuntimeError) and "resource temporarily unavailable" in text:
+        return True  # a thread cannot be started
     return isinstance(cause, OSError | RuntimeError | ImportError) and any(
         words in text for words in _NO_MEMORY
     )

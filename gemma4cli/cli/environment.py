@@ -60,8 +60,9 @@ class Environment:
         return self.state_folder / "sessions"
 
     def _xdg(self, name: str, default: str) -> Path:
-        base = self.variables.get(name)
-        return (Path(base) if base else Path.home() / default) / "g4"
+        base = self.variables.get(name, "")
+        # By the XDG specification, a relative folder is not heeded.
+        return (Path(base) if os.path.isabs(base) else Path.home() / default) / "g4"
 
     def is_animated(self, stream: TextIO) -> bool:
         """Whether the stream is a terminal that can redraw a line."""

@@ -28,7 +28,13 @@ from typing import Any, Self
 
 from ..bounded import read_bounded
 from ..checked_json import JsonError, read_object
-from ..errors import ConversationError, Gemma4Error, SavedConversationError, unexpected
+from ..errors import (
+    ConversationError,
+    Gemma4Error,
+    OptionError,
+    SavedConversationError,
+    unexpected,
+)
 from ..leftovers import prefix
 from ..messages import Message, Part, Source, TextPart
 from ..own_files import close_to_others, private_folder, whole_file
@@ -164,10 +170,11 @@ class SavedConversation:
 
 
 def check_name(name: str) -> None:
-    """Raise SavedConversationError for a name that cannot name a folder."""
+    """Raise OptionError for a name that cannot name a folder."""
     if not _NAME.fullmatch(name) or len(name.encode()) > _LONGEST_NAME:
-        raise SavedConversationError(
-            repr(name), "a name has letters, digits, spaces and . _ @ + - and starts with a letter"
+        raise OptionError(
+            f"conversation {name!r}: a name has letters, digits, spaces and . _ @ + - and starts "
+            "with a letter"
         )
 
 

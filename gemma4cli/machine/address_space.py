@@ -1,4 +1,4 @@
-"""The limit on this process's address space, such as ``ulimit -v`` or a batch system sets it.
+"""The limits on this process's addresses, such as ``ulimit -v``, ``-d`` or a batch system set them.
 
 Libraries take most of it: each thread of OpenBLAS and of libav reserves buffers, as many threads as
 there are cores, and OpenBLAS waits forever for those that it does not get. So the limit decides how
@@ -10,12 +10,15 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import OutOfMemoryError
 
 _SMALLEST = 600_000_000
 """Bytes that libraries and the built-in model take on one core, with some to spare."""
+_M_ARENA_MAX = -8
+"""The option of glibc's mallopt for the number of heaps."""
 _OF_A_CORE = 500_000_000
 """Bytes that libraries reserve for each further core at most."""
 
@@ -25,18 +28,29 @@ def address_limit() -> int | None:
 
     Only Linux enforces it.
     """
-    if sys.platform != "linux":
-        return None
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return None if soft == resource.RLIM_INFINITY else soft
+    return min((limit for limit, _ in _limits()), default=None)
 
 
-def addresses_taken(path: Path = Path("/proc/self/statm")) -> int:
-    """Bytes of addresses that this process has now."""
+def addresses_free(path: Path = Path("/proc/self/statm")) -> int | None:
+    """Bytes of addresses that this process may still take; None without a limit."""
     try:
-        return int(path.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return 0
+        pages = [int(count) for count in path.read_text().split()]
+    except (OSError, ValueError):
+        pages = []
+    free = []
+    for limit, counted in _limits():
+        taken = pages[counted] if counted < len(pages) else 0
+        free.append(max(0, limit - taken * os.sysconf("SC_PAGE_SIZE")))
+    return min(free, default=None)
+
+
+def _limits() -> list[tuple[int, int]]:
+    """Each limit in bytes, with the number of the field in ``statm`` that counts for it."""
+    if sys.platform != "linux":
+        return []
+    kinds = ((resource.RLIMIT_AS, 0), (resource.RLIMIT_DATA, 5))
+    found = [(resource.getrlimit(kind)[0], counted) for kind, counted in kinds]
+    return [each for each in found if each[0] != resource.RLIM_INFINITY]
 
 
 def fit_into_address_space() -> None:
@@ -50,9 +64,18 @@ def fit_into_address_space() -> None:
     if limit < _SMALLEST:
         raise OutOfMemoryError(
             f"this process may have {limit // 10**6} MB of addresses, and g4 needs at least "
-            f"{_SMALLEST // 10**6} MB: raise the limit (ulimit -v)"
+            f"{_SMALLEST // 10**6} MB: raise the limit (ulimit -v and -d)"
         )
+    _share_one_heap()
     usable = sorted(os.sched_getaffinity(0))
     cores = 1 + (limit - _SMALLEST) // _OF_A_CORE
     if cores < len(usable):
         os.sched_setaffinity(0, usable[:cores])
+
+
+def _share_one_heap() -> None:
+    """Let all threads allocate from one heap: glibc reserves 64 to 128 MB for each further one."""
+    import ctypes
+
+    with suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)

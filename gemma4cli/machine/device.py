@@ -14,7 +14,7 @@ from typing import Literal
 
 from ..errors import BackendMissingError
 from ..options import DType
-from .address_space import address_limit, addresses_taken
+from .address_space import address_limit, addresses_free
 from .backend import FAST_BLAS, native_in_use, require_backend
 from .memory import Numerics
 
@@ -130,7 +130,8 @@ def system_memory() -> tuple[int, int]:
         total, free = min(total, limit), min(free, max(0, limit - used))
     if (addresses := address_limit()) is not None:
         total = min(total, addresses)
-        free = min(free, max(0, addresses - addresses_taken()))
+    if (unused := addresses_free()) is not None:
+        free = min(free, unused)
     return total, min(free, total)
 
 

@@ -42,6 +42,7 @@ CODES = {
     errors.NonFiniteError: 1,
     errors.OutputError: 1,
     errors.OutOfMemoryError: 1,
+    errors.OutOfFilesError: 1,
     errors.UnexpectedError: 1,
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -283,7 +285,7 @@ def test_an_odd_answer_hides_no_other_of_the_trial(monkeypatch: pytest.MonkeyPat
     report = g4("doctor", "--debug")
     assert report.exit_code == 1
     assert "x text        ValueError: odd" in report.stdout
-    assert "\n  video  " in report.stdout
+    assert "  video  " in report.stdout
     assert "Traceback" in report.stderr
 
 
@@ -307,3 +309,41 @@ def test_an_odd_clip_does_not_end_the_others(monkeypatch: pytest.MonkeyPatch) ->
     assert result.exit_code == 5
     assert [line.partition(":")[0] for line in result.stdout.splitlines()] == ["a.mp4", "c.mp4"]
     assert result.stderr == LINE.replace("g4: ", "g4: b.mp4: ")
+
+
+# Places
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
+def test_a_closed_folder_is_not_an_empty_one() -> None:
+    Path("closed").mkdir(mode=0)
+    for command in ("describe", "transcribe", "video"):
+        assert_fails(tiny_g4(command, "closed"), 3, "closed: cannot be read (Permission denied)")
+
+
+def test_a_place_for_conversations_that_cannot_be_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+) -> None:
+    Path("loop").symlink_to("loop")
+    for place, problem in [
+        (f"/{'y' * 300}", "File name too long"),
+        (f"{'/y' * 3000}", "File name too long"),
+        (str(Path("loop").absolute()), "Too many levels of symbolic links"),
+    ]:
+        with subtests.test(place=place[-9:]):
+            monkeypatch.setenv("XDG_STATE_HOME", place)
+            assert_fails(g4("chat", "--list"), 3, f"cannot be read ({problem})")
+            assert_fails(g4("chat", "-c", "-p", "hi"), 3, f"cannot be read ({problem})")
+            assert_fails(tiny_g4("chat", "-p", "hi", "--session", "a"), 1, problem)
+            assert tiny_g4("chat", "-p", "hi").stdout == f"{GREETING}\n"
+    monkeypatch.setenv("XDG_STATE_HOME", "relative")
+    assert tiny_g4("chat", "-p", "hi").exit_code == 0
+    assert not Path("relative").exists()
+
+
+def test_too_many_open_files_are_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files", "engine/generate.py")
+
+    monkeypatch.setattr(Chat, "send", refuse)
+    assert_fails(tiny_g4("chat", "-p", "hi"), 1, "too many open files: raise the limit")

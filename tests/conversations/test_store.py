@@ -18,7 +18,7 @@ from gemma4cli.conversations.store import (
     remove_abandoned,
     save_copy,
 )
-from gemma4cli.errors import ConversationError, SavedConversationError
+from gemma4cli.errors import ConversationError, OptionError, SavedConversationError
 from gemma4cli.messages import (
     AudioPart,
     ImagePart,
@@ -189,7 +189,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_a_name_that_no_file_could_have_is_refused(subtests: pytest.Subtests) -> None:
     for name in ["", ".", "..", "a/b", "../a", "-a", ".hidden", "a\nb", "x" * 201]:
-        with subtests.test(name=name), pytest.raises(SavedConversationError):
+        with subtests.test(name=name), pytest.raises(OptionError):
             check_name(name)
 
 

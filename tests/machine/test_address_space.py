@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from support.samples import sample
@@ -21,7 +22,9 @@ from gemma4cli.machine import address_space, device
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces the limit")
 
 
-def limited(megabytes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+def limited(
+    megabytes: int, *arguments: str, kind: int = resource.RLIMIT_AS
+) -> subprocess.CompletedProcess[str]:
     """A run of g4 with a limit on its addresses."""
     size = megabytes * 1_000_000
     return subprocess.run(
@@ -30,7 +33,7 @@ def limited(megabytes: int, *arguments: str) -> subprocess.CompletedProcess[str]
         text=True,
         timeout=60,
         stdin=subprocess.DEVNULL,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (size, size)),
+        preexec_fn=lambda: resource.setrlimit(kind, (size, size)),
         check=False,
     )
 
@@ -70,9 +73,33 @@ def test_the_limit_decides_how_many_cores_are_used(monkeypatch: pytest.MonkeyPat
     assert used == [1, 3]
 
 
+def test_a_limit_on_data_counts_like_one_on_addresses(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    limits = {resource.RLIMIT_AS: resource.RLIM_INFINITY, resource.RLIMIT_DATA: 900_000_000}
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (limits[kind], limits[kind]))
+    statm = tmp_path / "statm"
+    page = os.sysconf("SC_PAGE_SIZE")
+    statm.write_text(f"{600_000_000 // page} 0 0 0 0 {100_000_000 // page} 0\n")
+    assert address_space.address_limit() == 900_000_000
+    assert address_space.addresses_free(statm) == pytest.approx(800_000_000, abs=page)
+    limits[resource.RLIMIT_AS] = 1_000_000_000
+    assert address_space.address_limit() == 900_000_000
+    assert address_space.addresses_free(statm) == pytest.approx(400_000_000, abs=page)
+    limits[resource.RLIMIT_DATA] = limits[resource.RLIMIT_AS] = resource.RLIM_INFINITY
+    assert address_space.address_limit() is None
+    assert address_space.addresses_free(statm) is None
+
+
+def test_too_little_data_is_said_at_once() -> None:
+    done = limited(100, "models", "list", kind=resource.RLIMIT_DATA)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("g4: out of memory: ")
+
+
 def test_the_memory_of_this_machine_is_at_most_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "address_limit", lambda: 5000)
-    monkeypatch.setattr(device, "addresses_taken", lambda: 1200)
+    monkeypatch.setattr(device, "addresses_free", lambda: 3800)
     assert device.system_memory() == (5000, 3800)
 
 
@@ -83,6 +110,7 @@ def test_what_says_that_there_is_no_memory(subtests: pytest.Subtests) -> None:
         OSError("out of memory error when reading image file"),
         RuntimeError("[malloc] Unable to allocate 5 bytes."),
         RuntimeError("can't start new thread"),
+        RuntimeError("Resource temporarily unavailable"),
         ImportError("libx.so: failed to map segment from shared object"),
     ]:
         with subtests.test(error=error):

@@ -60,12 +60,13 @@ class Command(TyperCommand):
         if ctx.resilient_parsing:
             return
         path, known = path_of(ctx), known_options(self, ctx)
-        if (answer := option_answer(path, args, known)) is not None:
-            raise OptionError(answer)
         if (word := unknown_option(args, known)) is not None:
             for arg in args:
                 if arg.startswith(word.name) and os.path.isfile(arg):
                     raise OptionError(f"{arg}: begins with a dash; name the file as ./{arg}")
+        if (answer := option_answer(path, args, known)) is not None:
+            raise OptionError(answer)
+        if word is not None:
             raise OptionError(_unknown_option(path, word.name, known))
         if (answer := argument_answer(path, args, known)) is not None:
             raise OptionError(answer)

@@ -34,7 +34,7 @@ def opener(kind: Kind, *, fetches: bool) -> Callable[[Source], Source]:
 
     def opened(source: Source) -> Source:
         if source.path is not None and os.path.isdir(source.path):
-            raise MediaError(source.name, kind.missing)
+            raise MediaError(source.name, kind.missing_in(source.path))
         return fetched(source, fetches=fetches)
 
     return opened

@@ -68,9 +68,12 @@ class Kind:
     plural: str
     suffixes: AbstractSet[str]
 
-    @property
-    def missing(self) -> str:
-        """What is wrong with a folder without such files."""
+    def missing_in(self, folder: str | Path) -> str:
+        """What is wrong with a folder in which no such files were found."""
+        try:
+            os.listdir(folder)
+        except OSError as exc:
+            return f"cannot be read ({exc.strerror or exc})"
         return f"contains no {self.plural}"
 
 
@@ -83,7 +86,7 @@ def inputs(arguments: Sequence[str], kind: Kind) -> list[Input]:
     found = [each for argument in arguments for each in _found(argument, kind, namesakes)]
     if all(os.path.isdir(each.given) for each in found):
         # With other inputs, the folder fails when its turn comes, and they do not.
-        raise MediaError(found[0].given, kind.missing)
+        raise MediaError(found[0].given, kind.missing_in(found[0].given))
     return _distinct(found)
 
 
