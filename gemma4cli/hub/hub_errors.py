@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +11,8 @@ from ..errors import DownloadError
 @contextmanager
 def hub_errors(repo: str) -> Iterator[None]:
     """Errors of huggingface_hub and of the network as DownloadError."""
+    import socket
+
     from huggingface_hub.errors import HFValidationError, HTTPError, OfflineModeIsEnabled
 
     try:
@@ -31,6 +31,8 @@ def hub_errors(repo: str) -> Iterator[None]:
 
 def connection_problem(exc: BaseException) -> str:
     """Why the hub could not be asked, as one line."""
+    import ssl
+
     cause: BaseException | None = exc
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):

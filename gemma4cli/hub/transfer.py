@@ -11,11 +11,9 @@ import fcntl
 import hashlib
 import logging
 import os
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, Queue
 from time import monotonic
 from time import sleep as pause
 from typing import TYPE_CHECKING, BinaryIO
@@ -233,6 +231,9 @@ def _chunks(wanted: WantedFile, metadata: HfFileMetadata | None, file: BinaryIO)
 
 def _in_time(wanted: WantedFile, chunks: Iterator[bytes]) -> Iterator[bytes]:
     """``chunks``, read by a thread: the Xet library tries for minutes, and no signal ends that."""
+    import threading
+    from queue import Empty, Queue
+
     read: Queue[bytes | DownloadError | None] = Queue(maxsize=4)
     left = threading.Event()
 
