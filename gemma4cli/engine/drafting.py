@@ -21,63 +21,90 @@ from ..models.language import RowCache
 from ..models.masks import make_masks
 from .sampling import Sampler, are_finite
 
-_FEWEST, _MOST = 1, 8
+_MOST = 8
+"""The most tokens to guess at once."""
+_FIRST = 2
 _TRIED_STEPS = 4
 """Steps without guesses at the start of an answer, to know how long they take."""
 _TRIED_ROUNDS = 6
-"""Rounds with guesses before they are judged."""
+"""Steps with guesses before they are judged."""
 _WORTH = 1.05
 """How many times faster drafting must be."""
 _LONGEST_PAUSE = 64
 """The most answers that go by before drafting is tried again."""
+_NEWEST = 0.3
+"""The weight of the newest step in the averages."""
 
 
 @dataclass(slots=True)
 class Pace:
     """How many tokens to guess, from how guessing went so far; 0 where it does not pay.
 
-    One is kept for all answers of a model. ``clock`` gives seconds.
+    A guess more costs little where reading the weights takes all of a step, and much where products
+    do, so the time of steps is learned for each number of guesses. One is kept for all answers of a
+    model. ``clock`` gives seconds.
     """
 
     clock: Callable[[], float] = perf_counter
-    guesses: int = 4
-    _plain: list[float] = field(default_factory=list)
-    _drafted: list[tuple[float, int]] = field(default_factory=list)
+    _seconds: dict[int, float] = field(default_factory=dict)
+    _right: float = 0.7
+    _plain: int = 0
+    _drafted: int = 0
     _pause: int = 1
     _paused: int = 0
 
     def begin(self) -> bool:
         """Start an answer; returns whether to guess in it."""
-        self._plain, self._drafted = [], []
+        self._plain = self._drafted = 0
         self._paused = max(self._paused - 1, 0)
         return self._paused == 0
 
     def next(self) -> int:
         """The number of tokens to guess in the next step."""
-        return 0 if len(self._plain) < _TRIED_STEPS else self.guesses
+        if self._plain < _TRIED_STEPS:
+            return 0
+        tried = max(self._seconds)
+        if not tried:
+            return _FIRST
+        return max(range(1, min(tried + 1, _MOST) + 1), key=self._speed)
 
     def took(self, seconds: float, *, guessed: int, accepted: int) -> None:
         """Note a step."""
+        before = self._seconds.get(guessed)
+        if before is None or (not guessed and self._plain < 2):
+            # The first steps of an answer also wait for what prefill left to do.
+            self._seconds[guessed] = seconds
+        else:
+            self._seconds[guessed] += _NEWEST * (seconds - before)
         if not guessed:
-            self._plain.append(seconds)
+            self._plain += 1
             return
-        self._drafted = [*self._drafted[1 - 2 * _TRIED_ROUNDS :], (seconds, accepted + 1)]
-        self.guesses = self.guesses + 2 if accepted == guessed else self.guesses - 1
-        self.guesses = min(max(self.guesses, _FEWEST), _MOST)
+        self._drafted += 1
+        for right in [True] * accepted + [False] * (accepted < guessed):
+            self._right += _NEWEST / 2 * (right - self._right)
 
     def pays(self) -> bool:
         """Whether guessing is faster than single steps, as far as is known."""
-        if len(self._drafted) < _TRIED_ROUNDS:
-            return True
-        # The first step of an answer also waits for what prefill left to do.
-        step = min(self._plain)
-        seconds, tokens = map(sum, zip(*self._drafted, strict=True))
-        if seconds / tokens * _WORTH <= step:
-            self._pause = 1
+        if self._drafted < _TRIED_ROUNDS or self._speed(self.next()) >= _WORTH * self._speed(0):
             return True
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         self._paused = self._pause
         return False
+
+    def _speed(self, guesses: int) -> float:
+        """Tokens per second to expect with so many guesses."""
+        tokens = sum(self._right**number for number in range(guesses + 1))
+        return tokens / max(self._time(guesses), 1e-9)
+
+    def _time(self, guesses: int) -> float:
+        """Seconds of a step; between numbers of guesses that were tried, and beyond, by a line."""
+        if guesses in self._seconds:
+            return self._seconds[guesses]
+        below = max((each for each in self._seconds if each < guesses), default=0)
+        above = min((each for each in self._seconds if each > guesses), default=None)
+        start, other = (below, above) if above is not None else (0, below)
+        slope = (self._seconds[other] - self._seconds[start]) / (other - start)
+        return self._seconds[below] + max(slope, 0.0) * (guesses - below)
 
 
 @dataclass(slots=True)

@@ -240,42 +240,52 @@ def test_sampled_tokens_have_the_distribution_of_the_model() -> None:
     assert distance < len(common) + 4.3 * sqrt(2 * len(common)) + 10
 
 
-def test_drafting_stops_where_single_steps_are_faster() -> None:
+def paced(
+    pace: Pace, rounds: int, *, seconds: Callable[[int], float], right: Callable[[int], int]
+) -> list[int]:
+    """The numbers of guesses of an answer; a step takes ``seconds`` for a number of guesses."""
+    if not pace.begin():
+        return []
+    guesses = []
+    for _ in range(rounds):
+        if not pace.pays():
+            break
+        count = pace.next()
+        pace.took(seconds(count), guessed=count, accepted=min(right(len(guesses)), count))
+        guesses.append(count)
+    return guesses
+
+
+def test_drafting_stops_where_single_steps_are_faster_and_is_tried_less_and_less() -> None:
     pace = Pace()
-    assert pace.begin()
-    for _ in range(4):
-        assert pace.next() == 0
-        pace.took(1.0, guessed=0, accepted=0)
-    for _ in range(6):
-        assert pace.next() > 0
-        assert pace.pays()
-        pace.took(3.0, guessed=pace.next(), accepted=1)
-    assert not pace.pays()
-    assert not pace.begin()
-    assert pace.begin()
+    lengths = [
+        len(paced(pace, 40, seconds=lambda count: 1 + 2 * count, right=lambda _: 1))
+        for _ in range(16)
+    ]
+    assert lengths[0] == 10
+    tried = [number for number, length in enumerate(lengths) if length]
+    assert tried == [0, 2, 6, 14]
 
 
-def test_drafting_goes_on_where_it_is_faster() -> None:
+def test_where_guesses_cost_little_many_are_made() -> None:
+    guesses = paced(Pace(), 60, seconds=lambda count: 1 + 0.02 * count, right=lambda _: 8)
+    assert guesses[:4] == [0] * 4
+    assert guesses[4] == 2
+    assert guesses[-20:] == [8] * 20
+
+
+def test_where_guesses_cost_much_few_are_made() -> None:
+    """Half of the guesses are right: one more than one costs more than it brings."""
+    guesses = paced(Pace(), 60, seconds=lambda count: 1 + 0.25 * count, right=lambda n: n % 2)
+    assert len(guesses) == 60
+    assert set(guesses[-30:]) == {1}
+
+
+def test_fewer_are_made_when_they_go_wrong() -> None:
     pace = Pace()
-    assert pace.begin()
-    for _ in range(4):
-        pace.took(1.0, guessed=0, accepted=0)
-    for _ in range(50):
-        pace.took(1.5, guessed=pace.next(), accepted=1)
-        assert pace.pays()
-    assert pace.begin()
-
-
-def test_more_tokens_are_guessed_while_all_are_right_and_fewer_when_not() -> None:
-    pace = Pace()
-    pace.took(1.0, guessed=4, accepted=4)
-    assert pace.guesses == 6
-    pace.took(1.0, guessed=6, accepted=6)
-    pace.took(1.0, guessed=8, accepted=8)
-    assert pace.guesses == 8
-    for _ in range(20):
-        pace.took(1.0, guessed=pace.guesses, accepted=0)
-    assert pace.guesses == 1
+    first = paced(pace, 60, seconds=lambda count: 1 + 0.1 * count, right=lambda _: 8)
+    second = paced(pace, 60, seconds=lambda count: 1 + 0.1 * count, right=lambda n: n % 2)
+    assert sum(first[-20:]) > 2 * sum(second[-20:]) > 0
 
 
 @pytest.mark.parametrize("arch", ARCHS)
