@@ -84,7 +84,7 @@ def test_nothing_to_continue() -> None:
 
 
 def test_names_and_options_that_do_not_go_together() -> None:
-    assert_fails(tiny_g4("chat", "--session", "../x", "-p", "Hello"), 1, "a name has letters")
+    assert_fails(tiny_g4("chat", "--session", "../x", "-p", "Hello"), 2, "a name has letters")
     assert_fails(tiny_g4("chat", "--no-log", "-c", "-p", "Hello"), 2, "--no-log")
     assert_fails(tiny_g4("chat", "--session", "x", "-c", "-p", "Hello"), 2, "either")
     assert_fails(tiny_g4("chat", "-p", "Hello", "--device", "x"), 2, "--device is for --mic")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cli_runs import SCRIPTED, Terminal, assert_fails, g4, records, tiny_g4
+from huggingface_hub import constants
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 from support.samples import GREETING, TEXT_OF, sample
@@ -220,7 +221,7 @@ def test_a_piped_question_that_fails_leaves_its_conversation_as_it_was(
 
 
 def test_an_odd_model_hides_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     tiny = hub.BUILTIN["tiny"]
     for name in ("a--odd", "b--good"):
         shutil.copytree(tiny, tmp_path / f"models--{name}" / "snapshots" / "1")
@@ -253,7 +254,9 @@ def test_an_odd_conversation_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> 
         assert tiny_g4("chat", "--session", name, "-p", "Hello").exit_code == 0
     read = store.read_conversation
     monkeypatch.setattr(
-        store, "read_conversation", lambda path: fail() if "odd" in str(path) else read(path)
+        store,
+        "read_conversation",
+        lambda path, **more: fail() if path.parent.name == "odd" else read(path, **more),
     )
     listed = g4("chat", "--list")
     assert listed.exit_code == 5
