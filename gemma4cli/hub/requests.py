@@ -7,7 +7,6 @@ the user's token goes to the hub's own host only.
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import sleep as pause
@@ -161,6 +160,8 @@ def _require_name(url: str) -> None:
 
 
 def _target(repo: str, url: str, location: str) -> str:
+    import string
+
     try:
         target = quote(urljoin(url, location.strip()), safe=string.punctuation)
         parts = urlsplit(target)
