@@ -82,7 +82,7 @@ def load_resolved(
         folder=model.folder,
         options=options,
         network=network,
-        processor=_processor(model.name, checkpoint, config, tokenizer),
+        processor=_processor(model.name, checkpoint, network.config, tokenizer),
         generation=generation,
         quantization=frozenset(kinds),
     )

@@ -201,7 +201,7 @@ def test_a_model_that_does_not_fit_the_memory_is_refused(
     monkeypatch: pytest.MonkeyPatch, sent: Exchange
 ) -> None:
     monkeypatch.setattr(memory_limits, "available_memory", lambda: 10**6)
-    assert_fails(g4("describe", "a.png", "-m", "tiny"), 4, "GB of memory", "G4_IGNORE_MEMORY=1")
+    assert_fails(g4("describe", "a.png", "-m", "tiny"), 4, "MB of memory", "G4_IGNORE_MEMORY=1")
     assert sent.parts == []
     monkeypatch.setenv("G4_IGNORE_MEMORY", "1")
     assert g4("describe", "a.png", "-m", "tiny").exit_code == 0
