@@ -1,9 +1,10 @@
 """What a job has finished, on disk, from which an interrupted run resumes.
 
 A journal is a text file with one JSON object per line: first the job, then the finished items in
-order. Each line is synced to disk before the next item starts. A torn last line, which a power
-failure may leave, is cut off. An open journal is locked: another process with the same job works
-without.
+order, each with a checksum ("sum") of the rest of its line. Version 1 had none; its journals are
+read, and added to as they are. Each line is synced to disk before the next item starts. A torn last
+line, which a power failure may leave, is cut off. An open journal is locked: another process with
+the same job works without.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import hashlib
 import json
 import os
 import time
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,7 +25,9 @@ from .checked_json import JsonError, parse
 from .errors import JournalError
 from .own_files import private_folder
 
-VERSION = 1
+VERSION = 2
+_WITHOUT_SUMS = 1
+_SUM = "sum"
 _STALE_SECONDS = 30 * 24 * 3600
 """The age at which a journal is removed: a run interrupted a month ago is not resumed."""
 
@@ -33,14 +37,13 @@ Item = TypeVar("Item")
 class JobJournal(ABC, Generic[Item]):
     """The finished items of one job; ``line`` and ``parse`` say how an item is written.
 
-    ``job`` is everything that the items depend on. Its digest is the file's name. ``restart``
-    discards the items of an earlier run. Raises JournalError if the folder cannot be written or
-    another process has the journal open.
+    ``job`` is everything that the items depend on, and names the file. ``restart`` discards the
+    items of an earlier run. Raises JournalError if the folder cannot be written or another process
+    has the journal open.
     """
 
     def __init__(self, folder: Path, job: Mapping[str, object], *, restart: bool = False) -> None:
-        header = json.dumps({"version": VERSION, "job": job}, sort_keys=True, ensure_ascii=False)
-        self.path = folder / f"{hashlib.sha256(_encoded(header)).hexdigest()[:32]}.jsonl"
+        self.path = folder / journal_name(job)
         try:
             private_folder(folder)
             self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -54,9 +57,10 @@ class JobJournal(ABC, Generic[Item]):
         self._closed = False
         self.damage: str | None = None
         """What was wrong with the journal that was here, and where it is; None if it was whole."""
-        self._done = [] if restart else self._read(header)
+        self._sums = True
+        self._done = [] if restart else self._read(job)
         if not self._done:
-            self._begin(header)
+            self._begin(_header(VERSION, job))
 
     @abstractmethod
     def line(self, item: Item) -> Mapping[str, object]:
@@ -71,9 +75,15 @@ class JobJournal(ABC, Generic[Item]):
         """The items that an earlier run finished, in order."""
         return tuple(self._done)
 
+    @property
+    def closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._closed
+
     def add(self, item: Item) -> None:
         """Save a finished item; it is on disk when this returns."""
-        self._append(json.dumps(self.line(item), ensure_ascii=False))
+        line = self.line(item)
+        self._append(_json(with_sum(line) if self._sums else line))
 
     def keep(self, count: int) -> None:
         """Drop all but the first ``count`` items: the rest are no longer true."""
@@ -97,7 +107,7 @@ class JobJournal(ABC, Generic[Item]):
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _read(self, header: str) -> list[Item]:
+    def _read(self, job: Mapping[str, object]) -> list[Item]:
         """The items on complete lines; a torn last line is cut off.
 
         A journal with a complete line that is none of this job is damaged: it is put aside, and no
@@ -106,8 +116,10 @@ class JobJournal(ABC, Generic[Item]):
         lines = self._content().split(b"\n")[:-1]
         if not lines:
             return []
-        if lines[0] != _encoded(header):
+        headers = [_encoded(_header(version, job)) for version in (_WITHOUT_SUMS, VERSION)]
+        if lines[0] not in headers:
             return self._put_aside("its first line is of another job")
+        with_sums = lines[0] == headers[-1]
         done: list[Item] = []
         length = len(lines[0]) + 1
         for number, line in enumerate(lines[1:], start=2):
@@ -115,11 +127,12 @@ class JobJournal(ABC, Generic[Item]):
                 content = parse(line.decode("utf-8", "surrogateescape"))
                 if not isinstance(content, dict):
                     raise TypeError("an item is an object")
-                done.append(self.parse(content))
+                done.append(self.parse(_without_sum(content) if with_sums else content))
             except (JsonError, TypeError) as exc:
                 return self._put_aside(f"line {number}: {exc}")
             length += len(line) + 1
         self._truncate(length)
+        self._sums = with_sums or not done
         return done
 
     def _put_aside(self, problem: str) -> list[Item]:
@@ -168,6 +181,32 @@ class JobJournal(ABC, Generic[Item]):
             with suppress(OSError):  # a part of a line on a full disk
                 self._truncate(begin)
             raise JournalError(self.path, exc.strerror or str(exc)) from exc
+
+
+def journal_name(job: Mapping[str, object]) -> str:
+    """The name of a job's journal, which is the same in all versions."""
+    return f"{hashlib.sha256(_encoded(_header(_WITHOUT_SUMS, job))).hexdigest()[:32]}.jsonl"
+
+
+def with_sum(line: Mapping[str, object]) -> Mapping[str, object]:
+    """An item's object with its checksum."""
+    return {**line, _SUM: f"{zlib.crc32(json.dumps(line).encode()):08x}"}
+
+
+def _without_sum(line: Mapping[str, object]) -> Mapping[str, object]:
+    """An item's object without its checksum. Raises JsonError if that is of another object."""
+    content = {key: value for key, value in line.items() if key != _SUM}
+    if with_sum(content) != line:
+        raise JsonError("its checksum does not fit")
+    return content
+
+
+def _header(version: int, job: Mapping[str, object]) -> str:
+    return json.dumps({"version": version, "job": job}, sort_keys=True, ensure_ascii=False)
+
+
+def _json(line: Mapping[str, object]) -> str:
+    return json.dumps(line, ensure_ascii=False)
 
 
 def _encoded(text: str) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from .._version import __version__
 from ..errors import JournalError
-from ..journal import file_facts, remove_stale
+from ..journal import file_facts, journal_name, remove_stale
 from ..options import GenerateOptions, TranscribeOptions
 from .cut import Limits
 from .journal import Journal
@@ -34,8 +34,8 @@ class JournalFolder:
         self._opened: list[Journal] = []
         remove_stale(folder)
 
-    def open(self, file: Path) -> Journal:
-        """The locked journal of a file.
+    def open(self, file: Path) -> Journal | None:
+        """The locked journal of a file, None while this run hears the same file by another name.
 
         Raises JournalError if it cannot be written or another process has it open.
         """
@@ -43,7 +43,11 @@ class JournalFolder:
             job = {**self._run, **file_facts(file)}
         except OSError as exc:
             raise JournalError(file, exc.strerror or str(exc)) from exc
-        journal = Journal(self._folder, job, restart=self._restart)
+        path = self._folder / journal_name(job)
+        earlier = [each for each in self._opened if each.path == path]
+        if not all(each.closed for each in earlier):
+            return None
+        journal = Journal(self._folder, job, restart=self._restart and not earlier)
         self._opened.append(journal)
         return journal
 

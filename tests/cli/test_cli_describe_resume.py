@@ -84,6 +84,18 @@ def test_printed_answers_are_printed_again_without_the_model(script: Script) -> 
     assert journals() == []
 
 
+def test_a_flipped_bit_in_a_kept_answer_is_not_printed(script: Script) -> None:
+    script(*STOPPED)
+    tiny_g4("describe", *IMAGES)
+    (journal,) = journals()
+    journal.write_bytes(journal.read_bytes().replace(b'"text": "A"', b'"text": "C"'))
+    skipped = script(done(0, "A"), done(1, "B"), done(2, "C"))
+    again = tiny_g4("describe", *IMAGES)
+    assert (again.exit_code, again.stdout, skipped) == (0, TEXT, [set()])
+    assert "line 2: its checksum does not fit" in again.stderr
+    assert [path.suffix for path in journals()] == [".damaged"]
+
+
 def test_json_lines_are_in_their_file_at_once(script: Script) -> None:
     script(*STOPPED)
     stopped = tiny_g4("describe", *IMAGES, "-o", "out.jsonl")

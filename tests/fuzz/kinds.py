@@ -5,7 +5,6 @@ A case is made from random numbers alone, so that its kind, seed and number make
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -16,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
+
+from gemma4cli.journal import journal_name, with_sum
 
 from .model_damage import damage_model
 from .mutations import damaged_bytes, damaged_json, damaged_text
@@ -329,22 +330,36 @@ def journals(rng: Random, case: Case, seeds: Path) -> Case:
     for name in ("image03.png", "image07.png", "speech04.wav"):
         shutil.copy2(state / name, case.work / name)
     lines = found.read_text(encoding="utf-8").replace(str(state), str(case.work)).splitlines()
-    header = json.dumps(json.loads(lines[0]), sort_keys=True, ensure_ascii=False)
-    name = hashlib.sha256(header.encode()).hexdigest()[:32]
+    name = journal_name(json.loads(lines[0])["job"])
+    items = [json.loads(line) for line in lines[1:]]
+    for item in items:
+        del item["sum"]
+    lines[1:] = [_journal_line(item) for item in items]
     if rng.random() < 0.1:
         lines[0] = damaged_json(rng, json.loads(lines[0])).decode("utf-8", "surrogateescape")
     else:
-        at = rng.randrange(1, len(lines))
-        damaged = damaged_json(rng, json.loads(lines[at]))
-        lines[at] = damaged.decode("utf-8", "surrogateescape")
+        at = rng.randrange(len(items))
+        damaged = damaged_json(rng, items[at]).decode("utf-8", "surrogateescape")
+        lines[1 + at] = _with_right_sum(damaged) if rng.random() < 0.7 else damaged
     data = "\n".join([*lines, ""]).encode("utf-8", "surrogateescape")
-    case.put(
-        f"state/g4/{kind}/{name}.jsonl", damaged_text(rng, data) if rng.random() < 0.1 else data
-    )
+    case.put(f"state/g4/{kind}/{name}", damaged_text(rng, data) if rng.random() < 0.1 else data)
     if kind == "answers":
         args = ("describe", "image03.png", "image07.png", "-m", "tiny", "--max-tokens", "2")
         return replace(case, args=args, allowed=(0,))
     return replace(case, args=("transcribe", "speech04.wav", "-m", "tiny"), allowed=(0,))
+
+
+def _with_right_sum(line: str) -> str:
+    """A damaged line of a journal whose checksum fits, so that its values are read."""
+    try:
+        item = json.loads(line)
+    except (ValueError, RecursionError):
+        return line
+    return _journal_line(item) if isinstance(item, dict) else line
+
+
+def _journal_line(item: dict[str, Any]) -> str:
+    return json.dumps(with_sum(item), ensure_ascii=False)
 
 
 _SETTINGS = (

@@ -15,9 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma4cli.errors import JournalError
+from gemma4cli.journal import with_sum
 from gemma4cli.transcription.journal import Journal, PieceText
 
-(FIXTURE,) = (Path(__file__).parents[2] / "fixtures" / "formats" / "journal").glob("*.jsonl")
+FORMATS = Path(__file__).parents[2] / "fixtures" / "formats"
+(FIXTURE,) = (FORMATS / "journal").glob("*.jsonl")
+(WITH_SUMS,) = (FORMATS / "journal-2").glob("*.jsonl")
 JOB = {"file": "/a.wav", "bytes": 12}
 
 SECONDS = st.floats(0, 1e6)
@@ -54,46 +57,71 @@ def read(folder: Path) -> Sequence[PieceText]:
         return journal.done
 
 
-def test_a_journal_of_version_0_1_is_read(tmp_path: Path) -> None:
-    shutil.copy(FIXTURE, tmp_path)
-    job = json.loads(FIXTURE.read_text("utf-8").splitlines()[0])["job"]
+KEPT = (
+    PieceText(
+        start=0.7,
+        end=21.472,
+        overlap=0.0,
+        text="Grüße aus Köln, sagte sie: „Es ist schön hier“, und dann",
+        translation="Greetings from Cologne, she said: “It is nice here”, and then",
+    ),
+    PieceText(
+        start=19.52,
+        end=30.04,
+        overlap=1.952,
+        text="hier, und dann gingen wir.",
+        translation="here, and then we left.",
+    ),
+    PieceText(start=34.1, end=35.9, overlap=0.0, text="Ja, ja.", doubt="repetition"),
+    PieceText(
+        start=40.0,
+        end=41.25,
+        overlap=0.0,
+        text="今天天气很好。 🎉",
+        translation="The weather is nice today.",
+        doubt="length",
+    ),
+    PieceText(start=50.0, end=50.5, overlap=0.0, text=""),
+)
+
+
+@pytest.mark.parametrize("file", [FIXTURE, WITH_SUMS], ids=["version 0.1", "with checksums"])
+def test_a_journal_of_each_version_is_read(file: Path, tmp_path: Path) -> None:
+    shutil.copy(file, tmp_path)
+    job = json.loads(file.read_text("utf-8").splitlines()[0])["job"]
     with Journal(tmp_path, job) as journal:
-        assert journal.path.name == FIXTURE.name
-        assert journal.done == (
-            PieceText(
-                start=0.7,
-                end=21.472,
-                overlap=0.0,
-                text="Grüße aus Köln, sagte sie: „Es ist schön hier“, und dann",
-                translation="Greetings from Cologne, she said: “It is nice here”, and then",
-            ),
-            PieceText(
-                start=19.52,
-                end=30.04,
-                overlap=1.952,
-                text="hier, und dann gingen wir.",
-                translation="here, and then we left.",
-            ),
-            PieceText(start=34.1, end=35.9, overlap=0.0, text="Ja, ja.", doubt="repetition"),
-            PieceText(
-                start=40.0,
-                end=41.25,
-                overlap=0.0,
-                text="今天天气很好。 🎉",
-                translation="The weather is nice today.",
-                doubt="length",
-            ),
-            PieceText(start=50.0, end=50.5, overlap=0.0, text=""),
-        )
-    assert (tmp_path / FIXTURE.name).read_bytes() == FIXTURE.read_bytes()
+        assert journal.path.name == file.name
+        assert journal.done == KEPT
+        assert journal.damage is None
+        assert journal.path.read_bytes() == file.read_bytes()
+        journal.keep(2)
+        journal.add(KEPT[3])
+    with Journal(tmp_path, job) as journal:
+        assert journal.done == (*KEPT[:2], KEPT[3])
 
 
-def test_a_journal_is_written_byte_for_byte_as_version_0_1_wrote_it(tmp_path: Path) -> None:
-    header, *lines = FIXTURE.read_text("utf-8").splitlines()
-    with Journal(tmp_path, json.loads(header)["job"]) as journal:
-        for line in lines:
-            journal.add(PieceText(**json.loads(line)))
-    assert (tmp_path / FIXTURE.name).read_bytes() == FIXTURE.read_bytes()
+def test_a_journal_is_written_byte_for_byte_with_checksums(tmp_path: Path) -> None:
+    header = json.loads(WITH_SUMS.read_text("utf-8").splitlines()[0])
+    with Journal(tmp_path, header["job"]) as journal:
+        for each in KEPT:
+            journal.add(each)
+    assert (tmp_path / WITH_SUMS.name).read_bytes() == WITH_SUMS.read_bytes()
+
+
+def test_no_flipped_bit_of_a_piece_comes_into_a_transcript(tmp_path: Path) -> None:
+    path = write(tmp_path, numbered(0), numbered(1), numbered(2))
+    whole = path.read_bytes()
+    header, first, second, _ = whole.splitlines()
+    begin, end = len(header) + len(first) + 2, len(header) + len(first) + len(second) + 2
+    passed = []
+    for bit in range(8 * begin, 8 * end):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with Journal(tmp_path, JOB) as journal:
+            if journal.done or journal.damage is None:
+                passed.append(bit - 8 * begin)
+    assert passed == []
 
 
 @given(pieces=st.lists(PIECES, max_size=4), after=PIECES, data=st.data())
@@ -152,11 +180,21 @@ DAMAGED = (
 )
 
 
+def with_fitting_sum(line: str) -> bytes:
+    """A line with a checksum, so that its values are looked at, if it is an object."""
+    try:
+        item = json.loads(line)
+    except (ValueError, RecursionError):
+        return line.encode()
+    return (json.dumps(with_sum(item)) if isinstance(item, dict) else line).encode()
+
+
 def test_a_damaged_journal_is_put_aside_and_the_run_starts_over(tmp_path: Path) -> None:
     offenders = []
     for line in DAMAGED:
         path = write(tmp_path, numbered(0))
-        found = path.read_bytes() + line.encode() + b"\n" + path.read_bytes().splitlines()[1]
+        found = path.read_bytes() + with_fitting_sum(line) + b"\n"
+        found += path.read_bytes().splitlines()[1]
         path.write_bytes(found + b"\n")
         with Journal(tmp_path, JOB) as journal:
             aside = path.with_suffix(".damaged")

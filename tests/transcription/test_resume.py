@@ -137,6 +137,24 @@ def test_a_run_continues_without_a_journal_that_another_process_has_open(
     assert last.segments[0].text == "a"
 
 
+def test_two_names_of_one_file_do_not_take_each_other_for_another_process(
+    tiny: LoadedModel, says: Says, folder: Path, file: Path
+) -> None:
+    link = file.with_name("link.wav")
+    link.symlink_to(file)
+    for batch in (1, 8):  # one after the other; both open at once
+        says(*["a", "b"] * 2)
+        with JournalFolder(folder, RUN) as journals:
+            tapes = [Tape([piece(0), piece(2)], each) for each in (file, link)]
+            events = list(stream(tiny, *tapes, batch=batch, journals=journals))
+            (path,) = kept(folder)
+            assert len(path.read_text().splitlines()) == 3
+            journals.forget()
+        assert [event for event in events if isinstance(event, Notice)] == []
+        assert texts(events) == ["a", "b", "a", "b"]
+        assert kept(folder) == []
+
+
 def test_a_run_continues_without_a_journal_that_can_no_longer_be_written(
     tiny: LoadedModel, says: Says, folder: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
