@@ -230,7 +230,7 @@ def weights_needed(model: ResolvedModel, dtype: DType = "auto") -> int:
 
 def _entry(name: str, repo: str | None, snapshot: Snapshot, limit: int) -> ModelEntry:
     """``limit`` is the memory for models, in bytes."""
-    size = _weight_bytes(snapshot.folder)
+    size = weight_bytes(snapshot.folder)
     needs, model, error = size, snapshot.model, snapshot.error
     if model is not None:
         try:
@@ -335,7 +335,8 @@ def _disk_bytes(folder: Path) -> int:
     )
 
 
-def _weight_bytes(folder: Path) -> int:
+def weight_bytes(folder: Path) -> int:
+    """Bytes of the files of weights in a folder."""
     return sum(os.path.getsize(path) for path in folder.glob(WEIGHTS) if os.path.isfile(path))
 
 
