@@ -57,7 +57,7 @@ def list_models(
 ) -> None:
     """List the models that run without a download: built in or in the hub cache."""
     from ... import api
-    from ...machine.device import model_memory
+    from ...machine.device import device, memory_limit
     from ..output.results import write_json
 
     env = environment_of(context)
@@ -82,7 +82,7 @@ def list_models(
         elif entry.problem is not None and entry.complete and not json:
             env.say(f"{entry.name} is damaged: {entry.problem}")
     if not json:
-        env.say(f"{_HOW}; models may use {size_text(model_memory().limit)} here")
+        env.say(f"{_HOW}; models may use {size_text(memory_limit(device()))} here")
     if any(entry.fault is not None for entry in entries):
         raise typer.Exit(ExitCode.SOME_FAILED)
 
