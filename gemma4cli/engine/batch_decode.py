@@ -10,7 +10,10 @@ import mlx.core as mx
 from ..errors import NonFiniteError
 from ..models.batch_cache import BatchCache
 from ..models.gemma4 import Gemma4
-from .sampling import Sampler, are_finite
+from .sampling import Sampler, are_finite, step_is_finite
+
+_STEPS_UNTIL_CLEARED = 512
+"""See ``decode``; the buffers of a batch are larger, and allocating them anew takes longer."""
 
 
 class BatchDecoder:
@@ -35,16 +38,21 @@ class BatchDecoder:
         self._samplers = list(samplers)
         self._bias = bias
         self._lookahead = lookahead
+        self._steps = 0
         self._tokens = mx.zeros((0,), mx.int32)
-        self._ahead: tuple[mx.array, mx.array] | None = self._choose(logits)
+        first = logits if bias is None else logits + bias
+        self._ahead: tuple[mx.array, mx.array] | None = self._choose(first, are_finite(logits))
 
     def step(self) -> list[int]:
         """The next token of each row, fetched from the device at once. Raises NonFiniteError."""
-        tokens, finite = self._ahead or self._choose(self._advance())
+        tokens, finite = self._ahead or self._choose(*self._advance())
         self._tokens = tokens
-        self._ahead = self._choose(self._advance()) if self._lookahead else None
+        self._ahead = self._choose(*self._advance()) if self._lookahead else None
         if not all(cast(list[bool], finite.tolist())):
             raise NonFiniteError("decoding")
+        self._steps += 1
+        if self._steps % _STEPS_UNTIL_CLEARED == 0:
+            mx.clear_cache()
         return cast(list[int], tokens.tolist())
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -58,19 +66,18 @@ class BatchDecoder:
         if self._samplers:
             self._samplers = [self._samplers[row] for row in rows]
 
-    def _choose(self, logits: mx.array) -> tuple[mx.array, mx.array]:
-        """The chosen tokens, and whether each row's logits are finite; both ``[B]``."""
-        finite = are_finite(logits)
-        biased = logits if self._bias is None else logits + self._bias
+    def _choose(self, logits: mx.array, finite: mx.array) -> tuple[mx.array, mx.array]:
+        """The chosen tokens ``[B]``, and ``finite``; both are being computed."""
         if self._samplers:
-            rows = zip(self._samplers, biased, strict=True)
-            tokens = mx.stack([sampler(row) for sampler, row in rows])
+            tokens = Sampler.sample_rows(self._samplers, logits)
         else:
-            tokens = mx.argmax(biased, axis=-1)
+            tokens = mx.argmax(logits, axis=-1)
         mx.async_eval(tokens, finite)
         return tokens, finite
 
-    def _advance(self) -> mx.array:
-        """Logits ``[B, V]`` after the newest tokens."""
+    def _advance(self) -> tuple[mx.array, mx.array]:
+        """Logits ``[B, V]`` after the newest tokens, and whether each row's step was finite."""
         inputs = self._network.embed_rows(self._tokens[:, None])
-        return self._network(*inputs, self._cache.layers, self._cache.extend(1))[:, -1]
+        hidden = self._network.hidden(*inputs, self._cache.layers, self._cache.extend(1))
+        logits = self._network.logits(hidden, self._bias)[:, -1]
+        return logits, step_is_finite(hidden[:, -1], logits)

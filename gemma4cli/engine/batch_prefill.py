@@ -72,4 +72,4 @@ class BatchPrefill:
             empty = min(max(before - start, 0), end - start)
             tokens.append([pad_id] * empty + list(ids[start + empty - before : end - before]))
         starts = [start - before for before in padding]
-        return self.network.embed_rows(mx.array(tokens), self.soft_tokens[: len(starts)], starts)
+        return self.network.embed_rows(tokens, self.soft_tokens[: len(starts)], starts)

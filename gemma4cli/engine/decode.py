@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import count
 
 import mlx.core as mx
 
@@ -11,7 +12,10 @@ from ..models.gemma4 import Gemma4
 from ..models.language import Cache
 from ..models.masks import NO_MASKS
 from .constrain import Constraint
-from .sampling import Sampler, are_finite
+from .sampling import Sampler, are_finite, step_is_finite
+
+STEPS_UNTIL_CLEARED = 256
+"""After so many steps, freed buffers go back to the device: arrays of a longer cache do not fit."""
 
 
 def decode_tokens(
@@ -32,34 +36,42 @@ def decode_tokens(
     allowed depends on the current one. Raises NonFiniteError.
     """
 
-    def choose(logits: mx.array) -> tuple[mx.array, mx.array]:
-        finite = are_finite(logits)
-        if bias is not None:
-            logits = logits + bias
+    def choose(logits: mx.array, finite: mx.array) -> tuple[mx.array, mx.array]:
         if constraint is not None:
             logits = mx.where(constraint.allowed_tokens(), logits, -mx.inf)
         token = sampler(logits)
         mx.async_eval(token, finite)
         return token, finite
 
-    def advance(token: mx.array) -> mx.array:
-        logits = network(*network.embed(token), cache, NO_MASKS)[0, -1]
+    def advance(token: mx.array) -> tuple[mx.array, mx.array]:
+        logits, finite = next_logits(network, cache, token, bias)
         if constraint is not None:
             # The device computes while the host determines the allowed tokens.
             mx.async_eval(logits)
-        return logits
+        return logits, finite
 
-    token, finite = choose(logits)
-    while True:
+    token, finite = choose(logits if bias is None else logits + bias, are_finite(logits))
+    for number in count():
         if constraint is not None and finite.item():
             token = mx.array(constraint.push(int(token)), token.dtype)
         ahead = None
         if lookahead:
-            logits = advance(token)
-            ahead = choose(logits) if constraint is None else None
+            following = advance(token)
+            ahead = choose(*following) if constraint is None else None
         if not finite.item():
             raise NonFiniteError("decoding")
         yield int(token)
+        if number % STEPS_UNTIL_CLEARED == 0:
+            mx.clear_cache()
         if not lookahead:
-            logits = advance(token)
-        token, finite = ahead or choose(logits)
+            following = advance(token)
+        token, finite = ahead or choose(*following)
+
+
+def next_logits(
+    network: Gemma4, cache: Sequence[Cache], token: mx.array, bias: mx.array | None
+) -> tuple[mx.array, mx.array]:
+    """Logits ``[V]`` after ``token``, plus ``bias``, and whether the step was finite."""
+    hidden = network.hidden(*network.embed(token), cache, NO_MASKS)
+    logits = network.logits(hidden, bias)[0, -1]
+    return logits, step_is_finite(hidden, logits)

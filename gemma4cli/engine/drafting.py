@@ -19,6 +19,7 @@ from ..models.drafter import Drafter
 from ..models.gemma4 import Gemma4
 from ..models.language import RowCache
 from ..models.masks import make_masks
+from .decode import STEPS_UNTIL_CLEARED
 from .sampling import Sampler, are_finite
 
 _MOST = 8
@@ -152,6 +153,8 @@ class Draft:
             self.pace.took(self.pace.clock() - started, guessed=count, accepted=accepted)
             self.counts.guessed += count
             self.counts.accepted += accepted
+            if given % STEPS_UNTIL_CLEARED < len(chosen):
+                mx.clear_cache()
             for number, token in enumerate(chosen):
                 given += 1
                 try:
@@ -210,7 +213,7 @@ class Draft:
         logits = self.network.logits(states)[0]
         finite = are_finite(logits).all()
         biased = logits if self.bias is None else logits + self.bias
-        chosen = mx.stack([self.sampler(row) for row in biased])
+        chosen = Sampler.sample_rows([self.sampler] * len(biased), biased)
         mx.eval(chosen, finite, *needed)
         return cast("list[int]", chosen.tolist()), cast(bool, finite.item())
 

@@ -16,7 +16,13 @@ def is_repeating(ids: Sequence[int]) -> bool:
 
     Six repeats and at least 128 tokens are required: a ruled line, a table or a refrain is shorter.
     """
+    if len(ids) < _SHORTEST_RUN:
+        return False
+    newest = ids[: -_LONGEST_CYCLE - 5 : -1]
     for cycle in range(1, _LONGEST_CYCLE + 1):
+        # This is asked after each token, and nearly all cycles are excluded by their last tokens.
+        if newest[cycle] != newest[0] or newest[cycle : cycle + 4] != newest[:4]:
+            continue
         run = max(_SHORTEST_RUN, _REPEATS * cycle)
         if len(ids) < run:
             continue

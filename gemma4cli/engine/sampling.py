@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import mlx.core as mx
 
@@ -15,14 +17,21 @@ from ..machine.backend import native_in_use
 class Sampler:
     """Maps logits ``[V]`` to a token id, a scalar. Without ``keys`` it uses no randomness."""
 
-    def __init__(
-        self, choose: Callable[[mx.array, mx.array | None], mx.array], keys: Keys | None = None
-    ) -> None:
-        self._choose = choose
+    def __init__(self, rule: Rule, keys: Keys | None = None) -> None:
+        self._rule = rule
         self._keys = keys
 
     def __call__(self, logits: mx.array) -> mx.array:
-        return self._choose(logits, None if self._keys is None else self._keys.next())
+        return self._rule.choose(logits, None if self._keys is None else self._keys.next())
+
+    @staticmethod
+    def sample_rows(samplers: Sequence[Sampler], logits: mx.array) -> mx.array:
+        """Token ids ``[B]`` for logits ``[B, V]``, the same as each row's sampler gives alone."""
+        rule = samplers[0]._rule
+        if any(each._rule != rule for each in samplers):
+            return mx.stack([each(row) for each, row in zip(samplers, logits, strict=True)])
+        keys = [each._keys.next() for each in samplers if each._keys is not None]
+        return rule.choose(logits, mx.stack(keys) if keys else None)
 
     def put_back(self, count: int) -> None:
         """Undo the last ``count`` draws: the next ones use the same keys again."""
@@ -58,10 +67,29 @@ def suppress(vocab_size: int, ids: Sequence[int]) -> mx.array | None:
     return bias
 
 
-def are_finite(logits: mx.array) -> mx.array:
-    """Whether all logits ``[..., V]`` of a row are finite, ``[...]``."""
+def are_finite(values: mx.array) -> mx.array:
+    """Whether all ``values`` ``[..., N]`` of a row are finite, ``[...]``."""
     # One NaN or infinity makes the sum NaN or infinite.
-    return mx.isfinite(logits.sum(axis=-1))
+    return _is_finite(values.sum(axis=-1))
+
+
+@partial(mx.compile, shapeless=True)
+def _is_finite(value: mx.array) -> mx.array:
+    return mx.isfinite(value)
+
+
+def step_is_finite(hidden: mx.array, logits: mx.array) -> mx.array:
+    """Whether a step after the first computed numbers in each row, ``[...]``.
+
+    ``hidden`` ``[..., D]`` are the normalized hidden states; ``logits`` ``[..., V]`` may exclude
+    tokens. The head's weights do not change, and the first step's logits are all checked: after
+    it, finite hidden states give finite logits. In float16 they need not, as it ends at 65,504;
+    logits that exceed it have become NaN.
+    """
+    if hidden.dtype != mx.float16:
+        return are_finite(hidden)
+    total = logits.sum(axis=-1)
+    return total == total
 
 
 def make_sampler(
@@ -73,32 +101,50 @@ def make_sampler(
     ``key`` makes sampling reproducible.
     """
     if temperature == 0:
-        return Sampler(lambda logits, _: mx.argmax(logits, axis=-1))
-    temperature = min(max(temperature, _COLDEST), 1 / _COLDEST)
-    likeliest = _likeliest()
-
-    def sample(logits: mx.array, key: mx.array | None) -> mx.array:
-        logits = logits / temperature
-        count = min(top_k, logits.shape[-1]) if top_k else logits.shape[-1]
-        if count < logits.shape[-1]:
-            ids = likeliest(logits, count)
-            logits = logits[ids]
-        else:
-            ids = mx.arange(count)
-        if top_p < 1:
-            logits = _nucleus(logits, top_p)
-        return ids[mx.random.categorical(logits, key=key)]
-
-    return Sampler(sample, Keys(key if key is not None else mx.random.key(secrets.randbits(63))))
+        return Sampler(Rule(temperature=0.0, top_p=1.0, top_k=1))
+    rule = Rule(temperature=min(max(temperature, _COLDEST), 1 / _COLDEST), top_p=top_p, top_k=top_k)
+    return Sampler(rule, Keys(key if key is not None else mx.random.key(secrets.randbits(63))))
 
 
-def _likeliest() -> Callable[[mx.array, int], mx.array]:
-    """A function of logits ``[V]`` and a count: the ids of that many of the largest logits."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """How tokens are chosen; with ``temperature`` 0 the most likely one, without randomness."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+
+    def choose(self, logits: mx.array, key: mx.array | None) -> mx.array:
+        """Token ids ``[...]`` for logits ``[..., V]`` and a key for each row, ``[..., 2]``."""
+        if self.temperature == 0:
+            return mx.argmax(logits, axis=-1)
+        assert key is not None
+        if not 0 < self.top_k < logits.shape[-1]:
+            return _drawn(logits / self.temperature, key, self.top_p)
+        logits, ids = _likeliest(logits, self.temperature, self.top_k)
+        drawn = _drawn(logits, key, self.top_p)
+        return mx.take_along_axis(ids, drawn[..., None], axis=-1)[..., 0]
+
+
+def _likeliest(logits: mx.array, temperature: float, count: int) -> tuple[mx.array, mx.array]:
+    """The ``count`` largest of ``logits`` ``[..., V]``, by ``temperature``, and their ids."""
     if native_in_use():
         from ..native import _native
 
-        return lambda logits, count: _native.top_k(logits, count)[1]
-    return lambda logits, count: mx.argpartition(-logits, kth=count - 1, axis=-1)[:count]
+        return _native.top_k(logits / temperature, count)
+    negated = logits / -temperature
+    ids = mx.argpartition(negated, kth=count - 1, axis=-1)[..., :count]
+    return -mx.take_along_axis(negated, ids, axis=-1), ids
+
+
+@mx.compile
+def _drawn(logits: mx.array, key: mx.array, top_p: float) -> mx.array:
+    """An index for each row of ``logits`` ``[..., n]``, drawn with the row's own key."""
+    if top_p < 1:
+        logits = _nucleus(logits, top_p)
+    if key.ndim == 1:
+        return mx.random.categorical(logits, key=key)
+    return mx.vmap(lambda row, own: mx.random.categorical(row, key=own))(logits, key)
 
 
 def _nucleus(logits: mx.array, top_p: float) -> mx.array:
@@ -106,10 +152,11 @@ def _nucleus(logits: mx.array, top_p: float) -> mx.array:
 
     The likeliest is always kept: the probabilities before it add up to zero.
     """
-    order = mx.argsort(-logits)
-    probabilities = mx.softmax(logits[order])
-    before = mx.cumsum(probabilities) - probabilities
-    kept = mx.where(before < top_p, logits[order], -mx.inf)
+    order = mx.argsort(-logits, axis=-1)
+    falling = mx.take_along_axis(logits, order, axis=-1)
+    probabilities = mx.softmax(falling, axis=-1)
+    before = mx.cumsum(probabilities, axis=-1) - probabilities
+    kept = mx.where(before < top_p, falling, -mx.inf)
     return mx.put_along_axis(logits, order, kept, axis=-1)
 
 

@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 FAST_BLAS = ("libopenblas.so.0", "libmkl_rt.so.2", "libblis.so.4")
 """BLAS libraries that are faster than the one in MLX's CPU wheel, best first."""
 
+_CACHED_SHARE = 1 / 8
+"""Share of a GPU's memory that freed buffers may take: a chunk of a prompt uses about as much."""
+
 _ROOM_FOR_BLAS = 4_000_000_000
 """Bytes of addresses below which OpenBLAS may wait forever for its buffers."""
 
@@ -75,8 +78,19 @@ def prepare_backend() -> None:
     mx = import_module("mlx.core")
     if on_cpu():
         mx.disable_compile()
-    elif mx.metal.is_available():
+        return
+    if mx.metal.is_available():
         mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))
+    _limit_cache()
+
+
+def _limit_cache() -> None:
+    """Let MLX keep few freed buffers on a GPU: by default it keeps all that the device can hold."""
+    mx = import_module("mlx.core")
+    info = mx.device_info()
+    sizes = (info.get("max_recommended_working_set_size"), info.get("total_memory"))
+    if (size := next(filter(None, sizes), None)) is not None:
+        mx.set_cache_limit(int(_CACHED_SHARE * size))
 
 
 def weights_dtype(option: DType) -> str | None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from .config import AudioConfig
-from .layers import ClippedLinear
+from .layers import ClippedLinear, clip
 
 _NORM_EPS = 1e-6
 """The epsilon of norms to which the reference does not pass the config's."""
@@ -23,7 +24,7 @@ _NORM_EPS = 1e-6
 def _limit(x: mx.array, bound: float) -> mx.array:
     """Clip to +-bound, or to the dtype's range if that is smaller."""
     bound = min(bound, mx.finfo(x.dtype).max)
-    return mx.clip(x, -bound, bound)
+    return clip(x, -bound, bound)
 
 
 class SubsampleLayer(nn.Module):
@@ -78,6 +79,14 @@ class AudioFeedForward(nn.Module):
         return x + out * self.config.residual_weight
 
 
+@partial(mx.compile, shapeless=True)
+def _scores(
+    content: mx.array, distance: mx.array, mask: mx.array, cap: float, invalid: float
+) -> mx.array:
+    """The capped sum of both kinds of logits; ``invalid`` where ``mask`` excludes a key."""
+    return mx.where(mask, mx.tanh((content + distance) / cap) * cap, invalid)
+
+
 class AudioAttention(nn.Module):
     """Chunked local attention with relative position logits.
 
@@ -118,9 +127,8 @@ class AudioAttention(nn.Module):
         relative = self.relative_k_proj(positions).astype(mx.float32)
         relative = relative.reshape(-1, *shape[2:]).transpose(1, 2, 0)[:, None]
 
-        logits = q @ k.swapaxes(-1, -2) + _shift(q @ relative, k.shape[2])
-        logits = mx.tanh(logits / config.logit_cap) * config.logit_cap
-        logits = mx.where(mask, logits, config.invalid_logit)
+        content, distance = q @ k.swapaxes(-1, -2), _shift(q @ relative, k.shape[2])
+        logits = _scores(content, distance, mask, config.logit_cap, config.invalid_logit)
         out = mx.softmax(logits, axis=-1) @ v
         out = out.transpose(1, 2, 0, 3).reshape(clips, -1, config.hidden_size)[:, :length]
         return self.post(out.astype(x.dtype))

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial, reduce
 from itertools import accumulate
+from operator import or_
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -32,6 +34,12 @@ class SoftTokens:
     @property
     def end(self) -> int:
         return self.start + self.values.shape[0]
+
+
+@partial(mx.compile, shapeless=True)
+def _replaced(ids: mx.array, by: int, replaced: tuple[int, ...]) -> mx.array:
+    found = reduce(or_, (ids == each for each in replaced))
+    return mx.where(found, by, ids)
 
 
 class Gemma4(nn.Module):
@@ -94,12 +102,12 @@ class Gemma4(nn.Module):
         Soft tokens replace the embeddings at their positions. Placeholders are looked up as the pad
         token, in prefill and in decoding.
         """
-        tokens = (ids if isinstance(ids, mx.array) else mx.array(list(ids))).reshape(1, -1)
-        return self.embed_rows(tokens, [soft_tokens], [start])
+        rows = ids.reshape(1, -1) if isinstance(ids, mx.array) else [ids]
+        return self.embed_rows(rows, [soft_tokens], [start])
 
     def embed_rows(
         self,
-        tokens: mx.array,
+        ids: mx.array | Sequence[Sequence[int]],
         soft_tokens: Sequence[Sequence[SoftTokens]] = (),
         starts: Sequence[int] = (),
     ) -> tuple[mx.array, mx.array | None]:
@@ -109,14 +117,7 @@ class Gemma4(nn.Module):
         zeros.
         """
         text = self.language_model.model
-        placeholders = self.config.placeholders
-        if placeholders is not None:
-            is_image, is_audio, is_video = (
-                tokens == each
-                for each in (placeholders.image, placeholders.audio, placeholders.video)
-            )
-            is_placeholder = is_image | is_audio | is_video
-            tokens = mx.where(is_placeholder, self.config.text.pad_token_id, tokens)
+        tokens = self._looked_up(ids)
         embeddings = text.embed(tokens)
         length = tokens.shape[1]
         for row, (items, start) in enumerate(zip(soft_tokens, starts, strict=True)):
@@ -128,6 +129,14 @@ class Gemma4(nn.Module):
                     values = item.values[first - item.start : last - item.start]
                     embeddings[row, first - start : last - start] = values.astype(embeddings.dtype)
         return embeddings, text.per_layer_inputs(tokens, embeddings)
+
+    def _looked_up(self, ids: mx.array | Sequence[Sequence[int]]) -> mx.array:
+        """``ids`` with the pad token in place of placeholders, ``[B, L]``."""
+        marks, pad = self.config.placeholders, self.config.text.pad_token_id
+        kinds = () if marks is None else (marks.image, marks.audio, marks.video)
+        if isinstance(ids, mx.array):
+            return _replaced(ids, pad, kinds) if kinds else ids
+        return mx.array([[pad if each in kinds else each for each in row] for row in ids])
 
     def __call__(
         self,
@@ -149,9 +158,12 @@ class Gemma4(nn.Module):
         """Normalized hidden states ``[B, L, D]`` of new tokens; extends ``cache``."""
         return self.language_model.model(embeddings, per_layer_inputs, cache, masks)
 
-    def logits(self, hidden: mx.array) -> mx.array:
-        """Float32 logits ``[B, L, V]`` of normalized hidden states ``[B, L, D]``."""
-        return self.language_model.logits(hidden)
+    def logits(self, hidden: mx.array, bias: mx.array | None = None) -> mx.array:
+        """Float32 logits ``[B, L, V]`` of normalized hidden states ``[B, L, D]``.
+
+        ``bias`` ``[V]`` is added to them.
+        """
+        return self.language_model.logits(hidden, bias)
 
     def fill(
         self,

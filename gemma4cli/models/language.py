@@ -7,6 +7,7 @@ Attribute names equal the checkpoint's keys.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import mlx.core as mx
@@ -70,6 +71,14 @@ def _layer_args(config: TextConfig) -> ModelArgs:
         layer_types=list(config.layer_types),
         tie_word_embeddings=config.tied_embeddings,
     )
+
+
+@partial(mx.compile, shapeless=True)
+def _finished(logits: mx.array, cap: float | None, bias: mx.array | None) -> mx.array:
+    wide = logits.astype(mx.float32)
+    capped = wide if cap is None else mx.tanh(wide / cap) * cap
+    kept = mx.where(mx.isinf(wide), mx.nan, capped)
+    return kept if bias is None else kept + bias
 
 
 class TextModel(nn.Module):
@@ -233,16 +242,15 @@ class LanguageModel(nn.Module):
         if not config.tied_embeddings:
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
-    def logits(self, hidden: mx.array) -> mx.array:
+    def logits(self, hidden: mx.array, bias: mx.array | None = None) -> mx.array:
         """Soft-capped float32 logits ``[B, L, V]`` of normalized hidden states ``[B, L, D]``.
 
-        Infinite logits become NaN, because the cap would hide them.
+        Infinite logits become NaN, because the cap would hide them. ``bias`` ``[V]`` is added at
+        the end.
         """
         config = self.config
         head = self.model.embed_tokens.as_linear if config.tied_embeddings else self.lm_head
-        logits = head(hidden).astype(mx.float32)
-        cap = config.logit_softcap
-        return logits if cap is None else self._capped(logits, cap)
+        return self._finished(head(hidden), config.logit_softcap, bias)
 
     def some_logits(self, hidden: mx.array, ids: mx.array) -> mx.array:
         """Float32 logits ``[n]`` of the tokens ``ids`` ``[n]``, for ``hidden`` ``[1, 1, D]``.
@@ -252,9 +260,9 @@ class LanguageModel(nn.Module):
         rows = self.model.embed_tokens(ids)
         return (rows @ hidden.reshape(-1).astype(rows.dtype)).astype(mx.float32)
 
-    def _capped(self, logits: mx.array, cap: float) -> mx.array:
-        capped = mx.tanh(logits / cap) * cap
-        return mx.where(mx.isinf(logits), mx.nan, capped)
+    def _finished(self, logits: mx.array, cap: float | None, bias: mx.array | None) -> mx.array:
+        """What ``logits`` makes of the head's output."""
+        return _finished(logits, cap, bias)
 
     def make_cache(self) -> list[RowCache]:
         """An empty cache for each layer that computes its own keys and values."""

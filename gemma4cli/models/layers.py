@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import mlx.core as mx
 import mlx.nn as nn
 
@@ -9,6 +11,12 @@ import mlx.nn as nn
 def rms_norm_unscaled(x: mx.array, eps: float) -> mx.array:
     """RMSNorm without a weight, over the last axis."""
     return mx.fast.rms_norm(x, None, eps)
+
+
+@partial(mx.compile, shapeless=True)
+def clip(x: mx.array, low: mx.array | float, high: mx.array | float) -> mx.array:
+    """``x`` limited to ``low`` ... ``high``, in its own dtype."""
+    return mx.clip(x, low, high).astype(x.dtype)
 
 
 class ClippedLinear(nn.Module):
@@ -31,9 +39,8 @@ class ClippedLinear(nn.Module):
     def __call__(self, x: mx.array) -> mx.array:
         if not self.clipped:
             return self.linear(x)
-        dtype = x.dtype
-        x = self.linear(mx.clip(x, self.input_min, self.input_max).astype(dtype))
-        return mx.clip(x, self.output_min, self.output_max).astype(dtype)
+        out = self.linear(clip(x, self.input_min, self.input_max))
+        return clip(out, self.output_min, self.output_max).astype(x.dtype)
 
 
 class MultimodalEmbedder(nn.Module):

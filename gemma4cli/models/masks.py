@@ -60,11 +60,12 @@ class Visibility:
             return None
         if self.blocks is None and self.window is None:
             return "causal"
-        visible = _causal(self.length, self.before)
+        q, k = _positions(self.length, self.before)
+        visible = q >= k
         if self.blocks is not None and not self.blocks_beyond_window:
             visible = visible | _after(_same_block(self.blocks), self.before)
         if self.window is not None:
-            visible = visible & _inside_window(self.length, self.before, self.window)
+            visible = visible & (k > q - self.window)
         if self.blocks is not None and self.blocks_beyond_window:
             visible = visible | _after(_same_block(self.blocks), self.before)
         return visible
@@ -148,23 +149,13 @@ def _without_padding(mask: Mask, length: int, before: int, padding: Sequence[int
         return mask
     q, k = _positions(length, before)
     first = mx.array(list(padding))[:, None, None, None]
-    visible = mask if isinstance(mask, mx.array) else _causal(length, before)
+    visible = mask if isinstance(mask, mx.array) else q >= k
     return visible & ((k >= first) | (k == q))
 
 
 def _positions(length: int, before: int) -> tuple[mx.array, mx.array]:
     """Query positions ``[L, 1]`` and key positions ``[1, before + L]``, counted from the oldest."""
     return mx.arange(before, before + length)[:, None], mx.arange(before + length)[None]
-
-
-def _causal(length: int, before: int) -> mx.array:
-    q, k = _positions(length, before)
-    return q >= k
-
-
-def _inside_window(length: int, before: int, window: int) -> mx.array:
-    q, k = _positions(length, before)
-    return k > q - window
 
 
 def _same_block(blocks: Sequence[int]) -> mx.array:

@@ -21,6 +21,7 @@ __all__ = [
     "QuantizedSwitchLinear",
     "RotatingKVCache",
     "SwitchLinear",
+    "geglu",
 ]
 
 _PACKAGE = "mlx_lm"
@@ -45,13 +46,14 @@ def _import_parts(*names: str) -> list[ModuleType]:
 
 if TYPE_CHECKING:
     from mlx_lm.models.cache import KVCache, RotatingKVCache
-    from mlx_lm.models.gemma4_text import DecoderLayer, ModelArgs
+    from mlx_lm.models.gemma4_text import DecoderLayer, ModelArgs, geglu
     from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 else:
     _text, _cache, _switch = _import_parts("gemma4_text", "cache", "switch_layers")
 
     ModelArgs = _text.ModelArgs
     DecoderLayer = _text.DecoderLayer
+    geglu = _text.geglu
     KVCache = _cache.KVCache
     RotatingKVCache = _cache.RotatingKVCache
     SwitchLinear = _switch.SwitchLinear

@@ -246,5 +246,8 @@ class NativeDecoderLayer(DecoderLayer):
 
 
 class NativeLanguageModel(LanguageModel):
-    def _capped(self, logits: mx.array, cap: float) -> mx.array:
-        return native.softcap(logits, cap)
+    def _finished(self, logits: mx.array, cap: float | None, bias: mx.array | None) -> mx.array:
+        if cap is None:
+            return super()._finished(logits, cap, bias)
+        capped = native.softcap(logits, cap)
+        return capped if bias is None else capped + bias

@@ -6,14 +6,19 @@ and pooling is a reshape. Attribute names equal the checkpoint's keys.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TypeAlias
 
 import mlx.core as mx
 import mlx.nn as nn
 
-from .config import VISION_QUERIES, VisionConfig
+from .config import VisionConfig
 from .cpu_layers import cpu_streams
 from .layers import ClippedLinear, rms_norm_unscaled
+from .mlx_lm_parts import geglu
+
+_QUERY_CHUNK = 2048
+"""Queries whose attention weights are stored at once; limits memory at the largest budget."""
 
 Turns: TypeAlias = tuple[mx.array, ...]
 """Cosines and sines of patches' positions; see ``axial_angles``."""
@@ -74,7 +79,7 @@ def attend(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
     """
     length = q.shape[2]
     streams = cpu_streams() if length >= _WORTH_SPLITTING else (None,)
-    count = max(len(streams), -(-length // VISION_QUERIES))
+    count = max(len(streams), -(-length // _QUERY_CHUNK))
     step = -(-length // count)
     chunks = [
         mx.fast.scaled_dot_product_attention(
@@ -94,7 +99,7 @@ class VisionMLP(nn.Module):
         self.down_proj = ClippedLinear(inner, width, clipped=config.clipped_linears)
 
     def __call__(self, x: mx.array) -> mx.array:
-        return self.down_proj(nn.gelu_approx(self.gate_proj(x)) * self.up_proj(x))
+        return self.down_proj(geglu(self.gate_proj(x), self.up_proj(x)))
 
 
 class VisionLayer(nn.Module):
@@ -184,6 +189,12 @@ def rotate_axial(x: mx.array, angles: Turns) -> mx.array:
     """Rotate ``x`` ``[B, N, H, head_dim]``; each half of a head is rotated like a head."""
     cos, sin = angles
     halves = x.reshape(*x.shape[:-1], 2, 2, -1)
-    first, second = halves[..., 0, :], halves[..., 1, :]
-    rotated = mx.stack([first * cos - second * sin, second * cos + first * sin], axis=-2)
-    return rotated.reshape(x.shape)
+    pair = _rotated(halves[..., 0, :], halves[..., 1, :], cos, sin)
+    return mx.stack(list(pair), axis=-2).reshape(x.shape)
+
+
+@partial(mx.compile, shapeless=True)
+def _rotated(
+    first: mx.array, second: mx.array, cos: mx.array, sin: mx.array
+) -> tuple[mx.array, mx.array]:
+    return first * cos - second * sin, second * cos + first * sin

@@ -94,13 +94,13 @@ def test_an_answer_that_breaks_off_is_asked_again_from_the_start(
     talk: Talk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A step of the model fails in the middle of a prompt, and in the middle of an answer."""
-    plain = Gemma4.__call__
+    plain = Gemma4.hidden
     for fails_at in (1, 4):
         step = failing_at(fails_at, plain)
         talk.say("/clear", "Hello")
-        monkeypatch.setattr(Gemma4, "__call__", step)
+        monkeypatch.setattr(Gemma4, "hidden", step)
         assert LINE in talk.say(f"{IMAGE} Describe this image.")
-        monkeypatch.setattr(Gemma4, "__call__", plain)
+        monkeypatch.setattr(Gemma4, "hidden", plain)
         assert talk.roles == ["user", "assistant"]
         talk.say(f"{IMAGE} Describe this image.", "/stats")
         assert talk.out == f"{TEXT_OF['image00.png']}\n"

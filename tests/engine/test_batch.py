@@ -578,13 +578,13 @@ def test_each_forward_pass_has_only_the_rows_that_have_not_ended(
     parity_model: ParityModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = fresh(parity_model("e2b"), stop_ids=NEVER)
-    call, rows = Gemma4.__call__, []
+    call, rows = Gemma4.hidden, []
 
     def spy(self: Gemma4, embeddings: mx.array, *args: object) -> mx.array:
         rows.append(len(embeddings))
         return call(self, embeddings, *args)
 
-    monkeypatch.setattr(Gemma4, "__call__", spy)
+    monkeypatch.setattr(Gemma4, "hidden", spy)
     inputs = [clip_prompt(model, seconds) for seconds in SECONDS[:3]]
     generate_batch(model, inputs, GREEDY, max_tokens=[2, 6, 4])
     assert rows == [3, 3, 2, 2, 1, 1]

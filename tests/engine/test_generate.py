@@ -14,6 +14,7 @@ from support.goldens import FOLDER, goldens, inputs_of, soft_tokens_of
 from support.models import narrow
 
 from gemma4cli.api import load, stream_generate
+from gemma4cli.engine import decode as decode_module
 from gemma4cli.engine import generate as generate_module
 from gemma4cli.engine.decode import decode_tokens
 from gemma4cli.engine.generate import generate, make_prefill
@@ -313,6 +314,56 @@ def test_a_single_logit_that_is_no_number(value: float, tiny: LoadedModel) -> No
         next(decode_tokens(tiny.network, [], logits, sampler, lookahead=False))
 
 
+@pytest.mark.parametrize("lookahead", [False, True])
+def test_a_row_of_the_head_that_is_no_number_is_noticed_at_the_first_token(
+    lookahead: bool, tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No hidden state shows it: the token is neither read nor chosen."""
+    language_model = tiny.network.language_model
+    head = language_model.model.embed_tokens.weight
+    odd = mx.arange(len(head))[:, None] == tiny.network.config.text.vocab_size - 1
+    projected = mx.where(odd, mx.nan, head)
+    monkeypatch.setattr(
+        type(language_model.model.embed_tokens), "as_linear", lambda self, x: x @ projected.T
+    )
+    monkeypatch.setattr(generate_module, "on_cpu", lambda: not lookahead)
+    with pytest.raises(NonFiniteError):
+        next(
+            event
+            for event in generate(tiny, inputs_of(tiny, "text_short"), GREEDY)
+            if isinstance(event, TextDelta)
+        )
+
+
+@pytest.mark.parametrize("lookahead", [False, True])
+def test_a_later_step_that_is_not_finite_is_noticed(
+    lookahead: bool, tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    norm, cache = tiny.network.language_model.model.norm, tiny.network.language_model.make_cache()
+    sampler = make_sampler(temperature=0.0, top_p=1.0, top_k=0)
+    logits = mx.zeros((tiny.network.config.text.vocab_size,))
+    tokens = decode_tokens(tiny.network, cache, logits, sampler, lookahead=lookahead)
+    list(islice(tokens, 3))
+    monkeypatch.setitem(norm, "weight", norm.weight * mx.inf)
+    with pytest.raises(NonFiniteError):
+        list(islice(tokens, 3))
+
+
+def test_freed_buffers_go_back_at_the_first_step_and_every_so_many(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cleared: list[int] = []
+    given: list[int] = []
+    monkeypatch.setattr(decode_module, "STEPS_UNTIL_CLEARED", 4)
+    monkeypatch.setattr(mx, "clear_cache", lambda: cleared.append(len(given)))
+    sampler = make_sampler(temperature=0.0, top_p=1.0, top_k=0)
+    logits = mx.zeros((tiny.network.config.text.vocab_size,))
+    cache = tiny.network.language_model.make_cache()
+    for token in islice(decode_tokens(tiny.network, cache, logits, sampler, lookahead=False), 10):
+        given.append(token)
+    assert cleared == [1, 5, 9]
+
+
 @pytest.mark.parametrize(
     "kind", [EncodeProgress, PrefillProgress, TextDelta], ids=lambda kind: kind.__name__
 )
@@ -328,7 +379,7 @@ def test_closing_the_stream_at_any_event_stops_all_computation(
     assert isinstance(seen, kind)
     calls: list[object] = []
     with monkeypatch.context() as patch:
-        patch.setattr(Gemma4, "__call__", lambda *args: calls.append(args))
+        patch.setattr(Gemma4, "hidden", lambda *args: calls.append(args))
         patch.setattr(Gemma4, "fill", lambda *args: calls.append(args))
         stream.close()
     assert (list(stream), calls) == ([], [])

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gemma4cli.engine.sampling import make_sampler, suppress
+from gemma4cli.engine.sampling import Sampler, make_sampler, step_is_finite, suppress
 
 LOGITS = [2.0, -1.0, 0.5, 3.0, 2.5, -4.0, 0.0, 1.0]
 DRAWS = 1500
@@ -139,3 +139,48 @@ def test_the_coldest_temperatures_take_the_likeliest_token(temperature: float) -
 def test_the_hottest_temperatures_take_no_excluded_token(temperature: float) -> None:
     drawn = set(draw([*LOGITS, -math.inf], 200, temperature=temperature))
     assert drawn == set(range(len(LOGITS)))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"temperature": 0.0}, {}, {"top_k": 5}, {"top_p": 0.8}, {"top_k": 20, "top_p": 0.9}],
+    ids=str,
+)
+def test_rows_drawn_together_are_those_drawn_alone(options: dict[str, float]) -> None:
+    """Over several steps, with a key for each row; some tokens are excluded."""
+    settings = {"temperature": 1.3, "top_p": 1.0, "top_k": 0} | options
+    steps = mx.random.normal((6, 4, 50), key=mx.random.key(5)) * 3
+    steps[..., 7] = -mx.inf
+    alone, together = (
+        [make_sampler(**settings, key=mx.random.key(row)) for row in range(4)] for _ in range(2)
+    )
+    expected = [[each(row).item() for each, row in zip(alone, step, strict=True)] for step in steps]
+    assert [Sampler.sample_rows(together, step).tolist() for step in steps] == expected
+
+
+def test_rows_may_be_drawn_by_different_rules() -> None:
+    logits = mx.array([LOGITS] * 3)
+    rules = [{"temperature": 0.0}, {"top_k": 2}, {"top_p": 0.01}]
+    base = {"temperature": 1.0, "top_p": 1.0, "top_k": 0}
+    samplers = [make_sampler(**base | rule, key=mx.random.key(1)) for rule in rules]
+    first, second, third = Sampler.sample_rows(samplers, logits).tolist()
+    assert (first, third) == (3, 3)
+    assert second in (3, 4)
+
+
+@pytest.mark.parametrize("value", [mx.nan, mx.inf, -mx.inf])
+def test_a_hidden_state_that_is_not_finite_is_noticed_in_its_row(value: float) -> None:
+    hidden = mx.zeros((2, 40))
+    hidden[1, 30] = value
+    for dtype in (mx.float32, mx.bfloat16):
+        found = step_is_finite(hidden.astype(dtype), mx.zeros((2, 8)))
+        assert found.tolist() == [True, False]
+
+
+def test_in_float16_logits_past_its_range_are_noticed_and_excluded_tokens_are_none() -> None:
+    """The head's product may exceed 65,504 where its input does not."""
+    hidden = mx.ones((2, 40), mx.float16)
+    logits = mx.zeros((2, 8))
+    logits[:, 3] = -mx.inf
+    logits[1, 5] = mx.nan
+    assert step_is_finite(hidden, logits).tolist() == [True, False]

@@ -127,3 +127,23 @@ def test_the_native_part_computes_in_float32_for_every_dtype_but_float16(
     dtypes: list[DType] = ["auto", "float32", "bfloat16", "float16"]
     names = [backend.weights_dtype(dtype) for dtype in dtypes]
     assert names == ["float32", "float32", "float32", "float16"]
+
+
+@pytest.mark.parametrize(
+    ("info", "expected"),
+    [
+        ({"max_recommended_working_set_size": 16_000}, [2_000]),  # Metal
+        ({"total_memory": 80_000}, [10_000]),  # CUDA
+        ({}, []),
+    ],
+    ids=["Metal", "CUDA", "unknown"],
+)
+def test_freed_buffers_of_a_gpu_take_an_eighth_of_its_memory(
+    info: dict[str, int], expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[int] = []
+    monkeypatch.setattr(backend, "on_cpu", lambda: False)
+    monkeypatch.setattr(mx, "device_info", lambda: info)
+    monkeypatch.setattr(mx, "set_cache_limit", limits.append)
+    backend.prepare_backend()
+    assert limits == expected
