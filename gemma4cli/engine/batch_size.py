@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import os
-
+from ..machine.device import device, memory_limit, memory_total
+from ..machine.memory import cache_size
 from .model import LoadedModel
+from .model_info import numerics_of, weights_in_memory
 
 _MOST = 8
 _MEMORY_SHARE = 0.1
-"""Share of the machine's memory that the caches of a batch may use."""
+"""Share of the device's memory that the caches of a batch may use."""
+_CHUNK = 512
+"""Positions beyond the window that sliding layers may hold until their buffer grows."""
+_SPARE_SHARE = 0.5
+"""Share, likewise, of what the weights leave of the memory for models."""
 
 
 def batch_size(model: LoadedModel, positions: int) -> int:
     """Prompts per batch, 1 to 8, if each takes ``positions`` positions including its answer."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    row = positions * bytes_per_position(model)
-    return max(1, min(_MOST, int(_MEMORY_SHARE * memory / row)))
+    found = device()
+    return rows_within(
+        row=cache_size(model.network.config.text, positions, numerics_of(model).item, _CHUNK).total,
+        memory=memory_total(found),
+        spare=memory_limit(found) - weights_in_memory(model).total,
+    )
 
 
-def bytes_per_position(model: LoadedModel) -> int:
-    """Bytes of the keys and values of one position, in float32."""
-    text = model.network.config.text
-    sizes = {
-        "sliding_attention": text.num_kv_heads * text.head_dim,
-        "full_attention": (text.num_global_kv_heads or text.num_kv_heads) * text.global_head_dim,
-    }
-    stored = text.layer_types[: text.num_stored_layers]
-    return sum(2 * 4 * sizes[kind] for kind in stored)
+def rows_within(*, row: int, memory: int, spare: int) -> int:
+    """Rows of ``row`` bytes each on a device of ``memory`` bytes, ``spare`` of them for a batch."""
+    most = min(_MEMORY_SHARE * memory, _SPARE_SHARE * spare)
+    return max(1, min(_MOST, int(most / row)))

@@ -57,7 +57,8 @@ def generate(
     is too short for, before computing anything, and NonFiniteError while computing.
     """
     check_context(model, inputs)
-    require_memory_for_prompt(model, inputs, options)
+    kept = None if turns is None else turns.kept
+    require_memory_for_prompt(model, inputs, options, kept=kept)
     constraint = make_constraint(model, options, model.context_length - len(inputs.ids))
     for notice in inputs.notices:
         yield Notice(text=notice)

@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import ContextLengthError, LoadError, ModelTooLargeError, PromptTooLargeError
 from ..hub.cache import needs_of, weights_needed
 from ..hub.catalog import largest_within
 from ..machine.address_space import address_limit
-from ..machine.device import device, model_memory, taken
-from ..machine.memory import Footprint, Work, audio_size, footprint, vision_size
+from ..machine.device import device, memory_limit, model_memory, taken
+from ..machine.memory import Footprint, Kept, Work, audio_size, footprint, vision_size
 
 if TYPE_CHECKING:
     from ..hub.resolved import ResolvedModel
@@ -32,11 +33,10 @@ def available_memory() -> int:
     On a Mac the system frees memory of other programs, up to the limit that Metal recommends;
     elsewhere only free memory counts.
     """
-    memory = model_memory()
     found = device()
     if found is not None and found.backend == "Metal":
-        return memory.limit
-    return memory.free + (taken() if found is not None else 0)
+        return memory_limit(found)  # what is free is of no interest, and costs a process to ask
+    return model_memory().free + (taken() if found is not None else 0)
 
 
 def require_memory_for_model(
@@ -67,17 +67,19 @@ def require_memory_for_prompt(
     inputs: ModelInputs | Prompt,
     options: GenerateOptions,
     *,
+    kept: Kept | None = None,
     hint: str | None = None,
 ) -> None:
     """Raise PromptTooLargeError if prompt, media and answer do not fit in memory.
 
-    ``hint`` says what to change; by default it follows from what needs the most memory.
+    ``kept`` is what the conversation holds, if it is one. ``hint`` says what to change; by default
+    it follows from what needs the most memory.
     """
     from .model_info import numerics_of, weights_in_memory
 
     if _ignored():
         return
-    work = work_of(model, inputs, options)
+    work = work_of(model, inputs, options, kept)
     config, numerics = model.network.config, numerics_of(model)
     needed = footprint(config, weights_in_memory(model), numerics, work)
     available = available_memory()
@@ -118,7 +120,12 @@ def _smaller_clip(frames: str) -> str:
     return f"use {frames} with --video-max-frames, a smaller --budget, {_SMALLER_PART}"
 
 
-def work_of(model: LoadedModel, inputs: ModelInputs | Prompt, options: GenerateOptions) -> Work:
+def work_of(
+    model: LoadedModel,
+    inputs: ModelInputs | Prompt,
+    options: GenerateOptions,
+    kept: Kept | None = None,
+) -> Work:
     """The work of answering a prompt, assuming the longest answer that the options allow."""
     spans = [(span.kind, span.end - span.start) for span in inputs.spans]
     return Work(
@@ -126,6 +133,7 @@ def work_of(model: LoadedModel, inputs: ModelInputs | Prompt, options: GenerateO
         step=options.prefill_step_size,
         images=tuple(length for kind, length in spans if kind != "audio"),
         clip_tokens=max((length for kind, length in spans if kind == "audio"), default=0),
+        kept=None if kept is None else replace(kept, soft_tokens=model.soft_tokens.held),
     )
 
 

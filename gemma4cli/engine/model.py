@@ -13,6 +13,7 @@ import mlx.core as mx
 
 from ..checked_json import LARGEST, JsonError, is_finite_number, number, shown
 from ..errors import CheckpointError
+from ..machine.memory import KEPT_SOFT_TOKENS
 from ..models.drafter import Drafter
 from ..models.gemma4 import Gemma4
 from ..models.weights import Quantization
@@ -23,7 +24,6 @@ from .drafting import Pace
 logger = logging.getLogger(__name__)
 
 _FILE = "generation_config.json"
-_KEPT_BYTES = 256 * 1024**2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,10 +113,15 @@ class FeatureCache:
     ``limit`` is in bytes; a video of 32 frames takes about 14 MB on E2B.
     """
 
-    def __init__(self, limit: int = _KEPT_BYTES) -> None:
+    def __init__(self, limit: int = KEPT_SOFT_TOKENS) -> None:
         self._limit = limit
         self._held = 0
         self._items: OrderedDict[str, mx.array] = OrderedDict()
+
+    @property
+    def held(self) -> int:
+        """Bytes of what is kept."""
+        return self._held
 
     def get(self, digest: str) -> mx.array | None:
         if digest in self._items:

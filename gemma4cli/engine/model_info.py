@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from ..hub.resolved import ResolvedModel
-from ..machine.device import model_memory, numerics
+from ..machine.device import device, memory_limit, numerics
 from ..machine.memory import (
     CacheSize,
     Footprint,
+    Kept,
     Numerics,
     Weights,
     Work,
@@ -105,7 +106,7 @@ def describe(found: ResolvedModel) -> ModelInfo:
         tensors=len(_tensors(model.network)),
         weights=weights_in_memory(model),
         memory=tuple(_memory(model, tokens) for tokens in CONTEXTS if tokens <= text.max_positions),
-        memory_limit=model_memory().limit,
+        memory_limit=memory_limit(device()),
     )
 
 
@@ -142,6 +143,7 @@ def _memory(model: LoadedModel, tokens: int) -> ModelMemory:
         tokens=tokens,
         images=(model.processor.config.vision.image_budget,) if model.processor.sees else (),
         clip_tokens=_CLIP_TOKENS if model.processor.hears else 0,
+        kept=Kept(),
     )
     return ModelMemory(
         tokens=tokens,

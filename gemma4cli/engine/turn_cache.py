@@ -16,12 +16,11 @@ from typing import Any
 
 import mlx.core as mx
 
+from ..machine.memory import KEPT_CHECKPOINTS, Kept
 from ..models.gemma4 import Gemma4
 from ..models.language import RowCache
 from ..models.mlx_lm_parts import KVCache
 from ..processing.inputs import ModelInputs
-
-_KEPT_BYTES = 1024**3
 
 Content = Sequence[int | str]
 """The content of each position: a token id, or for placeholders the digest of the medium."""
@@ -63,7 +62,7 @@ class TurnCache:
     6 MB on E2B and 0.8 GB on the 31B.
     """
 
-    def __init__(self, limit: int = _KEPT_BYTES) -> None:
+    def __init__(self, limit: int = KEPT_CHECKPOINTS) -> None:
         self._limit = limit
         self._runs = 0
         self.clear()
@@ -75,6 +74,16 @@ class TurnCache:
         self._content: tuple[int | str, ...] = ()
         self._full_layers: list[KVCache | None] = []
         self._checkpoints: list[_Checkpoint] = []
+
+    @property
+    def kept(self) -> Kept | None:
+        """What the conversation holds in memory; None if it keeps nothing for later turns."""
+        if not self._limit:
+            return None
+        return Kept(
+            checkpoints=sum(each.nbytes for each in self._checkpoints),
+            positions=self._checkpoints[-1].position if self._checkpoints else 0,
+        )
 
     def begin(
         self, network: Gemma4, content: Content, *, blocks_on_full_layers: bool = False

@@ -21,8 +21,8 @@ from ..errors import (
     ModelNotFoundError,
     unexpected,
 )
-from ..machine.device import device, float_size, is_cpu, model_memory, numerics
-from ..machine.memory import Work, footprint
+from ..machine.device import device, float_size, is_cpu, memory_limit, memory_total, numerics
+from ..machine.memory import Kept, Work, footprint
 from ..models.config import FAMILIES, Gemma4Config
 from ..options import DType
 from . import snapshots
@@ -33,7 +33,7 @@ from .resolved import ResolvedModel
 from .safetensors_headers import weights_of
 from .snapshots import CachedRepo, Snapshot, best_snapshot, find_repo
 
-COMMON_WORK = Work(tokens=8192, images=(280,), clip_tokens=750)
+COMMON_WORK = Work(tokens=8192, images=(280,), clip_tokens=750, kept=Kept())
 """The prompt that must fit in memory for a model to count as fitting: a conversation of 8,192
 tokens with an image and half a minute of sound."""
 
@@ -169,7 +169,7 @@ def _checked(name: str, repo: str) -> None:
 
 def available() -> list[ModelEntry]:
     """Every built-in or cached Gemma 4, built-in ones first, then by size."""
-    limit = model_memory().limit
+    limit = memory_limit(device())
     builtin = [_builtin(name, folder, limit) for name, folder in BUILTIN.items()]
     return builtin + sorted(_cached_models(limit), key=lambda entry: entry.size)
 
@@ -181,7 +181,7 @@ def _builtin(name: str, folder: Path, limit: int) -> ModelEntry:
 
 def published() -> list[PublishedModel]:
     """The models of all aliases, in the order of the catalog."""
-    limit = model_memory().limit
+    limit = memory_limit(device())
     widened = float_size() == 4
     found = []
     for name, entry in published_models().items():
@@ -196,7 +196,7 @@ def published() -> list[PublishedModel]:
 
 def largest_that_fits() -> ResolvedModel | None:
     """The largest cached model that fits this machine's memory."""
-    return largest_fitting(_cached_models(model_memory().limit))
+    return largest_fitting(_cached_models(memory_limit(device())))
 
 
 def largest_fitting(entries: Iterable[ModelEntry]) -> ResolvedModel | None:
@@ -208,7 +208,8 @@ def largest_fitting(entries: Iterable[ModelEntry]) -> ResolvedModel | None:
 
 def recommended_model() -> str | None:
     """The alias that suits this machine's memory; None if all are too large."""
-    return recommended(model_memory().total, on_cpu=is_cpu(device()))
+    found = device()
+    return recommended(memory_total(found), on_cpu=is_cpu(found))
 
 
 def needs_of(model: ResolvedModel, work: Work, dtype: DType = "auto") -> int:
@@ -230,7 +231,7 @@ def weights_needed(model: ResolvedModel, dtype: DType = "auto") -> int:
 
 def _entry(name: str, repo: str | None, snapshot: Snapshot, limit: int) -> ModelEntry:
     """``limit`` is the memory for models, in bytes."""
-    size = _weight_bytes(snapshot.folder)
+    size = weight_bytes(snapshot.folder)
     needs, model, error = size, snapshot.model, snapshot.error
     if model is not None:
         try:
@@ -335,7 +336,8 @@ def _disk_bytes(folder: Path) -> int:
     )
 
 
-def _weight_bytes(folder: Path) -> int:
+def weight_bytes(folder: Path) -> int:
+    """Bytes of the files of weights in a folder."""
     return sum(os.path.getsize(path) for path in folder.glob(WEIGHTS) if os.path.isfile(path))
 
 

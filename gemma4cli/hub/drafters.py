@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..checked_json import JsonError, read_object
@@ -12,9 +13,9 @@ from ..errors import LoadError
 from ..models.config import Gemma4Config
 from ..models.drafter_config import DRAFTERS, DrafterConfig
 from . import snapshots
-from .cache import resolve
+from .cache import resolve, weight_bytes
 from .resolved import ResolvedModel
-from .snapshots import best_snapshot
+from .snapshots import CachedRepo, best_snapshot
 
 _SUFFIX = "-assistant"
 """What published drafters are called, after the name of their model."""
@@ -48,11 +49,38 @@ def find_drafter(model: ResolvedModel, choice: str) -> ResolvedModel | None:
     return None
 
 
-def cached_drafters() -> list[str]:
-    """Repositories in the cache with a drafter, whole or not; fast enough for completion."""
-    return [
-        each.repo for each in snapshots.cached_repos() if any(map(_is_drafter, each.snapshots()))
-    ]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CachedDrafter:
+    """A drafter in the cache; ``size`` is bytes of weights, ``problem`` why it cannot be used."""
+
+    repo: str
+    folder: Path
+    size: int
+    problem: str | None
+
+
+def cached_drafters() -> list[CachedDrafter]:
+    """All drafters in the cache, by their names."""
+    found = []
+    for each in snapshots.cached_repos():
+        snapshot = best_snapshot(each.repo, each) if _has_drafter(each) else None
+        if snapshot is not None:
+            missing = next((f"{name} is missing" for name in snapshot.missing), None)
+            problem = str(snapshot.error) if snapshot.error is not None else missing
+            size = weight_bytes(snapshot.folder)
+            found.append(
+                CachedDrafter(repo=each.repo, folder=snapshot.folder, size=size, problem=problem)
+            )
+    return found
+
+
+def drafter_names() -> list[str]:
+    """The repositories of drafters in the cache, whole or not; fast enough for completion."""
+    return [each.repo for each in snapshots.cached_repos() if _has_drafter(each)]
+
+
+def _has_drafter(repo: CachedRepo) -> bool:
+    return any(map(_is_drafter, repo.snapshots()))
 
 
 def _beside(model: ResolvedModel) -> Iterator[ResolvedModel]:
@@ -67,7 +95,7 @@ def _beside(model: ResolvedModel) -> Iterator[ResolvedModel]:
     named = sorted(snapshots.cached_repos(), key=lambda each: -len(each.repo))
     for each in named:
         base, suffix, _ = _bare(each.repo).partition(_SUFFIX)
-        if suffix and _bare(repo).startswith(base) and any(map(_is_drafter, each.snapshots())):
+        if suffix and _bare(repo).startswith(base) and _has_drafter(each):
             snapshot = best_snapshot(each.repo, each)
             if snapshot is not None and snapshot.model is not None:
                 yield snapshot.model

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..machine.device import float_size, model_memory, numerics
-from ..machine.memory import Footprint, Weights, Work, footprint
+from ..machine.device import device, float_size, memory_limit, numerics
+from ..machine.memory import Footprint, Kept, Weights, Work, footprint
 from ..models.config import Gemma4Config
 from .catalog import CATALOG, entry_of
 
@@ -77,7 +77,7 @@ def published_info(name: str) -> PublishedInfo | None:
             tokens: footprint(config, weights, computed, _work(config, tokens))
             for tokens in _CONTEXTS
         },
-        memory_limit=model_memory().limit,
+        memory_limit=memory_limit(device()),
         others=tuple(
             f"{alias}:{quant}" if i else alias
             for i, quant in enumerate(entries)
@@ -92,4 +92,4 @@ def _config_of(alias: str) -> Gemma4Config:
 
 def _work(config: Gemma4Config, tokens: int) -> Work:
     clip = _CLIP_TOKENS if config.audio is not None else 0
-    return Work(tokens=tokens, images=(_IMAGE_TOKENS,), clip_tokens=clip)
+    return Work(tokens=tokens, images=(_IMAGE_TOKENS,), clip_tokens=clip, kept=Kept())

@@ -10,18 +10,17 @@ import sys
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Literal
 
 from ..errors import BackendMissingError
 from ..options import DType
 from .address_space import address_limit, addresses_free
 from .backend import FAST_BLAS, native_in_use, require_backend
-from .memory import Numerics
-
-Backend = Literal["Metal", "CUDA", "CPU"]
+from .memory import Backend, Numerics
 
 _CPU_SHARE = 0.7
 """Share of the machine's memory that a model may use if the system recommends no limit."""
+_CUDA_SHARE = 0.95
+"""Share of a card's memory that MLX allocates before it frees what it cached."""
 _CGROUPS = (
     ("/sys/fs/cgroup", "memory.max", "memory.current"),
     ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
@@ -84,10 +83,10 @@ def fast_blas() -> str | None:
 def numerics(dtype: DType = "auto") -> Numerics:
     """How models that are loaded as ``dtype`` are computed."""
     found = device()
-    cpu = is_cpu(found)
+    backend = "CPU" if found is None else found.backend
     native = found is not None and native_in_use(dtype)
-    wide = native or (cpu if dtype == "auto" else dtype == "float32")
-    return Numerics(item=4 if wide else 2, on_cpu=cpu, native=native)
+    wide = native or (backend == "CPU" if dtype == "auto" else dtype == "float32")
+    return Numerics(item=4 if wide else 2, backend=backend, native=native)
 
 
 def float_size(dtype: DType = "auto") -> int | None:
@@ -98,17 +97,34 @@ def float_size(dtype: DType = "auto") -> int | None:
 
 
 def model_memory() -> Memory:
-    """The memory available to models on this machine."""
-    total, free = system_memory()
+    """The memory available to models on this machine, and how much of it is free now."""
     found = device()
-    if found is None or is_cpu(found):
-        return Memory(total=total, free=free, limit=int(_CPU_SHARE * total))
-    info = import_module("mlx.core").device_info()
-    if found.backend == "Metal":
-        limit = int(info.get("max_recommended_working_set_size") or _CPU_SHARE * total)
-        return Memory(total=total, free=free, limit=limit)
-    total = int(info.get("total_memory") or info.get("memory_size") or total)
-    return Memory(total=total, free=int(info.get("free_memory") or total), limit=total)
+    total = memory_total(found)
+    free = _card("free_memory") if found is not None and found.backend == "CUDA" else None
+    if free is None:
+        free = min(total, system_free())
+    return Memory(total=total, free=free, limit=memory_limit(found))
+
+
+def memory_total(found: Device | None) -> int:
+    """Bytes of the memory that holds weights: the card's on CUDA, elsewhere the machine's."""
+    if found is not None and found.backend == "CUDA":
+        return _card("total_memory") or _card("memory_size") or system_total()
+    return system_total()
+
+
+def memory_limit(found: Device | None) -> int:
+    """The most that models may use, in bytes; unlike ``model_memory`` it starts no program."""
+    if found is not None and found.backend == "CUDA":
+        return int(_CUDA_SHARE * memory_total(found))
+    if found is not None and found.backend == "Metal":
+        return _card("max_recommended_working_set_size") or int(_CPU_SHARE * system_total())
+    return int(_CPU_SHARE * system_total())
+
+
+def _card(key: str) -> int | None:
+    """A size that MLX reports of the device; None if it reports none."""
+    return int(import_module("mlx.core").device_info().get(key) or 0) or None
 
 
 def taken() -> int:
@@ -117,22 +133,24 @@ def taken() -> int:
     return int(mx.get_active_memory()) + int(mx.get_cache_memory())
 
 
-def system_memory() -> tuple[int, int]:
-    """Total and free memory in bytes; inside a container, the container's.
+def system_total() -> int:
+    """Bytes of the machine's memory; inside a container, of the container's.
 
     A limit on the address space is one on memory: what is allocated needs addresses.
     """
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limits = [limit for limit, _ in _cgroup_limits()]
+    return min([total, *limits, *filter(None, [address_limit()])])
+
+
+def system_free() -> int:
+    """Bytes of ``system_total`` that can be allocated now."""
     free = _mac_free() if sys.platform == "darwin" else _linux_free()
-    if free is None:
-        free = total
-    for limit, used in _cgroup_limits():
-        total, free = min(total, limit), min(free, max(0, limit - used))
-    if (addresses := address_limit()) is not None:
-        total = min(total, addresses)
+    found = [] if free is None else [free]
+    found += [max(0, limit - used) for limit, used in _cgroup_limits()]
     if (unused := addresses_free()) is not None:
-        free = min(free, unused)
-    return total, min(free, total)
+        found.append(unused)
+    return min([system_total(), *found])
 
 
 def _linux_free(path: Path = Path("/proc/meminfo")) -> int | None:

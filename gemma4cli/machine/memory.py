@@ -9,22 +9,42 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
-from ..models.config import AudioConfig, Gemma4Config, TextConfig, UnifiedVisionConfig, VisionConfig
+from ..models.config import (
+    VISION_QUERIES,
+    AudioConfig,
+    Gemma4Config,
+    TextConfig,
+    UnifiedVisionConfig,
+    VisionConfig,
+)
+
+Backend = Literal["Metal", "CUDA", "CPU"]
+Part = Literal["text", "vision", "audio"]
 
 _CACHE_STEP = 256
 """Positions by which mlx-lm's caches grow."""
 _VISION_NAMES = ("vision_tower.", "vision_embedder.", "embed_vision.")
 _AUDIO_NAMES = ("audio_tower.", "embed_audio.")
 _PER_LAYER_TABLE = "language_model.model.embed_tokens_per_layer."
-_FUSED_HEADS = frozenset({64, 72, 80, 96, 128})
-"""Head sizes for which MLX attends with a fused kernel on a GPU, which never stores the attention
-weights. For other sizes it stores all of them."""
+_METAL_HEADS = frozenset({64, 72, 80, 96, 128})
+"""Head sizes that MLX's fused attention takes on Metal (0.32, scaled_dot_product_attention.cpp).
+
+It has kernels for 192 and 256 too, but does not use them for prompts, except for 256 on an M5 with
+1,024 queries or more and no mask array, which only the first chunk of a prompt can be."""
+_CUDA_LARGEST_HEAD = 128
+"""The largest head that cuDNN's attention takes; sizes are multiples of 8, in 16 bits."""
+KEPT_CHECKPOINTS = 1024**3
+"""Bytes that a conversation's checkpoints may take (engine/turn_cache.py)."""
+KEPT_SOFT_TOKENS = 256 * 1024**2
+"""Bytes that a model's soft tokens of earlier media may take (engine/model.py)."""
 PATCHES_AT_ONCE = 4096
 """Patches of equally sized images, mostly video frames, that go through the tower together."""
 _LAYERS_IN_FLIGHT = 2
 """Layers whose activations may be alive at the same time, because MLX evaluates asynchronously."""
+_BLOCKS_IN_FLIGHT = 2
+"""Blocks of queries whose attention weights may be alive at the same time, likewise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,18 +62,22 @@ class Weights:
         If the file is ``mapped``, the table of per-layer embeddings stays there: a token reads one
         row of it.
         """
-        total = {"text": 0, "vision": 0, "audio": 0}
+        total: dict[Part, int] = {"text": 0, "vision": 0, "audio": 0}
         for name, size in sizes:
-            if mapped and name.startswith(_PER_LAYER_TABLE):
-                continue
-            kind = "vision" if name.startswith(_VISION_NAMES) else "text"
-            kind = "audio" if name.startswith(_AUDIO_NAMES) else kind
-            total[kind] += size
-        return cls(**total)
+            if not (mapped and name.startswith(_PER_LAYER_TABLE)):
+                total[part_of(name)] += size
+        return cls(text=total["text"], vision=total["vision"], audio=total["audio"])
 
     @property
     def total(self) -> int:
         return self.text + self.vision + self.audio
+
+
+def part_of(name: str) -> Part:
+    """The part of the network that a tensor belongs to, by its name there."""
+    if name.startswith(_VISION_NAMES):
+        return "vision"
+    return "audio" if name.startswith(_AUDIO_NAMES) else "text"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,12 +89,33 @@ class Numerics:
     """
 
     item: int
-    on_cpu: bool
+    backend: Backend
     native: bool = False
 
+    @property
+    def on_cpu(self) -> bool:
+        return self.backend == "CPU"
+
     def holds_attention(self, head_dim: int) -> bool:
-        """Whether attention stores the weights of all query-key pairs at once."""
-        return not self.native and (self.on_cpu or head_dim not in _FUSED_HEADS)
+        """Whether attention over a prompt stores the weights of all query-key pairs at once."""
+        if self.on_cpu:
+            return not self.native
+        if self.backend == "Metal":
+            return head_dim not in _METAL_HEADS
+        return self.item > 2 or head_dim > _CUDA_LARGEST_HEAD or head_dim % 8 != 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kept:
+    """What earlier turns of a conversation left in memory.
+
+    ``checkpoints`` and ``soft_tokens`` are in bytes; ``positions`` counts the tokens in the layers
+    that attend to everything.
+    """
+
+    checkpoints: int = 0
+    soft_tokens: int = 0
+    positions: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,30 +124,34 @@ class Work:
 
     ``tokens`` counts prompt and answer, ``step`` is the prefill chunk, ``images`` holds the soft
     tokens of each image or frame, ``clip_tokens`` counts the soft tokens of the audio clips that go
-    through the tower together.
+    through the tower together. ``kept`` is what the conversation holds already; without one,
+    nothing is kept for a later turn.
     """
 
     tokens: int
     step: int = 512
     images: tuple[int, ...] = ()
     clip_tokens: int = 0
+    kept: Kept | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Footprint:
     """Peak memory of a run in bytes.
 
-    Weights and cache are held throughout; ``working`` is the largest set of activations.
+    Weights and cache are held throughout; ``working`` is the largest set of activations. ``kept``
+    is what a conversation holds for its later turns: checkpoints of sliding layers, soft tokens.
     """
 
     text: int
     towers: int
     cache: int
     working: int
+    kept: int = 0
 
     @property
     def total(self) -> int:
-        return self.text + self.towers + self.cache + self.working
+        return self.text + self.towers + self.cache + self.working + self.kept
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,7 +195,24 @@ def footprint(config: Gemma4Config, weights: Weights, numerics: Numerics, work: 
             vision_size(config.vision, work.images, numerics),
             audio_size(config.audio, work.clip_tokens, numerics),
         ),
+        kept=kept_size(config.text, work, numerics.item),
     )
+
+
+def kept_size(text: TextConfig, work: Work, item: int) -> int:
+    """Soft tokens, and what a conversation keeps: see ``Footprint``.
+
+    A turn adds a checkpoint before its answer; the one after it shares the cache's arrays. A turn
+    that resumes has the full layers twice until they are copied.
+    """
+    soft_tokens = item * text.hidden_size * (sum(work.images) + work.clip_tokens)
+    if work.kept is None:
+        return soft_tokens
+    checkpoint = cache_size(text, work.tokens, item).sliding
+    checkpoints = work.kept.checkpoints + checkpoint
+    copied = cache_size(text, work.kept.positions, item).full
+    earlier = min(work.kept.soft_tokens, KEPT_SOFT_TOKENS)
+    return min(checkpoints, KEPT_CHECKPOINTS) + copied + soft_tokens + earlier
 
 
 def prefill_size(text: TextConfig, work: Work, numerics: Numerics) -> int:
@@ -179,9 +245,12 @@ def vision_size(
         return numerics.item * together * (9 * vision.patch_size**2 + 4 * vision.embed_dim)
     patches = max(images) * vision.pooling**2
     together = _patches_together(patches, len(images))
-    attended = vision.num_heads * patches * numerics.holds_attention(vision.head_dim)
+    # A GPU computes one block of queries after the other; a CPU all of them at once.
+    queries = patches if numerics.on_cpu else min(patches, _BLOCKS_IN_FLIGHT * VISION_QUERIES)
+    held = vision.num_heads * queries * patches * numerics.holds_attention(vision.head_dim)
+    attended = held * (together // max(1, patches))
     width = 3 * vision.intermediate_size + 8 * vision.hidden_size
-    return numerics.item * together * (attended + _LAYERS_IN_FLIGHT * width)
+    return numerics.item * (attended + together * _LAYERS_IN_FLIGHT * width)
 
 
 def _patches_together(patches: int, images: int) -> int:

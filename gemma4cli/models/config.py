@@ -60,6 +60,8 @@ _LONGEST_CHUNK = 256
 """Of the audio tower's attention, in soft tokens, and of its convolution: published are 12 or 13.
 No tensor shows these sizes, and activations grow with their product."""
 _MOST_POOLING = 16
+VISION_QUERIES = 2048
+"""Patches whose attention weights the vision tower holds at once, where no kernel fuses them."""
 
 
 def _size(section: Json, key: str, where: str, most: int = _LARGEST_SIZE, least: int = 1) -> int:

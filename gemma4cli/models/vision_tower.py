@@ -12,13 +12,10 @@ from typing import TypeAlias
 import mlx.core as mx
 import mlx.nn as nn
 
-from .config import VisionConfig
+from .config import VISION_QUERIES, VisionConfig
 from .cpu_layers import cpu_streams
 from .layers import ClippedLinear, rms_norm_unscaled
 from .mlx_lm_parts import geglu
-
-_QUERY_CHUNK = 2048
-"""Queries whose attention weights are stored at once; limits memory at the largest budget."""
 
 Turns: TypeAlias = tuple[mx.array, ...]
 """Cosines and sines of patches' positions; see ``axial_angles``."""
@@ -79,7 +76,7 @@ def attend(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
     """
     length = q.shape[2]
     streams = cpu_streams() if length >= _WORTH_SPLITTING else (None,)
-    count = max(len(streams), -(-length // _QUERY_CHUNK))
+    count = max(len(streams), -(-length // VISION_QUERIES))
     step = -(-length // count)
     chunks = [
         mx.fast.scaled_dot_product_attention(

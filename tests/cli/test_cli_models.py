@@ -13,7 +13,6 @@ from support.published import config_of, tensor_lists
 import gemma4cli
 from gemma4cli.hub import cache as hub
 from gemma4cli.hub.catalog import CATALOG
-from gemma4cli.machine.device import Memory
 
 TINY = Path(gemma4cli.__file__).parent / "builtin" / "tiny"
 
@@ -55,8 +54,7 @@ def test_list_of_all_has_every_alias() -> None:
 
 
 def test_the_list_of_all_marks_models_that_are_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    memory = Memory(total=8 * 10**9, free=10**9, limit=5 * 10**9)
-    monkeypatch.setattr(hub, "model_memory", lambda: memory)
+    monkeypatch.setattr(hub, "memory_limit", lambda found: 5 * 10**9)
     fits = {r["name"]: r["fits"] for r in records(g4("models", "list", "--all", "--json"))}
     assert fits["e2b"] and not fits["e4b"]
 

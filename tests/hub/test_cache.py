@@ -13,7 +13,6 @@ from support.fake_hub import set_constants
 from gemma4cli.errors import ModelNotFoundError
 from gemma4cli.hub import cache as hub
 from gemma4cli.hub.catalog import BUILTIN, CATALOG, alias_of, entry_of, largest_within, recommended
-from gemma4cli.machine.device import Memory
 
 E2B = "mlx-community/gemma-4-e2b-it-4bit"
 
@@ -116,8 +115,7 @@ def test_largest_that_fits(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None
     needs = {entry.name: entry.needs for entry in hub.available()}
 
     def limit(count: int) -> None:
-        memory = Memory(total=count, free=count, limit=count)
-        monkeypatch.setattr(hub, "model_memory", lambda: memory)
+        monkeypatch.setattr(hub, "memory_limit", lambda found: count)
 
     limit(needs["someone/fitting"])
     found = hub.largest_that_fits()

@@ -12,7 +12,7 @@ from support.goldens import FOLDER
 
 from gemma4cli.errors import CheckpointError, ModelNotFoundError, UnsupportedModelError
 from gemma4cli.hub.cache import available, cached_repos, resolve
-from gemma4cli.hub.drafters import cached_drafters, find_drafter
+from gemma4cli.hub.drafters import cached_drafters, drafter_names, find_drafter
 from gemma4cli.models.drafter_config import DrafterConfig
 
 MODEL, DRAFTER = FOLDER / "checkpoints" / "e2b", FOLDER / "drafters" / "e2b"
@@ -80,7 +80,13 @@ def test_one_that_is_named(cache: Path) -> None:
 
 def test_drafters_are_no_models(cache: Path) -> None:
     put(cache, "a/drafter", DRAFTER)
-    assert cached_drafters() == ["a/drafter"]
+    broken = put(cache, "a/half", DRAFTER)
+    (broken / "model.safetensors").unlink()
+    assert drafter_names() == ["a/drafter", "a/half"]
+    whole, half = cached_drafters()
+    assert (whole.repo, whole.problem) == ("a/drafter", None)
+    assert whole.size == (DRAFTER / "model.safetensors").stat().st_size
+    assert (half.repo, half.size) == ("a/half", 0) and half.problem is not None
     assert cached_repos() == []
     assert [each.repo for each in available()] == [None]
 

@@ -100,7 +100,7 @@ def test_too_little_data_is_said_at_once() -> None:
 def test_the_memory_of_this_machine_is_at_most_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "address_limit", lambda: 5000)
     monkeypatch.setattr(device, "addresses_free", lambda: 3800)
-    assert device.system_memory() == (5000, 3800)
+    assert (device.system_total(), device.system_free()) == (5000, 3800)
 
 
 def test_what_says_that_there_is_no_memory(subtests: pytest.Subtests) -> None:

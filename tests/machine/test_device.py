@@ -73,13 +73,14 @@ def test_a_container_without_a_limit_does_not_limit(tmp_path: Path) -> None:
 
 def test_a_container_limits_the_memory_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_cgroup_limits", lambda: [(5000, 1400)])
-    assert machine.system_memory() == (5000, 3600)
+    assert (machine.system_total(), machine.system_free()) == (5000, 3600)
 
 
 def memory_on(monkeypatch: pytest.MonkeyPatch, backend: str, info: dict[str, object]) -> Memory:
     found = Device(backend=backend, name="")  # type: ignore[arg-type]
     monkeypatch.setattr(machine, "device", lambda: found)
-    monkeypatch.setattr(machine, "system_memory", lambda: (1000, 600))
+    monkeypatch.setattr(machine, "system_total", lambda: 1000)
+    monkeypatch.setattr(machine, "system_free", lambda: 600)
     monkeypatch.setattr(mx, "device_info", lambda: info)
     return machine.model_memory()
 
@@ -95,9 +96,30 @@ def test_on_metal_models_may_use_what_the_system_recommends(
     assert memory_on(monkeypatch, "Metal", info) == Memory(total=1000, free=600, limit=750)
 
 
-def test_on_cuda_models_may_use_the_memory_of_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_cuda_models_may_use_what_mlx_takes_of_the_cards_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     info = {"total_memory": 5000, "free_memory": 4000}
-    assert memory_on(monkeypatch, "CUDA", info) == Memory(total=5000, free=4000, limit=5000)
+    assert memory_on(monkeypatch, "CUDA", info) == Memory(total=5000, free=4000, limit=4750)
+
+
+@pytest.mark.parametrize("backend", ["Metal", "CUDA", "CPU"])
+def test_the_limit_for_models_is_known_without_asking_what_is_free(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a Mac that takes a process, and a run would start one for each of its checks."""
+
+    def fail() -> int:
+        raise AssertionError("asked what is free")
+
+    monkeypatch.setattr(machine, "system_free", fail)
+    monkeypatch.setattr(machine, "system_total", lambda: 1000)
+    info = {"total_memory": 900, "max_recommended_working_set_size": 750}
+    monkeypatch.setattr(mx, "device_info", lambda: info)
+    found = Device(backend=backend, name="")  # type: ignore[arg-type]
+    limits = {"Metal": 750, "CUDA": 855, "CPU": 700}
+    assert machine.memory_limit(found) == limits[backend]
+    assert machine.memory_total(found) == (900 if backend == "CUDA" else 1000)
 
 
 def test_the_device_of_this_machine_has_a_name_and_is_what_mlx_uses() -> None:

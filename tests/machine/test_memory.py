@@ -17,19 +17,26 @@ from gemma4cli.engine.model_info import numerics_of, weights_in_memory
 from gemma4cli.engine.prefill import Prefill
 from gemma4cli.hub.safetensors_headers import TensorHeader, read_headers, weights_of
 from gemma4cli.machine.memory import (
+    KEPT_CHECKPOINTS,
+    KEPT_SOFT_TOKENS,
+    Backend,
+    Kept,
     Numerics,
     Weights,
     Work,
     audio_size,
     cache_size,
     footprint,
+    kept_size,
+    part_of,
     prefill_size,
     vision_size,
 )
 from gemma4cli.models.config import Gemma4Config, VisionConfig
 
-CPU = Numerics(item=4, on_cpu=True)
-GPU = Numerics(item=2, on_cpu=False)
+CPU = Numerics(item=4, backend="CPU")
+GPU = Numerics(item=2, backend="Metal")
+CARD = Numerics(item=2, backend="CUDA")
 NO_WEIGHTS = Weights(text=0, vision=0, audio=0)
 
 
@@ -189,17 +196,91 @@ def test_frames_go_through_the_tower_in_batches_so_a_longer_clip_needs_no_more_m
 
 
 @pytest.mark.parametrize("size", ["E2B", "E4B", "26B-A4B", "31B"])
-def test_on_a_gpu_memory_of_an_image_grows_linearly_where_mlx_fuses_attention(size: str) -> None:
+@pytest.mark.parametrize("gpu", [GPU, CARD], ids=["Metal", "CUDA"])
+def test_on_a_gpu_memory_of_an_image_grows_linearly_where_mlx_fuses_attention(
+    size: str, gpu: Numerics
+) -> None:
     """The towers have heads of 64 and 72. Without fusing, attention weights grow quadratically."""
     vision = published(size).vision
     assert isinstance(vision, VisionConfig)
-    small, large = (vision_size(vision, (n,), GPU) for n in (280, 1120))
+    small, large = (vision_size(vision, (n,), gpu) for n in (280, 1120))
     assert large == 4 * small
     unfused = replace(vision, head_dim=100)
-    small, large = (vision_size(unfused, (n,), GPU) for n in (280, 1120))
+    small, large = (vision_size(unfused, (n,), gpu) for n in (280, 1120))
     assert large > 4 * small
     small, large = (vision_size(vision, (n,), CPU) for n in (280, 1120))
     assert large > 4 * small
+
+
+def test_a_gpu_holds_two_blocks_of_queries_where_the_tower_is_not_fused() -> None:
+    """In float32 on CUDA: 16 heads of 72, 10,080 patches, blocks of 2,048 queries."""
+    vision = published("31B").vision
+    assert isinstance(vision, VisionConfig)
+    fused = vision_size(vision, (1120,), replace(CARD, backend="Metal"))
+    unfused = vision_size(vision, (1120,), replace(CARD, item=4))
+    assert unfused - 2 * fused == 4 * 16 * 2 * 2048 * 10_080
+
+
+FUSED = {
+    ("Metal", 2): {64, 72, 80, 96, 128},
+    ("Metal", 4): {64, 72, 80, 96, 128},
+    ("CUDA", 2): {64, 72, 80, 96, 128},
+    ("CUDA", 4): set(),
+    ("CPU", 4): set(),
+}
+"""Head sizes of prompts for which MLX's attention holds no weights, by backend and bytes."""
+
+
+@pytest.mark.parametrize(("device", "heads"), FUSED.items())
+def test_which_heads_mlx_fuses(device: tuple[Backend, int], heads: set[int]) -> None:
+    numerics = Numerics(backend=device[0], item=device[1])
+    sizes = (64, 72, 80, 96, 100, 128, 192, 256, 512)
+    assert {size for size in sizes if not numerics.holds_attention(size)} == heads
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("language_model.model.norm.weight", "text"),
+        ("masked_embedding.centroids.weight", "text"),
+        ("vision_tower.patch_embedder.input_proj.weight", "vision"),
+        ("vision_embedder.patch_dense.weight", "vision"),
+        ("embed_vision.embedding_projection.weight", "vision"),
+        ("audio_tower.layers.0.norm_out.weight", "audio"),
+        ("embed_audio.embedding_projection.weight", "audio"),
+    ],
+)
+def test_a_tensor_belongs_to_the_text_or_to_a_tower(name: str, part: str) -> None:
+    assert part_of(name) == part
+
+
+# What is kept for later turns
+
+
+def test_a_run_without_a_conversation_keeps_its_soft_tokens_only() -> None:
+    text = published("E2B").text
+    work = Work(tokens=8192, images=(280, 280), clip_tokens=750)
+    assert kept_size(text, work, item=2) == 2 * 1536 * (280 + 280 + 750)
+
+
+def test_a_turn_adds_a_checkpoint_up_to_the_limit_of_all() -> None:
+    first = Work(tokens=8192, kept=Kept())
+    small, large = published("E2B").text, published("31B").text
+    assert kept_size(small, first, item=2) == 6_291_456
+    second = replace(first, kept=Kept(checkpoints=6_291_456))
+    assert kept_size(small, second, item=2) == 2 * 6_291_456
+    assert kept_size(large, first, item=2) == 838_860_800
+    late = replace(first, kept=Kept(checkpoints=838_860_800))
+    assert kept_size(large, late, item=2) == KEPT_CHECKPOINTS
+
+
+def test_a_turn_that_resumes_has_the_full_layers_twice_and_earlier_soft_tokens() -> None:
+    text = published("E2B").text
+    first, later = (
+        kept_size(text, Work(tokens=8192, kept=kept), item=2)
+        for kept in (Kept(), Kept(positions=4096, soft_tokens=KEPT_SOFT_TOKENS))
+    )
+    assert later - first == 6_144 * 4096 + KEPT_SOFT_TOKENS
 
 
 def test_prefill_of_long_contexts_stores_attention_weights_of_heads_that_mlx_does_not_fuse() -> (
@@ -222,7 +303,7 @@ def test_whole_runs_fit_the_machines_that_the_models_are_recommended_for() -> No
         "26B-A4B": (15.3, 17.5),
         "31B": (18.4, 22.0),
     }
-    work = Work(tokens=8192, images=(280,), clip_tokens=750)
+    work = Work(tokens=8192, images=(280,), clip_tokens=750, kept=Kept())
     for size, (least, most) in gigabytes.items():
         weights = weights_of(headers_of(f"{size}.mlx-community-4bit"), None, mapped=False)
         needed = footprint(published(size), weights, GPU, work)
@@ -234,7 +315,7 @@ def test_whole_runs_fit_the_machines_that_the_models_are_recommended_for() -> No
 
 @given(
     st.sampled_from(["E2B", "12B", "26B-A4B"]),
-    st.sampled_from([CPU, GPU]),
+    st.sampled_from([CPU, GPU, CARD]),
     st.builds(
         Work,
         tokens=st.integers(1, 100_000),
@@ -251,6 +332,7 @@ def test_more_work_never_needs_less_memory(
 ) -> None:
     config = published(size)
     base = footprint(config, NO_WEIGHTS, numerics, work).total
+    assert base <= footprint(config, NO_WEIGHTS, numerics, replace(work, kept=Kept())).total
     larger = [
         replace(work, tokens=work.tokens + more),
         replace(work, step=work.step + more),

@@ -93,7 +93,7 @@ def test_attention_in_chunks_and_over_streams_equals_attention_at_once(
     q, k, v = (mx.random.normal((2, 3, count, 8)) for count in (queries, 12, 12))
     whole = np.array(mx.fast.scaled_dot_product_attention(q, k, v, scale=1.0))
     np.testing.assert_array_equal(np.array(attend(q, k, v)), whole)
-    monkeypatch.setattr(vision_tower, "_QUERY_CHUNK", 5)
+    monkeypatch.setattr(vision_tower, "VISION_QUERIES", 5)
     np.testing.assert_allclose(np.array(attend(q, k, v)), whole, atol=1e-6)
     streams = tuple(mx.new_stream(mx.cpu) for _ in range(2))
     monkeypatch.setattr(vision_tower, "_WORTH_SPLITTING", 2)

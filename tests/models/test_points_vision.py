@@ -101,7 +101,7 @@ def test_layer_is_the_formula(
     arch: str, block: int, parity_model: ParityModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The result does not depend on the chunks of queries."""
-    monkeypatch.setattr(vision_tower, "_QUERY_CHUNK", block)
+    monkeypatch.setattr(vision_tower, "VISION_QUERIES", block)
     tower = parity_model(arch).network.vision_tower
     config = tower.config
     xs, ys = patch_positions(3, 6)

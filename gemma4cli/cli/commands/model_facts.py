@@ -10,6 +10,7 @@ from ..output.numbers import size_text
 if TYPE_CHECKING:
     from ...engine.model_info import ModelInfo, ModelMemory
     from ...hub.published import PublishedInfo
+    from ...machine.memory import Footprint
 
 
 def info_lines(info: ModelInfo) -> Iterator[str]:
@@ -55,6 +56,7 @@ def info_record(info: ModelInfo) -> dict[str, Any]:
                 "cache_sliding": memory.cache.sliding,
                 "cache_full": memory.cache.full,
                 "activations": memory.run.working,
+                "kept": memory.run.kept,
                 "total": memory.run.total,
             }
             for memory in info.memory
@@ -77,7 +79,7 @@ def published_lines(info: PublishedInfo) -> Iterator[str]:
     for tokens, run in info.memory.items():
         rows |= {
             f"{tokens:,} tokens": f"about {size_text(run.total)}: weights {size_text(run.text)}\n"
-            f"{'':<13} + cache {size_text(run.cache)} + activations {size_text(run.working)}"
+            f"{'':<13} {_held_text(run)}"
         }
     rows["this machine"] = f"{size_text(info.memory_limit)} for models"
     rows["others"] = ", ".join(info.others)
@@ -103,6 +105,7 @@ def published_record(info: PublishedInfo) -> dict[str, Any]:
                 "weights": run.text,
                 "activations": run.working,
                 "cache": run.cache,
+                "kept": run.kept,
                 "total": run.total,
             }
             for tokens, run in info.memory.items()
@@ -125,7 +128,14 @@ def _memory_text(memory: ModelMemory) -> str:
     towers = f" + towers {size_text(run.towers)}" if run.towers else ""
     return (
         f"about {size_text(run.total)}: weights {size_text(run.text)}{towers}\n"
-        f"{'':<13} + cache {size_text(run.cache)} + activations {size_text(run.working)}"
+        f"{'':<13} {_held_text(run)}"
+    )
+
+
+def _held_text(run: Footprint) -> str:
+    return (
+        f"+ cache {size_text(run.cache)} + activations {size_text(run.working)}"
+        f" + kept for later turns {size_text(run.kept)}"
     )
 
 

@@ -57,7 +57,7 @@ def list_models(
 ) -> None:
     """List the models that run without a download: built in or in the hub cache."""
     from ... import api
-    from ...machine.device import model_memory
+    from ...machine.device import device, memory_limit
     from ..output.results import write_json
 
     env = environment_of(context)
@@ -73,6 +73,7 @@ def list_models(
                 fits = "broken" if entry.complete else "partial"
             sizes = size_text(entry.size), size_text(entry.needs)
             env.echo_row(_ROW.format(entry.name, *sizes, fits, entry.repo or "built in"))
+    _list_drafters(env, json=json)
     if every:
         _list_published(env, {entry.repo for entry in entries}, json=json)
     for entry in entries:
@@ -81,7 +82,7 @@ def list_models(
         elif entry.problem is not None and entry.complete and not json:
             env.say(f"{entry.name} is damaged: {entry.problem}")
     if not json:
-        env.say(f"{_HOW}; models may use {size_text(model_memory().limit)} here")
+        env.say(f"{_HOW}; models may use {size_text(memory_limit(device()))} here")
     if any(entry.fault is not None for entry in entries):
         raise typer.Exit(ExitCode.SOME_FAILED)
 
@@ -97,6 +98,30 @@ def _entry_record(entry: ModelEntry) -> dict[str, Any]:
         "complete": entry.complete,
         "problem": entry.problem,
     }
+
+
+def _list_drafters(env: Environment, *, json: bool) -> None:
+    """The drafters in the cache, which are used with the models they are named after."""
+    from ...hub.drafters import cached_drafters
+    from ..output.results import write_json
+
+    drafters = cached_drafters()
+    if drafters and not json:
+        env.echo("Drafters, each used with the model it is named after:")
+    for each in drafters:
+        if json:
+            write_json(
+                env.stdout,
+                {
+                    "drafter": each.repo,
+                    "path": str(each.folder),
+                    "bytes": each.size,
+                    "problem": each.problem,
+                },
+            )
+        else:
+            remark = "" if each.problem is None else f"  {each.problem}"
+            env.echo_row(f"{each.repo}  {size_text(each.size)}{remark}")
 
 
 def _list_published(env: Environment, cached: set[str | None], *, json: bool) -> None:

@@ -28,10 +28,10 @@ def model_names(incomplete: str) -> Words:
 
 def drafters(incomplete: str) -> Words:
     """What chooses one, then the drafters in the cache."""
-    from ...hub.drafters import cached_drafters
+    from ...hub.drafters import drafter_names
 
     names = {"auto": "the model's, if it is in the cache", "none": "no drafter"}
-    return _starting(names | dict.fromkeys(cached_drafters(), ""), incomplete)
+    return _starting(names | dict.fromkeys(drafter_names(), ""), incomplete)
 
 
 def published_names(incomplete: str) -> Words:
