@@ -46,10 +46,15 @@ def load(
     Args:
         model: An alias ("tiny", "e2b:8bit"), a folder, a hub id, or a resolved model.
         options: The dtype to compute in, and the drafter.
-        on_progress: Called at each stage of loading.
+        on_progress: Called at each stage of loading, and on a GPU for each GB of weights.
 
     Returns:
-        The model, for ``generate`` and the other functions. Weights are read when first used.
+        The model, for ``generate`` and the other functions. On a GPU the language model is in
+        memory, and towers are read when first used; on a CPU all weights are. While the model
+        lives, settings of the process are changed, and put back afterwards: the variable
+        MLX_ENABLE_TF32 is 0 unless it is set; on a CPU MLX compiles no functions; on a GPU it keeps
+        few freed buffers, and on Metal may wire as much memory as the system recommends. MLX reads
+        the variable once, at its first product, so its effect stays.
 
     Raises:
         ModelNotFoundError: No such model is on this machine.

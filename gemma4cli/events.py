@@ -18,15 +18,19 @@ repetition: the answer repeated itself endlessly."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadProgress:
-    """A stage of loading starts.
+    """A stage of loading starts; on a GPU also how far "weights" is.
 
     Attributes:
         stage: "config", "tokenizer" or "weights".
         model: The name of the model.
+        done: Bytes of the language model's weights in memory, 0 until some are read.
+        total: All of these bytes; 0 where weights are read when they are used.
     """
 
     stage: str
     model: str
+    done: int = 0
+    total: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

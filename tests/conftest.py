@@ -18,6 +18,7 @@ import pytest
 from gemma4cli.api import load
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.machine import backend
+from gemma4cli.machine.process_settings import SETTINGS, Hold
 from gemma4cli.native.extension import Extension
 from gemma4cli.options import LoadOptions
 
@@ -27,6 +28,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("g4")
 
+HOLD = pytest.StashKey[Hold]()
 PARITY = Path(__file__).parents[1] / "fixtures" / "parity"
 
 
@@ -40,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
     home = tempfile.TemporaryDirectory(prefix="g4-tests-")
     config.add_cleanup(home.cleanup)
     os.environ.update(HF_HUB_OFFLINE="1", HF_HOME=home.name, HF_HUB_CACHE=f"{home.name}/hub")
-    backend.prepare_backend()
+    config.stash[HOLD] = SETTINGS.hold()
 
 
 @pytest.fixture(autouse=True)

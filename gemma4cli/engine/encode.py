@@ -97,9 +97,11 @@ def _encode(model: LoadedModel, batch: Sequence[MediaFeatures]) -> list[mx.array
     """Soft tokens ``[n, D]`` of each item in a batch."""
     first = batch[0]
     if isinstance(first, AudioFeatures):
+        model.unread.read(model.network, "audio")
         clips = [mx.array(f.frames) for f in batch if isinstance(f, AudioFeatures)]
         values = model.network.encode_clips(clips)
     else:
+        model.unread.read(model.network, "vision")
         patches = mx.stack([mx.array(f.patches()) for f in batch if isinstance(f, ImageFeatures)])
         values = list(model.network.encode_images(patches, first.grid))
     finite = mx.all(mx.stack([mx.isfinite(v).all() for v in values]))

@@ -1,4 +1,8 @@
-"""Load a checkpoint folder. Weights stay on disk until they are first used."""
+"""Load a checkpoint folder.
+
+On a GPU the language model's weights are read here, and a tower's when it is first used; on a CPU a
+tensor stays on disk until a graph uses it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,8 @@ from ..errors import CheckpointError, UnsupportedModelError
 from ..events import LoadProgress
 from ..hub.not_a_checkpoint import unused_adapter
 from ..hub.resolved import ResolvedModel
-from ..machine.backend import native_in_use, on_cpu, prepare_backend, weights_dtype
+from ..machine.backend import native_in_use, on_cpu, weights_dtype
+from ..machine.process_settings import SETTINGS
 from ..models.config import (
     AudioConfig,
     Gemma4Config,
@@ -43,6 +48,7 @@ from ..processing.prompt import PromptStyle
 from ..processing.tokenizer import Tokenizer
 from .checkpoint import Checkpoint
 from .model import GenerationConfig, LoadedDrafter, LoadedModel
+from .weights_reading import UnreadTowers, read, tensors_of
 
 logger = logging.getLogger(__name__)
 
@@ -50,19 +56,25 @@ OnProgress = Callable[[LoadProgress], None]
 
 
 def load_resolved(
-    model: ResolvedModel, options: LoadOptions, on_progress: OnProgress | None = None
+    model: ResolvedModel,
+    options: LoadOptions,
+    on_progress: OnProgress | None = None,
+    *,
+    read_weights: bool | None = None,
 ) -> LoadedModel:
     """Load a resolved model.
+
+    ``read_weights`` is whether weights are read before a graph uses them; None: on a GPU.
 
     Raises LoadError if the checkpoint cannot run.
     """
 
-    def report(stage: str) -> None:
+    def report(stage: str, done: int = 0, total: int = 0) -> None:
         if on_progress is not None:
-            on_progress(LoadProgress(stage=stage, model=model.name))
+            on_progress(LoadProgress(stage=stage, model=model.name, done=done, total=total))
 
     report("config")
-    prepare_backend()
+    settings = SETTINGS.hold(rounded=native_in_use(options.dtype) and options.dtype == "bfloat16")
     checkpoint = Checkpoint(folder=model.folder)
     config = Gemma4Config.from_dict(model.config)
     if (adapter := unused_adapter(model.folder)) is not None:
@@ -77,6 +89,11 @@ def load_resolved(
     _check_ids(config, tokenizer, generation)
     report("weights")
     network, kinds = load_network(checkpoint, model.config, config, Gemma4, options)
+    eager = not on_cpu() if read_weights is None else read_weights
+    if eager:
+        tensors = tensors_of(network, "text")
+        for done in read(tensors):
+            report("weights", done, sum(each.nbytes for each in tensors))
     return LoadedModel(
         name=model.name,
         folder=model.folder,
@@ -85,11 +102,15 @@ def load_resolved(
         processor=_processor(model.name, checkpoint, network.config, tokenizer),
         generation=generation,
         quantization=frozenset(kinds),
+        unread=UnreadTowers("vision", "audio") if eager else UnreadTowers(),
+        settings=settings,
     )
 
 
-def load_drafter(drafter: ResolvedModel, model: LoadedModel) -> LoadedModel:
-    """``model`` with a drafter.
+def load_drafter(
+    drafter: ResolvedModel, model: LoadedModel, *, read_weights: bool | None = None
+) -> LoadedModel:
+    """``model`` with a drafter; ``read_weights`` as in ``load_resolved``.
 
     Raises UnsupportedModelError if it is not a drafter for such a model, and LoadError for one that
     cannot run.
@@ -108,6 +129,9 @@ def load_drafter(drafter: ResolvedModel, model: LoadedModel) -> LoadedModel:
     checkpoint = Checkpoint(folder=drafter.folder)
     network, _ = load_network(checkpoint, drafter.config, alone, build, model.options)
     network.check_ids()
+    if not on_cpu() if read_weights is None else read_weights:
+        for _ in read(tensors_of(network, "text")):
+            pass
     return replace(model, drafter=LoadedDrafter(name=drafter.name, network=network))
 
 
@@ -140,7 +164,7 @@ def load_network(
     if native:
         from ..models.native_network import use_native
 
-        stored = use_native(network, rounded=options.dtype == "bfloat16")
+        stored = use_native(network)
     elif on_cpu():
         use_whole_cpu(network)
     dtype_name = weights_dtype(options.dtype)

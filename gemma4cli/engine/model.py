@@ -14,12 +14,14 @@ import mlx.core as mx
 from ..checked_json import LARGEST, JsonError, is_finite_number, number, shown
 from ..errors import CheckpointError
 from ..machine.memory import KEPT_SOFT_TOKENS
+from ..machine.process_settings import SETTINGS, Hold
 from ..models.drafter import Drafter
 from ..models.gemma4 import Gemma4
 from ..models.weights import Quantization
 from ..options import LoadOptions
 from ..processing.processor import Processor
 from .drafting import Pace
+from .weights_reading import UnreadTowers
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +151,10 @@ class LoadedDrafter:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LoadedModel:
-    """The result of ``load``. ``name`` is the name that the user gave."""
+    """The result of ``load``. ``name`` is the name that the user gave.
+
+    Settings of the process that models need hold as long as this object lives.
+    """
 
     name: str
     folder: Path
@@ -160,6 +165,8 @@ class LoadedModel:
     quantization: frozenset[Quantization]
     drafter: LoadedDrafter | None = None
     soft_tokens: FeatureCache = field(default_factory=FeatureCache)
+    unread: UnreadTowers = field(default_factory=UnreadTowers)
+    settings: Hold = field(default_factory=SETTINGS.hold)
 
     @property
     def context_length(self) -> int:

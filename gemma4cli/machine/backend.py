@@ -1,4 +1,4 @@
-"""Import MLX and set it up for the device it computes on.
+"""Import MLX, and what follows from the device it computes on.
 
 ``FAST_BLAS`` and ``_prefer_fast_blas`` serve MLX's CPU backend on Linux only.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import os
 import sys
 from importlib import import_module
 
@@ -20,9 +19,6 @@ logger = logging.getLogger(__name__)
 
 FAST_BLAS = ("libopenblas.so.0", "libmkl_rt.so.2", "libblis.so.4")
 """BLAS libraries that are faster than the one in MLX's CPU wheel, best first."""
-
-_CACHED_SHARE = 1 / 8
-"""Share of a GPU's memory that freed buffers may take: a chunk of a prompt uses about as much."""
 
 _ROOM_FOR_BLAS = 4_000_000_000
 """Bytes of addresses below which OpenBLAS may wait forever for its buffers."""
@@ -63,34 +59,6 @@ def on_cpu() -> bool:
     """Whether MLX computes on the CPU."""
     mx = import_module("mlx.core")
     return bool(mx.default_device() == mx.Device(mx.cpu))
-
-
-def prepare_backend() -> None:
-    """Configure MLX in this process for the device.
-
-    On a CPU, MLX compiles each fused kernel with the system's C++ compiler, which takes over a
-    second per kernel and gains no speed, so fusing is disabled. On Metal, weights are kept resident
-    up to the limit that the system recommends; otherwise large models are paged in and out.
-    TF32 is disabled: by default MLX rounds the factors of a float32 product to TF32's ten mantissa
-    bits on GPUs that support it. MLX reads the variable once, at the first product.
-    """
-    os.environ.setdefault("MLX_ENABLE_TF32", "0")
-    mx = import_module("mlx.core")
-    if on_cpu():
-        mx.disable_compile()
-        return
-    if mx.metal.is_available():
-        mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))
-    _limit_cache()
-
-
-def _limit_cache() -> None:
-    """Let MLX keep few freed buffers on a GPU: by default it keeps all that the device can hold."""
-    mx = import_module("mlx.core")
-    info = mx.device_info()
-    sizes = (info.get("max_recommended_working_set_size"), info.get("total_memory"))
-    if (size := next(filter(None, sizes), None)) is not None:
-        mx.set_cache_limit(int(_CACHED_SHARE * size))
 
 
 def weights_dtype(option: DType) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mlx.nn as nn
 
-from ..native import _native as native
 from . import native_audio, native_towers, native_vision
 from .language import LanguageModel, TextModel
 from .mlx_lm_parts import DecoderLayer
@@ -22,14 +21,11 @@ _CLASSES: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-def use_native(network: nn.Module, *, rounded: bool = False) -> set[str]:
+def use_native(network: nn.Module) -> set[str]:
     """Change the classes of ``network``'s layers, keeping their weights.
 
-    With ``rounded``, products with many rows round their factors to bfloat16, where the processor
-    multiplies that faster; this holds for all networks of the process. Returns the names of the
-    tensors that must not be widened: the kernels read them as stored.
+    Returns the names of the tensors that must not be widened: the kernels read them as stored.
     """
-    native.set_bf16_products(rounded)
     for module in network.modules():
         replacement = _CLASSES.get(type(module))
         if replacement is not None:

@@ -18,7 +18,7 @@ from gemma4cli.cli.escapes import Escaping, block, one_line, printable
 from gemma4cli.cli.output.logs import lines_of_logs
 from gemma4cli.cli.output.progress import Spinner
 from gemma4cli.cli.output.results import write_json
-from gemma4cli.events import Event, Notice, TextDelta, ThoughtDelta, VideoPlanned
+from gemma4cli.events import Event, LoadProgress, Notice, TextDelta, ThoughtDelta, VideoPlanned
 
 
 def written(
@@ -132,6 +132,19 @@ def test_statistics_are_dim_where_there_is_color() -> None:
     shown = written(finished("Done."), answer=io.StringIO(), NO_COLOR="")
     assert shown.startswith("\x1b[2m9 prompt tokens") and shown.endswith("/s\x1b[0m\n")
     assert written(finished("Done."), answer=io.StringIO(), quiet=True) == ""
+
+
+def test_loading_shows_a_bar_of_the_bytes_that_are_read() -> None:
+    screen = Tty()
+    env = environment(stderr=screen, TERM="xterm", NO_COLOR="1", COLUMNS="60")
+    with Spinner(env, quiet=False) as spinner:
+        spinner.update(0, LoadProgress(stage="weights", model="e2b\x1b"))
+        spinner.update(0, LoadProgress(stage="weights", model="e2b", done=10**9, total=4 * 10**9))
+        assert spinner._status is not None
+        spinner._status._live.refresh()
+    shown = screen.getvalue()
+    assert "loading e2b" in shown and "\x1b[" in shown and "e2b\x1b" not in shown
+    assert "━━━━" in shown and "1.00 GB of 4.00 GB" in shown
 
 
 def test_a_pipe_gets_no_statistics() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import os
 import subprocess
 import sys
 from types import ModuleType
@@ -101,17 +100,6 @@ def test_the_auto_dtype_is_float32_on_a_cpu_and_the_checkpoints_elsewhere(
     assert backend.weights_dtype("auto") == expected
 
 
-@pytest.mark.parametrize(("given", "taken"), [(None, "0"), ("1", "1")])
-def test_tf32_is_disabled_unless_the_user_enables_it(
-    given: str | None, taken: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("MLX_ENABLE_TF32", raising=False)
-    if given is not None:
-        monkeypatch.setenv("MLX_ENABLE_TF32", given)
-    backend.prepare_backend()
-    assert os.environ["MLX_ENABLE_TF32"] == taken
-
-
 def test_a_float32_product_has_float32_precision() -> None:
     factors = np.random.default_rng(0).standard_normal((2, 256, 256)).astype(np.float32)
     product = np.array(mx.array(factors[0]) @ mx.array(factors[1]))
@@ -127,23 +115,3 @@ def test_the_native_part_computes_in_float32_for_every_dtype_but_float16(
     dtypes: list[DType] = ["auto", "float32", "bfloat16", "float16"]
     names = [backend.weights_dtype(dtype) for dtype in dtypes]
     assert names == ["float32", "float32", "float32", "float16"]
-
-
-@pytest.mark.parametrize(
-    ("info", "expected"),
-    [
-        ({"max_recommended_working_set_size": 16_000}, [2_000]),  # Metal
-        ({"total_memory": 80_000}, [10_000]),  # CUDA
-        ({}, []),
-    ],
-    ids=["Metal", "CUDA", "unknown"],
-)
-def test_freed_buffers_of_a_gpu_take_an_eighth_of_its_memory(
-    info: dict[str, int], expected: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limits: list[int] = []
-    monkeypatch.setattr(backend, "on_cpu", lambda: False)
-    monkeypatch.setattr(mx, "device_info", lambda: info)
-    monkeypatch.setattr(mx, "set_cache_limit", limits.append)
-    backend.prepare_backend()
-    assert limits == expected

@@ -16,10 +16,13 @@ from ...events import (
 from ..environment import Environment
 from ..escapes import one_line
 from .consume import AnyEvent, Failed
+from .numbers import size_text
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.progress import Progress, ProgressColumn, TaskID
     from rich.status import Status
+    from rich.text import Text
 
 
 class Spinner:
@@ -39,8 +42,8 @@ class Spinner:
 
     def update(self, number: int, event: AnyEvent | LoadProgress | Failed) -> None:
         match event:
-            case LoadProgress(model=model):
-                self._show(f"loading {model}")
+            case LoadProgress(model=model, done=done, total=total):
+                self._show(f"loading {model}", done, total)
             case DecodeProgress(source=source):
                 self._show(f"reading {source}")
             case EncodeProgress(done=done, total=total):
@@ -55,7 +58,8 @@ class Spinner:
         self._stop()
         yield
 
-    def _show(self, text: str) -> None:
+    def _show(self, text: str, done: int = 0, total: int = 0) -> None:
+        """Show ``text``, with a bar for ``done`` of ``total`` bytes if there are any."""
         if not self.is_shown:
             return
         if self._status is None:
@@ -68,12 +72,24 @@ class Spinner:
             self._status.start()
         from rich.text import Text
 
-        self._status.update(Text(one_line(text)))
+        line = Text(one_line(text), no_wrap=True, overflow="ellipsis")
+        self._status.update(_with_bar(line, done, total) if total else line)
 
     def _stop(self) -> None:
         if self._status is not None:
             self._status.stop()
             self._status = None
+
+
+def _with_bar(line: Text, done: int, total: int) -> RenderableType:
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    row = Table.grid(padding=(0, 1))
+    sizes = Text(f"{size_text(done)} of {size_text(total)}", no_wrap=True)
+    row.add_row(line, ProgressBar(total=total, completed=done, width=16), sizes)
+    return row
 
 
 class ProgressLine:
