@@ -15,17 +15,13 @@ from ..errors import BackendMissingError
 from ..options import DType
 from .address_space import address_limit, addresses_free
 from .backend import FAST_BLAS, native_in_use, require_backend
+from .control_groups import memory_limits, text_of
 from .memory import Backend, Numerics
 
 _CPU_SHARE = 0.7
 """Share of the machine's memory that a model may use if the system recommends no limit."""
 _CUDA_SHARE = 0.95
 """Share of a card's memory that MLX allocates before it frees what it cached."""
-_CGROUPS = (
-    ("/sys/fs/cgroup", "memory.max", "memory.current"),
-    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-)
-"""Folder, limit file and usage file of control groups, version 2 and version 1."""
 _PAGES_FREE = ("free", "inactive", "speculative", "purgeable")
 
 
@@ -139,7 +135,7 @@ def system_total() -> int:
     A limit on the address space is one on memory: what is allocated needs addresses.
     """
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limits = [limit for limit, _ in _cgroup_limits()]
+    limits = [limit for limit, _ in memory_limits()]
     return min([total, *limits, *filter(None, [address_limit()])])
 
 
@@ -147,38 +143,15 @@ def system_free() -> int:
     """Bytes of ``system_total`` that can be allocated now."""
     free = _mac_free() if sys.platform == "darwin" else _linux_free()
     found = [] if free is None else [free]
-    found += [max(0, limit - used) for limit, used in _cgroup_limits()]
+    found += [max(0, limit - used) for limit, used in memory_limits()]
     if (unused := addresses_free()) is not None:
         found.append(unused)
     return min([system_total(), *found])
 
 
 def _linux_free(path: Path = Path("/proc/meminfo")) -> int | None:
-    match = re.search(r"^MemAvailable:\s+(\d+) kB", _text(path), re.MULTILINE)
+    match = re.search(r"^MemAvailable:\s+(\d+) kB", text_of(path), re.MULTILINE)
     return int(match.group(1)) * 1024 if match else None
-
-
-def _cgroup_limits(root: Path = Path("/")) -> list[tuple[int, int]]:
-    """Limit and usage, in bytes, of each control group that limits this process.
-
-    Inactive file cache does not count as usage: the kernel frees it on demand.
-    """
-    found = []
-    for folder, limit, used in _CGROUPS:
-        base = root / folder.lstrip("/")
-        numbers = [_text(base / name).strip() for name in (limit, used)]
-        cached = re.search(r"^(?:total_)?inactive_file (\d+)", _text(base / "memory.stat"), re.M)
-        if all(number.isdigit() for number in numbers):
-            free_again = int(cached.group(1)) if cached else 0
-            found.append((int(numbers[0]), max(0, int(numbers[1]) - free_again)))
-    return found
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
 
 
 def _mac_free() -> int | None:

@@ -40,39 +40,8 @@ def test_free_memory_on_linux_is_mem_available(tmp_path: Path) -> None:
     assert machine._linux_free(tmp_path / "none") is None
 
 
-@pytest.mark.parametrize(
-    ("folder", "limit", "used", "stat"),
-    [
-        ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file 100\n"),
-        (
-            "sys/fs/cgroup/memory",
-            "memory.limit_in_bytes",
-            "memory.usage_in_bytes",
-            "rss 1\ntotal_inactive_file 100\n",
-        ),
-    ],
-)
-def test_a_container_reports_its_limit_and_its_usage_without_file_cache(
-    tmp_path: Path, folder: str, limit: str, used: str, stat: str
-) -> None:
-    base = tmp_path / folder
-    base.mkdir(parents=True)
-    (base / limit).write_text("5000\n")
-    (base / used).write_text("1500\n")
-    (base / "memory.stat").write_text(stat)
-    assert machine._cgroup_limits(tmp_path) == [(5000, 1400)]
-
-
-def test_a_container_without_a_limit_does_not_limit(tmp_path: Path) -> None:
-    base = tmp_path / "sys" / "fs" / "cgroup"
-    base.mkdir(parents=True)
-    (base / "memory.max").write_text("max\n")
-    (base / "memory.current").write_text("1500\n")
-    assert machine._cgroup_limits(tmp_path) == []
-
-
 def test_a_container_limits_the_memory_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_cgroup_limits", lambda: [(5000, 1400)])
+    monkeypatch.setattr(machine, "memory_limits", lambda: [(5000, 1400)])
     assert (machine.system_total(), machine.system_free()) == (5000, 3600)
 
 
