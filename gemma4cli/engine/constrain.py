@@ -20,6 +20,7 @@ from ..errors import AnswerCutError, CheckpointError, OptionError
 from ..processing.tokenizer import Tokenizer
 from .repetition import is_repeating
 from .schema_depth import check_depth
+from .schema_size import check_size
 from .shortest_ending import ByteDocument, Nesting
 
 if TYPE_CHECKING:
@@ -218,6 +219,7 @@ def _grammar(schema: str) -> str:
         schema = "{}"
     parsed = _parsed(schema)
     check_depth(parsed)
+    check_size(parsed)
     if _counts_unnamed_keys(parsed):
         raise OptionError(
             "the schema is not supported: minProperties counts keys that it does not name, and "

@@ -208,6 +208,7 @@ BAD_FILES = [
         ('temperature = "0.5"', "temperature must be a number, not '0.5'"),
         ("temperature = true", "temperature must be a number, not True"),
         ("max_tokens = 1.5", "max_tokens must be a whole number, not 1.5"),
+        (f"max_tokens = {'1' * 5000}", "cannot be read (a number has thousands of digits)"),
         ("max_tokens = 0", "max_tokens is 0: "),
         ("think = 1", "think must be true or false, not 1"),
         ('dtype = "int8"', "dtype must be one of auto, float32, bfloat16, float16, not 'int8'"),
@@ -219,6 +220,7 @@ BAD_VARIABLES = [
     ("G4_TEMPERATURE", "hot", "is 'hot': "),
     ("G4_TEMPERATURE", "-1", "is '-1': "),
     ("G4_DESCRIBE_MAX_TOKENS", "0", "is '0': "),
+    ("G4_MAX_TOKENS", "1" * 5000, f"is '{'1' * 58}…: must be a whole number"),
     ("G4_THINK", "perhaps", "is 'perhaps': "),
     ("G4_DTYPE", "int8", "must be one of auto, float32, bfloat16, float16, not 'int8'"),
 ]

@@ -132,6 +132,20 @@ def test_nothing_is_written_for_a_mistake(words: list[str], said: str) -> None:
     assert not user_file().exists()
 
 
+def test_a_mistake_that_was_there_before_does_not_hide_that_a_value_was_set() -> None:
+    user_file().parent.mkdir(parents=True, exist_ok=True)
+    user_file().write_text("nonsense = 3\nseed = 1\n")
+    for words, done, after in (
+        (("set", "max_tokens", "7"), "max_tokens = 7", "seed = 1\nmax_tokens = 7\n"),
+        (("unset", "seed"), "seed is no longer set", "max_tokens = 7\n"),
+    ):
+        result = g4("config", *words)
+        assert result.exit_code == 0
+        assert f"config.toml: {done}\n" in result.stderr
+        assert "config.toml: there is no nonsense" in result.stderr
+        assert user_file().read_text() == f"nonsense = 3\n{after}"
+
+
 def test_a_broken_file_is_not_overwritten() -> None:
     PROJECT.write_text("seed = ")
     assert_fails(g4("config", "set", "seed", "2", "--project"), 2, "cannot be read")

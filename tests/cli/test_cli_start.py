@@ -122,6 +122,8 @@ WRONG_LINES = {
     "describe a.png --json=1": "--json takes no value",
     "describe a.png -m": "-m needs a value",
     "describe a.png --max-tokens few": "--max-tokens must be a whole number",
+    f"describe a.png --max-tokens {'1' * 5000}": "--max-tokens must be a whole number",
+    f"transcribe a.wav --batch -{'1' * 5000}": "--batch must be a whole number",
     "describe a.png --max-tokens 0": "--max-tokens must be at least 1",
     "describe a.png --temperature hot": "--temperature must be a number",
     "video a.mp4 --from noon": "--from: 'noon' is not a time such as 90, 1:30 or 1m30s",

@@ -140,6 +140,45 @@ def test_an_invalid_or_unsupported_schema_is_an_error(
         constraint(tiny, schema)
 
 
+LONG = "word " * 40_000
+TAKES_MINUTES = (
+    ({"type": "string", "minLength": 10**9}, "minLength is 1,000,000,000; the limit is 10,000"),
+    ({"type": "string", "minLength": 1e18}, "minLength is 1e.18; the limit is 10,000"),
+    ({"type": "array", "minItems": 10_001}, "minItems is 10,001; the limit"),
+    ({"anyOf": [{"type": "null"}, {"const": LONG}]}, "const has 200,002 characters; the limit"),
+    ({"const": list(range(2000))}, "const has 10,890 characters"),
+    ({"enum": ["a", LONG]}, "a value of enum has 200,002 characters; the limit is 4,096"),
+    (
+        {"type": "object", "properties": {LONG: {}}, "required": [LONG]},
+        "a key has 200,000 characters",
+    ),
+    ({"type": "string", "pattern": f"^{LONG}$"}, "pattern has 200,002 characters"),
+    ({"type": "integer", "multipleOf": 1_000_003}, "multipleOf has more than 4 digits"),
+    ({"type": "number", "multipleOf": 0.000_012_345_6}, "multipleOf has more than 4 digits"),
+)
+
+
+@pytest.mark.parametrize(("schema", "problem"), TAKES_MINUTES)
+def test_values_that_would_take_minutes_are_refused_before_a_grammar_is_built(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch, schema: dict[str, Any], problem: str
+) -> None:
+    import llguidance
+
+    monkeypatch.setattr(llguidance, "LLMatcher", None)
+    with pytest.raises(OptionError, match=f"the schema is not supported: {problem}"):
+        constraint(tiny, json.dumps(schema))
+
+
+def test_large_limits_that_cost_nothing_are_allowed(tiny: LoadedModel) -> None:
+    for schema in (
+        {"type": "string", "maxLength": 2**31 - 1, "description": LONG},
+        {"type": "array", "maxItems": 2**31 - 1, "items": {"type": "integer", "multipleOf": 60}},
+        {"enum": [f"one of {number} values" for number in range(3000)]},
+        {"type": "number", "multipleOf": 0.01},
+    ):
+        constraint(tiny, json.dumps(schema))
+
+
 def link(kind: str, target: str) -> dict[str, object]:
     ref = {"$ref": target}
     links: dict[str, dict[str, object]] = {

@@ -191,7 +191,11 @@ def _change(context: typer.Context, arguments: tuple[str, str | None], *, projec
     with replaced_file(path) as file:
         file.write(after)
     env.say(f"{_short(path)}: {done}")
-    found = Settings(context, SHARED).find(command, setting.key)
+    try:
+        found = Settings(context, SHARED).find(command, setting.key)
+    except OptionError as error:  # another line of a file, which was there before
+        env.say(f"{error}; commands refuse to run until that is mended")
+        return
     if found is not None and found.source != path:
         env.say(f"{_short(found.source)} still sets it to {_shown(found.value)}, and wins")
 

@@ -10,8 +10,11 @@ from .examples import EXAMPLES
 _PLAIN = (
     (r"Option '(\S+)' requires an argument", r"\1 needs a value"),
     (r"Option '(\S+)' does not take a value", r"\1 takes no value"),
-    (r"Input should be a valid integer.*", "must be a whole number"),
-    (r"Input should be a valid number.*", "must be a number"),
+    (
+        r"(Input should be a valid|Unable to parse input string as an) integer.*",
+        "must be a whole number",
+    ),
+    (r"(Input should be a valid|Unable to parse input string as a) number.*", "must be a number"),
     (r"Input should be a finite number", "must be a finite number"),
     (r"Input should be greater than or equal to (\S+)", r"must be at least \1"),
     (r"Input should be less than or equal to (\S+)", r"must be at most \1"),

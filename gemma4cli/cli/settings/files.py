@@ -71,7 +71,9 @@ def _read(path: Path) -> dict[str, object] | None:
     except OSError as exc:
         raise OptionError(f"{path}: cannot be read ({exc.strerror or exc})") from exc
     except (ValueError, JsonError) as exc:
-        raise OptionError(f"{path}: cannot be read ({exc})") from exc
+        # Of tomllib's errors only that about a number's length has this type.
+        problem = "a number has thousands of digits" if type(exc) is ValueError else exc
+        raise OptionError(f"{path}: cannot be read ({problem})") from exc
 
 
 def _decoded(data: bytes) -> str:

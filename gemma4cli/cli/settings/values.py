@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import typer
 
+from ...checked_json import shown
 from ...errors import OptionError
 from ..output.usage_errors import plain
 from .keys import Setting
@@ -32,7 +33,7 @@ def checked(
         required, kinds = "a time", {float, int, str}
     if choices:
         required, kinds = f"one of {', '.join(map(str, choices))}", {type(c) for c in choices}
-    wrong = OptionError(f"{where} must be {required}, not {value!r}")
+    wrong = OptionError(f"{where} must be {required}, not {shown(value)}")
     if isinstance(source, Path):
         if type(value) not in kinds or (value == "" and name_only):
             raise wrong
@@ -41,7 +42,7 @@ def checked(
         return setting.option.process_value(context, value)
     except typer.BadParameter as exc:
         raise (
-            wrong if choices else OptionError(f"{where} is {value!r}: {plain(exc.message)}")
+            wrong if choices else OptionError(f"{where} is {shown(value)}: {plain(exc.message)}")
         ) from exc
 
 

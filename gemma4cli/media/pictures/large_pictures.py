@@ -42,7 +42,7 @@ _PYTHON_PIXELS = 6_000_000
 _UNBOUNDED = frozenset({"fits_gzip"})
 """Pillow's names of decoders that unpack a file whatever comes out of it."""
 
-_ANIMATION_PIXELS = 2_000_000_000
+_ANIMATION_PIXELS = 500_000_000
 """The most pixels of all frames of an animation that Pillow reads."""
 
 _ICONS = frozenset({"CUR", "ICNS", "ICO"})
