@@ -65,8 +65,8 @@ def prefill(model: LoadedModel, tokens: int, step: int) -> None:
     """Read a prompt of ordinary tokens up to its last logits."""
     ids = [2] + [1000 % model.network.config.text.vocab_size] * (tokens - 1)
     run = Prefill(network=model.network, ids=ids, spans=(), soft_tokens=(), step=step)
-    *_, logits = run.run(model.network.language_model.make_cache())
-    mx.eval(logits)
+    *_, hidden = run.run(model.network.language_model.make_cache())
+    mx.eval(model.network.logits(hidden))
 
 
 def decode(model: LoadedModel, tokens: int, context: int, repeat: int) -> float:
@@ -74,7 +74,8 @@ def decode(model: LoadedModel, tokens: int, context: int, repeat: int) -> float:
     cache = model.network.language_model.make_cache()
     ids = [2] + [1000 % model.network.config.text.vocab_size] * (context - 1)
     run = Prefill(network=model.network, ids=ids, spans=(), soft_tokens=(), step=512)
-    *_, logits = run.run(cache)
+    *_, hidden = run.run(cache)
+    logits = model.network.logits(hidden)[0, -1]
     mx.eval(logits)
     greedy = make_sampler(temperature=0, top_p=1, top_k=0)
     steps = decode_tokens(model.network, cache, logits, greedy, lookahead=not on_cpu())

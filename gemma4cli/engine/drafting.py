@@ -27,14 +27,16 @@ _MOST = 8
 _FIRST = 2
 _TRIED_STEPS = 4
 """Steps without guesses at the start of an answer, to know how long they take."""
-_TRIED_ROUNDS = 6
+_TRIED_ROUNDS = 10
 """Steps with guesses before they are judged."""
 _WORTH = 1.05
 """How many times faster drafting must be."""
 _LONGEST_PAUSE = 64
 """The most answers that go by before drafting is tried again."""
-_NEWEST = 0.3
-"""The weight of the newest step in the averages."""
+_FASTER, _SLOWER = 0.5, 0.1
+"""The weight of a step that took less than usual, and of one that took more: other programs may
+have delayed it."""
+_NEWEST_GUESS = 0.05
 
 
 @dataclass(slots=True)
@@ -48,6 +50,7 @@ class Pace:
 
     clock: Callable[[], float] = perf_counter
     _seconds: dict[int, float] = field(default_factory=dict)
+    _begun: set[int] = field(default_factory=set)
     _right: float = 0.7
     _plain: int = 0
     _drafted: int = 0
@@ -72,17 +75,21 @@ class Pace:
     def took(self, seconds: float, *, guessed: int, accepted: int) -> None:
         """Note a step."""
         before = self._seconds.get(guessed)
-        if before is None or (not guessed and self._plain < 2):
+        if guessed not in self._begun:
+            # The first step of its kind also prepares what later ones use again.
+            self._begun.add(guessed)
+        elif before is None or (not guessed and self._plain < 2):
             # The first steps of an answer also wait for what prefill left to do.
             self._seconds[guessed] = seconds
         else:
-            self._seconds[guessed] += _NEWEST * (seconds - before)
+            weight = _FASTER if seconds < before else _SLOWER
+            self._seconds[guessed] += weight * (seconds - before)
         if not guessed:
             self._plain += 1
             return
         self._drafted += 1
         for right in [True] * accepted + [False] * (accepted < guessed):
-            self._right += _NEWEST / 2 * (right - self._right)
+            self._right += _NEWEST_GUESS * (right - self._right)
 
     def pays(self) -> bool:
         """Whether guessing is faster than single steps, as far as is known."""

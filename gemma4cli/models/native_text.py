@@ -123,7 +123,7 @@ def _wavelengths(rope: nn.Module) -> mx.array:
 class Recordings:
     """Parts of a layer as single steps of MLX's graph.
 
-    With one token, MLX needs as long for each step of a part as the step itself takes.
+    With few tokens, MLX needs as long for each step of a part as the step itself takes.
     """
 
     def __init__(self) -> None:
@@ -143,6 +143,10 @@ def _directly(part: Part, *inputs: mx.array) -> list[mx.array]:
     return part(*inputs)
 
 
+_FEW_TOKENS = 4
+"""Tokens at once for which a layer's parts are recorded: a step of decoding, with guesses."""
+
+
 class NativeDecoderLayer(DecoderLayer):
     _recordings: Recordings | None = None
 
@@ -155,7 +159,7 @@ class NativeDecoderLayer(DecoderLayer):
         per_layer_input: mx.array | None,
     ) -> tuple[mx.array, KeysValues]:
         """``x`` ``[B, L, D]``; returns the hidden states and the keys and values that were used."""
-        run = self._recorded if x.shape[1] == 1 and not self.enable_moe else _directly
+        run = self._recorded if x.shape[1] <= _FEW_TOKENS and not self.enable_moe else _directly
         if cache is None:
             (queries,) = run(self._queries, x, view.rotation)
             keys, values = shared

@@ -262,7 +262,7 @@ def test_drafting_stops_where_single_steps_are_faster_and_is_tried_less_and_less
         len(paced(pace, 40, seconds=lambda count: 1 + 2 * count, right=lambda _: 1))
         for _ in range(16)
     ]
-    assert lengths[0] == 10
+    assert lengths[0] == 14
     tried = [number for number, length in enumerate(lengths) if length]
     assert tried == [0, 2, 6, 14]
 
