@@ -93,6 +93,10 @@ class Mixer:
             self._held = self._held[:, :0]
 
     def _mixed(self, window: Samples) -> Samples:
+        if not window.any():  # and no reason for other signs than before
+            self._products *= _MEMORY
+            self._begun = True
+            return np.zeros(window.shape[1], np.float32)
         signs = self._signs
         self._signs = self._decide(window)
         mixed = self._sum(window, self._signs)

@@ -188,12 +188,16 @@ def _runs(frames: Iterator[TimedFrame | None]) -> Iterator[_Run | None]:
 
 
 def _run(start: Fraction | None, frames: list[AudioFrame]) -> _Run:
-    samples = np.concatenate([_values(frame) for frame in frames], axis=1)
-    return _Run(at=start, rate=frames[0].sample_rate, names=_names(frames[0]), samples=samples)
+    names = _names(frames[0])
+    return _Run(at=start, rate=frames[0].sample_rate, names=names, samples=_values(frames))
 
 
 def _alike(one: AudioFrame, other: AudioFrame) -> bool:
-    return one.sample_rate == other.sample_rate and _names(one) == _names(other)
+    return (
+        one.sample_rate == other.sample_rate
+        and one.format.name == other.format.name
+        and _names(one) == _names(other)
+    )
 
 
 def _names(frame: AudioFrame) -> tuple[str, ...]:
@@ -201,15 +205,15 @@ def _names(frame: AudioFrame) -> tuple[str, ...]:
     return tuple(channel.name for channel in frame.layout.channels)
 
 
-def _values(frame: AudioFrame) -> Samples:
-    """One frame as float32 ``[channels, n]``, scaled to [-1, 1].
+def _values(frames: list[AudioFrame]) -> Samples:
+    """Frames that are alike as float32 ``[channels, n]``, scaled to [-1, 1].
 
     Files of floats may hold anything; what is no number must not spoil the other channels.
     """
-    kind = frame.format.name.removesuffix("p")
-    values = frame.to_ndarray()
-    if not frame.format.is_planar:  # [1, n * channels], channels interleaved
-        values = values.reshape(frame.samples, -1).T
+    kind = frames[0].format.name.removesuffix("p")
+    values = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
+    if not frames[0].format.is_planar:  # [1, n * channels], channels interleaved
+        values = values.reshape(sum(frame.samples for frame in frames), -1).T
     samples: Samples = values.astype(np.float32)
     if kind == "u8":
         samples -= 128.0
