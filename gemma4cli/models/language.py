@@ -165,9 +165,10 @@ class TextModel(nn.Module):
         views = self._views(masks, cache[0].offset, embeddings.shape[1])
         by_layer = None if per_layer_inputs is None else self._by_layer(per_layer_inputs)
         newest: dict[str, Any] = {}
+        stored_layers = config.num_stored_layers
         for i, layer in enumerate(self.layers[:count]):
             kind = config.layer_types[i]
-            stored = i < config.num_stored_layers
+            stored = i < stored_layers
             hidden, newest[kind] = self._run(
                 layer,
                 hidden,

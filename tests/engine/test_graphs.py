@@ -6,19 +6,15 @@ Counted on the graphs of the published configurations; nothing is computed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any, NamedTuple
 
 import mlx.core as mx
 import pytest
-from support.graphs import as_on_gpu, filled, primitives, without_weights
-from support.published import config_of
+from support.graphs import Pair, as_on_gpu, our_step, pair_of, primitives, step_of_mlx_lm
 
-from gemma4cli.engine.decode import next_logits
-from gemma4cli.engine.sampling import Sampler, make_sampler, suppress
-from gemma4cli.models.config import Gemma4Config
-from gemma4cli.models.gemma4 import Gemma4
+from gemma4cli.engine.sampling import Sampler, make_sampler
+from gemma4cli.models.layers import ClippedLinear
 from gemma4cli.models.masks import make_masks
+from gemma4cli.models.vision_tower import axial_angles, rotate_axial
 
 NAMES = ["google__gemma-4-E2B-it", "google__gemma-4-12B-it", "google__gemma-4-31B-it"]
 
@@ -28,76 +24,25 @@ BEFORE = 1500
 CHUNK = 512
 
 
-class Pair(NamedTuple):
-    """g4's network and mlx-lm's model of one configuration."""
-
-    ours: Gemma4
-    theirs: Any
-
-    def caches(self, length: int = BEFORE) -> tuple[Any, Any]:
-        """Their caches with so many positions."""
-        ours, theirs = self.ours.language_model.make_cache(), self.theirs.make_cache()
-        layers = [each.self_attn for each in self.ours.language_model.model.layers][: len(ours)]
-        for cache in (ours, theirs):
-            filled(cache, [(each.n_kv_heads, each.head_dim) for each in layers], length)
-        return ours, theirs
-
-
 @pytest.fixture(scope="module", params=NAMES, ids=lambda name: name.split("-")[2])
-def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
-    from mlx_lm.models import gemma4
-
-    raw = config_of(request.param)
-    found = Pair(Gemma4(Gemma4Config.from_dict(raw)), gemma4.Model(gemma4.ModelArgs.from_dict(raw)))
-    for network in found:
-        without_weights(network)
-    # The weights that were not computed have drawn from it.
-    mx.random.seed(0)
-    mx.eval(mx.random.state)
-    yield found
-
-
-def step_of_mlx_lm(model: Any, cache: Any, sampler: Any) -> list[mx.array]:
-    """``_step`` of mlx_lm.generate.generate_step, and what is evaluated of it."""
-    token = mx.array([7])
-    logits = model(token[None], cache=cache)[:, -1, :]
-    logprobs = logits - mx.logsumexp(logits, keepdims=True)
-    return [sampler(logprobs), logprobs.squeeze(0)]
-
-
-def step(network: Gemma4, cache: Any, sampler: Sampler) -> list[mx.array]:
-    bias = suppress(network.config.text.vocab_size, [258882, 258883])
-    mx.eval(bias)
-    logits, finite = next_logits(network, cache, mx.array(7), bias)
-    return [sampler(logits), finite]
+def pair(request: pytest.FixtureRequest) -> Pair:
+    return pair_of(request.param)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
 def test_a_step_takes_no_more_operations_than_mlx_lms(pair: Pair, temperature: float) -> None:
     """With logits, the check that they are finite, suppressed tokens, and sampling."""
-    from mlx_lm.sample_utils import make_sampler as make_theirs
-
-    ours, theirs = pair.caches()
-    mine = make_sampler(temperature=temperature, top_p=0.95, top_k=64, key=mx.random.key(0))
+    ours, theirs = pair.caches(BEFORE)
     with as_on_gpu():
-        least = primitives(
-            *step_of_mlx_lm(pair.theirs, theirs, make_theirs(temperature, top_p=0.95, top_k=64))
-        )
-        found = primitives(*step(pair.ours, ours, mine))
+        least = primitives(*step_of_mlx_lm(pair.theirs, temperature)(theirs))
+        found = primitives(*our_step(pair.ours, temperature)(ours))
     assert len(least) > 40 * len(theirs)
     assert len(found) <= len(least), Counter(found) - Counter(least)
 
 
 @pytest.mark.parametrize("before", [0, BEFORE])
 def test_a_chunk_takes_no_more_operations_than_mlx_lms(pair: Pair, before: int) -> None:
-    ours, theirs = (
-        pair.caches(before)
-        if before
-        else (
-            pair.ours.language_model.make_cache(),
-            pair.theirs.make_cache(),
-        )
-    )
+    ours, theirs = pair.caches(before)
     ids = list(range(3, 3 + CHUNK))
     masks = make_masks(length=CHUNK, offset=before, window=pair.ours.config.text.sliding_window)
     with as_on_gpu():
@@ -121,3 +66,15 @@ def test_a_batch_sorts_once(pair: Pair) -> None:
         alone = primitives(rows[0](logits[0]))
         together = primitives(Sampler.sample_rows(rows, logits))
     assert [names.count("ArgPartition") for names in (alone, together)] == [1, 1]
+
+
+def test_limits_and_turns_of_the_towers_are_one_operation_each() -> None:
+    layer = ClippedLinear(8, 4, clipped=True)
+    x, places = mx.zeros((1, 6, 2, 8)), mx.arange(6)
+    angles = axial_angles(places, places, 8, 100.0, mx.float32)
+    mx.eval(layer.parameters(), x, angles)
+    with as_on_gpu():
+        linear, turned = primitives(layer(x)), primitives(rotate_axial(x, angles))
+        plain = primitives(layer.linear(x))
+    assert len(linear) == len(plain) + 2
+    assert sum(name.startswith("Compiled") or name in ("Multiply", "Add") for name in turned) <= 2

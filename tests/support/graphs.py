@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -17,6 +17,12 @@ import pytest
 from mlx.utils import tree_map
 
 from gemma4cli.engine import sampling
+from gemma4cli.engine.decode import next_logits
+from gemma4cli.engine.sampling import make_sampler, suppress
+from gemma4cli.models.config import Gemma4Config
+from gemma4cli.models.gemma4 import Gemma4
+
+from .published import config_of
 
 _PRIMITIVE = re.compile(r'^\{ \d+ \[label ="(\w+)", shape=rectangle\]; \}$', re.MULTILINE)
 
@@ -66,8 +72,8 @@ def filled(cache: Sequence[Any], heads: Sequence[tuple[int, int]], length: int) 
     for layer, (count, size) in zip(cache, heads, strict=True):
         stored = min(length, getattr(layer, "max_size", length))
         room = -(-stored // layer.step) * layer.step
-        keys = mx.zeros((1, count, room, size), mx.bfloat16)
-        layer.keys, layer.values = keys, mx.zeros_like(keys)
+        keys = mx.broadcast_to(mx.array(0, mx.bfloat16), (1, count, room, size))
+        layer.keys, layer.values = keys, mx.broadcast_to(mx.array(0, mx.bfloat16), keys.shape)
         layer.offset = length
         if hasattr(layer, "_idx"):
             layer._idx = stored
@@ -79,3 +85,67 @@ def primitives(*outputs: mx.array) -> list[str]:
     text = io.StringIO()
     mx.export_to_dot(text, *outputs)
     return _PRIMITIVE.findall(text.getvalue())
+
+
+class Pair(NamedTuple):
+    """g4's network and mlx-lm's model of one published configuration."""
+
+    ours: Gemma4
+    theirs: Any
+
+    def caches(self, length: int) -> tuple[Any, Any]:
+        """Their caches with so many positions."""
+        ours, theirs = self.ours.language_model.make_cache(), self.theirs.make_cache()
+        layers = [each.self_attn for each in self.ours.language_model.model.layers][: len(ours)]
+        for cache in (ours, theirs) if length else ():
+            filled(cache, [(each.n_kv_heads, each.head_dim) for each in layers], length)
+        return ours, theirs
+
+
+def pair_of(name: str) -> Pair:
+    """Both networks of the configuration ``name``, without weights."""
+    from mlx_lm.models import gemma4
+
+    raw = config_of(name)
+    theirs = gemma4.Model(gemma4.ModelArgs.from_dict(raw))
+    found = Pair(Gemma4(Gemma4Config.from_dict(raw)), theirs)
+    for network in found:
+        without_weights(network)
+    # Drawing weights that were never computed has left a graph there.
+    mx.random.seed(0)
+    mx.eval(mx.random.state)
+    return found
+
+
+Step: TypeAlias = Callable[[Any], list[mx.array]]
+"""A step of decoding with a cache; gives what is evaluated of it."""
+
+
+def our_step(network: Gemma4, temperature: float) -> Step:
+    """g4's, with its check that numbers are finite and suppressed tokens."""
+    sampler = make_sampler(temperature=temperature, top_p=0.95, top_k=64, key=mx.random.key(0))
+    bias = suppress(network.config.text.vocab_size, [258882, 258883])
+    token = mx.array(7)
+    mx.eval(bias, token)
+
+    def step(cache: Any) -> list[mx.array]:
+        logits, finite = next_logits(network, cache, token, bias)
+        return [sampler(logits), finite]
+
+    return step
+
+
+def step_of_mlx_lm(model: Any, temperature: float) -> Step:
+    """That of generate_step in mlx_lm.generate."""
+    from mlx_lm.sample_utils import make_sampler as make_theirs
+
+    sampler = make_theirs(temperature, top_p=0.95, top_k=64)
+    token = mx.array([7])
+    mx.eval(token)
+
+    def step(cache: Any) -> list[mx.array]:
+        logits = model(token[None], cache=cache)[:, -1, :]
+        logprobs = logits - mx.logsumexp(logits, keepdims=True)
+        return [sampler(logprobs), logprobs.squeeze(0)]
+
+    return step
