@@ -368,18 +368,37 @@ class OutOfFilesError(Gemma4Error):
 
 
 def unexpected(cause: Exception) -> Gemma4Error:
-    """The error for any exception; one that g4 raises on purpose is an error already."""
-    if isinstance(cause, Gemma4Error):
-        return cause
+    """The error for any exception; one that g4 raises on purpose is an error already.
+
+    But not if it comes from a lack of descriptors: that says nothing about the file it names.
+    """
     error: Gemma4Error
-    if is_out_of_memory(cause):
-        error = OutOfMemoryError()
-    elif isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
+    if is_out_of_files(cause):
         error = OutOfFilesError()
+    elif isinstance(cause, Gemma4Error):
+        return cause
+    elif is_out_of_memory(cause):
+        error = OutOfMemoryError()
     else:
         return UnexpectedError(cause)
     error.__cause__ = cause
     return error
+
+
+def is_out_of_files(cause: BaseException) -> bool:
+    """Whether an exception, or what led to it, is that no more files may be opened."""
+    seen: BaseException | None = cause
+    for _ in range(_CAUSES):
+        if seen is None:
+            break
+        if getattr(seen, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            return True
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    return False
+
+
+_CAUSES = 20
+"""Exceptions that led to one another, at most."""
 
 
 def is_out_of_memory(cause: Exception) -> bool:

@@ -7,7 +7,7 @@ import platform
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
@@ -51,8 +51,22 @@ def temporary_folder() -> Iterator[Path]:
     except OSError as exc:
         problem = f"{exc.strerror or exc}; set TMPDIR to a folder with room"
         raise OutputError(Path(parent), problem) from exc
-    with made as folder:
+    with made as folder, _descriptors_kept():
         yield Path(folder)
+
+
+@contextmanager
+def _descriptors_kept() -> Iterator[None]:
+    """Keep what removing a folder needs, so that it is removed where no file can be opened."""
+    with ExitStack() as kept:
+        for _ in range(_TO_REMOVE):
+            with suppress(OSError):
+                kept.enter_context(open(os.devnull, "rb"))
+        yield
+
+
+_TO_REMOVE = 2
+"""Descriptors with which the files of a folder are listed and removed."""
 
 
 def _remove(entry: os.DirEntry[str]) -> None:

@@ -63,8 +63,9 @@ def _reported(ctx: Any) -> Iterator[None]:
     try:
         yield
     except Gemma4Error as error:
-        env.say_error(error, debug=ctx.meta[DEBUG])
-        raise typer.Exit(exit_code_of(error)) from None
+        known = unexpected(error)
+        env.say_error(known, debug=ctx.meta[DEBUG])
+        raise typer.Exit(exit_code_of(known)) from None
     except KeyboardInterrupt as stop:
         raise typer.Exit(interrupts.status_of(stop)) from None
     except BrokenPipeError:

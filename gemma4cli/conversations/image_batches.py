@@ -69,8 +69,6 @@ def answer_each(
                     yield step
         except LoadError:
             raise
-        except Gemma4Error as error:
-            yield ImageFailed(image=number, error=error)
         except Exception as error:  # noqa: BLE001 - one odd image does not end the others
             yield ImageFailed(image=number, error=unexpected(error))
         if len(waiting) == batch:

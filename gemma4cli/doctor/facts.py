@@ -7,8 +7,10 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 
 from .._version import __version__
 from ..errors import BackendMissingError, MicrophoneError
@@ -172,7 +174,8 @@ def _microphones() -> Finding:
     from ..media.sound.microphone import list_devices
 
     try:
-        devices = list_devices()
+        with _making_no_runtime_folder():
+            devices = list_devices()
     except MicrophoneError as exc:
         return Finding(name="microphone", value="none", state="note", advice=exc.problem)
     if not devices:
@@ -180,6 +183,26 @@ def _microphones() -> Finding:
         return Finding(name="microphone", value="none", state="note", advice=advice)
     names = (f"{device.name}{' (default)' * device.is_default}" for device in devices)
     return Finding(name="microphone", value=", ".join(names))
+
+
+@contextmanager
+def _making_no_runtime_folder() -> Iterator[None]:
+    """Within this, libpulse looks for servers without making a folder in ``$TMPDIR`` for one.
+
+    It does so for a user without a runtime folder, who has no server of his own yet then; what is
+    below a device cannot be made.
+    """
+    chosen = any(map(os.environ.get, ("PULSE_RUNTIME_PATH", "XDG_RUNTIME_DIR")))
+    home = os.path.expanduser("~")
+    folders = (Path(home, ".config", "pulse"), Path(home, ".pulse"))
+    if chosen or any(each.is_symlink() for folder in folders for each in folder.glob("*-runtime")):
+        yield
+        return
+    os.environ["PULSE_RUNTIME_PATH"] = f"{os.devnull}/pulse"
+    try:
+        yield
+    finally:
+        del os.environ["PULSE_RUNTIME_PATH"]
 
 
 def _heif() -> Finding:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from .. import prompts
 from ..decoded import AudioClip
-from ..errors import Gemma4Error, JournalError, MediaError, unexpected
+from ..errors import Gemma4Error, JournalError, unexpected
 from ..events import Finished, FinishReason, Notice
 from ..messages import AudioPart, Message, Source, TextPart
 from ..options import GenerateOptions, TranscribeOptions
@@ -185,8 +185,6 @@ def _steps(
                     assert journal is not None
                     journal.keep(index)
                 yield _PieceFound(assembly, piece, known)
-        except MediaError as error:
-            yield _Failed(assembly, error)
         except Exception as error:  # noqa: BLE001 - one odd recording does not end the others
             yield _Failed(assembly, unexpected(error))
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import sysconfig
 from dataclasses import dataclass, field
@@ -291,6 +292,32 @@ def test_without_portaudio_its_package_is_named(machine: Machine) -> None:
     machine.list_devices = MicrophoneError("install libportaudio2")
     found = machine.finding("microphone")
     assert found is not None and found.advice == "install libportaudio2"
+
+
+def test_a_look_for_microphones_makes_no_folder_of_libpulse(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Unless a server of the user may be in it."""
+    seen: list[str | None] = []
+
+    def look() -> list[Microphone]:
+        seen.append(os.environ.get("PULSE_RUNTIME_PATH"))
+        return []
+
+    monkeypatch.setattr(microphone, "list_devices", look)
+    for name in ("PULSE_RUNTIME_PATH", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    facts._microphones()
+    assert "PULSE_RUNTIME_PATH" not in os.environ
+    (tmp_path / ".config" / "pulse").mkdir(parents=True)
+    link = tmp_path / ".config" / "pulse" / "7-runtime"
+    link.symlink_to("/tmp/pulse-7")
+    facts._microphones()
+    link.unlink()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/7")
+    facts._microphones()
+    assert seen == ["/dev/null/pulse", None, None]
 
 
 def test_heif_is_optional(machine: Machine) -> None:

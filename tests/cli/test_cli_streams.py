@@ -57,6 +57,17 @@ def test_closed_pipe_of_a_short_answer() -> None:
         assert process.stderr.read() == b""
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["describe", "-h"], []])
+def test_closed_pipe_of_help(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer) as closed:
+        run = subprocess.run(
+            command_line(*arguments), stdout=closed, stderr=subprocess.PIPE, check=False, timeout=60
+        )
+    assert (run.returncode, run.stderr) == (0, b"")
+
+
 @pytest.mark.slow
 def test_an_interrupt_keeps_the_partial_answer() -> None:
     with start("describe", STAR, *ENDLESS, ways="endless") as process:

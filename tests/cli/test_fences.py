@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +30,14 @@ from gemma4cli.engine import generate as generate_module
 from gemma4cli.events import Event, TextDelta
 from gemma4cli.hub import cache as hub
 from gemma4cli.hub import snapshots
+from gemma4cli.leftovers import temporary_folder
+from gemma4cli.media.pictures import image_readers
 from gemma4cli.models.gemma4 import Gemma4
 
 IMAGE = sample("image00.png")
 ODD = "odd\x1b]0;title\x07\u202e\nthing"
 """What an exception quotes of a stranger's file."""
+EMPTY_FOLDER = "g4: in: contains no images"
 LINE = "g4: unexpected error (ValueError: odd\\x1B]0;title\\x07\\u202E thing); --debug shows more\n"
 
 
@@ -344,9 +349,66 @@ def test_a_place_for_conversations_that_cannot_be_is_one_line(
     assert not Path("relative").exists()
 
 
-def test_too_many_open_files_are_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: Any) -> None:
+def test_a_closed_folder_below_a_named_one_is_reported(
+    monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+) -> None:
+    Path("in/closed\x1b").mkdir(parents=True)
+    for name in ("image00.png", "video00.mp4", "speech01.wav"):
+        shutil.copy(sample(name), "in")
+    scan = os.scandir
+
+    def refuse(path: Any = ".") -> Any:
+        if "closed" in str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    line = "in/closed\\x1B: cannot be read (Permission denied); its files are left out\n"
+    for command in ("describe", "transcribe", "video"):
+        with subtests.test(command=command):
+            result = tiny_g4(command, "in", "-q")
+            assert result.stderr.startswith(line)
+            assert result.stdout
+    shutil.rmtree("in")
+    Path("in/closed").mkdir(parents=True)
+    result = tiny_g4("describe", "in")
+    assert result.exit_code == 3
+    assert result.stderr.splitlines() == [line.strip().replace("\\x1B", ""), EMPTY_FOLDER]
+
+
+def test_too_many_open_files_are_said_to_be_so(
+    monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+) -> None:
+    """Also where they look like damage of a picture, a recording or a checkpoint."""
+    problem = "too many open files: raise the limit"
+
+    def refuse(*arguments: Any, **more: Any) -> None:
         raise OSError(errno.EMFILE, "Too many open files", "engine/generate.py")
 
-    monkeypatch.setattr(Chat, "send", refuse)
-    assert_fails(tiny_g4("chat", "-p", "hi"), 1, "too many open files: raise the limit")
+    for owner, name, command in [
+        (Chat, "send", ("chat", "-p", "hi")),
+        (image_readers, "import_module", ("describe", IMAGE)),
+        (Path, "open", ("transcribe", sample("speech01.wav"))),
+        (Path, "open", ("video", sample("video00.mp4"))),
+    ]:
+        with subtests.test(command=command), monkeypatch.context() as patch:
+            patch.setattr(owner, name, refuse, raising=False)
+            assert_fails(tiny_g4(*command, "-q"), 1, problem)
+    monkeypatch.setattr(image_readers, "import_module", refuse)
+    result = tiny_g4("describe", IMAGE, sample("image01.png"), "-q")
+    assert result.exit_code == 1
+    assert result.stderr.count(problem) == 2
+
+
+def test_a_temporary_folder_is_removed_where_no_file_can_be_opened() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as taken:
+        with temporary_folder() as folder:
+            (folder / "pipe").write_bytes(b"sound")
+            highest = max(map(int, os.listdir("/dev/fd")))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 2, hard))
+            taken.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+            with pytest.raises(OSError, match="Too many open files"):
+                while True:
+                    taken.enter_context(open(os.devnull, "rb"))
+        assert not folder.exists()

@@ -32,7 +32,7 @@ def touch(*paths: Path) -> None:
 
 
 def inputs(arguments: list[str]) -> list[Input]:
-    return inputs_of(arguments, RECORDINGS)
+    return inputs_of(arguments, RECORDINGS, ENV.say)
 
 
 def names(arguments: list[str]) -> list[str]:

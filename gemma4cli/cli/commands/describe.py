@@ -90,7 +90,7 @@ def describe(
 
     kind = Kind(plural="images", suffixes=IMAGE_SUFFIXES)
     opened = opener(kind, fetches=allow_urls)
-    found = inputs(images, kind)
+    found = inputs(images, kind, env.say)
     if chosen is not None:
         found = with_pages(found, chosen, opened)
     several = not together and are_several(found, images)

@@ -117,7 +117,7 @@ def video(
     options = run.generate_options()
     kind = Kind(plural="videos", suffixes=CLIP_SUFFIXES)
     opened = opener(kind, fetches=allow_urls)
-    found = inputs(clips, kind)
+    found = inputs(clips, kind, env.say)
     several = are_several(found, clips)
     output = answer_target(run, several=several)
     output.target.check(env, run, found)

@@ -109,10 +109,6 @@ def one_by_one(
                 yield number, event
         except (LoadError, OutputError):
             raise
-        except Gemma4Error as error:
-            if not keep_going:
-                raise
-            yield number, Failed(error)
         except Exception as error:  # one odd input does not end the others
             if not keep_going:
                 raise

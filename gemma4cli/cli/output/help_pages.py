@@ -88,7 +88,8 @@ class Command(TyperCommand):
         if (columns := shutil.get_terminal_size().columns) < _NARROW:
             formatter.write("\n".join(_narrow_lines(shown, ctx, columns)))
         else:
-            super(Command, shown).format_help(ctx, formatter)
+            with _pipe_breaks():
+                super(Command, shown).format_help(ctx, formatter)
 
     def get_usage(self, ctx: Any) -> str:
         return super(Command, _shown(self, ctx)).get_usage(ctx)
@@ -139,7 +140,8 @@ class Group(TyperGroup):
         if (columns := shutil.get_terminal_size().columns) < _NARROW:
             formatter.write("\n".join(_narrow_lines(shown, ctx, columns)))
         else:
-            super(Group, shown).format_help(ctx, formatter)
+            with _pipe_breaks():
+                super(Group, shown).format_help(ctx, formatter)
 
     def get_usage(self, ctx: Any) -> str:
         return super(Group, _shown(self, ctx)).get_usage(ctx)
@@ -262,6 +264,17 @@ def _entries(shown: TyperCommand | TyperGroup, ctx: Any) -> Iterator[tuple[str, 
 def _panel_of(parameter: Any) -> str:
     other = "Arguments" if isinstance(parameter, TyperArgument) else "Options"
     return parameter.rich_help_panel or other
+
+
+@contextmanager
+def _pipe_breaks() -> Iterator[None]:
+    """Within this, a closed pipe is an error as for other output; Rich ends the program with 1."""
+    try:
+        yield
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):
+            raise end.__context__ from None
+        raise
 
 
 @contextmanager

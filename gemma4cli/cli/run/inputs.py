@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlparse
 
 from ...errors import MediaError, OptionError
 from ...messages import Source
+from ..escapes import one_line
 from .folders import files_in
 
 STDIN = "-"
@@ -73,17 +74,22 @@ class Kind:
         try:
             os.listdir(folder)
         except OSError as exc:
-            return f"cannot be read ({exc.strerror or exc})"
+            return _unread(exc)
         return f"contains no {self.plural}"
 
 
-def inputs(arguments: Sequence[str], kind: Kind) -> list[Input]:
+def _unread(problem: OSError) -> str:
+    return f"cannot be read ({problem.strerror or problem})"
+
+
+def inputs(arguments: Sequence[str], kind: Kind, say: Callable[[str], None]) -> list[Input]:
     """The inputs that the arguments name; those of a folder are sorted by path.
 
-    Raises MediaError for a folder without such files if there is no other input.
+    ``say`` gets a notice for each folder below a named one that cannot be read. Raises MediaError
+    for a folder without such files if there is no other input.
     """
     namesakes = _Namesakes(kind)
-    found = [each for argument in arguments for each in _found(argument, kind, namesakes)]
+    found = [each for argument in arguments for each in _found(argument, kind, namesakes, say)]
     if all(os.path.isdir(each.given) for each in found):
         # With other inputs, the folder fails when its turn comes, and they do not.
         raise MediaError(found[0].given, kind.missing_in(found[0].given))
@@ -109,7 +115,9 @@ def check_named_once(given: Sequence[Input]) -> None:
             raise OptionError(f"{name}: is named {count} times")
 
 
-def _found(argument: str, kind: Kind, namesakes: _Namesakes) -> Iterator[Input]:
+def _found(
+    argument: str, kind: Kind, namesakes: _Namesakes, say: Callable[[str], None]
+) -> Iterator[Input]:
     from ...media.near_names import existing
 
     if argument == STDIN:
@@ -121,7 +129,12 @@ def _found(argument: str, kind: Kind, namesakes: _Namesakes) -> Iterator[Input]:
         yield Input(given=source.name, source=source, name=Path(_plain_stem(name)))
         return
     path = existing(Path(argument))
-    files = files_in(path, kind.suffixes) if os.path.isdir(path) else []
+
+    def closed(problem: OSError) -> None:
+        if problem.filename != str(path):  # that one is an input without a result
+            say(one_line(f"{problem.filename}: {_unread(problem)}; its files are left out"))
+
+    files = files_in(path, kind.suffixes, closed) if os.path.isdir(path) else []
     for file in files:
         inner = file.relative_to(path)
         yield Input(

@@ -69,7 +69,7 @@ class TranscribeRun:
 
     def files(self, arguments: Sequence[str]) -> None:
         """Transcribe the recordings in the arguments; exits with the code of what failed."""
-        given = inputs(arguments, RECORDINGS)
+        given = inputs(arguments, RECORDINGS, self.env.say)
         check_named_once(given)
         several = are_several(given, arguments)
         target = self._target(several)
