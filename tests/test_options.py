@@ -49,3 +49,9 @@ def test_every_budget_of_the_model_card_is_accepted(subtests: pytest.Subtests) -
 def test_unknown_option() -> None:
     with pytest.raises(TypeError):
         GenerateOptions(temprature=0.9)  # type: ignore[call-arg]
+
+
+def test_what_an_answer_depends_on_is_all_but_the_prefill_step() -> None:
+    one, other = GenerateOptions(prefill_step_size=64), GenerateOptions(prefill_step_size=2048)
+    assert one.facts == other.facts == GenerateOptions().facts
+    assert one.facts != GenerateOptions(seed=1).facts

@@ -20,6 +20,7 @@ from .batch_decode import BatchDecoder
 from .batch_prefill import BatchPrefill
 from .encode import arrange_soft_tokens, encode_features
 from .generate import Answer, check_context, generate, make_answer_sampler, temperature_of
+from .memory_limits import prefill_step
 from .model import LoadedModel
 from .sampling import suppress
 
@@ -87,7 +88,7 @@ def generate_batch(
 def stream_batch(model: LoadedModel, prompts: Sequence[Prompt]) -> Iterator[tuple[int, BatchEvent]]:
     """Yield the events of ``generate`` with the prompt's number, without progress and notices.
 
-    The first prompt's prefill step applies to all. Prompts that cannot share a batch
+    The longest prompt's prefill step applies to all. Prompts that cannot share a batch
     (``can_batch``) run alone. Rows sample independently; with a seed, a row samples the same tokens
     as it would alone.
 
@@ -111,7 +112,8 @@ def stream_batch(model: LoadedModel, prompts: Sequence[Prompt]) -> Iterator[tupl
             yield from _alone(model, number, each)
     if together:
         together.sort(key=lambda row: len(row.inputs.ids), reverse=True)
-        yield from _run(model, together, prompts[0].options.prefill_step_size)
+        first = together[0]
+        yield from _run(model, together, prefill_step(model, first.inputs, first.options))
 
 
 def _alone(model: LoadedModel, number: int, prompt: Prompt) -> Iterator[tuple[int, BatchEvent]]:

@@ -32,7 +32,7 @@ from .constrain import Constraint
 from .decode import decode_tokens
 from .drafting import Draft, DraftCounts
 from .encode import encode_media
-from .memory_limits import require_memory_for_prompt
+from .memory_limits import prefill_step, require_memory_for_prompt
 from .model import LoadedModel
 from .prefill import Prefill
 from .repetition import is_repeating
@@ -66,8 +66,9 @@ def generate(
         model.network, content_of(inputs), blocks_on_full_layers=_blocks_on_full_layers(model)
     )
     tail = _answer_start(model, inputs.ids)
+    step = prefill_step(model, inputs, options, kept)
     try:
-        yield from _run(model, inputs, options, constraint, run, tail)
+        yield from _run(model, inputs, options, constraint, run, tail, step)
     except Exception:
         # The layers may hold different numbers of positions, NaN, or arrays that were not computed.
         run.forget()
@@ -85,20 +86,19 @@ def _run(
     constraint: Constraint | None,
     run: CachedRun,
     tail: int,
+    step: int,
 ) -> Iterator[Event]:
     """``generate`` once the turn cache is set up; the model's turn starts at ``tail``."""
     started = perf_counter()
     soft_tokens: list[SoftTokens] = []
-    for step in encode_media(model, _uncached_media(inputs, run.start)):
-        if isinstance(step, list):
-            soft_tokens = step
+    for each in encode_media(model, _uncached_media(inputs, run.start)):
+        if isinstance(each, list):
+            soft_tokens = each
         else:
-            yield step
+            yield each
     encoded = perf_counter()
     hidden = mx.zeros(0)
-    prefill = make_prefill(
-        model, inputs, soft_tokens, options.prefill_step_size, start=run.start, tail=tail
-    )
+    prefill = make_prefill(model, inputs, soft_tokens, step, start=run.start, tail=tail)
     for progress in prefill.run(run.cache):
         if isinstance(progress, PrefillProgress):
             if run.cached == tail:

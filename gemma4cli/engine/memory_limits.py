@@ -14,10 +14,20 @@ from ..hub.cache import needs_of, weights_needed
 from ..hub.catalog import largest_within
 from ..machine.address_space import address_limit
 from ..machine.device import device, memory_limit, model_memory, taken
-from ..machine.memory import Footprint, Kept, Work, audio_size, footprint, vision_size
+from ..machine.memory import (
+    Footprint,
+    Kept,
+    Numerics,
+    Weights,
+    Work,
+    audio_size,
+    footprint,
+    vision_size,
+)
 
 if TYPE_CHECKING:
     from ..hub.resolved import ResolvedModel
+    from ..models.config import Gemma4Config
     from ..options import DType, GenerateOptions
     from ..processing.inputs import ModelInputs
     from ..processing.prompt import Prompt
@@ -25,6 +35,10 @@ if TYPE_CHECKING:
 
 _SHORTEST = Work(tokens=512)
 """The smallest request a model must fit in memory to be worth loading."""
+_STEPS = (512, 1024, 2048)
+"""Prefill steps. More make a GPU faster up to the last, and need more memory."""
+_STEP_SHARE = 0.9
+"""Share of the available memory that a run with more than the first step may take."""
 
 
 def available_memory() -> int:
@@ -130,11 +144,47 @@ def work_of(
     spans = [(span.kind, span.end - span.start) for span in inputs.spans]
     return Work(
         tokens=min(len(inputs.ids) + options.max_tokens, model.context_length),
-        step=options.prefill_step_size,
+        step=options.prefill_step_size or _STEPS[0],
         images=tuple(length for kind, length in spans if kind != "audio"),
         clip_tokens=max((length for kind, length in spans if kind == "audio"), default=0),
         kept=None if kept is None else replace(kept, soft_tokens=model.soft_tokens.held),
     )
+
+
+def prefill_step(
+    model: LoadedModel,
+    inputs: ModelInputs,
+    options: GenerateOptions,
+    kept: Kept | None = None,
+) -> int:
+    """The options' prefill step, or else the largest that fits the memory of a GPU.
+
+    On a CPU it is always the smallest: larger ones read the prompt no faster there.
+    """
+    from .model_info import numerics_of, weights_in_memory
+
+    numerics = numerics_of(model)
+    if options.prefill_step_size is not None or numerics.on_cpu:
+        return options.prefill_step_size or _STEPS[0]
+    return largest_step(
+        model.network.config,
+        weights_in_memory(model),
+        numerics,
+        work_of(model, inputs, options, kept),
+        available_memory(),
+    )
+
+
+def largest_step(
+    config: Gemma4Config, weights: Weights, numerics: Numerics, work: Work, available: int
+) -> int:
+    """The largest prefill step with which a run fits ``available`` bytes with some to spare."""
+
+    def fits(step: int) -> bool:
+        needed = footprint(config, weights, numerics, replace(work, step=step))
+        return needed.total <= _STEP_SHARE * available
+
+    return max(filter(fits, _STEPS), default=_STEPS[0])
 
 
 def _hint(needed: Footprint, work: Work, vision: int, audio: int) -> str:

@@ -76,5 +76,5 @@ def run_facts(
         **model.identity,
         "limits": asdict(limits),
         "options": asdict(options) | {"batch": None},
-        "generate": asdict(generate),
+        "generate": generate.facts,
     }

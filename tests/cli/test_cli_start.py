@@ -43,7 +43,7 @@ HELP = START.and_those(foreign="attr markdown_it mdurl pygments rich")
 MODEL = START.and_those(
     foreign="mlx mlx_lm numpy safetensors tokenizers",
     standard="abc base64 bisect codecs ctypes fnmatch hashlib importlib importlib.util json "
-    "logging platform secrets stat subprocess tempfile threading time weakref zlib",
+    "logging operator platform secrets stat subprocess tempfile threading time weakref zlib",
     own="api bounded checked_json cli.output.* cli.run.* cli.settings.* "
     "conversations.image_batches decoded engine.* events hub.* journal leftovers machine.* "
     "media.copies media.feeds media.kinds media.limits media.near_names media.part_starts "

@@ -6,15 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support.published import config_of
 
 from gemma4cli.decoded import AudioClip, Image
 from gemma4cli.engine import memory_limits
 from gemma4cli.engine.memory_limits import require_memory_for_model, require_memory_for_prompt
 from gemma4cli.engine.model import LoadedModel
+from gemma4cli.engine.model_info import numerics_of
 from gemma4cli.errors import ModelTooLargeError, PromptTooLargeError
 from gemma4cli.hub.cache import resolve
 from gemma4cli.machine.device import Device, Memory
+from gemma4cli.machine.memory import Numerics, Weights, Work
 from gemma4cli.messages import AudioPart, ImagePart, Message, Part, Source, TextPart
+from gemma4cli.models.config import Gemma4Config
 from gemma4cli.options import GenerateOptions
 from gemma4cli.processing.inputs import ModelInputs
 
@@ -95,6 +99,37 @@ def test_the_error_says_what_to_change_in_a_prompt_that_does_not_fit(
     inputs = prompt_with(tiny, images=images, sound=sound)
     with pytest.raises(PromptTooLargeError, match=hint):
         require_memory_for_prompt(tiny, inputs, replace(OPTIONS, prefill_step_size=step))
+
+
+GPU = Numerics(item=2, backend="Metal")
+GB = 10**9
+
+
+def test_the_prefill_step_of_a_gpu_is_the_largest_up_to_2048_that_fits_its_memory() -> None:
+    """31B in 4 bits, 32,768 tokens: attention to them takes 2.1 GB with a step of 512."""
+    config = Gemma4Config.from_dict(config_of("google__gemma-4-31B-it"))
+    weights = Weights(text=18 * GB, vision=0, audio=0)
+    work = Work(tokens=32_768)
+    steps = [
+        memory_limits.largest_step(config, weights, GPU, work, available)
+        for available in (20 * GB, 28 * GB, 30 * GB, 48 * GB, 139 * GB)
+    ]
+    assert steps == sorted(steps) and {steps[0], steps[-1]} == {512, 2048} and 1024 in steps
+
+
+def test_the_prefill_step_of_a_cpu_is_512_and_the_options_is_taken_anywhere(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = prompt_with(tiny)
+    if numerics_of(tiny).on_cpu:
+        assert memory_limits.prefill_step(tiny, inputs, OPTIONS) == 512
+    monkeypatch.setattr("gemma4cli.engine.model_info.numerics_of", lambda model: GPU)
+    set_available(monkeypatch, 10 * GB)
+    assert memory_limits.prefill_step(tiny, inputs, OPTIONS) == 2048
+    set_available(monkeypatch, 10**6)
+    assert memory_limits.prefill_step(tiny, inputs, OPTIONS) == 512
+    chosen = replace(OPTIONS, prefill_step_size=7)
+    assert memory_limits.prefill_step(tiny, inputs, chosen) == 7
 
 
 def test_an_answer_counts_with_its_longest_length_up_to_the_context(tiny: LoadedModel) -> None:

@@ -67,7 +67,7 @@ def _facts(question: ImageQuestion, arguments: Sequence[str]) -> Mapping[str, ob
         "command": "describe",
         "arguments": [absolute(each) for each in arguments],
         "prompt": question.prompt,
-        "options": asdict(question.options),
+        "options": question.options.facts,
         "media": asdict(question.media),
     }
 

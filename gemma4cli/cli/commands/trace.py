@@ -16,6 +16,8 @@ from ..run.options import RunOptions
 from ..run.shared_options import runs_a_model_differently
 
 _GREEDY_TOKENS = 24
+_STEP = 512
+"""Tokens that are read at once on any device, so that traces can be compared."""
 _NO_SAMPLING = "trace decodes greedily"
 
 
@@ -65,6 +67,7 @@ def trace(
         load_model(env, replace(run, draft="none"), media),
         content,
         max_tokens=run.max_tokens or _GREEDY_TOKENS,
+        prefill_step_size=run.prefill_step or _STEP,
     )
     with replaced_path(path) as written:
         result.save(written)

@@ -138,7 +138,7 @@ def video(
         "prompt": prompt,
         "segment": segment,
         "frames": None if save_frames is None else absolute(str(save_frames)),
-        "options": asdict(options),
+        "options": options.facts,
         "media": asdict(media),
     }
 

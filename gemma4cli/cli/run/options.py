@@ -50,6 +50,16 @@ class RunOptions:
             rich_help_panel=_MODEL,
         ),
     ] = LoadOptions().draft
+    prefill_step: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Prompt tokens to compute at once. Fewer take less memory. (default: 512 on a "
+            "CPU, up to 2048 on a GPU as memory allows)",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
     offline: Annotated[
         bool,
         typer.Option("--offline", help="Never use the network.", rich_help_panel=_MODEL),
@@ -179,6 +189,7 @@ class RunOptions:
             top_k=self.top_k,
             seed=self.seed,
             think=self.think,
+            prefill_step_size=self.prefill_step,
             schema=None if self.schema is None else _read(self.schema),
         )
 
