@@ -10,6 +10,7 @@ import mlx.core as mx
 from ..errors import NonFiniteError
 from ..models.batch_cache import BatchCache
 from ..models.gemma4 import Gemma4
+from .freed_buffers import release_buffers
 from .sampling import Sampler, are_finite, step_is_finite
 
 _STEPS_UNTIL_CLEARED = 512
@@ -52,7 +53,7 @@ class BatchDecoder:
             raise NonFiniteError("decoding")
         self._steps += 1
         if self._steps % _STEPS_UNTIL_CLEARED == 0:
-            mx.clear_cache()
+            release_buffers()
         return cast(list[int], tokens.tolist())
 
     def keep(self, rows: Sequence[int]) -> None:

@@ -10,6 +10,7 @@ import mlx.core as mx
 
 from ..models.batch_cache import BatchCache
 from ..models.gemma4 import Gemma4, SoftTokens
+from .freed_buffers import release_buffers
 
 
 def batch_chunks(lengths: Sequence[int], step: int) -> Iterator[tuple[int, int, int]]:
@@ -57,7 +58,7 @@ class BatchPrefill:
                 self.network.fill(*inputs, cache.layers, masks)
                 mx.eval(cache.state)
                 # Free the chunk's buffers: the next chunk has a different size.
-                mx.clear_cache()
+                release_buffers()
             else:
                 logits = self.network(*inputs, cache.layers, masks)[:, -1]
         return logits

@@ -12,6 +12,7 @@ from ..models.gemma4 import Gemma4
 from ..models.language import Cache
 from ..models.masks import NO_MASKS
 from .constrain import Constraint
+from .freed_buffers import release_buffers
 from .sampling import Sampler, are_finite, step_is_finite
 
 STEPS_UNTIL_CLEARED = 256
@@ -62,7 +63,7 @@ def decode_tokens(
             raise NonFiniteError("decoding")
         yield int(token)
         if number % STEPS_UNTIL_CLEARED == 0:
-            mx.clear_cache()
+            release_buffers()
         if not lookahead:
             following = advance(token)
         token, finite = ahead or choose(*following)

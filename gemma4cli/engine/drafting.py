@@ -20,6 +20,7 @@ from ..models.gemma4 import Gemma4
 from ..models.language import RowCache
 from ..models.masks import make_masks
 from .decode import STEPS_UNTIL_CLEARED
+from .freed_buffers import release_buffers
 from .sampling import Sampler, are_finite
 
 _MOST = 8
@@ -161,7 +162,7 @@ class Draft:
             self.counts.guessed += count
             self.counts.accepted += accepted
             if given % STEPS_UNTIL_CLEARED < len(chosen):
-                mx.clear_cache()
+                release_buffers()
             for number, token in enumerate(chosen):
                 given += 1
                 try:

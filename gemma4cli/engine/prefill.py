@@ -13,6 +13,7 @@ from ..models.gemma4 import Gemma4, SoftTokens
 from ..models.language import Cache
 from ..models.masks import Masks, make_masks
 from ..processing.prompt import MediaSpan
+from .freed_buffers import release_buffers
 
 
 def chunk_ends(length: int, step: int, spans: Sequence[MediaSpan]) -> list[int]:
@@ -68,7 +69,7 @@ class Prefill:
                 self.network.fill(*inputs, cache, masks)
                 mx.eval([layer.state for layer in cache])
                 # Free the chunk's buffers: later chunks have different sizes.
-                mx.clear_cache()
+                release_buffers()
             else:
                 hidden = self.network.hidden(*inputs, cache, masks)[:, -1:]
         yield PrefillProgress(done=total, total=total)

@@ -15,6 +15,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from ..machine.memory import Part, part_of
+from .freed_buffers import release_buffers
 
 CHUNK = 10**9
 """Bytes that are read at once; a larger tensor is read whole."""
@@ -43,7 +44,7 @@ def read(tensors: Sequence[mx.array], chunk: int = CHUNK) -> Iterator[int]:
 def _evaluate(tensors: Sequence[mx.array]) -> int:
     mx.eval(tensors)
     # What was read in another type than it is computed in is not needed any more.
-    mx.clear_cache()
+    release_buffers()
     return sum(each.nbytes for each in tensors)
 
 
