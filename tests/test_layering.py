@@ -84,7 +84,7 @@ LAYERS = {
         "checked_json errors lookups options models machine", "huggingface_hub hf_xet safetensors"
     ),
     "engine": layer(
-        "bounded checked_json errors events options native models machine hub processing",
+        "_version bounded checked_json errors events options native models machine hub processing",
         "mlx numpy llguidance",
     ),
     "records": layer("errors events transcript subtitles"),

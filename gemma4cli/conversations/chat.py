@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConversationError
-from ..events import Event, Finished, TextDelta, ThoughtDelta
+from ..events import Event, Finished, Notice, TextDelta, ThoughtDelta
 from ..messages import Message, Part
 from ..options import GenerateOptions, MediaOptions
 from .open_media import open_message, prepare
@@ -19,6 +19,7 @@ from .opened import OpenedMessage
 if TYPE_CHECKING:
     from ..engine.model import LoadedModel
     from ..processing.inputs import ModelInputs
+    from .prompt_cache import PromptCache
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +72,8 @@ class Chat:
         self.tools = tuple(tools)
         self._opened: list[OpenedMessage] = []
         self._turns = TurnCache()
+        self._prompt_cache: PromptCache | None = None
+        self._is_read = self._is_written = True
         self._think = False
         self._measured: tuple[tuple[object, ...], int] = ((), 0)
         if system:
@@ -88,6 +91,27 @@ class Chat:
         """Remove all messages except the system prompt."""
         self._opened = [item for item in self._opened if item.message.role == "system"]
         self._turns.clear()
+
+    def use_prompt_cache(self, cache: PromptCache) -> None:
+        """Continue from what an earlier process computed, where the next prompt begins alike.
+
+        Args:
+            cache: Its file; it is read by the next turn, and written by ``write_prompt_cache``.
+        """
+        self._prompt_cache = cache
+        self._turns.shared = cache.shared
+        self._is_read = False
+
+    def write_prompt_cache(self) -> str | None:
+        """Write what the turns of this process computed to the prompt cache, if there is one.
+
+        Returns:
+            Why that was not possible, if it was not.
+        """
+        if self._prompt_cache is None or self._is_written:
+            return None
+        self._is_written = True
+        return self._prompt_cache.write(self._turns)
 
     def load(self, messages: Sequence[Message]) -> Iterator[Event]:
         """Append messages from elsewhere and open their media; nothing is generated.
@@ -179,12 +203,18 @@ class Chat:
             Gemma4Error: Otherwise as ``send``.
         """
         from ..engine.generate import generate
+        from ..engine.turn_cache import content_of
 
         options = options or GenerateOptions()
         if not self._opened or self._opened[-1].message.role not in ("user", "tool"):
             raise ConversationError("the conversation does not end with something to answer")
         self._think = options.think
         inputs = self._inputs()
+        if self._prompt_cache is not None and not self._is_read:
+            self._is_read = True
+            if problem := self._prompt_cache.read(self._turns, content_of(inputs)):
+                yield Notice(text=problem)
+        self._is_written = False
         text: list[str] = []
         thoughts: list[str] = []
         keep = False

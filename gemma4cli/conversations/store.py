@@ -2,6 +2,7 @@
 
     NAME/conversation.json     as ``file`` reads it, with "model" and the media's names
     NAME/media/DIGEST.png      copies, so that moving or changing the original breaks nothing
+    NAME/prompt-cache.safetensors   what was computed of it; may be removed at any time
     NAME/lock                  locked while a process has the conversation open
 
 A turn is on disk when ``write`` returns; files are replaced atomically. Only their owner can read
@@ -41,6 +42,7 @@ from ..own_files import close_to_others, private_folder, whole_file
 from .file import Conversation, conversation_data, read_conversation
 
 _FILE, _MEDIA, _LOCK = "conversation.json", "media", "lock"
+_PROMPT_CACHE = "prompt-cache.safetensors"
 _REFERENCE = re.compile(rf'"{_MEDIA}/([0-9a-f]{{32}}(?:\.[a-z0-9]{{1,8}})?)"')
 _UNFINISHED = re.compile(r"\.(new\.|g4-\w*-\d+-)\w{8}")
 _NAME = re.compile(r"\w[\w .@+-]*")
@@ -75,6 +77,7 @@ class SavedConversation:
     def __init__(self, folder: Path) -> None:
         self.name = folder.name
         self.path = folder / _FILE
+        self.prompt_cache = folder / _PROMPT_CACHE
         self._folder = folder
         self._media = _MediaFolder(folder / _MEDIA)
         self._lock = self._locked()
@@ -134,6 +137,7 @@ class SavedConversation:
             self._media.mine |= _copies_in(self.path)
             if not any(message.role == "user" for message in conversation.messages):
                 self.path.unlink(missing_ok=True)
+                self._drop_prompt_cache()
                 self._media.drop_unused()
                 return
             data = conversation_data(conversation, self._media.copy)
@@ -149,6 +153,7 @@ class SavedConversation:
             self._media.mine |= _copies_in(self.path)
             if not self.path.is_dir():
                 self.path.unlink(missing_ok=True)
+            self._drop_prompt_cache()
             self._media.drop_unused()
             return _remove_if_empty(self._folder)
 
@@ -158,9 +163,14 @@ class SavedConversation:
             if _is_empty(self.path):
                 self.path.unlink()
             if not os.path.lexists(self.path):
+                self._drop_prompt_cache()
                 self._media.drop_unused()
                 _remove_if_empty(self._folder)
         os.close(self._lock)
+
+    def _drop_prompt_cache(self) -> None:
+        if not self._folder.is_symlink() and not self.prompt_cache.is_dir():
+            self.prompt_cache.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -213,6 +223,25 @@ def remove_abandoned(sessions: Path) -> None:
                     _remove_if_empty(folder)
         finally:
             os.close(lock)
+
+
+def drop_prompt_caches(sessions: Path, limit: int, newest: Path) -> None:
+    """Remove the oldest prompt caches until those of all conversations take ``limit`` bytes.
+
+    ``newest`` stays, which has just been written.
+    """
+    try:
+        paths = _in_each(sessions, _PROMPT_CACHE)
+        found = [(path.lstat(), path) for path in paths if not path.parent.is_symlink()]
+    except OSError:
+        return
+    files = [(status, path) for status, path in found if stat.S_ISREG(status.st_mode)]
+    total = sum(status.st_size for status, _ in files)
+    for status, path in sorted(files, key=lambda each: each[0].st_mtime):
+        if total > limit and path != newest:
+            total -= status.st_size
+            with suppress(OSError):
+                path.unlink()
 
 
 def save_copy(path: Path, conversation: Conversation, *, model: str) -> None:

@@ -63,7 +63,7 @@ def generate(
     for notice in inputs.notices:
         yield Notice(text=notice)
     run = (TurnCache(limit=0) if turns is None else turns).begin(
-        model.network, content_of(inputs), blocks_on_full_layers=_blocks_on_full_layers(model)
+        model.network, content_of(inputs), blocks_on_full_layers=model.blocks_on_full_layers
     )
     tail = _answer_start(model, inputs.ids)
     step = prefill_step(model, inputs, options, kept)
@@ -98,10 +98,11 @@ def _run(
             yield each
     encoded = perf_counter()
     hidden = mx.zeros(0)
+    stops = run.stops(tail, inputs.spans)
     prefill = make_prefill(model, inputs, soft_tokens, step, start=run.start, tail=tail)
-    for progress in prefill.run(run.cache):
+    for progress in replace(prefill, stops=stops).run(run.cache):
         if isinstance(progress, PrefillProgress):
-            if run.cached == tail:
+            if run.cached in (*stops, tail):
                 run.keep()
             yield progress
         else:
@@ -316,14 +317,10 @@ def make_prefill(
         spans=inputs.spans,
         soft_tokens=soft_tokens,
         step=step,
-        blocks_on_full_layers=_blocks_on_full_layers(model),
+        blocks_on_full_layers=model.blocks_on_full_layers,
         start=start,
         tail=tail,
     )
-
-
-def _blocks_on_full_layers(model: LoadedModel) -> bool:
-    return model.network.config.unified and model.options.unified_full_attention_blocks
 
 
 def make_answer_sampler(model: LoadedModel, options: GenerateOptions) -> Sampler:

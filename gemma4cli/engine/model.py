@@ -174,6 +174,11 @@ class LoadedModel:
         return self.network.config.text.max_positions
 
     @property
+    def blocks_on_full_layers(self) -> bool:
+        """See ``make_masks``."""
+        return self.network.config.unified and self.options.unified_full_attention_blocks
+
+    @property
     def identity(self) -> Mapping[str, object]:
         """What tells it from another model, and from itself with other weights."""
         weights = [(file, file.stat()) for file in self.folder.glob("*.safetensors")]

@@ -42,8 +42,8 @@ class Prefill:
     """The prefill of one prompt.
 
     The first ``start`` tokens are in the cache already; ``soft_tokens`` holds no images from that
-    part. The last chunk starts at ``tail``, by default the last token. ``blocks_on_full_layers``:
-    see ``make_masks``.
+    part. The last chunk starts at ``tail``, by default the last token; chunks end at ``stops``
+    before it too. ``blocks_on_full_layers``: see ``make_masks``.
     """
 
     network: Gemma4
@@ -54,6 +54,7 @@ class Prefill:
     blocks_on_full_layers: bool = False
     start: int = 0
     tail: int | None = None
+    stops: Sequence[int] = ()
 
     def run(self, cache: Sequence[Cache]) -> Iterator[PrefillProgress | mx.array]:
         """Fill ``cache``; yield progress, then the last position's hidden state ``[1, 1, D]``.
@@ -94,7 +95,8 @@ class Prefill:
             if span.end > start
         ]
         ends = chunk_ends(tail + 1 - start, self.step, uncached)[:-1]
-        return pairwise([start, *(start + end for end in ends), length])
+        stops = {stop for stop in self.stops if start < stop < tail}
+        return pairwise([start, *sorted({start + end for end in ends} | stops), length])
 
     def _masks(self, start: int, end: int) -> Masks:
         text = self.network.config.text

@@ -21,6 +21,13 @@ from ..models.gemma4 import Gemma4
 from ..models.language import RowCache
 from ..models.mlx_lm_parts import KVCache
 from ..processing.inputs import ModelInputs
+from ..processing.prompt import MediaSpan
+
+_NEAREST_STOP, _STOP_FACTOR = 64, 4
+"""Tokens from the end of a prompt to the last checkpoint inside of it; how much farther others are.
+
+A short question fits after the last one.
+"""
 
 Content = Sequence[int | str]
 """The content of each position: a token id, or for placeholders the digest of the medium."""
@@ -38,7 +45,7 @@ def content_of(inputs: ModelInputs) -> list[int | str]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Checkpoint:
+class Checkpoint:
     """The states of sliding layers with ``position`` tokens in the cache; None for full layers."""
 
     position: int
@@ -53,6 +60,20 @@ class _Checkpoint:
         return sum(array.nbytes for array in self.arrays)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Held:
+    """What a turn cache holds: ``content`` up to the newest checkpoint, and its full layers.
+
+    ``full_layers`` has None for sliding layers; the others may hold more positions.
+    """
+
+    network: Gemma4
+    blocks_on_full_layers: bool
+    content: tuple[int | str, ...]
+    full_layers: tuple[KVCache | None, ...]
+    checkpoints: tuple[Checkpoint, ...]
+
+
 class TurnCache:
     """The cache of one conversation, kept from turn to turn.
 
@@ -60,9 +81,14 @@ class TurnCache:
     sliding layer drops what leaves its window and cannot go back, so each checkpoint keeps a copy
     of its state. Checkpoints use up to ``limit`` bytes; the oldest are dropped first. One takes
     6 MB on E2B and 0.8 GB on the 31B.
+
+    Attributes:
+        shared: Whether other conversations begin alike; then there are checkpoints inside of
+            prompts too.
     """
 
     def __init__(self, limit: int = KEPT_CHECKPOINTS) -> None:
+        self.shared = False
         self._limit = limit
         self._runs = 0
         self.clear()
@@ -73,7 +99,7 @@ class TurnCache:
         self._blocks_on_full_layers = False
         self._content: tuple[int | str, ...] = ()
         self._full_layers: list[KVCache | None] = []
-        self._checkpoints: list[_Checkpoint] = []
+        self._checkpoints: list[Checkpoint] = []
 
     @property
     def kept(self) -> Kept | None:
@@ -96,7 +122,7 @@ class TurnCache:
         if network is not self._network or blocks_on_full_layers != self._blocks_on_full_layers:
             self.clear()
             self._network, self._blocks_on_full_layers = network, blocks_on_full_layers
-        agreed = min(_agreement(self._content, content), len(content) - 1)
+        agreed = min(agreement(self._content, content), len(content) - 1)
         self._checkpoints = [each for each in self._checkpoints if each.position <= agreed]
         cache = network.language_model.make_cache()
         start = 0
@@ -117,7 +143,7 @@ class TurnCache:
         newest = self._checkpoints[-1].position if self._checkpoints else 0
         if run.number != self._runs or position <= newest:
             return
-        checkpoint = _Checkpoint(
+        checkpoint = Checkpoint(
             position,
             tuple(None if isinstance(layer, KVCache) else _state(layer) for layer in run.cache),
         )
@@ -127,8 +153,33 @@ class TurnCache:
         mx.eval(checkpoint.arrays)
         self._content = tuple(run.content[:position])
         self._checkpoints.append(checkpoint)
+        self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        """Drop checkpoints that are over the limit."""
         while sum(each.nbytes for each in self._checkpoints) > self._limit:
             del self._checkpoints[0]
+
+    def held(self) -> Held | None:
+        """What there is to continue from; None if there is nothing."""
+        if self._network is None or not self._checkpoints:
+            return None
+        return Held(
+            network=self._network,
+            blocks_on_full_layers=self._blocks_on_full_layers,
+            content=self._content,
+            full_layers=tuple(self._full_layers),
+            checkpoints=tuple(self._checkpoints),
+        )
+
+    def restore(self, held: Held) -> None:
+        """Hold what another turn cache held, instead of what is here."""
+        self._network = held.network
+        self._blocks_on_full_layers = held.blocks_on_full_layers
+        self._content = held.content
+        self._full_layers = list(held.full_layers)
+        self._checkpoints = list(held.checkpoints)
+        self._drop_oldest()
 
 
 class CachedRun:
@@ -158,6 +209,22 @@ class CachedRun:
         count: int = self.cache[0].offset
         return count
 
+    def stops(self, end: int, spans: Sequence[MediaSpan]) -> list[int]:
+        """Where to keep checkpoints in a prompt before ``end``, for prompts that begin alike.
+
+        Distances from the end grow by the same factor, so that both another question and another
+        chapter find one not far before the place where they differ. None is inside of a medium.
+        """
+        if not self._turns.shared:
+            return []
+        places = set()
+        distance = _NEAREST_STOP
+        while (place := end - distance) >= self.start + _NEAREST_STOP:
+            inside = next((span for span in spans if span.start < place < span.end), None)
+            places.add(place if inside is None else inside.end)
+            distance *= _STOP_FACTOR
+        return sorted(place for place in places if place < end)
+
     def keep(self) -> None:
         """Add a checkpoint here. Call between steps only, when all layers are at one position."""
         self._turns.keep(self)
@@ -167,7 +234,7 @@ class CachedRun:
         self._turns.clear()
 
 
-def _agreement(one: Content, other: Content) -> int:
+def agreement(one: Content, other: Content) -> int:
     """The length of the common prefix."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+import mlx.core as mx
 
 from .config import LayerType
 from .language import KeysValues, RowCache
@@ -43,3 +46,18 @@ def rewind(cache: Sequence[RowCache], count: int) -> None:
             kept = layer.keys.shape[2] - count
             layer.keys, layer.values = layer.keys[..., :kept, :], layer.values[..., :kept, :]
         layer.trim(count)
+
+
+def in_order(state: tuple[Any, ...]) -> KeysValues:
+    """The keys and values in a sliding layer's state, oldest first: as many as the window takes."""
+    keys, values, offset, _, window, index = state
+    return _unrolled(keys, offset, window, index), _unrolled(values, offset, window, index)
+
+
+def _unrolled(array: mx.array, offset: int, window: int, index: int) -> mx.array:
+    """``array`` without free columns; the next one would be written at ``index``."""
+    if index < min(offset, array.shape[2]):
+        array = mx.concatenate([array[..., index:, :], array[..., :index, :]], axis=2)
+    else:
+        array = array[..., :index, :]
+    return array[..., -min(offset, window) :, :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -153,6 +154,15 @@ def chat(
             rich_help_panel=_SESSION,
         ),
     ] = None,
+    prompt_cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep what is computed of the prompt in FILE, for prompts that begin alike: the "
+            "question goes after attached text. A saved conversation does it by itself.",
+            rich_help_panel=_SESSION,
+        ),
+    ] = None,
     yes: Annotated[
         bool,
         typer.Option(
@@ -194,7 +204,12 @@ def chat(
         if prompt is not None:
             raise OptionError("pass the question once: as QUESTION or with -p")
         prompt = question
-    session_options = SessionOptions(continue_last=continue_last, name=session, no_log=no_log)
+    session_options = SessionOptions(
+        continue_last=continue_last,
+        name=session,
+        no_log=no_log,
+        prompt_cache=None if prompt_cache is None else Path(os.path.realpath(prompt_cache)),
+    )
     check_allowed(allow_urls=allow_urls, offline=run.offline)
     if device is not None and not mic:
         raise OptionError("--device is for --mic")
@@ -214,7 +229,16 @@ def chat(
     one_turn = messages is not None or prompt is not None or not env.stdin.isatty()
     if not one_turn and (run.json or run.output is not None):
         raise OptionError("--json and --output need a question: pass -p")
-    with opened_autosave(env, session_options, always=not one_turn, debug=run.debug) as autosave:
+    if prompt_cache is not None:
+        read = [
+            messages,
+            *(file or []),
+            *(name for given in names.values() for name in given or []),
+        ]
+        _check_prompt_cache(env, run, prompt_cache, [Path(name) for name in read if name])
+    with opened_autosave(
+        env, session_options, always=not one_turn, quiet=run.quiet, debug=run.debug
+    ) as autosave:
         # A saved conversation's model has precedence over that of a settings file only.
         named = None if is_set_in_file(context, "model") else run.model
         options = ChatOptions(
@@ -235,12 +259,23 @@ def chat(
         if prompt and not run.quiet:
             say_not_attached(env, prompt, parts)
         if messages is not None:
-            text = with_attached_text(prompt or "", texts)
+            text = with_attached_text(prompt or "", texts, last=autosave.shares_prompts)
             answer_file(options, messages, text, parts)
         else:
             reads_stdin = "-" not in takes_stdin
             text = whole_question(options, prompt, texts, reads_stdin=reads_stdin)
             ask(options, text, parts)
+
+
+def _check_prompt_cache(
+    env: Environment, run: RunOptions, path: Path, read: Sequence[Path]
+) -> None:
+    """Raise OptionError for a place where no prompt cache can be, or that is something else's."""
+    from ..output.writable import check_writable
+    from ..run.protected import check_protected
+
+    check_writable(path)
+    check_protected(env, run, [path], read)
 
 
 def _recorded(env: Environment, mic: bool, device: str | None) -> list[Part]:

@@ -50,6 +50,8 @@ def converse(repl: Repl) -> None:
         except (EOFError, KeyboardInterrupt):
             break
         _handle(repl, typed)
+    with repl.fenced():
+        repl.autosave.save_computed(repl.chat)
     if repl.autosave.is_on_disk and not repl.run.quiet:
         repl.env.say(f"saved as {repl.autosave.name}; g4 chat -c continues it")
     if repl.ended is not None:
@@ -87,7 +89,8 @@ def _ask(repl: Repl, typed: str) -> None:
         repl.attach(kind, Source.of(path), question)
     if not dropped.text:
         return
-    text = with_attached_text(dropped.text, repl.attached_texts)
+    last = repl.autosave.shares_prompts
+    text = with_attached_text(dropped.text, repl.attached_texts, last=last)
     _free_context(repl, text)
     content = in_card_order(text, repl.attached_media)
     if repl.answer(lambda: repl.chat.send(content, repl.options)):

@@ -18,9 +18,13 @@ LONGEST_TEXT = 16 << 20
 STDIN = "standard input"
 
 
-def with_attached_text(question: str, attached: Sequence[str]) -> str:
-    """A question followed by the attached texts; the same format as -p with a pipe."""
-    return "\n\n".join(text for text in (question, *attached) if text)
+def with_attached_text(question: str, attached: Sequence[str], *, last: bool = False) -> str:
+    """A question followed by the attached texts; the same format as -p with a pipe.
+
+    With ``last`` the question follows the texts, so that prompts with other questions begin alike.
+    """
+    texts = (*attached, question) if last else (question, *attached)
+    return "\n\n".join(text for text in texts if text)
 
 
 def read_text_file(env: Environment, path: Path, name: str, *, quiet: bool = False) -> str:

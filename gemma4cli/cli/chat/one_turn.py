@@ -54,6 +54,7 @@ def ask(options: ChatOptions, text: str, parts: Sequence[Part]) -> None:
 
     def answer(model: LoadedModel, number: int) -> Iterator[Event]:
         chat, messages = chat_of(model, before, system=options.system, media=options.media)
+        options.autosave.continue_computed(chat)
         yield from _without_pictures(chat.load(messages))
         events = chat.send(in_card_order(text, parts), generate)
         yield from _saved(options.autosave, chat, events, generate)
@@ -84,6 +85,7 @@ def answer_file(options: ChatOptions, path: str, text: str, parts: Sequence[Part
     def answer(model: LoadedModel, number: int) -> Iterator[Event]:
         media = media_options(options.media, conversation)
         chat, messages = chat_of(model, before or conversation, system=None, media=media)
+        options.autosave.continue_computed(chat)
         events = chat.load(messages)
         yield from events if before is None and is_open else _without_pictures(events)
         if before is not None:
@@ -144,7 +146,8 @@ def question(
     piped = ""
     if reads_stdin and not env.stdin.isatty():
         piped = piped_text(env, quiet=options.run.quiet)
-    text = with_attached_text(prompt or "", [*texts, piped])
+    last = options.autosave.shares_prompts
+    text = with_attached_text(prompt or "", [*texts, piped], last=last)
     if not text:
         raise OptionError("no question: pass -p TEXT, or pipe in text")
     return text
@@ -168,6 +171,7 @@ def _saved(
     finally:
         if chat.history != before:
             autosave.save(chat, think=options.think)
+    autosave.save_computed(chat)
 
 
 def _settled(part: Part) -> Part:

@@ -111,6 +111,7 @@ class Repl:
             fetches=chat_options.fetches,
         )
         repl.switch_to(chat, messages)
+        repl.autosave.continue_computed(chat)
         repl.attached_media += media
         return repl
 
@@ -164,13 +165,17 @@ class Repl:
             tools=self.chat.tools,
         )
         self.switch_to(chat, messages)
+        self.autosave.continue_computed(chat)
 
     def replace_with(self, conversation: Conversation) -> None:
         """Continue a conversation from elsewhere; the current one stays on disk."""
         chat, messages = chat_of(self.chat.model, conversation, system=None, media=self.chat.media)
+        left = self.chat
         self.switch_to(chat, messages)
+        self.autosave.save_computed(left)
         self.options = resumed_options(self.options, conversation)
         self.autosave.start_new()
+        self.autosave.continue_computed(chat)
         self.save()
 
     def save(self) -> None:

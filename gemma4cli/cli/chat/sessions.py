@@ -7,15 +7,18 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from ...conversations.file import Conversation
+from ...conversations.prompt_cache import PromptCache, prompt_cache_limit
 from ...conversations.store import (
     SavedConversation,
     SavedSummary,
     check_name,
+    drop_prompt_caches,
     list_saved,
     remove_abandoned,
 )
@@ -36,13 +39,19 @@ _WORDS_SHOWN = 48
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionOptions:
-    """Which saved conversation to continue, if any, and whether to save anything."""
+    """Which saved conversation to continue, if any, and whether to save anything.
+
+    ``prompt_cache`` is a file for what is computed of prompts; a saved conversation has its own.
+    """
 
     continue_last: bool = False
     name: str | None = None
     no_log: bool = False
+    prompt_cache: Path | None = None
 
     def __post_init__(self) -> None:
+        if self.no_log and self.prompt_cache is not None:
+            raise OptionError("--no-log saves nothing: leave out --prompt-cache")
         if self.no_log and (self.continue_last or self.name is not None):
             raise OptionError("--no-log saves nothing: leave out --session and --continue")
         if self.continue_last and self.name is not None:
@@ -52,9 +61,19 @@ class SessionOptions:
 class Autosave:
     """Saves a conversation turn by turn. A disk error is reported once; the chat continues."""
 
-    def __init__(self, env: Environment, saved: SavedConversation | None, *, debug: bool) -> None:
+    def __init__(
+        self,
+        env: Environment,
+        saved: SavedConversation | None,
+        *,
+        prompt_cache: Path | None = None,
+        quiet: bool = False,
+        debug: bool,
+    ) -> None:
         self._env = env
         self._saved = saved
+        self._prompt_cache = prompt_cache
+        self._quiet = quiet
         self._debug = debug
         self._failed = False
 
@@ -89,6 +108,30 @@ class Autosave:
         except Exception as error:  # noqa: BLE001 - the next turn may be saved, with this one
             self._env.say_error(unexpected(error), debug=self._debug)
 
+    @property
+    def shares_prompts(self) -> bool:
+        """Whether prompts that only begin alike share what is computed of them."""
+        return self._prompt_cache is not None
+
+    def continue_computed(self, chat: Chat) -> None:
+        """Let a chat continue from what was computed before. Raises OptionError."""
+        path = self._prompt_cache
+        if path is None and self._saved is not None and not self._failed:
+            path = self._saved.prompt_cache
+        if path is not None:
+            chat.use_prompt_cache(PromptCache(chat.model, path, shared=self.shares_prompts))
+
+    def save_computed(self, chat: Chat) -> None:
+        """Write what was computed, once per conversation: it only saves time."""
+        if not (self.shares_prompts or self.is_on_disk):
+            return
+        problem = chat.write_prompt_cache()
+        if problem is not None and not self._quiet:
+            self._env.say(problem)
+        if self._saved is not None and not self.shares_prompts:
+            sessions = self._env.sessions_folder
+            drop_prompt_caches(sessions, prompt_cache_limit(), self._saved.prompt_cache)
+
     def start_new(self) -> None:
         """Save the next turns as a new conversation; the current one stays on disk."""
         if self._saved is None:
@@ -104,13 +147,14 @@ class Autosave:
 
 @contextmanager
 def opened_autosave(
-    env: Environment, options: SessionOptions, *, always: bool, debug: bool
+    env: Environment, options: SessionOptions, *, always: bool, quiet: bool, debug: bool
 ) -> Iterator[Autosave]:
     """The conversation that the options select; with ``always``, a new one if they select none.
 
     Raises OptionError if there is none to continue, SavedConversationError for a conversation
     that another process has open.
     """
+    prompt_cache_limit()  # or else a wrong value would be found after the first answer
     remove_abandoned(env.sessions_folder)
     if options.name is not None:
         check_name(options.name)
@@ -125,7 +169,7 @@ def opened_autosave(
         saved = SavedConversation(env.sessions_folder / last.name)
     else:
         saved = _new(env) if always and not options.no_log else None
-    autosave = Autosave(env, saved, debug=debug)
+    autosave = Autosave(env, saved, prompt_cache=options.prompt_cache, quiet=quiet, debug=debug)
     try:
         yield autosave
     finally:

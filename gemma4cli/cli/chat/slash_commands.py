@@ -205,11 +205,13 @@ def _context(repl: Repl, rest: str) -> None:
 
 def _clear(repl: Repl, rest: str) -> None:
     before = repl.autosave.name if repl.autosave.is_on_disk else None
+    repl.autosave.save_computed(repl.chat)
     repl.chat.clear()
     repl.attached_media.clear()
     repl.attached_texts.clear()
     repl.measure_context()
     repl.autosave.start_new()
+    repl.autosave.continue_computed(repl.chat)
     repl.env.say(
         "new conversation"
         if before is None

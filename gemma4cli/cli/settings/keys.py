@@ -20,7 +20,17 @@ OF_ONE_CALL: Mapping[str, frozenset[str]] = {
     "transcribe": frozenset({"mic", "list_devices", "restart", "segments", "think"}),
     "video": frozenset({"from", "to", "save_frames", "restart"}),
     "chat": frozenset(
-        {"prompt", "messages", "mic", "continue", "session", "list", "delete", "yes"}
+        {
+            "prompt",
+            "messages",
+            "mic",
+            "continue",
+            "session",
+            "list",
+            "delete",
+            "yes",
+            "prompt_cache",
+        }
     ),
 }
 """Options for a single call, which cannot be set ("": of any command); nor can repeatable ones."""

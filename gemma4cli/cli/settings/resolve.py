@@ -46,7 +46,15 @@ ScopedKey = tuple[str | None, str]
 Given = tuple[Path | str, object]
 """The file or the name of the variable that sets something, and the value there."""
 
-_NO_SETTINGS = frozenset({"G4_IGNORE_MEMORY", "G4_MAX_STREAM_MB", "G4_NO_NATIVE", "G4_URL_TIMEOUT"})
+_NO_SETTINGS = frozenset(
+    {
+        "G4_IGNORE_MEMORY",
+        "G4_MAX_STREAM_MB",
+        "G4_NO_NATIVE",
+        "G4_PROMPT_CACHE_MB",
+        "G4_URL_TIMEOUT",
+    }
+)
 """Variables of g4 that set no option."""
 
 
