@@ -74,7 +74,7 @@ class PromptCache:
             with open(self.path, "rb", opener=_without_waiting) as file:
                 size = os.fstat(file.fileno()).st_size
                 if size > self._limit:
-                    raise PromptCacheError(f"is larger than {self._limit >> 20:,} MB")
+                    raise PromptCacheError(f"is larger than {self._limit / (1 << 20):,g} MB")
                 if size:
                     read(file, size, self._key, self._model, turns, prompt)
         except FileNotFoundError:

@@ -89,10 +89,12 @@ def _pair(name: str, layer: RowCache, length: int) -> Iterator[Entry]:
 class Header:
     """The header of a file: the model's ``key``, the ``positions`` of checkpoints, rising.
 
-    ``media`` are the digests of media in the content; ``digest`` is that of all bytes.
+    ``content`` is the digest of that tensor, which is compared with a prompt before all is read;
+    ``media`` are the digests of media in it. ``digest`` is that of all bytes.
     """
 
     key: str
+    content: str
     positions: tuple[int, ...]
     media: tuple[str, ...]
     digest: str = _NO_DIGEST
@@ -106,6 +108,7 @@ class Header:
                 "key": self.key,
                 "kind": FORMAT,
                 "digest": _NO_DIGEST,
+                "content": self.content,
                 "positions": json.dumps(self.positions),
                 "media": json.dumps(self.media),
             }
@@ -147,6 +150,7 @@ class Header:
                 raise PromptCacheError("was written by another version of g4")
             found = cls(
                 key=_text(metadata["key"]),
+                content=_text(metadata["content"]),
                 positions=_positions(parse(_text(metadata["positions"]))),
                 media=_media(parse(_text(metadata["media"]))),
                 digest=_text(metadata["digest"]),

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from io import BufferedReader
+from itertools import chain
 from typing import Any, BinaryIO
 
 import mlx.core as mx
@@ -45,13 +46,13 @@ def key_of(model: LoadedModel) -> str:
         **model.identity,
         # Nobody can set the time of a change, so it shows new weights under an old date.
         "changed": sorted(f"{name} {status.st_ctime_ns}" for name, status in weights),
-        "config": hashlib.sha256(config).hexdigest(),
+        "config": _digest(config),
         "blocks": model.options.unified_full_attention_blocks,
         "device": str(mx.default_device()),
         "native": native_in_use(model.options.dtype),
         "versions": [__version__, getattr(mx, "__version__", None)],
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return _digest(json.dumps(parts, sort_keys=True).encode())
 
 
 def write(file: BinaryIO, key: str, held: Held, *, most: int, limit: int) -> None:
@@ -61,33 +62,43 @@ def write(file: BinaryIO, key: str, held: Held, *, most: int, limit: int) -> Non
     sought. Raises PromptCacheError if not even one fits, and OSError.
     """
     media = {each: None for each in held.content if isinstance(each, str)}
+    numbers = {each: -1 - number for number, each in enumerate(media)}
+    content = np.array(
+        [numbers[each] if isinstance(each, str) else each for each in held.content], np.int32
+    )
     for count in range(min(len(held.checkpoints), most), 0, -1):
         checkpoints = held.checkpoints[-count:]
         positions = tuple(each.position for each in checkpoints)
         entries = entries_for(held.network, positions)
-        blank = Header(key=key, positions=positions, media=tuple(media)).blank(entries)
+        blank = Header(
+            key=key, content=_digest(content.data), positions=positions, media=tuple(media)
+        ).blank(entries)
         if len(blank) + sum(entry.nbytes for entry in entries) <= limit:
             break
     else:
-        raise PromptCacheError(f"would take more than {limit >> 20:,} MB")
+        raise PromptCacheError(f"would take more than {limit / (1 << 20):,g} MB")
     digest = new_digest()
     digest.update(blank)
     file.write(blank)
-    numbers = {each: -1 - number for number, each in enumerate(media)}
-    for array in _arrays(held, checkpoints, numbers):
-        content = np.array(mx.contiguous(array).view(mx.uint8), copy=False).data
-        digest.update(content)
-        file.write(content)
+    for data in chain([content.data], map(_data, _arrays(held, checkpoints))):
+        digest.update(data)
+        file.write(data)
     file.seek(Header.place_of_digest(blank))
     file.write(digest.hexdigest().encode())
 
 
-def _arrays(
-    held: Held, checkpoints: Sequence[Checkpoint], numbers: Mapping[str, int]
-) -> Iterator[mx.array]:
-    """The tensors of a file, as in ``entries_for``; ``numbers`` stand for the media."""
+def _digest(content: bytes | memoryview) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _data(array: mx.array) -> memoryview:
+    """The bytes of an array."""
+    return np.array(mx.contiguous(array).view(mx.uint8), copy=False).data
+
+
+def _arrays(held: Held, checkpoints: Sequence[Checkpoint]) -> Iterator[mx.array]:
+    """The tensors of a file after the content, as in ``entries_for``."""
     length = len(held.content)
-    yield mx.array([numbers[each] if isinstance(each, str) else each for each in held.content])
     for layer in held.full_layers:
         if layer is not None:
             yield layer.keys[..., :length, :]
@@ -118,7 +129,10 @@ def read(
     if blank != expected or size > len(expected) + sum(entry.nbytes for entry in entries):
         raise DAMAGED
     tensors = _Tensors(file, blank)
-    content = _content(tensors.next(entries[0]), header.media, model)
+    stored = tensors.next(entries[0])
+    if _digest(stored.data) != header.content:
+        raise DAMAGED
+    content = _content(stored, header.media, model)
     agreed = agreement(content, prompt)
     if agreed < header.positions[0]:
         return

@@ -219,11 +219,12 @@ class CachedRun:
             return []
         places = set()
         distance = _NEAREST_STOP
-        while (place := end - distance) >= self.start + _NEAREST_STOP:
-            inside = next((span for span in spans if span.start < place < span.end), None)
-            places.add(place if inside is None else inside.end)
+        while (place := end - distance) > self.start:
+            place = next((span.end for span in spans if span.start < place < span.end), place)
+            if self.start + _NEAREST_STOP <= place < end:
+                places.add(place)
             distance *= _STOP_FACTOR
-        return sorted(place for place in places if place < end)
+        return sorted(places)
 
     def keep(self) -> None:
         """Add a checkpoint here. Call between steps only, when all layers are at one position."""

@@ -147,7 +147,7 @@ class Autosave:
 
 @contextmanager
 def opened_autosave(
-    env: Environment, options: SessionOptions, *, always: bool, quiet: bool, debug: bool
+    env: Environment, options: SessionOptions, *, always: bool, quiet: bool = False, debug: bool
 ) -> Iterator[Autosave]:
     """The conversation that the options select; with ``always``, a new one if they select none.
 
