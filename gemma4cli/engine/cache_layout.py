@@ -1,7 +1,8 @@
 """The format of prompt caches on disk: which tensors such a file has, and its header.
 
     content              I32 [P], token ids; -1 - i where the i-th medium is
-    LAYER.keys           [1, heads, P, D] of a full layer, and .values
+    LAYER.keys           [1, heads, P, D] of a full layer, and .values; .keys.1, .keys.2 are the
+                         scales and biases of quantized ones
     POSITION.LAYER.keys  [1, heads, min(POSITION, window), D] of a sliding layer, oldest first
 
 The header is that of safetensors, whose metadata are texts.
@@ -34,6 +35,7 @@ _LONGEST_HEADER = 4 << 20
 _LONGEST_DIGEST = 128
 _NO_DIGEST = "0" * 64
 _NAMES = {mx.float32: "F32", mx.float16: "F16", mx.bfloat16: "BF16", mx.int32: "I32"}
+_NAMES |= {mx.uint32: "U32", mx.uint8: "U8"}
 
 
 class PromptCacheError(Exception):
@@ -60,7 +62,7 @@ def entries_for(network: Gemma4, positions: Sequence[int]) -> list[Entry]:
     """The tensors of a file with checkpoints at ``positions``, in their order."""
     length = positions[-1]
     found = [Entry(name="content", dtype=mx.int32, shape=(length,))]
-    layers = _one_token(network)
+    layers = one_token(network)
     for number, layer in enumerate(layers):
         if isinstance(layer, KVCache):
             found += _pair(f"{number}", layer, length)
@@ -71,7 +73,7 @@ def entries_for(network: Gemma4, positions: Sequence[int]) -> list[Entry]:
     return found
 
 
-def _one_token(network: Gemma4) -> list[RowCache]:
+def one_token(network: Gemma4) -> list[RowCache]:
     """Caches as they are after a token. Nothing is computed; only shapes and types are of use."""
     cache = network.language_model.make_cache()
     network.fill(*network.embed([0]), cache, NO_MASKS)
@@ -79,10 +81,17 @@ def _one_token(network: Gemma4) -> list[RowCache]:
 
 
 def _pair(name: str, layer: RowCache, length: int) -> Iterator[Entry]:
-    for kind, array in (("keys", layer.keys), ("values", layer.values)):
-        rows, heads, _, width = array.shape
-        shape = (rows, heads, length, width)
-        yield Entry(name=f"{name}.{kind}", dtype=array.dtype, shape=shape)
+    for kind, stored in (("keys", layer.keys), ("values", layer.values)):
+        for part, array in enumerate(parts(stored)):
+            rows, heads, _, width = array.shape
+            shape = (rows, heads, length, width)
+            suffix = f".{part}" if part else ""
+            yield Entry(name=f"{name}.{kind}{suffix}", dtype=array.dtype, shape=shape)
+
+
+def parts(stored: Any) -> tuple[mx.array, ...]:
+    """The arrays of keys or values: one, or those that quantized ones consist of."""
+    return tuple(stored) if isinstance(stored, tuple | list) else (stored,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from io import BufferedReader
 from itertools import chain
 from typing import Any, BinaryIO
@@ -30,6 +31,8 @@ from .cache_layout import (
     PromptCacheError,
     entries_for,
     new_digest,
+    one_token,
+    parts,
 )
 from .model import LoadedModel
 from .turn_cache import Checkpoint, Content, Held, TurnCache, agreement
@@ -42,17 +45,19 @@ def key_of(model: LoadedModel) -> str:
     """
     config = read_bounded(model.folder / "config.json", regular=True)
     weights = [(file.name, file.stat()) for file in model.folder.glob("*.safetensors")]
-    parts = {
+    options = asdict(model.options)
+    del options["draft"]  # its tokens are the model's own
+    everything = {
         **model.identity,
+        **options,
         # Nobody can set the time of a change, so it shows new weights under an old date.
         "changed": sorted(f"{name} {status.st_ctime_ns}" for name, status in weights),
         "config": _digest(config),
-        "blocks": model.options.unified_full_attention_blocks,
         "device": str(mx.default_device()),
         "native": native_in_use(model.options.dtype),
         "versions": [__version__, getattr(mx, "__version__", None)],
     }
-    return _digest(json.dumps(parts, sort_keys=True).encode())
+    return _digest(json.dumps(everything, sort_keys=True).encode())
 
 
 def write(file: BinaryIO, key: str, held: Held, *, most: int, limit: int) -> None:
@@ -101,8 +106,8 @@ def _arrays(held: Held, checkpoints: Sequence[Checkpoint]) -> Iterator[mx.array]
     length = len(held.content)
     for layer in held.full_layers:
         if layer is not None:
-            yield layer.keys[..., :length, :]
-            yield layer.values[..., :length, :]
+            for array in (*parts(layer.keys), *parts(layer.values)):
+                yield array[..., :length, :]
     for checkpoint in checkpoints:
         for state in checkpoint.states:
             if state is not None:
@@ -139,9 +144,10 @@ def read(
     held = _held(model, content, header.positions, entries[1:], tensors)
     if tensors.digest.hexdigest() != header.digest:
         raise DAMAGED
-    arrays = [layer.state[:2] for layer in held.full_layers if layer is not None]
-    arrays += [(each,) for checkpoint in held.checkpoints for each in checkpoint.arrays]
-    if not all(mx.isfinite(each).all().item() for group in arrays for each in group):
+    full = [layer for layer in held.full_layers if layer is not None]
+    arrays = [each for layer in full for each in (*parts(layer.keys), *parts(layer.values))]
+    arrays += [each for checkpoint in held.checkpoints for each in checkpoint.arrays]
+    if not all(mx.isfinite(each).all().item() for each in arrays):
         raise DAMAGED
     turns.restore(held)
 
@@ -182,11 +188,12 @@ def _held(
 ) -> Held:
     """What the file held, from the tensors after the content."""
     arrays = iter([mx.array(tensors.next(entry)).view(entry.dtype) for entry in entries])
-    layers = model.network.language_model.make_cache()
+    layers = one_token(model.network)
     full: list[KVCache | None] = []
     for layer in layers:
         if isinstance(layer, KVCache):
-            layer.state = (next(arrays), next(arrays), len(content))
+            stored = (_next_like(layer.keys, arrays), _next_like(layer.values, arrays))
+            layer.state = (*stored, len(content))
         full.append(layer if isinstance(layer, KVCache) else None)
     checkpoints = []
     for position in positions:
@@ -206,3 +213,10 @@ def _held(
         full_layers=tuple(full),
         checkpoints=tuple(checkpoints),
     )
+
+
+def _next_like(stored: Any, arrays: Iterator[mx.array]) -> Any:
+    """The next keys or values, in the form of ``stored``."""
+    if isinstance(stored, tuple | list):
+        return type(stored)(next(arrays) for _ in stored)
+    return next(arrays)
