@@ -78,7 +78,16 @@ def test_a_seed_and_a_number_make_the_same_input(kind: str, tmp_path: Path) -> N
 
 def test_every_kind_of_input_is_damaged() -> None:
     assert {
-        *("pictures", "sounds", "clips", "checkpoints", "models", "tokenizer", "conversations"),
+        *(
+            "pictures",
+            "sounds",
+            "clips",
+            "checkpoints",
+            "models",
+            "drafters",
+            "tokenizer",
+            "conversations",
+        ),
         *("sessions", "journals", "settings", "schemas"),
     } <= KINDS.keys()
 

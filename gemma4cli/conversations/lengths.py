@@ -1,7 +1,8 @@
-"""Rejects text and sound that are far too long, without reading or decoding all of them."""
+"""Rejects text, sound and clips that are far too long, without reading or decoding all of them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..errors import ContextLengthError
@@ -22,7 +23,8 @@ _LONG = 1000.0
 """Seconds in which the tokens of sound are counted."""
 
 _SHORT = 2
-"""Characters per token of the context; shorter texts are left to the check of the whole prompt."""
+"""Characters, or soft tokens of clips, per token of the context; what is shorter is left to the
+check of the whole prompt."""
 
 
 def require_text_fits(model: LoadedModel, message: Message) -> None:
@@ -44,6 +46,19 @@ def require_text_fits(model: LoadedModel, message: Message) -> None:
                 raise ContextLengthError(
                     _rounded(tokens * total // seen), limit, "use less text", estimated=True
                 )
+
+
+def require_clips_fit(model: LoadedModel, soft_tokens: Iterable[int]) -> None:
+    """Raise ContextLengthError for clips that are far longer than the context.
+
+    A few bytes of a file may claim months of sound, whose prompt would fill the memory. What is
+    little too long is left to the check of the whole prompt.
+    """
+    total, limit = sum(soft_tokens), model.context_length
+    if total > _SHORT * limit:
+        raise ContextLengthError(
+            _rounded(total), limit, "use a part of it (g4 video --from, --to)", estimated=True
+        )
 
 
 def sound_that_fits(model: LoadedModel, source: Source, track: TrackChoice) -> AudioClip:

@@ -28,7 +28,7 @@ from ..options import GenerateOptions, MediaOptions
 from ..processing.inputs import ModelInputs
 from ..processing.prompt import AudioSlot, Prompt, Slot, build_prompt
 from ..processing.video import ClipPlan, frame_times, interleaved, plan_clip
-from .lengths import require_text_fits, sound_that_fits
+from .lengths import require_clips_fit, require_text_fits, sound_that_fits
 from .opened import OpenedMedium, OpenedMessage
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def open_message(
                 yield planned_clip.notice
             yield planned_clip.event
     if clips:
+        require_clips_fit(model, (each.plan.soft_tokens for each in clips.values()))
         generate = generate or GenerateOptions(max_tokens=1)
         planned = _planned_prompt(model, message, clips, before, options, think=generate.think)
         require_memory_for_plan(model, planned, generate)

@@ -29,6 +29,9 @@ from .cut import Limits, Piece, cut_sound
 _AHEAD = 8
 """Pieces of a pipe that may wait for the model; that of the largest batch."""
 
+_MOST_TRACKS = 16
+"""Tracks that are searched for speech: each takes as long as the whole recording."""
+
 _PAST = "the others cannot be heard any more in a pipe; choose with --track, or pass a file"
 
 
@@ -126,6 +129,7 @@ class FileRecording:
         if notice is not None and self._choice.wanted is None:
             yield Notice(text=notice)
         copy = self._copied() if len(tracks) > 1 else None
+        tracks = tracks[:_MOST_TRACKS]
         for track, following in zip_longest(tracks, tracks[1:]):
             self._error = None
             speaks = False

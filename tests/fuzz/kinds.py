@@ -18,7 +18,7 @@ from typing import Any
 
 from gemma4cli.journal import journal_name, with_sum
 
-from .model_damage import damage_model
+from .model_damage import damage_drafter, damage_model
 from .mutations import damaged_bytes, damaged_json, damaged_text
 from .seeds import CLIPS, PICTURES, ROOT, SAMPLES, SOUNDS, STATE, TINY
 
@@ -31,6 +31,7 @@ CASE_FILE = "case.json"
 _SHORT = ("-m", "tiny", "--max-tokens", "1")
 _SEEN = (*_SHORT, "--budget", "70")
 _PICTURE = str(SAMPLES / "image03.png")
+_PARITY = ROOT / "fixtures" / "parity"
 _CONFIGS = ROOT / "fixtures" / "gemma4" / "configs"
 _FORMATS = ROOT / "fixtures" / "formats"
 
@@ -270,6 +271,22 @@ def models(rng: Random, case: Case, seeds: Path) -> Case:
     return replace(case, args=args)
 
 
+def drafters(rng: Random, case: Case, seeds: Path) -> Case:
+    """A damaged drafter for a model that is whole, which answers as without it or not at all."""
+    name = rng.choice(("e2b", "e4b", "12b", "26b", "31b"))
+    source, drafter = _PARITY / "drafters" / name, case.work / "drafter"
+    drafter.mkdir()
+    for path in _files(source):
+        os.symlink(path, drafter / path.name)
+    damage_drafter(rng, source, drafter)
+    tokens, warmth = rng.choice(("2", "9")), rng.choice(("0", "1"))
+    asked = ("--max-tokens", tokens, "--temperature", warmth, "--seed", "1", "--draft", "drafter")
+    return replace(
+        case,
+        args=("chat", "-p", "Hi, who?", "-m", str(_PARITY / "checkpoints" / name), *asked),
+    )
+
+
 def tokenizer(rng: Random, case: Case, seeds: Path) -> Case:
     for path in _files(TINY):
         target = case.folder / WORK / "model" / path.name
@@ -454,6 +471,7 @@ KINDS: dict[str, Kind] = {
         clips,
         checkpoints,
         models,
+        drafters,
         tokenizer,
         conversations,
         sessions,

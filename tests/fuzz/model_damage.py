@@ -38,6 +38,12 @@ def damage_model(rng: Random, source: Path, target: Path) -> None:
         rng.choice(_DAMAGES)(rng, source, target)
 
 
+def damage_drafter(rng: Random, source: Path, target: Path) -> None:
+    """As ``damage_model`` for a drafter, which has a config and weights alone."""
+    for _ in range(rng.choice((1, 1, 2))):
+        rng.choice(_DRAFTER_DAMAGES)(rng, source, target)
+
+
 def _put(path: Path, data: bytes) -> None:
     path.unlink(missing_ok=True)
     path.write_bytes(data)
@@ -120,6 +126,33 @@ def _values_together(rng: Random, source: Path, target: Path) -> None:
             if key in chosen:
                 holder[key] = copy.deepcopy(chosen[key])
         _put(target / name, json.dumps(content).encode())
+
+
+def _drafter_values(rng: Random, source: Path, target: Path) -> None:
+    """What only a drafter has: the size of its model, and the clusters of its vocabulary."""
+    content = _json_in(target, _CONFIG)
+    if isinstance(content, dict):
+        text = content.get("text_config")
+        size = text.get("vocab_size") if isinstance(text, dict) else None
+        for key, values in (
+            ("backbone_hidden_size", (1, 8, 40, 64, 2**31 - 1)),
+            ("num_centroids", (1, 2, 3, size, size and size // 2, 2**31 - 1)),
+            ("centroid_intermediate_top_k", (1, 2, 4, 5, size, 2**31 - 1)),
+            ("use_ordered_embeddings", (True, False, 1, None)),
+            ("tie_word_embeddings", (True, False, 1, None)),
+        ):
+            if rng.random() < 0.4:
+                content[key] = rng.choice(values)
+    _put(target / _CONFIG, json.dumps(content).encode())
+
+
+def _near_drafter_values(rng: Random, source: Path, target: Path) -> None:
+    content = _json_in(target, _CONFIG)
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        if leaves := _leaves(content):
+            holder, key = rng.choice(leaves)
+            holder[key] = _near(rng, holder[key])
+    _put(target / _CONFIG, json.dumps(content).encode())
 
 
 def _layers(rng: Random, source: Path, target: Path) -> None:
@@ -358,7 +391,8 @@ def _ids(rng: Random, source: Path, target: Path) -> None:
 
 def _broken_form(rng: Random, source: Path, target: Path) -> None:
     """A file that is no longer what it should be."""
-    name = rng.choice((_CONFIG, _PROCESSOR, _GENERATION, "tokenizer_config.json"))
+    names = (_CONFIG, _PROCESSOR, _GENERATION, "tokenizer_config.json")
+    name = rng.choice([each for each in names if (source / each).exists()])
     if (content := _json_in(target, name)) is not None:
         _put(target / name, damaged_json(rng, content))
 
@@ -388,4 +422,15 @@ _DAMAGES: tuple[Callable[[Random, Path, Path], None], ...] = (
     _ids,
     _broken_form,
     _template,
+)
+
+_DRAFTER_DAMAGES: tuple[Callable[[Random, Path, Path], None], ...] = (
+    _drafter_values,
+    _near_drafter_values,
+    _near_drafter_values,
+    _layers,
+    _other_tensors,
+    _other_tensors,
+    _index,
+    _broken_form,
 )

@@ -182,8 +182,8 @@ def _judged(case: Case, status: object, memory: int) -> tuple[str, str, str]:
     if case.must_say not in output:
         return "lost", f"lost: {' '.join(case.args[:2])}", f"{case.must_say!r} is not in: {output}"
     left = sorted(path.name for path in (case.folder / "tmp").iterdir())
-    # PulseAudio's own, which it makes when microphones are looked for.
-    left = [name for name in left if not name.startswith("pulse-")]
+    # PulseAudio's own, which it makes when microphones are looked for, and MLX's compiled kernels.
+    left = [name for name in left if not name.startswith("pulse-") and name != "mlx"]
     if left:
         return "left", f"left in TMPDIR: {case.args[0]}", " ".join(left)
     return "", "", ""

@@ -80,6 +80,15 @@ def test_channels_that_become_opposite_midway_are_still_heard() -> None:
     assert np.abs(np.diff(found)).max() < 1.5 * np.abs(np.diff(SPEECH)).max()
 
 
+def test_silence_changes_no_decision() -> None:
+    quiet = np.zeros(60 * RATE, np.float32)
+    left = np.concatenate([SPEECH, quiet, SPEECH])
+    found = mixed(STEREO, left, -left)
+    assert not found[2 * len(SPEECH) : len(quiet)].any()
+    assert likeness(found[-len(SPEECH) :]) > 0.99
+    assert power(found[-len(SPEECH) :]) > 0.9 * power(SPEECH)
+
+
 @settings(max_examples=25, deadline=None)
 @given(size=st.integers(1, 40_000), opposite=st.booleans())
 def test_the_sizes_of_blocks_do_not_matter(size: int, opposite: bool) -> None:

@@ -16,7 +16,7 @@ from av.video.frame import VideoFrame as AvFrame
 from media_makers import numbered, tone, write_video
 from PIL import Image as Pillow
 
-from gemma4cli.conversations.lengths import sound_that_fits
+from gemma4cli.conversations.lengths import require_clips_fit, sound_that_fits
 from gemma4cli.decoded import SAMPLE_RATE
 from gemma4cli.errors import ContextLengthError, MediaDecodeError
 from gemma4cli.media.containers import open_container
@@ -268,3 +268,10 @@ def test_libtiff_writes_nothing_to_the_terminal(
 def test_a_plan_for_ages_without_sound_is_made_at_once() -> None:
     found = sections([0.0], start=0.0, end=1e15, sound_end=0.0, longest=10.0)
     assert [each.sound for each in found] == [None]
+
+
+def test_clips_far_beyond_the_context_are_an_error_before_a_prompt_is_built() -> None:
+    model = cast(Any, SimpleNamespace(context_length=8192))
+    require_clips_fit(model, [8192, 8192])  # which the prompt as a whole does not fit
+    with pytest.raises(ContextLengthError, match=r"about 100,000,000 tokens.*: use a part of it"):
+        require_clips_fit(model, [300, 107_000_000])

@@ -119,6 +119,19 @@ def test_another_track_is_transcribed_if_the_first_has_no_speech(
     assert ended.seconds == pytest.approx(2.0, abs=0.1)
 
 
+def test_speech_is_searched_in_sixteen_tracks_at_most(
+    tiny: LoadedModel, says: Says, tmp_path: Path
+) -> None:
+    says()
+    silent = Track(samples=SILENCE[None, :8000])
+    path = write_tracks(tmp_path / "a.mka", *[silent] * 30)
+    first, *others = notices(events_of(tiny, path))
+    listed = ", ".join(map(str, range(2, 22)))
+    assert first.endswith(f"others: {listed} and 9 more; choose with --track")
+    assert len(others) == 15
+    assert others[-1].endswith("audio track 15: no speech; transcribing audio track 16")
+
+
 def test_the_language_that_is_spoken_chooses_the_track(
     tiny: LoadedModel, says: Says, tmp_path: Path
 ) -> None:

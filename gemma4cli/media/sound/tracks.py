@@ -30,6 +30,7 @@ _ASIDE_TITLE = re.compile(
     re.IGNORECASE,
 )
 _LONGEST_TITLE = 60
+_MOST_LISTED = 20
 _NO_TITLES = re.compile(r"handler|core media|gpac|^mainconcept|^iso media", re.IGNORECASE)
 """What programs write where a title could be."""
 
@@ -101,7 +102,10 @@ def describe_choice(verb: str, name: str, tracks: Sequence[SoundTrack]) -> str |
     used, *others = tracks
     number, _, rest = str(used).partition(" ")
     rest = f" {rest}" if rest else ""
-    listed = ", ".join(str(each) for each in sorted(others, key=lambda each: each.number))
+    others.sort(key=lambda each: each.number)
+    listed = ", ".join(map(str, others[:_MOST_LISTED]))
+    if len(others) > _MOST_LISTED:
+        listed += f" and {len(others) - _MOST_LISTED} more"
     return (
         f"{name}: {verb} audio track {number} of {len(tracks)}{rest}; others: {listed}; "
         "choose with --track"
