@@ -24,12 +24,13 @@ from contextlib import ExitStack
 from importlib import import_module
 from itertools import count
 from threading import RLock
-from typing import Any
 
 from ..native.extension import extension
 from .backend import on_cpu
 
 _TF32 = "MLX_ENABLE_TF32"
+_NO_COMPILE = "MLX_DISABLE_COMPILE"
+"""With any value MLX starts without compiling."""
 _CACHED_SHARE = 1 / 8
 """Share of a GPU's memory that freed buffers may take: a chunk of a prompt uses about as much."""
 
@@ -83,21 +84,6 @@ SETTINGS = ProcessSettings()
 """Those of this process."""
 
 
-def compiles() -> bool:
-    """Whether MLX compiles functions now; it has no function to ask."""
-    mx = import_module("mlx.core")
-    traced: list[object] = []
-
-    def increment(x: Any) -> Any:
-        traced.append(x)
-        return x + 1
-
-    compiled = mx.compile(increment)
-    for _ in range(2):
-        compiled(mx.array(0))
-    return len(traced) == 1
-
-
 def _set() -> ExitStack:
     """Change the settings; closing the stack puts back what was changed."""
     undo = ExitStack()
@@ -106,8 +92,8 @@ def _set() -> ExitStack:
         undo.callback(os.environ.pop, _TF32, None)
     mx = import_module("mlx.core")
     if on_cpu():
-        if compiles():
-            mx.disable_compile()
+        mx.disable_compile()
+        if _NO_COMPILE not in os.environ:  # MLX has no function to ask
             undo.callback(mx.enable_compile)
         return undo
     info = mx.device_info()

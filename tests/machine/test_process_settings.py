@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import mlx.core as mx
@@ -12,10 +15,26 @@ import pytest
 
 from gemma4cli.api import load
 from gemma4cli.machine import process_settings
-from gemma4cli.machine.process_settings import ProcessSettings, compiles
+from gemma4cli.machine.process_settings import ProcessSettings
 from gemma4cli.native.extension import Extension
 
 TF32 = "MLX_ENABLE_TF32"
+
+
+def compiles() -> bool:
+    """Whether MLX compiles functions now: a compiled one is not called again for like inputs."""
+    calls = []
+
+    def increment(x: mx.array) -> mx.array:
+        calls.append(x)
+        return x + 1
+
+    compiled = mx.compile(increment)
+    counts = []
+    for _ in range(3):
+        compiled(mx.array(0))
+        counts.append(len(calls))
+    return counts[1] == counts[2]
 
 
 @pytest.fixture(autouse=True)
@@ -53,11 +72,23 @@ def test_what_the_user_has_set_stays(
     settings: ProcessSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(TF32, "1")
+    monkeypatch.setenv("MLX_DISABLE_COMPILE", "1")
     mx.disable_compile()
     held = settings.hold()
     assert os.environ[TF32] == "1"
     del held
     assert os.environ[TF32] == "1" and not compiles()
+
+
+def test_a_run_on_a_cpu_compiles_no_kernels(tmp_path: Path) -> None:
+    """MLX would leave their sources and libraries in the folder for temporary files."""
+    if not process_settings.on_cpu():
+        pytest.skip("a GPU compiles them")
+    command = [sys.executable, "-m", "gemma4cli", "chat", "-m", "tiny", "-p", "Hello", "--no-log"]
+    env = {**os.environ, "TMPDIR": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
+    env.pop("MLX_DISABLE_COMPILE", None)
+    subprocess.run(command, env=env, check=True, capture_output=True)
+    assert [each.name for each in tmp_path.iterdir() if each.name != "state"] == []
 
 
 def test_the_settings_live_as_long_as_the_model(settings: ProcessSettings) -> None:
