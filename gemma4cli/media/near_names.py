@@ -32,16 +32,18 @@ class Folders:
 
     def twin(self, path: Path) -> Path | None:
         """The file or folder whose path looks like ``path``; None if there is none, or several."""
-        folder = path.parent
-        if folder == path:
-            return None
-        if not _exists(folder):
-            found = self.twin(folder)
-            if found is None:
+        folder, below = path.parent, [path.name]
+        while not _exists(folder):  # a loop: a path may have more names than Python has frames
+            if folder.parent == folder:  # the current folder, if it is closed
                 return None
-            folder = found
-        names = self._listed(folder).get(folded(path.name), [])
-        return folder / names[0] if len(names) == 1 else None
+            below.append(folder.name)
+            folder = folder.parent
+        for name in reversed(below):
+            found = self._listed(folder).get(folded(name), [])
+            if len(found) != 1:
+                return None
+            folder /= found[0]
+        return folder
 
     def similar(self, path: Path) -> str | None:
         """A name in the path's folder that could have been meant."""

@@ -11,7 +11,7 @@ from base64 import b64decode
 from pathlib import Path
 
 import pytest
-from cli_runs import Tty, environment, g4_in, records, run_g4, tiny_g4
+from cli_runs import Tty, environment, g4_at_a_terminal, g4_in, records, run_g4, tiny_g4
 from support.samples import TEXT_OF, sample
 
 from gemma4cli.cli.escapes import one_line, printable
@@ -120,6 +120,55 @@ def test_a_missing_file_is_one_line(subtests: pytest.Subtests) -> None:
                 assert result.stderr.startswith(f"g4: ./{shown}: no such file")
                 assert result.stderr.count("\n") == 1
                 assert "\x1b" not in result.stderr
+
+
+HOSTILE = [
+    "\x1b]0;t\x07",
+    "\x9b2J",
+    "a\nb",
+    "\u202egpj",
+    "\udcff",
+    "%s{0}[x]",
+    "x" * 300,
+    "/y" * 2048,
+]
+"""The last is a path of 4,096 bytes, one more than Linux takes with the byte that ends it."""
+
+
+def test_a_hostile_name_is_one_line_of_every_command(subtests: pytest.Subtests) -> None:
+    for words in [
+        "describe NAME",
+        "describe NAME NAME/x",
+        "describe IMAGE --schema NAME",
+        "describe IMAGE -m NAME",
+        "video NAME",
+        "video NAME --save-frames out",
+        "transcribe NAME",
+        "transcribe NAME -o out/ -f srt",
+        "chat -p Hello --image NAME",
+        "chat -p Hello -a NAME",
+        "chat -p Hello --file NAME",
+        "chat --messages NAME",
+        "chat -p Hello --session ./NAME",
+        "chat --delete ./NAME --yes",
+        "trace IMAGE -m NAME",
+        "models info NAME",
+        "models remove NAME --yes",
+        "models path NAME",
+        "config NAME value",
+        "completion NAME",
+        "NAME",
+    ]:
+        for name in HOSTILE:
+            line = [sample(IMAGE) if word == "IMAGE" else word for word in words.split()]
+            line = [str(word).replace("NAME", name) for word in line]
+            with subtests.test(command=words, name=name[:10]):
+                run = g4_at_a_terminal(*line, *(["-q"] if "Hello" in line else []))
+                assert run.exit_code in (1, 2, 3, 4)
+                assert run.stdout == ""
+                assert run.stderr.endswith("\n") and "unexpected error" not in run.stderr
+                assert run.stderr.count("\n") <= 2 and "Traceback" not in run.stderr
+                assert not set(run.stderr) & {"\x1b", "\x07", "\x9b", "\u202e", "\udcff"}
 
 
 def test_no_escape_sequence_of_a_name_reaches_a_terminal(folder: Path) -> None:
