@@ -372,7 +372,7 @@ def _with_right_sum(line: str) -> str:
         item = json.loads(line)
     except (ValueError, RecursionError):
         return line
-    return _journal_line(item) if isinstance(item, dict) else line
+    return json.dumps(with_sum(item)) if isinstance(item, dict) else line
 
 
 def _journal_line(item: dict[str, Any]) -> str:
