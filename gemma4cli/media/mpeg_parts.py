@@ -25,6 +25,12 @@ _LONGEST_SEARCH = 16 * _BLOCK
 _BACK = 0.5
 """Seconds by which a clock that goes back was set anew."""
 
+_TURN = 2**33 / 90_000
+"""Seconds after which a clock of 33 bits is at 0 again: 26.5 hours."""
+
+_LONGEST_STEP = 600.0
+"""Seconds between two marks: a day in as many steps as there are samples has 338."""
+
 _SYNC, _PACKET = 0x47, 188
 _TABLE_OF_PROGRAMS = 0
 _VIDEO_TYPES = frozenset({0x01, 0x02, 0x10, 0x1B, 0x21, 0x24, 0x33, 0x42, 0xD1, 0xD2, 0xEA})
@@ -98,7 +104,9 @@ def _changes(file: BinaryIO, size: int, marks: _Marks, samples: int) -> list[int
 
 
 def _differ(before: _Mark, after: _Mark) -> bool:
-    return after.seconds < before.seconds - _BACK or after.video != before.video
+    back = before.seconds - after.seconds
+    ran_over = _TURN - _LONGEST_STEP < back <= _TURN  # which libav knows
+    return (back > _BACK and not ran_over) or after.video != before.video
 
 
 def _border(file: BinaryIO, marks: _Marks, low: _Mark, high: _Mark) -> int:

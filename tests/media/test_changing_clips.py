@@ -124,6 +124,19 @@ def test_one_recording_is_one_part(tmp_path: Path, suffix: str) -> None:
     assert mpeg_parts(Source.of(data, name="a")) == (WHOLE,)
 
 
+@pytest.mark.parametrize("before", [0.5, 1.2, 1.6, 3.0])
+def test_a_clock_that_runs_over_is_not_set_anew(tmp_path: Path, before: float) -> None:
+    """33 bits are full after 26.5 hours, ``before`` seconds of this clip."""
+    start = round((2**33 / 90_000 - before) * RATE)
+    data = clip(tmp_path / "a.ts", range(20), codec="mpeg2video", start=start)
+    source = Source.of(data, name="a.ts")
+    assert mpeg_parts(source) == (WHOLE,)
+    info = probe_video(source)
+    assert (info.frames, info.duration) == (20, pytest.approx(20 / RATE))
+    times = [number / RATE for number in (0, 7, 13, 19)]
+    assert [number_of(frame.pixels) for frame in iter_frames(source, times)] == [0, 7, 13, 19]
+
+
 @pytest.mark.parametrize("codecs", [("libx264", "mpeg2video"), ("mpeg2video", "libx265")])
 @pytest.mark.parametrize("length", [15, 120])
 def test_a_transport_stream_continues_with_another_codec(
