@@ -29,11 +29,13 @@ from gemma4cli.conversations.chat import Chat
 from gemma4cli.conversations.prompt_cache import PromptCache
 from gemma4cli.conversations.store import SavedConversation, drop_prompt_caches
 from gemma4cli.engine.generate import generate
+from gemma4cli.engine.loading import load_drafter
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.engine.turn_cache import TurnCache
 from gemma4cli.engine.turn_cache import content_of as turn_content
 from gemma4cli.errors import OptionError
 from gemma4cli.events import EncodeProgress, Finished, Notice
+from gemma4cli.hub.resolved import ResolvedModel
 from gemma4cli.messages import Message, Part, content_of
 from gemma4cli.options import GenerateOptions, LoadOptions, MediaOptions
 
@@ -222,6 +224,32 @@ def test_long_answers_turn_the_window(parity_model: ParityModel, tmp_path: Path)
     assert isinstance(continued, Finished) and isinstance(alone, Finished)
     assert continued.token_ids == alone.token_ids
     assert continued.usage.cached_tokens == len(inputs.ids) + 44
+
+
+@pytest.mark.parametrize("arch", ["e2b", "12b", "31b"])
+def test_what_a_drafter_helped_to_compute(
+    arch: str, parity_model: ParityModel, tmp_path: Path
+) -> None:
+    """Wrong guesses are taken back from the layers before they are written."""
+    model, path = parity_model(arch), tmp_path / "cache"
+    helped = load_drafter(ResolvedModel.of(arch, FOLDER / "drafters" / arch), model)
+    inputs = inputs_of(model, "text")
+    long = replace(GREEDY, max_tokens=45, repetition_guard=False)
+    turns = TurnCache()
+    *_, last = generate(helped, inputs, long, turns)
+    assert isinstance(last, Finished) and last.usage.guessed_tokens > 0
+    assert PromptCache(helped, path, shared=False).write(turns) is None
+
+    longer = replace(inputs, ids=(*inputs.ids, *last.token_ids[:40], 5, 6, 7))
+    *_, alone = generate(model, longer, long)
+    for each in (model, helped):
+        restored = TurnCache()
+        cache = PromptCache(each, path, shared=False)
+        assert cache.read(restored, turn_content(longer)) is None
+        *_, continued = generate(each, longer, long, restored)
+        assert isinstance(continued, Finished) and isinstance(alone, Finished)
+        assert continued.token_ids == alone.token_ids
+        assert continued.usage.cached_tokens > len(inputs.ids) - 40
 
 
 def test_nothing_is_written_without_a_turn(parity_model: ParityModel, tmp_path: Path) -> None:
