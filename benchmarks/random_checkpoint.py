@@ -23,6 +23,7 @@ CONFIGS = {
     "E2B.mlx-community-4bit": ("mlx-community__gemma-4-e2b-it-4bit", "google__gemma-4-E2B-it"),
     "E4B.mlx-community-4bit": ("mlx-community__gemma-4-e4b-it-4bit", "google__gemma-4-E4B-it"),
     "12B.mlx-community-4bit": ("mlx-community__gemma-4-12B-it-4bit", "google__gemma-4-12B-it"),
+    "31B.mlx-community-4bit": ("mlx-community__gemma-4-31b-it-4bit", "google__gemma-4-31B-it"),
     "E2B.google-hf-bf16": ("google__gemma-4-E2B-it", "google__gemma-4-E2B-it"),
 }
 BYTES = {"BF16": 2, "U32": 4}
@@ -51,8 +52,11 @@ def constant(name: str, columns: int) -> float | None:
     return None
 
 
-def payload(name: str, dtype: str, shape: list[int], rng: np.random.Generator) -> Iterator[bytes]:
-    """The bytes of one tensor, in blocks."""
+def payload(
+    name: str, dtype: str, shape: list[int], rng: np.random.Generator, *, repeat: bool
+) -> Iterator[bytes]:
+    """The bytes of one tensor, in blocks; with ``repeat`` they have the same noise."""
+    block = b""
     count = prod(shape)
     columns = shape[-1] if shape else 1
     value = constant(name, columns) if dtype == "BF16" else None
@@ -60,17 +64,28 @@ def payload(name: str, dtype: str, shape: list[int], rng: np.random.Generator) -
         size = min(BLOCK, count - start)
         if value is not None:
             yield np.full(size, bf16(value), np.uint16).tobytes()
-        elif dtype == "U32":
-            yield rng.bytes(4 * size)
+        elif repeat and block:
+            yield block[: size * BYTES[dtype]]
         else:
-            noise = rng.standard_normal(size, np.float32) / np.float32(sqrt(columns))
-            yield (noise.view(np.uint32) >> 16).astype(np.uint16).tobytes()
+            block = noise(dtype, size, columns, rng)
+            yield block
+
+
+def noise(dtype: str, size: int, columns: int, rng: np.random.Generator) -> bytes:
+    """Random packed weights, or normal numbers of the width of a matrix with ``columns``."""
+    if dtype == "U32":
+        return rng.bytes(4 * size)
+    values = rng.standard_normal(size, np.float32) / np.float32(sqrt(columns))
+    return (values.view(np.uint32) >> 16).astype(np.uint16).tobytes()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tensors", choices=CONFIGS)
     parser.add_argument("folder", type=Path)
+    parser.add_argument(
+        "--repeat-noise", action="store_true", help="faster: the blocks of a tensor are equal"
+    )
     arguments = parser.parse_args()
     lists = json.loads(lzma.decompress((FIXTURES / "gemma4" / "tensors.json.xz").read_bytes()))
     tensors = lists[arguments.tensors]
@@ -94,7 +109,7 @@ def main() -> None:
     with (folder / "model.safetensors").open("wb") as file:
         file.write(len(head).to_bytes(8, "little") + head)
         for name, (dtype, shape) in tensors.items():
-            for block in payload(name, dtype, shape, rng):
+            for block in payload(name, dtype, shape, rng, repeat=arguments.repeat_noise):
                 file.write(block)
     print(f"{folder}: {len(tensors)} tensors, {offset / 1e9:.2f} GB")
 
