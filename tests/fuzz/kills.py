@@ -166,9 +166,12 @@ def _session(place: Place, rng: Random, expected: Expected) -> None:
     # The next start removes what killed processes left.
     place.whole(["chat", "--list"])
     folder = place.state / "g4" / "sessions" / "kept"
-    names = {path.name for path in folder.iterdir()} - {"conversation.json", "lock", "media"}
+    names = {path.name for path in folder.iterdir()} - _OF_A_CONVERSATION
     if names:
         place.faults.append(f"left in the conversation's folder: {', '.join(sorted(names))}")
+
+
+_OF_A_CONVERSATION = {"conversation.json", "lock", "media", "prompt-cache.safetensors"}
 
 
 def _undisturbed(folder: Path, jobs: Sequence[str], env: Mapping[str, str]) -> dict[str, Expected]:
