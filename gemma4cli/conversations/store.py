@@ -36,7 +36,7 @@ from ..errors import (
     SavedConversationError,
     unexpected,
 )
-from ..leftovers import prefix
+from ..leftovers import prefix, remove_leftovers
 from ..messages import Message, Part, Source, TextPart
 from ..own_files import close_to_others, private_folder, whole_file
 from .file import Conversation, conversation_data, read_conversation
@@ -204,13 +204,15 @@ def list_saved(sessions: Path) -> list[SavedSummary]:
 
 
 def remove_abandoned(sessions: Path) -> None:
-    """Remove empty folders, which processes left that were ended from outside."""
+    """Remove what processes left that were ended from outside: empty folders, unfinished files."""
     try:
         locks = _in_each(sessions, _LOCK)
     except OSError:
         return
     for lock_path in locks:
         folder = lock_path.parent
+        if not folder.is_symlink():
+            remove_leftovers(folder)
         try:
             if (folder / _FILE).exists():
                 continue

@@ -27,7 +27,7 @@ from support.models import narrow
 from gemma4cli.api import load
 from gemma4cli.conversations.chat import Chat
 from gemma4cli.conversations.prompt_cache import PromptCache
-from gemma4cli.conversations.store import SavedConversation, drop_prompt_caches
+from gemma4cli.conversations.store import SavedConversation, drop_prompt_caches, remove_abandoned
 from gemma4cli.engine.generate import generate
 from gemma4cli.engine.loading import load_drafter
 from gemma4cli.engine.model import LoadedModel
@@ -740,6 +740,21 @@ def test_the_oldest_caches_of_kept_conversations_go_first(tmp_path: Path) -> Non
     drop_prompt_caches(tmp_path, 10, newest)
     assert [each.parent.name for each in tmp_path.glob("*/prompt-cache.safetensors")] == ["a"]
     assert len(list(tmp_path.glob("*/conversation.json"))) == 3
+
+
+def test_unfinished_caches_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    """At the next start, since they are large and their conversation may not be opened again."""
+    with saved(tmp_path, "a") as conversation:
+        conversation.path.write_text("{}" * 4000)
+    ended = subprocess.run(
+        [sys.executable, "-c", "from gemma4cli.leftovers import prefix; print(prefix())"],
+        capture_output=True,
+        check=True,
+    )
+    unfinished = tmp_path / "a" / f"{ended.stdout.decode().strip()}abcdefgh"
+    unfinished.touch()
+    remove_abandoned(tmp_path)
+    assert not unfinished.exists() and conversation.path.exists()
 
 
 def test_links_among_the_caches_are_left(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def _session(place: Place, rng: Random, expected: Expected) -> None:
     if _messages(place) != wanted:
         place.faults.append("the conversation differs from that of an undisturbed run")
     # The next start removes what killed processes left.
-    place.whole(["chat", "--list"])
+    place.whole(["chat", "-p", "Hello", "-m", "tiny", "--max-tokens", "1"])
     folder = place.state / "g4" / "sessions" / "kept"
     names = {path.name for path in folder.iterdir()} - _OF_A_CONVERSATION
     if names:

@@ -318,13 +318,19 @@ def conversations(rng: Random, case: Case, seeds: Path) -> Case:
 
 
 def sessions(rng: Random, case: Case, seeds: Path) -> Case:
-    """A damaged conversation beside a good one, which no command may lose."""
+    """A damaged conversation beside a good one, which no command may lose.
+
+    What was computed of the good one may be damaged too.
+    """
     saved = seeds / STATE / "g4" / "sessions" / "seed"
     folder = case.folder / "state" / "g4" / "sessions"
     for name in ("bad", "good"):
         shutil.copytree(saved, folder / name)
     data = damaged_json(rng, _json(saved / "conversation.json"))
     (folder / "bad" / "conversation.json").write_bytes(data)
+    computed = folder / "good" / "prompt-cache.safetensors"
+    if rng.random() < 0.5:
+        computed.write_bytes(damaged_bytes(rng, computed.read_bytes()))
     kind = rng.randrange(5)
     if kind == 0:
         return replace(case, args=("chat", "--list"), allowed=(0,), must_say="good")
