@@ -1,6 +1,7 @@
 """The language model: per-layer embeddings, shared keys and values, prefill without logits.
 
-The decoder layers and their caches are mlx-lm's. Media enter only as embeddings and masks.
+The decoder layers and their caches are mlx-lm's, the layers in fewer operations. Media enter only
+as embeddings and masks.
 Attribute names equal the checkpoint's keys.
 """
 
@@ -16,7 +17,8 @@ import mlx.nn as nn
 from .batch_cache import BatchCache, BatchLayerCache
 from .config import Rope, TextConfig
 from .masks import NO_MASKS, Masks
-from .mlx_lm_parts import DecoderLayer, KVCache, ModelArgs, RotatingKVCache
+from .mlx_lm_parts import KVCache, ModelArgs, RotatingKVCache
+from .text_layer import TextLayer
 
 RowCache: TypeAlias = KVCache | RotatingKVCache
 """The cache of one layer for a single row."""
@@ -89,7 +91,7 @@ class TextModel(nn.Module):
         self.config = config
         args = _layer_args(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = [DecoderLayer(args, layer_idx=i) for i in range(config.num_layers)]
+        self.layers = [TextLayer(args, layer_idx=i) for i in range(config.num_layers)]
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         if config.ple_size:
             width = config.num_layers * config.ple_size

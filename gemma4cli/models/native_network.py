@@ -6,16 +6,16 @@ import mlx.nn as nn
 
 from . import native_audio, native_towers, native_vision
 from .language import LanguageModel, TextModel
-from .mlx_lm_parts import DecoderLayer
 from .native_layers import LAYERS, stored_names
 from .native_text import NativeDecoderLayer, NativeLanguageModel, NativeTextModel
+from .text_layer import TextLayer
 
 _CLASSES: dict[type[nn.Module], type[nn.Module]] = {
     **LAYERS,
     **native_towers.CLASSES,
     **native_vision.CLASSES,
     **native_audio.CLASSES,
-    DecoderLayer: NativeDecoderLayer,
+    TextLayer: NativeDecoderLayer,
     LanguageModel: NativeLanguageModel,
     TextModel: NativeTextModel,
 }

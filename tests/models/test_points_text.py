@@ -17,7 +17,8 @@ from gemma4cli.models.config import Gemma4Config
 from gemma4cli.models.gemma4 import Gemma4, SoftTokens
 from gemma4cli.models.language import LanguageModel, TextModel
 from gemma4cli.models.masks import make_masks
-from gemma4cli.models.mlx_lm_parts import DecoderLayer
+from gemma4cli.models.mlx_lm_parts import DecoderLayer, KVCache
+from gemma4cli.models.text_layer import TextLayer
 
 ParityModel = Callable[[str], LoadedModel]
 
@@ -34,7 +35,7 @@ def stream(network: Gemma4, length: int, seed: int = 0) -> Array:
     return rng.normal(size=(length, network.config.text.hidden_size)).astype(np.float32)
 
 
-def masks_of(network: Gemma4, length: int, layer: DecoderLayer):
+def masks_of(network: Gemma4, length: int, layer: TextLayer):
     window = network.config.text.sliding_window
     return make_masks(length=length, offset=0, window=window).of(layer.layer_type)
 
@@ -103,7 +104,7 @@ def test_keys_are_reused_from_the_last_layer_of_the_same_kind_that_computes_them
     config = network.config.text
     given: dict[int, tuple[mx.array, ...]] = {}
     taken: dict[int, tuple[mx.array, ...]] = {}
-    original = DecoderLayer.__call__
+    original = TextLayer.__call__
 
     def spy(self, *args, shared_kv=None, **kwargs):
         result = original(self, *args, shared_kv=shared_kv, **kwargs)
@@ -112,7 +113,7 @@ def test_keys_are_reused_from_the_last_layer_of_the_same_kind_that_computes_them
             taken[self.layer_idx] = shared_kv
         return result
 
-    monkeypatch.setattr(DecoderLayer, "__call__", spy)
+    monkeypatch.setattr(TextLayer, "__call__", spy)
     length = config.sliding_window + 9
     cache = network.language_model.make_cache()
     masks = make_masks(length=length, offset=0, window=config.sliding_window)
@@ -309,3 +310,32 @@ def test_an_untied_vocabulary_projection_is_used(parity_model: ParityModel) -> N
     model.lm_head.weight = mx.ones(model.lm_head.weight.shape)
     logits = model.logits(mx.ones((1, 1, text.hidden_size)))
     assert mx.all(logits == text.hidden_size).item()
+
+
+@pytest.mark.parametrize(
+    ("arch", "dtype"),
+    [
+        ("e2b", mx.float32),
+        ("e2b", mx.bfloat16),
+        ("31b", mx.float32),
+        ("31b", mx.bfloat16),
+        ("26b", mx.float32),
+    ],
+    ids=str,
+)
+def test_a_layer_computes_exactly_what_mlx_lms_does(
+    arch: str, dtype: mx.Dtype, parity_model: ParityModel
+) -> None:
+    """With a per-layer input, without, and with experts."""
+    text = parity_model(arch).network.config.text
+    layer = LanguageModel(text).model.layers[0]
+    layer.layer_scalar = mx.array([0.7])
+    layer.set_dtype(dtype)
+    x = mx.random.normal((1, 5, text.hidden_size), key=mx.random.key(1)).astype(dtype)
+    extra = {}
+    if text.ple_size:
+        extra["per_layer_input"] = mx.random.normal((1, 5, text.ple_size)).astype(dtype)
+    found, _, _ = layer(x, "causal", KVCache(), **extra)
+    expected, _, _ = DecoderLayer.__call__(layer, x, "causal", KVCache(), **extra)
+    assert isinstance(layer, TextLayer)
+    assert mx.array_equal(found, expected)

@@ -12,10 +12,10 @@ from mistakes import Patch, configure, mistake, wrap
 from gemma4cli.engine import prefill
 from gemma4cli.models.gemma4 import Gemma4
 from gemma4cli.models.language import TextModel
-from gemma4cli.models.mlx_lm_parts import DecoderLayer
+from gemma4cli.models.text_layer import TextLayer
 
 
-def text_layers(network: Gemma4) -> list[DecoderLayer]:
+def text_layers(network: Gemma4) -> list[TextLayer]:
     return network.language_model.model.layers
 
 
@@ -92,7 +92,7 @@ def sharing_layers_take_the_first_keys(patch: Patch, network: Gemma4) -> None:
         first.setdefault(self.layer_type, out[1])
         return out
 
-    wrap(patch, DecoderLayer, "__call__", call)
+    wrap(patch, TextLayer, "__call__", call)
 
 
 @mistake("e2b", "text_short")
@@ -107,7 +107,7 @@ def layer_scalar_leaves_the_residual(patch: Patch, network: Gemma4) -> None:
         out, *rest = original(self, x, *args, **kwargs)
         return (x * (1 - self.layer_scalar) + out, *rest)
 
-    wrap(patch, DecoderLayer, "__call__", call)
+    wrap(patch, TextLayer, "__call__", call)
 
 
 @mistake("e2b", "text_short")
