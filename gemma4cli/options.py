@@ -42,6 +42,9 @@ class LoadOptions:
             other models.
         draft: The drafter, which makes decoding faster and changes no answer: a folder, a hub id,
             "none", or "auto" for the one that is named after the model, if it is in the cache.
+        kv_bits: Bits of each number in the KV cache of full-attention layers: 8, or None, which
+            stores them in the dtype. Those layers take nearly all of the cache of a long context.
+            Prompts are then answered one by one, never in a batch.
 
     Raises:
         OptionError: A value is out of range.
@@ -50,8 +53,10 @@ class LoadOptions:
     dtype: DType = "auto"
     unified_full_attention_blocks: bool = False
     draft: str = "auto"
+    kv_bits: int | None = None
 
     def __post_init__(self) -> None:
+        _require(self.kv_bits in (None, 8), f"KV bits must be 8, not {self.kv_bits}")
         _require(
             self.dtype in get_args(DType),
             f"dtype must be one of {', '.join(get_args(DType))}, not {self.dtype!r}",

@@ -56,7 +56,10 @@ def can_batch(model: LoadedModel, inputs: ModelInputs) -> bool:
     """Whether a prompt can share a batch with others.
 
     A prompt with bidirectional image blocks (12B, 26B, 31B) cannot, because no chunk may split one.
+    Quantized caches have one row.
     """
+    if model.options.kv_bits is not None:
+        return False
     has_blocks = model.network.config.text.vision_blocks
     return not has_blocks or all(span.kind == "audio" for span in inputs.spans)
 

@@ -27,6 +27,7 @@ from ..models.config import (
     UnifiedAudioConfig,
     UnifiedVisionConfig,
     VisionConfig,
+    group_size,
 )
 from ..models.cpu_layers import use_whole_cpu
 from ..models.drafter import Drafter
@@ -89,6 +90,8 @@ def load_resolved(
     _check_ids(config, tokenizer, generation)
     report("weights")
     network, kinds = load_network(checkpoint, model.config, config, Gemma4, options)
+    network.language_model.kv_bits = options.kv_bits
+    _check_kv_bits(model.name, network)
     eager = not on_cpu() if read_weights is None else read_weights
     if eager:
         tensors = tensors_of(network, "text")
@@ -105,6 +108,15 @@ def load_resolved(
         unread=UnreadTowers("vision", "audio") if eager else UnreadTowers(),
         settings=settings,
     )
+
+
+def _check_kv_bits(name: str, network: Gemma4) -> None:
+    """Warn if the KV cache cannot be quantized as asked."""
+    width = network.config.text.global_head_dim
+    if network.language_model.kv_bits is not None and group_size(width) is None:
+        logger.warning(
+            "%s: --kv-bits is not used: heads of %d numbers cannot be quantized", name, width
+        )
 
 
 def load_drafter(

@@ -148,6 +148,7 @@ def work_of(
         images=tuple(length for kind, length in spans if kind != "audio"),
         clip_tokens=max((length for kind, length in spans if kind == "audio"), default=0),
         kept=None if kept is None else replace(kept, soft_tokens=model.soft_tokens.held),
+        kv_bits=model.options.kv_bits,
     )
 
 

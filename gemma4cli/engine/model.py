@@ -188,4 +188,5 @@ class LoadedModel:
                 f"{file.name} {status.st_size} {status.st_mtime_ns}" for file, status in weights
             ),
             "dtype": self.options.dtype,
+            **({} if self.options.kv_bits is None else {"kv_bits": self.options.kv_bits}),
         }

@@ -37,11 +37,20 @@ _CLIP_TOKENS = 750
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelMemory:
-    """Memory in bytes of a run of ``tokens`` with an image and half a minute of sound."""
+    """Memory in bytes of a run of ``tokens`` with an image and half a minute of sound.
+
+    ``quantized`` is the cache with ``kv_bits`` 8.
+    """
 
     tokens: int
     cache: CacheSize
     run: Footprint
+    quantized: CacheSize
+
+    @property
+    def saved(self) -> int:
+        """What ``kv_bits`` 8 saves."""
+        return self.cache.total - self.quantized.total
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,6 +158,7 @@ def _memory(model: LoadedModel, tokens: int) -> ModelMemory:
         tokens=tokens,
         cache=cache_size(config.text, tokens, numerics.item),
         run=footprint(config, weights_in_memory(model), numerics, work),
+        quantized=cache_size(config.text, tokens, numerics.item, kv_bits=8),
     )
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import mlx.core as mx
 
 from ..machine.memory import KEPT_CHECKPOINTS, Kept
+from ..models.caches import first_positions
 from ..models.gemma4 import Gemma4
 from ..models.language import RowCache
 from ..models.mlx_lm_parts import KVCache
@@ -243,8 +244,7 @@ def agreement(one: Content, other: Content) -> int:
 
 def _truncated(layer: KVCache, count: int) -> tuple[Any, ...]:
     """The state of a full layer with its first ``count`` tokens."""
-    keys, values, _ = layer.state
-    return keys[..., :count, :], values[..., :count, :], count
+    return (*first_positions(layer, count), count)
 
 
 def _state(layer: RowCache) -> tuple[Any, ...]:

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from ..models.config import (
+    MOST_SCORES,
     VISION_QUERIES,
     AudioConfig,
     Gemma4Config,
     TextConfig,
     UnifiedVisionConfig,
     VisionConfig,
+    group_size,
 )
 
 Backend = Literal["Metal", "CUDA", "CPU"]
@@ -125,7 +127,7 @@ class Work:
     ``tokens`` counts prompt and answer, ``step`` is the prefill chunk, ``images`` holds the soft
     tokens of each image or frame, ``clip_tokens`` counts the soft tokens of the audio clips that go
     through the tower together. ``kept`` is what the conversation holds already; without one,
-    nothing is kept for a later turn.
+    nothing is kept for a later turn. ``kv_bits``: see LoadOptions.
     """
 
     tokens: int
@@ -133,6 +135,7 @@ class Work:
     images: tuple[int, ...] = ()
     clip_tokens: int = 0
     kept: Kept | None = None
+    kv_bits: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,11 +169,14 @@ class CacheSize:
         return self.sliding + self.full
 
 
-def cache_size(text: TextConfig, tokens: int, item: int, step: int = 0) -> CacheSize:
+def cache_size(
+    text: TextConfig, tokens: int, item: int, step: int = 0, kv_bits: int | None = None
+) -> CacheSize:
     """The KV cache of ``tokens`` positions.
 
     Sliding layers hold at most the window, plus the chunk of ``step`` tokens during prefill. Layers
-    that reuse another layer's keys and values hold nothing.
+    that reuse another layer's keys and values hold nothing. With ``kv_bits``, full-attention layers
+    hold numbers of that size, and a scale and a bias for each group of them.
     """
     grown = -(-tokens // _CACHE_STEP) * _CACHE_STEP
     held = min(grown, text.sliding_window) + min(step, max(0, grown - text.sliding_window))
@@ -179,8 +185,17 @@ def cache_size(text: TextConfig, tokens: int, item: int, step: int = 0) -> Cache
     heads = text.num_global_kv_heads if text.k_eq_v else None
     return CacheSize(
         sliding=2 * item * held * (len(stored) - full) * text.num_kv_heads * text.head_dim,
-        full=2 * item * grown * full * (heads or text.num_kv_heads) * text.global_head_dim,
+        full=2 * grown * full * (heads or text.num_kv_heads) * _key_size(text, item, kv_bits),
     )
+
+
+def _key_size(text: TextConfig, item: int, kv_bits: int | None) -> int:
+    """Bytes of a key or value of one head of a full-attention layer."""
+    width = text.global_head_dim
+    group = group_size(width)
+    if kv_bits is None or group is None:
+        return item * width
+    return width * kv_bits // 8 + 2 * item * width // group
 
 
 def footprint(config: Gemma4Config, weights: Weights, numerics: Numerics, work: Work) -> Footprint:
@@ -189,7 +204,7 @@ def footprint(config: Gemma4Config, weights: Weights, numerics: Numerics, work: 
     return Footprint(
         text=weights.text,
         towers=weights.vision * sees + weights.audio * hears,
-        cache=cache_size(config.text, work.tokens, numerics.item, work.step).total,
+        cache=cache_size(config.text, work.tokens, numerics.item, work.step, work.kv_bits).total,
         working=max(
             prefill_size(config.text, work, numerics),
             vision_size(config.vision, work.images, numerics),
@@ -210,7 +225,7 @@ def kept_size(text: TextConfig, work: Work, item: int) -> int:
         return soft_tokens
     checkpoint = cache_size(text, work.tokens, item).sliding
     checkpoints = work.kept.checkpoints + checkpoint
-    copied = cache_size(text, work.kept.positions, item).full
+    copied = cache_size(text, work.kept.positions, item, kv_bits=work.kv_bits).full
     earlier = min(work.kept.soft_tokens, KEPT_SOFT_TOKENS)
     return min(checkpoints, KEPT_CHECKPOINTS) + copied + soft_tokens + earlier
 
@@ -222,7 +237,9 @@ def prefill_size(text: TextConfig, work: Work, numerics: Numerics) -> int:
     full = work.tokens * numerics.holds_attention(text.global_head_dim)
     sliding = min(work.tokens, text.sliding_window + chunk)
     sliding *= numerics.holds_attention(text.head_dim)
-    attended = text.num_heads * chunk * (full + sliding)
+    attended = (
+        min(text.num_heads * chunk * full, 2 * MOST_SCORES) + text.num_heads * chunk * sliding
+    )
     # Layers with a double-wide MLP have no keys and values of their own, so prefill skips them.
     inner = text.intermediate_size
     if text.moe is not None:

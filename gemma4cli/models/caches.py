@@ -7,6 +7,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from .attention import positions
 from .config import LayerType
 from .language import KeysValues, RowCache
 from .mlx_lm_parts import KVCache
@@ -25,12 +26,19 @@ def newest_keys_values(
 
 
 def _held(layer: RowCache) -> KeysValues:
+    if isinstance(layer, KVCache):
+        return first_positions(layer, layer.offset)
     keys, values = layer.keys, layer.values
-    if isinstance(layer, KVCache) or layer.offset < keys.shape[2]:
+    if layer.offset < keys.shape[2]:
         return keys[..., : layer.offset, :], values[..., : layer.offset, :]
     # After several tokens at once a sliding layer holds more than its window, in order.
     newest = max(keys.shape[2] - layer.max_size, 0)
     return keys[..., newest:, :], values[..., newest:, :]
+
+
+def first_positions(layer: KVCache, count: int) -> KeysValues:
+    """The keys and values of the first ``count`` tokens in a full layer."""
+    return positions(layer.keys, 0, count), positions(layer.values, 0, count)
 
 
 def rewind(cache: Sequence[RowCache], count: int) -> None:

@@ -110,6 +110,18 @@ def _require_value(section: Json, key: str, expected: object, where: str) -> Non
         )
 
 
+MOST_SCORES = 1 << 26
+"""Scores of queries and keys of a full-attention layer that are stored at once at most."""
+
+_GROUPS = (64, 32)
+"""Neighboring numbers that share a scale in a quantized KV cache."""
+
+
+def group_size(width: int) -> int | None:
+    """The first size of groups that divides heads of ``width`` numbers, or None."""
+    return next((size for size in _GROUPS if width % size == 0), None)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rope:
     """Rotary embedding of one layer type; ``partial_factor`` 1.0 rotates the whole head."""

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import mlx.core as mx
 import mlx.nn as nn
 
+from .attention import FullAttention, QuantizedKVCache, Stored
 from .batch_cache import BatchCache, BatchLayerCache
 from .config import Rope, TextConfig
 from .masks import NO_MASKS, Masks
@@ -25,7 +26,7 @@ RowCache: TypeAlias = KVCache | RotatingKVCache
 
 Cache: TypeAlias = RowCache | BatchLayerCache
 
-KeysValues: TypeAlias = tuple[mx.array, mx.array]
+KeysValues: TypeAlias = tuple[Stored, Stored]
 """Keys and values ``[B, heads, n, D]`` of one layer, rotated to their positions."""
 
 
@@ -92,6 +93,9 @@ class TextModel(nn.Module):
         args = _layer_args(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = [TextLayer(args, layer_idx=i) for i in range(config.num_layers)]
+        for i, kind in enumerate(config.layer_types):
+            if kind == "full_attention":
+                self.layers[i].self_attn = FullAttention(args, i)
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         if config.ple_size:
             width = config.num_layers * config.ple_size
@@ -236,11 +240,16 @@ class TextModel(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """The text model and its vocabulary projection."""
+    """The text model and its vocabulary projection.
+
+    ``kv_bits`` is the size of keys and values in the caches of full-attention layers, if those are
+    quantized.
+    """
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.config = config
+        self.kv_bits: int | None = None
         self.model = TextModel(config)
         if not config.tied_embeddings:
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
@@ -271,9 +280,14 @@ class LanguageModel(nn.Module):
         """An empty cache for each layer that computes its own keys and values."""
         config = self.config
         return [
-            KVCache() if kind == "full_attention" else RotatingKVCache(config.sliding_window)
+            self._full_cache()
+            if kind == "full_attention"
+            else RotatingKVCache(config.sliding_window)
             for kind in config.layer_types[: config.num_stored_layers]
         ]
+
+    def _full_cache(self) -> KVCache:
+        return KVCache() if self.kv_bits is None else QuantizedKVCache(self.kv_bits)
 
     def make_batch_cache(self) -> BatchCache:
         """An empty cache for several rows, with no rows yet."""

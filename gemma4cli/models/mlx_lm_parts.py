@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 __all__ = [
+    "Attention",
     "DecoderLayer",
     "KVCache",
     "ModelArgs",
@@ -46,11 +47,12 @@ def _import_parts(*names: str) -> list[ModuleType]:
 
 if TYPE_CHECKING:
     from mlx_lm.models.cache import KVCache, RotatingKVCache
-    from mlx_lm.models.gemma4_text import DecoderLayer, ModelArgs, geglu
+    from mlx_lm.models.gemma4_text import Attention, DecoderLayer, ModelArgs, geglu
     from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 else:
     _text, _cache, _switch = _import_parts("gemma4_text", "cache", "switch_layers")
 
+    Attention = _text.Attention
     ModelArgs = _text.ModelArgs
     DecoderLayer = _text.DecoderLayer
     geglu = _text.geglu

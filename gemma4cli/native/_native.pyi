@@ -6,6 +6,9 @@ import mlx.core as mx
 # Weight, scales, biases, mode, bits, group size.
 Matrix = tuple[mx.array, mx.array | None, mx.array | None, str, int, int]
 
+# Packed numbers, scales, biases.
+Packed = tuple[mx.array, mx.array, mx.array]
+
 class KeyRule(Protocol):
     """Which keys a query sees; see ``Visibility`` in models/masks.py."""
 
@@ -99,8 +102,8 @@ def rotate(
 def rope_table(offsets: mx.array, length: int, frequencies: mx.array) -> mx.array: ...
 def attention(
     q: mx.array,
-    k: mx.array,
-    v: mx.array,
+    k: mx.array | Packed,
+    v: mx.array | Packed,
     scale: float,
     rule: KeyRule | None = None,
     mask: mx.array | None = None,

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <optional>
+#include <tuple>
+#include <variant>
 
 #include "mlx/array.h"
 #include "mlx/utils.h"
@@ -21,11 +23,17 @@ struct Visibility {
   std::optional<mlx::core::array> mask;
 };
 
+/// Keys or values: numbers [B, KV, S, D] of float32, or what `mx.quantize` makes of them in affine
+/// groups, the packed numbers, scales and biases.
+using Packed = std::tuple<mlx::core::array, mlx::core::array, mlx::core::array>;
+using Rows = std::variant<mlx::core::array, Packed>;
+
 /// softmax(scale * q k) v for q [B, H, L, D], k and v [B, KV, S, D] (float32): [B, L, H * D].
 ///
-/// H / KV neighboring heads share keys and values. Only the last axes must be dense.
+/// H / KV neighboring heads share keys and values. Only the last axes must be dense. Packed numbers
+/// are unpacked a few keys at a time.
 mlx::core::array attention(
-    const mlx::core::array& q, const mlx::core::array& k, const mlx::core::array& v, float scale,
+    const mlx::core::array& q, const Rows& k, const Rows& v, float scale,
     const Visibility& visibility, mlx::core::StreamOrDevice stream = {});
 
 }  // namespace g4

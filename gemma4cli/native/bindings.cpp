@@ -5,6 +5,7 @@
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
+#include <nanobind/stl/variant.h>
 #include <nanobind/stl/vector.h>
 
 #include <limits>
@@ -194,7 +195,7 @@ NB_MODULE(_native, module) {
 
   module.def(
       "attention",
-      [](const mx::array& q, const mx::array& k, const mx::array& v, float scale, nb::object rule,
+      [](const mx::array& q, const g4::Rows& k, const g4::Rows& v, float scale, nb::object rule,
          const std::optional<mx::array>& mask) {
         g4::Visibility visibility = visibility_of(rule);
         visibility.mask = mask;

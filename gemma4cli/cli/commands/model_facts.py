@@ -55,6 +55,7 @@ def info_record(info: ModelInfo) -> dict[str, Any]:
                 "towers": memory.run.towers,
                 "cache_sliding": memory.cache.sliding,
                 "cache_full": memory.cache.full,
+                "cache_full_8_bits": memory.quantized.full,
                 "activations": memory.run.working,
                 "kept": memory.run.kept,
                 "total": memory.run.total,
@@ -128,7 +129,8 @@ def _memory_text(memory: ModelMemory) -> str:
     towers = f" + towers {size_text(run.towers)}" if run.towers else ""
     return (
         f"about {size_text(run.total)}: weights {size_text(run.text)}{towers}\n"
-        f"{'':<13} {_held_text(run)}"
+        f"{'':<13} {_held_text(run)}\n"
+        f"{'':<13} --kv-bits 8: {size_text(memory.saved)} less"
     )
 
 

@@ -58,7 +58,7 @@ _CONVERSES = "without a question, chat is a conversation"
 _ONE_TURN = "with a question, chat answers once"
 _AT_TERMINALS = "a terminal gets progress, color and wrapped lines, a file does not"
 _TEMPLATE = "g4 writes prompts in Gemma's format by itself"
-_CACHE = "the cache is as long as the memory allows, and not quantized"
+_CACHE = "the cache is as long as the memory allows; --kv-bits 8 makes it smaller"
 _TIMES = "times are those of pieces of speech, not of words"
 _SAMPLING = "Gemma samples with --temperature, --top-p and --top-k"
 _LENGTH = "-n --n-predict --num-predict --predict --max-new-tokens --max-length --max-output-tokens"
@@ -147,8 +147,8 @@ OPTION_HABITS: tuple[OptionHabit, ...] = (
     _of("--keepalive --keep-alive", why="no model stays loaded after a command"),
     _of("--flash-attn -fa", why="MLX has an attention of its own", flag=True),
     _of(
-        "--max-kv-size --kv-bits --kv-group-size --quantized-kv-start --cache-type-k "
-        "--cache-type-v -ctk -ctv",
+        "--max-kv-size --kv-group-size --quantized-kv-start --cache-type-k --cache-type-v "
+        "-ctk -ctv",
         why=_CACHE,
     ),
     _of("--compute-type --precision --torch-dtype", "--dtype {}"),

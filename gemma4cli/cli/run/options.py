@@ -50,6 +50,15 @@ class RunOptions:
             rich_help_panel=_MODEL,
         ),
     ] = LoadOptions().draft
+    kv_bits: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="8 stores the KV cache of full-attention layers in 8 bits per number, which saves "
+            "memory with long contexts. (default: as computed)",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
     prefill_step: Annotated[
         int | None,
         typer.Option(
@@ -173,7 +182,7 @@ class RunOptions:
 
     @property
     def load_options(self) -> LoadOptions:
-        return LoadOptions(dtype=self.dtype, draft=self.draft)
+        return LoadOptions(dtype=self.dtype, draft=self.draft, kv_bits=self.kv_bits)
 
     def generate_options(self, *, default_temperature: float | None = None) -> GenerateOptions:
         """``default_temperature`` applies if the user sets no temperature.

@@ -27,6 +27,7 @@ _SUBTITLES = "Subtitles"
         "schema": "a transcript has its own formats; see --format",
         "pictures": "transcribe shows no pictures",
         "draft": "transcribe answers in batches, which a drafter does not make faster",
+        "kv_bits": "the pieces of a transcript are too short for it to save memory",
     },
     helps={
         "max_tokens": "Maximum length of the text of one piece of speech. (default: 2048)",

@@ -29,6 +29,7 @@ inline constexpr int64_t key_block = 48;
 
 static_assert(attention_rows % (query_vectors * lanes) == 0, "tiles are divided into these");
 static_assert(key_block * query_vectors * lanes + lanes <= attention_scores);
+static_assert(key_block <= unpacked_keys);
 
 /// The queries of a tile that are computed together.
 template <int Vectors>
@@ -214,18 +215,17 @@ inline void begin(const AttentionTile& tile, int64_t row, int64_t rows, Queries<
 
 template <int Vectors>
 inline void attend_to_block(
-    const AttentionTile& tile, int64_t row, int64_t rows, Queries<Vectors>& queries, int64_t first,
-    int64_t block, float* scores) {
+    const AttentionTile& tile, int64_t row, int64_t rows, Queries<Vectors>& queries,
+    const Block& keys, const Block& values, int64_t first, int64_t block, float* scores) {
   if (first >= queries.sees_any_to || first + block <= queries.sees_any_from) return;
-  score_block<Vectors>(
-      tile.k + first * tile.k_key, tile.k_key, block, queries.turned, tile.width, scores);
+  score_block<Vectors>(keys.rows, keys.stride, block, queries.turned, tile.width, scores);
   if (first < queries.sees_all_from || first + block > queries.sees_all_to) {
     hide_outside(queries, scores, first, block);
   }
   if (tile.mask) hide_masked(tile, row, rows, Queries<Vectors>::count, scores, first, block);
   weigh(queries, scores, block, tile.width);
   add_values<Vectors>(
-      tile.v + first * tile.v_key, tile.v_key, block, tile.width, scores, queries.results);
+      values.rows, values.stride, block, tile.width, scores, queries.results);
 }
 
 template <int Vectors>
@@ -246,7 +246,7 @@ inline void end(const AttentionTile& tile, int64_t row, int64_t rows, const Quer
 }
 
 template <int Vectors>
-inline void attend_to_all(const AttentionTile& tile, float* scratch) {
+inline void attend_to_all(const AttentionTile& tile, float* unpacked, float* scratch) {
   constexpr int count = Queries<Vectors>::count, most = attention_rows / count;
   Queries<Vectors> parts[most];
   int64_t used = 0, from = tile.last_key, to = tile.first_key;
@@ -262,10 +262,13 @@ inline void attend_to_all(const AttentionTile& tile, float* scratch) {
   if (from < tile.first_key) from = tile.first_key;
   for (int64_t first = from; first < smaller(to, tile.last_key); first += key_block) {
     const int64_t block = smaller(key_block, smaller(to, tile.last_key) - first);
+    const Block keys = keys_of(tile, first, block, unpacked);
+    const Block values = values_of(tile, first, block, unpacked + unpacked_keys * tile.width);
     for (int64_t i = 0; i < used; i++) {
       const int64_t row = tile.row + i * count;
       attend_to_block(
-          tile, row, smaller(count, tile.rows - i * count), parts[i], first, block, scores);
+          tile, row, smaller(count, tile.rows - i * count), parts[i], keys, values, first, block,
+          scores);
     }
   }
   for (int64_t i = 0; i < used; i++) {
@@ -274,14 +277,15 @@ inline void attend_to_all(const AttentionTile& tile, float* scratch) {
 }
 
 void attention(const AttentionTile& tile, float* scratch) {
-  scratch = aligned(scratch);
-  if (attend_to_few(tile, scratch)) return;
+  float* unpacked = aligned(scratch);
+  scratch = aligned(unpacked + 2 * unpacked_keys * tile.width);
+  if (attend_to_few(tile, unpacked, scratch)) return;
   if (tile.rows <= lanes) {
-    attend_to_all<1>(tile, scratch);
+    attend_to_all<1>(tile, unpacked, scratch);
   } else if (tile.rows <= 2 * lanes) {
-    attend_to_all<2>(tile, scratch);
+    attend_to_all<2>(tile, unpacked, scratch);
   } else {
-    attend_to_all<query_vectors>(tile, scratch);
+    attend_to_all<query_vectors>(tile, unpacked, scratch);
   }
 }
 

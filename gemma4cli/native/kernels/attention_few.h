@@ -8,16 +8,53 @@
 #include "simd.h"
 #include "softmax.h"
 #include "transpose.h"
+#include "unpack.h"
 
 namespace g4::G4_SET {
 
 /// Keys whose scores are computed before their values are added.
 inline constexpr int64_t few_block = 64;
 static_assert(few_block * lanes + 2 * lanes <= attention_scores);
+static_assert(few_block <= unpacked_keys);
 
 /// Keys whose numbers are asked for ahead of their products, and so the values: the processor's own
 /// prefetching starts anew with each.
 inline constexpr int64_t keys_ahead = 4, values_ahead = 8;
+
+/// Keys or values of a block, `stride` numbers apart.
+struct Block {
+  const float* rows;
+  int64_t stride;
+};
+
+/// Rows [first, first + count) where they are, or unpacked to `space`.
+inline Block block_of(
+    const float* rows, int64_t stride, const PackedRows& packed, int64_t first, int64_t count,
+    int64_t width, float* space) {
+  if (!packed.data) return {rows + first * stride, stride};
+  Weight row{};
+  row.kind = Kind::affine;
+  row.scale_type = Float::f32;
+  row.bits = packed.bits;
+  row.group = packed.group;
+  row.rows = 1;
+  row.columns = width;
+  for (int64_t n = first; n < first + count; n++) {
+    row.data = packed.data + n * packed.row;
+    row.scales = packed.scales + n * packed.scale_row;
+    row.biases = packed.biases + n * packed.bias_row;
+    unpack_affine_row(row, 0, 0, width, space + (n - first) * width);
+  }
+  return {space, width};
+}
+
+inline Block keys_of(const AttentionTile& tile, int64_t first, int64_t count, float* space) {
+  return block_of(tile.k, tile.k_key, tile.packed_k, first, count, tile.width, space);
+}
+
+inline Block values_of(const AttentionTile& tile, int64_t first, int64_t count, float* space) {
+  return block_of(tile.v, tile.v_key, tile.packed_v, first, count, tile.width, space);
+}
 
 /// Scores of `lanes / Rows` keys; lane i is that of key i / Rows and query i % Rows.
 template <int Rows>
@@ -154,8 +191,8 @@ inline void begin_few(const AttentionTile& tile, FewQueries<Rows>& queries) {
 /// Scores [block][Rows] of a block of keys; those that a query does not see are -infinity.
 template <int Rows>
 inline void score_few_block(
-    const AttentionTile& tile, const FewQueries<Rows>& queries, int64_t first, int64_t block,
-    float* scores) {
+    const AttentionTile& tile, const FewQueries<Rows>& queries, const Block& keys, int64_t first,
+    int64_t block, float* scores) {
   constexpr int together = lanes / Rows;
   const int32_t end = int32_t(first + block);
   IVec ahead = {};
@@ -163,10 +200,10 @@ inline void score_few_block(
   for (int64_t n = 0; n < block; n += together) {
     const int64_t key = first + n;
     Vec score = score_few<Rows>(
-        tile.k + key * tile.k_key, tile.k_key, block - n, queries.numbers, tile.width);
+        keys.rows + n * keys.stride, keys.stride, block - n, queries.numbers, tile.width);
     if (key < queries.all_from || key + together > smaller(queries.all_to, end)) {
-      const IVec keys = ahead + int32_t(key);
-      const IVec seen = (keys >= queries.low) & (keys < queries.high) & (keys < end);
+      const IVec at = ahead + int32_t(key);
+      const IVec seen = (at >= queries.low) & (at < queries.high) & (at < end);
       score = choose(seen, score, fill(-__builtin_inff()));
     }
     for (int i = 0; tile.mask && i < lanes && key + i / Rows < end; i++) {
@@ -220,7 +257,7 @@ inline void end_few(const AttentionTile& tile, const FewQueries<Rows>& queries) 
 }
 
 template <int Rows>
-inline void attend_few(const AttentionTile& tile, float* scratch) {
+inline void attend_few(const AttentionTile& tile, float* unpacked, float* scratch) {
   FewQueries<Rows> queries;
   queries.numbers = scratch;
   queries.results = queries.numbers + Rows * tile.width;
@@ -228,24 +265,26 @@ inline void attend_few(const AttentionTile& tile, float* scratch) {
   begin_few(tile, queries);
   for (int64_t first = queries.from; first < queries.to; first += few_block) {
     const int64_t block = smaller(few_block, queries.to - first);
-    score_few_block<Rows>(tile, queries, first, block, scores);
+    const Block keys = keys_of(tile, first, block, unpacked);
+    score_few_block<Rows>(tile, queries, keys, first, block, scores);
     weigh_few<Rows>(queries, block, tile.width, scores);
+    const Block values = values_of(tile, first, block, unpacked);
     add_few_values<Rows>(
-        tile.v + first * tile.v_key, tile.v_key, block, tile.width, scores, queries.results);
+        values.rows, values.stride, block, tile.width, scores, queries.results);
   }
   end_few<Rows>(tile, queries);
 }
 
 /// Computes a tile whose queries would leave half of a vector empty or more; false for others.
-inline bool attend_to_few(const AttentionTile& tile, float* scratch) {
+inline bool attend_to_few(const AttentionTile& tile, float* unpacked, float* scratch) {
   if (tile.rows == 1) {
-    attend_few<1>(tile, scratch);
+    attend_few<1>(tile, unpacked, scratch);
   } else if (tile.rows == 2 && lanes >= 4) {
-    attend_few<2>(tile, scratch);
+    attend_few<2>(tile, unpacked, scratch);
   } else if (tile.rows <= 4 && lanes >= 8) {
-    attend_few<lanes >= 8 ? 4 : 1>(tile, scratch);
+    attend_few<lanes >= 8 ? 4 : 1>(tile, unpacked, scratch);
   } else if (tile.rows <= 8 && lanes >= 16) {
-    attend_few<lanes >= 16 ? 8 : 1>(tile, scratch);
+    attend_few<lanes >= 16 ? 8 : 1>(tile, unpacked, scratch);
   } else {
     return false;
   }

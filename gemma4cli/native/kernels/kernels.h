@@ -96,6 +96,14 @@ struct ManyRows {
       uint8_t* scratch, const Finish& finish, float* y, int64_t stride);
 };
 
+/// Rows of numbers in affine groups with float32 scales, as MLX quantizes them; strides count bytes.
+struct PackedRows {
+  const uint8_t* data;  // null if there are none
+  const uint8_t *scales, *biases;
+  int64_t row, scale_row, bias_row;  // from one row to the next
+  int bits, group;
+};
+
 /// Queries of heads that share keys and values, and the keys of one of their rows.
 ///
 /// Row r of the tile is query r / group of head r % group; pointers are those of the first key's,
@@ -107,6 +115,7 @@ struct AttentionTile {
   int64_t k_key;
   const float* v;
   int64_t v_key;
+  PackedRows packed_k, packed_v;  // instead of `k` and `v`
   int64_t width;  // of a head
   float scale;
   int64_t group;
@@ -129,9 +138,12 @@ inline constexpr int attention_rows = 128;
 /// Numbers of a tile's scores that are kept at a time, at most, with the gaps that align them.
 inline constexpr int64_t attention_scores = 64 * 64;
 
-/// Numbers of scratch memory for a tile: queries, results and scores.
+/// Keys of a tile that are unpacked at a time, at most, and so values.
+inline constexpr int64_t unpacked_keys = 64;
+
+/// Numbers of scratch memory for a tile: unpacked keys and values, queries, results and scores.
 constexpr G4_INLINE int64_t attention_scratch(int64_t width) {
-  return 2 * attention_rows * width + attention_scores;
+  return 2 * (unpacked_keys + attention_rows) * width + attention_scores;
 }
 
 /// One head of the audio tower's attention. Query t sees keys [t - before, t + after] below `length`
