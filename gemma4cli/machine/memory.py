@@ -106,6 +106,11 @@ class Numerics:
             return head_dim not in _METAL_HEADS
         return self.item > 2 or head_dim > _CUDA_LARGEST_HEAD or head_dim % 8 != 0
 
+    @property
+    def unpacks_keys(self) -> bool:
+        """Whether a quantized KV cache is unpacked for each layer; see models/attention.py."""
+        return not self.native and self.backend != "Metal"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kept:
@@ -248,7 +253,11 @@ def prefill_size(text: TextConfig, work: Work, numerics: Numerics) -> int:
     hidden = chunk * (3 * inner + 6 * text.hidden_size + 3 * heads)
     per_layer = 3 * chunk * text.num_layers * text.ple_size
     unpacked = 3 * inner * text.hidden_size * (numerics.on_cpu and not numerics.native)
-    return numerics.item * (attended + per_layer + _LAYERS_IN_FLIGHT * (hidden + unpacked))
+    keys = 0
+    if work.kv_bits is not None and numerics.unpacks_keys:
+        layers = text.layer_types[: text.num_stored_layers].count("full_attention")
+        keys = cache_size(text, work.tokens, 1).full // max(1, layers)
+    return numerics.item * (attended + keys + per_layer + _LAYERS_IN_FLIGHT * (hidden + unpacked))
 
 
 def vision_size(

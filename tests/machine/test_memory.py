@@ -32,7 +32,7 @@ from gemma4cli.machine.memory import (
     prefill_size,
     vision_size,
 )
-from gemma4cli.models.config import Gemma4Config, VisionConfig
+from gemma4cli.models.config import MOST_SCORES, Gemma4Config, VisionConfig
 
 CPU = Numerics(item=4, backend="CPU")
 GPU = Numerics(item=2, backend="Metal")
@@ -283,15 +283,26 @@ def test_a_turn_that_resumes_has_the_full_layers_twice_and_earlier_soft_tokens()
     assert later - first == 6_144 * 4096 + KEPT_SOFT_TOKENS
 
 
-def test_prefill_of_long_contexts_stores_attention_weights_of_heads_that_mlx_does_not_fuse() -> (
-    None
-):
-    """The language model's heads of 256 and 512: a chunk's weights for the whole context."""
+def test_prefill_stores_attention_weights_of_heads_that_mlx_does_not_fuse() -> None:
+    """The language model's heads of 512: a chunk's weights for the context, up to a limit."""
     text = published("31B").text
-    added = prefill_size(text, Work(tokens=32_768), GPU) - prefill_size(
-        text, Work(tokens=16_384), GPU
+    sizes = [prefill_size(text, Work(tokens=n), GPU) for n in (2048, 4096, 32_768, 131_072)]
+    assert sizes[1] - sizes[0] == 2 * 32 * 512 * 2048
+    assert sizes[2] == sizes[3] <= sizes[1] + 2 * 2 * MOST_SCORES
+
+
+def test_eight_bits_save_nearly_half_of_the_full_layers_of_bfloat16() -> None:
+    text = published("E2B").text
+    whole, quantized = (cache_size(text, 32_768, item=2, kv_bits=bits) for bits in (None, 8))
+    assert quantized.sliding == whole.sliding
+    # A scale and a bias of 2 bytes each for 64 numbers.
+    assert quantized.full * 128 == whole.full * (64 + 4)
+    on_cuda, on_mac = (
+        prefill_size(text, Work(tokens=32_768, kv_bits=8), replace(GPU, backend=backend))
+        - prefill_size(text, Work(tokens=32_768), replace(GPU, backend=backend))
+        for backend in ("CUDA", "Metal")
     )
-    assert added == 2 * 32 * 512 * 16_384
+    assert (on_cuda, on_mac) == (2 * 2 * 32_768 * 512, 0)
 
 
 def test_whole_runs_fit_the_machines_that_the_models_are_recommended_for() -> None:
