@@ -1,0 +1,149 @@
+"""How much memory and time a long context takes, with and without --kv-bits 8.
+
+    python benchmarks/context.py
+    python benchmarks/context.py --tokens 8192 32768 --images 0
+    G4_NO_NATIVE=1 python benchmarks/context.py --tokens 8192 32768
+
+Each line is a process of its own: a random checkpoint with the layers of E2B but narrow ones, whose
+heads and caches have the published sizes, reads a prompt and decodes from there. Memory is the most
+that MLX held above weights; the last line of stdout is one JSON document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from gemma4cli.machine.backend import on_cpu, require_backend
+
+# As the program does it: before anything imports mlx.
+require_backend()
+
+# ruff: noqa: E402
+import mlx.core as mx
+from mlx.utils import tree_map
+
+from gemma4cli.engine.decode import decode_tokens
+from gemma4cli.engine.prefill import Prefill
+from gemma4cli.engine.sampling import make_sampler
+from gemma4cli.machine.backend import native_in_use
+from gemma4cli.models.config import Gemma4Config
+from gemma4cli.models.gemma4 import Gemma4, SoftTokens
+from gemma4cli.models.mlx_lm_parts import KVCache
+from gemma4cli.processing.prompt import MediaSpan
+
+CONFIG = Path(__file__).parents[1] / "fixtures/gemma4/configs/google__gemma-4-E2B-it/config.json"
+WIDTH, INNER, VOCABULARY = 256, 512, 4096
+SOFT_TOKENS = 280
+DECODED = 16
+
+
+def network() -> Gemma4:
+    """E2B's layers, heads and window at a width of 256, without towers, with random weights."""
+    published = Gemma4Config.from_dict(json.loads(CONFIG.read_bytes()))
+    text = replace(
+        published.text,
+        hidden_size=WIDTH,
+        intermediate_size=INNER,
+        vocab_size=VOCABULARY,
+        ple_vocab_size=VOCABULARY,
+        pad_token_id=0,
+    )
+    config = replace(published, text=text, vision=None, audio=None, placeholders=None)
+    built = Gemma4(config)
+    if native_in_use():
+        from gemma4cli.models.native_network import use_native
+
+        use_native(built)
+    dtype = mx.float32 if on_cpu() else mx.bfloat16
+    built.update(tree_map(lambda each: each.astype(dtype), built.parameters()))
+    mx.eval(built.parameters())
+    return built
+
+
+def measure(tokens: int, images: int, kv_bits: int | None, step: int) -> dict[str, float]:
+    """Megabytes and tokens per second of one prompt."""
+    model = network()
+    model.language_model.kv_bits = kv_bits
+    starts = [10 + number * (SOFT_TOKENS + 2) for number in range(images)]
+    spans = [MediaSpan(kind="image", start=s, end=s + SOFT_TOKENS) for s in starts]
+    soft = [SoftTokens(start=s, values=mx.zeros((SOFT_TOKENS, WIDTH))) for s in starts]
+    prefill = Prefill(network=model, ids=[5] * tokens, spans=spans, soft_tokens=soft, step=step)
+    cache = model.language_model.make_cache()
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    started = time.perf_counter()
+    *_, hidden = prefill.run(cache)
+    mx.eval(hidden)
+    read = time.perf_counter() - started
+    peak = mx.get_peak_memory() - before
+    held = {True: 0, False: 0}
+    for layer in cache:
+        held[isinstance(layer, KVCache)] += layer.nbytes
+    logits = model.logits(hidden)[0, -1]
+    greedy = make_sampler(temperature=0, top_p=1, top_k=0)
+    steps = decode_tokens(model, cache, logits, greedy, lookahead=not on_cpu())
+    list(islice(steps, 2))
+    mx.reset_peak_memory()
+    started = time.perf_counter()
+    list(islice(steps, DECODED))
+    decoded = time.perf_counter() - started
+    return {
+        "tokens": tokens,
+        "images": images,
+        "kv_bits": kv_bits or 0,
+        "sliding_mb": held[False] / 1e6,
+        "full_mb": held[True] / 1e6,
+        "prefill_mb": (peak - held[True] - held[False]) / 1e6,
+        "decode_mb": (mx.get_peak_memory() - before - held[True] - held[False]) / 1e6,
+        "prefill_tokens_per_second": tokens / read,
+        "decode_tokens_per_second": DECODED / decoded,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tokens", type=int, nargs="*", default=[8192, 32768, 131072])
+    parser.add_argument("--images", type=int, default=64, help="in one more prompt; 0 for none")
+    parser.add_argument("--step", type=int, default=512)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        tokens, images, kv_bits = map(int, arguments.one.split(","))
+        print(json.dumps(measure(tokens, images, kv_bits or None, arguments.step)))
+        return
+    prompts = [(tokens, 0) for tokens in arguments.tokens]
+    if arguments.images:
+        prompts.append((20 + arguments.images * (SOFT_TOKENS + 2), arguments.images))
+    rows = []
+    print(
+        "| prompt | --kv-bits | sliding MB | full MB | prefill + MB | decode + MB "
+        "| prefill tokens/s | decode tokens/s |"
+    )
+    print("|-|-|-|-|-|-|-|-|")
+    for tokens, images in prompts:
+        for kv_bits in (0, 8):
+            command = [sys.executable, __file__, "--step", str(arguments.step)]
+            command += ["--one", f"{tokens},{images},{kv_bits}"]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            row = json.loads(done.stdout)
+            rows.append(row)
+            name = f"{images} images" if images else f"{tokens:,} tokens"
+            print(
+                f"| {name} | {kv_bits or '-'} | {row['sliding_mb']:.1f} | {row['full_mb']:.0f} "
+                f"| {row['prefill_mb']:.0f} | {row['decode_mb']:.0f} "
+                f"| {row['prefill_tokens_per_second']:,.0f} "
+                f"| {row['decode_tokens_per_second']:.1f} |",
+                flush=True,
+            )
+    print(json.dumps({"rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
