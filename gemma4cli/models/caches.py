@@ -56,7 +56,7 @@ def rewind(cache: Sequence[RowCache], count: int) -> None:
         layer.trim(count)
 
 
-def in_order(state: tuple[Any, ...]) -> KeysValues:
+def in_order(state: tuple[Any, ...]) -> tuple[mx.array, mx.array]:
     """The keys and values in a sliding layer's state, oldest first: as many as the window takes."""
     keys, values, offset, _, window, index = state
     return _unrolled(keys, offset, window, index), _unrolled(values, offset, window, index)
