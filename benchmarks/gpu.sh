@@ -39,7 +39,7 @@ limited() {
     python3 - "$limit" "$@" <<'PYTHON'
 import os, signal, subprocess, sys
 limit, command = float(sys.argv[1]), sys.argv[2:]
-process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+process = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=os.setpgrp)
 try:
     sys.exit(process.wait(limit))
 except subprocess.TimeoutExpired:
