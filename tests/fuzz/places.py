@@ -148,7 +148,6 @@ class Place:
 
     def check_temporary(self) -> None:
         left = sorted(path.name for path in (self.folder / "tmp").iterdir())
-        left = [name for name in left if name != "mlx"]  # MLX's compiled kernels
         if left:
             self.faults.append(f"left in TMPDIR: {', '.join(left)}")
 

@@ -183,7 +183,7 @@ def _judged(case: Case, status: object, memory: int) -> tuple[str, str, str]:
         return "lost", f"lost: {' '.join(case.args[:2])}", f"{case.must_say!r} is not in: {output}"
     left = sorted(path.name for path in (case.folder / "tmp").iterdir())
     # PulseAudio's own, which it makes when microphones are looked for, and MLX's compiled kernels.
-    left = [name for name in left if not name.startswith("pulse-") and name != "mlx"]
+    left = [name for name in left if not name.startswith("pulse-")]
     if left:
         return "left", f"left in TMPDIR: {case.args[0]}", " ".join(left)
     return "", "", ""
