@@ -4,9 +4,9 @@
     python benchmarks/context.py --tokens 8192 32768 --images 0
     G4_NO_NATIVE=1 python benchmarks/context.py --tokens 8192 32768
 
-Each line is a process of its own: a random checkpoint with the layers of E2B but narrow ones, whose
-heads and caches have the published sizes, reads a prompt and decodes from there. Memory is the most
-that MLX held above weights; the last line of stdout is one JSON document.
+Each line is a process of its own: a network of the built-in model's sizes with random weights, and
+no limit to its context, reads a prompt and decodes from there. Memory is the most that MLX held
+above the weights and the cache; the last line of stdout is one JSON document.
 """
 
 from __future__ import annotations
@@ -38,24 +38,15 @@ from gemma4cli.models.gemma4 import Gemma4, SoftTokens
 from gemma4cli.models.mlx_lm_parts import KVCache
 from gemma4cli.processing.prompt import MediaSpan
 
-CONFIG = Path(__file__).parents[1] / "fixtures/gemma4/configs/google__gemma-4-E2B-it/config.json"
-WIDTH, INNER, VOCABULARY = 256, 512, 4096
+CONFIG = Path(__file__).parents[1] / "gemma4cli/builtin/tiny/config.json"
 SOFT_TOKENS = 280
 DECODED = 16
 
 
 def network() -> Gemma4:
-    """E2B's layers, heads and window at a width of 256, without towers, with random weights."""
+    """A network without towers, with random weights."""
     published = Gemma4Config.from_dict(json.loads(CONFIG.read_bytes()))
-    text = replace(
-        published.text,
-        hidden_size=WIDTH,
-        intermediate_size=INNER,
-        vocab_size=VOCABULARY,
-        ple_vocab_size=VOCABULARY,
-        pad_token_id=0,
-    )
-    config = replace(published, text=text, vision=None, audio=None, placeholders=None)
+    config = replace(published, vision=None, audio=None, placeholders=None)
     built = Gemma4(config)
     if native_in_use():
         from gemma4cli.models.native_network import use_native
@@ -72,8 +63,13 @@ def measure(tokens: int, images: int, kv_bits: int | None, step: int) -> dict[st
     model = network()
     model.language_model.kv_bits = kv_bits
     starts = [10 + number * (SOFT_TOKENS + 2) for number in range(images)]
-    spans = [MediaSpan(kind="image", start=s, end=s + SOFT_TOKENS) for s in starts]
-    soft = [SoftTokens(start=s, values=mx.zeros((SOFT_TOKENS, WIDTH))) for s in starts]
+    spans = [
+        MediaSpan(kind="image", item=i, start=s, end=s + SOFT_TOKENS) for i, s in enumerate(starts)
+    ]
+    soft = [
+        SoftTokens(start=s, values=mx.zeros((SOFT_TOKENS, model.config.text.hidden_size)))
+        for s in starts
+    ]
     prefill = Prefill(network=model, ids=[5] * tokens, spans=spans, soft_tokens=soft, step=step)
     cache = model.language_model.make_cache()
     before = mx.get_active_memory()
