@@ -23,8 +23,10 @@ _LONG = 1000.0
 """Seconds in which the tokens of sound are counted."""
 
 _SHORT = 2
-"""Characters, or soft tokens of clips, per token of the context; what is shorter is left to the
-check of the whole prompt."""
+"""Characters per token of the context; shorter text is left to the check of the whole prompt."""
+
+_FAR = 16
+"""Contexts that the soft tokens of clips may fill before that check, which says more."""
 
 
 def require_text_fits(model: LoadedModel, message: Message) -> None:
@@ -55,7 +57,7 @@ def require_clips_fit(model: LoadedModel, soft_tokens: Iterable[int]) -> None:
     little too long is left to the check of the whole prompt.
     """
     total, limit = sum(soft_tokens), model.context_length
-    if total > _SHORT * limit:
+    if total > _FAR * limit:
         raise ContextLengthError(
             _rounded(total), limit, "use a part of it (g4 video --from, --to)", estimated=True
         )

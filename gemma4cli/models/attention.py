@@ -119,7 +119,7 @@ class FullAttention(Attention):
         """``x`` ``[B, L, D]``; returns mlx-lm's results, with keys as they are read."""
         queries = self._by_head(self.q_proj(x))
         if shared_kv is None:
-            offset = mx.array(cache.offset)
+            offset = mx.array(0 if cache is None else cache.offset)
         queries = self.rope(self.q_norm(queries).transpose(0, 2, 1, 3), offset=offset)
         if shared_kv is None:
             projected = self._by_head(self.k_proj(x))
@@ -127,7 +127,8 @@ class FullAttention(Attention):
             keys = self.rope(self.k_norm(projected).transpose(0, 2, 1, 3), offset=offset)
             values = self.v_norm(values).transpose(0, 2, 1, 3)
             # Unpacked here, if at all: layers that reuse them need not do it again.
-            keys, values = cache.update_and_fetch(keys, values)
+            if cache is not None:
+                keys, values = cache.update_and_fetch(keys, values)
             shared_kv = _readable(keys, values, self.head_dim)
         attended = attend(queries, *shared_kv, self.scale, mask)
         attended = attended.transpose(0, 2, 1, 3).reshape(*x.shape[:2], -1)

@@ -106,13 +106,13 @@ GB = 10**9
 
 
 def test_the_prefill_step_of_a_gpu_is_the_largest_up_to_2048_that_fits_its_memory() -> None:
-    """31B in 4 bits, 32,768 tokens: attention to them takes 2.1 GB with a step of 512."""
+    """31B in 4 bits, 32,768 tokens."""
     config = Gemma4Config.from_dict(config_of("google__gemma-4-31B-it"))
     weights = Weights(text=18 * GB, vision=0, audio=0)
     work = Work(tokens=32_768)
     steps = [
         memory_limits.largest_step(config, weights, GPU, work, available)
-        for available in (20 * GB, 28 * GB, 30 * GB, 48 * GB, 139 * GB)
+        for available in (20 * GB, 27 * GB, 48 * GB, 139 * GB)
     ]
     assert steps == sorted(steps) and {steps[0], steps[-1]} == {512, 2048} and 1024 in steps
 

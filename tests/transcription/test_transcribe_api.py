@@ -178,7 +178,7 @@ def test_a_job_is_described_as_in_version_0_1(
     stop_at(PieceDone, tiny, [SPEECH], tmp_path)
     (path,) = tmp_path.iterdir()
     now, then = (json.loads(p.read_text("utf-8").splitlines()[0]) for p in (path, JOURNAL))
-    assert (now.keys(), now["version"]) == (then.keys(), then["version"])
+    assert now.keys() - then.keys() <= {"sum"} and (now["version"], then["version"]) == (2, 1)
     assert now["job"].keys() == then["job"].keys()
     assert now["job"]["file"] == str(SPEECH.resolve())
     assert now["job"]["limits"].keys() == then["job"]["limits"].keys()
