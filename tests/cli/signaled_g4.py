@@ -65,7 +65,7 @@ def at_decoding() -> None:
     from gemma4cli.engine import generate
     from gemma4cli.models.gemma4 import Gemma4
 
-    plain: Callable[..., Any] = Gemma4.__call__
+    plain: Callable[..., Any] = Gemma4.hidden
     calls = iter(range(sys.maxsize))
 
     def slow(*args: Any) -> Any:
@@ -76,7 +76,7 @@ def at_decoding() -> None:
             time.sleep(_PAUSE)
         return plain(*args)
 
-    Gemma4.__call__ = slow  # type: ignore[method-assign]
+    Gemma4.hidden = slow  # type: ignore[method-assign]
     generate.is_repeating = lambda ids: False
 
 

@@ -55,6 +55,8 @@ AttentionTile Case::tile(float* out) const {
       .k_key = width + gap,
       .v = v.data(),
       .v_key = width + gap,
+      .packed_k = {},
+      .packed_v = {},
       .width = width,
       .scale = scale,
       .group = group,
