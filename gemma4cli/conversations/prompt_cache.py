@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import OptionError
 from ..leftovers import remove_leftovers
+from ..limit_variables import limit_of
 from ..own_files import whole_file
 
 if TYPE_CHECKING:
@@ -37,13 +37,7 @@ def prompt_cache_limit() -> int:
 
     Raises OptionError.
     """
-    given = os.environ.get(LIMIT_VARIABLE) or str(_LIMIT_MB)
-    try:
-        megabytes = float(given)
-    except ValueError:
-        megabytes = -1
-    if not 0 <= megabytes <= _MOST_LIMIT_MB:
-        raise OptionError(f"{LIMIT_VARIABLE} must be a number of MB, not {given[:40]!r}")
+    megabytes = limit_of(LIMIT_VARIABLE, _LIMIT_MB, "MB", most=_MOST_LIMIT_MB, zero=True)
     return int(megabytes * (1 << 20))
 
 

@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import os
-
-from ..errors import MediaDecodeError, OptionError
+from ..errors import MediaDecodeError
+from ..limit_variables import limit_of
 from ..messages import Source
 
 MAX_PIXELS = 178_956_970
@@ -24,13 +23,7 @@ MEMORY_STREAM_MB, DISK_STREAM_MB = 256, 4096
 
 def stream_limit(default_mb: int) -> int:
     """The most bytes to read of a pipe or of standard input. Raises OptionError."""
-    given = os.environ.get(STREAM_VARIABLE) or str(default_mb)
-    try:
-        megabytes = float(given)
-    except ValueError:
-        megabytes = 0
-    if not 0 < megabytes <= _MOST_STREAM_MB:
-        raise OptionError(f"{STREAM_VARIABLE} must be a number of MB above 0, not {given[:40]!r}")
+    megabytes = limit_of(STREAM_VARIABLE, default_mb, "MB", most=_MOST_STREAM_MB)
     return int(megabytes * (1 << 20))
 
 

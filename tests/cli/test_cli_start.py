@@ -45,8 +45,9 @@ MODEL = START.and_those(
     standard="abc base64 bisect codecs ctypes fnmatch hashlib importlib importlib.util json "
     "logging operator platform secrets stat subprocess tempfile threading time weakref zlib",
     own="api bounded checked_json cli.output.* cli.run.* cli.settings.* "
-    "conversations.image_batches decoded engine.* events hub.* journal leftovers machine.* "
-    "media.copies media.feeds media.kinds media.limits media.near_names media.part_starts "
+    "conversations.image_batches decoded engine.* events hub.* journal leftovers "
+    "limit_variables machine.* media.copies media.feeds media.kinds media.limits "
+    "media.near_names media.part_starts "
     "media.pipe_reader media.sources models.* native.* own_files processing.* records times "
     "transcript",
 )

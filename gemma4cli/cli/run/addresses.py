@@ -54,14 +54,9 @@ def fetched(source: Source, *, fetches: bool) -> Source:
 
 def _seconds() -> float:
     """How long a download may take. Raises OptionError."""
-    given = os.environ.get("G4_URL_TIMEOUT") or "600"
-    try:
-        seconds = float(given)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= _MOST_SECONDS:
-        raise OptionError(f"G4_URL_TIMEOUT must be a number of seconds above 0, not {given!r}")
-    return seconds
+    from ...limit_variables import limit_of
+
+    return limit_of("G4_URL_TIMEOUT", 600, "seconds", most=_MOST_SECONDS)
 
 
 @contextmanager
