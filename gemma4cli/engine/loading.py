@@ -92,7 +92,7 @@ def load_resolved(
     network, kinds = load_network(checkpoint, model.config, config, Gemma4, options)
     network.language_model.kv_bits = options.kv_bits
     _check_kv_bits(model.name, network)
-    eager = not on_cpu() if read_weights is None else read_weights
+    eager = _is_eager(read_weights)
     if eager:
         tensors = tensors_of(network, "text")
         for done in read(tensors):
@@ -108,6 +108,10 @@ def load_resolved(
         unread=UnreadTowers("vision", "audio") if eager else UnreadTowers(),
         settings=settings,
     )
+
+
+def _is_eager(read_weights: bool | None) -> bool:
+    return not on_cpu() if read_weights is None else read_weights
 
 
 def _check_kv_bits(name: str, network: Gemma4) -> None:
@@ -141,7 +145,7 @@ def load_drafter(
     checkpoint = Checkpoint(folder=drafter.folder)
     network, _ = load_network(checkpoint, drafter.config, alone, build, model.options)
     network.check_ids()
-    if not on_cpu() if read_weights is None else read_weights:
+    if _is_eager(read_weights):
         for _ in read(tensors_of(network, "text")):
             pass
     return replace(model, drafter=LoadedDrafter(name=drafter.name, network=network))

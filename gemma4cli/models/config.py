@@ -64,7 +64,9 @@ VISION_QUERIES = 2048
 """Patches whose attention weights the vision tower holds at once, where no kernel fuses them."""
 
 
-def _size(section: Json, key: str, where: str, most: int = _LARGEST_SIZE, least: int = 1) -> int:
+def need_size(
+    section: Json, key: str, where: str, most: int = _LARGEST_SIZE, least: int = 1
+) -> int:
     """A whole number from ``least`` to ``most``."""
     value = need(section, key, object, where)
     try:
@@ -73,19 +75,16 @@ def _size(section: Json, key: str, where: str, most: int = _LARGEST_SIZE, least:
         raise CheckpointError(_FILE, str(exc)) from exc
 
 
-need_size = _size
-
-
 def _size_or_none(section: Json, key: str, where: str) -> int | None:
-    return None if need(section, key, object, where) is None else _size(section, key, where)
+    return None if need(section, key, object, where) is None else need_size(section, key, where)
 
 
 def _count(section: Json, key: str, where: str, most: int = _LARGEST_SIZE) -> int:
-    return _size(section, key, where, most, least=0)
+    return need_size(section, key, where, most, least=0)
 
 
 def _layers(section: Json, key: str, where: str) -> int:
-    return _size(section, key, where, _MOST_LAYERS)
+    return need_size(section, key, where, _MOST_LAYERS)
 
 
 def _positive(section: Json, key: str, where: str, most: float = 1e30) -> float:
@@ -202,27 +201,27 @@ class TextConfig:
         global_head_dim, global_kv_heads = _global_heads(raw, layer_types)
         ple_size = _count(raw, "hidden_size_per_layer_input", where)
         config = cls(
-            hidden_size=_size(raw, "hidden_size", where),
-            intermediate_size=_size(raw, "intermediate_size", where),
+            hidden_size=need_size(raw, "hidden_size", where),
+            intermediate_size=need_size(raw, "intermediate_size", where),
             num_layers=num_layers,
-            num_heads=_size(raw, "num_attention_heads", where),
-            num_kv_heads=_size(raw, "num_key_value_heads", where),
+            num_heads=need_size(raw, "num_attention_heads", where),
+            num_kv_heads=need_size(raw, "num_key_value_heads", where),
             num_global_kv_heads=global_kv_heads,
-            head_dim=_size(raw, "head_dim", where),
+            head_dim=need_size(raw, "head_dim", where),
             global_head_dim=global_head_dim,
             layer_types=layer_types,
-            sliding_window=_size(raw, "sliding_window", where, LARGEST),
+            sliding_window=need_size(raw, "sliding_window", where, LARGEST),
             rope_sliding=_rope(raw, "sliding_attention", "default"),
             rope_full=_rope(raw, "full_attention", "proportional"),
             rms_norm_eps=_positive(raw, "rms_norm_eps", where, most=1),
-            vocab_size=_size(raw, "vocab_size", where),
+            vocab_size=need_size(raw, "vocab_size", where),
             pad_token_id=_count(raw, "pad_token_id", where),
-            max_positions=_size(raw, "max_position_embeddings", where, LARGEST),
+            max_positions=need_size(raw, "max_position_embeddings", where, LARGEST),
             k_eq_v=need(raw, "attention_k_eq_v", bool, where),
             num_kv_shared_layers=_count(raw, "num_kv_shared_layers", where),
             double_wide_mlp=need(raw, "use_double_wide_mlp", bool, where),
             ple_size=ple_size,
-            ple_vocab_size=(_size(raw, "vocab_size_per_layer_input", where) if ple_size else 0),
+            ple_vocab_size=(need_size(raw, "vocab_size_per_layer_input", where) if ple_size else 0),
             moe=_moe(raw),
             tied_embeddings=_either_ties(raw, tied),
             logit_softcap=(
@@ -277,7 +276,7 @@ def _global_heads(raw: Json, layer_types: tuple[str, ...]) -> tuple[int, int | N
     """
     if "global_head_dim" in raw or "per_layer_config" not in raw:
         return (
-            _size(raw, "global_head_dim", "text_config"),
+            need_size(raw, "global_head_dim", "text_config"),
             _size_or_none(raw, "num_global_key_value_heads", "text_config"),
         )
     per_layer = need(raw, "per_layer_config", Mapping, "text_config")
@@ -296,7 +295,7 @@ def _global_heads(raw: Json, layer_types: tuple[str, ...]) -> tuple[int, int | N
     where = "text_config.per_layer_config"
     kv_heads = "num_key_value_heads"
     return (
-        _size(first, "head_dim", where),
+        need_size(first, "head_dim", where),
         _size_or_none(first, kv_heads, where) if kv_heads in first else None,
     )
 
@@ -323,9 +322,9 @@ def _moe(raw: Json) -> MoeConfig | None:
     if not need(raw, "enable_moe_block", bool, where):
         return None
     return MoeConfig(
-        num_experts=_size(raw, "num_experts", where),
-        top_k=_size(raw, "top_k_experts", where),
-        intermediate_size=_size(raw, "moe_intermediate_size", where),
+        num_experts=need_size(raw, "num_experts", where),
+        top_k=need_size(raw, "top_k_experts", where),
+        intermediate_size=need_size(raw, "moe_intermediate_size", where),
     )
 
 
@@ -354,15 +353,15 @@ class VisionConfig:
         _require_value(raw, "hidden_activation", "gelu_pytorch_tanh", where)
         rope = need(raw, "rope_parameters", Mapping, where)
         config = cls(
-            hidden_size=_size(raw, "hidden_size", where),
-            intermediate_size=_size(raw, "intermediate_size", where),
+            hidden_size=need_size(raw, "hidden_size", where),
+            intermediate_size=need_size(raw, "intermediate_size", where),
             num_layers=_layers(raw, "num_hidden_layers", where),
-            num_heads=_size(raw, "num_attention_heads", where),
-            num_kv_heads=_size(raw, "num_key_value_heads", where),
-            head_dim=_size(raw, "head_dim", where),
-            patch_size=_size(raw, "patch_size", where),
-            pooling=_size(raw, "pooling_kernel_size", where, _MOST_POOLING),
-            position_table_size=_size(raw, "position_embedding_size", where),
+            num_heads=need_size(raw, "num_attention_heads", where),
+            num_kv_heads=need_size(raw, "num_key_value_heads", where),
+            head_dim=need_size(raw, "head_dim", where),
+            patch_size=need_size(raw, "patch_size", where),
+            pooling=need_size(raw, "pooling_kernel_size", where, _MOST_POOLING),
+            position_table_size=need_size(raw, "position_embedding_size", where),
             rope_theta=_positive(rope, "rope_theta", f"{where}.rope_parameters"),
             rms_norm_eps=_positive(raw, "rms_norm_eps", where, most=1),
             standardize=need(raw, "standardize", bool, where),
@@ -410,17 +409,17 @@ class AudioConfig:
                 _FILE, f"{where}.subsampling_conv_channels: must be two whole numbers from 1"
             )
         config = cls(
-            hidden_size=_size(raw, "hidden_size", where),
+            hidden_size=need_size(raw, "hidden_size", where),
             num_layers=_layers(raw, "num_hidden_layers", where),
-            num_heads=_size(raw, "num_attention_heads", where),
-            chunk_size=_size(raw, "attention_chunk_size", where, _LONGEST_CHUNK),
-            context_left=_size(raw, "attention_context_left", where, _LONGEST_CHUNK),
+            num_heads=need_size(raw, "num_attention_heads", where),
+            chunk_size=need_size(raw, "attention_chunk_size", where, _LONGEST_CHUNK),
+            context_left=need_size(raw, "attention_context_left", where, _LONGEST_CHUNK),
             context_right=_count(raw, "attention_context_right", where, _LONGEST_CHUNK),
             logit_cap=_positive(raw, "attention_logit_cap", where),
             invalid_logit=need(raw, "attention_invalid_logits_value", float, where),
-            conv_kernel_size=_size(raw, "conv_kernel_size", where, _LONGEST_CHUNK),
+            conv_kernel_size=need_size(raw, "conv_kernel_size", where, _LONGEST_CHUNK),
             conv_channels=(channels[0], channels[1]),
-            output_dims=_size(raw, "output_proj_dims", where),
+            output_dims=need_size(raw, "output_proj_dims", where),
             residual_weight=_positive(raw, "residual_weight", where, most=100),
             gradient_clipping=_positive(raw, "gradient_clipping", where),
             rms_norm_eps=_positive(raw, "rms_norm_eps", where, most=1),
@@ -453,10 +452,10 @@ class UnifiedVisionConfig:
     def from_dict(cls, raw: Json) -> UnifiedVisionConfig:
         where = "vision_config"
         return cls(
-            embed_dim=_size(raw, "mm_embed_dim", where),
-            patch_size=_size(raw, "model_patch_size", where),
-            position_table_size=_size(raw, "mm_posemb_size", where),
-            output_dims=_size(raw, "output_proj_dims", where),
+            embed_dim=need_size(raw, "mm_embed_dim", where),
+            patch_size=need_size(raw, "model_patch_size", where),
+            position_table_size=need_size(raw, "mm_posemb_size", where),
+            output_dims=need_size(raw, "output_proj_dims", where),
             rms_norm_eps=_positive(raw, "rms_norm_eps", where, most=1),
         )
 
@@ -472,7 +471,7 @@ class UnifiedAudioConfig:
     def from_dict(cls, raw: Json) -> UnifiedAudioConfig:
         where = "audio_config"
         return cls(
-            embed_dim=_size(raw, "audio_embed_dim", where),
+            embed_dim=need_size(raw, "audio_embed_dim", where),
             rms_norm_eps=_positive(raw, "rms_norm_eps", where, most=1),
         )
 

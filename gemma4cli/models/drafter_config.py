@@ -52,14 +52,14 @@ class DrafterConfig:
                 f"a checkpoint of type {kind!r} as a drafter",
                 f"drafters for Gemma 4 are {' or '.join(DRAFTERS)}",
             )
-        tied = need(raw, "tie_word_embeddings", bool, _FILE)
+        tied = need(raw, "tie_word_embeddings", bool, "")
         text = TextConfig.from_dict(
-            need(raw, "text_config", Mapping, _FILE), tied=tied, stores_nothing=True
+            need(raw, "text_config", Mapping, ""), tied=tied, stores_nothing=True
         )
-        ordered = need(raw, "use_ordered_embeddings", bool, _FILE)
+        ordered = need(raw, "use_ordered_embeddings", bool, "")
         return cls(
             text=text,
-            model_size=need_size(raw, "backbone_hidden_size", _FILE),
+            model_size=need_size(raw, "backbone_hidden_size", ""),
             clusters=_clusters(raw, text) if ordered else None,
         )
 
@@ -77,13 +77,13 @@ class DrafterConfig:
 
 
 def _clusters(raw: Json, text: TextConfig) -> ClusterConfig:
-    count = need_size(raw, "num_centroids", _FILE, most=text.vocab_size)
+    count = need_size(raw, "num_centroids", "", most=text.vocab_size)
     if text.vocab_size % count:
         raise CheckpointError(
             _FILE, f"num_centroids, {count}, must divide the vocabulary of {text.vocab_size}"
         )
     return ClusterConfig(
-        count=count, chosen=need_size(raw, "centroid_intermediate_top_k", _FILE, most=count)
+        count=count, chosen=need_size(raw, "centroid_intermediate_top_k", "", most=count)
     )
 
 
