@@ -39,6 +39,7 @@ def load(
     model: str | ResolvedModel,
     *,
     options: LoadOptions | None = None,
+    drafter: ResolvedModel | None = None,
     on_progress: Callable[[LoadProgress], None] | None = None,
 ) -> LoadedModel:
     """Load a model that is on this machine; nothing is downloaded.
@@ -46,6 +47,7 @@ def load(
     Args:
         model: An alias ("tiny", "e2b:8bit"), a folder, a hub id, or a resolved model.
         options: The dtype to compute in, and the drafter.
+        drafter: One that is resolved already, instead of that of the options.
         on_progress: Called at each stage of loading, and on a GPU for each GB of weights.
 
     Returns:
@@ -68,7 +70,7 @@ def load(
 
     options = options or LoadOptions()
     found = resolve(model) if isinstance(model, str) else model
-    drafter = find_drafter(found, options.draft)
+    drafter = drafter or find_drafter(found, options.draft)
     require_backend()
     from .engine.loading import load_drafter, load_resolved
 

@@ -52,11 +52,12 @@ def load_model(env: Environment, run: RunOptions, needed: Sequence[Source] = ())
             raise
         require_memory_for_model(model, run.dtype)
         drafter = None
-    options = replace(run.load_options, draft="none" if drafter is None else drafter.name)
+    options = replace(run.load_options, draft="none")  # or it would be looked for again
     with Spinner(env, quiet=run.quiet) as spinner:
         return load(
             model,
             options=options,
+            drafter=drafter,
             on_progress=lambda event: spinner.update(0, event),
         )
 
