@@ -262,8 +262,11 @@ inline void attend_to_all(const AttentionTile& tile, float* unpacked, float* scr
   if (from < tile.first_key) from = tile.first_key;
   for (int64_t first = from; first < smaller(to, tile.last_key); first += key_block) {
     const int64_t block = smaller(key_block, smaller(to, tile.last_key) - first);
-    const Block keys = keys_of(tile, first, block, unpacked);
-    const Block values = values_of(tile, first, block, unpacked + unpacked_keys * tile.width);
+    const Block keys =
+        block_of(tile.k, tile.k_key, tile.packed_k, first, block, tile.width, unpacked);
+    const Block values = block_of(
+        tile.v, tile.v_key, tile.packed_v, first, block, tile.width,
+        unpacked + unpacked_keys * tile.width);
     for (int64_t i = 0; i < used; i++) {
       const int64_t row = tile.row + i * count;
       attend_to_block(
@@ -279,7 +282,7 @@ inline void attend_to_all(const AttentionTile& tile, float* unpacked, float* scr
 void attention(const AttentionTile& tile, float* scratch) {
   float* unpacked = aligned(scratch);
   scratch = aligned(unpacked + 2 * unpacked_keys * tile.width);
-  if (attend_to_few(tile, unpacked, scratch)) return;
+  if (attend_to_few(tile, scratch)) return;
   if (tile.rows <= lanes) {
     attend_to_all<1>(tile, unpacked, scratch);
   } else if (tile.rows <= 2 * lanes) {

@@ -7,136 +7,117 @@
 #include "kernels.h"
 #include "simd.h"
 #include "softmax.h"
+#include "stored_rows.h"
 #include "transpose.h"
-#include "unpack.h"
 
 namespace g4::G4_SET {
 
 /// Keys whose scores are computed before their values are added.
 inline constexpr int64_t few_block = 64;
 static_assert(few_block * lanes + 2 * lanes <= attention_scores);
-static_assert(few_block <= unpacked_keys);
 
 /// Keys whose numbers are asked for ahead of their products, and so the values: the processor's own
 /// prefetching starts anew with each.
 inline constexpr int64_t keys_ahead = 4, values_ahead = 8;
 
-/// Keys or values of a block, `stride` numbers apart.
-struct Block {
-  const float* rows;
-  int64_t stride;
-};
-
-/// Rows [first, first + count) where they are, or unpacked to `space`.
-inline Block block_of(
-    const float* rows, int64_t stride, const PackedRows& packed, int64_t first, int64_t count,
-    int64_t width, float* space) {
-  if (!packed.data) return {rows + first * stride, stride};
-  Weight row{};
-  row.kind = Kind::affine;
-  row.scale_type = Float::f32;
-  row.bits = packed.bits;
-  row.group = packed.group;
-  row.rows = 1;
-  row.columns = width;
-  for (int64_t n = first; n < first + count; n++) {
-    row.data = packed.data + n * packed.row;
-    row.scales = packed.scales + n * packed.scale_row;
-    row.biases = packed.biases + n * packed.bias_row;
-    unpack_affine_row(row, 0, 0, width, space + (n - first) * width);
-  }
-  return {space, width};
-}
-
-inline Block keys_of(const AttentionTile& tile, int64_t first, int64_t count, float* space) {
-  return block_of(tile.k, tile.k_key, tile.packed_k, first, count, tile.width, space);
-}
-
-inline Block values_of(const AttentionTile& tile, int64_t first, int64_t count, float* space) {
-  return block_of(tile.v, tile.v_key, tile.packed_v, first, count, tile.width, space);
-}
-
-/// Scores of `lanes / Rows` keys; lane i is that of key i / Rows and query i % Rows.
-template <int Rows>
+/// Scores of `lanes / Rows` keys from `first` on; lane i is that of key i / Rows and query i % Rows.
+template <int Rows, class Source>
 inline Vec score_few(
-    const float* keys, int64_t stride, int64_t count, const float* queries, int64_t width) {
-  constexpr int together = lanes / Rows;
-  const float* key[together];
+    const Source& keys, int64_t first, int64_t count, const float* queries, int64_t width) {
+  constexpr int together = lanes / Rows, parts = Source::step / lanes;
+  int64_t key[together];
   // After the last key it is read again; the caller drops those scores.
-  for (int n = 0; n < together; n++) key[n] = keys + smaller(n, count - 1) * stride;
+  for (int n = 0; n < together; n++) key[n] = first + smaller(n, count - 1);
   Vec sums[lanes] = {};
   int64_t d = 0;
-  for (; d + lanes <= width; d += lanes) {
-    Vec query[Rows];
-#pragma GCC unroll 8
-    for (int r = 0; r < Rows; r++) query[r] = load(queries + r * width + d);
+  while (d + Source::step <= width) {
+    const int64_t end = smaller(d + keys.run(width), width / Source::step * Source::step);
+    typename Source::Run run[together];
+    for (int n = 0; n < together; n++) run[n] = keys.run_of(key[n], d);
+    for (; d < end; d += Source::step) {
+      for (int n = 0; n < together; n++) keys.prefetch(key[n] + keys_ahead, d);
+      Vec numbers[together][parts];
 #pragma GCC unroll 16
-    for (int n = 0; n < together; n++) {
-      __builtin_prefetch(key[n] + d + keys_ahead * stride);
-      const Vec numbers = load(key[n] + d);
-#pragma GCC unroll 8
-      for (int r = 0; r < Rows; r++) sums[n * Rows + r] += numbers * query[r];
+      for (int n = 0; n < together; n++) run[n].read(d, numbers[n]);
+#pragma GCC unroll 2
+      for (int i = 0; i < parts; i++) {
+#pragma GCC unroll 16
+        for (int r = 0; r < Rows; r++) {
+          const Vec query = load(queries + r * width + d + i * lanes);
+#pragma GCC unroll 16
+          for (int n = 0; n < together; n++) sums[n * Rows + r] += numbers[n][i] * query;
+        }
+      }
     }
   }
   Vec scores = sums_of(sums);
-  for (; d < width; d++) {
-    for (int i = 0; i < lanes; i++) scores[i] += key[i / Rows][d] * queries[i % Rows * width + d];
+  if constexpr (!Source::packed) {
+    for (; d < width; d++) {
+      for (int i = 0; i < lanes; i++) {
+        scores[i] += keys.number(key[i / Rows], d) * queries[i % Rows * width + d];
+      }
+    }
   }
   return scores;
 }
 
-/// results[r][d] += sum of weights[n][r] * value n's number d, for `Columns` vectors of numbers.
-template <int Rows, int Columns>
+/// results[r][d] += sum of weights[n][r] * value n's number d, for `Columns` vectors of numbers from
+/// `d` on.
+template <int Rows, int Columns, class Source>
 inline void add_few_columns(
-    const float* values, int64_t stride, int64_t block, const float* weights, float* results,
-    int64_t width) {
+    const Source& values, int64_t first, int64_t count, int64_t d, const float* weights,
+    float* results, int64_t width) {
+  constexpr int parts = Source::step / lanes;
   Vec sums[Rows][Columns];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int r = 0; r < Rows; r++) {
 #pragma GCC unroll 4
-    for (int c = 0; c < Columns; c++) sums[r][c] = load(results + r * width + c * lanes);
+    for (int c = 0; c < Columns; c++) sums[r][c] = load(results + r * width + d + c * lanes);
   }
-  for (int64_t n = 0; n < block; n++) {
-    Vec value[Columns];
+  for (int64_t n = 0; n < count; n++) {
+    const typename Source::Run run = values.run_of(first + n, d);
+    Vec value[Columns / parts][parts];
 #pragma GCC unroll 4
-    for (int c = 0; c < Columns; c++) {
-      __builtin_prefetch(values + (n + values_ahead) * stride + c * lanes);
-      value[c] = load(values + n * stride + c * lanes);
+    for (int c = 0; c < Columns / parts; c++) {
+      values.prefetch(first + n + values_ahead, d + c * Source::step);
+      run.read(d + c * Source::step, value[c]);
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int r = 0; r < Rows; r++) {
       const Vec weight = fill(weights[n * Rows + r]);
 #pragma GCC unroll 4
-      for (int c = 0; c < Columns; c++) sums[r][c] += value[c] * weight;
+      for (int c = 0; c < Columns; c++) sums[r][c] += value[c / parts][c % parts] * weight;
     }
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int r = 0; r < Rows; r++) {
 #pragma GCC unroll 4
-    for (int c = 0; c < Columns; c++) store(results + r * width + c * lanes, sums[r][c]);
+    for (int c = 0; c < Columns; c++) store(results + r * width + d + c * lanes, sums[r][c]);
   }
 }
 
-template <int Rows>
+template <int Rows, class Source>
 inline void add_few_values(
-    const float* values, int64_t stride, int64_t block, int64_t width, const float* weights,
+    const Source& values, int64_t first, int64_t block, int64_t width, const float* weights,
     float* results) {
-  constexpr int columns = Rows * 2 > lanes ? 1 : 2;
+  constexpr int columns = Rows * 2 > lanes ? Source::step / lanes : 2;
   // A few keys at a time, so that values are read in long stretches.
   constexpr int64_t keys = values_ahead;
   for (int64_t n = 0; n < block; n += keys) {
-    const float *from = values + n * stride, *by = weights + n * Rows;
-    const int64_t count = smaller(keys, block - n);
+    const float* by = weights + n * Rows;
+    const int64_t from = first + n, count = smaller(keys, block - n);
     int64_t d = 0;
     for (; d + columns * lanes <= width; d += columns * lanes) {
-      add_few_columns<Rows, columns>(from + d, stride, count, by, results + d, width);
+      add_few_columns<Rows, columns>(values, from, count, d, by, results, width);
     }
-    for (; d + lanes <= width; d += lanes) {
-      add_few_columns<Rows, 1>(from + d, stride, count, by, results + d, width);
-    }
-    for (; d < width; d++) {
-      for (int64_t i = 0; i < count * Rows; i++) {
-        results[i % Rows * width + d] += from[i / Rows * stride + d] * by[i];
+    if constexpr (!Source::packed) {
+      for (; d + lanes <= width; d += lanes) {
+        add_few_columns<Rows, 1>(values, from, count, d, by, results, width);
+      }
+      for (; d < width; d++) {
+        for (int64_t i = 0; i < count * Rows; i++) {
+          results[i % Rows * width + d] += values.number(from + i / Rows, d) * by[i];
+        }
       }
     }
   }
@@ -189,9 +170,9 @@ inline void begin_few(const AttentionTile& tile, FewQueries<Rows>& queries) {
 }
 
 /// Scores [block][Rows] of a block of keys; those that a query does not see are -infinity.
-template <int Rows>
+template <int Rows, class Source>
 inline void score_few_block(
-    const AttentionTile& tile, const FewQueries<Rows>& queries, const Block& keys, int64_t first,
+    const AttentionTile& tile, const FewQueries<Rows>& queries, const Source& keys, int64_t first,
     int64_t block, float* scores) {
   constexpr int together = lanes / Rows;
   const int32_t end = int32_t(first + block);
@@ -199,8 +180,7 @@ inline void score_few_block(
   for (int i = 0; i < lanes; i++) ahead[i] = i / Rows;
   for (int64_t n = 0; n < block; n += together) {
     const int64_t key = first + n;
-    Vec score = score_few<Rows>(
-        keys.rows + n * keys.stride, keys.stride, block - n, queries.numbers, tile.width);
+    Vec score = score_few<Rows>(keys, key, block - n, queries.numbers, tile.width);
     if (key < queries.all_from || key + together > smaller(queries.all_to, end)) {
       const IVec at = ahead + int32_t(key);
       const IVec seen = (at >= queries.low) & (at < queries.high) & (at < end);
@@ -257,7 +237,7 @@ inline void end_few(const AttentionTile& tile, const FewQueries<Rows>& queries) 
 }
 
 template <int Rows>
-inline void attend_few(const AttentionTile& tile, float* unpacked, float* scratch) {
+inline void attend_few(const AttentionTile& tile, float* scratch) {
   FewQueries<Rows> queries;
   queries.numbers = scratch;
   queries.results = queries.numbers + Rows * tile.width;
@@ -265,26 +245,30 @@ inline void attend_few(const AttentionTile& tile, float* unpacked, float* scratc
   begin_few(tile, queries);
   for (int64_t first = queries.from; first < queries.to; first += few_block) {
     const int64_t block = smaller(few_block, queries.to - first);
-    const Block keys = keys_of(tile, first, block, unpacked);
-    score_few_block<Rows>(tile, queries, keys, first, block, scores);
+    with_rows(tile.k, tile.k_key, tile.packed_k, [&](const auto& keys) {
+      score_few_block<Rows>(tile, queries, keys, first, block, scores);
+    });
     weigh_few<Rows>(queries, block, tile.width, scores);
-    const Block values = values_of(tile, first, block, unpacked);
-    add_few_values<Rows>(
-        values.rows, values.stride, block, tile.width, scores, queries.results);
+    with_rows(tile.v, tile.v_key, tile.packed_v, [&](const auto& values) {
+      add_few_values<Rows>(values, first, block, tile.width, scores, queries.results);
+    });
   }
   end_few<Rows>(tile, queries);
 }
 
-/// Computes a tile whose queries would leave half of a vector empty or more; false for others.
-inline bool attend_to_few(const AttentionTile& tile, float* unpacked, float* scratch) {
+/// Computes a tile whose queries would leave half of a vector empty or more, of packed keys also one
+/// whose queries fill it; false for others.
+inline bool attend_to_few(const AttentionTile& tile, float* scratch) {
   if (tile.rows == 1) {
-    attend_few<1>(tile, unpacked, scratch);
+    attend_few<1>(tile, scratch);
   } else if (tile.rows == 2 && lanes >= 4) {
-    attend_few<2>(tile, unpacked, scratch);
+    attend_few<2>(tile, scratch);
   } else if (tile.rows <= 4 && lanes >= 8) {
-    attend_few<lanes >= 8 ? 4 : 1>(tile, unpacked, scratch);
+    attend_few<lanes >= 8 ? 4 : 1>(tile, scratch);
   } else if (tile.rows <= 8 && lanes >= 16) {
-    attend_few<lanes >= 16 ? 8 : 1>(tile, unpacked, scratch);
+    attend_few<lanes >= 16 ? 8 : 1>(tile, scratch);
+  } else if (tile.rows <= lanes && tile.packed_k.data && tile.packed_v.data) {
+    attend_few<lanes>(tile, scratch);
   } else {
     return false;
   }

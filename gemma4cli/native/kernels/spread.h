@@ -8,7 +8,7 @@ namespace g4::G4_SET {
 /// Packed numbers are taken in chunks that fill whole bytes and whole vectors.
 inline constexpr int chunk = lanes < 8 ? 8 : lanes;
 
-/// The numbers of a chunk, each in the low bits of a lane. What is above those bits is undefined.
+/// The numbers of a chunk, each in the low bits of a lane. What is above fewer than 8 is undefined.
 struct Chunk {
   UVec part[chunk / lanes];
 };
@@ -93,6 +93,7 @@ inline Chunk spread(const uint8_t* at) {
 #else
 template <int bits>
 inline Chunk spread(const uint8_t* at) {
+  if constexpr (bits == 8) return {widen(load_as<BVec>(at)), widen(load_as<BVec>(at + lanes))};
   const uint64_t value = load_bytes<bits>(at);
   const UVec shifts = lane_indexes() * bits;
   return {
