@@ -27,7 +27,8 @@ from .options import (
 from .transcript import RecordingFailed, RecordingFinished, Segment, TranscriptEvent
 
 if TYPE_CHECKING:
-    from .engine.model import LoadedModel
+    from .engine.answering import AnsweringModel
+    from .engine.local import LocalModel
     from .engine.model_info import ModelInfo
     from .errors import Gemma4Error
     from .hub.cache import ModelEntry
@@ -41,7 +42,7 @@ def load(
     options: LoadOptions | None = None,
     drafter: ResolvedModel | None = None,
     on_progress: Callable[[LoadProgress], None] | None = None,
-) -> LoadedModel:
+) -> LocalModel:
     """Load a model that is on this machine; nothing is downloaded.
 
     Args:
@@ -79,7 +80,7 @@ def load(
 
 
 def stream_generate(
-    model: LoadedModel,
+    model: AnsweringModel,
     prompt: str,
     *,
     images: Sequence[Media] = (),
@@ -126,7 +127,7 @@ def stream_generate(
 
 
 def generate(
-    model: LoadedModel,
+    model: AnsweringModel,
     prompt: str,
     *,
     images: Sequence[Media] = (),
@@ -171,7 +172,7 @@ def generate(
 
 
 def stream_each(
-    model: LoadedModel,
+    model: AnsweringModel,
     prompt: str,
     images: Sequence[Media],
     *,
@@ -214,7 +215,7 @@ def stream_each(
 
 
 def stream_segments(
-    model: LoadedModel,
+    model: AnsweringModel,
     video: Media,
     seconds: float,
     *,
@@ -263,7 +264,7 @@ def stream_segments(
 
 
 def stream_transcribe(
-    model: LoadedModel,
+    model: AnsweringModel,
     recordings: Sequence[Media | Recording],
     *,
     options: TranscribeOptions | None = None,
@@ -344,7 +345,7 @@ def stream_transcribe(
 
 
 def transcribe(
-    model: LoadedModel,
+    model: AnsweringModel,
     recording: Media,
     *,
     options: TranscribeOptions | None = None,

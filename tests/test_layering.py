@@ -312,9 +312,9 @@ def test_the_walk_sees_imports_inside_functions() -> None:
     """The rule would be worth nothing if it looked at the heads of files only."""
     chat, backend = modules()["conversations.chat"], modules()["machine.backend"]
     found = imports_of(chat)
-    assert {"gemma4cli.engine.generate.generate", "gemma4cli.messages.Message"} <= found
+    assert {"gemma4cli.engine.turn_cache.content_of", "gemma4cli.messages.Message"} <= found
     assert "mlx.core" in imports_of(backend)
-    assert "gemma4cli.engine.model.LoadedModel" in imports_of(chat, types=True)
+    assert "gemma4cli.engine.answering.AnsweringModel" in imports_of(chat, types=True)
 
 
 def test_foreign_packages_are_declared() -> None:

@@ -17,7 +17,7 @@ from .open_media import open_message, prepare
 from .opened import OpenedMessage
 
 if TYPE_CHECKING:
-    from ..engine.model import LoadedModel
+    from ..engine.answering import AnsweringModel
     from ..processing.inputs import ModelInputs
     from .prompt_cache import PromptCache
 
@@ -50,7 +50,7 @@ class Chat:
 
     def __init__(
         self,
-        model: LoadedModel,
+        model: AnsweringModel,
         *,
         system: str | None = None,
         media: MediaOptions | None = None,
@@ -65,13 +65,11 @@ class Chat:
             tools: Descriptions of the functions that the model may call, in OpenAI's format:
                 ``{"type": "function", "function": {"name": ..., "parameters": ...}}``.
         """
-        from ..engine.turn_cache import TurnCache
-
         self.model = model
         self.media = media or MediaOptions()
         self.tools = tuple(tools)
         self._opened: list[OpenedMessage] = []
-        self._turns = TurnCache()
+        self._turns = model.new_turns()
         self._prompt_cache: PromptCache | None = None
         self._is_read = self._is_written = True
         self._think = False
@@ -202,9 +200,6 @@ class Chat:
             ConversationError: The last message is not from the user or a tool.
             Gemma4Error: Otherwise as ``send``.
         """
-        from ..engine.generate import generate
-        from ..engine.turn_cache import content_of
-
         options = options or GenerateOptions()
         if not self._opened or self._opened[-1].message.role not in ("user", "tool"):
             raise ConversationError("the conversation does not end with something to answer")
@@ -212,6 +207,8 @@ class Chat:
         inputs = self._inputs()
         if self._prompt_cache is not None and not self._is_read:
             self._is_read = True
+            from ..engine.turn_cache import content_of
+
             if problem := self._prompt_cache.read(self._turns, content_of(inputs)):
                 yield Notice(text=problem)
         self._is_written = False
@@ -219,7 +216,7 @@ class Chat:
         thoughts: list[str] = []
         keep = False
         try:
-            for event in generate(self.model, inputs, options, self._turns):
+            for event in self.model.generate(inputs, options, self._turns):
                 if isinstance(event, TextDelta):
                     text.append(event.text)
                 elif isinstance(event, ThoughtDelta):

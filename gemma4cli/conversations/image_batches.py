@@ -15,8 +15,7 @@ from ..messages import Message, Part
 from ..options import SOFT_TOKEN_BUDGETS, GenerateOptions, MediaOptions
 
 if TYPE_CHECKING:
-    from ..engine.batch import Prompt
-    from ..engine.model import LoadedModel
+    from ..engine.answering import AnsweringModel, Prompt
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +35,7 @@ class ImageFailed:
 
 
 def answer_each(
-    model: LoadedModel,
+    model: AnsweringModel,
     numbers: Sequence[int],
     content: Callable[[int], tuple[Part, ...]],
     *,
@@ -45,7 +44,6 @@ def answer_each(
     batch: int | None,
 ) -> Iterator[ImageEvent | ImageFailed]:
     """As ``api.stream_each``; ``content(number)`` is the message about an image."""
-    from ..engine.generate import make_constraint
     from ..engine.sampling import seed_of
 
     if batch is not None and batch < 1:
@@ -53,7 +51,7 @@ def answer_each(
     if batch is None:
         batch = _default_batch(model, options, media)
     if options.schema is not None:  # a constraint applies to one answer at a time
-        make_constraint(model, options, model.context_length)  # the same error for every image
+        model.check_schema(options)  # the same error for every image
         batch = 1
     waiting: list[_Waiting] = []
     for number in numbers:
@@ -89,16 +87,14 @@ _LONGEST_QUESTION = 256
 """Tokens of a prompt without its image, as assumed by the memory estimate."""
 
 
-def _default_batch(model: LoadedModel, options: GenerateOptions, media: MediaOptions) -> int:
-    from ..engine.batch_size import batch_size
-
+def _default_batch(model: AnsweringModel, options: GenerateOptions, media: MediaOptions) -> int:
     most = max(SOFT_TOKEN_BUDGETS) if media.budget == "auto" else media.budget
     soft_tokens = most or model.processor.config.vision.image_budget
-    return batch_size(model, soft_tokens + _LONGEST_QUESTION + options.max_tokens)
+    return model.batch_size(soft_tokens + _LONGEST_QUESTION + options.max_tokens)
 
 
 def _answer_alone(
-    model: LoadedModel,
+    model: AnsweringModel,
     number: int,
     content: tuple[Part, ...],
     options: GenerateOptions,
@@ -111,16 +107,14 @@ def _answer_alone(
 
 
 def _prepare(
-    model: LoadedModel,
+    model: AnsweringModel,
     number: int,
     content: tuple[Part, ...],
     options: GenerateOptions,
     media: MediaOptions,
 ) -> Iterator[ImageEvent | _Waiting]:
     """Open an image and make model inputs of it; its pixels are not kept."""
-    from ..engine.batch import Prompt
-    from ..engine.generate import check_context
-    from ..engine.memory_limits import require_memory_for_prompt
+    from ..engine.answering import Prompt
     from .open_media import open_message, prepare
     from .opened import OpenedMessage
 
@@ -129,20 +123,19 @@ def _prepare(
             yield ImageEvent(image=number, event=step)
             continue
         inputs = prepare(model, [step], media, think=options.think)
-        check_context(model, inputs)
-        require_memory_for_prompt(model, inputs, options)
+        model.check_prompt(inputs, options)
         for notice in inputs.notices:
             yield ImageEvent(image=number, event=Notice(text=notice))
         yield _Waiting(number, Prompt(inputs=inputs, options=options))
 
 
-def _answer(model: LoadedModel, waiting: Sequence[_Waiting]) -> Iterator[ImageEvent | ImageFailed]:
+def _answer(
+    model: AnsweringModel, waiting: Sequence[_Waiting]
+) -> Iterator[ImageEvent | ImageFailed]:
     """The answers of a batch; if it fails, each unfinished one is generated alone."""
-    from ..engine.batch import stream_batch
-
     finished: set[int] = set()
     try:
-        for row, event in stream_batch(model, [each.prompt for each in waiting]):
+        for row, event in model.stream_batch([each.prompt for each in waiting]):
             if isinstance(event, Finished):
                 finished.add(row)
             yield ImageEvent(image=waiting[row].image, event=event)

@@ -10,7 +10,7 @@ from ..messages import Message, Source, TextPart
 
 if TYPE_CHECKING:
     from ..decoded import AudioClip
-    from ..engine.model import LoadedModel
+    from ..engine.answering import AnsweringModel
     from ..media.sound.tracks import TrackChoice
 
 _CHUNK = 1 << 15
@@ -29,7 +29,7 @@ _FAR = 16
 """Contexts that the soft tokens of clips may fill before that check, which says more."""
 
 
-def require_text_fits(model: LoadedModel, message: Message) -> None:
+def require_text_fits(model: AnsweringModel, message: Message) -> None:
     """Raise ContextLengthError if the text of a message alone is longer than the context.
 
     At most about as much of it is encoded as the context holds.
@@ -50,7 +50,7 @@ def require_text_fits(model: LoadedModel, message: Message) -> None:
                 )
 
 
-def require_clips_fit(model: LoadedModel, soft_tokens: Iterable[int]) -> None:
+def require_clips_fit(model: AnsweringModel, soft_tokens: Iterable[int]) -> None:
     """Raise ContextLengthError for clips that are far longer than the context.
 
     A few bytes of a file may claim months of sound, whose prompt would fill the memory. What is
@@ -63,7 +63,7 @@ def require_clips_fit(model: LoadedModel, soft_tokens: Iterable[int]) -> None:
         )
 
 
-def sound_that_fits(model: LoadedModel, source: Source, track: TrackChoice) -> AudioClip:
+def sound_that_fits(model: AnsweringModel, source: Source, track: TrackChoice) -> AudioClip:
     """A recording's sound, or the start of it that the model hears.
 
     Raises ContextLengthError for one that alone is longer than the context, if the model hears any

@@ -32,13 +32,13 @@ from .lengths import require_clips_fit, require_text_fits, sound_that_fits
 from .opened import OpenedMedium, OpenedMessage
 
 if TYPE_CHECKING:
-    from ..engine.model import LoadedModel
+    from ..engine.answering import AnsweringModel
     from ..media.pictures.video import VideoInfo
     from ..media.sound.tracks import TrackChoice
 
 
 def open_message(
-    model: LoadedModel,
+    model: AnsweringModel,
     message: Message,
     options: MediaOptions,
     *,
@@ -62,8 +62,6 @@ def open_message(
     Raises MediaError, UnsupportedModalityError before any file is opened, ContextLengthError for
     its text alone, and that and PromptTooLargeError from the plan.
     """
-    from ..engine.memory_limits import require_memory_for_plan
-
     require_text_fits(model, message)
     for part in message.parts:
         if not isinstance(part, TextPart):
@@ -80,7 +78,7 @@ def open_message(
         require_clips_fit(model, (each.plan.soft_tokens for each in clips.values()))
         generate = generate or GenerateOptions(max_tokens=1)
         planned = _planned_prompt(model, message, clips, before, options, think=generate.think)
-        require_memory_for_plan(model, planned, generate)
+        model.check_plan(planned, generate)
     text = " ".join(part.text for part in message.parts if isinstance(part, TextPart))
     media: list[OpenedMedium] = []
     parts: list[Part] = []
@@ -175,7 +173,7 @@ def _name_of(part: MediaPart) -> str:
 
 
 def _open_sound(
-    model: LoadedModel, given: Source, options: MediaOptions
+    model: AnsweringModel, given: Source, options: MediaOptions
 ) -> Generator[Notice, None, AudioClip]:
     """Decode a clip of sound; a notice says which track, unless that is clear."""
     from ..media.sources import settle
@@ -187,7 +185,9 @@ def _open_sound(
     return sound_that_fits(model, source, track)
 
 
-def _open_part(model: LoadedModel, part: ImagePart | VideoPart, options: MediaOptions) -> Decoded:
+def _open_part(
+    model: AnsweringModel, part: ImagePart | VideoPart, options: MediaOptions
+) -> Decoded:
     """Decode an image, or a clip given as frames."""
     from ..media.pictures.images import load_image
 
@@ -236,7 +236,7 @@ def _part_of(source: Source, duration: float, options: MediaOptions) -> tuple[fl
     return start, duration if end is None else min(end, duration)
 
 
-def _plan_clip(model: LoadedModel, given: Source, options: MediaOptions) -> _PlannedClip:
+def _plan_clip(model: AnsweringModel, given: Source, options: MediaOptions) -> _PlannedClip:
     from ..media.pictures.video import probe_video
     from ..media.sound.tracks import ANY_TRACK
     from ..media.sources import settle
@@ -281,7 +281,7 @@ def _plan_clip(model: LoadedModel, given: Source, options: MediaOptions) -> _Pla
     )
 
 
-def _open_clip(model: LoadedModel, clip: _PlannedClip, options: MediaOptions) -> VideoClip:
+def _open_clip(model: AnsweringModel, clip: _PlannedClip, options: MediaOptions) -> VideoClip:
     from ..media.pictures.video import iter_frames, load_sound
 
     sound = None
@@ -295,7 +295,7 @@ def _open_clip(model: LoadedModel, clip: _PlannedClip, options: MediaOptions) ->
 
 
 def _fitted(
-    model: LoadedModel, pixels: npt.NDArray[np.uint8], seconds: float, options: MediaOptions
+    model: AnsweringModel, pixels: npt.NDArray[np.uint8], seconds: float, options: MediaOptions
 ) -> VideoFrame:
     """A frame no larger than the model sees it: full-size frames of a clip could fill memory."""
     return VideoFrame(
@@ -304,7 +304,7 @@ def _fitted(
 
 
 def _planned_prompt(
-    model: LoadedModel,
+    model: AnsweringModel,
     message: Message,
     clips: Mapping[int, _PlannedClip],
     before: Sequence[OpenedMessage],
@@ -336,7 +336,7 @@ def _planned_prompt(
 
 
 def prepare(
-    model: LoadedModel,
+    model: AnsweringModel,
     opened: Sequence[OpenedMessage],
     media: MediaOptions,
     *,

@@ -20,6 +20,7 @@ from ..limit_variables import limit_of
 from ..own_files import whole_file
 
 if TYPE_CHECKING:
+    from ..engine.answering import AnsweringModel, Turns
     from ..engine.model import LoadedModel
     from ..engine.turn_cache import TurnCache
 
@@ -41,6 +42,13 @@ def prompt_cache_limit() -> int:
     return int(megabytes * (1 << 20))
 
 
+def prompt_cache_of(model: AnsweringModel, path: Path, *, shared: bool) -> PromptCache | None:
+    """A model's prompt cache; None for one that runs in another process. Raises OptionError."""
+    from ..engine.model import LoadedModel
+
+    return PromptCache(model, path, shared=shared) if isinstance(model, LoadedModel) else None
+
+
 class PromptCache:
     """The file of one model's keys and values.
 
@@ -55,7 +63,7 @@ class PromptCache:
         self._limit = prompt_cache_limit()
         self._key = _key(model) if self._limit else None
 
-    def read(self, turns: TurnCache, prompt: Sequence[int | str]) -> str | None:
+    def read(self, turns: Turns, prompt: Sequence[int | str]) -> str | None:
         """Let ``turns`` hold what ``prompt`` can continue from; returns what is wrong, if any."""
         from ..engine.cache_layout import PromptCacheError
         from ..engine.prompt_cache import read
@@ -70,7 +78,7 @@ class PromptCache:
                 if size > self._limit:
                     raise PromptCacheError(f"is larger than {self._limit / (1 << 20):,g} MB")
                 if size:
-                    read(file, size, self._key, self._model, turns, prompt)
+                    read(file, size, self._key, self._model, _held_by(turns), prompt)
         except FileNotFoundError:
             return None
         except PromptCacheError as exc:
@@ -79,12 +87,12 @@ class PromptCache:
             return f"{self.path}: cannot be read ({exc.strerror or exc}); {_ANEW}"
         return None
 
-    def write(self, turns: TurnCache) -> str | None:
+    def write(self, turns: Turns) -> str | None:
         """Replace the file by what ``turns`` hold; returns why it stays as it is, if it does."""
         from ..engine.cache_layout import PromptCacheError
         from ..engine.prompt_cache import write
 
-        held = turns.held()
+        held = _held_by(turns).held()
         if held is None or self._key is None or self._key != _key(self._model):
             return None
         most = _MOST_CHECKPOINTS if self.shared else _MOST_OF_OWN
@@ -121,6 +129,13 @@ def _says_so(start: bytes) -> bool:
     text = start[8:]
     begins = f'{{"__metadata__": {{"format": "{FORMAT}"'.encode()
     return FORMAT.encode() in text or (bool(text) and begins.startswith(text))
+
+
+def _held_by(turns: Turns) -> TurnCache:
+    from ..engine.turn_cache import TurnCache
+
+    assert isinstance(turns, TurnCache), "they are those of the model, which runs in this process"
+    return turns
 
 
 def _key(model: LoadedModel) -> str | None:

@@ -17,7 +17,7 @@ from ..options import GenerateOptions
 from .file import Conversation, read_conversation
 
 if TYPE_CHECKING:
-    from ..engine.model import LoadedModel
+    from ..engine.local import LocalModel
     from ..processing.inputs import ModelInputs
 
 _SPAN_KINDS = {"image": 0, "video": 1, "audio": 2}
@@ -51,7 +51,7 @@ class Trace:
 
 
 def trace(
-    model: LoadedModel,
+    model: LocalModel,
     conversation: Conversation | Path,
     *,
     max_tokens: int = 24,
@@ -94,7 +94,7 @@ def trace(
     )
 
 
-def inputs_of(model: LoadedModel, conversation: Conversation | Path) -> ModelInputs:
+def inputs_of(model: LocalModel, conversation: Conversation | Path) -> ModelInputs:
     """Model inputs of a conversation, or of the one in a file."""
     from .open_media import open_message, prepare
     from .opened import OpenedMessage
@@ -116,7 +116,7 @@ def _read(conversation: Conversation | Path) -> Conversation:
     return conversation
 
 
-def _generated(model: LoadedModel, inputs: ModelInputs, max_tokens: int) -> npt.NDArray[np.int32]:
+def _generated(model: LocalModel, inputs: ModelInputs, max_tokens: int) -> npt.NDArray[np.int32]:
     from ..engine.generate import generate
     from ..events import Finished
 

@@ -24,7 +24,7 @@ from ..prompts import DESCRIBE_VIDEO, summary, time_range
 from .chat import Chat
 
 if TYPE_CHECKING:
-    from ..engine.model import LoadedModel
+    from ..engine.answering import AnsweringModel
 
 _SHORTEST = 1.0
 """Seconds; a shorter remainder of the clip belongs to the segment before it."""
@@ -67,7 +67,7 @@ class SegmentRun:
     def __post_init__(self) -> None:
         check_seconds(self.seconds)
 
-    def events(self, model: LoadedModel) -> Iterator[Event]:
+    def events(self, model: AnsweringModel) -> Iterator[Event]:
         """Each answer below its times; after several, one about the whole clip.
 
         By a schema, the text is only the last answer, since several documents are not one.
@@ -134,7 +134,13 @@ class SegmentRun:
             yield segment if isinstance(event, Finished) else event
 
     def _segment(
-        self, model: LoadedModel, start: float, end: float, media: MediaOptions, *, is_first: bool
+        self,
+        model: AnsweringModel,
+        start: float,
+        end: float,
+        media: MediaOptions,
+        *,
+        is_first: bool,
     ) -> Iterator[Event]:
         """The events of one segment's answer, with SegmentFinished in place of Finished."""
         times = time_range(start, end)
@@ -160,7 +166,7 @@ class SegmentRun:
             yield SegmentFinished(start=start, end=end, answer=None, error=error)
 
     def _whole(
-        self, model: LoadedModel, start: float, end: float, done: list[SegmentFinished]
+        self, model: AnsweringModel, start: float, end: float, done: list[SegmentFinished]
     ) -> Iterator[Event]:
         """The answer about the whole clip, from those about its segments.
 

@@ -20,7 +20,7 @@ from ..prompts import DESCRIBE_IMAGE, DESCRIBE_VIDEO, transcription
 from .findings import Finding
 
 if TYPE_CHECKING:
-    from ..engine.model import LoadedModel
+    from ..engine.local import LocalModel
 
 MODEL = "tiny"
 _SLOW_SECONDS = 10.0
@@ -42,7 +42,7 @@ def trial() -> Iterator[Finding]:
         yield _answered(name, ask)
 
 
-def _questions(model: LoadedModel) -> dict[str, Callable[[], str]]:
+def _questions(model: LocalModel) -> dict[str, Callable[[], str]]:
     def about(prompt: str, kind: str, make: str) -> Callable[[], str]:
         def ask() -> str:
             from . import samples

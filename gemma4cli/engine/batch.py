@@ -6,16 +6,17 @@ A row leaves the batch when its answer ends, so the remaining rows run faster.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 
 import mlx.core as mx
 
-from ..events import EncodeProgress, Finished, TextDelta, ThoughtDelta, Timings
+from ..events import EncodeProgress, Finished, Timings
 from ..machine.backend import on_cpu
 from ..models.gemma4 import SoftTokens
 from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
+from .answering import BatchEvent, Prompt
 from .batch_decode import BatchDecoder
 from .batch_prefill import BatchPrefill
 from .encode import arrange_soft_tokens, encode_features
@@ -23,16 +24,6 @@ from .generate import Answer, check_context, generate, make_answer_sampler, temp
 from .memory_limits import prefill_step
 from .model import LoadedModel
 from .sampling import suppress
-
-BatchEvent = TextDelta | ThoughtDelta | Finished
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Prompt:
-    """The inputs and options of one row of a batch."""
-
-    inputs: ModelInputs
-    options: GenerateOptions
 
 
 @dataclass(slots=True, eq=False)
@@ -62,30 +53,6 @@ def can_batch(model: LoadedModel, inputs: ModelInputs) -> bool:
         return False
     has_blocks = model.network.config.text.vision_blocks
     return not has_blocks or all(span.kind == "audio" for span in inputs.spans)
-
-
-def generate_batch(
-    model: LoadedModel,
-    inputs: Sequence[ModelInputs],
-    options: GenerateOptions,
-    *,
-    max_tokens: Sequence[int] | None = None,
-) -> list[Finished]:
-    """The final events of ``stream_batch``, in the order of the prompts.
-
-    ``max_tokens`` holds a limit for each prompt, which overrides the one in ``options``.
-    """
-    limits = [options.max_tokens] * len(inputs) if max_tokens is None else max_tokens
-    prompts = [
-        Prompt(inputs=each, options=replace(options, max_tokens=limit))
-        for each, limit in zip(inputs, limits, strict=True)
-    ]
-    finished = {
-        number: event
-        for number, event in stream_batch(model, prompts)
-        if isinstance(event, Finished)
-    }
-    return [finished[number] for number in range(len(inputs))]
 
 
 def stream_batch(model: LoadedModel, prompts: Sequence[Prompt]) -> Iterator[tuple[int, BatchEvent]]:

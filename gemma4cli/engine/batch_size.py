@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..machine.device import device, memory_limit, memory_total
 from ..machine.memory import cache_size
+from .loaded_weights import numerics_of, weights_in_memory
 from .model import LoadedModel
-from .model_info import numerics_of, weights_in_memory
 
 _MOST = 8
 _MEMORY_SHARE = 0.1

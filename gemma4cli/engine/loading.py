@@ -48,7 +48,8 @@ from ..processing.processor import Processor
 from ..processing.prompt import PromptStyle
 from ..processing.tokenizer import Tokenizer
 from .checkpoint import Checkpoint
-from .model import GenerationConfig, LoadedDrafter, LoadedModel
+from .local import LocalModel
+from .model import GenerationConfig, LoadedDrafter
 from .weights_reading import UnreadTowers, read, tensors_of
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def load_resolved(
     on_progress: OnProgress | None = None,
     *,
     read_weights: bool | None = None,
-) -> LoadedModel:
+) -> LocalModel:
     """Load a resolved model.
 
     ``read_weights`` is whether weights are read before a graph uses them; None: on a GPU.
@@ -97,7 +98,7 @@ def load_resolved(
         tensors = tensors_of(network, "text")
         for done in read(tensors):
             report("weights", done, sum(each.nbytes for each in tensors))
-    return LoadedModel(
+    return LocalModel(
         name=model.name,
         folder=model.folder,
         options=options,
@@ -124,8 +125,8 @@ def _check_kv_bits(name: str, network: Gemma4) -> None:
 
 
 def load_drafter(
-    drafter: ResolvedModel, model: LoadedModel, *, read_weights: bool | None = None
-) -> LoadedModel:
+    drafter: ResolvedModel, model: LocalModel, *, read_weights: bool | None = None
+) -> LocalModel:
     """``model`` with a drafter; ``read_weights`` as in ``load_resolved``.
 
     Raises UnsupportedModelError if it is not a drafter for such a model, and LoadError for one that

@@ -89,7 +89,7 @@ def require_memory_for_prompt(
     ``kept`` is what the conversation holds, if it is one. ``hint`` says what to change; by default
     it follows from what needs the most memory.
     """
-    from .model_info import numerics_of, weights_in_memory
+    from .loaded_weights import numerics_of, weights_in_memory
 
     if _ignored():
         return
@@ -162,7 +162,7 @@ def prefill_step(
 
     On a CPU it is always the smallest: larger ones read the prompt no faster there.
     """
-    from .model_info import numerics_of, weights_in_memory
+    from .loaded_weights import numerics_of, weights_in_memory
 
     numerics = numerics_of(model)
     if options.prefill_step_size is not None or numerics.on_cpu:

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from math import prod
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from ..hub.resolved import ResolvedModel
-from ..machine.device import device, memory_limit, numerics
+from ..machine.device import device, memory_limit
 from ..machine.memory import (
     CacheSize,
     Footprint,
     Kept,
-    Numerics,
     Weights,
     Work,
     cache_size,
     footprint,
 )
 from ..options import LoadOptions
+from .loaded_weights import computed_in, numerics_of, tensors_of, weights_in_memory
 from .loading import load_resolved
 
 if TYPE_CHECKING:
-    import mlx.core as mx
-    import mlx.nn as nn
-
     from .model import LoadedModel
 
 CONTEXTS = (8192, 32768)
@@ -108,42 +104,15 @@ def describe(found: ResolvedModel) -> ModelInfo:
         window=text.sliding_window,
         hidden_size=text.hidden_size,
         context=text.max_positions,
-        dtype=str(_computed_in(model)).removeprefix("mlx.core."),
+        dtype=str(computed_in(model)).removeprefix("mlx.core."),
         quantization=tuple(sorted(map(str, model.quantization))),
         tied=text.tied_embeddings,
         parameters=_count(model),
-        tensors=len(_tensors(model.network)),
+        tensors=len(tensors_of(model.network)),
         weights=weights_in_memory(model),
         memory=tuple(_memory(model, tokens) for tokens in CONTEXTS if tokens <= text.max_positions),
         memory_limit=memory_limit(device()),
     )
-
-
-def weights_in_memory(model: LoadedModel) -> Weights:
-    """Bytes of a model's weights in memory, with those of its drafter."""
-    tensors = _tensors(model.network)
-    if model.drafter is not None:
-        tensors += _tensors(model.drafter.network)
-    return Weights.of(
-        ((name, prod(value.shape) * value.dtype.size) for name, value in tensors),
-        mapped=numerics_of(model).native,
-    )
-
-
-def _tensors(network: nn.Module) -> list[tuple[str, mx.array]]:
-    from mlx.utils import tree_flatten
-
-    return cast("list[tuple[str, mx.array]]", tree_flatten(network.parameters()))
-
-
-def numerics_of(model: LoadedModel) -> Numerics:
-    """How a loaded model computes."""
-    return replace(numerics(model.options.dtype), item=_computed_in(model).size)
-
-
-def _computed_in(model: LoadedModel) -> mx.Dtype:
-    dtype: mx.Dtype = model.network.language_model.model.norm.weight.dtype
-    return dtype
 
 
 def _memory(model: LoadedModel, tokens: int) -> ModelMemory:

@@ -15,7 +15,7 @@ from .cut import Limits
 from .journal import Journal
 
 if TYPE_CHECKING:
-    from ..engine.model import LoadedModel
+    from ..engine.answering import AnsweringModel
 
 
 class JournalFolder:
@@ -65,7 +65,7 @@ class JournalFolder:
 
 
 def run_facts(
-    model: LoadedModel, limits: Limits, options: TranscribeOptions, generate: GenerateOptions
+    model: AnsweringModel, limits: Limits, options: TranscribeOptions, generate: GenerateOptions
 ) -> Mapping[str, object]:
     """Everything that the texts of a run depend on except its files.
 

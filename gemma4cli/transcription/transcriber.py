@@ -26,7 +26,7 @@ from .journal_folder import JournalFolder
 from .parse_translation import split_translation
 
 if TYPE_CHECKING:
-    from ..engine.model import LoadedModel
+    from ..engine.answering import AnsweringModel
     from ..processing.inputs import ModelInputs
 
 LONGEST_PIECE = 30.0
@@ -101,7 +101,7 @@ class _Waits:
 
 
 def transcribe(
-    model: LoadedModel,
+    model: AnsweringModel,
     recordings: Sequence[Recording],
     options: TranscribeOptions,
     generate: GenerateOptions,
@@ -135,14 +135,12 @@ def transcribe(
                         yield step
 
 
-def piece_batch_size(model: LoadedModel) -> int:
+def piece_batch_size(model: AnsweringModel) -> int:
     """The number of pieces to transcribe at once that this machine has memory for, 1 to 8."""
-    from ..engine.batch_size import batch_size
-
-    return batch_size(model, _LONGEST_PROMPT)
+    return model.batch_size(_LONGEST_PROMPT)
 
 
-def limits_of(model: LoadedModel, options: TranscribeOptions) -> Limits:
+def limits_of(model: AnsweringModel, options: TranscribeOptions) -> Limits:
     """How recordings are cut for a model."""
     longest = min(options.longest_piece or LONGEST_PIECE, LONGEST_PIECE)
     if model.processor.longest_clip is not None:
@@ -214,7 +212,7 @@ class _PieceReader:
     """Runs the model on pieces and interprets its answers."""
 
     def __init__(
-        self, model: LoadedModel, options: TranscribeOptions, generate: GenerateOptions
+        self, model: AnsweringModel, options: TranscribeOptions, generate: GenerateOptions
     ) -> None:
         self._model = model
         self._target = options.translate_to
@@ -238,7 +236,7 @@ class _PieceReader:
         return min(self._generate.max_tokens, spoken if self._target is None else 2 * spoken)
 
     def _answers(self, pieces: Sequence[Piece], options: GenerateOptions) -> list[Finished]:
-        from ..engine.batch import generate_batch
+        from ..engine.answering import generate_batch
 
         return generate_batch(
             self._model,

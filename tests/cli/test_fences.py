@@ -27,6 +27,7 @@ from gemma4cli.conversations.file import read_conversation
 from gemma4cli.conversations.store import SavedConversation, list_saved
 from gemma4cli.doctor import facts, trial
 from gemma4cli.engine import generate as generate_module
+from gemma4cli.engine import local
 from gemma4cli.events import Event, TextDelta
 from gemma4cli.hub import cache as hub
 from gemma4cli.hub import snapshots
@@ -312,7 +313,7 @@ def test_an_odd_clip_does_not_end_the_others(monkeypatch: pytest.MonkeyPatch) ->
             fail()
         yield from plain(*arguments)
 
-    monkeypatch.setattr(generate_module, "generate", breaks_off)
+    monkeypatch.setattr(local, "generate", breaks_off)
     result = tiny_g4("video", "a.mp4", "b.mp4", "c.mp4", "-q")
     assert result.exit_code == 5
     assert [line.partition(":")[0] for line in result.stdout.splitlines()] == ["a.mp4", "c.mp4"]

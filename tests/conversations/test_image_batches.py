@@ -12,8 +12,8 @@ from PIL import Image as Pillow
 
 from gemma4cli import api
 from gemma4cli.conversations.image_batches import ImageEvent, ImageFailed
-from gemma4cli.engine import batch as engine_batch
-from gemma4cli.engine.batch import BatchEvent, Prompt
+from gemma4cli.engine import local
+from gemma4cli.engine.answering import BatchEvent, Prompt
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.engine.sampling import seed_of
 from gemma4cli.errors import Gemma4Error, MediaDecodeError, NonFiniteError
@@ -104,14 +104,14 @@ def test_a_row_with_nan_fails_alone(
     tiny: LoadedModel, images: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = GenerateOptions(max_tokens=1, temperature=0)
-    stream_batch = engine_batch.stream_batch
+    stream_batch = local.stream_batch
 
     def failing(model: LoadedModel, prompts: Sequence[Prompt]) -> Iterator[tuple[int, BatchEvent]]:
         if any(prompt.inputs.budgets == (140,) for prompt in prompts):
             raise NonFiniteError("decoding")
         yield from stream_batch(model, prompts)
 
-    monkeypatch.setattr(engine_batch, "stream_batch", failing)
+    monkeypatch.setattr(local, "stream_batch", failing)
     media = MediaOptions(budget="auto")
     large = images[0].with_name("large.png")
     Pillow.new("RGB", (500, 500)).save(large)

@@ -17,7 +17,8 @@ from support.models import fresh, narrow
 
 from gemma4cli.decoded import AudioClip
 from gemma4cli.engine import batch as batch_module
-from gemma4cli.engine.batch import Prompt, can_batch, generate_batch, stream_batch
+from gemma4cli.engine.answering import Prompt, generate_batch
+from gemma4cli.engine.batch import can_batch, stream_batch
 from gemma4cli.engine.batch_prefill import BatchPrefill, batch_chunks
 from gemma4cli.engine.generate import generate, make_prefill
 from gemma4cli.engine.model import LoadedModel

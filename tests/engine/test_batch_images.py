@@ -10,7 +10,7 @@ import pytest
 from support.models import fresh
 
 from gemma4cli.decoded import Image
-from gemma4cli.engine.batch import generate_batch
+from gemma4cli.engine.answering import generate_batch
 from gemma4cli.engine.generate import generate
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.events import Finished

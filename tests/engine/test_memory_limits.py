@@ -10,9 +10,9 @@ from support.published import config_of
 
 from gemma4cli.decoded import AudioClip, Image
 from gemma4cli.engine import memory_limits
+from gemma4cli.engine.loaded_weights import numerics_of
 from gemma4cli.engine.memory_limits import require_memory_for_model, require_memory_for_prompt
 from gemma4cli.engine.model import LoadedModel
-from gemma4cli.engine.model_info import numerics_of
 from gemma4cli.errors import ModelTooLargeError, PromptTooLargeError
 from gemma4cli.hub.cache import resolve
 from gemma4cli.machine.device import Device, Memory
@@ -123,7 +123,7 @@ def test_the_prefill_step_of_a_cpu_is_512_and_the_options_is_taken_anywhere(
     inputs = prompt_with(tiny)
     if numerics_of(tiny).on_cpu:
         assert memory_limits.prefill_step(tiny, inputs, OPTIONS) == 512
-    monkeypatch.setattr("gemma4cli.engine.model_info.numerics_of", lambda model: GPU)
+    monkeypatch.setattr("gemma4cli.engine.loaded_weights.numerics_of", lambda model: GPU)
     set_available(monkeypatch, 10 * GB)
     assert memory_limits.prefill_step(tiny, inputs, OPTIONS) == 2048
     set_available(monkeypatch, 10**6)

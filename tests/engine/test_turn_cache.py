@@ -20,6 +20,7 @@ from support.models import fresh
 
 from gemma4cli.conversations.chat import Chat
 from gemma4cli.engine import generate as generate_module
+from gemma4cli.engine import local
 from gemma4cli.engine.decode import decode_tokens
 from gemma4cli.engine.generate import generate
 from gemma4cli.engine.model import LoadedModel
@@ -122,7 +123,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
             seen.prefilled += len(ids)
         return embed(self, ids, *args)
 
-    monkeypatch.setattr(generate_module, "generate", noting)
+    monkeypatch.setattr(local, "generate", noting)
     monkeypatch.setattr(generate_module, "decode_tokens", decoding)
     monkeypatch.setattr(Gemma4, "embed", embedding)
     return seen

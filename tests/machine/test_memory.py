@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from support.published import config_of, tensor_lists
 
 from gemma4cli.api import load
+from gemma4cli.engine.loaded_weights import numerics_of, weights_in_memory
 from gemma4cli.engine.model import LoadedModel
-from gemma4cli.engine.model_info import numerics_of, weights_in_memory
 from gemma4cli.engine.prefill import Prefill
 from gemma4cli.hub.safetensors_headers import TensorHeader, read_headers, weights_of
 from gemma4cli.machine.memory import (

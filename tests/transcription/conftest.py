@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scripted import Says, Script, answer
 
-from gemma4cli.engine import batch as engine_batch
+from gemma4cli.engine import answering
 from gemma4cli.events import Finished
 
 
@@ -13,7 +13,7 @@ from gemma4cli.events import Finished
 def says(monkeypatch: pytest.MonkeyPatch) -> Says:
     def script(*answers: Finished | Exception | str) -> Script:
         prepared = Script([answer(each) if isinstance(each, str) else each for each in answers])
-        monkeypatch.setattr(engine_batch, "generate_batch", prepared.generate_batch)
+        monkeypatch.setattr(answering, "generate_batch", prepared.generate_batch)
         return prepared
 
     return script

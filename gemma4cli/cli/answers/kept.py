@@ -18,7 +18,7 @@ from .journal import AnswerJournal, KeptAnswer, answer_journal
 from .targets import AnswerRun
 
 if TYPE_CHECKING:
-    from ...engine.model import LoadedModel
+    from ...engine.answering import AnsweringModel
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ def _say_not_kept(answers: AnswerRun, error: JournalError) -> None:
         answers.env.say(not_kept(error))
 
 
-def kept_answers(answers: AnswerRun, model: LoadedModel, stack: ExitStack) -> KeptAnswers:
+def kept_answers(answers: AnswerRun, model: AnsweringModel, stack: ExitStack) -> KeptAnswers:
     """The answers of a run with this model; ``stack`` closes their journal."""
     if answers.question is None:
         return KeptAnswers(answers, None)

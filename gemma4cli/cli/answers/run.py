@@ -23,13 +23,13 @@ from .targets import AnswerRun
 from .writer import AnswerWriter
 
 if TYPE_CHECKING:
-    from ...engine.model import LoadedModel
+    from ...engine.answering import AnsweringModel
 
 
-def run_each(answers: AnswerRun, answer: Callable[[LoadedModel, int], Iterator[Event]]) -> None:
+def run_each(answers: AnswerRun, answer: Callable[[AnsweringModel, int], Iterator[Event]]) -> None:
     """Answer one input after the other; see ``run_events``."""
 
-    def events(model: LoadedModel, skip: AbstractSet[int]) -> Iterator[Numbered]:
+    def events(model: AnsweringModel, skip: AbstractSet[int]) -> Iterator[Numbered]:
         count = len(answers.names)
         keep_going = not answers.is_streamed
         return one_by_one(
@@ -45,7 +45,7 @@ def run_each(answers: AnswerRun, answer: Callable[[LoadedModel, int], Iterator[E
 
 def run_events(
     answers: AnswerRun,
-    events: Callable[[LoadedModel, AbstractSet[int]], Iterator[Numbered]],
+    events: Callable[[AnsweringModel, AbstractSet[int]], Iterator[Numbered]],
     display: Callable[[int], Display],
 ) -> None:
     """Load the model and write the answers; exits with the code of what failed.

@@ -25,7 +25,7 @@ from .sessions import Autosave, chat_of, media_options, resumed_options
 
 if TYPE_CHECKING:
     from ...conversations.chat import Chat
-    from ...engine.model import LoadedModel
+    from ...engine.answering import AnsweringModel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +52,7 @@ def ask(options: ChatOptions, text: str, parts: Sequence[Part]) -> None:
     if options.autosave.name is not None:
         parts = [_settled(part) for part in parts]
 
-    def answer(model: LoadedModel, number: int) -> Iterator[Event]:
+    def answer(model: AnsweringModel, number: int) -> Iterator[Event]:
         chat, messages = chat_of(model, before, system=options.system, media=options.media)
         options.autosave.continue_computed(chat)
         yield from _without_pictures(chat.load(messages))
@@ -82,7 +82,7 @@ def answer_file(options: ChatOptions, path: str, text: str, parts: Sequence[Part
     if options.autosave.name is not None:
         parts = [_settled(part) for part in parts]
 
-    def answer(model: LoadedModel, number: int) -> Iterator[Event]:
+    def answer(model: AnsweringModel, number: int) -> Iterator[Event]:
         media = media_options(options.media, conversation)
         chat, messages = chat_of(model, before or conversation, system=None, media=media)
         options.autosave.continue_computed(chat)
@@ -111,7 +111,7 @@ def _conversation(env: Environment, path: str) -> Conversation:
 def _run(
     options: ChatOptions,
     asked: Source,
-    answer: Callable[[LoadedModel, int], Iterator[Event]],
+    answer: Callable[[AnsweringModel, int], Iterator[Event]],
     parts: Sequence[Part],
 ) -> None:
     """``asked`` is the conversation's file, or a source without one that is called the question."""

@@ -30,7 +30,7 @@ from .sessions import Autosave, chat_of, resumed_options, turns_of
 
 if TYPE_CHECKING:
     from ...conversations.chat import ContextUse
-    from ...engine.model import LoadedModel
+    from ...engine.answering import AnsweringModel
 
 _NEARLY_FULL = 0.8
 _QUESTION_SHOWN = 200
@@ -153,7 +153,7 @@ class Repl:
         stream = self.env.stdout if self.env.stdout.isatty() else self.env.stderr
         self._show(iter([TextDelta(text="\n\n".join(texts))]), answer=stream)
 
-    def rebuild(self, *, model: LoadedModel | None = None, system: str | None = None) -> None:
+    def rebuild(self, *, model: AnsweringModel | None = None, system: str | None = None) -> None:
         """Continue the conversation with another model or another system prompt."""
         messages = self.chat.history
         if system is not None:

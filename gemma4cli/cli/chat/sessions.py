@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ...conversations.file import Conversation
-from ...conversations.prompt_cache import PromptCache, prompt_cache_limit
+from ...conversations.prompt_cache import prompt_cache_limit, prompt_cache_of
 from ...conversations.store import (
     SavedConversation,
     SavedSummary,
@@ -32,7 +32,7 @@ from ..output.results import write_json
 
 if TYPE_CHECKING:
     from ...conversations.chat import Chat
-    from ...engine.model import LoadedModel
+    from ...engine.answering import AnsweringModel
 
 _WORDS_SHOWN = 48
 
@@ -119,7 +119,9 @@ class Autosave:
         if path is None and self._saved is not None and not self._failed:
             path = self._saved.prompt_cache
         if path is not None:
-            chat.use_prompt_cache(PromptCache(chat.model, path, shared=self.shares_prompts))
+            found = prompt_cache_of(chat.model, path, shared=self.shares_prompts)
+            if found is not None:
+                chat.use_prompt_cache(found)
 
     def save_computed(self, chat: Chat) -> None:
         """Write what was computed, once per conversation: it only saves time."""
@@ -196,7 +198,7 @@ def conversation_of(chat: Chat, *, think: bool) -> Conversation:
 
 
 def chat_of(
-    model: LoadedModel,
+    model: AnsweringModel,
     before: Conversation | None,
     *,
     system: str | None,

@@ -18,7 +18,7 @@ from ..run.pages import name_of, pages_of, pages_option, with_pages
 from ..run.shared_options import runs_a_model
 
 if TYPE_CHECKING:
-    from ...engine.model import LoadedModel
+    from ...engine.answering import AnsweringModel
     from ...events import Event
 
 
@@ -127,7 +127,7 @@ def describe(
         describe_many(answers, question, images)
         return
 
-    def about_all(model: LoadedModel, number: int) -> Iterator[Event]:
+    def about_all(model: AnsweringModel, number: int) -> Iterator[Event]:
         return api.stream_generate(
             model,
             prompt or (DESCRIBE_IMAGES if len(found) > 1 else DESCRIBE_IMAGE),

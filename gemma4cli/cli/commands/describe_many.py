@@ -23,7 +23,7 @@ from ..run.inputs import absolute
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 
-    from ...engine.model import LoadedModel
+    from ...engine.answering import AnsweringModel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +40,7 @@ class ImageQuestion:
 def describe_many(answers: AnswerRun, question: ImageQuestion, arguments: Sequence[str]) -> None:
     """Answer for each image of the arguments, and continue after a bad one."""
 
-    def events(model: LoadedModel, skip: AbstractSet[int]) -> Iterator[Numbered]:
+    def events(model: AnsweringModel, skip: AbstractSet[int]) -> Iterator[Numbered]:
         stream = api.stream_each(
             model,
             question.prompt,

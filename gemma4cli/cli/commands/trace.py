@@ -50,7 +50,7 @@ def trace(
     from ...conversations.file import read_conversation
     from ...conversations.trace import trace as run_trace
     from ..output.files import replaced_path
-    from ..run.runner import load_model
+    from ..run.runner import load_local_model
     from ..run.targets import target_of
 
     target = target_of(run.output, several=False, suffixes=("npz",))
@@ -64,7 +64,7 @@ def trace(
     target.check(env, run, [given], [each.path for each in media if each.path is not None])
     (path,) = target.paths(given)
     result = run_trace(
-        load_model(env, replace(run, draft="none"), media),
+        load_local_model(env, replace(run, draft="none"), media),
         content,
         max_tokens=run.max_tokens or _GREEDY_TOKENS,
         prefill_step_size=run.prefill_step or _STEP,

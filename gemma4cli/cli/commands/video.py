@@ -19,7 +19,7 @@ from ..run.shared_options import runs_a_model
 from ..run.time_options import time_option
 
 if TYPE_CHECKING:
-    from ...engine.model import LoadedModel
+    from ...engine.answering import AnsweringModel
     from ...events import Event, SegmentFinished
 
 
@@ -142,7 +142,7 @@ def video(
         "media": asdict(media),
     }
 
-    def answer(model: LoadedModel, number: int) -> Iterator[Event]:
+    def answer(model: AnsweringModel, number: int) -> Iterator[Event]:
         source = opened(found[number].source)
         folder = frames_of(found[number])
         if save_frames is not None or segment is not None:

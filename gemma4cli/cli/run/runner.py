@@ -18,13 +18,21 @@ from ..output.progress import Spinner
 from .options import RunOptions
 
 if TYPE_CHECKING:
-    from ...engine.model import LoadedModel
+    from ...engine.answering import AnsweringModel
+    from ...engine.local import LocalModel
     from ...hub.resolved import ResolvedModel
 
 _SMALLEST = "e2b"
 
 
-def load_model(env: Environment, run: RunOptions, needed: Sequence[Source] = ()) -> LoadedModel:
+def load_model(env: Environment, run: RunOptions, needed: Sequence[Source] = ()) -> AnsweringModel:
+    """The model that answers; see ``load_local_model``."""
+    return load_local_model(env, run, needed)
+
+
+def load_local_model(
+    env: Environment, run: RunOptions, needed: Sequence[Source] = ()
+) -> LocalModel:
     """Load the model that the options name, or else the largest cached one that fits.
 
     Files that are ``needed`` for any answer are checked first, because loading a model takes time

@@ -32,7 +32,7 @@ from .progress import TranscribeProgress
 from .sinks import Documents, Files, JsonLines, Lines, Results, TranscriptSink, TranscriptStyle
 
 if TYPE_CHECKING:
-    from ...engine.model import LoadedModel
+    from ...engine.answering import AnsweringModel
     from ...media.sound.microphone import AudioSource
     from ...transcription.live import LiveRecording
 
@@ -114,7 +114,7 @@ class TranscribeRun:
 
     def _transcribe(
         self,
-        model: LoadedModel,
+        model: AnsweringModel,
         given: Sequence[Input],
         recordings: Sequence[Source | LiveRecording],
         results: Results,
@@ -173,7 +173,7 @@ class TranscribeRun:
 
     def _results(
         self,
-        model: LoadedModel,
+        model: AnsweringModel,
         target: Target,
         given: Sequence[Input],
         stack: ExitStack,

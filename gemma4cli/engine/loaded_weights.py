@@ -1,0 +1,45 @@
+"""What the memory of a run depends on in a loaded model: its weights' size and dtype."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from typing import TYPE_CHECKING, cast
+
+from ..machine.device import numerics
+from ..machine.memory import Numerics, Weights
+
+if TYPE_CHECKING:
+    import mlx.core as mx
+    import mlx.nn as nn
+
+    from .model import LoadedModel
+
+
+def weights_in_memory(model: LoadedModel) -> Weights:
+    """Bytes of a model's weights in memory, with those of its drafter."""
+    tensors = tensors_of(model.network)
+    if model.drafter is not None:
+        tensors += tensors_of(model.drafter.network)
+    return Weights.of(
+        ((name, prod(value.shape) * value.dtype.size) for name, value in tensors),
+        mapped=numerics_of(model).native,
+    )
+
+
+def tensors_of(network: nn.Module) -> list[tuple[str, mx.array]]:
+    """All weights with their names."""
+    from mlx.utils import tree_flatten
+
+    return cast("list[tuple[str, mx.array]]", tree_flatten(network.parameters()))
+
+
+def numerics_of(model: LoadedModel) -> Numerics:
+    """How a loaded model computes."""
+    return replace(numerics(model.options.dtype), item=computed_in(model).size)
+
+
+def computed_in(model: LoadedModel) -> mx.Dtype:
+    """The dtype of its activations."""
+    dtype: mx.Dtype = model.network.language_model.model.norm.weight.dtype
+    return dtype
