@@ -82,7 +82,7 @@ def measure(tokens: int, images: int, kv_bits: int | None, step: int) -> dict[st
     held = {True: 0, False: 0}
     for layer in cache:
         held[isinstance(layer, KVCache)] += layer.nbytes
-    logits = model.logits(hidden)[0, -1]
+    logits = model.language_model.logits(hidden)[0, -1]
     greedy = make_sampler(temperature=0, top_p=1, top_k=0)
     steps = decode_tokens(model, cache, logits, greedy, lookahead=not on_cpu())
     list(islice(steps, 2))

@@ -26,8 +26,8 @@ require_backend()
 import mlx.core as mx
 
 from gemma4cli.api import load, stream_generate
-from gemma4cli.engine.drafting import Pace
 from gemma4cli.engine.model import LoadedDrafter, LoadedModel
+from gemma4cli.engine.pace import Pace
 from gemma4cli.events import Finished
 from gemma4cli.models.drafter import Drafter, Guess
 from gemma4cli.models.drafter_config import DrafterConfig
@@ -63,7 +63,7 @@ class Known:
         right = number < len(self._ids) and self._chance.random() < self._share
         token = self._ids[number] if right else 7
         # So the drafter's own work stays in the graph.
-        ids = (guess.token * 0 + token).reshape(1)
+        ids = (guess.token() * 0 + token).reshape(1)
         return Guess(logits=mx.ones((1,)), ids=ids, hidden=guess.hidden)
 
 

@@ -66,7 +66,7 @@ def prefill(model: LoadedModel, tokens: int, step: int) -> None:
     ids = [2] + [1000 % model.network.config.text.vocab_size] * (tokens - 1)
     run = Prefill(network=model.network, ids=ids, spans=(), soft_tokens=(), step=step)
     *_, hidden = run.run(model.network.language_model.make_cache())
-    mx.eval(model.network.logits(hidden))
+    mx.eval(model.network.language_model.logits(hidden))
 
 
 def decode(model: LoadedModel, tokens: int, context: int, repeat: int) -> float:
@@ -75,7 +75,7 @@ def decode(model: LoadedModel, tokens: int, context: int, repeat: int) -> float:
     ids = [2] + [1000 % model.network.config.text.vocab_size] * (context - 1)
     run = Prefill(network=model.network, ids=ids, spans=(), soft_tokens=(), step=512)
     *_, hidden = run.run(cache)
-    logits = model.network.logits(hidden)[0, -1]
+    logits = model.network.language_model.logits(hidden)[0, -1]
     mx.eval(logits)
     greedy = make_sampler(temperature=0, top_p=1, top_k=0)
     steps = decode_tokens(model.network, cache, logits, greedy, lookahead=not on_cpu())

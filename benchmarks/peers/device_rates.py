@@ -47,7 +47,7 @@ def g4(folder: Path) -> Steps:
         yield from decode_tokens(
             model.network,
             cache,
-            model.network.logits(hidden)[0, -1],
+            model.network.language_model.logits(hidden)[0, -1],
             make_answer_sampler(model, options),
             bias=suppress(model.network.config.text.vocab_size, ended.suppressed_ids),
             lookahead=not on_cpu(),

@@ -78,7 +78,8 @@ class BatchDecoder:
 
     def _advance(self) -> tuple[mx.array, mx.array]:
         """Logits ``[B, V]`` after the newest tokens, and whether each row's step was finite."""
+        text = self._network.language_model
         inputs = self._network.embed_rows(self._tokens[:, None])
-        hidden = self._network.hidden(*inputs, self._cache.layers, self._cache.extend(1))
-        logits = self._network.logits(hidden, self._bias)[:, -1]
+        hidden = text.model(*inputs, self._cache.layers, self._cache.extend(1))
+        logits = text.logits(hidden, self._bias)[:, -1]
         return logits, step_is_finite(hidden[:, -1], logits)

@@ -48,6 +48,7 @@ class BatchPrefill:
 
     def run(self, cache: BatchCache) -> mx.array:
         """Fill an empty ``cache``; returns the logits ``[B, V]`` of the last positions."""
+        text = self.network.language_model
         lengths = [len(ids) for ids in self.ids]
         padding = [lengths[0] - length for length in lengths]
         for start, end, rows in batch_chunks(lengths, self.step):
@@ -55,12 +56,12 @@ class BatchPrefill:
             inputs = self._embed(start, end, padding[:rows])
             masks = cache.extend(end - start)
             if end < lengths[0]:
-                self.network.fill(*inputs, cache.layers, masks)
+                text.model.fill(*inputs, cache.layers, masks)
                 mx.eval(cache.state)
                 # Free the chunk's buffers: the next chunk has a different size.
                 release_buffers()
             else:
-                logits = self.network(*inputs, cache.layers, masks)[:, -1]
+                logits = text.logits(text.model(*inputs, cache.layers, masks))[:, -1]
         return logits
 
     def _embed(

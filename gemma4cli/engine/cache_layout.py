@@ -76,7 +76,7 @@ def entries_for(network: Gemma4, positions: Sequence[int]) -> list[Entry]:
 def one_token(network: Gemma4) -> list[RowCache]:
     """Caches as they are after a token. Nothing is computed; only shapes and types are of use."""
     cache = network.language_model.make_cache()
-    network.fill(*network.embed([0]), cache, NO_MASKS)
+    network.language_model.model.fill(*network.embed([0]), cache, NO_MASKS)
     return cache
 
 

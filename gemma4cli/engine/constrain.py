@@ -71,6 +71,7 @@ class Constraint:
         self._left = max_tokens
         self._guard = repetition_guard
         self._free_ids: list[int] = []
+        self._tried = 0
         self._forced, self._ran_away = 0, False
         self._document = ByteDocument.begin(grammar)
         self._ending = _found(self._document.shortest_ending())
@@ -97,6 +98,22 @@ class Constraint:
         self._check()
         bits = (octets[:, None] >> mx.arange(8, dtype=mx.uint8)) & 1
         return bits.flatten()[: self._vocab_size].astype(mx.bool_)
+
+    def try_token(self, token: int) -> bool:
+        """Advance ``allowed_tokens`` by a token that may turn out wrong, until ``take_back``.
+
+        False, and nothing changes, if the document cannot go on with it.
+        """
+        if not self._matcher.try_consume_tokens([token]):
+            return False
+        self._tried += 1
+        return True
+
+    def take_back(self) -> None:
+        """Forget the tokens that were tried."""
+        self._matcher.rollback(self._tried)
+        self._tried = 0
+        self._check()
 
     def push(self, token: int) -> int:
         """Advance by the chosen token, or by one that ends the document in time; returns it."""

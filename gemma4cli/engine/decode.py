@@ -10,7 +10,7 @@ import mlx.core as mx
 from ..errors import NonFiniteError
 from ..models.gemma4 import Gemma4
 from ..models.language import Cache
-from ..models.masks import NO_MASKS
+from ..models.masks import NO_MASKS, Masks
 from .constrain import Constraint
 from .freed_buffers import release_buffers
 from .sampling import Sampler, are_finite, step_is_finite
@@ -39,13 +39,14 @@ def decode_tokens(
 
     def choose(logits: mx.array, finite: mx.array) -> tuple[mx.array, mx.array]:
         if constraint is not None:
-            logits = mx.where(constraint.allowed_tokens(), logits, -mx.inf)
+            logits = only(constraint.allowed_tokens(), logits)
         token = sampler(logits)
         mx.async_eval(token, finite)
         return token, finite
 
     def advance(token: mx.array) -> tuple[mx.array, mx.array]:
-        logits, finite = next_logits(network, cache, token, bias)
+        _, logits, finite = run_tokens(network, cache, token, bias)
+        logits = logits[0, -1]
         if constraint is not None:
             # The device computes while the host determines the allowed tokens.
             mx.async_eval(logits)
@@ -69,10 +70,24 @@ def decode_tokens(
         token, finite = ahead or choose(*following)
 
 
-def next_logits(
-    network: Gemma4, cache: Sequence[Cache], token: mx.array, bias: mx.array | None
-) -> tuple[mx.array, mx.array]:
-    """Logits ``[V]`` after ``token``, plus ``bias``, and whether the step was finite."""
-    hidden = network.hidden(*network.embed(token), cache, NO_MASKS)
-    logits = network.logits(hidden, bias)[0, -1]
-    return logits, step_is_finite(hidden, logits)
+def only(allowed: mx.array, logits: mx.array) -> mx.array:
+    """``logits`` ``[..., V]`` of the ``allowed`` tokens, and -inf for all others."""
+    return mx.where(allowed, logits, -mx.inf)
+
+
+def run_tokens(
+    network: Gemma4,
+    cache: Sequence[Cache],
+    tokens: mx.array,
+    bias: mx.array | None,
+    masks: Masks = NO_MASKS,
+) -> tuple[mx.array, mx.array, mx.array]:
+    """Run ``L`` tokens of an answer; ``masks`` are for more than one.
+
+    Returns the normalized hidden states ``[1, L, D]``, the logits ``[1, L, V]`` after each token,
+    plus ``bias``, and whether the numbers of each are finite, ``[1, L]``.
+    """
+    text = network.language_model
+    hidden = text.model(*network.embed(tokens), cache, masks)
+    logits = text.logits(hidden, bias)
+    return hidden, logits, step_is_finite(hidden, logits)

@@ -1,14 +1,14 @@
 """Decode several tokens at a time: a drafter guesses them and the model checks all at once.
 
-A token is always the one that the sampler chooses from the model's own logits. A guess only decides
-whether the logits after it were computed already, so answers are the same as without a drafter.
+A token is always the one that the sampler chooses from the model's own logits, among those that a
+schema allows. A guess only decides whether the logits after it were computed already, so answers
+are the same as without a drafter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Sequence
-from dataclasses import dataclass, field
-from time import perf_counter
+from collections.abc import Collection, Generator, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import mlx.core as mx
@@ -19,101 +19,11 @@ from ..models.drafter import Drafter
 from ..models.gemma4 import Gemma4
 from ..models.language import RowCache
 from ..models.masks import make_masks
-from .decode import STEPS_UNTIL_CLEARED
+from .constrain import Constraint
+from .decode import STEPS_UNTIL_CLEARED, only, run_tokens
 from .freed_buffers import release_buffers
+from .pace import Pace
 from .sampling import Sampler, are_finite
-
-_MOST = 8
-"""The most tokens to guess at once."""
-_FIRST = 2
-_TRIED_STEPS = 4
-"""Steps without guesses at the start of an answer, to know how long they take."""
-_TRIED_ROUNDS = 10
-"""Steps with guesses before they are judged."""
-_WORTH = 1.05
-"""How many times faster drafting must be."""
-_LONGEST_PAUSE = 64
-"""The most answers that go by before drafting is tried again."""
-_FASTER, _SLOWER = 0.5, 0.1
-"""The weight of a step that took less than usual, and of one that took more: other programs may
-have delayed it."""
-_NEWEST_GUESS = 0.05
-
-
-@dataclass(slots=True)
-class Pace:
-    """How many tokens to guess, from how guessing went so far; 0 where it does not pay.
-
-    A guess more costs little where reading the weights takes all of a step, and much where products
-    do, so the time of steps is learned for each number of guesses. One is kept for all answers of a
-    model. ``clock`` gives seconds.
-    """
-
-    clock: Callable[[], float] = perf_counter
-    _seconds: dict[int, float] = field(default_factory=dict)
-    _begun: set[int] = field(default_factory=set)
-    _right: float = 0.7
-    _plain: int = 0
-    _drafted: int = 0
-    _pause: int = 1
-    _paused: int = 0
-
-    def begin(self) -> bool:
-        """Start an answer; returns whether to guess in it."""
-        self._plain = self._drafted = 0
-        self._paused = max(self._paused - 1, 0)
-        return self._paused == 0
-
-    def next(self) -> int:
-        """The number of tokens to guess in the next step."""
-        if self._plain < _TRIED_STEPS:
-            return 0
-        tried = max(self._seconds)
-        if not tried:
-            return _FIRST
-        return max(range(1, min(tried + 1, _MOST) + 1), key=self._speed)
-
-    def took(self, seconds: float, *, guessed: int, accepted: int) -> None:
-        """Note a step."""
-        before = self._seconds.get(guessed)
-        if guessed not in self._begun:
-            # The first step of its kind also prepares what later ones use again.
-            self._begun.add(guessed)
-        elif before is None or (not guessed and self._plain < 2):
-            # The first steps of an answer also wait for what prefill left to do.
-            self._seconds[guessed] = seconds
-        else:
-            weight = _FASTER if seconds < before else _SLOWER
-            self._seconds[guessed] += weight * (seconds - before)
-        if not guessed:
-            self._plain += 1
-            return
-        self._drafted += 1
-        for right in [True] * accepted + [False] * (accepted < guessed):
-            self._right += _NEWEST_GUESS * (right - self._right)
-
-    def pays(self) -> bool:
-        """Whether guessing is faster than single steps, as far as is known."""
-        if self._drafted < _TRIED_ROUNDS or self._speed(self.next()) >= _WORTH * self._speed(0):
-            return True
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-        self._paused = self._pause
-        return False
-
-    def _speed(self, guesses: int) -> float:
-        """Tokens per second to expect with so many guesses."""
-        tokens = sum(self._right**number for number in range(guesses + 1))
-        return tokens / max(self._time(guesses), 1e-9)
-
-    def _time(self, guesses: int) -> float:
-        """Seconds of a step; between numbers of guesses that were tried, and beyond, by a line."""
-        if guesses in self._seconds:
-            return self._seconds[guesses]
-        below = max((each for each in self._seconds if each < guesses), default=0)
-        above = min((each for each in self._seconds if each > guesses), default=None)
-        start, other = (below, above) if above is not None else (0, below)
-        slope = (self._seconds[other] - self._seconds[start]) / (other - start)
-        return self._seconds[below] + max(slope, 0.0) * (guesses - below)
 
 
 @dataclass(slots=True)
@@ -128,7 +38,8 @@ class DraftCounts:
 class Draft:
     """A drafter at work on one answer.
 
-    ``stop_ids`` end the answer, and ``most`` tokens; nothing after them is kept in the cache.
+    ``stop_ids`` end the answer, and ``most`` tokens; nothing after them is kept in the cache, nor
+    pushed to the ``constraint``.
     """
 
     network: Gemma4
@@ -136,6 +47,7 @@ class Draft:
     cache: Sequence[RowCache]
     sampler: Sampler
     bias: mx.array | None
+    constraint: Constraint | None
     stop_ids: Collection[int]
     most: int
     pace: Pace
@@ -148,18 +60,21 @@ class Draft:
         the generator ends or is closed, the cache holds what was yielded but for the last token,
         which it returns. Raises NonFiniteError.
         """
-        (token,), finite = self._choose(hidden)
-        _require_finite(finite)
+        logits = self.network.language_model.logits(hidden)[0]
+        finite = are_finite(logits)
+        logits = logits if self.bias is None else logits + self.bias
+        (token,) = self._chosen(logits, finite, self._allowed(), ())
         given = 1
         yield token
         while given < self.most and token not in self.stop_ids and self.pace.pays():
             started = self.pace.clock()
             count = min(self.pace.next(), self.most - given - 1)
-            guessed = self._guess(token, hidden, count)
-            chosen, hidden = self._check(token, guessed)
+            guesses, allowed = self._guess(token, hidden, count)
+            chosen, hidden = self._check(token, guesses, allowed)
             accepted = len(chosen) - 1
+            # A draft that the schema ends early counts as one with a wrong guess.
             self.pace.took(self.pace.clock() - started, guessed=count, accepted=accepted)
-            self.counts.guessed += count
+            self.counts.guessed += len(guesses)
             self.counts.accepted += accepted
             if given % STEPS_UNTIL_CLEARED < len(chosen):
                 release_buffers()
@@ -172,60 +87,91 @@ class Draft:
                     raise
         return token
 
-    def _guess(self, token: int, hidden: mx.array, count: int) -> list[mx.array]:
-        """The likeliest ``count`` tokens after ``token``, one after the other."""
+    def _guess(
+        self, token: int, hidden: mx.array, count: int
+    ) -> tuple[list[mx.array], list[mx.array]]:
+        """The likeliest ``count`` tokens after ``token``, one after the other.
+
+        With a constraint they end before one that it forbids or that ends the answer. The
+        constraint has advanced by them; what it allows in place of each token so far, ``[V]``,
+        comes with them.
+        """
         types = self.network.config.text.layer_types
         keys_values = newest_keys_values(self.cache, types)
         position = self.cache[0].offset
+        embed = self.network.language_model.model.embed
         newest = mx.array(token)
         guesses: list[mx.array] = []
+        allowed: list[mx.array] = []
         for _ in range(count):
-            embedding = self.network.language_model.model.embed(newest.reshape(1, 1))
-            guess = self.drafter(embedding, hidden, keys_values, position)
-            newest, hidden = guess.token, guess.hidden
+            guess = self.drafter(embed(newest.reshape(1, 1)), hidden, keys_values, position)
+            if self.constraint is None:
+                newest = guess.token()
+            else:
+                those = self.constraint.allowed_tokens()
+                allowed.append(those)
+                newest = guess.token(those)
+                if not self._try(cast(int, newest.item())):
+                    break
+            hidden = guess.hidden
             guesses.append(newest)
-        return guesses
+        return guesses, allowed
 
-    def _check(self, token: int, guesses: Sequence[mx.array]) -> tuple[list[int], mx.array]:
+    def _try(self, guess: int) -> bool:
+        """Advance the constraint by a guess, if the document goes on with it."""
+        assert self.constraint is not None
+        return guess not in self.stop_ids and self.constraint.try_token(guess)
+
+    def _check(
+        self, token: int, guesses: Sequence[mx.array], allowed: Sequence[mx.array]
+    ) -> tuple[list[int], mx.array]:
         """The tokens after ``token`` as the model chooses them, as far as the guesses are right.
 
         Returns at least one token, and the hidden state ``[1, 1, D]`` before the last of them.
         """
-        network, length = self.network, len(guesses) + 1
+        length = len(guesses) + 1
         ids = mx.stack([mx.array(token), *(each.astype(mx.int32) for each in guesses)])
         masks = make_masks(
             length=length,
             offset=self.cache[0].offset,
-            window=network.config.text.sliding_window,
+            window=self.network.config.text.sliding_window,
         )
-        states = network.hidden(*network.embed(ids), self.cache, masks)
-        chosen, finite = self._choose(states, ids[1:])
-        _require_finite(finite)
-        right = self._agreed(chosen, cast("list[int]", ids[1:].tolist()))
+        hidden, logits, finite = run_tokens(self.network, self.cache, ids, self.bias, masks)
+        if self.constraint is not None:
+            # The device computes while the host determines the allowed tokens.
+            mx.async_eval(logits)
+            allowed = allowed if len(allowed) == length else [*allowed, *self._allowed()]
+            self.constraint.take_back()
+        chosen = self._chosen(logits[0], finite, allowed, guesses)
+        right = len(chosen) - 1
         rewind(self.cache, length - 1 - right)
         self.sampler.put_back(length - 1 - right)
-        return chosen[: right + 1], states[:, right : right + 1]
+        return chosen, hidden[:, right : right + 1]
 
-    def _agreed(self, chosen: Sequence[int], guesses: Sequence[int]) -> int:
-        """How many guesses were chosen, up to one that ends the answer."""
-        for number, (one, other) in enumerate(zip(chosen, guesses, strict=False)):
-            if one != other or one in self.stop_ids:
-                return number
-        return len(guesses)
+    def _allowed(self) -> list[mx.array]:
+        return [] if self.constraint is None else [self.constraint.allowed_tokens()]
 
-    def _choose(self, states: mx.array, *needed: mx.array) -> tuple[list[int], bool]:
-        """The sampler's choice after each of ``states`` ``[1, n, D]``, and whether all are finite.
+    def _chosen(
+        self,
+        logits: mx.array,
+        finite: mx.array,
+        allowed: Sequence[mx.array],
+        guesses: Sequence[mx.array],
+    ) -> list[int]:
+        """The answer's next tokens: those that were guessed, and the one that follows them.
 
-        Evaluates what is ``needed`` in the same go.
+        ``logits`` ``[n, V]``, with what is ``allowed`` of each, and n - 1 ``guesses``.
         """
-        logits = self.network.logits(states)[0]
-        finite = are_finite(logits).all()
-        biased = logits if self.bias is None else logits + self.bias
-        chosen = Sampler.sample_rows([self.sampler] * len(biased), biased)
-        mx.eval(chosen, finite, *needed)
-        return cast("list[int]", chosen.tolist()), cast(bool, finite.item())
-
-
-def _require_finite(finite: bool) -> None:
-    if not finite:
-        raise NonFiniteError("decoding")
+        if allowed:
+            logits = only(mx.stack(list(allowed)), logits)
+        chosen = Sampler.sample_rows([self.sampler] * len(logits), logits)
+        mx.eval(chosen, finite, *guesses)
+        if not finite.all().item():
+            raise NonFiniteError("decoding")
+        expected = [each.item() for each in guesses]
+        tokens: list[int] = []
+        for token in cast("list[int]", chosen.tolist()):
+            tokens.append(token if self.constraint is None else self.constraint.push(token))
+            if tokens != expected[: len(tokens)] or tokens[-1] in self.stop_ids:
+                break
+        return tokens

@@ -145,22 +145,24 @@ def _tokens(
 ) -> Generator[int]:
     """The tokens of an answer, at most ``most`` of them with the model's drafter."""
     network, drafter = model.network, model.drafter
+    text = network.language_model
     sampler = make_answer_sampler(model, options)
     bias = suppress(network.config.text.vocab_size, model.generation.suppressed_ids)
-    if drafter is not None and constraint is None and drafter.pace.begin():
+    if drafter is not None and drafter.pace.begin():
         last = yield from Draft(
             network=network,
             drafter=drafter.network,
             cache=cache,
             sampler=sampler,
             bias=bias,
+            constraint=constraint,
             stop_ids=model.generation.stop_ids,
             most=most,
             pace=drafter.pace,
             counts=counts,
         ).tokens(hidden)
-        hidden = network.hidden(*network.embed([last]), cache, NO_MASKS)
-    logits = network.logits(hidden)[0, -1]
+        hidden = text.model(*network.embed([last]), cache, NO_MASKS)
+    logits = text.logits(hidden)[0, -1]
     yield from decode_tokens(
         network,
         cache,

@@ -20,7 +20,7 @@ from ..models.gemma4 import Gemma4
 from ..models.weights import Quantization
 from ..options import LoadOptions
 from ..processing.processor import Processor
-from .drafting import Pace
+from .pace import Pace
 from .weights_reading import UnreadTowers
 
 logger = logging.getLogger(__name__)

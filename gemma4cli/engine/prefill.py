@@ -61,27 +61,30 @@ class Prefill:
 
         The cache holds whole chunks whenever progress is reported.
         """
+        text = self.network.language_model.model
         total = len(self.ids) - self.start
         for start, end in self._chunks():
             yield PrefillProgress(done=start - self.start, total=total)
             inputs = self.network.embed(self.ids[start:end], self.soft_tokens, start)
             masks = self._masks(start, end)
             if end < len(self.ids):
-                self.network.fill(*inputs, cache, masks)
+                text.fill(*inputs, cache, masks)
                 mx.eval([layer.state for layer in cache])
                 # Free the chunk's buffers: later chunks have different sizes.
                 release_buffers()
             else:
-                hidden = self.network.hidden(*inputs, cache, masks)[:, -1:]
+                hidden = text(*inputs, cache, masks)[:, -1:]
         yield PrefillProgress(done=total, total=total)
         yield hidden
 
     def all_logits(self, cache: Sequence[Cache]) -> mx.array:
         """Fill ``cache``; return the logits ``[S, V]`` of all positions from ``start`` on."""
+        text = self.network.language_model
         rows: list[mx.array] = []
         for start, end in self._chunks():
             inputs = self.network.embed(self.ids[start:end], self.soft_tokens, start)
-            rows.append(self.network(*inputs, cache, self._masks(start, end))[0])
+            hidden = text.model(*inputs, cache, self._masks(start, end))
+            rows.append(text.logits(hidden)[0])
             mx.eval(rows[-1])
         return mx.concatenate(rows)
 

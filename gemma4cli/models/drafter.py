@@ -49,10 +49,13 @@ class Guess:
     ids: mx.array | None
     hidden: mx.array
 
-    @property
-    def token(self) -> mx.array:
-        """The likeliest, a scalar."""
-        best = mx.argmax(self.logits)
+    def token(self, allowed: mx.array | None = None) -> mx.array:
+        """The likeliest, a scalar; of the ``allowed`` ones, bool ``[V]``, if there are any."""
+        logits = self.logits
+        if allowed is not None:
+            seen = allowed if self.ids is None else allowed[self.ids]
+            logits = mx.where(seen, logits, -mx.inf)
+        best = mx.argmax(logits)
         return best if self.ids is None else self.ids[best]
 
 

@@ -1,6 +1,7 @@
 """A Gemma 4 network: language model, towers and projections.
 
-Encodes media to soft tokens, and embeds ids and soft tokens as inputs of the language model.
+Encodes media to soft tokens, and embeds ids and soft tokens as inputs of the language model, which
+callers run themselves.
 Attribute names equal the checkpoint's keys in MLX's layout.
 """
 
@@ -17,9 +18,8 @@ import mlx.nn as nn
 
 from .audio_tower import AudioTower, token_count
 from .config import AudioConfig, Gemma4Config, UnifiedVisionConfig, VisionConfig
-from .language import Cache, LanguageModel
+from .language import LanguageModel
 from .layers import MultimodalEmbedder
-from .masks import Masks
 from .unified_vision import UnifiedVisionEmbedder
 from .vision_tower import VisionTower
 
@@ -137,40 +137,3 @@ class Gemma4(nn.Module):
         if isinstance(ids, mx.array):
             return _replaced(ids, pad, kinds) if kinds else ids
         return mx.array([[pad if each in kinds else each for each in row] for row in ids])
-
-    def __call__(
-        self,
-        embeddings: mx.array,
-        per_layer_inputs: mx.array | None,
-        cache: Sequence[Cache],
-        masks: Masks,
-    ) -> mx.array:
-        """Float32 logits ``[B, L, V]`` of new tokens; extends ``cache``."""
-        return self.logits(self.hidden(embeddings, per_layer_inputs, cache, masks))
-
-    def hidden(
-        self,
-        embeddings: mx.array,
-        per_layer_inputs: mx.array | None,
-        cache: Sequence[Cache],
-        masks: Masks,
-    ) -> mx.array:
-        """Normalized hidden states ``[B, L, D]`` of new tokens; extends ``cache``."""
-        return self.language_model.model(embeddings, per_layer_inputs, cache, masks)
-
-    def logits(self, hidden: mx.array, bias: mx.array | None = None) -> mx.array:
-        """Float32 logits ``[B, L, V]`` of normalized hidden states ``[B, L, D]``.
-
-        ``bias`` ``[V]`` is added to them.
-        """
-        return self.language_model.logits(hidden, bias)
-
-    def fill(
-        self,
-        embeddings: mx.array,
-        per_layer_inputs: mx.array | None,
-        cache: Sequence[Cache],
-        masks: Masks,
-    ) -> None:
-        """Extend ``cache`` by new tokens without computing logits."""
-        self.language_model.model.fill(embeddings, per_layer_inputs, cache, masks)

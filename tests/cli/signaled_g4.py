@@ -63,9 +63,9 @@ def at_loading() -> None:
 
 def at_decoding() -> None:
     from gemma4cli.engine import generate
-    from gemma4cli.models.gemma4 import Gemma4
+    from gemma4cli.models.language import TextModel
 
-    plain: Callable[..., Any] = Gemma4.hidden
+    plain: Callable[..., Any] = TextModel.__call__
     calls = iter(range(sys.maxsize))
 
     def slow(*args: Any) -> Any:
@@ -76,7 +76,7 @@ def at_decoding() -> None:
             time.sleep(_PAUSE)
         return plain(*args)
 
-    Gemma4.hidden = slow  # type: ignore[method-assign]
+    TextModel.__call__ = slow  # type: ignore[method-assign]
     generate.is_repeating = lambda ids: False
 
 

@@ -33,7 +33,7 @@ from gemma4cli.hub import cache as hub
 from gemma4cli.hub import snapshots
 from gemma4cli.leftovers import temporary_folder
 from gemma4cli.media.pictures import image_readers
-from gemma4cli.models.gemma4 import Gemma4
+from gemma4cli.models.language import TextModel
 
 IMAGE = sample("image00.png")
 ODD = "odd\x1b]0;title\x07\u202e\nthing"
@@ -100,13 +100,13 @@ def test_an_answer_that_breaks_off_is_asked_again_from_the_start(
     talk: Talk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A step of the model fails in the middle of a prompt, and in the middle of an answer."""
-    plain = Gemma4.hidden
+    plain = TextModel.__call__
     for fails_at in (1, 4):
         step = failing_at(fails_at, plain)
         talk.say("/clear", "Hello")
-        monkeypatch.setattr(Gemma4, "hidden", step)
+        monkeypatch.setattr(TextModel, "__call__", step)
         assert LINE in talk.say(f"{IMAGE} Describe this image.")
-        monkeypatch.setattr(Gemma4, "hidden", plain)
+        monkeypatch.setattr(TextModel, "__call__", plain)
         assert talk.roles == ["user", "assistant"]
         talk.say(f"{IMAGE} Describe this image.", "/stats")
         assert talk.out == f"{TEXT_OF['image00.png']}\n"

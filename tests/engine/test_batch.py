@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.goldens import inputs_of, soft_tokens_of
-from support.models import fresh, narrow
+from support.models import fresh, logits_after, narrow
 
 from gemma4cli.decoded import AudioClip
 from gemma4cli.engine import batch as batch_module
@@ -27,7 +27,7 @@ from gemma4cli.events import Finished, TextDelta
 from gemma4cli.messages import AudioPart, Message, Part, Source, TextPart
 from gemma4cli.models import batch_cache
 from gemma4cli.models.gemma4 import Gemma4
-from gemma4cli.models.masks import NO_MASKS
+from gemma4cli.models.language import TextModel
 from gemma4cli.options import GenerateOptions
 from gemma4cli.processing.inputs import ModelInputs
 
@@ -410,7 +410,7 @@ def passes(
             rows = list(left)
         tokens = mx.full((len(rows), 1), number + 1)
         masks = cache.extend(1)
-        logits = network(*network.embed_rows(tokens), cache.layers, masks)[:, -1]
+        logits = logits_after(network, network.embed_rows(tokens), cache.layers, masks)[:, -1]
         yield rows, np.array(logits)
 
 
@@ -418,9 +418,9 @@ def passes_alone(model: LoadedModel, inputs: ModelInputs, steps: int) -> list[np
     network = model.network
     cache = network.language_model.make_cache()
     *_, hidden = make_prefill(model, inputs, soft_tokens_of(model, inputs), 512).run(cache)
-    result = [np.array(network.logits(hidden)[0, -1])]
+    result = [np.array(network.language_model.logits(hidden)[0, -1])]
     for number in range(steps):
-        logits = network(*network.embed([number + 1]), cache, NO_MASKS)[0, -1]
+        logits = logits_after(network, network.embed([number + 1]), cache)[0, -1]
         result.append(np.array(logits))
     return result
 
@@ -579,13 +579,13 @@ def test_each_forward_pass_has_only_the_rows_that_have_not_ended(
     parity_model: ParityModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = fresh(parity_model("e2b"), stop_ids=NEVER)
-    call, rows = Gemma4.hidden, []
+    call, rows = TextModel.__call__, []
 
-    def spy(self: Gemma4, embeddings: mx.array, *args: object) -> mx.array:
+    def spy(self: TextModel, embeddings: mx.array, *args: object) -> mx.array:
         rows.append(len(embeddings))
         return call(self, embeddings, *args)
 
-    monkeypatch.setattr(Gemma4, "hidden", spy)
+    monkeypatch.setattr(TextModel, "__call__", spy)
     inputs = [clip_prompt(model, seconds) for seconds in SECONDS[:3]]
     generate_batch(model, inputs, GREEDY, max_tokens=[2, 6, 4])
     assert rows == [3, 3, 2, 2, 1, 1]

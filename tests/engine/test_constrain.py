@@ -71,6 +71,28 @@ def decoding(
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: str(next(iter(schema.values()))))
+def test_tokens_that_were_tried_leave_nothing_behind(
+    tiny: LoadedModel, schema: dict[str, Any]
+) -> None:
+    """Before each token of a document, one to six others that the grammar allows were tried."""
+    rule, other = (constraint(tiny, json.dumps(schema)) for _ in range(2))
+    stops = tiny.generation.stop_ids
+    for tried, token in enumerate(islice(decoding(tiny, rule, 1.0, False), 40)):
+        for _ in range(1 + tried % 6):
+            allowed = np.flatnonzero(np.array(other.allowed_tokens()))
+            chosen = int(allowed[(7 * tried) % len(allowed)])
+            assert other.try_token(chosen) == (chosen not in stops)
+            if chosen in stops:
+                break
+        other.take_back()
+        assert np.array(other.allowed_tokens())[token]
+        assert other.push(token) == token
+        assert other.is_complete == rule.is_complete
+        if token in stops:
+            break
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: str(next(iter(schema.values()))))
 def test_any_sequence_of_allowed_tokens_is_a_valid_document(
     tiny: LoadedModel, schema: dict[str, Any]
 ) -> None:

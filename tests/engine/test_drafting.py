@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from support.goldens import ARCHS, FOLDER, goldens, inputs_of, soft_tokens_of
 
-from gemma4cli.engine.drafting import Draft, DraftCounts, Pace
+from gemma4cli.engine.drafting import Draft, DraftCounts
 from gemma4cli.engine.generate import generate, make_prefill
 from gemma4cli.engine.loading import load_drafter
 from gemma4cli.engine.model import LoadedDrafter, LoadedModel
+from gemma4cli.engine.pace import Pace
 from gemma4cli.engine.sampling import make_sampler
 from gemma4cli.engine.turn_cache import TurnCache
 from gemma4cli.errors import NonFiniteError
@@ -49,23 +50,24 @@ def test_guesses_equal_the_reference(arch: str, start: int, parity_model: Parity
     assert model.drafter is not None
     network, inputs = model.network, inputs_of(model, "text")
     assert list(inputs.ids) == golden["input_ids"].tolist()
-    cache = network.language_model.make_cache()
+    text = network.language_model
+    cache = text.make_cache()
     *_, hidden = make_prefill(model, inputs, soft_tokens_of(model, inputs), 512).run(cache)
     assert isinstance(hidden, mx.array)
     for _ in range(start):
-        token = mx.argmax(network.logits(hidden)[0, -1])
-        hidden = network.hidden(*network.embed(token), cache, NO_MASKS)
+        token = mx.argmax(text.logits(hidden)[0, -1])
+        hidden = text.model(*network.embed(token), cache, NO_MASKS)
 
-    token = mx.argmax(network.logits(hidden)[0, -1])
+    token = mx.argmax(text.logits(hidden)[0, -1])
     keys_values = newest_keys_values(cache, network.config.text.layer_types)
     for logits, state in zip(golden[f"{start}/logits"], golden[f"{start}/hidden"], strict=True):
-        embedding = network.language_model.model.embed(token.reshape(1, 1))
+        embedding = text.model.embed(token.reshape(1, 1))
         guess = model.drafter.network(embedding, hidden, keys_values, cache[0].offset)
         ids = slice(None) if guess.ids is None else np.array(guess.ids)
         tolerance = 1e-3 * logits.std()
         np.testing.assert_allclose(np.array(guess.logits), logits[ids], atol=tolerance)
         np.testing.assert_allclose(np.array(guess.hidden).ravel(), state, atol=tolerance)
-        token, hidden = guess.token, guess.hidden
+        token, hidden = guess.token(), guess.hidden
         assert token.item() == logits.argmax()
 
 
@@ -89,13 +91,15 @@ class Oracle:
         number = position - self.prompt + self.step
         token = self.answer[number] if number < len(self.answer) else 0
         if self.asked % self.wrong == 0:
-            token = (token + 1) % 5
+            token = (token + 1) % 400
         return Guess(logits=mx.ones((1,)), ids=mx.array([token]), hidden=hidden)
 
 
-def drafted(model: LoadedModel, oracle: Oracle) -> LoadedModel:
-    """``model`` with the oracle as its drafter, which always pays."""
-    drafter = LoadedDrafter(name="oracle", network=oracle, pace=Pace(clock=lambda: 0.0))
+def drafted(
+    model: LoadedModel, oracle: Oracle, clock: Callable[[], float] = lambda: 0.0
+) -> LoadedModel:
+    """``model`` with the oracle as its drafter, which always pays by this clock."""
+    drafter = LoadedDrafter(name="oracle", network=oracle, pace=Pace(clock=clock))
     return replace(model, drafter=drafter)
 
 
@@ -157,13 +161,46 @@ def test_an_answer_cut_off_in_mid_round_leaves_a_cache_to_continue_from(
     assert continued.usage.cached_tokens > len(inputs.ids) - 40
 
 
-def test_an_answer_by_a_schema_is_not_guessed(parity_model: ParityModel) -> None:
+SCHEMAS = {
+    "ends by itself": '{"type": "array", "items": {"enum": [10, 20, 30]}, "maxItems": 9}',
+    "is cut off": '{"type": "object", "additionalProperties": {"type": "array"}}',
+    "repeats itself": '{"type": "integer"}',
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"), [(GREEDY, 5), (SAMPLED, 2)], ids=["greedy", "sampled"]
+)
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+def test_answers_by_a_schema_are_the_same_with_and_without_a_drafter(
+    schema: str, options: GenerateOptions, wrong: int, parity_model: ParityModel
+) -> None:
+    """Where the schema allows wrong guesses and where not, and where it forces the end."""
     model = parity_model("e2b")
     inputs = inputs_of(model, "text_short")
-    options = replace(GREEDY, schema='{"type": "boolean"}')
-    finished = answer_of(drafted(model, Oracle(len(inputs.ids), (), 1)), inputs, options)
-    assert finished.text in ("true", "false")
-    assert finished.usage.guessed_tokens == 0
+    options = replace(options, schema=schema, max_tokens=60, repetition_guard=True)
+    alone = answer_of(model, inputs, options)
+    oracle = Oracle(len(inputs.ids), alone.token_ids, wrong)
+    together = answer_of(drafted(model, oracle), inputs, options)
+    assert together.token_ids == alone.token_ids
+    assert (together.text, together.reason) == (alone.text, alone.reason)
+    assert 0 < together.usage.accepted_tokens <= together.usage.guessed_tokens
+
+
+def test_an_answer_by_a_schema_continues_where_guessing_does_not_pay(
+    parity_model: ParityModel,
+) -> None:
+    """All guesses are wrong, and only they take time."""
+    model = parity_model("e2b")
+    inputs = inputs_of(model, "text_short")
+    options = replace(GREEDY, schema='{"type": "string"}')
+    alone = answer_of(model, inputs, options)
+    oracle = Oracle(len(inputs.ids), alone.token_ids, 1)
+    helped = drafted(model, oracle, clock=lambda: oracle.asked)
+    together = answer_of(helped, inputs, options)
+    assert together.token_ids == alone.token_ids
+    assert together.usage.accepted_tokens == 0
+    assert 10 <= oracle.asked <= 20
 
 
 def test_logits_that_are_not_finite_end_the_answer(parity_model: ParityModel) -> None:
@@ -194,20 +231,30 @@ class Chain:
         self.table = table
         text = SimpleNamespace(layer_types=("full_attention",), sliding_window=4)
         self.config = SimpleNamespace(text=text)
-        self.language_model = SimpleNamespace(model=SimpleNamespace(embed=lambda ids: ids))
+        self.language_model = self
+        self.model = Tokens()
 
     def embed(self, ids: mx.array) -> tuple[mx.array, None]:
-        return ids.reshape(1, -1), None
+        return self.model.embed(ids.reshape(1, -1)), None
 
-    def hidden(self, ids: mx.array, _: None, cache: list[KVCache], masks: Masks) -> mx.array:
-        cache[0].update_and_fetch(*[mx.zeros((1, 1, ids.shape[1], 1))] * 2)
-        return ids[..., None]
+    def logits(self, hidden: mx.array, bias: None = None) -> mx.array:
+        return self.table[hidden[..., 0].astype(mx.int32)]
 
-    def logits(self, hidden: mx.array) -> mx.array:
-        return self.table[hidden[..., 0]]
+    def __call__(self, token: mx.array, hidden: mx.array, keys: object, position: int) -> Guess:
+        return Guess(logits=self.logits(token).reshape(-1), ids=None, hidden=hidden)
 
-    def __call__(self, ids: mx.array, hidden: mx.array, keys: object, position: int) -> Guess:
-        return Guess(logits=self.logits(ids[..., None]).reshape(-1), ids=None, hidden=hidden)
+
+class Tokens:
+    """The layers of ``Chain``: a token's hidden state is its number."""
+
+    def embed(self, ids: mx.array) -> mx.array:
+        return ids[..., None].astype(mx.float32)
+
+    def __call__(
+        self, tokens: mx.array, _: None, cache: list[KVCache], masks: Masks = NO_MASKS
+    ) -> mx.array:
+        cache[0].update_and_fetch(*[mx.zeros((1, 1, tokens.shape[1], 1))] * 2)
+        return tokens
 
 
 def test_sampled_tokens_have_the_distribution_of_the_model() -> None:
@@ -224,10 +271,11 @@ def test_sampled_tokens_have_the_distribution_of_the_model() -> None:
             pace.took(0.0, guessed=0, accepted=0)
         draft = Draft(
             network=network, drafter=network, cache=[KVCache()],
-            sampler=sampler, bias=None, stop_ids=(), most=3, pace=pace, counts=counts,
+            sampler=sampler, bias=None, constraint=None, stop_ids=(), most=3,
+            pace=pace, counts=counts,
         )  # fmt: skip
-        network.hidden(*network.embed(mx.array([0])), draft.cache, NO_MASKS)
-        seen[tuple(draft.tokens(mx.zeros((1, 1, 1), mx.int32)))] += 1
+        hidden = network.model(*network.embed(mx.array([0])), draft.cache)
+        seen[tuple(draft.tokens(hidden))] += 1
     assert 0.2 < counts.accepted / counts.guessed < 0.8
     expected = {
         kind: 1000 * np.prod([chances[pair] for pair in pairwise((0, *kind))])
@@ -288,14 +336,20 @@ def test_fewer_are_made_when_they_go_wrong() -> None:
     assert sum(first[-20:]) > 2 * sum(second[-20:]) > 0
 
 
-@pytest.mark.parametrize("arch", ARCHS)
-def test_a_real_drafter_changes_nothing(arch: str, parity_model: ParityModel) -> None:
+@pytest.mark.parametrize(
+    ("arch", "schema"),
+    [*((arch, None) for arch in ARCHS), ("e2b", SCHEMAS["is cut off"])],
+)
+def test_a_real_drafter_changes_nothing(
+    arch: str, schema: str | None, parity_model: ParityModel
+) -> None:
     model = parity_model(arch)
     inputs = inputs_of(model, "text")
-    alone = answer_of(model, inputs, GREEDY)
+    options = replace(GREEDY, schema=schema)
+    alone = answer_of(model, inputs, options)
     helped = with_drafter(model, arch)
     assert helped.drafter is not None
     always = replace(helped.drafter, pace=Pace(clock=lambda: 0.0))
-    together = answer_of(replace(helped, drafter=always), inputs, GREEDY)
+    together = answer_of(replace(helped, drafter=always), inputs, options)
     assert together.token_ids == alone.token_ids
     assert together.usage.guessed_tokens > 0

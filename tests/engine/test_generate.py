@@ -31,6 +31,7 @@ from gemma4cli.events import (
     ThoughtDelta,
 )
 from gemma4cli.models.gemma4 import Gemma4
+from gemma4cli.models.language import TextModel
 from gemma4cli.options import GenerateOptions, MediaOptions
 from gemma4cli.processing.inputs import ModelInputs
 
@@ -264,7 +265,7 @@ def test_lookahead_does_not_change_answers(arch: str, parity_model: ParityModel)
     for lookahead in (False, True):
         cache = model.network.language_model.make_cache()
         *_, hidden = make_prefill(model, inputs, [], 512).run(cache)
-        logits = model.network.logits(hidden)[0, -1]
+        logits = model.network.language_model.logits(hidden)[0, -1]
         tokens = decode_tokens(
             model.network,
             cache,
@@ -379,8 +380,8 @@ def test_closing_the_stream_at_any_event_stops_all_computation(
     assert isinstance(seen, kind)
     calls: list[object] = []
     with monkeypatch.context() as patch:
-        patch.setattr(Gemma4, "hidden", lambda *args: calls.append(args))
-        patch.setattr(Gemma4, "fill", lambda *args: calls.append(args))
+        patch.setattr(TextModel, "__call__", lambda *args: calls.append(args))
+        patch.setattr(TextModel, "fill", lambda *args: calls.append(args))
         stream.close()
     assert (list(stream), calls) == ([], [])
     after = finished(stream_generate(fresh, "What?", images=[PHOTO], options=GREEDY, media=SMALL))

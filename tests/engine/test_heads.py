@@ -14,6 +14,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from support.checkpoints import PARITY, Tensors, json_of, tensors_of, variant
+from support.models import logits_after
 from support.quantized_checkpoints import AFFINE4, AFFINE8, Kind
 
 from gemma4cli.api import load, model_info
@@ -23,7 +24,6 @@ from gemma4cli.hub.cache import needs_of, resolve
 from gemma4cli.hub.catalog import BUILTIN
 from gemma4cli.machine.device import float_size
 from gemma4cli.machine.memory import Work
-from gemma4cli.models.masks import NO_MASKS
 
 TINY = BUILTIN["tiny"]
 SIZES = ("e2b", "e4b", "12b", "26b", "31b")
@@ -34,7 +34,7 @@ HEADS = ("lm_head.", "language_model.lm_head.", "model.language_model.lm_head.",
 def logits(model: LoadedModel) -> np.ndarray[Any, Any]:
     network = model.network
     cache = network.language_model.make_cache()
-    return np.array(network(*network.embed([7]), cache, NO_MASKS)[0, -1])
+    return np.array(logits_after(network, network.embed([7]), cache)[0, -1])
 
 
 def config_with(source: str | Path, outer: bool | None, inner: bool | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.goldens import ARCHS, inputs_of, logits_of, soft_tokens_of
+from support.models import logits_after
 
 from gemma4cli.engine.decode import decode_tokens
 from gemma4cli.engine.generate import make_prefill
@@ -21,7 +22,6 @@ from gemma4cli.engine.prefill import chunk_ends
 from gemma4cli.engine.sampling import make_sampler
 from gemma4cli.events import PrefillProgress
 from gemma4cli.models.language import LanguageModel
-from gemma4cli.models.masks import NO_MASKS
 from gemma4cli.options import LoadOptions
 from gemma4cli.processing.prompt import MediaSpan
 
@@ -109,7 +109,7 @@ def test_logits_and_answer_do_not_depend_on_the_chunk_size(
         cache = model.network.language_model.make_cache()
         *_, hidden = make_prefill(model, inputs, soft_tokens, step).run(cache)
         assert isinstance(hidden, mx.array)
-        logits = model.network.logits(hidden)[0, -1]
+        logits = model.network.language_model.logits(hidden)[0, -1]
         tokens = decode_tokens(model.network, cache, logits, GREEDY, lookahead=False)
         seen[step] = np.array(logits), list(islice(tokens, 8))
     reference, greedy = seen[512]
@@ -175,7 +175,7 @@ def test_decoding_token_by_token_past_the_window_equals_one_forward_pass(
     make_prefill(model, prefix, soft_tokens, 512).all_logits(cache)
     for position in range(start, len(inputs.ids)):
         token = mx.array(inputs.ids[position])
-        logits = network(*network.embed(token), cache, NO_MASKS)[0, -1]
+        logits = logits_after(network, network.embed(token), cache)[0, -1]
         np.testing.assert_allclose(np.array(logits), whole[position], atol=TOLERANCE)
     assert len(inputs.ids) - start >= 10
 

@@ -9,6 +9,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from support.goldens import ARCHS, FOLDER, inputs_of
+from support.models import logits_after
 
 from gemma4cli.engine.batch import can_batch
 from gemma4cli.engine.generate import generate
@@ -64,7 +65,7 @@ def logits_of(model: LoadedModel, ids: list[int], step: int = 64, decoded: int =
     prefill = Prefill(network=network, ids=known, spans=(), soft_tokens=(), step=step)
     rows = [prefill.all_logits(cache)] if known else []
     for token in ids[len(known) :]:
-        rows.append(network(*network.embed([token]), cache, NO_MASKS)[0])
+        rows.append(logits_after(network, network.embed([token]), cache)[0])
     return np.array(mx.concatenate(rows))
 
 
@@ -245,13 +246,14 @@ def test_logits_and_answers_stay_near_after_32_768_tokens(parity_model: ParityMo
     network.language_model.kv_bits = None
     hidden = [list(run.run(cache))[-1] for cache in caches]
     for _ in range(32):
-        exact, near = (np.array(network.logits(each)[0, -1]) for each in hidden)
+        exact, near = (np.array(network.language_model.logits(each)[0, -1]) for each in hidden)
         assert np.sqrt(np.square(near - exact).mean()) < 0.02 * exact.std()
         second, first = np.sort(exact)[-2:]
         if first - second > 0.1 * exact.std():
             assert near.argmax() == exact.argmax()
         token = int(exact.argmax())
-        hidden = [network.hidden(*network.embed([token]), cache, NO_MASKS) for cache in caches]
+        text = network.language_model.model
+        hidden = [text(*network.embed([token]), cache, NO_MASKS) for cache in caches]
     full = [[each for each in cache if isinstance(each, KVCache)] for cache in caches]
     sizes = [sum(each.nbytes for each in layers) for layers in full]
     assert sizes[1] < 0.4 * sizes[0]

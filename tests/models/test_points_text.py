@@ -117,7 +117,7 @@ def test_keys_are_reused_from_the_last_layer_of_the_same_kind_that_computes_them
     length = config.sliding_window + 9
     cache = network.language_model.make_cache()
     masks = make_masks(length=length, offset=0, window=config.sliding_window)
-    network(*network.embed(list(range(5, 5 + length))), cache, masks)
+    network.language_model.model(*network.embed(list(range(5, 5 + length))), cache, masks)
     assert sorted(taken) == list(range(config.num_stored_layers, config.num_layers))
     for index, keys_values in taken.items():
         kind = config.layer_types[index]

@@ -9,9 +9,9 @@ from types import ModuleType
 
 import mlx.core as mx
 import pytest
+from support.models import logits_after
 
 from gemma4cli.api import load
-from gemma4cli.models.masks import NO_MASKS
 
 TENSORS = {
     "half": mx.arange(7).astype(mx.bfloat16),
@@ -173,7 +173,7 @@ def test_moving_the_weights_while_decoding_changes_nothing(
         monkeypatch.setattr(native_text, "_MANY_STEPS", after)
         network = load("tiny").network
         cache = network.language_model.make_cache()
-        return [network(*network.embed([9]), cache, NO_MASKS)[0, -1] for _ in range(16)]
+        return [logits_after(network, network.embed([9]), cache)[0, -1] for _ in range(16)]
 
     for one, other in zip(logits(2), logits(1000), strict=True):
         assert mx.array_equal(one, other)

@@ -17,7 +17,7 @@ import pytest
 from mlx.utils import tree_map
 
 from gemma4cli.engine import sampling
-from gemma4cli.engine.decode import next_logits
+from gemma4cli.engine.decode import run_tokens
 from gemma4cli.engine.sampling import make_sampler, suppress
 from gemma4cli.models.config import Gemma4Config
 from gemma4cli.models.gemma4 import Gemma4
@@ -129,8 +129,8 @@ def our_step(network: Gemma4, temperature: float) -> Step:
     mx.eval(bias, token)
 
     def step(cache: Any) -> list[mx.array]:
-        logits, finite = next_logits(network, cache, token, bias)
-        return [sampler(logits), finite]
+        _, logits, finite = run_tokens(network, cache, token, bias)
+        return [sampler(logits[0, -1]), finite]
 
     return step
 
