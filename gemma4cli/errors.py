@@ -29,6 +29,7 @@
     ├─ SavedConversationError        a conversation cannot be kept, is not there, or is in use
     ├─ AnswerCutError                an answer was cut off before it matched its schema
     ├─ NonFiniteError                the model produced NaN or infinity
+    ├─ QueueFullError                a server has too many prompts to answer
     ├─ OutputError                   a result cannot be written
     ├─ OutOfMemoryError              memory ran out while something was read or computed
     ├─ OutOfFilesError               this process may open no more files
@@ -328,6 +329,14 @@ class NonFiniteError(Gemma4Error):
             f"the model produced NaN or infinity ({where}): "
             "try --dtype float32, or download the checkpoint again"
         )
+
+
+class QueueFullError(Gemma4Error):
+    """A server has as many prompts to answer as it takes at once."""
+
+    def __init__(self, waiting: int) -> None:
+        self.waiting = waiting
+        super().__init__(f"{waiting} prompts wait for an answer already: try again later")
 
 
 class OutputError(Gemma4Error):

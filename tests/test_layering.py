@@ -107,6 +107,7 @@ LAYERS = {
         types="errors",
     ),
     "__init__": layer("_version", types="errors events options transcript conversations api"),
+    "serving": layer("errors events options processing engine"),
     "doctor": layer(
         "_version errors extras options prompts native api machine hub media.sound",
         "av numpy PIL",
