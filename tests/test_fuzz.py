@@ -49,6 +49,7 @@ def outcomes() -> Mapping[str, Outcome]:
         ("silent", "silent"),
         ("lost", "lost"),
         ("left", "left"),
+        ("differs", "differs"),
     ],
 )
 def test_a_fault_is_found_and_its_input_kept_with_its_command(

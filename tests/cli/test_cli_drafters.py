@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cli_runs import PARITY, assert_fails, g4, records
 from support.fake_hub import set_constants
+from support.hub_cache import cached
 from support.samples import sample
 
 MODEL, DRAFTER = PARITY / "checkpoints" / "e2b", PARITY / "drafters" / "e2b"
@@ -37,7 +38,7 @@ def test_the_drafter_beside_the_model_is_used_unless_none_is_wanted(tmp_path: Pa
 def test_drafters_in_the_cache_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     set_constants(monkeypatch, HF_HUB_CACHE=str(tmp_path))
     assert "Drafters" not in g4("models", "list").stdout
-    shutil.copytree(DRAFTER, tmp_path / "models--a--b-assistant" / "snapshots" / "1")
+    cached(tmp_path, "a/b-assistant", DRAFTER)
     heading, row = g4("models", "list").stdout.splitlines()[-2:]
     assert heading.startswith("Drafters") and row.split()[0] == "a/b-assistant"
     assert records(g4("models", "list", "--json"))[-1]["drafter"] == "a/b-assistant"

@@ -16,6 +16,7 @@ from cli_runs import SCRIPTED, Terminal, assert_fails, g4, records, tiny_g4
 from huggingface_hub import constants
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
+from support.hub_cache import cached
 from support.samples import GREETING, TEXT_OF, sample
 from talks import Talk
 
@@ -228,9 +229,8 @@ def test_a_piped_question_that_fails_leaves_its_conversation_as_it_was(
 
 def test_an_odd_model_hides_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    tiny = hub.BUILTIN["tiny"]
-    for name in ("a--odd", "b--good"):
-        shutil.copytree(tiny, tmp_path / f"models--{name}" / "snapshots" / "1")
+    for name in ("a/odd", "b/good"):
+        cached(tmp_path, name, hub.BUILTIN["tiny"])
     look = snapshots._look
     monkeypatch.setattr(
         snapshots, "_look", lambda name, folder: fail() if "odd" in name else look(name, folder)

@@ -6,8 +6,8 @@
 
 An input fails if its command crashes, takes more than 10 seconds (of the processor, if the machine
 is busy) or 1 GB, ends with an exception that is not one of g4's, says nothing about an error,
-leaves temporary files, or keeps a good conversation or journal from being used. Its folder stays
-below build/fuzz. Linux only.
+leaves temporary files, keeps a good conversation or journal from being used, or answers otherwise
+with a drafter than without. Its folder stays below build/fuzz. Linux only.
 """
 
 from __future__ import annotations

@@ -75,6 +75,10 @@ def _leave_a_file() -> None:
     tempfile.mkstemp()
 
 
+def _say_something_else() -> None:
+    print(time.monotonic_ns())
+
+
 FAULTS: dict[str, Callable[[], None]] = {
     "none": _says_an_error,
     "crash": _crash,
@@ -87,6 +91,7 @@ FAULTS: dict[str, Callable[[], None]] = {
     "silent": _say_nothing,
     "lost": _lose,
     "left": _leave_a_file,
+    "differs": _say_something_else,
 }
 
 
@@ -97,7 +102,10 @@ def _outcomes(root: Path) -> dict[str, object]:
         worker.app = lambda args, obj, program=program: program()  # type: ignore[misc, assignment]
         worker.HANG_SECONDS, worker.BUSY_SECONDS = (0.5, 10.0) if name == "slow" else (1.0, 2.0)
         KINDS["settings"] = lambda rng, case, seeds, name=name: replace(  # type: ignore[misc]
-            case, args=("chat", "--list"), must_say="good" if name == "lost" else ""
+            case,
+            args=("chat", "--list"),
+            must_say="good" if name == "lost" else "",
+            same_as=("chat", "--list") if name == "differs" else (),
         )
         (verdict,) = Pool(jobs=1, root=root, seeds=root).run([Task(kind="settings")])
         folder = verdict.task.folder(root)

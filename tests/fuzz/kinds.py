@@ -41,7 +41,8 @@ class Case:
     """A command of g4, to be run in the folder ``WORK`` of ``folder``.
 
     ``stdin`` is a file there. ``allowed`` are the statuses it may end with, and its output
-    contains ``must_say``.
+    contains ``must_say``. If it succeeds, its output is that of the command ``same_as``, which
+    reads nothing that differs between cases.
     """
 
     folder: Path
@@ -49,6 +50,7 @@ class Case:
     stdin: str | None = None
     allowed: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
     must_say: str = ""
+    same_as: tuple[str, ...] = ()
 
     @property
     def work(self) -> Path:
@@ -83,6 +85,7 @@ def save_case(case: Case, name: str, **more: object) -> None:
         "stdin": case.stdin,
         "allowed": case.allowed,
         "must_say": case.must_say,
+        "same_as": case.same_as,
     }
     text = json.dumps({**about, **more}, indent=1) + "\n"
     (case.folder / CASE_FILE).write_text(text, encoding="utf-8")
@@ -97,6 +100,7 @@ def load_case(folder: Path) -> Case:
         stdin=about["stdin"],
         allowed=tuple(about["allowed"]),
         must_say=about["must_say"],
+        same_as=tuple(about["same_as"]),
     )
 
 
@@ -279,12 +283,13 @@ def drafters(rng: Random, case: Case, seeds: Path) -> Case:
     for path in _files(source):
         os.symlink(path, drafter / path.name)
     damage_drafter(rng, source, drafter)
-    tokens, warmth = rng.choice(("2", "9")), rng.choice(("0", "1"))
-    asked = ("--max-tokens", tokens, "--temperature", warmth, "--seed", "1", "--draft", "drafter")
-    return replace(
-        case,
-        args=("chat", "-p", "Hi, who?", "-m", str(_PARITY / "checkpoints" / name), *asked),
-    )
+    tokens, warmth = rng.choice(("2", "9", "30")), rng.choice(("0", "1"))
+    case.put(f"{WORK}/schema.json", b'{"type": "array", "items": {"type": "integer"}}')
+    schema = rng.choice(((), (), ("--schema", "schema.json")))
+    model = ("-m", str(_PARITY / "checkpoints" / name))
+    asked = ("--max-tokens", tokens, "--temperature", warmth, "--seed", "1", *schema)
+    alone = ("chat", "-p", "Hi, who?", *model, *asked)
+    return replace(case, args=(*alone, "--draft", "drafter"), same_as=alone)
 
 
 def tokenizer(rng: Random, case: Case, seeds: Path) -> Case:

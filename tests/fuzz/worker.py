@@ -9,6 +9,7 @@ import shutil
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -30,6 +31,8 @@ MEMORY = 1 << 30
 """Bytes that a run may add to the memory its process uses."""
 
 _ADDRESS_SPACE = 4 << 30
+_OUTPUTS: dict[Sequence[str], str] = {}
+"""What commands that others are compared with gave."""
 _MARKS = ("Traceback (most recent call last)", "unexpected error (")
 ERRORS_FILE = "stderr"
 OUTPUT_FILE = "stdout"
@@ -117,10 +120,22 @@ def run_case(case: Case, limit: float) -> tuple[str, str, str]:
     """
     _enter(case)
     before, start, busy = _memory("VmRSS"), time.monotonic(), time.process_time()
+    status = _status_of(case.args, limit)
+    busy = time.process_time() - busy
+    if min(busy, time.monotonic() - start) > HANG_SECONDS:
+        return "hang", f"slow: {' '.join(case.args[:2])}", f"{busy:.0f} s of the processor"
+    found = _judged(case, status, _memory("VmHWM") - before)
+    if any(found) or status != 0 or not case.same_as:
+        return found
+    return _compared(case, limit)
+
+
+def _status_of(args: Sequence[str], limit: float) -> object:
+    """What a command ends with, which is run here."""
     faulthandler.dump_traceback_later(limit, exit=True, file=sys.__stderr__)
     status: object = 0
     try:
-        app(args=list(case.args), obj=Environment.of_process())
+        app(args=list(args), obj=Environment.of_process())
     except SystemExit as end:
         status = end.code or 0
     except BaseException as error:  # noqa: BLE001 - this is what is looked for
@@ -130,10 +145,24 @@ def run_case(case: Case, limit: float) -> tuple[str, str, str]:
         faulthandler.cancel_dump_traceback_later()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    busy = time.process_time() - busy
-    if min(busy, time.monotonic() - start) > HANG_SECONDS:
-        return "hang", f"slow: {' '.join(case.args[:2])}", f"{busy:.0f} s of the processor"
-    return _judged(case, status, _memory("VmHWM") - before)
+    return status
+
+
+def _compared(case: Case, limit: float) -> tuple[str, str, str]:
+    """Whether a case's output is that of the command which gives the same."""
+    output = _output_of(case)
+    if case.same_as not in _OUTPUTS:
+        _enter(case)
+        _status_of(case.same_as, limit)
+        _OUTPUTS[case.same_as] = _output_of(case)
+    expected = _OUTPUTS[case.same_as]
+    if output == expected:
+        return "", "", ""
+    return "differs", f"differs: {' '.join(case.args[:2])}", f"{output!r}, not {expected!r}"
+
+
+def _output_of(case: Case) -> str:
+    return (case.folder / OUTPUT_FILE).read_text(encoding="utf-8", errors="replace")
 
 
 def _enter(case: Case) -> None:
@@ -178,7 +207,7 @@ def _judged(case: Case, status: object, memory: int) -> tuple[str, str, str]:
         return "status", f"status {status}: {' '.join(case.args[:2])}", said[-3000:]
     if status != 0 and not any(line.startswith("g4: ") for line in said.splitlines()):
         return "silent", f"silent: {status} {case.args[0]}", f"status {status} without an error"
-    output = (case.folder / OUTPUT_FILE).read_text(encoding="utf-8", errors="replace")
+    output = _output_of(case)
     if case.must_say not in output:
         return "lost", f"lost: {' '.join(case.args[:2])}", f"{case.must_say!r} is not in: {output}"
     left = sorted(path.name for path in (case.folder / "tmp").iterdir())

@@ -8,35 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from support.fake_hub import set_constants
+from support.hub_cache import cached_files
 
 from gemma4cli.errors import ModelNotFoundError
 from gemma4cli.hub import cache as hub
 from gemma4cli.hub.catalog import BUILTIN, CATALOG, alias_of, entry_of, largest_within, recommended
 
 E2B = "mlx-community/gemma-4-e2b-it-4bit"
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "hub"
-    folder.mkdir()
-    set_constants(monkeypatch, HF_HUB_CACHE=str(folder))
-    return folder
-
-
-def put(cache: Path, repo: str, *, kind: str = "gemma4", size: int = 10) -> Path:
-    """A repository in the cache, with weights of ``size`` bytes."""
-    root = cache / f"models--{repo.replace('/', '--')}"
-    snapshot = root / "snapshots" / "0123abcd"
-    snapshot.mkdir(parents=True)
-    (root / "refs").mkdir()
-    (root / "refs" / "main").write_text("0123abcd")
-    (snapshot / "config.json").write_text(json.dumps({"model_type": kind}))
-    (snapshot / "tokenizer.json").write_text("{}")
-    with (snapshot / "model.safetensors").open("wb") as file:
-        file.truncate(size)
-    return snapshot
 
 
 def test_built_in() -> None:
@@ -46,7 +24,7 @@ def test_built_in() -> None:
 
 
 def test_alias_and_repository(cache: Path) -> None:
-    snapshot = put(cache, E2B)
+    snapshot = cached_files(cache, E2B)
     assert hub.folder_of("e2b") == hub.folder_of("E2B:4bit") == hub.folder_of(E2B) == snapshot
 
 
@@ -79,12 +57,12 @@ def test_a_model_that_is_not_cached_is_an_error_with_a_hint(
 
 
 def test_available(cache: Path) -> None:
-    put(cache, "google/gemma-4-E4B-it", size=30)
-    put(cache, E2B, size=20)
-    put(cache, "someone/unified", kind="gemma4_unified_text", size=40)
-    put(cache, "someone/other", kind="llama")
-    (put(cache, "someone/broken", size=5) / "config.json").write_text("{")
-    (put(cache, "someone/headless") / "model.safetensors").unlink()
+    cached_files(cache, "google/gemma-4-E4B-it", size=30)
+    cached_files(cache, E2B, size=20)
+    cached_files(cache, "someone/unified", kind="gemma4_unified_text", size=40)
+    cached_files(cache, "someone/other", kind="llama")
+    (cached_files(cache, "someone/broken", size=5) / "config.json").write_text("{")
+    (cached_files(cache, "someone/headless") / "model.safetensors").unlink()
     entries = hub.available()
     assert [(e.name, e.repo, e.size) for e in entries[len(BUILTIN) :]] == [
         ("someone/headless", "someone/headless", 0),
@@ -106,9 +84,9 @@ def test_a_cache_that_does_not_exist_holds_no_models(cache: Path) -> None:
 
 def test_largest_that_fits(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The largest that leaves memory, never the built-in one, and none that is broken."""
-    put(cache, "someone/broken", size=10**9)
+    cached_files(cache, "someone/broken", size=10**9)
     for repo, megabytes in (("someone/huge", 30), ("someone/fitting", 20), (E2B, 1)):
-        folder = put(cache, repo)
+        folder = cached_files(cache, repo)
         (folder / "config.json").write_bytes((BUILTIN["tiny"] / "config.json").read_bytes())
         weights = {"weight": np.zeros((megabytes, 10**6), np.int8)}
         save_file(weights, folder / "model.safetensors")
@@ -140,7 +118,7 @@ def test_what_a_model_needs_is_more_than_its_weights() -> None:
 
 
 def test_incomplete_shards(cache: Path) -> None:
-    folder = put(cache, E2B)
+    folder = cached_files(cache, E2B)
     index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(ModelNotFoundError, match="download is unfinished"):
@@ -151,8 +129,8 @@ def test_incomplete_shards(cache: Path) -> None:
 
 def test_a_removal_frees_the_planned_bytes(cache: Path) -> None:
     """And nothing of a copy, which has the same revision."""
-    put(cache, E2B, size=5000)
-    put(cache, "someone/copy")
+    cached_files(cache, E2B, size=5000)
+    cached_files(cache, "someone/copy")
     removal = hub.plan_removal("e2b")
     assert removal.size > 5000
     hub.remove(removal)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.fake_hub import set_constants
 
 from gemma4cli.api import load, model_info
 from gemma4cli.errors import CheckpointError, LoadError, ModelNotFoundError
@@ -21,14 +20,6 @@ TINY = BUILTIN["tiny"]
 REPO = "someone/gemma-4-Tiny"
 ROOT = "models--someone--gemma-4-Tiny"
 MAIN, OTHER = "a" * 40, "b" * 40
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "hub"
-    folder.mkdir()
-    set_constants(monkeypatch, HF_HUB_CACHE=str(folder))
-    return folder
 
 
 def put(cache: Path, *, commit: str = MAIN, main: str | None = MAIN, links: bool = True) -> Path:

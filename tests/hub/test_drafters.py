@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.fake_hub import set_constants
 from support.goldens import FOLDER
+from support.hub_cache import cached
 
 from gemma4cli.errors import CheckpointError, ModelNotFoundError, UnsupportedModelError
 from gemma4cli.hub.cache import available, cached_repos, resolve
@@ -18,44 +18,29 @@ from gemma4cli.models.drafter_config import DrafterConfig
 MODEL, DRAFTER = FOLDER / "checkpoints" / "e2b", FOLDER / "drafters" / "e2b"
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "hub"
-    folder.mkdir()
-    set_constants(monkeypatch, HF_HUB_CACHE=str(folder))
-    return folder
-
-
-def put(cache: Path, repo: str, content: Path) -> Path:
-    """A copy of a checkpoint in the cache."""
-    root = cache / f"models--{repo.replace('/', '--')}"
-    shutil.copytree(content, root / "snapshots" / "0123abcd")
-    return root / "snapshots" / "0123abcd"
-
-
 def chosen(model: str, choice: str = "auto") -> Path | None:
     drafter = find_drafter(resolve(model), choice)
     return None if drafter is None else drafter.folder
 
 
 def test_the_one_named_after_the_model_whatever_its_owner_and_quantization(cache: Path) -> None:
-    put(cache, "mlx-community/gemma-4-e2b-it-4bit", MODEL)
-    other = put(cache, "google/gemma-4-E2B-assistant", DRAFTER)
-    right = put(cache, "google/gemma-4-E2B-it-assistant", DRAFTER)
-    put(cache, "google/gemma-4-E4B-it-assistant", DRAFTER)
-    put(cache, "someone/gemma-4-E2B-it-tuned", MODEL)
-    put(cache, "someone/gemma-4-E2B", MODEL)
+    cached(cache, "mlx-community/gemma-4-e2b-it-4bit", MODEL)
+    other = cached(cache, "google/gemma-4-E2B-assistant", DRAFTER)
+    right = cached(cache, "google/gemma-4-E2B-it-assistant", DRAFTER)
+    cached(cache, "google/gemma-4-E4B-it-assistant", DRAFTER)
+    cached(cache, "someone/gemma-4-E2B-it-tuned", MODEL)
+    cached(cache, "someone/gemma-4-E2B", MODEL)
     assert chosen("mlx-community/gemma-4-e2b-it-4bit") == right
     assert chosen("someone/gemma-4-E2B-it-tuned") == right
     assert chosen("someone/gemma-4-E2B") == other
 
 
 def test_none_that_does_not_fit_or_cannot_be_read(cache: Path) -> None:
-    put(cache, "google/gemma-4-E2B-it", MODEL)
+    cached(cache, "google/gemma-4-E2B-it", MODEL)
     assert chosen("google/gemma-4-E2B-it") is None
-    put(cache, "google/gemma-4-E2B-it-assistant", FOLDER / "drafters" / "12b")
+    cached(cache, "google/gemma-4-E2B-it-assistant", FOLDER / "drafters" / "12b")
     assert chosen("google/gemma-4-E2B-it") is None
-    broken = put(cache, "other/gemma-4-E2B-it-assistant", DRAFTER)
+    broken = cached(cache, "other/gemma-4-E2B-it-assistant", DRAFTER)
     (broken / "model.safetensors").unlink()
     assert chosen("google/gemma-4-E2B-it") is None
     (broken / "config.json").write_text("{")
@@ -71,7 +56,7 @@ def test_the_folder_beside_a_model_in_a_folder(tmp_path: Path) -> None:
 
 
 def test_one_that_is_named(cache: Path) -> None:
-    folder = put(cache, "a/b", DRAFTER)
+    folder = cached(cache, "a/b", DRAFTER)
     assert chosen(str(MODEL), str(DRAFTER)) == DRAFTER
     assert chosen(str(MODEL), "a/b") == folder
     with pytest.raises(ModelNotFoundError, match="g4 models pull a/c"):
@@ -79,8 +64,8 @@ def test_one_that_is_named(cache: Path) -> None:
 
 
 def test_drafters_are_no_models(cache: Path) -> None:
-    put(cache, "a/drafter", DRAFTER)
-    broken = put(cache, "a/half", DRAFTER)
+    cached(cache, "a/drafter", DRAFTER)
+    broken = cached(cache, "a/half", DRAFTER)
     (broken / "model.safetensors").unlink()
     assert drafter_names() == ["a/drafter", "a/half"]
     whole, half = cached_drafters()
