@@ -252,7 +252,12 @@ class LanguageModel(nn.Module):
         self.kv_bits: int | None = None
         self.model = TextModel(config)
         if not config.tied_embeddings:
-            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+            # A table, since a drafter reads rows of it.
+            self.lm_head = nn.Embedding(config.vocab_size, config.hidden_size)
+
+    @property
+    def _head(self) -> nn.Module:
+        return self.model.embed_tokens if self.config.tied_embeddings else self.lm_head
 
     def logits(self, hidden: mx.array, bias: mx.array | None = None) -> mx.array:
         """Soft-capped float32 logits ``[B, L, V]`` of normalized hidden states ``[B, L, D]``.
@@ -260,16 +265,14 @@ class LanguageModel(nn.Module):
         Infinite logits become NaN, because the cap would hide them. ``bias`` ``[V]`` is added at
         the end.
         """
-        config = self.config
-        head = self.model.embed_tokens.as_linear if config.tied_embeddings else self.lm_head
-        return self._finished(head(hidden), config.logit_softcap, bias)
+        return self._finished(self._head.as_linear(hidden), self.config.logit_softcap, bias)
 
     def some_logits(self, hidden: mx.array, ids: mx.array) -> mx.array:
         """Float32 logits ``[n]`` of the tokens ``ids`` ``[n]``, for ``hidden`` ``[1, 1, D]``.
 
-        For tied embeddings without a cap.
+        Without the cap, which changes no order.
         """
-        rows = self.model.embed_tokens(ids)
+        rows = self._head(ids)
         return (rows @ hidden.reshape(-1).astype(rows.dtype)).astype(mx.float32)
 
     def _finished(self, logits: mx.array, cap: float | None, bias: mx.array | None) -> mx.array:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice, pairwise, product
 from math import sqrt
+from pathlib import Path
 from types import SimpleNamespace
 
 import mlx.core as mx
 import numpy as np
 import pytest
+from support.checkpoints import tensors_of, variant
 from support.goldens import ARCHS, FOLDER, goldens, inputs_of, soft_tokens_of
 
 from gemma4cli.engine.drafting import Draft, DraftCounts
@@ -69,6 +71,31 @@ def test_guesses_equal_the_reference(arch: str, start: int, parity_model: Parity
         np.testing.assert_allclose(np.array(guess.hidden).ravel(), state, atol=tolerance)
         token, hidden = guess.token(), guess.hidden
         assert token.item() == logits.argmax()
+
+
+def test_a_drafter_with_a_head_of_its_own_guesses_by_it(
+    parity_model: ParityModel, tmp_path: Path
+) -> None:
+    """The head is the embeddings in reverse order, and the clusters are too."""
+    model, source = parity_model("e2b"), FOLDER / "drafters" / "e2b"
+    tensors = tensors_of(source)
+    tensors["lm_head.weight"] = mx.contiguous(tensors["model.embed_tokens.weight"][::-1])
+    tensors["masked_embedding.token_ordering"] = 399 - tensors["masked_embedding.token_ordering"]
+    folder = variant(source, tmp_path / "headed", tensors=tensors)
+    headed = load_drafter(ResolvedModel.of("headed", folder), model)
+    inputs = inputs_of(model, "text_short")
+    text = model.network.language_model
+    cache = text.make_cache()
+    *_, hidden = make_prefill(model, inputs, [], 512).run(cache)
+    keys_values = newest_keys_values(cache, text.config.layer_types)
+    embedding = text.model.embed(mx.array([[7]]))
+    by_embeddings, by_head = (
+        each.drafter.network(embedding, hidden, keys_values, len(inputs.ids))
+        for each in (with_drafter(model, "e2b"), headed)
+        if each.drafter is not None
+    )
+    assert mx.array_equal(by_head.ids, 399 - by_embeddings.ids)
+    np.testing.assert_allclose(np.array(by_head.logits), np.array(by_embeddings.logits))
 
 
 class Oracle:
