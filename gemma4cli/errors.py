@@ -30,6 +30,7 @@
     ├─ AnswerCutError                an answer was cut off before it matched its schema
     ├─ NonFiniteError                the model produced NaN or infinity
     ├─ QueueFullError                a server has too many prompts to answer
+    ├─ ClosingError                  a server ends, or ends before an answer does
     ├─ OutputError                   a result cannot be written
     ├─ OutOfMemoryError              memory ran out while something was read or computed
     ├─ OutOfFilesError               this process may open no more files
@@ -332,11 +333,22 @@ class NonFiniteError(Gemma4Error):
 
 
 class QueueFullError(Gemma4Error):
-    """A server has as many prompts to answer as it takes at once."""
+    """A server has as many prompts to answer as it takes at once.
 
-    def __init__(self, waiting: int) -> None:
+    ``retry_after`` is in how many seconds there may be room.
+    """
+
+    def __init__(self, waiting: int, retry_after: float = 1.0) -> None:
         self.waiting = waiting
+        self.retry_after = retry_after
         super().__init__(f"{waiting} prompts wait for an answer already: try again later")
+
+
+class ClosingError(Gemma4Error):
+    """A server is closing: it takes no more prompts, and ends answers that take too long."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is closing: try again later")
 
 
 class OutputError(Gemma4Error):

@@ -14,6 +14,7 @@ from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
 from ..processing.processor import Processor
 from ..processing.prompt import Prompt as PlannedPrompt
+from .metrics import Metrics
 from .request import Request
 
 
@@ -39,6 +40,7 @@ class QueuedModel:
         self._requests: SimpleQueue[Request | None] = SimpleQueue()
         self._most_waiting = most_waiting
         self._waiting = 0
+        self._metrics = Metrics(slots=1)
         self._lock = Lock()
         loaded: SimpleQueue[LocalModel | Exception] = SimpleQueue()
         self._thread = Thread(target=self._work, args=(load, loaded), name="model", daemon=True)
@@ -100,8 +102,16 @@ class QueuedModel:
     def check_schema(self, options: GenerateOptions) -> None:
         self.model.check_schema(options)
 
-    def close(self) -> None:
-        """Answer what waits, and end the thread."""
+    def metrics(self) -> Metrics:
+        """What it has done so far, and what it is doing."""
+        return self._metrics
+
+    def close(self, *, finish: bool = True, limit: float | None = None) -> None:
+        """Refuse what comes or waits, with ClosingError; end the thread.
+
+        With ``finish``, answers that have begun end first, but for those that take more than
+        ``limit`` seconds: they end with ClosingError too.
+        """
         self._requests.put(None)
         self._thread.join()
 
