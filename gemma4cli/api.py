@@ -192,7 +192,7 @@ def stream_each(
             the others a seed derived from it. None means ``GenerateOptions()``.
         media: How the images are sampled. None means ``MediaOptions()``.
         batch: How many images to answer at once, 1 or more; None chooses by the free memory.
-            Answers do not depend on it.
+            Answers do not depend on it. With 1, a drafter is used.
         opened: Turns an image into a source just before it is decoded.
         skip: Indexes of images not to ask about; the seeds of the others stay the same.
 

@@ -35,6 +35,19 @@ def test_the_drafter_beside_the_model_is_used_unless_none_is_wanted(tmp_path: Pa
     assert "guessed_tokens" not in described(tmp_path / "mine", "--draft", "none")["usage"]
 
 
+def test_images_in_a_batch_go_without_and_a_notice_says_so() -> None:
+    """Rows share the reading of weights already, and would accept different numbers of guesses."""
+    images = [sample(f"image0{number}.png") for number in range(2)]
+    run = ("describe", *images, "-m", MODEL, *OPTIONS, "--draft")
+    guesses, notices = [], []
+    for options in ((DRAFTER,), (DRAFTER, "--batch", "1")):
+        result = g4(*run, *options)
+        guesses.append(any("guessed_tokens" in each["usage"] for each in records(result)))
+        notices.append("--batch 1 uses it" in result.stderr)
+    assert guesses == [False, True]
+    assert notices == [True, False]
+
+
 def test_drafters_in_the_cache_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     set_constants(monkeypatch, HF_HUB_CACHE=str(tmp_path))
     assert "Drafters" not in g4("models", "list").stdout

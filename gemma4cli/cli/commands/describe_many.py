@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from ... import api
 from ...conversations.image_batches import ImageFailed
-from ...events import Finished, LoadProgress
+from ...events import Finished, LoadProgress, Notice
 from ...messages import Source
 from ...options import GenerateOptions, MediaOptions
 from ..answers.run import run_events
@@ -51,14 +51,29 @@ def describe_many(answers: AnswerRun, question: ImageQuestion, arguments: Sequen
             opened=lambda source: question.opened(Source.of(source)),
             skip=skip,
         )
+        is_expecting = _expects_guesses(answers, question)
         for each in stream:
-            yield each.image, Failed(each.error) if isinstance(each, ImageFailed) else each.event
+            event = Failed(each.error) if isinstance(each, ImageFailed) else each.event
+            if is_expecting and isinstance(event, Finished):
+                is_expecting = False
+                if not event.usage.guessed_tokens:
+                    yield each.image, Notice(text=_NOT_GUESSED)
+            yield each.image, event
 
     def display(known: int) -> ImageProgress:
         total = len(answers.names)
         return ImageProgress(answers.env, total, known=known, quiet=answers.run.quiet)
 
     run_events(replace(answers, question=_facts(question, arguments)), events, display)
+
+
+_NOT_GUESSED = "images that are answered in a batch go without the drafter; --batch 1 uses it"
+
+
+def _expects_guesses(answers: AnswerRun, question: ImageQuestion) -> bool:
+    """Whether a drafter was named, and images may be answered in a batch."""
+    named = answers.run.draft not in ("auto", "none")
+    return named and question.batch != 1 and question.options.schema is None
 
 
 def _facts(question: ImageQuestion, arguments: Sequence[str]) -> Mapping[str, object]:
