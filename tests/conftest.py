@@ -15,6 +15,13 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+# There are as many test processes as processors: more threads of NumPy's would wait for each other.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+import numpy  # noqa: F401
+
+# The programs that tests start are as their users start them.
+del os.environ["OPENBLAS_NUM_THREADS"]
+
 from gemma4cli.api import load
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.machine import backend

@@ -1,4 +1,4 @@
-"""Commands that run inside the tests' process share the built-in model."""
+"""Commands that run inside the tests' process share the built-in model, and are built once."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import io
 import os
 import wave
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import typer.main
+import typer.testing
 from cli_runs import Exchange, environment, finished
 from talks import Script, ScriptedChat, Talk
 
@@ -41,18 +45,27 @@ def _plain_python(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _commands_built_once() -> Iterator[None]:
+    """Typer builds all commands anew for each run in this process, which takes 15 ms."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.testing, "_get_command", cache(typer.main.get_command))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _shared_model(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, _isolation: None
 ) -> None:
-    """``tiny`` is loaded once for all tests, other models by each."""
+    """``tiny`` is loaded once for all tests, other models by each. There is no drafter for it."""
     load = api.load
 
     def load_shared(
         model: str | ResolvedModel, *, options: LoadOptions | None = None, **rest: Any
     ) -> LoadedModel:
         name = model if isinstance(model, str) else model.name
-        if name != "tiny" or options not in (None, LoadOptions()):
+        usual = options is None or replace(options, draft="auto") == LoadOptions()
+        if name != "tiny" or not usual or rest.get("drafter") is not None:
             return load(model, options=options, **rest)
         shared: LoadedModel = request.getfixturevalue("tiny")
         return shared

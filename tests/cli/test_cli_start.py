@@ -20,6 +20,8 @@ from support.samples import sample
 from gemma4cli import __version__, interrupts
 from gemma4cli.callbacks import callback
 from gemma4cli.cli.output.exit_codes import ExitCode
+from gemma4cli.engine import loading
+from gemma4cli.engine.model import LoadedModel
 
 START = imports(
     foreign="annotated_doc shellingham typer",
@@ -97,6 +99,13 @@ def test_a_command_imports_nothing_that_it_does_not_need(line: str) -> None:
 
 def test_version() -> None:
     assert g4("--version").stdout == f"g4 {__version__}\n"
+
+
+def test_commands_in_the_tests_process_share_the_built_in_model(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(loading, "load_network")
+    assert g4("describe", "-m", "tiny", sample("image00.png")).exit_code == 0
 
 
 def test_every_command_has_help(subtests: pytest.Subtests) -> None:
