@@ -9,13 +9,13 @@ from threading import Lock, Thread
 from ..engine.answering import BatchEvent, Prompt, Turns
 from ..engine.local import LocalModel
 from ..errors import Gemma4Error, QueueFullError, unexpected
-from ..events import Event, Finished, TextDelta, ThoughtDelta
+from ..events import Finished, TextDelta, ThoughtDelta
 from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
 from ..processing.processor import Processor
 from ..processing.prompt import Prompt as PlannedPrompt
 from .metrics import Metrics
-from .request import Request
+from .request import AnswerEvents, Request
 
 
 class _NoTurns:
@@ -76,7 +76,7 @@ class QueuedModel:
 
     def generate(
         self, inputs: ModelInputs, options: GenerateOptions, turns: Turns | None = None
-    ) -> Iterator[Event]:
+    ) -> AnswerEvents:
         """As ``AnsweringModel.generate``. Raises QueueFullError too."""
         self.check_prompt(inputs, options)
         self.check_schema(options)
@@ -145,6 +145,8 @@ class QueuedModel:
                 self._waiting -= 1
 
     def _answer(self, model: LocalModel, request: Request) -> None:
+        if request.is_cancelled:
+            return
         for event in model.generate(request.prompt.inputs, request.prompt.options):
             if request.is_cancelled:
                 return

@@ -12,6 +12,7 @@ from gemma4cli.conversations.chat import Chat
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import ModelNotFoundError, QueueFullError
 from gemma4cli.events import Finished
+from gemma4cli.messages import Message
 from gemma4cli.options import GenerateOptions
 from gemma4cli.serving.queued_model import QueuedModel
 
@@ -52,6 +53,18 @@ def test_an_answer_that_nobody_reads_any_more_makes_room(queued: QueuedModel) ->
     stream = Chat(queued).send("Hello", GenerateOptions(temperature=0, max_tokens=100_000))
     next(stream)
     stream.close()
+    assert answer(queued, "Hello").token_ids
+
+
+def test_an_answer_is_cancelled_while_another_thread_waits_for_it(
+    queued: QueuedModel, tiny: LoadedModel
+) -> None:
+    inputs = tiny.processor.prepare_prompt([Message(role="user", content="Hello")], [])
+    events = queued.generate(inputs, GenerateOptions(temperature=0, max_tokens=100_000))
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(list, events)
+        events.close()
+        assert not any(isinstance(event, Finished) for event in waiting.result(timeout=60))
     assert answer(queued, "Hello").token_ids
 
 
