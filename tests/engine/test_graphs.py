@@ -6,10 +6,21 @@ Counted on the graphs of the published configurations; nothing is computed.
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import mlx.core as mx
 import pytest
-from support.graphs import Pair, as_on_gpu, our_step, pair_of, primitives, step_of_mlx_lm
+from support.graphs import (
+    Pair,
+    as_on_gpu,
+    checked,
+    drafter_of,
+    guesses_of,
+    our_step,
+    pair_of,
+    primitives,
+    step_of_mlx_lm,
+)
 
 from gemma4cli.engine.sampling import Sampler, make_sampler
 from gemma4cli.models.layers import ClippedLinear
@@ -56,6 +67,29 @@ def test_a_chunk_takes_no_more_operations_than_mlx_lms(pair: Pair, before: int) 
         )
     assert len(least) > 30 * len(theirs)
     assert len(found) <= len(least), Counter(found) - Counter(least)
+
+
+OF_A_DRAFT = {"E2B": (178, 2072), "12B": (163, 2664), "31B": (163, 3322)}
+"""Operations of a guess, and of the step that checks guesses past the end of the window."""
+
+
+def test_a_guess_and_its_check_take_no_more_operations_than_so_far(
+    request: pytest.FixtureRequest, pair: Pair
+) -> None:
+    """Each guess takes as many, with no keys or values of its own; and so does any check."""
+    name = request.node.callspec.params["pair"]
+    most, most_checked = OF_A_DRAFT[name.split("-")[2]]
+    drafter = drafter_of(name)
+    with as_on_gpu():
+        guesses = guesses_of(drafter, pair.ours, pair.caches(BEFORE)[0], 3)
+        found = [primitives(*guesses[:count]) for count in (1, 2, 3)]
+        steps = [primitives(*checked(pair.ours, pair.caches(BEFORE)[0], n)) for n in (1, 7)]
+    counts = [len(each) for each in found]
+    assert max(counts[0], *(after - before for before, after in pairwise(counts))) <= most
+    layers, clusters = len(drafter.language_model.model.layers), drafter.config.clusters
+    # Queries, output, and three of the MLP; the inputs, the head, and the clusters' centers.
+    assert found[0].count("Matmul") == 5 * layers + 2 + (clusters is not None)
+    assert len(steps[0]) == len(steps[1]) <= most_checked
 
 
 def test_a_batch_sorts_once(pair: Pair) -> None:

@@ -18,9 +18,13 @@ from mlx.utils import tree_map
 
 from gemma4cli.engine import sampling
 from gemma4cli.engine.decode import run_tokens
-from gemma4cli.engine.sampling import make_sampler, suppress
+from gemma4cli.engine.sampling import Sampler, make_sampler, suppress
+from gemma4cli.models.caches import newest_keys_values
 from gemma4cli.models.config import Gemma4Config
+from gemma4cli.models.drafter import Drafter
+from gemma4cli.models.drafter_config import DrafterConfig
 from gemma4cli.models.gemma4 import Gemma4
+from gemma4cli.models.masks import make_masks
 
 from .published import config_of
 
@@ -133,6 +137,45 @@ def our_step(network: Gemma4, temperature: float) -> Step:
         return [sampler(logits[0, -1]), finite]
 
     return step
+
+
+def drafter_of(name: str) -> Drafter:
+    """The drafter of the configuration ``name``, without weights."""
+    network = Drafter(DrafterConfig.from_dict(config_of(f"{name}-assistant")))
+    without_weights(network)
+    if network.config.clusters is not None:
+        clusters = network.masked_embedding
+        clusters.token_ordering = mx.zeros(clusters.token_ordering.shape, mx.int32)
+    mx.random.seed(0)
+    mx.eval(mx.random.state, network.parameters())
+    return network
+
+
+def guesses_of(drafter: Drafter, network: Gemma4, cache: Any, count: int) -> list[mx.array]:
+    """``count`` guesses one after the other, as ``Draft`` makes them."""
+    text = network.language_model
+    keys_values = newest_keys_values(cache, text.config.layer_types)
+    token, hidden = mx.array(7), mx.zeros((1, 1, text.config.hidden_size), mx.bfloat16)
+    mx.eval(token, hidden)
+    guesses: list[mx.array] = []
+    for _ in range(count):
+        embedding = text.model.embed(token.reshape(1, 1))
+        guess = drafter(embedding, hidden, keys_values, cache[0].offset)
+        token, hidden = guess.token(), guess.hidden
+        guesses.append(token)
+    return guesses
+
+
+def checked(network: Gemma4, cache: Any, count: int) -> list[mx.array]:
+    """The greedy step that checks ``count`` guesses, as in ``Draft``; what is evaluated of it."""
+    text = network.config.text
+    sampler = make_sampler(temperature=0, top_p=1, top_k=0)
+    bias = suppress(text.vocab_size, [258882, 258883])
+    ids = mx.array([7] * (count + 1))
+    mx.eval(bias, ids)
+    masks = make_masks(length=count + 1, offset=cache[0].offset, window=text.sliding_window)
+    _, logits, finite = run_tokens(network, cache, ids, bias, masks)
+    return [Sampler.sample_rows([sampler] * (count + 1), logits[0]), finite]
 
 
 def step_of_mlx_lm(model: Any, temperature: float) -> Step:
