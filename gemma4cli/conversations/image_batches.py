@@ -44,7 +44,7 @@ def answer_each(
     batch: int | None,
 ) -> Iterator[ImageEvent | ImageFailed]:
     """As ``api.stream_each``; ``content(number)`` is the message about an image."""
-    from ..engine.sampling import seed_of
+    from ..engine.seeds import seed_of
 
     if batch is not None and batch < 1:
         raise OptionError(f"the batch must be 1 or more, not {batch}")

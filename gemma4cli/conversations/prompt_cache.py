@@ -44,9 +44,12 @@ def prompt_cache_limit() -> int:
 
 def prompt_cache_of(model: AnsweringModel, path: Path, *, shared: bool) -> PromptCache | None:
     """A model's prompt cache; None for one that runs in another process. Raises OptionError."""
+    if not model.keeps_turns:
+        return None
     from ..engine.model import LoadedModel
 
-    return PromptCache(model, path, shared=shared) if isinstance(model, LoadedModel) else None
+    assert isinstance(model, LoadedModel), "it keeps turns in this process"
+    return PromptCache(model, path, shared=shared)
 
 
 class PromptCache:

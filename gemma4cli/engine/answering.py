@@ -40,6 +40,15 @@ class Turns(Protocol):
         """Forget everything."""
 
 
+class NoTurns:
+    """For a model that finds by content what earlier prompts computed."""
+
+    shared = True
+
+    def clear(self) -> None:
+        pass
+
+
 class AnsweringModel(Protocol):
     """A model that answers prompts."""
 
@@ -58,6 +67,10 @@ class AnsweringModel(Protocol):
     @property
     def identity(self) -> Mapping[str, object]:
         """What tells it from another model, and from itself with other weights."""
+
+    @property
+    def keeps_turns(self) -> bool:
+        """Whether what it computes of a conversation is kept in its ``new_turns``."""
 
     def new_turns(self) -> Turns:
         """For a new conversation."""

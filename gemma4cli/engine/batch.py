@@ -19,8 +19,9 @@ from ..processing.inputs import ModelInputs
 from .answering import BatchEvent, Prompt
 from .batch_decode import BatchDecoder
 from .batch_prefill import BatchPrefill
+from .context_limits import check_context
 from .encode import arrange_soft_tokens, encode_features
-from .generate import Answer, check_context, generate, make_answer_sampler, temperature_of
+from .generate import Answer, generate, make_answer_sampler, temperature_of
 from .memory_limits import prefill_step
 from .model import LoadedModel
 from .sampling import suppress
@@ -71,7 +72,7 @@ def stream_batch(model: LoadedModel, prompts: Sequence[Prompt]) -> Iterator[tupl
     Raises ContextLengthError before computing anything, and NonFiniteError if any row has a NaN.
     """
     for each in prompts:
-        check_context(model, each.inputs)
+        check_context(each.inputs, model.context_length)
     together: list[_Row] = []
     for number, each in enumerate(prompts):
         # A constraint applies to one answer at a time.

@@ -9,7 +9,7 @@ from time import perf_counter
 
 import mlx.core as mx
 
-from ..errors import AnswerCutError, ContextLengthError
+from ..errors import AnswerCutError
 from ..events import (
     Event,
     Finished,
@@ -29,6 +29,7 @@ from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
 from .channels import ChannelSplitter
 from .constrain import Constraint
+from .context_limits import check_context
 from .decode import decode_tokens
 from .drafting import Draft, DraftCounts
 from .encode import encode_media
@@ -56,7 +57,7 @@ def generate(
     Raises ContextLengthError, PromptTooLargeError, and AnswerCutError for a schema that the answer
     is too short for, before computing anything, and NonFiniteError while computing.
     """
-    check_context(model, inputs)
+    check_context(inputs, model.context_length)
     kept = None if turns is None else turns.kept
     require_memory_for_prompt(model, inputs, options, kept=kept)
     constraint = make_constraint(model, options, model.context_length - len(inputs.ids))
@@ -183,7 +184,7 @@ def make_constraint(model: LoadedModel, options: GenerateOptions, room: int) -> 
         return None
     return Constraint(
         options.schema,
-        model.processor.tokenizer,
+        model.tokenizer,
         vocab_size=model.network.config.text.vocab_size,
         stop_ids=model.generation.stop_ids,
         max_tokens=min(options.max_tokens, room),
@@ -208,7 +209,7 @@ def _answer_start(model: LoadedModel, ids: Sequence[int]) -> int:
     A later prompt repeats everything before it, even if it starts that turn differently (12B and
     up) or omits a thought. If the prompt starts no model turn, this is its last position.
     """
-    turn_id = model.processor.tokenizer.control_id("<|turn>")
+    turn_id = model.tokenizer.control_id("<|turn>")
     last = len(ids) - 1
     nearest = range(last, max(last - _LONGEST_TURN_START, 0), -1)
     return next((position for position in nearest if ids[position] == turn_id), last)
@@ -218,16 +219,10 @@ def _keep_answer(model: LoadedModel, run: CachedRun, tail: int, prompt_length: i
     """Keep a checkpoint after the answer, unless it has a thought: later prompts omit thoughts."""
     if run.cached == prompt_length == len(run.content):
         return
-    tokenizer = model.processor.tokenizer
+    tokenizer = model.tokenizer
     thought = tokenizer.control_id("<|channel>") if tokenizer.has_control("<|channel>") else None
     if thought not in run.content[tail : run.cached]:
         run.keep()
-
-
-def check_context(model: LoadedModel, inputs: ModelInputs) -> None:
-    """Raise ContextLengthError for a prompt that fills the whole context."""
-    if len(inputs.ids) >= model.context_length:
-        raise ContextLengthError(len(inputs.ids), model.context_length)
 
 
 class Answer:
@@ -247,7 +242,7 @@ class Answer:
         self._options = options
         self._ids: list[int] = []
         self._stop_ids = model.generation.stop_ids
-        self._splitter = ChannelSplitter(model.processor.tokenizer, inputs.ids)
+        self._splitter = ChannelSplitter(model.tokenizer, inputs.ids)
         self._tokens_left = model.context_length - len(inputs.ids)
 
     @property

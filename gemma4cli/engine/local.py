@@ -12,7 +12,8 @@ from ..processing.prompt import Prompt as PlannedPrompt
 from .answering import BatchEvent, Prompt, Turns
 from .batch import stream_batch
 from .batch_size import batch_size
-from .generate import check_context, generate, make_constraint
+from .context_limits import check_context
+from .generate import generate, make_constraint
 from .memory_limits import require_memory_for_plan, require_memory_for_prompt
 from .model import LoadedModel
 from .turn_cache import TurnCache
@@ -21,6 +22,10 @@ from .turn_cache import TurnCache
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LocalModel(LoadedModel):
     """The result of ``api.load``; see ``AnsweringModel`` for what its methods promise."""
+
+    @property
+    def keeps_turns(self) -> bool:
+        return True
 
     def new_turns(self) -> TurnCache:
         return TurnCache()
@@ -38,7 +43,7 @@ class LocalModel(LoadedModel):
         return batch_size(self, positions)
 
     def check_prompt(self, inputs: ModelInputs, options: GenerateOptions) -> None:
-        check_context(self, inputs)
+        check_context(inputs, self.context_length)
         require_memory_for_prompt(self, inputs, options)
 
     def check_plan(self, prompt: PlannedPrompt, options: GenerateOptions) -> None:

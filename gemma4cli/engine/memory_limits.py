@@ -9,7 +9,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..errors import ContextLengthError, LoadError, ModelTooLargeError, PromptTooLargeError
+from ..errors import LoadError, ModelTooLargeError, PromptTooLargeError
 from ..hub.cache import needs_of, weights_needed
 from ..hub.catalog import largest_within
 from ..machine.address_space import address_limit
@@ -24,6 +24,7 @@ from ..machine.memory import (
     footprint,
     vision_size,
 )
+from .context_limits import check_plan_context, smaller_clip
 
 if TYPE_CHECKING:
     from ..hub.resolved import ResolvedModel
@@ -111,27 +112,8 @@ def require_memory_for_plan(model: LoadedModel, prompt: Prompt, options: Generat
 
     ``prompt`` has placeholders for the planned frames and sound.
     """
-    tokens, limit = len(prompt.ids), model.context_length
-    frames = [span.end - span.start for span in prompt.spans if span.kind == "video"]
-    if tokens < limit:
-        require_memory_for_prompt(model, prompt, options, hint=_smaller_clip("fewer frames"))
-        return
-    each = _FRAME_TEXT + max(frames, default=0)
-    fitting = (limit - 1 - tokens) // each + len(frames)
-    if fitting < 1:
-        raise ContextLengthError(
-            tokens, limit, f"leave the sound out with --no-audio, use {_SMALLER_PART}"
-        )
-    raise ContextLengthError(tokens, limit, _smaller_clip(f"at most about {fitting} frames"))
-
-
-_FRAME_TEXT = 8
-"""Tokens around the soft tokens of a frame: its timestamp and markers."""
-_SMALLER_PART = "part of the clip with --from and --to, or split it with --segment"
-
-
-def _smaller_clip(frames: str) -> str:
-    return f"use {frames} with --video-max-frames, a smaller --budget, {_SMALLER_PART}"
+    check_plan_context(prompt, model.context_length)
+    require_memory_for_prompt(model, prompt, options, hint=smaller_clip("fewer frames"))
 
 
 def work_of(

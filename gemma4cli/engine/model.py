@@ -20,6 +20,7 @@ from ..models.gemma4 import Gemma4
 from ..models.weights import Quantization
 from ..options import LoadOptions
 from ..processing.processor import Processor
+from ..processing.tokenizer import Tokenizer
 from .pace import Pace
 from .weights_reading import UnreadTowers
 
@@ -172,6 +173,13 @@ class LoadedModel:
     def context_length(self) -> int:
         """The most tokens that prompt and answer can have together."""
         return self.network.config.text.max_positions
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """That of the processor, which in this process is a whole one."""
+        tokenizer = self.processor.tokenizer
+        assert isinstance(tokenizer, Tokenizer), "loading made it"
+        return tokenizer
 
     @property
     def blocks_on_full_layers(self) -> bool:

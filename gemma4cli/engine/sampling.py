@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections import deque
 from collections.abc import Sequence
@@ -44,17 +43,6 @@ _MOST_PUT_BACK = 64
 _COLDEST = 1e-30
 """Logits divided by less are infinite in float32; by more than its inverse, excluded ones are NaN.
 """
-
-
-def seed_of(seed: int | None, number: int) -> int | None:
-    """The seed of answer ``number``: the given seed for the first, a derived one for the others.
-
-    Derived by hashing, so that answers of neighboring seeds are unrelated.
-    """
-    if seed is None or number == 0:
-        return seed
-    digest = hashlib.blake2b(f"{seed} {number}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
 
 
 def suppress(vocab_size: int, ids: Sequence[int]) -> mx.array | None:

@@ -26,7 +26,7 @@ from .prompt import (
     check_placeholders,
     media_parts,
 )
-from .tokenizer import Tokenizer
+from .text_encoder import TextEncoder
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -49,7 +49,7 @@ class Processor:
     """Prepares the input of one checkpoint. ``model`` is the name in error messages."""
 
     model: str
-    tokenizer: Tokenizer
+    tokenizer: TextEncoder
     prompt_style: PromptStyle
     config: ProcessorConfig
     unified: bool

@@ -25,7 +25,7 @@ from .template import (
     media_parts,
     render,
 )
-from .tokenizer import Tokenizer, well_formed
+from .text_encoder import TextEncoder, well_formed
 
 __all__ = [
     "PLACEHOLDER",
@@ -148,7 +148,7 @@ def build_prompt(
     messages: Sequence[Message],
     slots: Sequence[Slot] = (),
     *,
-    tokenizer: Tokenizer,
+    tokenizer: TextEncoder,
     style: PromptStyle,
     think: bool = False,
     tools: Sequence[Mapping[str, Any]] = (),
@@ -239,15 +239,16 @@ def _check_slots(messages: Sequence[Message], slots: Sequence[Slot]) -> None:
             raise ConversationError(f"media part {number + 1} is a video without frames")
 
 
-def _encode(parts: Sequence[ExpandedPart], tokenizer: Tokenizer) -> Prompt:
+def _encode(parts: Sequence[ExpandedPart], tokenizer: TextEncoder) -> Prompt:
     """Merged parts to ids and spans."""
+    encoded = iter(tokenizer.encode_each([each.text for each in parts if isinstance(each, Text)]))
     ids: list[int] = []
     spans: list[MediaSpan] = []
     texts: list[str] = []
     for part in parts:
         match part:
             case Text(text=text):
-                ids += tokenizer.encode(text)
+                ids += next(encoded)
                 texts.append(well_formed(text))
             case Control(name=name):
                 ids.append(_control_id(name, tokenizer))
@@ -263,7 +264,7 @@ def _encode(parts: Sequence[ExpandedPart], tokenizer: Tokenizer) -> Prompt:
     return Prompt(ids=tuple(ids), spans=tuple(spans), text="".join(texts))
 
 
-def _control_id(name: str, tokenizer: Tokenizer) -> int:
+def _control_id(name: str, tokenizer: TextEncoder) -> int:
     if not tokenizer.has_control(name) and name in _NEEDED_FOR:
         lack = f"its vocabulary has no {name} token"
         raise UnsupportedModalityError(_NEEDED_FOR[name], tokenizer.source, lack)

@@ -13,23 +13,11 @@ import tokenizers
 from ..bounded import read_bounded
 from ..checked_json import JsonError
 from ..errors import CheckpointError
+from .text_encoder import well_formed
 from .tokenizer_file import check_tokenizer
 
 _LISTED = 2**16
 """Tokens of a vocabulary that is listed in no time."""
-
-
-def well_formed(text: str) -> str:
-    """``text`` without lone surrogates, which no tokenizer and no terminal can encode.
-
-    They come from invalid file names and from JSON escapes: the pair "\\ud83d\\ude00" becomes one
-    emoji, a lone surrogate becomes U+FFFD.
-    """
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
 
 
 @contextmanager
@@ -109,6 +97,10 @@ class Tokenizer:
         if self._rows is not None and ids and max(ids) >= self._rows:
             raise self._outside(max(ids), self._rows)
         return ids
+
+    def encode_each(self, texts: Sequence[str]) -> list[list[int]]:
+        """``encode`` for several texts."""
+        return [self.encode(text) for text in texts]
 
     def require_within(self, rows: int) -> None:
         """Raise CheckpointError if a token's id is not below ``rows``, those of the embeddings.

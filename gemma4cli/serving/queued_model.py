@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from queue import SimpleQueue
 from threading import Lock, Thread
 
-from ..engine.answering import BatchEvent, Prompt, Turns
+from ..engine.answering import BatchEvent, NoTurns, Prompt, Turns
 from ..engine.local import LocalModel
 from ..errors import Gemma4Error, QueueFullError, unexpected
 from ..events import Finished, TextDelta, ThoughtDelta
@@ -16,15 +16,6 @@ from ..processing.processor import Processor
 from ..processing.prompt import Prompt as PlannedPrompt
 from .metrics import Metrics
 from .request import AnswerEvents, Request
-
-
-class _NoTurns:
-    """What earlier prompts computed is found by content, so a conversation keeps nothing."""
-
-    shared = True
-
-    def clear(self) -> None:
-        pass
 
 
 class QueuedModel:
@@ -71,8 +62,12 @@ class QueuedModel:
         """Prompts without a whole answer."""
         return self._waiting
 
+    @property
+    def keeps_turns(self) -> bool:
+        return False
+
     def new_turns(self) -> Turns:
-        return _NoTurns()
+        return NoTurns()
 
     def generate(
         self, inputs: ModelInputs, options: GenerateOptions, turns: Turns | None = None

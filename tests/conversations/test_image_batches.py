@@ -15,7 +15,7 @@ from gemma4cli.conversations.image_batches import ImageEvent, ImageFailed
 from gemma4cli.engine import local
 from gemma4cli.engine.answering import BatchEvent, Prompt
 from gemma4cli.engine.model import LoadedModel
-from gemma4cli.engine.sampling import seed_of
+from gemma4cli.engine.seeds import seed_of
 from gemma4cli.errors import Gemma4Error, MediaDecodeError, NonFiniteError
 from gemma4cli.events import Finished
 from gemma4cli.messages import Media, Source

@@ -299,7 +299,7 @@ def test_nan_in_one_row_is_an_error_of_the_batch(
         clip_prompt(model, 0.3, "Well"),
     ]
     (odd,) = (set(inputs[1].ids) - set(inputs[0].ids) - set(inputs[2].ids)).intersection(
-        model.processor.tokenizer.encode("?")
+        model.tokenizer.encode("?")
     )
     table = model.network.language_model.model.embed_tokens_per_layer
     broken = mx.where((mx.arange(len(table.weight)) == odd)[:, None], mx.nan, table.weight)
@@ -331,7 +331,7 @@ class Scripted:
 def test_thoughts_are_separated_in_each_row(
     tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tokenizer = tiny.processor.tokenizer
+    tokenizer = tiny.tokenizer
     begin, end = tokenizer.control_id("<|channel>"), tokenizer.control_id("<channel|>")
     stop = min(tiny.generation.stop_ids)
     scripts = [

@@ -16,7 +16,7 @@ OPEN, CLOSE, TURN = "<|channel>", "<channel|>", "<turn|>"
 
 @pytest.fixture
 def tokenizer(tiny: LoadedModel) -> Tokenizer:
-    return tiny.processor.tokenizer
+    return tiny.tokenizer
 
 
 def ids_of(tokenizer: Tokenizer, parts: Sequence[str]) -> list[int]:

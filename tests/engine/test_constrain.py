@@ -50,7 +50,7 @@ SCHEMAS: tuple[dict[str, Any], ...] = (
 def constraint(model: LoadedModel, schema: str, kind: type[Constraint] = Constraint) -> Constraint:
     return kind(
         schema,
-        model.processor.tokenizer,
+        model.tokenizer,
         vocab_size=model.network.config.text.vocab_size,
         stop_ids=model.generation.stop_ids,
     )
@@ -106,7 +106,7 @@ def test_any_sequence_of_allowed_tokens_is_a_valid_document(
                 break
             ids.append(token)
             rule.push(token)
-        text = tiny.processor.tokenizer.decode(ids)
+        text = tiny.tokenizer.decode(ids)
         jsonschema.validate(json.loads(text), schema)
 
 
@@ -134,16 +134,16 @@ def test_control_and_stop_tokens_are_not_allowed_inside_a_document(tiny: LoadedM
     stops = tiny.generation.stop_ids
     for token in ('"', "a", "b"):
         allowed_ids = set(np.flatnonzero(rule.allowed_tokens()).tolist())
-        assert not allowed_ids & tiny.processor.tokenizer.control_ids
+        assert not allowed_ids & tiny.tokenizer.control_ids
         assert not allowed_ids & stops
-        (token_id,) = tiny.processor.tokenizer.encode(token)
+        (token_id,) = tiny.tokenizer.encode(token)
         rule.push(token_id)
 
 
 def test_whitespace_between_values_is_not_allowed(tiny: LoadedModel) -> None:
     rule = constraint(tiny, '{"type": "array", "items": {"type": "integer"}}')
-    rule.push(tiny.processor.tokenizer.encode("[")[0])
-    assert not rule.allowed_tokens()[tiny.processor.tokenizer.encode(" ")[0]]
+    rule.push(tiny.tokenizer.encode("[")[0])
+    assert not rule.allowed_tokens()[tiny.tokenizer.encode(" ")[0]]
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_a_vocabulary_that_cannot_be_constrained_is_an_error_of_the_tokenizer(
     tiny: LoadedModel,
 ) -> None:
     """Two tokens with one id: the library that decodes keeps either of them."""
-    content = json.loads(tiny.processor.tokenizer.serialized())
+    content = json.loads(tiny.tokenizer.serialized())
     vocabulary = content["model"]["vocab"]
     for token in [each for each in vocabulary if len(each) == 2][:50]:
         vocabulary[token] = 1000

@@ -91,7 +91,7 @@ def test_an_answer_may_be_empty(tiny: LoadedModel, question: ModelInputs, script
 def test_max_tokens_limits_thoughts_and_answer_together(
     limit: int, tiny: LoadedModel, question: ModelInputs, script: Script
 ) -> None:
-    tokenizer = tiny.processor.tokenizer
+    tokenizer = tiny.tokenizer
     ids = [tokenizer.control_id("<|channel>"), *tokenizer.encode("thought\nno end to it")]
     script(ids)
     options = dataclasses.replace(GREEDY, max_tokens=limit)
@@ -166,7 +166,7 @@ def test_a_run_reports_encoding_then_prefill_then_text_then_usage_and_timings(
 def test_thoughts_are_separate_events(
     tiny: LoadedModel, question: ModelInputs, script: Script
 ) -> None:
-    tokenizer = tiny.processor.tokenizer
+    tokenizer = tiny.tokenizer
     thought = [
         tokenizer.control_id("<|channel>"),
         *tokenizer.encode("thought\nhmm"),
@@ -184,7 +184,7 @@ def test_thoughts_are_separate_events(
 def test_an_incomplete_character_at_the_end_becomes_a_replacement_character(
     tiny: LoadedModel, question: ModelInputs, script: Script
 ) -> None:
-    bytes_of = {byte: token for token, byte in tiny.processor.tokenizer.byte_values.items()}
+    bytes_of = {byte: token for token, byte in tiny.tokenizer.byte_values.items()}
     script([bytes_of[byte] for byte in "é😀".encode()])
     events = list(generate(tiny, question, dataclasses.replace(GREEDY, max_tokens=5)))
     assert [e.text for e in events if isinstance(e, TextDelta)] == ["é", "\ufffd"]

@@ -115,7 +115,7 @@ PICKS = (anything, nothing_that_closes, brackets, digits, the_same)
 def constraint(model: LoadedModel, schema: Schema, max_tokens: int) -> Constraint:
     return Constraint(
         json.dumps(schema),
-        model.processor.tokenizer,
+        model.tokenizer,
         vocab_size=model.network.config.text.vocab_size,
         stop_ids=model.generation.stop_ids,
         max_tokens=max_tokens,
@@ -133,7 +133,7 @@ def shortest(model: LoadedModel, schema: Schema) -> int:
 @pytest.fixture(scope="module")
 def texts(tiny: LoadedModel) -> list[str]:
     size = tiny.network.config.text.vocab_size
-    return [tiny.processor.tokenizer.decode([i]) for i in range(size)]
+    return [tiny.tokenizer.decode([i]) for i in range(size)]
 
 
 def write(
@@ -157,7 +157,7 @@ def check(model: LoadedModel, texts: list[str], name: str, pick: Pick, room: int
     most = shortest(model, schema) + room
     rule = constraint(model, schema, most)
     ids = write(model, rule, texts, pick, room, most)
-    text = model.processor.tokenizer.decode(ids)
+    text = model.tokenizer.decode(ids)
     assert rule.is_complete, text
     assert len(ids) <= most
     jsonschema.validate(json.loads(text), schema)
@@ -193,7 +193,7 @@ def test_a_string_that_repeats_itself_is_ended_and_the_rest_is_still_written(
 
     ids = write(tiny, rule, texts, blue, 0, 2000)
     assert len(ids) < 400
-    value = json.loads(tiny.processor.tokenizer.decode(ids))
+    value = json.loads(tiny.tokenizer.decode(ids))
     assert value["color"] == "blue" and len(value["caption"]) > 100
     assert rule.cut == "repetition"
 
@@ -254,7 +254,7 @@ def test_named_keys_and_a_single_other_one_can_be_counted(
     schema = record(a={"type": "null"}) | {"minProperties": 2}
     rule = constraint(tiny, schema, 60)
     ids = write(tiny, rule, texts, brackets, 0, 60)
-    jsonschema.validate(json.loads(tiny.processor.tokenizer.decode(ids)), schema)
+    jsonschema.validate(json.loads(tiny.tokenizer.decode(ids)), schema)
 
 
 def test_the_ending_of_a_long_list_is_found_too(tiny: LoadedModel) -> None:
@@ -330,5 +330,5 @@ def test_a_forced_token_is_the_one_that_the_network_reads_next(tiny: LoadedModel
                 break
             ids.append(token)
         runs.append(ids)
-        jsonschema.validate(json.loads(tiny.processor.tokenizer.decode(ids)), schema)
+        jsonschema.validate(json.loads(tiny.tokenizer.decode(ids)), schema)
     assert runs[0] == runs[1]

@@ -131,7 +131,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
 
 def turn_start(inputs: ModelInputs, model: LoadedModel) -> int:
     """The position at which the last turn of a prompt starts."""
-    turn = model.processor.tokenizer.control_id("<|turn>")
+    turn = model.tokenizer.control_id("<|turn>")
     return max(i for i, token in enumerate(inputs.ids) if token == turn)
 
 
@@ -226,7 +226,7 @@ def test_the_next_turn_does_not_resume_after_a_thought_because_prompts_omit_it(
     arch: str, parity_model: ParityModel, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = parity_model(arch)
-    tokenizer = model.processor.tokenizer
+    tokenizer = model.tokenizer
     thought = [
         tokenizer.control_id("<|channel>"),
         *tokenizer.encode("thought\nHm."),
@@ -267,7 +267,7 @@ def test_generated_tokens_are_not_prefilled_if_the_next_prompt_repeats_them(
 ) -> None:
     """The 12B's never does: its prompts end with an empty thought."""
     model = parity_model(arch)
-    answer = model.processor.tokenizer.encode("It is blue.")
+    answer = model.tokenizer.encode("It is blue.")
     scripted(monkeypatch, [*answer, min(model.generation.stop_ids)])
     chat = Chat(model, media=SMALL)
     options = dataclasses.replace(GREEDY, max_tokens=len(answer) + 1)
@@ -282,7 +282,7 @@ def test_an_answer_in_tokens_that_the_tokenizer_would_not_choose_is_prefilled(
     parity_model: ParityModel, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = parity_model("e2b")
-    tokenizer = model.processor.tokenizer
+    tokenizer = model.tokenizer
     spelled = [token for letter in "the color" for token in tokenizer.encode(letter)]
     assert spelled != tokenizer.encode("the color")
     scripted(monkeypatch, [*spelled, min(model.generation.stop_ids)])
@@ -316,7 +316,7 @@ def test_single_tokens_are_not_written_into_the_arrays_of_a_checkpoint(
     parity_model: ParityModel, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = parity_model("e2b")
-    answer = model.processor.tokenizer.encode("It is blue.")
+    answer = model.tokenizer.encode("It is blue.")
     scripted(monkeypatch, [*answer, min(model.generation.stop_ids)])
     options = dataclasses.replace(GREEDY, prefill_step_size=1, max_tokens=len(answer) + 1)
     chat = Chat(model, media=SMALL)

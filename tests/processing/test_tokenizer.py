@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma4cli.errors import CheckpointError
-from gemma4cli.processing.tokenizer import StreamDecoder, Tokenizer, well_formed
+from gemma4cli.processing.text_encoder import well_formed
+from gemma4cli.processing.tokenizer import StreamDecoder, Tokenizer
 
 # fmt: off
 CONTROLS = [
