@@ -55,8 +55,9 @@ class Known:
         hidden: mx.array,
         keys_values: Mapping[str, KeysValues],
         position: int,
+        among: mx.array | None = None,
     ) -> Guess:
-        guess = self._drafter(embedding, hidden, keys_values, position)
+        guess = self._drafter(embedding, hidden, keys_values, position, among)
         self._step = self._step + 1 if position == self._position else 1
         self._position = position
         number = position - self._prompt + self._step

@@ -42,6 +42,30 @@ class _Ending:
     ids: tuple[int, ...] | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Allowed:
+    """The tokens that may come next, of ``count``: one bit each in ``octets``."""
+
+    octets: np.ndarray
+    count: int
+
+    def mask(self) -> mx.array:
+        """Bool ``[V]``.
+
+        The host computes one bit per token; the device unpacks the bits as part of the caller's
+        graph. llguidance.mlx has a kernel for this, but it needs Metal.
+        """
+        bits = (mx.array(self.octets)[:, None] >> mx.arange(8, dtype=mx.uint8)) & 1
+        return bits.flatten()[: self.count].astype(mx.bool_)
+
+    def ids(self, most: int) -> mx.array | None:
+        """Their ids ``[n]``; None if they are more than ``most``, or none."""
+        bits = np.unpackbits(self.octets, count=self.count, bitorder="little")
+        if not 0 < np.count_nonzero(bits) <= most:
+            return None
+        return mx.array(np.flatnonzero(bits).astype(np.int32))
+
+
 class Constraint:
     """The state of a schema's grammar within one answer."""
 
@@ -88,19 +112,14 @@ class Constraint:
         """Whether the tokens so far are a valid document."""
         return bool(self._matcher.is_accepting())
 
-    def allowed_tokens(self) -> mx.array:
-        """Which tokens may come next: bool ``[V]``.
-
-        The host computes one bit per token; the device unpacks the bits as part of the caller's
-        graph. llguidance.mlx has a kernel for this, but it needs Metal.
-        """
-        octets = mx.array(np.frombuffer(self._matcher.compute_bitmask(), np.uint8))
+    def allowed(self) -> Allowed:
+        """Which tokens may come next."""
+        octets = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         self._check()
-        bits = (octets[:, None] >> mx.arange(8, dtype=mx.uint8)) & 1
-        return bits.flatten()[: self._vocab_size].astype(mx.bool_)
+        return Allowed(octets, self._vocab_size)
 
     def try_token(self, token: int) -> bool:
-        """Advance ``allowed_tokens`` by a token that may turn out wrong, until ``take_back``.
+        """Advance ``allowed`` by a token that may turn out wrong, until ``take_back``.
 
         False, and nothing changes, if the document cannot go on with it.
         """

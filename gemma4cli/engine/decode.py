@@ -39,7 +39,7 @@ def decode_tokens(
 
     def choose(logits: mx.array, finite: mx.array) -> tuple[mx.array, mx.array]:
         if constraint is not None:
-            logits = only(constraint.allowed_tokens(), logits)
+            logits = only(constraint.allowed().mask(), logits)
         token = sampler(logits)
         mx.async_eval(token, finite)
         return token, finite

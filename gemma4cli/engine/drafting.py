@@ -25,6 +25,9 @@ from .freed_buffers import release_buffers
 from .pace import Pace
 from .sampling import Sampler, are_finite
 
+_FEW = 4096
+"""Tokens that a schema allows of which the drafter considers all."""
+
 
 @dataclass(slots=True)
 class DraftCounts:
@@ -104,13 +107,15 @@ class Draft:
         guesses: list[mx.array] = []
         allowed: list[mx.array] = []
         for _ in range(count):
-            guess = self.drafter(embed(newest.reshape(1, 1)), hidden, keys_values, position)
-            if self.constraint is None:
+            those = None if self.constraint is None else self.constraint.allowed()
+            among = None if those is None else those.ids(_FEW)
+            embedding = embed(newest.reshape(1, 1))
+            guess = self.drafter(embedding, hidden, keys_values, position, among)
+            if those is None:
                 newest = guess.token()
             else:
-                those = self.constraint.allowed_tokens()
-                allowed.append(those)
-                newest = guess.token(those)
+                allowed.append(those.mask())
+                newest = guess.token(allowed[-1] if among is None else None)
                 if not self._try(cast(int, newest.item())):
                     break
             hidden = guess.hidden
@@ -149,7 +154,7 @@ class Draft:
         return chosen, hidden[:, right : right + 1]
 
     def _allowed(self) -> list[mx.array]:
-        return [] if self.constraint is None else [self.constraint.allowed_tokens()]
+        return [] if self.constraint is None else [self.constraint.allowed().mask()]
 
     def _chosen(
         self,

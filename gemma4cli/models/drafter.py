@@ -89,6 +89,7 @@ class Drafter(nn.Module):
         hidden: mx.array,
         keys_values: Mapping[str, KeysValues],
         position: int,
+        among: mx.array | None = None,
     ) -> Guess:
         """Guess the token after the newest one.
 
@@ -99,13 +100,15 @@ class Drafter(nn.Module):
                 sees.
             position: That of the newest token that the model gave; the same for all guesses that
                 follow it.
+            among: The tokens ``[n]`` to choose from; None is all, or those of the likeliest
+                clusters.
         """
         inputs = self.pre_projection(mx.concatenate([embedding, hidden], axis=-1))
         text = self.language_model
         own = text.model.reuse(inputs, keys_values, position)
         following = self.post_projection(own)
-        if self.config.clusters is None:
+        if among is None and self.config.clusters is None:
             return Guess(logits=text.logits(own).reshape(-1), ids=None, hidden=following)
-        ids = self.masked_embedding.likely(own)
+        ids = self.masked_embedding.likely(own) if among is None else among
         logits = text.some_logits(own, ids)
         return Guess(logits=logits, ids=ids, hidden=following)

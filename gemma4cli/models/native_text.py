@@ -68,7 +68,7 @@ class NativeTextModel(TextModel):
         cache: Sequence[Cache],
         masks: Masks,
     ) -> mx.array:
-        if embeddings.shape[1] == 1:
+        if embeddings.shape[1] <= _FEW_TOKENS:
             self._move_weights()
         return super()._through(count, embeddings, per_layer_inputs, cache, masks)
 

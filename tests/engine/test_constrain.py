@@ -12,7 +12,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from gemma4cli.engine.constrain import Constraint
+from gemma4cli.engine.constrain import Allowed, Constraint
 from gemma4cli.engine.decode import decode_tokens
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.engine.sampling import make_sampler
@@ -79,13 +79,13 @@ def test_tokens_that_were_tried_leave_nothing_behind(
     stops = tiny.generation.stop_ids
     for tried, token in enumerate(islice(decoding(tiny, rule, 1.0, False), 40)):
         for _ in range(1 + tried % 6):
-            allowed = np.flatnonzero(np.array(other.allowed_tokens()))
+            allowed = np.flatnonzero(np.array(other.allowed().mask()))
             chosen = int(allowed[(7 * tried) % len(allowed)])
             assert other.try_token(chosen) == (chosen not in stops)
             if chosen in stops:
                 break
         other.take_back()
-        assert np.array(other.allowed_tokens())[token]
+        assert np.array(other.allowed().mask())[token]
         assert other.push(token) == token
         assert other.is_complete == rule.is_complete
         if token in stops:
@@ -101,7 +101,7 @@ def test_any_sequence_of_allowed_tokens_is_a_valid_document(
         rule = constraint(tiny, json.dumps(schema))
         ids: list[int] = []
         while True:
-            token = int(rng.choice(np.flatnonzero(rule.allowed_tokens())))
+            token = int(rng.choice(np.flatnonzero(rule.allowed().mask())))
             if token in tiny.generation.stop_ids:
                 break
             ids.append(token)
@@ -114,7 +114,7 @@ def test_the_likeliest_allowed_token_is_chosen(tiny: LoadedModel) -> None:
     text = tiny.network.config.text
     logits = mx.zeros((text.vocab_size,))
     rule = constraint(tiny, '{"enum": ["circle", "square"]}')
-    allowed_ids = np.flatnonzero(rule.allowed_tokens())
+    allowed_ids = np.flatnonzero(rule.allowed().mask())
     wanted = int(allowed_ids[-1])
     logits[wanted] = 1.0
     logits[int(next(iter(tiny.generation.stop_ids)))] = 9.0
@@ -133,7 +133,7 @@ def test_control_and_stop_tokens_are_not_allowed_inside_a_document(tiny: LoadedM
     rule = constraint(tiny, '{"type": "string"}')
     stops = tiny.generation.stop_ids
     for token in ('"', "a", "b"):
-        allowed_ids = set(np.flatnonzero(rule.allowed_tokens()).tolist())
+        allowed_ids = set(np.flatnonzero(rule.allowed().mask()).tolist())
         assert not allowed_ids & tiny.tokenizer.control_ids
         assert not allowed_ids & stops
         (token_id,) = tiny.tokenizer.encode(token)
@@ -143,7 +143,7 @@ def test_control_and_stop_tokens_are_not_allowed_inside_a_document(tiny: LoadedM
 def test_whitespace_between_values_is_not_allowed(tiny: LoadedModel) -> None:
     rule = constraint(tiny, '{"type": "array", "items": {"type": "integer"}}')
     rule.push(tiny.tokenizer.encode("[")[0])
-    assert not rule.allowed_tokens()[tiny.tokenizer.encode(" ")[0]]
+    assert not rule.allowed().mask()[tiny.tokenizer.encode(" ")[0]]
 
 
 @pytest.mark.parametrize(
@@ -276,9 +276,9 @@ def test_the_device_computes_a_step_while_the_host_determines_the_allowed_tokens
     submit = mx.async_eval
 
     class Noting(Constraint):
-        def allowed_tokens(self) -> mx.array:
+        def allowed(self) -> Allowed:
             order.append("look")
-            return super().allowed_tokens()
+            return super().allowed()
 
         def push(self, token: int) -> int:
             order.append("push")

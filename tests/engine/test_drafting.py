@@ -16,6 +16,7 @@ import pytest
 from support.checkpoints import tensors_of, variant
 from support.goldens import ARCHS, FOLDER, goldens, inputs_of, soft_tokens_of
 
+from gemma4cli.engine import drafting
 from gemma4cli.engine.drafting import Draft, DraftCounts
 from gemma4cli.engine.generate import generate, make_prefill
 from gemma4cli.engine.loading import load_drafter
@@ -110,7 +111,7 @@ class Oracle:
         return {}
 
     def __call__(
-        self, embedding: mx.array, hidden: mx.array, keys_values: object, position: int
+        self, embedding: mx.array, hidden: mx.array, keys_values: object, position: int, _: object
     ) -> Guess:
         self.asked += 1
         self.step = self.step + 1 if position == self.last else 1
@@ -267,7 +268,9 @@ class Chain:
     def logits(self, hidden: mx.array, bias: None = None) -> mx.array:
         return self.table[hidden[..., 0].astype(mx.int32)]
 
-    def __call__(self, token: mx.array, hidden: mx.array, keys: object, position: int) -> Guess:
+    def __call__(
+        self, token: mx.array, hidden: mx.array, keys: object, position: int, among: None
+    ) -> Guess:
         return Guess(logits=self.logits(token).reshape(-1), ids=None, hidden=hidden)
 
 
@@ -364,12 +367,21 @@ def test_fewer_are_made_when_they_go_wrong() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arch", "schema"),
-    [*((arch, None) for arch in ARCHS), ("e2b", SCHEMAS["is cut off"])],
+    ("arch", "schema", "few"),
+    [
+        *((arch, None, 0) for arch in ARCHS),
+        *(("e2b", SCHEMAS["is cut off"], few) for few in (0, 400)),
+    ],
 )
 def test_a_real_drafter_changes_nothing(
-    arch: str, schema: str | None, parity_model: ParityModel
+    arch: str,
+    schema: str | None,
+    few: int,
+    parity_model: ParityModel,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """``few``: how many tokens a schema may allow for the drafter to consider them all."""
+    monkeypatch.setattr(drafting, "_FEW", few)
     model = parity_model(arch)
     inputs = inputs_of(model, "text")
     options = replace(GREEDY, schema=schema)
@@ -380,3 +392,17 @@ def test_a_real_drafter_changes_nothing(
     together = answer_of(replace(helped, drafter=always), inputs, options)
     assert together.token_ids == alone.token_ids
     assert together.usage.guessed_tokens > 0
+
+
+@pytest.mark.parametrize("arch", ["e2b", "12b"])
+def test_what_a_schema_leaves_no_choice_of_is_guessed_right(
+    arch: str, parity_model: ParityModel
+) -> None:
+    """By drafters with clusters, which may hold none of the allowed tokens, and without."""
+    model = with_drafter(parity_model(arch), arch)
+    assert model.drafter is not None
+    model = replace(model, drafter=replace(model.drafter, pace=Pace(clock=lambda: 0.0)))
+    options = replace(GREEDY, schema='{"enum": [{"shape": "a triangle"}]}')
+    finished = answer_of(model, inputs_of(model, "text_short"), options)
+    assert finished.text == '{"shape":"a triangle"}'
+    assert finished.usage.accepted_tokens == finished.usage.guessed_tokens > 5

@@ -143,7 +143,7 @@ def write(
     rng = np.random.default_rng(seed)
     ids: list[int] = []
     while len(ids) < most:
-        allowed = [int(i) for i in np.flatnonzero(rule.allowed_tokens())]
+        allowed = [int(i) for i in np.flatnonzero(rule.allowed().mask())]
         token = rule.push(pick(allowed, [texts[i] for i in allowed], rng))
         if token in model.generation.stop_ids:
             break
