@@ -11,6 +11,7 @@ from ..errors import NonFiniteError
 from ..models.gemma4 import Gemma4
 from ..models.language import Cache
 from ..models.masks import NO_MASKS, Masks
+from .cache_room import make_room
 from .constrain import Constraint
 from .freed_buffers import release_buffers
 from .sampling import Sampler, are_finite, step_is_finite
@@ -45,6 +46,7 @@ def decode_tokens(
         return token, finite
 
     def advance(token: mx.array) -> tuple[mx.array, mx.array]:
+        make_room(cache, 1)
         _, logits, finite = run_tokens(network, cache, token, bias)
         logits = logits[0, -1]
         if constraint is not None:

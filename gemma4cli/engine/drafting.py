@@ -19,6 +19,7 @@ from ..models.drafter import Drafter
 from ..models.gemma4 import Gemma4
 from ..models.language import RowCache
 from ..models.masks import make_masks
+from .cache_room import make_room
 from .constrain import Constraint
 from .decode import STEPS_UNTIL_CLEARED, only, run_tokens
 from .freed_buffers import release_buffers
@@ -135,6 +136,7 @@ class Draft:
         Returns at least one token, and the hidden state ``[1, 1, D]`` before the last of them.
         """
         length = len(guesses) + 1
+        make_room(self.cache, length)
         ids = mx.stack([mx.array(token), *(each.astype(mx.int32) for each in guesses)])
         masks = make_masks(
             length=length,

@@ -13,6 +13,7 @@ from ..models.gemma4 import Gemma4, SoftTokens
 from ..models.language import Cache
 from ..models.masks import Masks, make_masks
 from ..processing.prompt import MediaSpan
+from .cache_room import make_room
 from .freed_buffers import release_buffers
 
 
@@ -63,6 +64,7 @@ class Prefill:
         """
         text = self.network.language_model.model
         total = len(self.ids) - self.start
+        make_room(cache, total)
         for start, end in self._chunks():
             yield PrefillProgress(done=start - self.start, total=total)
             inputs = self.network.embed(self.ids[start:end], self.soft_tokens, start)

@@ -214,6 +214,7 @@ def footprint(config: Gemma4Config, weights: Weights, numerics: Numerics, work: 
             prefill_size(config.text, work, numerics),
             vision_size(config.vision, work.images, numerics),
             audio_size(config.audio, work.clip_tokens, numerics),
+            growth_size(config.text, work, numerics.item),
         ),
         kept=kept_size(config.text, work, numerics.item),
     )
@@ -222,17 +223,27 @@ def footprint(config: Gemma4Config, weights: Weights, numerics: Numerics, work: 
 def kept_size(text: TextConfig, work: Work, item: int) -> int:
     """Soft tokens, and what a conversation keeps: see ``Footprint``.
 
-    A turn adds a checkpoint before its answer; the one after it shares the cache's arrays. A turn
-    that resumes has the full layers twice until they are copied.
+    A turn adds a checkpoint before its answer; the one after it shares the cache's arrays. Full
+    layers that held more positions do so until a turn that resumes has copied them.
     """
     soft_tokens = item * text.hidden_size * (sum(work.images) + work.clip_tokens)
     if work.kept is None:
         return soft_tokens
     checkpoint = cache_size(text, work.tokens, item).sliding
     checkpoints = work.kept.checkpoints + checkpoint
-    copied = cache_size(text, work.kept.positions, item, kv_bits=work.kv_bits).full
+    before, now = (
+        cache_size(text, count, item, kv_bits=work.kv_bits).full
+        for count in (work.kept.positions, work.tokens)
+    )
     earlier = min(work.kept.soft_tokens, KEPT_SOFT_TOKENS)
-    return min(checkpoints, KEPT_CHECKPOINTS) + copied + soft_tokens + earlier
+    return min(checkpoints, KEPT_CHECKPOINTS) + max(0, before - now) + soft_tokens + earlier
+
+
+def growth_size(text: TextConfig, work: Work, item: int) -> int:
+    """What is in memory twice while the cache grows: the keys or the values of one full layer."""
+    layers = text.layer_types[: text.num_stored_layers].count("full_attention")
+    full = cache_size(text, work.tokens, item, kv_bits=work.kv_bits).full
+    return full // max(1, 2 * layers)
 
 
 def prefill_size(text: TextConfig, work: Work, numerics: Numerics) -> int:

@@ -5,6 +5,7 @@ Only these layers attend to the whole context, so only theirs grows with it.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import mlx.core as mx
@@ -14,7 +15,7 @@ from .masks import Mask
 from .mlx_lm_parts import Attention, KVCache
 
 _STEP = 256
-"""Positions by which a cache grows at least."""
+"""A cache has room for a multiple of so many positions."""
 
 Packed: TypeAlias = tuple[mx.array, mx.array, mx.array]
 """What ``mx.quantize`` makes of keys or values: packed numbers, scales and biases."""
@@ -46,63 +47,116 @@ def _format(packed: Packed, width: int) -> dict[str, Any]:
     }
 
 
-class QuantizedKVCache(KVCache):
-    """The cache of a full-attention layer, whose keys and values are quantized as they are added.
+class FullCache(KVCache):
+    """The cache of a full-attention layer, with as much room at once as is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offset: int
+        self.keys: Any
+        self.values: Any
+        self._wanted = 0
+
+    def make_room(self, new: int) -> Iterator[None]:
+        """Make room for ``new`` positions; yields when the keys have been copied for it, and again
+        when the values have, so that the memory of the old ones can be given back in between.
+
+        An empty cache takes that size with its first positions.
+        """
+        count = self.offset + new
+        if self.keys is None:
+            self._wanted = count
+            return
+        if count <= _count(self.keys):
+            return
+        self.keys = _longer(self.keys, self.offset, count)
+        mx.eval(self.keys)
+        yield
+        self.values = _longer(self.values, self.offset, count)
+        mx.eval(self.values)
+        yield
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[Stored, Stored]:
+        start = self.offset
+        self.offset += keys.shape[2]
+        self.keys = self._extended(self.keys, self._stored(keys), start)
+        self.values = self._extended(self.values, self._stored(values), start)
+        return self.keys_and_values()
+
+    def keys_and_values(self) -> tuple[Stored, Stored]:
+        return positions(self.keys, 0, self.offset), positions(self.values, 0, self.offset)
+
+    def _stored(self, added: mx.array) -> Stored:
+        """Keys or values as the cache holds them."""
+        return added
+
+    def _extended(self, buffers: Stored | None, added: Stored, start: int) -> Stored:
+        """The buffers with ``added`` after their first ``start`` positions."""
+        if buffers is None:
+            buffers = _each(added, lambda each: _free(each, max(self.offset, self._wanted)))
+        elif self.offset > _count(buffers):
+            buffers = _longer(buffers, start, self.offset)
+        for buffer, each in zip(_arrays(buffers), _arrays(added), strict=True):
+            buffer[..., start : self.offset, :] = each
+        return buffers
+
+
+class QuantizedKVCache(FullCache):
+    """One whose keys and values are quantized as they are added.
 
     Where heads have a size that no group divides, they are stored as they are.
     """
 
     def __init__(self, bits: int) -> None:
         super().__init__()
-        self.offset: int
-        self.keys: Any
-        self.values: Any
         self._bits = bits
 
-    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[Stored, Stored]:
-        group = group_size(keys.shape[-1])
+    def _stored(self, added: mx.array) -> Stored:
+        group = group_size(added.shape[-1])
         if group is None:
-            as_they_are: tuple[Stored, Stored] = super().update_and_fetch(keys, values)
-            return as_they_are
-        start, count = self.offset, keys.shape[2]
-        self.keys = self._extended(self.keys, keys, group)
-        self.values = self._extended(self.values, values, group)
-        self.offset = start + count
-        return self.keys_and_values()
-
-    def keys_and_values(self) -> tuple[Stored, Stored]:
-        return positions(self.keys, 0, self.offset), positions(self.values, 0, self.offset)
-
-    def _extended(self, stored: Packed | None, added: mx.array, group: int) -> Packed:
-        """The buffers with ``added`` quantized after the positions so far."""
-        new = mx.quantize(added, group_size=group, bits=self._bits)
-        start, end = self.offset, self.offset + added.shape[2]
-        if stored is None:
-            stored = _free(new)
-        elif end > stored[0].shape[2]:
-            held = positions(stored, 0, start)
-            pairs = zip(held, _free(new), strict=True)
-            numbers, scales, biases = (mx.concatenate(list(pair), axis=2) for pair in pairs)
-            stored = numbers, scales, biases
-        for buffer, each in zip(stored, new, strict=True):
-            buffer[..., start:end, :] = each
-        return stored
+            return added
+        numbers, scales, biases = mx.quantize(added, group_size=group, bits=self._bits)
+        return numbers, scales, biases
 
     @property
     def nbytes(self) -> int:
-        arrays = (self.keys or (), self.values or ())
-        return sum(each.nbytes for stored in arrays for each in stored)
+        stored = (self.keys, self.values)
+        return sum(a.nbytes for each in stored if each is not None for a in _arrays(each))
 
 
-def _free(new: Packed) -> Packed:
-    """Free positions for ``new``, rounded up to a multiple of ``_STEP``."""
+def _arrays(stored: Stored) -> tuple[mx.array, ...]:
+    return (stored,) if isinstance(stored, mx.array) else stored
 
-    def free(array: mx.array) -> mx.array:
-        rows, heads, count, width = array.shape
-        return mx.zeros((rows, heads, -(-count // _STEP) * _STEP, width), array.dtype)
 
-    numbers, scales, biases = new
-    return free(numbers), free(scales), free(biases)
+def _count(stored: Stored) -> int:
+    """Positions that there is room for."""
+    count: int = _arrays(stored)[0].shape[2]
+    return count
+
+
+def _each(stored: Stored, change: Callable[[mx.array], mx.array]) -> Stored:
+    if isinstance(stored, mx.array):
+        return change(stored)
+    numbers, scales, biases = map(change, stored)
+    return numbers, scales, biases
+
+
+def _free(like: mx.array, count: int) -> mx.array:
+    """Free positions, rounded up to a multiple of ``_STEP``."""
+    rows, heads, _, width = like.shape
+    return mx.zeros((rows, heads, -(-count // _STEP) * _STEP, width), like.dtype)
+
+
+def _longer(stored: Stored, held: int, count: int) -> Stored:
+    """The first ``held`` positions with free ones after them, ``count`` or more in all."""
+    free = -(-count // _STEP) * _STEP - held
+    return _each(
+        stored,
+        lambda each: mx.concatenate(
+            [each[..., :held, :], mx.zeros((*each.shape[:2], free, each.shape[3]), each.dtype)],
+            axis=2,
+        ),
+    )
 
 
 class FullAttention(Attention):

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import mlx.core as mx
 import mlx.nn as nn
 
-from .attention import FullAttention, QuantizedKVCache, Stored
+from .attention import FullAttention, FullCache, QuantizedKVCache, Stored
 from .batch_cache import BatchCache, BatchLayerCache
 from .config import Rope, TextConfig
 from .masks import NO_MASKS, Masks
@@ -289,8 +289,8 @@ class LanguageModel(nn.Module):
             for kind in config.layer_types[: config.num_stored_layers]
         ]
 
-    def _full_cache(self) -> KVCache:
-        return KVCache() if self.kv_bits is None else QuantizedKVCache(self.kv_bits)
+    def _full_cache(self) -> FullCache:
+        return FullCache() if self.kv_bits is None else QuantizedKVCache(self.kv_bits)
 
     def make_batch_cache(self) -> BatchCache:
         """An empty cache for several rows, with no rows yet."""

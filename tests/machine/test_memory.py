@@ -274,13 +274,18 @@ def test_a_turn_adds_a_checkpoint_up_to_the_limit_of_all() -> None:
     assert kept_size(large, late, item=2) == KEPT_CHECKPOINTS
 
 
-def test_a_turn_that_resumes_has_the_full_layers_twice_and_earlier_soft_tokens() -> None:
+def test_a_turn_that_resumes_has_earlier_soft_tokens_and_what_full_layers_held_beyond_it() -> None:
     text = published("E2B").text
-    first, later = (
+    first, longer, shorter = (
         kept_size(text, Work(tokens=8192, kept=kept), item=2)
-        for kept in (Kept(), Kept(positions=4096, soft_tokens=KEPT_SOFT_TOKENS))
+        for kept in (
+            Kept(),
+            Kept(positions=4096, soft_tokens=KEPT_SOFT_TOKENS),
+            Kept(positions=8192 + 4096),
+        )
     )
-    assert later - first == 6_144 * 4096 + KEPT_SOFT_TOKENS
+    assert longer - first == KEPT_SOFT_TOKENS
+    assert shorter - first == 6_144 * 4096
 
 
 def test_prefill_stores_attention_weights_of_heads_that_mlx_does_not_fuse() -> None:
