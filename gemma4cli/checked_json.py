@@ -186,7 +186,7 @@ def as_dataclass(kind: type[T], data: Mapping[str, object], path: str = "") -> T
 
 
 def _as(kind: Any, value: object, path: str) -> object:
-    """``value`` as a type of a field: a plain one, a literal, a tuple, a dataclass, or a union."""
+    """``value`` as a type of a field: plain, literal, tuple, mapping, dataclass, or a union."""
     if get_origin(kind) in (Union, UnionType):
         if value is None and NoneType in get_args(kind):
             return None
@@ -198,6 +198,9 @@ def _as(kind: Any, value: object, path: str) -> object:
         if isinstance(value, list):
             item = get_args(kind)[0]
             return tuple(_as(item, each, f"{path}[{i}]") for i, each in enumerate(value))
+    elif get_origin(kind) is Mapping:
+        if isinstance(value, dict):
+            return value
     elif is_dataclass(kind):
         if isinstance(value, Mapping):
             return as_dataclass(cast("type[object]", kind), value, path)

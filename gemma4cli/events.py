@@ -8,12 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from .messages import ToolCall
+
 if TYPE_CHECKING:
     from .decoded import Image, VideoFrame
 
-FinishReason = Literal["stop", "length", "context", "repetition"]
+FinishReason = Literal["stop", "length", "context", "repetition", "tool_calls"]
 """stop: the model ended its turn; length: max_tokens; context: the model's context is full;
-repetition: the answer repeated itself endlessly."""
+repetition: the answer repeated itself endlessly; tool_calls: the model waits for the results of
+the functions that it called."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,6 +130,43 @@ class TextDelta:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ToolCallDelta:
+    """The next part of a call of a function. The first one has no arguments yet.
+
+    A call that turns out to be malformed, or is cut off, has no ToolCallFinished; its text then
+    follows as TextDelta.
+
+    Attributes:
+        index: The number of the call in the answer, from 0.
+        id: The id of the call.
+        name: The function.
+        arguments: The next part of the arguments' JSON.
+    """
+
+    index: int
+    id: str
+    name: str
+    arguments: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToolCallFinished:
+    """A call of a function is complete.
+
+    Attributes:
+        index: The number of the call in the answer, as in its ToolCallDelta.
+        call: The call.
+    """
+
+    index: int
+    call: ToolCall
+
+
+AnswerDelta = ThoughtDelta | TextDelta | ToolCallDelta | ToolCallFinished
+"""What an answer consists of."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
     """Token counts of an answer.
 
@@ -191,6 +231,7 @@ class Finished:
         usage: Token counts.
         timings: Durations in seconds.
         budgets: The maximum soft tokens of each image in the prompt, in order.
+        tool_calls: The functions that the model called, in order.
     """
 
     reason: FinishReason
@@ -200,6 +241,7 @@ class Finished:
     usage: Usage
     timings: Timings
     budgets: tuple[int, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -235,5 +277,7 @@ Event = (
     | PrefillProgress
     | ThoughtDelta
     | TextDelta
+    | ToolCallDelta
+    | ToolCallFinished
     | Finished
 )

@@ -13,6 +13,7 @@ from .errors import OptionError
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Budget = int | Literal["auto"]
+ToolChoice = Literal["auto", "required", "none"]
 SOFT_TOKEN_BUDGETS = (70, 140, 280, 560, 1120)
 """Maximum soft tokens per image; the vision tower was trained for these (model card)."""
 
@@ -79,9 +80,14 @@ class GenerateOptions:
             memory of a GPU, 512 to 2,048, and is 512 on a CPU. Answers do not depend on it.
         repetition_guard: End an answer that repeats itself endlessly.
         schema: The text of a JSON Schema; decoding is constrained to it.
+        tools: JSON text of a list of the functions that the answer may call, in OpenAI's form; its
+            calls are constrained to their parameters. None reads no calls.
+        tool_choice: Whether the answer may call functions ("auto"), consists of calls ("required"),
+            or has none ("none").
+        parallel_calls: Whether an answer may call several functions.
 
     Raises:
-        OptionError: A value is out of range, or ``think`` is combined with ``schema``.
+        OptionError: A value is out of range, or ``schema`` is combined with ``think`` or ``tools``.
     """
 
     max_tokens: int = 2048
@@ -93,11 +99,23 @@ class GenerateOptions:
     prefill_step_size: int | None = None
     repetition_guard: bool = True
     schema: str | None = None
+    tools: str | None = None
+    tool_choice: ToolChoice = "auto"
+    parallel_calls: bool = True
 
     def __post_init__(self) -> None:
         _require(
             self.schema is None or not self.think,
             "an answer by a schema cannot contain thoughts: pass --no-think",
+        )
+        _require(
+            self.schema is None or self.tools is None,
+            "an answer by a schema cannot call functions: leave out one of them",
+        )
+        _require(
+            self.tool_choice in get_args(ToolChoice),
+            f"the tool choice must be one of {', '.join(get_args(ToolChoice))}, "
+            f"not {self.tool_choice!r}",
         )
         _require(self.max_tokens >= 1, f"max tokens must be 1 or more, not {self.max_tokens}")
         _require(
@@ -117,10 +135,18 @@ class GenerateOptions:
         )
 
     @property
+    def is_constrained(self) -> bool:
+        """Whether decoding chooses among the tokens that a grammar allows."""
+        return self.schema is not None or self.tools is not None
+
+    @property
     def facts(self) -> dict[str, object]:
         """What an answer depends on: all options but the prefill step."""
         found = asdict(self)
         del found["prefill_step_size"]
+        if self.tools is None:
+            for name in ("tools", "tool_choice", "parallel_calls"):
+                del found[name]
         return found
 
 

@@ -56,7 +56,7 @@ LAYERS = {
     "bounded": layer(),
     "checked_json": layer("bounded"),
     "callbacks": layer(),
-    "events": layer(types="decoded"),
+    "events": layer("messages", types="decoded"),
     "transcript": layer("errors events"),
     "leftovers": layer("errors"),
     "own_files": layer("leftovers"),
@@ -85,7 +85,8 @@ LAYERS = {
         "checked_json errors lookups options models machine", "huggingface_hub hf_xet safetensors"
     ),
     "engine": layer(
-        "_version bounded checked_json errors events options native models machine hub processing",
+        "_version bounded checked_json errors events messages options native models machine hub "
+        "processing",
         "mlx numpy llguidance",
     ),
     "records": layer("errors events transcript subtitles"),

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ..events import Event, Finished, TextDelta, ThoughtDelta
+from ..events import AnswerDelta, Event, Finished
 from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
 from ..processing.processor import Processor
 from ..processing.prompt import Prompt as PlannedPrompt
 
-BatchEvent = TextDelta | ThoughtDelta | Finished
+BatchEvent = AnswerDelta | Finished
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

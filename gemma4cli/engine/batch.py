@@ -76,7 +76,7 @@ def stream_batch(model: LoadedModel, prompts: Sequence[Prompt]) -> Iterator[tupl
     together: list[_Row] = []
     for number, each in enumerate(prompts):
         # A constraint applies to one answer at a time.
-        if each.options.schema is None and can_batch(model, each.inputs):
+        if not each.options.is_constrained and can_batch(model, each.inputs):
             answer = Answer(model, each.inputs, each.options)
             together.append(_Row(number, each.inputs, each.options, answer))
         else:

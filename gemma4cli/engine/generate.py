@@ -11,13 +11,12 @@ import mlx.core as mx
 
 from ..errors import AnswerCutError
 from ..events import (
+    AnswerDelta,
     Event,
     Finished,
     FinishReason,
     Notice,
     PrefillProgress,
-    TextDelta,
-    ThoughtDelta,
     Timings,
     Usage,
 )
@@ -40,6 +39,7 @@ from .repetition import is_repeating
 from .sampling import Sampler, make_sampler, suppress
 from .turn_cache import CachedRun, TurnCache, content_of
 
+_RESULT = "<|tool_response>"
 _LONGEST_TURN_START = 32
 """The most tokens a prompt may have from the start of the model's turn: markers, empty thought."""
 
@@ -120,10 +120,7 @@ def _run(
             yield from answer.push(token)
             if answer.reason is not None:
                 break
-    if constraint is not None:
-        if not constraint.is_complete:
-            raise AnswerCutError(answer.length)
-        answer.reason = constraint.cut or "stop"
+    answer.conclude(constraint)
     _keep_answer(model, run, tail, len(inputs.ids))
     yield answer.finished(
         Timings(
@@ -157,7 +154,7 @@ def _tokens(
             sampler=sampler,
             bias=bias,
             constraint=constraint,
-            stop_ids=model.generation.stop_ids,
+            stop_ids=stop_ids_of(model, options),
             most=most,
             pace=drafter.pace,
             counts=counts,
@@ -190,6 +187,15 @@ def make_constraint(model: LoadedModel, options: GenerateOptions, room: int) -> 
         max_tokens=min(options.max_tokens, room),
         repetition_guard=options.repetition_guard,
     )
+
+
+def stop_ids_of(model: LoadedModel, options: GenerateOptions) -> frozenset[int]:
+    """The tokens that end an answer; with tools, the one that begins a result is among them."""
+    stop_ids = model.generation.stop_ids
+    tokenizer = model.tokenizer
+    if options.tools is not None and tokenizer.has_control(_RESULT):
+        return stop_ids | {tokenizer.control_id(_RESULT)}
+    return stop_ids
 
 
 def _uncached_media(inputs: ModelInputs, start: int) -> ModelInputs:
@@ -241,8 +247,10 @@ class Answer:
         self._cached_tokens = cached_tokens
         self._options = options
         self._ids: list[int] = []
-        self._stop_ids = model.generation.stop_ids
-        self._splitter = ChannelSplitter(model.tokenizer, inputs.ids)
+        self._stop_ids = stop_ids_of(model, options)
+        self._splitter = ChannelSplitter(
+            model.tokenizer, inputs.ids, reads_calls=options.tools is not None
+        )
         self._tokens_left = model.context_length - len(inputs.ids)
 
     @property
@@ -250,9 +258,9 @@ class Answer:
         """Tokens so far."""
         return len(self._ids)
 
-    def push(self, token: int) -> list[TextDelta | ThoughtDelta]:
+    def push(self, token: int) -> list[AnswerDelta]:
         """Add the next token; returns the deltas that it completes."""
-        deltas: list[TextDelta | ThoughtDelta] = []
+        deltas: list[AnswerDelta] = []
         if token in self._stop_ids:
             self.reason = "stop"
         else:
@@ -263,6 +271,14 @@ class Answer:
             deltas += self._splitter.finish()
         return deltas
 
+    def conclude(self, constraint: Constraint | None) -> None:
+        """Settle why an answer ended that was constrained. Raises AnswerCutError."""
+        if constraint is None:
+            return
+        if not constraint.is_complete:
+            raise AnswerCutError(self.length)
+        self.reason = constraint.cut or "stop"
+
     @property
     def most(self) -> int:
         """The most tokens that it may have."""
@@ -271,8 +287,9 @@ class Answer:
     def finished(self, timings: Timings, drafts: DraftCounts | None = None) -> Finished:
         """The final event of an answer that has ended."""
         assert self.reason is not None
+        waits = self.reason == "stop" and self._splitter.calls
         return Finished(
-            reason=self.reason,
+            reason="tool_calls" if waits else self.reason,
             text=self._splitter.text,
             thoughts=self._splitter.thoughts,
             token_ids=tuple(self._ids),
@@ -286,6 +303,7 @@ class Answer:
             ),
             timings=timings,
             budgets=self._inputs.budgets,
+            tool_calls=tuple(self._splitter.calls),
         )
 
     def _ending(self) -> FinishReason | None:

@@ -9,7 +9,6 @@ from threading import Lock, Thread
 from ..engine.answering import BatchEvent, NoTurns, Prompt, Turns
 from ..engine.local import LocalModel
 from ..errors import Gemma4Error, QueueFullError, unexpected
-from ..events import Finished, TextDelta, ThoughtDelta
 from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
 from ..processing.processor import Processor
@@ -82,7 +81,7 @@ class QueuedModel:
         """As ``AnsweringModel.stream_batch``. Raises QueueFullError too."""
         for number, request in enumerate(self._enter(prompts)):
             for event in request.events():
-                if isinstance(event, TextDelta | ThoughtDelta | Finished):
+                if isinstance(event, BatchEvent):
                     yield number, event
 
     def batch_size(self, positions: int) -> int:
