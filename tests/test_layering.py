@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,7 @@ def is_inside(name: str, entry: str) -> bool:
     return name == entry or name.startswith(f"{entry}.")
 
 
+@cache
 def imports_of(path: Path, *, types: bool = False) -> set[str]:
     """Absolute names of what a module imports, wherever in it the import is written.
 

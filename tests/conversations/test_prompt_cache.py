@@ -468,21 +468,36 @@ DAMAGED: dict[str, Damage] = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """A conversation, the file of its prompt cache, and the next answer without that file."""
+
+    history: tuple[Message, ...]
+    content: bytes
+    answer: tuple[int, ...]
+
+
+@pytest.fixture(scope="module")
+def kept(parity_model: ParityModel, tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    model, path = parity_model("e2b"), tmp_path_factory.mktemp("kept") / "cache"
+    history = written(model, path).history
+    answer = ask(chat_with(model, None, history), SHORT).answer
+    return Kept(history=history, content=path.read_bytes(), answer=answer)
+
+
 @pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
 def test_a_damaged_file_is_said_ignored_and_written_anew(
-    damage: Damage, parity_model: ParityModel, tmp_path: Path
+    damage: Damage, kept: Kept, parity_model: ParityModel, tmp_path: Path
 ) -> None:
     model, path = parity_model("e2b"), tmp_path / "cache"
-    history = written(model, path).history
-    whole = path.read_bytes()
-    path.write_bytes(damage(whole))
-    chat = chat_with(model, path, history)
+    path.write_bytes(damage(kept.content))
+    chat = chat_with(model, path, kept.history)
     turn = ask(chat, SHORT)
     (notice,) = turn.notices
     assert notice.startswith(f"{path}: ") and "\n" not in notice and len(notice) < 250
     assert "the prompt is computed anew" in notice
     assert turn.cached == 0
-    assert turn.answer == ask(chat_with(model, None, history), SHORT).answer
+    assert turn.answer == kept.answer
     assert chat.write_prompt_cache() is None
     again = ask(chat_with(model, path, chat.history), SHORT)
     assert again.cached > 100 and again.notices == ()

@@ -138,9 +138,14 @@ def answer_of(model: LoadedModel, inputs: ModelInputs, options: GenerateOptions)
 
 
 @pytest.mark.parametrize(
-    ("options", "wrong"), [(GREEDY, 5), (SAMPLED, 2)], ids=["greedy", "sampled"]
+    ("case", "options", "wrong"),
+    [
+        pytest.param("text", GREEDY, 5, id="text-greedy"),
+        pytest.param("text_short", SAMPLED, 2, id="text_short-sampled"),
+        pytest.param("text", SAMPLED, 2, id="text-sampled", marks=pytest.mark.slow),
+        pytest.param("text_short", GREEDY, 5, id="text_short-greedy", marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize("case", ["text_short", "text"])
 @pytest.mark.parametrize("arch", ARCHS)
 def test_answers_are_the_same_with_and_without_a_drafter(
     arch: str, case: str, options: GenerateOptions, wrong: int, parity_model: ParityModel

@@ -220,7 +220,7 @@ POSITIONS = st.lists(
 
 
 @pytest.mark.parametrize("make", MAKERS)
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(positions=POSITIONS)
 @example(positions=[(index, 0.0) for index in range(0, 120, 17)])
 @example(positions=[(108, 0.5)])

@@ -24,6 +24,7 @@ CLEARLY = 25 * TOLERANCE
 MODULES = (text_mistakes, sight_mistakes, sound_mistakes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", MISTAKES, ids=lambda entry: f"{entry.name}[{entry.arch}]")
 def test_a_mistake_changes_the_logits(
     entry: Mistake, parity_model: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch
@@ -37,6 +38,7 @@ def test_a_mistake_changes_the_logits(
     assert error > CLEARLY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arch", "case"), sorted({(entry.arch, entry.case) for entry in MISTAKES}))
 def test_the_same_case_is_right_without_a_mistake(
     arch: str, case: str, parity_model: Callable[[str], LoadedModel]

@@ -15,7 +15,7 @@ SHAPES = [
     (8, 1, 1, 1, 512),
     (8, 1, 1, 900, 512),
     (4, 2, 5, 77, 64),
-    (32, 4, 70, 300, 512),
+    (16, 2, 70, 300, 512),
     (4, 1, 3, 260, 32),
     (2, 2, 40, 1000, 96),
     (1, 1, 1, 3000, 64),
@@ -33,9 +33,10 @@ def packed(rows: mx.array, bits: int, room: int = 0) -> Packed:
     return numbers, scales, biases
 
 
-@pytest.mark.parametrize("room", [0, 100])
 @pytest.mark.parametrize("bits", [8, 4])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("shape", "room"), [*((shape, 100) for shape in SHAPES), (SHAPES[1], 0), (SHAPES[2], 0)]
+)
 def test_packed_keys_and_values(
     shape: tuple[int, int, int, int, int],
     bits: int,
