@@ -13,7 +13,7 @@ from support.samples import GREETING, SAMPLES, TEXT_OF
 
 from gemma4cli.api import generate, stream_generate
 from gemma4cli.conversations.chat import Chat, ContextUse
-from gemma4cli.engine import generate as generation
+from gemma4cli.engine import local
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import (
     ConversationError,
@@ -89,7 +89,7 @@ class Engine:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     made = Engine()
-    real = generation.generate
+    real = local.generate
 
     def answer(model: LoadedModel, inputs: Any, *others: Any) -> Iterator[Event]:
         made.prompts.append(inputs.text)
@@ -100,7 +100,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
                 raise event
             yield event
 
-    monkeypatch.setattr(generation, "generate", answer)
+    monkeypatch.setattr(local, "generate", answer)
     return made
 
 
