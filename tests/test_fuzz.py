@@ -36,6 +36,7 @@ def outcomes() -> Mapping[str, Outcome]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "fault"),
     [
@@ -61,6 +62,7 @@ def test_a_fault_is_found_and_its_input_kept_with_its_command(
     assert found["kept"]["fault"] == fault
 
 
+@pytest.mark.slow
 def test_an_error_on_one_line_is_no_fault(outcomes: Mapping[str, Outcome]) -> None:
     assert outcomes["none"]["fault"] == ""
     assert outcomes["none"]["kept"] is None
