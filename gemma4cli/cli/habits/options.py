@@ -61,6 +61,9 @@ _TEMPLATE = "g4 writes prompts in Gemma's format by itself"
 _CACHE = "the cache is as long as the memory allows; --kv-bits 8 makes it smaller"
 _TIMES = "times are those of pieces of speech, not of words"
 _SAMPLING = "Gemma samples with --temperature, --top-p and --top-k"
+_AS_COMPUTED = "the cache has the model's type unless --kv-bits 8 makes it smaller"
+_KEYS = "--cache-type-k -ctk --cache-type --kv-cache-type --kv-cache-dtype --kv-cache-quantization"
+_VALUES = " --cache-type-v -ctv"
 _LENGTH = "-n --n-predict --num-predict --predict --max-new-tokens --max-length --max-output-tokens"
 _WHOLE = (
     "transcribe hears whole recordings; cut out a part first: "
@@ -146,11 +149,15 @@ OPTION_HABITS: tuple[OptionHabit, ...] = (
     ),
     _of("--keepalive --keep-alive", why="no model stays loaded after a command"),
     _of("--flash-attn -fa", why="MLX has an attention of its own", flag=True),
-    _of(
-        "--max-kv-size --kv-group-size --quantized-kv-start --cache-type-k --cache-type-v "
-        "-ctk -ctv",
-        why=_CACHE,
-    ),
+    _of("--max-kv-size", why=_CACHE),
+    _of(_KEYS + _VALUES, why="pieces of a transcript are too short to need it", at="transcribe"),
+    _of(_VALUES, why="--kv-bits 8 is for keys and values"),
+    _of(_KEYS, why=_AS_COMPUTED, values="f16 bf16 f32 auto float16 bfloat16 float32"),
+    _of(_KEYS, "--kv-bits 8", "8 bits are the fewest", values="q4_0 q4_1 iq4_nl q5_0 q5_1"),
+    _of(_KEYS, "--kv-bits 8"),
+    _of("--kv-bits", "--kv-bits 8", "8 bits are the fewest", values="2 3 4 5 6"),
+    _of("--kv-bits", why=_AS_COMPUTED, values="16 32"),
+    _of("--kv-group-size --quantized-kv-start", why="--kv-bits 8 quantizes groups of 64 at once"),
     _of("--compute-type --precision --torch-dtype", "--dtype {}"),
     _of("--fp16 --half --float16", "--dtype float32", values="false"),
     _of("--fp16 --half --float16", "--dtype float16", flag=True),
