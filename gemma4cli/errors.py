@@ -31,6 +31,7 @@
     ├─ NonFiniteError                the model produced NaN or infinity
     ├─ QueueFullError                a server has too many prompts to answer
     ├─ ClosingError                  a server ends, or ends before an answer does
+    ├─ PackagesMissingError          an extra of g4 is not installed
     ├─ OutputError                   a result cannot be written
     ├─ OutOfMemoryError              memory ran out while something was read or computed
     ├─ OutOfFilesError               this process may open no more files
@@ -349,6 +350,19 @@ class ClosingError(Gemma4Error):
 
     def __init__(self) -> None:
         super().__init__("the server is closing: try again later")
+
+
+class PackagesMissingError(Gemma4Error):
+    """Packages of an extra are not installed; ``user`` is what needs them."""
+
+    def __init__(self, extra: str, user: str, package: str) -> None:
+        from .extras import install_command
+
+        self.extra = extra
+        self.package = package
+        super().__init__(
+            f"{user} needs {package}, which is not installed: {install_command(extra)}"
+        )
 
 
 class OutputError(Gemma4Error):

@@ -7,8 +7,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-PACKAGES: Mapping[str, str] = {"cpu": "mlx[cpu]", "cuda": "mlx[cuda13]", "heif": "pillow-heif"}
-"""The package that each extra of pyproject.toml adds.
+PACKAGES: Mapping[str, str] = {
+    "cpu": "mlx[cpu]",
+    "cuda": "mlx[cuda13]",
+    "heif": "pillow-heif",
+    "serve": "starlette uvicorn python-multipart",
+}
+"""The packages that each extra of pyproject.toml adds.
 
 They are named instead of ``gemma4cli[cpu]`` because g4 may be installed from a checkout.
 """
@@ -16,8 +21,8 @@ They are named instead of ``gemma4cli[cpu]`` because g4 may be installed from a 
 
 def install_command(extra: str, *, version: str | None = None) -> str:
     """A shell line that installs an extra where this g4 is, in a version that fits or this one."""
-    package = PACKAGES[extra] + (f"=={version}" if version else "")
-    return f"{_installer()} {shlex.quote(package)}"
+    packages = [each + (f"=={version}" if version else "") for each in PACKAGES[extra].split()]
+    return f"{_installer()} {shlex.join(packages)}"
 
 
 def reinstall_command(package: str) -> str:

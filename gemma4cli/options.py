@@ -85,9 +85,11 @@ class GenerateOptions:
         tool_choice: Whether the answer may call functions ("auto"), consists of calls ("required"),
             or has none ("none").
         parallel_calls: Whether an answer may call several functions.
+        stop: Texts before which an answer ends; thoughts may contain them.
 
     Raises:
-        OptionError: A value is out of range, or ``schema`` is combined with ``think`` or ``tools``.
+        OptionError: A value is out of range, or ``schema`` is combined with ``think``, ``tools``
+            or ``stop``.
     """
 
     max_tokens: int = 2048
@@ -102,6 +104,7 @@ class GenerateOptions:
     tools: str | None = None
     tool_choice: ToolChoice = "auto"
     parallel_calls: bool = True
+    stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _require(
@@ -117,6 +120,11 @@ class GenerateOptions:
             f"the tool choice must be one of {', '.join(get_args(ToolChoice))}, "
             f"not {self.tool_choice!r}",
         )
+        _require(
+            self.schema is None or not self.stop,
+            "an answer by a schema ends with its document: leave out --stop",
+        )
+        _require("" not in self.stop, "a text to stop at must not be empty")
         _require(self.max_tokens >= 1, f"max tokens must be 1 or more, not {self.max_tokens}")
         _require(
             self.temperature is None or 0 <= self.temperature < inf,
@@ -147,6 +155,8 @@ class GenerateOptions:
         if self.tools is None:
             for name in ("tools", "tool_choice", "parallel_calls"):
                 del found[name]
+        if not self.stop:  # as in records of before there was this option
+            del found["stop"]
         return found
 
 

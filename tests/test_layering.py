@@ -110,6 +110,10 @@ LAYERS = {
     ),
     "__init__": layer("_version", types="errors events options transcript conversations api"),
     "serving": layer("errors events options processing engine"),
+    "server": layer(
+        "checked_json errors events leftovers media messages options conversations serving",
+        "python_multipart starlette uvicorn",
+    ),
     "doctor": layer(
         "_version errors extras options prompts native api machine hub media.sound",
         "av numpy PIL",
@@ -132,6 +136,7 @@ LAYERS = {
         "hub engine media media.pictures conversations api cli.escapes cli.environment cli.habits "
         "cli.output cli.settings",
         "typer",
+        types="events",
     ),
     "cli.answers": layer(
         "_version errors events messages records journal markdown cli.escapes "
@@ -154,8 +159,8 @@ LAYERS = {
     "cli.commands": layer(
         "own_files "
         "_version checked_json errors events messages options prompts journal api conversations "
-        "machine hub media media.pictures doctor cli.environment cli.output cli.settings cli.run "
-        "cli.answers",
+        "machine hub media media.pictures serving server doctor cli.escapes cli.environment "
+        "cli.output cli.settings cli.run cli.answers",
         "typer rich",
         types="engine",
     ),
@@ -326,7 +331,7 @@ def test_foreign_packages_are_declared() -> None:
 
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    entries = project["dependencies"] + extras["heif"]
+    entries = project["dependencies"] + extras["heif"] + extras["serve"]
     declared = {entry.split(">")[0].split("=")[0] for entry in entries}
     aliases = {"PIL": "pillow"}
     used = {name for rules in LAYERS.values() for name in rules.foreign}

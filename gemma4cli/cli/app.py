@@ -23,6 +23,7 @@ from .commands.completion import completion
 from .commands.config import config
 from .commands.describe import describe
 from .commands.doctor import doctor
+from .commands.serve import serve
 from .commands.trace import trace
 from .commands.video import video
 from .environment import Environment, environment_of
@@ -148,6 +149,7 @@ app.command(cls=AskingCommand)(describe)
 app.command(cls=ModelCommand)(transcribe)
 app.command(cls=AskingCommand)(video)
 app.command(cls=ChatCommand)(chat)
+app.command(cls=ModelCommand)(serve)
 app.add_typer(models.app, name="models")
 app.command(cls=Command)(doctor)
 app.command(cls=Command)(config)

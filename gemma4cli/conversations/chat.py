@@ -187,6 +187,24 @@ class Chat:
             if not self._is_answered():
                 self._opened = before
 
+    def prompt(self, options: GenerateOptions) -> ModelInputs:
+        """What the model is given to answer the conversation as it is, by ``reply`` for example.
+
+        Args:
+            options: How the answer is to be generated.
+
+        Returns:
+            The token ids of the prompt, and the features of its media.
+
+        Raises:
+            ConversationError: The last message is not from the user or a tool.
+            PromptError: The model does not take what is in the conversation.
+        """
+        if not self._opened or self._opened[-1].message.role not in ("user", "tool"):
+            raise ConversationError("the conversation does not end with something to answer")
+        self._think = options.think
+        return self._inputs()
+
     def reply(self, options: GenerateOptions | None = None) -> Iterator[Event]:
         """Stream the answer to the conversation as it is, without a new message.
 
@@ -201,10 +219,7 @@ class Chat:
             Gemma4Error: Otherwise as ``send``.
         """
         options = options or GenerateOptions()
-        if not self._opened or self._opened[-1].message.role not in ("user", "tool"):
-            raise ConversationError("the conversation does not end with something to answer")
-        self._think = options.think
-        inputs = self._inputs()
+        inputs = self.prompt(options)
         if self._prompt_cache is not None and not self._is_read:
             self._is_read = True
             from ..engine.turn_cache import content_of

@@ -26,22 +26,14 @@ from ..messages import (
     ImagePart,
     Message,
     Part,
-    Role,
     Source,
     TextPart,
-    ToolCall,
     VideoPart,
 )
 from ..options import SOFT_TOKEN_BUDGETS, Budget, MediaOptions
 from ..plain_text import decode_text
+from .message_data import MessageReader
 
-_ROLES: Mapping[str, Role] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "assistant": "assistant",
-    "tool": "tool",
-}
 _TRACE_KEY = "unified_full_attention_blocks"
 _KEYS = ("messages", "enable_thinking", "max_soft_tokens", "video_max_frames", "tools", _TRACE_KEY)
 _LONGEST_VIDEO = 1e7
@@ -103,8 +95,8 @@ def parse_conversation(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Parser:
-    """Each method takes a value and its path in the JSON, ``messages[0].content[1]``."""
+class _Parser(MessageReader):
+    """What only a file may hold: paths of media, and options of the conversation."""
 
     folder: Path
     name: str
@@ -120,62 +112,16 @@ class _Parser:
         for key in data.keys() - set(_KEYS):
             if meant := difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.8):
                 raise self.error("", f"unknown key {key!r}: write {meant[0]!r}")
-        messages = self.items(data["messages"], "messages")
-        if not messages:
-            raise self.error("messages", "is empty: give at least one message")
+        messages = self.messages(data["messages"], "messages")
         if _TRACE_KEY in data and not self.for_trace:
             raise self.error(_TRACE_KEY, "is only for g4 trace")
         return Conversation(
-            messages=tuple(
-                self.message(message, f"messages[{index}]")
-                for index, message in enumerate(messages)
-            ),
+            messages=messages,
             think=self.flag(data, "enable_thinking"),
             max_soft_tokens=self.budget(data, "max_soft_tokens"),
             video_max_frames=self.count(data, "video_max_frames"),
-            tools=tuple(
-                self.tool(tool, f"tools[{index}]")
-                for index, tool in enumerate(self.optional_items(data, "tools", ""))
-            ),
+            tools=self.tools(data),
             unified_full_attention_blocks=self.flag(data, _TRACE_KEY),
-        )
-
-    def message(self, data: object, path: str) -> Message:
-        message = self.mapping(data, path)
-        role = self.text(message, "role", path)
-        if role not in _ROLES:
-            raise self.error(
-                f"{path}.role", f"unknown role {role!r}: use one of {', '.join(_ROLES)}"
-            )
-        calls = self.optional_items(message, "tool_calls", f"{path}.")
-        tool_calls = tuple(
-            self.tool_call(call, f"{path}.tool_calls[{index}]") for index, call in enumerate(calls)
-        )
-        thoughts_key = "reasoning" if message.get("reasoning") else "reasoning_content"
-        thoughts = self.optional_text(message, thoughts_key, path)
-        if role != "assistant" and (tool_calls or thoughts):
-            raise self.error(path, "only an assistant message may hold tool_calls or reasoning")
-        return Message(
-            role=_ROLES[role],
-            content=self.content(message, path, may_lack=bool(tool_calls or thoughts)),
-            thoughts=thoughts,
-            tool_calls=tool_calls,
-            tool_call_id=self.optional_text(message, "tool_call_id", path),
-            name=self.optional_text(message, "name", path),
-        )
-
-    def content(
-        self, message: Mapping[str, Any], path: str, *, may_lack: bool
-    ) -> str | tuple[Part, ...]:
-        content = message.get("content")
-        if content is None and may_lack:
-            return ""
-        if isinstance(content, str):
-            return content
-        if not isinstance(content, list):
-            raise self.error(f"{path}.content", "must be a string or a list of parts")
-        return tuple(
-            self.part(part, f"{path}.content[{index}]") for index, part in enumerate(content)
         )
 
     def part(self, data: object, path: str) -> Part:
@@ -237,30 +183,6 @@ class _Parser:
             raise self.error(path, "must be the path of a file")
         return Source(name=value, path=self.folder / value)
 
-    def tool_call(self, data: object, path: str) -> ToolCall:
-        """A call in OpenAI's form; its arguments are an object, or that object as a JSON string."""
-        call = self.mapping(data, path)
-        function = self.mapping(call.get("function"), f"{path}.function")
-        arguments = function.get("arguments")
-        if isinstance(arguments, str):
-            try:
-                arguments = parse(arguments)
-            except JsonError as exc:
-                raise self.error(f"{path}.function.arguments", str(exc)) from exc
-        if arguments is None:
-            arguments = {}
-        return ToolCall(
-            name=self.text(function, "name", f"{path}.function"),
-            arguments=self.mapping(arguments, f"{path}.function.arguments"),
-            id=self.optional_text(call, "id", path),
-        )
-
-    def tool(self, data: object, path: str) -> Mapping[str, Any]:
-        tool = self.mapping(data, path)
-        function = self.mapping(tool.get("function"), f"{path}.function")
-        self.text(function, "name", f"{path}.function")
-        return tool
-
     def flag(self, data: Mapping[str, Any], key: str) -> bool:
         value = data.get(key, False)
         if not isinstance(value, bool):
@@ -284,29 +206,6 @@ class _Parser:
             budgets = ", ".join(map(str, SOFT_TOKEN_BUDGETS))
             raise self.error(key, f"must be one of {budgets} or auto")
         return value
-
-    def mapping(self, value: object, path: str) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise self.error(path, "must be an object")
-        return value
-
-    def items(self, value: object, path: str) -> list[Any]:
-        if not isinstance(value, list):
-            raise self.error(path, "must be a list")
-        return value
-
-    def optional_items(self, data: Mapping[str, Any], key: str, prefix: str) -> list[Any]:
-        return [] if data.get(key) is None else self.items(data[key], f"{prefix}{key}")
-
-    def text(self, data: Mapping[str, Any], key: str, path: str) -> str:
-        if key not in data:
-            raise self.error(path, f"lacks {key!r}")
-        if not isinstance(data[key], str):
-            raise self.error(f"{path}.{key}", "must be a string")
-        return str(data[key])
-
-    def optional_text(self, data: Mapping[str, Any], key: str, path: str) -> str | None:
-        return None if data.get(key) is None else self.text(data, key, path)
 
 
 PathOf = Callable[[Source], str]

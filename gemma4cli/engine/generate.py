@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from time import perf_counter
@@ -17,6 +17,7 @@ from ..events import (
     FinishReason,
     Notice,
     PrefillProgress,
+    TextDelta,
     Timings,
     Usage,
 )
@@ -37,6 +38,7 @@ from .model import LoadedModel
 from .prefill import Prefill
 from .repetition import is_repeating
 from .sampling import Sampler, make_sampler, suppress
+from .stop_texts import StopTexts
 from .turn_cache import CachedRun, TurnCache, content_of
 
 _RESULT = "<|tool_response>"
@@ -251,6 +253,8 @@ class Answer:
         self._splitter = ChannelSplitter(
             model.tokenizer, inputs.ids, reads_calls=options.tools is not None
         )
+        self._stops = StopTexts(options.stop)
+        self._texts: list[str] = []
         self._tokens_left = model.context_length - len(inputs.ids)
 
     @property
@@ -265,19 +269,36 @@ class Answer:
             self.reason = "stop"
         else:
             self._ids.append(token)
-            deltas += self._splitter.push(token)
-            self.reason = self._ending()
+            deltas += self._before_stop(self._splitter.push(token))
+            self.reason = "stop" if self._stops.found else self._ending()
         if self.reason is not None:
-            deltas += self._splitter.finish()
+            deltas += self._before_stop(self._splitter.finish())
+            if self._stops.found:
+                self.reason = "stop"
+            deltas += self._shown(self._stops.finish())
         return deltas
 
     def conclude(self, constraint: Constraint | None) -> None:
         """Settle why an answer ended that was constrained. Raises AnswerCutError."""
-        if constraint is None:
+        if constraint is None or self._stops.found:
             return
         if not constraint.is_complete:
             raise AnswerCutError(self.length)
         self.reason = constraint.cut or "stop"
+
+    def _before_stop(self, deltas: Iterable[AnswerDelta]) -> Iterator[AnswerDelta]:
+        """The deltas without a stop text and what follows it; what may be one is held back."""
+        for delta in deltas:
+            if isinstance(delta, TextDelta):
+                yield from self._shown(self._stops.push(delta.text))
+            else:
+                yield from self._shown(self._stops.finish())
+                yield delta
+
+    def _shown(self, text: str) -> Iterator[TextDelta]:
+        if text:
+            self._texts.append(text)
+            yield TextDelta(text=text)
 
     @property
     def most(self) -> int:
@@ -290,7 +311,7 @@ class Answer:
         waits = self.reason == "stop" and self._splitter.calls
         return Finished(
             reason="tool_calls" if waits else self.reason,
-            text=self._splitter.text,
+            text="".join(self._texts),
             thoughts=self._splitter.thoughts,
             token_ids=tuple(self._ids),
             usage=Usage(

@@ -30,11 +30,17 @@ _LONGEST = 100
 
 
 def fetch(
-    url: str, *, folder: Path, most_bytes: int = MOST_BYTES, pace: Pace | None = None
+    url: str,
+    *,
+    folder: Path,
+    most_bytes: int = MOST_BYTES,
+    pace: Pace | None = None,
+    only_public: bool = False,
 ) -> Source:
     """The content of ``url``, in a new file in ``folder``, named by the URL without credentials.
 
-    Only http and https are opened, also after redirects. Raises MediaNotFoundError, and MediaError
+    Only http and https are opened, also after redirects; with ``only_public`` no private host, as
+    the URL is not the user's. Raises MediaNotFoundError, and MediaError
     with the reason.
     """
     name = shown_url(url)
@@ -44,7 +50,10 @@ def fetch(
     with ExitStack() as on_failure, Watch(pace or Pace()) as watch:
         on_failure.callback(Path(path).unlink, missing_ok=True)
         try:
-            with open(handle, "wb") as file, open_url(url, watch) as response:
+            with (
+                open(handle, "wb") as file,
+                open_url(url, watch, only_public=only_public) as response,
+            ):
                 _copy(response, file, name, most_bytes, watch)
         except (OSError, http.client.HTTPException, ValueError) as exc:
             raise _media_error(name, exc, watch) from exc

@@ -24,13 +24,15 @@ _MOST_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
-def open_url(url: str, watch: Watch) -> Any:
+def open_url(url: str, watch: Watch, *, only_public: bool = False) -> Any:
     """The response to a request for ``url``, after redirects.
 
-    Raises MediaError for a redirect that must not be followed, HTTPError, OSError, HTTPException
-    and ValueError.
+    With ``only_public`` it comes from a stranger, so its host must be public, too.
+
+    Raises MediaError for a host that is not, and a redirect that must not be followed; HTTPError,
+    OSError, HTTPException and ValueError.
     """
-    guard = _Guard(watch)
+    guard = _Guard(watch, only_public=only_public)
     target, credentials = _without_user(url)
     first = urlsplit(target)
     guard.check(url, target, named=True)
@@ -73,8 +75,9 @@ def _without_user(url: str) -> tuple[str, str | None]:
 class _Guard:
     """Checks where requests go and connects to what was checked."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, *, only_public: bool) -> None:
         self._watch = watch
+        self._only_public = only_public
         self._resolved: dict[tuple[str, int], Resolved] = {}
         self._proxies = urllib.request.getproxies()
         self.opener = _opener(self._connect)
@@ -93,9 +96,14 @@ class _Guard:
         try:
             found = resolve(host, port, self._watch.pace.patience)
         except OSError:
-            if self._is_proxied(parts.scheme, host):  # the proxy may know the name
+            # The proxy may know the name, of a private host perhaps.
+            if self._is_proxied(parts.scheme, host) and not self._only_public:
                 return
             raise
+        if self._only_public and not are_public(found):
+            raise MediaError(
+                shown_url(url), "is not on the public network: send the file as a data: URL"
+            )
         if not named and not are_public(found):
             raise MediaError(
                 shown_url(url),

@@ -30,7 +30,8 @@ START = imports(
     "resource termios textwrap types typing unicodedata urllib.parse",
     own="_version errors messages options cli.app cli.answers.choices cli.chat.command "
     "cli.commands.completion cli.commands.config cli.commands.describe cli.commands.doctor "
-    "cli.commands.models cli.commands.trace cli.commands.video cli.environment cli.escapes "
+    "cli.commands.models cli.commands.serve cli.commands.trace cli.commands.video "
+    "cli.environment cli.escapes "
     "cli.habits.* interrupts cli.output.conversion cli.output.examples cli.output.exit_codes "
     "cli.output.help_pages cli.output.numbers cli.output.pictures cli.output.usage_errors "
     "cli.run.addresses cli.run.budgets cli.run.common_options cli.run.completers cli.run.folders "

@@ -38,6 +38,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "g4 chat -c",
         'git diff | g4 chat -p "Write a commit message for this change."',
     ),
+    "serve": (
+        "g4 serve",
+        "g4 serve -m e2b --port 8080",
+        "G4_SERVE_TOKEN=... g4 serve --host 0.0.0.0",
+    ),
     "models": ("g4 models list --all", "g4 models pull e2b", "g4 models info e2b"),
     "models list": ("g4 models list", "g4 models list --all --json"),
     "models pull": ("g4 models pull e2b", "g4 models pull e2b:8bit --yes"),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ...errors import ModelTooLargeError, NoModelError
@@ -20,6 +20,7 @@ from .options import RunOptions
 if TYPE_CHECKING:
     from ...engine.answering import AnsweringModel
     from ...engine.local import LocalModel
+    from ...events import LoadProgress
     from ...hub.resolved import ResolvedModel
 
 _SMALLEST = "e2b"
@@ -39,6 +40,25 @@ def load_local_model(
     and downloading one takes longer. With --json a missing file is reported as a record among the
     answers, not here.
     """
+    return found_model(env, run, needed).load()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoundModel:
+    """A model that fits into the memory; ``load`` loads it, in any thread, and shows how far."""
+
+    resolved: ResolvedModel
+    load: Callable[[], LocalModel]
+
+
+def found_model(
+    env: Environment,
+    run: RunOptions,
+    needed: Sequence[Source] = (),
+    *,
+    on_progress: Callable[[], None] = lambda: None,
+) -> FoundModel:
+    """``load_local_model`` up to loading, during which ``on_progress`` is called."""
     if not run.json:
         for source in needed:
             require(source)
@@ -61,13 +81,17 @@ def load_local_model(
         require_memory_for_model(model, run.dtype)
         drafter = None
     options = replace(run.load_options, draft="none")  # or it would be looked for again
-    with Spinner(env, quiet=run.quiet) as spinner:
-        return load(
-            model,
-            options=options,
-            drafter=drafter,
-            on_progress=lambda event: spinner.update(0, event),
-        )
+
+    def loaded() -> LocalModel:
+        with Spinner(env, quiet=run.quiet) as spinner:
+
+            def update(event: LoadProgress) -> None:
+                on_progress()
+                spinner.update(0, event)
+
+            return load(model, options=options, drafter=drafter, on_progress=update)
+
+    return FoundModel(resolved=model, load=loaded)
 
 
 def _resolved(env: Environment, run: RunOptions) -> ResolvedModel:

@@ -1,7 +1,7 @@
 """What a project's file may not set: it comes with the project, from whoever wrote that.
 
-Only the user's own file, variables and the command line say whether addresses are fetched, and name
-a model or a drafter by a path outside the project.
+Only the user's own file, variables and the command line say whether addresses are fetched and who
+may call a server, and name a model or a drafter by a path outside the project.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ from pathlib import Path
 
 from .files import PROJECT_FILE
 
+_OF_SERVERS = ("host", "port", "token", "allow_origin")
+"""Who may call a server, and who gets what its clients send."""
+
 
 def refusal(path: Path, key: str, value: object) -> str | None:
     """Why a value in the settings file ``path`` is ignored; None if it is not."""
     if path.name != PROJECT_FILE:
         return None
-    if key == "allow_urls" and value is True:
-        return "is ignored: use --allow-urls, or your own settings (g4 config path)"
+    if (key in ("allow_urls", "allow_media_urls") and value is True) or key in _OF_SERVERS:
+        flag = key.replace("_", "-")
+        return f"is ignored: use --{flag}, or your own settings (g4 config path)"
     if key in ("model", "draft") and isinstance(value, str) and _is_outside(value, path.parent):
         return "is ignored, since it lies outside the project: use an option, or your own settings"
     return None

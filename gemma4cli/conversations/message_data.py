@@ -1,0 +1,132 @@
+"""Messages in JSON data in OpenAI's form, whoever sends them. Knows no model, opens no media.
+
+Assistant messages may carry ``reasoning`` and ``tool_calls``, tool messages ``tool_call_id`` and
+``name``. Which parts a message may have, and what an error is, each reader says.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..checked_json import JsonError, parse
+from ..messages import Message, Part, Role, ToolCall
+
+_ROLES: Mapping[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MessageReader(ABC):
+    """Each method takes a value and its path in the JSON, ``messages[0].content[1]``."""
+
+    @abstractmethod
+    def error(self, path: str, problem: str) -> Exception:
+        """What is raised for a value."""
+
+    @abstractmethod
+    def part(self, data: object, path: str) -> Part:
+        """A part of a message."""
+
+    def messages(self, data: object, path: str) -> tuple[Message, ...]:
+        found = self.items(data, path)
+        if not found:
+            raise self.error(path, "is empty: give at least one message")
+        return tuple(self.message(each, f"{path}[{index}]") for index, each in enumerate(found))
+
+    def message(self, data: object, path: str) -> Message:
+        message = self.mapping(data, path)
+        role = self.text(message, "role", path)
+        if role not in _ROLES:
+            raise self.error(
+                f"{path}.role", f"unknown role {role!r}: use one of {', '.join(_ROLES)}"
+            )
+        calls = self.optional_items(message, "tool_calls", f"{path}.")
+        tool_calls = tuple(
+            self.tool_call(call, f"{path}.tool_calls[{index}]") for index, call in enumerate(calls)
+        )
+        thoughts_key = "reasoning" if message.get("reasoning") else "reasoning_content"
+        thoughts = self.optional_text(message, thoughts_key, path)
+        if role != "assistant" and (tool_calls or thoughts):
+            raise self.error(path, "only an assistant message may hold tool_calls or reasoning")
+        return Message(
+            role=_ROLES[role],
+            content=self.content(message, path, may_lack=bool(tool_calls or thoughts)),
+            thoughts=thoughts,
+            tool_calls=tool_calls,
+            tool_call_id=self.optional_text(message, "tool_call_id", path),
+            name=self.optional_text(message, "name", path),
+        )
+
+    def content(
+        self, message: Mapping[str, Any], path: str, *, may_lack: bool
+    ) -> str | tuple[Part, ...]:
+        content = message.get("content")
+        if content is None and may_lack:
+            return ""
+        if isinstance(content, str):
+            return content
+        if not isinstance(content, list):
+            raise self.error(f"{path}.content", "must be a string or a list of parts")
+        return tuple(
+            self.part(part, f"{path}.content[{index}]") for index, part in enumerate(content)
+        )
+
+    def tools(self, data: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+        """The functions that a conversation or a request declares."""
+        found = enumerate(self.optional_items(data, "tools", ""))
+        return tuple(self.tool(tool, f"tools[{index}]") for index, tool in found)
+
+    def tool_call(self, data: object, path: str) -> ToolCall:
+        """A call in OpenAI's form; its arguments are an object, or that object as a JSON string."""
+        call = self.mapping(data, path)
+        function = self.mapping(call.get("function"), f"{path}.function")
+        arguments = function.get("arguments")
+        if isinstance(arguments, str):
+            try:
+                arguments = parse(arguments)
+            except JsonError as exc:
+                raise self.error(f"{path}.function.arguments", str(exc)) from exc
+        if arguments is None:
+            arguments = {}
+        return ToolCall(
+            name=self.text(function, "name", f"{path}.function"),
+            arguments=self.mapping(arguments, f"{path}.function.arguments"),
+            id=self.optional_text(call, "id", path),
+        )
+
+    def tool(self, data: object, path: str) -> Mapping[str, Any]:
+        tool = self.mapping(data, path)
+        function = self.mapping(tool.get("function"), f"{path}.function")
+        self.text(function, "name", f"{path}.function")
+        return tool
+
+    def mapping(self, value: object, path: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise self.error(path, "must be an object")
+        return value
+
+    def items(self, value: object, path: str) -> list[Any]:
+        if not isinstance(value, list):
+            raise self.error(path, "must be a list")
+        return value
+
+    def optional_items(self, data: Mapping[str, Any], key: str, prefix: str) -> list[Any]:
+        return [] if data.get(key) is None else self.items(data[key], f"{prefix}{key}")
+
+    def text(self, data: Mapping[str, Any], key: str, path: str) -> str:
+        if key not in data:
+            raise self.error(path, f"lacks {key!r}")
+        if not isinstance(data[key], str):
+            raise self.error(f"{path}.{key}", "must be a string")
+        return str(data[key])
+
+    def optional_text(self, data: Mapping[str, Any], key: str, path: str) -> str | None:
+        return None if data.get(key) is None else self.text(data, key, path)

@@ -1,0 +1,85 @@
+"""The routes of the server."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from .answer_run import Disconnected
+from .chat_completions import chat_completions
+from .errors import RequestError, failure_of
+from .guard import Guard
+from .models import list_models, show_model
+from .request_log import RequestLog
+from .served import Served
+from .status import health, metrics
+
+Handler = Callable[[Served, Request], Awaitable[Response]]
+Answering = Callable[[Served, Scope, Receive, Send], Awaitable[None]]
+
+
+def make_app(served: Served, log: Callable[[str], None]) -> ASGIApp:
+    """The application for a model; ``log`` is called with a line for each request."""
+    routes = [
+        _post("/v1/chat/completions", chat_completions, served),
+        _get("/v1/models", list_models, served),
+        _get("/v1/models/{name:path}", show_model, served),
+        _get("/health", health, served),
+        _get("/metrics", metrics, served),
+    ]
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(RequestLog, write=log), Middleware(Guard, served=served)],
+        exception_handlers={HTTPException: _not_found},
+    )
+
+
+def _get(path: str, handler: Handler, served: Served) -> Route:
+    async def answer(served: Served, scope: Scope, receive: Receive, send: Send) -> None:
+        await (await handler(served, Request(scope, receive)))(scope, receive, send)
+
+    return Route(path, _Endpoint(answer, served), methods=["GET"])
+
+
+def _post(path: str, handler: Answering, served: Served) -> Route:
+    return Route(path, _Endpoint(handler, served), methods=["POST"])
+
+
+class _Endpoint:
+    """An ASGI application of one handler, whose errors are sent as OpenAI's objects."""
+
+    def __init__(self, handler: Answering, served: Served) -> None:
+        self._handler = handler
+        self._served = served
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._handler(self._served, scope, receive, send)
+        except Disconnected:
+            return
+        except Exception as error:  # noqa: BLE001 - a client gets an object, the terminal a line
+            failure = failure_of(error)
+            if failure.status >= 500 and not isinstance(error, RequestError):
+                self._served.on_error(error)
+            response = JSONResponse(failure.body, failure.status, headers=dict(failure.headers))
+            await response(scope, receive, send)
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    """For paths and methods that there are not."""
+    assert isinstance(error, HTTPException)
+    problem = "this path is not served here"
+    if error.status_code == 405:
+        problem = f"this path takes no {request.method} requests"
+    elif error.status_code != 404:
+        problem = error.detail
+    code = "not_found" if error.status_code == 404 else None
+    failure = failure_of(RequestError(problem, status=error.status_code, code=code))
+    return JSONResponse(failure.body, failure.status, headers=error.headers)

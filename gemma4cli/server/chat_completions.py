@@ -1,0 +1,172 @@
+"""/v1/chat/completions: an answer as one JSON object, or as it comes in events of server-sent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from secrets import token_hex
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+
+from ..errors import AnswerCutError
+from ..events import Finished, FinishReason, TextDelta, ThoughtDelta, Usage
+from .answer_run import Accepted, AnswerRun, Question, running
+from .chat_request import ChatRequest, chat_request
+from .event_stream import EventStream
+from .request_fields import parsed
+from .request_log import note_tokens
+from .served import Served
+
+_REASONS: Mapping[FinishReason, str] = {
+    "stop": "stop",
+    "length": "length",
+    "context": "length",
+    "repetition": "length",
+}
+"""OpenAI's names; it has none for an answer that repeats itself endlessly."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """An answer so far."""
+
+    text: str = ""
+    thoughts: str = ""
+    prompt_tokens: int = 0
+    usage: Usage = field(default_factory=Usage)
+    reason: str | None = None
+
+    def take(self, event: object) -> None:
+        match event:
+            case Accepted(prompt_tokens=tokens):
+                self.prompt_tokens = tokens
+            case TextDelta(text=text):
+                self.text += text
+            case ThoughtDelta(text=text):
+                self.thoughts += text
+            case Finished():
+                self.usage = event.usage
+                self.reason = _REASONS[event.reason]
+
+    def cut(self, error: AnswerCutError) -> None:
+        """The answer was to match a schema, and is too long. Raises the error if nothing came."""
+        if error.shortest is not None:
+            raise error
+        self.usage = Usage(prompt_tokens=self.prompt_tokens, completion_tokens=error.tokens)
+        self.reason = "length"
+
+
+class Completion:
+    """The objects that are sent of one answer."""
+
+    def __init__(self, model: str, *, includes_usage: bool) -> None:
+        self._head = {
+            "id": f"chatcmpl-{token_hex(12)}",
+            "created": int(time.time()),
+            "model": model,
+        }
+        self._includes_usage = includes_usage
+
+    def whole(self, answer: Answer) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
+        if answer.thoughts:
+            message["reasoning_content"] = answer.thoughts
+        choice = {
+            "index": 0,
+            "message": message,
+            "logprobs": None,
+            "finish_reason": answer.reason,
+        }
+        return {
+            **self._head,
+            "object": "chat.completion",
+            "choices": [choice],
+            "usage": usage_data(answer.usage),
+        }
+
+    def chunk(self, delta: Mapping[str, Any], reason: str | None = None) -> dict[str, Any]:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+        return self._chunk([choice], {"usage": None} if self._includes_usage else {})
+
+    def usage(self, answer: Answer) -> dict[str, Any]:
+        return self._chunk([], {"usage": usage_data(answer.usage)})
+
+    def _chunk(self, choices: list[Any], more: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self._head, "object": "chat.completion.chunk", "choices": choices, **more}
+
+
+def usage_data(usage: Usage) -> dict[str, Any]:
+    """Token counts in OpenAI's form."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+    }
+
+
+async def chat_completions(served: Served, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a conversation. Raises RequestError, Gemma4Error and Disconnected."""
+    with served.admitted():
+        body = await Request(scope, receive).body()
+        asked = await run_in_threadpool(_read, body, served)
+        del body
+        served.check_name(asked.model)
+        question = Question(messages=asked.messages, options=asked.options, tools=asked.tools)
+        completion = Completion(served.names[0], includes_usage=asked.include_usage)
+        async with running(served, question, receive) as run:
+            if asked.stream:
+                await _stream(served, run, completion, asked, scope, send)
+            else:
+                answer = await _whole(run)
+                note_tokens(scope, answer.usage.completion_tokens)
+                await JSONResponse(completion.whole(answer))(scope, receive, send)
+
+
+def _read(body: bytes, served: Served) -> ChatRequest:
+    return chat_request(parsed(body), served.options)
+
+
+async def _whole(run: AnswerRun) -> Answer:
+    answer = Answer()
+    try:
+        async for event in run.events():
+            answer.take(event)
+    except AnswerCutError as error:
+        answer.cut(error)
+    return answer
+
+
+async def _stream(
+    served: Served,
+    run: AnswerRun,
+    completion: Completion,
+    asked: ChatRequest,
+    scope: Scope,
+    send: Send,
+) -> None:
+    """Send an answer as it comes. Nothing is sent before the prompt is accepted."""
+    answer = Answer()
+    first = await run.next()
+    answer.take(first)
+    async with EventStream(served, send) as stream:
+        await stream.put(completion.chunk({"role": "assistant", "content": ""}))
+        try:
+            async for event in stream.beating(run):
+                answer.take(event)
+                if isinstance(event, TextDelta):
+                    await stream.put(completion.chunk({"content": event.text}))
+                elif isinstance(event, ThoughtDelta):
+                    await stream.put(completion.chunk({"reasoning_content": event.text}))
+        except AnswerCutError as error:
+            answer.cut(error)
+        note_tokens(scope, answer.usage.completion_tokens)
+        await stream.put(completion.chunk({}, answer.reason))
+        if asked.include_usage:
+            await stream.put(completion.usage(answer))
+        await stream.done()

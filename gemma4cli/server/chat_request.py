@@ -1,0 +1,152 @@
+"""A request of /v1/chat/completions: its JSON to messages and options.
+
+Fields that g4 does not know are ignored, as by other servers of this API. Those that it knows and
+cannot do are refused where they would change the answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..checked_json import shown
+from ..messages import Message
+from ..options import GenerateOptions
+from .request_fields import RequestReader
+from .served import ServerOptions
+
+_ANY_OBJECT = '{"type": "object"}'
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+_NO_THOUGHTS = ("none", "minimal")
+_MOST_STOPS = 4
+_LONGEST_STOP = 1000
+_LEAST_TOP_P = 1e-6
+"""Greedy, which some clients ask for by 0."""
+_HOTTEST = 100.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChatRequest:
+    """What a client asks for.
+
+    Attributes:
+        model: The name that it gives the model, if it does.
+        messages: The conversation to answer.
+        options: How the answer is generated.
+        tools: The functions that the model may call.
+        stream: Whether the answer is sent as it comes.
+        include_usage: Whether a stream ends with the number of tokens.
+    """
+
+    model: str | None
+    messages: tuple[Message, ...]
+    options: GenerateOptions
+    tools: tuple[Mapping[str, Any], ...]
+    stream: bool
+    include_usage: bool
+
+
+def chat_request(data: dict[str, Any], server: ServerOptions) -> ChatRequest:
+    """The request in a body's JSON. Raises RequestError and OptionError."""
+    reader = RequestReader(media_urls=server.media_urls)
+    _refuse_what_cannot_be_done(reader, data)
+    stream = bool(reader.flag(data, "stream"))
+    stream_options = reader.fields(data, "stream_options")
+    return ChatRequest(
+        model=reader.string(data, "model"),
+        messages=reader.messages(data.get("messages"), "messages"),
+        options=generate_options(reader, data, server.generate),
+        tools=_tools(reader, data),
+        stream=stream,
+        include_usage=bool(reader.flag(stream_options, "include_usage", "stream_options.")),
+    )
+
+
+def generate_options(
+    reader: RequestReader, data: dict[str, Any], defaults: GenerateOptions
+) -> GenerateOptions:
+    """How the answer is generated; ``defaults`` for what the request leaves open."""
+    schema = _schema(reader, data)
+    most = reader.count(data, "max_completion_tokens") or reader.count(data, "max_tokens")
+    temperature = reader.number(data, "temperature", least=0, most=_HOTTEST)
+    top_p = reader.number(data, "top_p", least=0, most=1)
+    top_k = reader.count(data, "top_k", least=-1)
+    effort = reader.choice(data, "reasoning_effort", *_EFFORTS)
+    think = defaults.think if effort is None else effort not in _NO_THOUGHTS
+    return replace(
+        defaults,
+        max_tokens=most or defaults.max_tokens,
+        temperature=defaults.temperature if temperature is None else temperature,
+        top_p=defaults.top_p if top_p is None else max(top_p, _LEAST_TOP_P),
+        top_k=defaults.top_k if top_k is None else max(top_k, 0),
+        seed=_seed(reader, data, defaults.seed),
+        think=think and schema is None,
+        schema=schema,
+        stop=_stop(reader, data),
+    )
+
+
+def _seed(reader: RequestReader, data: Mapping[str, Any], default: int | None) -> int | None:
+    """Any 64-bit number; -1 is any seed, as for other local servers."""
+    seed = reader.count(data, "seed", least=-(2**63), most=2**64 - 1)
+    if seed is None:
+        return default
+    return None if seed == -1 else seed % 2**64
+
+
+def _stop(reader: RequestReader, data: Mapping[str, Any]) -> tuple[str, ...]:
+    given = data.get("stop")
+    texts = [given] if isinstance(given, str) else reader.optional_items(data, "stop", "")
+    if len(texts) > _MOST_STOPS:
+        raise reader.error("stop", f"has {len(texts)} texts; the most are {_MOST_STOPS}")
+    for index, text in enumerate(texts):
+        if not isinstance(text, str) or not 0 < len(text) <= _LONGEST_STOP:
+            problem = f"must be a text of 1 to {_LONGEST_STOP:,} characters"
+            raise reader.error("stop" if texts == [given] else f"stop[{index}]", problem)
+    return tuple(dict.fromkeys(texts))
+
+
+def _schema(reader: RequestReader, data: Mapping[str, Any]) -> str | None:
+    """The JSON Schema that the answer must match, if it must be JSON."""
+    wanted = reader.fields(data, "response_format")
+    if not wanted:
+        return None
+    match reader.text(wanted, "type", "response_format"):
+        case "text":
+            return None
+        case "json_object":
+            return _ANY_OBJECT
+        case "json_schema":
+            place = "response_format.json_schema"
+            held = reader.mapping(wanted.get("json_schema"), place)
+            return json.dumps(reader.mapping(held.get("schema"), f"{place}.schema"))
+        case other:
+            known = "text, json_object or json_schema"
+            raise reader.error("response_format.type", f"must be {known}, not {shown(other)}")
+
+
+def _tools(reader: RequestReader, data: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """The functions that the model may call: none if the request says so."""
+    tools = reader.tools(data)
+    choice = data.get("tool_choice")
+    if choice == "none":
+        return ()
+    if choice not in (None, "auto"):
+        raise reader.error("tool_choice", "must be auto or none: calls cannot be forced")
+    return tools
+
+
+def _refuse_what_cannot_be_done(reader: RequestReader, data: Mapping[str, Any]) -> None:
+    """Raise RequestError for what would make another answer if it were ignored."""
+    if (reader.count(data, "n") or 1) > 1:
+        raise reader.error("n", "must be 1: ask again for another answer")
+    if reader.flag(data, "logprobs") or reader.count(data, "top_logprobs", least=0):
+        raise reader.error("logprobs", "are not available")
+    if reader.fields(data, "logit_bias"):
+        raise reader.error("logit_bias", "is not available")
+    if "audio" in reader.optional_items(data, "modalities", ""):
+        raise reader.error("modalities", "must be text alone: the model does not speak")
+    if reader.optional_items(data, "functions", ""):
+        raise reader.error("functions", "are not taken: declare them as tools")

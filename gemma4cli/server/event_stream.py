@@ -1,0 +1,77 @@
+"""Server-sent events: objects as JSON, comments while nothing happens, errors in mid-stream."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from starlette.types import Send
+
+from ..events import Event
+from .answer_run import Accepted, AnswerRun, Disconnected
+from .errors import failure_of
+from .served import Served
+
+_BEAT_SECONDS = 10.0
+"""Proxies end connections on which nothing comes, after half a minute or more."""
+
+_HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+)
+_DONE = b"data: [DONE]\n\n"
+
+
+class EventStream:
+    """The body of a response. Entering it sends the head; an error inside it becomes an event."""
+
+    def __init__(self, served: Served, send: Send) -> None:
+        self._served = served
+        self._send = send
+
+    async def __aenter__(self) -> Self:
+        await self._send(
+            {"type": "http.response.start", "status": 200, "headers": [*_HEADERS]},
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if not isinstance(error, Exception) or isinstance(error, Disconnected):
+            return False
+        failure = failure_of(error)
+        if failure.status >= 500:
+            self._served.on_error(error)
+        await self.put(failure.body)
+        await self.done()
+        return True
+
+    async def put(self, data: Mapping[str, Any]) -> None:
+        """Send an object."""
+        await self._write(f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode())
+
+    async def done(self) -> None:
+        """Send the end of the stream."""
+        await self._write(_DONE, more=False)
+
+    async def beating(self, run: AnswerRun) -> AsyncIterator[Accepted | Event]:
+        """What happens in a run, with comments on the stream while nothing does."""
+        while True:
+            try:
+                event = await run.next(_BEAT_SECONDS)
+            except TimeoutError:
+                await self._write(b": still at work\n\n")
+                continue
+            if event is None:
+                return
+            yield event
+
+    async def _write(self, content: bytes, *, more: bool = True) -> None:
+        await self._send({"type": "http.response.body", "body": content, "more_body": more})

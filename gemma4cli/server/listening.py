@@ -1,0 +1,144 @@
+"""The socket, and the thread in which HTTP is served; signals stay with the program."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from ipaddress import ip_address
+from threading import Event, Thread
+from typing import Any, Self
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ..errors import OptionError
+
+_BACKLOG = 128
+_HEAD_SECONDS = 10
+"""In which the head of a request must come, and between requests of one connection."""
+_WRITE_SECONDS = 60.0
+"""In which a client must read something of what it is sent."""
+_LONGEST_HEAD = 64 << 10
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs on this machine can connect to an address."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """A socket at a host and a port, 0 for any that is free. Raises OptionError."""
+    try:
+        found = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, kind, _, _, address = found[0]
+        bound = socket.socket(family, kind)
+    except OSError as exc:
+        raise OptionError(f"--host {host}: {exc.strerror or exc}") from exc
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind(address)
+        bound.listen(_BACKLOG)
+    except OSError as exc:
+        bound.close()
+        hint = "; choose another --port" if port else ""
+        raise OptionError(f"cannot listen on {host}:{port}: {exc.strerror or exc}{hint}") from exc
+    return bound
+
+
+def url_of(bound: socket.socket) -> str:
+    """Where a bound socket is, for whoever is to type it."""
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class HttpThread:
+    """Serves an application in a thread of its own, where uvicorn takes no signals."""
+
+    def __init__(self, app: ASGIApp, bound: socket.socket) -> None:
+        config = uvicorn.Config(
+            app,
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            loop="asyncio",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=_HEAD_SECONDS,
+            h11_max_incomplete_event_size=_LONGEST_HEAD,
+        )
+        self._server = uvicorn.Server(config)
+        self._bound = bound
+        self._ended = Event()
+        self._thread = Thread(target=self._run, name="http", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.end()
+
+    def wait(self) -> None:
+        """Until it has ended, which it does not by itself."""
+        self._ended.wait()
+
+    def stop(self) -> None:
+        """Accept no connection any more; those without a request end."""
+        self._server.should_exit = True
+
+    def end(self, seconds: float = 2.0) -> None:
+        """End all that is left, and the thread."""
+        self.stop()
+        self._thread.join(seconds)
+        self._server.force_exit = True
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        try:
+            self._server.run([self._bound])
+        finally:
+            self._ended.set()
+
+
+class _Protocol(H11Protocol):
+    """A connection that ends if its client sends no request, or does not read the answer."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait(_HEAD_SECONDS, self._end_if_idle)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait(None, None)
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._wait(_WRITE_SECONDS, self.transport.abort)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._wait(None, None)
+        super().resume_writing()
+
+    def _end_if_idle(self) -> None:
+        if self.cycle is None:
+            self.transport.abort()
+
+    def _wait(self, seconds: float | None, then: Callable[[], Any] | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        if seconds is not None and then is not None:
+            self._timer = self.loop.call_later(seconds, then)

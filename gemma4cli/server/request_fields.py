@@ -1,0 +1,152 @@
+"""Reading the JSON of a request: fields with their types, messages, and media inside them.
+
+Errors name the field. Media come as bytes, or as addresses where the server fetches them; never as
+paths.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from ..checked_json import JsonError, number, parse, shown, whole
+from ..conversations.message_data import MessageReader
+from ..media.urls import is_url, shown_url
+from ..messages import AudioPart, ImagePart, Part, Source, TextPart, VideoPart
+from .errors import RequestError
+
+_KNOWN = "text, image_url, input_audio or video_url"
+_SCHEME = "data:"
+
+
+def parsed(body: bytes) -> dict[str, Any]:
+    """The object in a request's body. Raises RequestError."""
+    try:
+        data = parse(body)
+    except JsonError as exc:
+        raise RequestError(f"the body {exc}") from exc
+    if not isinstance(data, dict):
+        raise RequestError("the body must be a JSON object")
+    return data
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RequestReader(MessageReader):
+    """Fields of a request, by name; ``media_urls`` says whether addresses of media are taken."""
+
+    media_urls: bool
+
+    def error(self, path: str, problem: str) -> RequestError:
+        return RequestError(problem, param=path)
+
+    # Fields; null is as if it were left out
+
+    def flag(self, data: Mapping[str, Any], key: str, path: str = "") -> bool | None:
+        value = data.get(key)
+        if not isinstance(value, bool | None):
+            raise self.error(f"{path}{key}", f"must be true or false, not {shown(value)}")
+        return value
+
+    def string(self, data: Mapping[str, Any], key: str, path: str = "") -> str | None:
+        value = data.get(key)
+        if not isinstance(value, str | None):
+            raise self.error(f"{path}{key}", f"must be a string, not {shown(value)}")
+        return value
+
+    def choice(self, data: Mapping[str, Any], key: str, *known: str) -> str | None:
+        value = self.string(data, key)
+        if value is not None and value not in known:
+            raise self.error(key, f"must be one of {', '.join(known)}, not {shown(value)}")
+        return value
+
+    def count(
+        self, data: Mapping[str, Any], key: str, *, least: int = 1, most: int = 2**31 - 1
+    ) -> int | None:
+        if data.get(key) is None:
+            return None
+        try:
+            return whole(data[key], key, least=least, most=most)
+        except JsonError as exc:
+            raise self.error(key, exc.problem) from exc
+
+    def number(
+        self, data: Mapping[str, Any], key: str, *, least: float, most: float
+    ) -> float | None:
+        if data.get(key) is None:
+            return None
+        try:
+            return number(data[key], key, least=least, most=most)
+        except JsonError as exc:
+            raise self.error(key, exc.problem) from exc
+
+    def fields(self, data: Mapping[str, Any], key: str, path: str = "") -> dict[str, Any]:
+        return {} if data.get(key) is None else self.mapping(data[key], f"{path}{key}")
+
+    # Parts of messages
+
+    def part(self, data: object, path: str) -> Part:
+        part = self.mapping(data, path)
+        kind = self.text(part, "type", path)
+        match kind:
+            case "text" | "refusal":
+                return TextPart(text=self.text(part, kind, path))
+            case "image_url":
+                return ImagePart(source=self.linked(part, kind, path))
+            case "video_url":
+                return VideoPart(source=self.linked(part, kind, path))
+            case "audio_url":
+                return AudioPart(source=self.linked(part, kind, path))
+            case "input_audio":
+                return AudioPart(source=self.encoded(part, kind, path))
+            case "input_video":
+                return VideoPart(source=self.encoded(part, kind, path))
+            case "file":
+                problem = "files are not taken: send pictures as image_url, sound as input_audio"
+                raise self.error(f"{path}.type", problem)
+        raise self.error(f"{path}.type", f"unknown type {shown(kind)}: use {_KNOWN}")
+
+    def linked(self, part: Mapping[str, Any], kind: str, path: str) -> Source:
+        """A medium by a URL, in an object or by itself."""
+        place = f"{path}.{kind}"
+        given = part.get(kind)
+        if isinstance(given, dict):
+            place, given = f"{place}.url", given.get("url")
+        if not isinstance(given, str):
+            raise self.error(place, "must be a URL")
+        return self.medium(given, place)
+
+    def encoded(self, part: Mapping[str, Any], kind: str, path: str) -> Source:
+        """A medium as base64 in an object."""
+        held = self.mapping(part.get(kind), f"{path}.{kind}")
+        data, place = self.text(held, "data", f"{path}.{kind}"), f"{path}.{kind}.data"
+        if data[: len(_SCHEME)].lower() == _SCHEME:
+            return self.medium(data, place)
+        return Source(name=place, data=self.bytes_of(data, place))
+
+    def medium(self, url: str, path: str) -> Source:
+        if url[: len(_SCHEME)].lower() == _SCHEME:
+            head, comma, content = url[len(_SCHEME) :].partition(",")
+            if not comma:
+                raise self.error(path, "is not a whole data: URL")
+            if head.lower().endswith(";base64"):
+                return Source(name=path, data=self.bytes_of(content, path))
+            return Source(name=path, data=unquote_to_bytes(content))
+        if not is_url(url):
+            raise self.error(path, "must be a data: URL; the server opens no files")
+        if not self.media_urls:
+            problem = "is an address: send a data: URL, or start g4 serve with --allow-media-urls"
+            raise self.error(path, problem)
+        return Source(name=shown_url(url), address=url)
+
+    def bytes_of(self, text: str, path: str) -> bytes:
+        try:
+            content = base64.b64decode("".join(text.split()), validate=True)
+        except (binascii.Error, ValueError) as exc:
+            raise self.error(path, "is not base64") from exc
+        if not content:
+            raise self.error(path, "is empty")
+        return content

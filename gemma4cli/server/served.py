@@ -1,0 +1,121 @@
+"""What all handlers of a server share: the model, the limits, and whether it is ending."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import BoundedSemaphore
+from time import time
+
+from ..errors import ClosingError, QueueFullError
+from ..options import GenerateOptions, MediaOptions
+from ..serving.queued_model import QueuedModel
+from .errors import RequestError
+
+_AT_ONCE = 4
+"""Requests whose media are decoded at the same time; a picture may take hundreds of megabytes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerOptions:
+    """What the server allows.
+
+    Attributes:
+        token: What clients must send; None lets everybody in who can connect.
+        hosts: The names by which the server may be called; with a token, any.
+        origins: Web pages of other servers that may call it; "*" means all.
+        media_urls: Whether it fetches media that a request names by an address.
+        most_body: The largest body of a request in bytes.
+        most_requests: Requests that are answered or wait, at once.
+        generate: How an answer is generated where a request does not say.
+        media: How media are sampled.
+    """
+
+    token: str | None = field(default=None, repr=False)
+    hosts: frozenset[str] = frozenset({"127.0.0.1", "localhost", "::1"})
+    origins: frozenset[str] = frozenset()
+    media_urls: bool = False
+    most_body: int = 64 << 20
+    most_requests: int = 64
+    generate: GenerateOptions = field(default_factory=GenerateOptions)
+    media: MediaOptions = field(default_factory=MediaOptions)
+
+
+class Served:
+    """A model that is being loaded, answers, or is being closed.
+
+    Attributes:
+        options: What the server allows.
+        names: The names of the model; the first is the one that clients are told.
+        on_error: Is told of every error that is the server's fault.
+    """
+
+    def __init__(
+        self,
+        options: ServerOptions,
+        names: tuple[str, ...],
+        on_error: Callable[[Exception], None] = lambda error: None,
+    ) -> None:
+        self.options = options
+        self.names = names
+        self.on_error = on_error
+        self.started = int(time())
+        self.opening = BoundedSemaphore(_AT_ONCE)
+        self._model: QueuedModel | None = None
+        self._is_closing = False
+        self._requests = 0
+
+    @property
+    def state(self) -> str:
+        """ "loading", "ready" or "closing"."""
+        if self._is_closing:
+            return "closing"
+        return "loading" if self._model is None else "ready"
+
+    @property
+    def model(self) -> QueuedModel:
+        """Raises ClosingError, and RequestError while the model is being loaded."""
+        if self._is_closing:
+            raise ClosingError
+        if self._model is None:
+            raise RequestError(
+                "the model is being loaded: try again soon",
+                status=503,
+                type="server_error",
+                code="loading",
+            )
+        return self._model
+
+    def ready(self, model: QueuedModel) -> None:
+        """The model is loaded."""
+        self._model = model
+
+    def closing(self) -> None:
+        """From now on, requests are refused."""
+        self._is_closing = True
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Within this, a request is one of those that are answered or wait.
+
+        Used in the event loop only. Raises QueueFullError.
+        """
+        if self._requests >= self.options.most_requests:
+            raise QueueFullError(self._requests)
+        self._requests += 1
+        try:
+            yield
+        finally:
+            self._requests -= 1
+
+    def check_name(self, name: str | None) -> None:
+        """Raise RequestError for a model that is not the one here."""
+        if name is None or name == "default" or name in self.names:
+            return
+        shown = name if len(name) <= 60 else f"{name[:59]}…"
+        raise RequestError(
+            f"there is no model {shown!r} here; this server has {self.names[0]!r}",
+            status=404,
+            code="model_not_found",
+        )

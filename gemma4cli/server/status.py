@@ -1,0 +1,39 @@
+"""/health and /metrics: for whoever keeps an eye on the server."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse
+
+from ..serving.metrics import Metrics
+from .served import Served
+
+_PREFIX = "g4_"
+_NOW = ("slots", "running", "waiting")
+"""What goes up and down; the others are sums."""
+_FORMAT = "text/plain; version=0.0.4"
+
+
+async def health(served: Served, request: Request) -> JSONResponse:
+    """200 when the model answers; 503 while it is being loaded or closed."""
+    return JSONResponse({"status": served.state}, 200 if served.state == "ready" else 503)
+
+
+async def metrics(served: Served, request: Request) -> PlainTextResponse:
+    """The queue's counters in the text format of Prometheus."""
+    return PlainTextResponse(prometheus(served.model.metrics()), media_type=_FORMAT)
+
+
+def prometheus(counts: Metrics) -> str:
+    """Counters as lines of text."""
+    lines = []
+    for field in fields(counts):
+        is_sum = field.name not in _NOW
+        name = f"{_PREFIX}{field.name}{'_total' if is_sum else ''}"
+        lines += [
+            f"# TYPE {name} {'counter' if is_sum else 'gauge'}",
+            f"{name} {getattr(counts, field.name)}",
+        ]
+    return "\n".join(lines) + "\n"
