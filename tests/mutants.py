@@ -37,7 +37,7 @@ BREAKS = (
           "rewind(self.cache, length - 1 - right)",
           "rewind(self.cache, 0)"),
     Break("engine", "draws for wrong guesses are not put back",
-          "self.sampler.put_back(length - 1 - right)",
+          "self.sampler.put_back(len(logits) - len(tokens))",
           "self.sampler.put_back(0)"),
     Break("engine", "a drafter sees more than the window of the sliding layers",
           "newest = max(keys.shape[2] - layer.max_size, 0)",

@@ -24,7 +24,7 @@ from .schema_size import check_size
 from .shortest_ending import ByteDocument, Nesting
 
 if TYPE_CHECKING:
-    from llguidance import LLTokenizer
+    from llguidance import LLMatcher, LLTokenizer
 
     from ..events import FinishReason
 
@@ -66,6 +66,23 @@ class Allowed:
         return mx.array(np.flatnonzero(bits).astype(np.int32))
 
 
+class Trial:
+    """A copy of a grammar's state, to be tried with tokens."""
+
+    def __init__(self, matcher: LLMatcher, count: int) -> None:
+        self._matcher = matcher
+        self._count = count
+
+    def allowed(self) -> Allowed | None:
+        """Which tokens may come next; None if the grammar's limits do not let that be computed."""
+        octets = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        return None if self._matcher.is_error() else Allowed(octets, self._count)
+
+    def push(self, token: int) -> bool:
+        """Advance by a token; False, and nothing changes, if the document cannot go on with it."""
+        return bool(self._matcher.try_consume_tokens([token]))
+
+
 class Constraint:
     """The state of a schema's grammar within one answer."""
 
@@ -95,7 +112,6 @@ class Constraint:
         self._left = max_tokens
         self._guard = repetition_guard
         self._free_ids: list[int] = []
-        self._tried = 0
         self._forced, self._ran_away = 0, False
         self._document = ByteDocument.begin(grammar)
         self._ending = _found(self._document.shortest_ending())
@@ -118,21 +134,9 @@ class Constraint:
         self._check()
         return Allowed(octets, self._vocab_size)
 
-    def try_token(self, token: int) -> bool:
-        """Advance ``allowed`` by a token that may turn out wrong, until ``take_back``.
-
-        False, and nothing changes, if the document cannot go on with it.
-        """
-        if not self._matcher.try_consume_tokens([token]):
-            return False
-        self._tried += 1
-        return True
-
-    def take_back(self) -> None:
-        """Forget the tokens that were tried."""
-        self._matcher.rollback(self._tried)
-        self._tried = 0
-        self._check()
+    def trial(self) -> Trial:
+        """What would be allowed after tokens that may turn out wrong."""
+        return Trial(self._matcher.deep_copy(), self._vocab_size)
 
     def push(self, token: int) -> int:
         """Advance by the chosen token, or by one that ends the document in time; returns it."""

@@ -20,7 +20,7 @@ from ..models.gemma4 import Gemma4
 from ..models.language import RowCache
 from ..models.masks import make_masks
 from .cache_room import make_room
-from .constrain import Constraint
+from .constrain import Constraint, Trial
 from .decode import STEPS_UNTIL_CLEARED, only, run_tokens
 from .freed_buffers import release_buffers
 from .pace import Pace
@@ -67,14 +67,19 @@ class Draft:
         logits = self.network.language_model.logits(hidden)[0]
         finite = are_finite(logits)
         logits = logits if self.bias is None else logits + self.bias
-        (token,) = self._chosen(logits, finite, self._allowed(), ())
+        allowed = [] if self.constraint is None else [self.constraint.allowed().mask()]
+        chosen = self._chosen(logits, finite, allowed, ())
+        if chosen is None:
+            raise NonFiniteError("decoding")
+        (token,) = chosen
         given = 1
         yield token
         while given < self.most and token not in self.stop_ids and self.pace.pays():
             started = self.pace.clock()
             count = min(self.pace.next(), self.most - given - 1)
-            guesses, allowed = self._guess(token, hidden, count)
-            chosen, hidden = self._check(token, guesses, allowed)
+            trial = None if self.constraint is None else self.constraint.trial()
+            guesses, allowed = self._guess(token, hidden, count, trial)
+            chosen, hidden = self._check(token, guesses, allowed, trial)
             accepted = len(chosen) - 1
             # A draft that the schema ends early counts as one with a wrong guess.
             self.pace.took(self.pace.clock() - started, guessed=count, accepted=accepted)
@@ -92,13 +97,12 @@ class Draft:
         return token
 
     def _guess(
-        self, token: int, hidden: mx.array, count: int
+        self, token: int, hidden: mx.array, count: int, trial: Trial | None
     ) -> tuple[list[mx.array], list[mx.array]]:
         """The likeliest ``count`` tokens after ``token``, one after the other.
 
-        With a constraint they end before one that it forbids or that ends the answer. The
-        constraint has advanced by them; what it allows in place of each token so far, ``[V]``,
-        comes with them.
+        With a ``trial`` they end before one that it forbids or that ends the answer. It has
+        advanced by them; what it allows in place of each token so far, ``[V]``, comes with them.
         """
         types = self.network.config.text.layer_types
         keys_values = newest_keys_values(self.cache, types)
@@ -108,32 +112,36 @@ class Draft:
         guesses: list[mx.array] = []
         allowed: list[mx.array] = []
         for _ in range(count):
-            those = None if self.constraint is None else self.constraint.allowed()
+            those = None if trial is None else trial.allowed()
+            if trial is not None and those is None:
+                break
             among = None if those is None else those.ids(_FEW)
             embedding = embed(newest.reshape(1, 1))
             guess = self.drafter(embedding, hidden, keys_values, position, among)
-            if those is None:
+            if trial is None or those is None:
                 newest = guess.token()
             else:
                 allowed.append(those.mask())
                 newest = guess.token(allowed[-1] if among is None else None)
-                if not self._try(cast(int, newest.item())):
+                if newest.item() in self.stop_ids or not trial.push(cast(int, newest.item())):
                     break
             hidden = guess.hidden
             guesses.append(newest)
         return guesses, allowed
 
-    def _try(self, guess: int) -> bool:
-        """Advance the constraint by a guess, if the document goes on with it."""
-        assert self.constraint is not None
-        return guess not in self.stop_ids and self.constraint.try_token(guess)
-
     def _check(
-        self, token: int, guesses: Sequence[mx.array], allowed: Sequence[mx.array]
+        self,
+        token: int,
+        guesses: Sequence[mx.array],
+        allowed: Sequence[mx.array],
+        trial: Trial | None,
+        *,
+        again: bool = False,
     ) -> tuple[list[int], mx.array]:
         """The tokens after ``token`` as the model chooses them, as far as the guesses are right.
 
         Returns at least one token, and the hidden state ``[1, 1, D]`` before the last of them.
+        ``again``: with other guesses some numbers were not finite.
         """
         length = len(guesses) + 1
         make_room(self.cache, length)
@@ -144,19 +152,22 @@ class Draft:
             window=self.network.config.text.sliding_window,
         )
         hidden, logits, finite = run_tokens(self.network, self.cache, ids, self.bias, masks)
-        if self.constraint is not None:
+        if self.constraint is not None and trial is not None and len(allowed) < length:
             # The device computes while the host determines the allowed tokens.
             mx.async_eval(logits)
-            allowed = allowed if len(allowed) == length else [*allowed, *self._allowed()]
-            self.constraint.take_back()
+            last = trial.allowed() if guesses else self.constraint.allowed()
+            allowed = allowed if last is None else [*allowed, last.mask()]
         chosen = self._chosen(logits[0], finite, allowed, guesses)
+        if chosen is None:
+            if not guesses or again:
+                raise NonFiniteError("decoding")
+            # Attention spreads what is not finite, and a wrong guess may have brought it. A single
+            # token does not fit sliding caches that were rewound by a whole step.
+            rewind(self.cache, length)
+            return self._check(token, [mx.array(token)], allowed[:1], None, again=True)
         right = len(chosen) - 1
         rewind(self.cache, length - 1 - right)
-        self.sampler.put_back(length - 1 - right)
         return chosen, hidden[:, right : right + 1]
-
-    def _allowed(self) -> list[mx.array]:
-        return [] if self.constraint is None else [self.constraint.allowed().mask()]
 
     def _chosen(
         self,
@@ -164,21 +175,26 @@ class Draft:
         finite: mx.array,
         allowed: Sequence[mx.array],
         guesses: Sequence[mx.array],
-    ) -> list[int]:
+    ) -> list[int] | None:
         """The answer's next tokens: those that were guessed, and the one that follows them.
 
-        ``logits`` ``[n, V]``, with what is ``allowed`` of each, and n - 1 ``guesses``.
+        None if any numbers are not finite.
+
+        ``logits`` ``[n, V]``, with what a schema allows of each, and n - 1 ``guesses``. Where it is
+        not known what is ``allowed`` after the last guess, that one is not used.
         """
         if allowed:
-            logits = only(mx.stack(list(allowed)), logits)
+            logits = only(mx.stack(list(allowed)), logits[: len(allowed)])
         chosen = Sampler.sample_rows([self.sampler] * len(logits), logits)
         mx.eval(chosen, finite, *guesses)
         if not finite.all().item():
-            raise NonFiniteError("decoding")
+            self.sampler.put_back(len(logits))
+            return None
         expected = [each.item() for each in guesses]
         tokens: list[int] = []
         for token in cast("list[int]", chosen.tolist()):
             tokens.append(token if self.constraint is None else self.constraint.push(token))
             if tokens != expected[: len(tokens)] or tokens[-1] in self.stop_ids:
                 break
+        self.sampler.put_back(len(logits) - len(tokens))
         return tokens

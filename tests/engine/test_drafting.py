@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import islice, pairwise, product
+from itertools import count, islice, pairwise, product
 from math import sqrt
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +17,7 @@ from support.checkpoints import tensors_of, variant
 from support.goldens import ARCHS, FOLDER, goldens, inputs_of, soft_tokens_of
 
 from gemma4cli.engine import drafting
+from gemma4cli.engine.constrain import Trial
 from gemma4cli.engine.drafting import Draft, DraftCounts
 from gemma4cli.engine.generate import generate, make_prefill
 from gemma4cli.engine.loading import load_drafter
@@ -104,6 +105,7 @@ class Oracle:
 
     def __init__(self, prompt: int, answer: Sequence[int], wrong: int) -> None:
         self.answer, self.prompt, self.wrong = answer, prompt, wrong
+        self.instead: int | None = None
         self.asked = 0
         self.last = -1
 
@@ -119,7 +121,7 @@ class Oracle:
         number = position - self.prompt + self.step
         token = self.answer[number] if number < len(self.answer) else 0
         if self.asked % self.wrong == 0:
-            token = (token + 1) % 400
+            token = self.instead if self.instead is not None else (token + 1) % 400
         return Guess(logits=mx.ones((1,)), ids=mx.array([token]), hidden=hidden)
 
 
@@ -220,6 +222,21 @@ def test_answers_by_a_schema_are_the_same_with_and_without_a_drafter(
     assert 0 < together.usage.accepted_tokens <= together.usage.guessed_tokens
 
 
+def test_a_grammar_too_complex_after_a_guess_ends_the_draft_alone(
+    parity_model: ParityModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = parity_model("e2b")
+    inputs = inputs_of(model, "text_short")
+    options = replace(GREEDY, schema='{"type": "string"}')
+    alone = answer_of(model, inputs, options)
+    look, calls = Trial.allowed, count(1)
+    monkeypatch.setattr(Trial, "allowed", lambda self: look(self) if next(calls) % 3 else None)
+    oracle = Oracle(len(inputs.ids), alone.token_ids, 1000)
+    together = answer_of(drafted(model, oracle), inputs, options)
+    assert together.token_ids == alone.token_ids
+    assert 0 < together.usage.accepted_tokens < together.usage.guessed_tokens
+
+
 def test_an_answer_by_a_schema_continues_where_guessing_does_not_pay(
     parity_model: ParityModel,
 ) -> None:
@@ -252,6 +269,29 @@ def test_logits_that_are_not_finite_end_the_answer(parity_model: ParityModel) ->
             list(events)
     finally:
         norm.weight = weight
+
+
+@pytest.mark.parametrize("schema", [None, '{"type": "string"}'])
+def test_numbers_of_a_wrong_guess_need_not_be_finite(
+    schema: str | None, parity_model: ParityModel
+) -> None:
+    model = parity_model("e2b")
+    inputs = inputs_of(model, "text_short")
+    options = replace(GREEDY, schema=schema)
+    alone = answer_of(model, inputs, options)
+    used = {*inputs.ids, *alone.token_ids}
+    odd = next(token for token in range(390, 0, -1) if token not in used)
+    table = model.network.language_model.model.embed_tokens_per_layer
+    weight = table.weight
+    oracle = Oracle(len(inputs.ids), alone.token_ids, 3)
+    oracle.instead = odd
+    try:
+        table.weight = mx.where((mx.arange(400) == odd)[:, None], mx.nan, weight)
+        together = answer_of(drafted(model, oracle), inputs, options)
+    finally:
+        table.weight = weight
+    assert together.token_ids == alone.token_ids
+    assert 0 < together.usage.accepted_tokens < together.usage.guessed_tokens
 
 
 class Chain:
