@@ -3,10 +3,14 @@
     python benchmarks/context.py
     python benchmarks/context.py --tokens 8192 32768 --images 0
     G4_NO_NATIVE=1 python benchmarks/context.py --tokens 8192 32768
+    python benchmarks/context.py --model FOLDER --tokens 2048 8192 32768
 
 Each line is a process of its own: a network of the built-in model's sizes with random weights, and
 no limit to its context, reads a prompt and decodes from there. Memory is the most that MLX held
 above the weights and the cache; the last line of stdout is one JSON document.
+
+With --model, a checkpoint decodes after so many tokens that were not read: both caches hold random
+keys and values, and their steps alternate.
 """
 
 from __future__ import annotations
@@ -16,9 +20,11 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from statistics import median
 
 from gemma4cli.machine.backend import on_cpu, require_backend
 
@@ -29,12 +35,15 @@ require_backend()
 import mlx.core as mx
 from mlx.utils import tree_map
 
-from gemma4cli.engine.decode import decode_tokens
+from gemma4cli.engine.cache_room import make_room
+from gemma4cli.engine.decode import decode_tokens, run_tokens
 from gemma4cli.engine.prefill import Prefill
 from gemma4cli.engine.sampling import make_sampler
 from gemma4cli.machine.backend import native_in_use
 from gemma4cli.models.config import Gemma4Config
 from gemma4cli.models.gemma4 import Gemma4, SoftTokens
+from gemma4cli.models.language import RowCache
+from gemma4cli.models.masks import NO_MASKS
 from gemma4cli.models.mlx_lm_parts import KVCache
 from gemma4cli.processing.prompt import MediaSpan
 
@@ -103,13 +112,66 @@ def measure(tokens: int, images: int, kv_bits: int | None, step: int) -> dict[st
     }
 
 
+def decode_filled(folder: str, lengths: Sequence[int], steps: int) -> list[dict[str, float]]:
+    """Median milliseconds of a step with both kinds of cache, by the tokens they hold."""
+    from gemma4cli.api import load
+
+    model = load(folder).network
+    text = model.language_model
+    rows = []
+    for length in lengths:
+        caches = {}
+        for text.kv_bits in (None, 8):
+            caches[text.kv_bits or 0] = cache = text.make_cache()
+            fill_with_noise(model, cache, length)
+        times: dict[int, list[float]] = {bits: [] for bits in caches}
+        for _ in range(steps):
+            for bits, cache in caches.items():
+                make_room(cache, 1)
+                started = time.perf_counter()
+                _, logits, finite = run_tokens(model, cache, mx.array(5), None)
+                mx.eval(logits, finite)
+                times[bits].append(time.perf_counter() - started)
+        plain, packed = (1000 * median(each) for each in times.values())
+        rows.append({"tokens": length, "plain_ms": plain, "packed_ms": packed})
+    return rows
+
+
+def fill_with_noise(model: Gemma4, cache: Sequence[RowCache], length: int) -> None:
+    """Let an empty cache hold ``length`` positions of random numbers."""
+    model.language_model.model.fill(*model.embed([0]), cache, NO_MASKS)
+    for layer in cache:
+        full = isinstance(layer, KVCache)
+        held = length - 1 if full else min(length, layer.max_size) - 1
+        like = layer.keys_and_values()[0] if full else layer.keys
+        heads = (like if isinstance(like, mx.array) else like[0]).shape[1]
+        attention = model.language_model.model.layers[cache.index(layer)].self_attn
+        shape = (1, heads, held, attention.head_dim)
+        layer.update_and_fetch(*(mx.random.normal((2, *shape)) / attention.head_dim**0.5))
+        layer.offset = length
+        mx.eval(layer.state)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tokens", type=int, nargs="*", default=[8192, 32768, 131072])
     parser.add_argument("--images", type=int, default=64, help="in one more prompt; 0 for none")
     parser.add_argument("--step", type=int, default=512)
+    parser.add_argument("--model", help="decode with this checkpoint and filled caches")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.model:
+        print("| after | decode tokens/s | with --kv-bits 8 | ratio |")
+        print("|-|-|-|-|")
+        found = decode_filled(arguments.model, arguments.tokens, steps=2 * DECODED)
+        for row in found:
+            plain, packed = row["plain_ms"], row["packed_ms"]
+            print(
+                f"| {row['tokens']:,} tokens | {1000 / plain:.1f} | {1000 / packed:.1f} "
+                f"| {plain / packed:.2f} |"
+            )
+        print(json.dumps({"rows": found}))
+        return
     if arguments.one:
         tokens, images, kv_bits = map(int, arguments.one.split(","))
         print(json.dumps(measure(tokens, images, kv_bits or None, arguments.step)))
