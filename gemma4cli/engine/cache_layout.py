@@ -22,9 +22,8 @@ import mlx.core as mx
 
 from ..checked_json import JsonError, parse, whole
 from ..models.gemma4 import Gemma4
-from ..models.language import RowCache
 from ..models.masks import NO_MASKS
-from ..models.mlx_lm_parts import KVCache
+from ..models.mlx_lm_parts import KVCache, RowCache
 
 FORMAT = "g4 prompt cache"
 """Twice in the first bytes of every file: what does not have it was not written by g4."""

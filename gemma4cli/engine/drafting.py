@@ -17,8 +17,8 @@ from ..errors import NonFiniteError
 from ..models.caches import newest_keys_values, rewind
 from ..models.drafter import Drafter
 from ..models.gemma4 import Gemma4
-from ..models.language import RowCache
 from ..models.masks import make_masks
+from ..models.mlx_lm_parts import RowCache
 from .cache_room import make_room
 from .constrain import Constraint, Trial
 from .decode import STEPS_UNTIL_CLEARED, only, run_tokens

@@ -23,8 +23,8 @@ from ..events import (
 )
 from ..machine.backend import on_cpu
 from ..models.gemma4 import SoftTokens
-from ..models.language import RowCache
 from ..models.masks import NO_MASKS
+from ..models.mlx_lm_parts import RowCache
 from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
 from .channels import ChannelSplitter
@@ -39,7 +39,7 @@ from .prefill import Prefill
 from .repetition import is_repeating
 from .sampling import Sampler, make_sampler, suppress
 from .stop_texts import StopTexts
-from .turn_cache import CachedRun, TurnCache, content_of
+from .turn_cache import CachedRun, Content, TurnCache, content_of
 
 _RESULT = "<|tool_response>"
 _LONGEST_TURN_START = 32
@@ -68,7 +68,7 @@ def generate(
     run = (TurnCache(limit=0) if turns is None else turns).begin(
         model.network, content_of(inputs), blocks_on_full_layers=model.blocks_on_full_layers
     )
-    tail = _answer_start(model, inputs.ids)
+    tail = answer_start(model, inputs.ids)
     step = prefill_step(model, inputs, options, kept)
     try:
         yield from _run(model, inputs, options, constraint, run, tail, step)
@@ -94,7 +94,7 @@ def _run(
     """``generate`` once the turn cache is set up; the model's turn starts at ``tail``."""
     started = perf_counter()
     soft_tokens: list[SoftTokens] = []
-    for each in encode_media(model, _uncached_media(inputs, run.start)):
+    for each in encode_media(model, uncached_media(inputs, run.start)):
         if isinstance(each, list):
             soft_tokens = each
         else:
@@ -200,7 +200,7 @@ def stop_ids_of(model: LoadedModel, options: GenerateOptions) -> frozenset[int]:
     return stop_ids
 
 
-def _uncached_media(inputs: ModelInputs, start: int) -> ModelInputs:
+def uncached_media(inputs: ModelInputs, start: int) -> ModelInputs:
     """Inputs without the media that end before position ``start``."""
     pairs = zip(inputs.spans, inputs.features, strict=True)
     kept = [(span, feature) for span, feature in pairs if span.end > start]
@@ -211,7 +211,7 @@ def _uncached_media(inputs: ModelInputs, start: int) -> ModelInputs:
     )
 
 
-def _answer_start(model: LoadedModel, ids: Sequence[int]) -> int:
+def answer_start(model: LoadedModel, ids: Sequence[int]) -> int:
     """The position at which the model's turn starts, near the end of the prompt.
 
     A later prompt repeats everything before it, even if it starts that turn differently (12B and
@@ -224,13 +224,18 @@ def _answer_start(model: LoadedModel, ids: Sequence[int]) -> int:
 
 
 def _keep_answer(model: LoadedModel, run: CachedRun, tail: int, prompt_length: int) -> None:
-    """Keep a checkpoint after the answer, unless it has a thought: later prompts omit thoughts."""
+    """Keep a checkpoint after the answer, if later prompts repeat it."""
     if run.cached == prompt_length == len(run.content):
         return
+    if is_repeated(model, run.content[tail : run.cached]):
+        run.keep()
+
+
+def is_repeated(model: LoadedModel, answer: Content) -> bool:
+    """Whether later prompts repeat an answer: they omit thoughts."""
     tokenizer = model.tokenizer
     thought = tokenizer.control_id("<|channel>") if tokenizer.has_control("<|channel>") else None
-    if thought not in run.content[tail : run.cached]:
-        run.keep()
+    return thought not in answer
 
 
 class Answer:
@@ -246,7 +251,7 @@ class Answer:
     ) -> None:
         self.reason: FinishReason | None = None
         self._inputs = inputs
-        self._cached_tokens = cached_tokens
+        self.cached_tokens = cached_tokens
         self._options = options
         self._ids: list[int] = []
         self._stop_ids = stop_ids_of(model, options)
@@ -318,7 +323,7 @@ class Answer:
                 prompt_tokens=len(self._inputs.ids),
                 soft_tokens=self._inputs.num_soft_tokens,
                 completion_tokens=len(self._ids),
-                cached_tokens=self._cached_tokens,
+                cached_tokens=self.cached_tokens,
                 guessed_tokens=0 if drafts is None else drafts.guessed,
                 accepted_tokens=0 if drafts is None else drafts.accepted,
             ),

@@ -17,14 +17,19 @@ if TYPE_CHECKING:
 
 
 def weights_in_memory(model: LoadedModel) -> Weights:
-    """Bytes of a model's weights in memory, with those of its drafter."""
-    tensors = tensors_of(model.network)
-    if model.drafter is not None:
-        tensors += tensors_of(model.drafter.network)
-    return Weights.of(
-        ((name, prod(value.shape) * value.dtype.size) for name, value in tensors),
-        mapped=numerics_of(model).native,
-    )
+    """Bytes of a model's weights in memory, with those of its drafter; computed once.
+
+    Other threads may ask while the model runs, which changes what its layers hold.
+    """
+    networks = [model.network, *(() if model.drafter is None else (model.drafter.network,))]
+    key = tuple(id(each) for each in networks)
+    if key not in model.sizes:
+        tensors = [tensor for each in networks for tensor in tensors_of(each)]
+        model.sizes[key] = Weights.of(
+            ((name, prod(value.shape) * value.dtype.size) for name, value in tensors),
+            mapped=numerics_of(model).native,
+        )
+    return model.sizes[key]
 
 
 def tensors_of(network: nn.Module) -> list[tuple[str, mx.array]]:

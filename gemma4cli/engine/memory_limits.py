@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,7 @@ from ..machine.memory import (
     Weights,
     Work,
     audio_size,
+    cache_size,
     footprint,
     vision_size,
 )
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from ..options import DType, GenerateOptions
     from ..processing.inputs import ModelInputs
     from ..processing.prompt import Prompt
+    from .answering import Prompt as Answered
     from .model import LoadedModel
 
 _SHORTEST = Work(tokens=512)
@@ -132,6 +136,28 @@ def work_of(
         kept=None if kept is None else replace(kept, soft_tokens=model.soft_tokens.held),
         kv_bits=model.options.kv_bits,
     )
+
+
+def memory_beside(model: LoadedModel, prompt: Answered, others: Sequence[Answered]) -> int:
+    """Bytes that would be left if ``prompt`` ran beside ``others``, at their longest.
+
+    All rows of a batch take as much as the longest.
+    """
+    from .loaded_weights import numerics_of, weights_in_memory
+
+    if _ignored():
+        return sys.maxsize
+    config, numerics = model.network.config, numerics_of(model)
+    works = [work_of(model, each.inputs, each.options) for each in (prompt, *others)]
+    needed = footprint(config, weights_in_memory(model), numerics, works[0])
+    lengths = [work.tokens for work in works]
+    if model.options.kv_bits is None:
+        lengths = [max(lengths)] * len(lengths)
+    caches = sum(
+        cache_size(config.text, length, numerics.item, works[0].step, model.options.kv_bits).total
+        for length in lengths
+    )
+    return available_memory() - needed.total + needed.cache - caches
 
 
 def prefill_step(

@@ -13,7 +13,7 @@ import mlx.core as mx
 
 from ..checked_json import LARGEST, JsonError, is_finite_number, number, shown
 from ..errors import CheckpointError
-from ..machine.memory import KEPT_SOFT_TOKENS
+from ..machine.memory import KEPT_SOFT_TOKENS, Weights
 from ..machine.process_settings import SETTINGS, Hold
 from ..models.drafter import Drafter
 from ..models.gemma4 import Gemma4
@@ -168,6 +168,7 @@ class LoadedModel:
     soft_tokens: FeatureCache = field(default_factory=FeatureCache)
     unread: UnreadTowers = field(default_factory=UnreadTowers)
     settings: Hold = field(default_factory=SETTINGS.hold)
+    sizes: dict[tuple[int, ...], Weights] = field(default_factory=dict)
 
     @property
     def context_length(self) -> int:

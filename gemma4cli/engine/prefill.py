@@ -62,22 +62,34 @@ class Prefill:
 
         The cache holds whole chunks whenever progress is reported.
         """
-        text = self.network.language_model.model
         total = len(self.ids) - self.start
         make_room(cache, total)
         for start, end in self._chunks():
             yield PrefillProgress(done=start - self.start, total=total)
-            inputs = self.network.embed(self.ids[start:end], self.soft_tokens, start)
-            masks = self._masks(start, end)
-            if end < len(self.ids):
-                text.fill(*inputs, cache, masks)
-                mx.eval([layer.state for layer in cache])
-                # Free the chunk's buffers: later chunks have different sizes.
-                release_buffers()
-            else:
-                hidden = text(*inputs, cache, masks)[:, -1:]
+            hidden = self._compute(start, end, cache)
         yield PrefillProgress(done=total, total=total)
+        assert hidden is not None
         yield hidden
+
+    def run_chunk(self, cache: Sequence[Cache]) -> tuple[int, mx.array | None]:
+        """Compute the first chunk after ``start``; returns its end.
+
+        Also the last position's hidden state ``[1, 1, D]``, if it ends the prompt.
+        """
+        start, end = next(self._chunks())
+        return end, self._compute(start, end, cache)
+
+    def _compute(self, start: int, end: int, cache: Sequence[Cache]) -> mx.array | None:
+        text = self.network.language_model.model
+        inputs = self.network.embed(self.ids[start:end], self.soft_tokens, start)
+        masks = self._masks(start, end)
+        if end == len(self.ids):
+            return text(*inputs, cache, masks)[:, -1:]
+        text.fill(*inputs, cache, masks)
+        mx.eval([layer.state for layer in cache])
+        # Free the chunk's buffers: later chunks have different sizes.
+        release_buffers()
+        return None
 
     def all_logits(self, cache: Sequence[Cache]) -> mx.array:
         """Fill ``cache``; return the logits ``[S, V]`` of all positions from ``start`` on."""

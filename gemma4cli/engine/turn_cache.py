@@ -19,8 +19,7 @@ import mlx.core as mx
 from ..machine.memory import KEPT_CHECKPOINTS, Kept
 from ..models.caches import first_positions
 from ..models.gemma4 import Gemma4
-from ..models.language import RowCache
-from ..models.mlx_lm_parts import KVCache
+from ..models.mlx_lm_parts import KVCache, RowCache
 from ..processing.inputs import ModelInputs
 from ..processing.prompt import MediaSpan
 
@@ -134,7 +133,7 @@ class TurnCache:
             ):
                 layer.state = _truncated(full, start) if state is None else _copied(state)
         self._content = tuple(content[:start])
-        self._full_layers = [layer if isinstance(layer, KVCache) else None for layer in cache]
+        self._full_layers = _full_layers(cache)
         self._runs += 1
         return CachedRun(self, self._runs, cache, start, list(content))
 
@@ -155,6 +154,11 @@ class TurnCache:
         self._content = tuple(run.content[:position])
         self._checkpoints.append(checkpoint)
         self._drop_oldest()
+
+    def move(self, run: CachedRun) -> None:
+        """Hold the full layers of a run's present cache, unless another run has begun since."""
+        if run.number == self._runs:
+            self._full_layers = _full_layers(run.cache)
 
     def _drop_oldest(self) -> None:
         """Drop checkpoints that are over the limit."""
@@ -231,9 +235,22 @@ class CachedRun:
         """Add a checkpoint here. Call between steps only, when all layers are at one position."""
         self._turns.keep(self)
 
+    def move(self, cache: list[RowCache]) -> None:
+        """Go on in another cache, which holds the same and perhaps more."""
+        self.cache = cache
+        self._turns.move(self)
+
+    def held(self) -> Held | None:
+        """What there is to continue from, if this is the last run of its turn cache."""
+        return self._turns.held()
+
     def forget(self) -> None:
         """Drop everything cached, because it cannot be trusted."""
         self._turns.clear()
+
+
+def _full_layers(cache: Sequence[RowCache]) -> list[KVCache | None]:
+    return [layer if isinstance(layer, KVCache) else None for layer in cache]
 
 
 def agreement(one: Content, other: Content) -> int:

@@ -23,6 +23,9 @@ Packed: TypeAlias = tuple[mx.array, mx.array, mx.array]
 Stored: TypeAlias = mx.array | Packed
 """Keys or values ``[B, heads, n, D]`` of one layer."""
 
+KeysValues: TypeAlias = tuple[Stored, Stored]
+"""Keys and values of one layer, rotated to their positions."""
+
 
 def positions(stored: Stored, first: int, last: int) -> Stored:
     """The positions [first, last) of keys or values."""

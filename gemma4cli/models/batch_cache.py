@@ -8,7 +8,7 @@ first token, so padding does not affect a row's results.
     row 1      -  -  e  f      padding 2, the next token has position 2
 
 Sliding layers store keys in column order too. Keys that have left the window are dropped the next
-time the buffer grows.
+time the buffer grows. A row that has caches of its own can join, and leave with such caches.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
+from .attention import FullCache
+from .caches import in_order
 from .masks import Masks, make_batch_masks
+from .mlx_lm_parts import KVCache, RotatingKVCache, RowCache
 
 _STEP = 256
 """Columns by which the buffers grow."""
@@ -89,6 +92,37 @@ class BatchLayerCache:
             added = [(0, count), (0, 0), (0, 0), (0, 0)]
             self._buffers = mx.pad(keys, added), mx.pad(values, added)
 
+    def join(self, row: RowCache, filled: int) -> None:
+        """Add a row to ``filled`` columns, so that all end in the same one."""
+        added = _newest(row)
+        needed = self._within_window(filled)
+        width = max(needed, added[0].shape[2])
+        buffers = self._buffers or tuple(each[:0] for each in added)
+        kept = slice(self._held - needed, self._held)
+        keys, values = (
+            mx.concatenate([_widened(held[:, :, kept], width), _widened(new, width)])
+            for held, new in zip(buffers, added, strict=True)
+        )
+        self._buffers, self._held = (keys, values), width
+
+    def extract(self, row: int, length: int) -> RowCache:
+        """The cache of one row with ``length`` tokens, with arrays of its own."""
+        assert self._buffers is not None
+        count = self._within_window(length)
+        last = slice(self._held - count, self._held)
+        keys, values = (mx.contiguous(each[row : row + 1, :, last]) for each in self._buffers)
+        cache: RowCache
+        if self._window is None:
+            cache = FullCache()
+            cache.state = keys, values, length
+        else:
+            cache = RotatingKVCache(self._window)
+            cache.state = keys, values, length, 0, self._window, count
+        return cache
+
+    def _within_window(self, count: int) -> int:
+        return count if self._window is None else min(count, self._window)
+
     def keep(self, rows: mx.array) -> None:
         """Drop all other rows."""
         if self._buffers is not None:
@@ -100,6 +134,19 @@ def _free_columns(added: mx.array) -> mx.array:
     """Empty columns for ``added``, rounded up to a multiple of ``_STEP``."""
     rows, heads, count, width = added.shape
     return mx.zeros((rows, heads, -(-count // _STEP) * _STEP, width), added.dtype)
+
+
+def _newest(row: RowCache) -> tuple[mx.array, mx.array]:
+    """The keys and values of a row, oldest first, as far as its window reaches."""
+    if isinstance(row, KVCache):
+        return row.keys[..., : row.offset, :], row.values[..., : row.offset, :]
+    return in_order(row.state)
+
+
+def _widened(columns: mx.array, width: int) -> mx.array:
+    """``columns`` with empty ones before them, up to ``width``, and free ones after them."""
+    before = width - columns.shape[2]
+    return mx.pad(columns, [(0, 0), (0, 0), (before, _STEP), (0, 0)])
 
 
 class BatchCache:
@@ -140,6 +187,20 @@ class BatchCache:
         )
         columns.extend(count)
         return masks
+
+    def join(self, row: Sequence[RowCache]) -> None:
+        """Add a row after the others: the caches of its layers, which stay as they are."""
+        columns, length = self._columns, row[0].offset
+        for layer, each in zip(self.layers, row, strict=True):
+            layer.join(each, columns.filled)
+        added = max(length - columns.filled, 0)
+        columns.filled += added
+        columns.padding = (*(p + added for p in columns.padding), columns.filled - length)
+
+    def extract(self, row: int) -> list[RowCache]:
+        """The caches of one row, as if it had always been alone; the row stays."""
+        length = self._columns.filled - self._columns.padding[row]
+        return [layer.extract(row, length) for layer in self.layers]
 
     def keep(self, rows: Sequence[int]) -> None:
         """Keep only these rows, and drop the padding that all of them have in common.

@@ -7,10 +7,9 @@ from typing import Any
 
 import mlx.core as mx
 
-from .attention import positions
+from .attention import KeysValues, positions
 from .config import LayerType
-from .language import KeysValues, RowCache
-from .mlx_lm_parts import KVCache
+from .mlx_lm_parts import KVCache, RowCache
 
 
 def newest_keys_values(

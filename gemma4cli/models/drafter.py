@@ -14,8 +14,9 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..errors import CheckpointError
+from .attention import KeysValues
 from .drafter_config import ClusterConfig, DrafterConfig
-from .language import KeysValues, LanguageModel
+from .language import LanguageModel
 
 
 class Clusters(nn.Module):

@@ -14,20 +14,14 @@ from typing import Any, TypeAlias
 import mlx.core as mx
 import mlx.nn as nn
 
-from .attention import FullAttention, FullCache, QuantizedKVCache, Stored
+from .attention import FullAttention, FullCache, KeysValues, QuantizedKVCache
 from .batch_cache import BatchCache, BatchLayerCache
 from .config import Rope, TextConfig
 from .masks import NO_MASKS, Masks
-from .mlx_lm_parts import KVCache, ModelArgs, RotatingKVCache
+from .mlx_lm_parts import ModelArgs, RotatingKVCache, RowCache
 from .text_layer import TextLayer
 
-RowCache: TypeAlias = KVCache | RotatingKVCache
-"""The cache of one layer for a single row."""
-
 Cache: TypeAlias = RowCache | BatchLayerCache
-
-KeysValues: TypeAlias = tuple[Stored, Stored]
-"""Keys and values ``[B, heads, n, D]`` of one layer, rotated to their positions."""
 
 
 def _layer_args(config: TextConfig) -> ModelArgs:

@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 __all__ = [
     "Attention",
@@ -21,6 +21,7 @@ __all__ = [
     "ModelArgs",
     "QuantizedSwitchLinear",
     "RotatingKVCache",
+    "RowCache",
     "SwitchLinear",
     "geglu",
 ]
@@ -60,3 +61,6 @@ else:
     RotatingKVCache = _cache.RotatingKVCache
     SwitchLinear = _switch.SwitchLinear
     QuantizedSwitchLinear = _switch.QuantizedSwitchLinear
+
+RowCache: TypeAlias = KVCache | RotatingKVCache
+"""The cache of one layer for a single row."""

@@ -14,7 +14,8 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..native import _native as native
-from .language import Cache, KeysValues, LanguageModel, TextModel
+from .attention import KeysValues
+from .language import Cache, LanguageModel, TextModel
 from .masks import Masks, Visibility
 from .mlx_lm_parts import DecoderLayer
 from .native_layers import matrix, move_to_large_pages, norm

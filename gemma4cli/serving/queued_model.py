@@ -1,37 +1,68 @@
-"""A model with a queue: many threads ask it, one thread computes."""
+"""A model with a queue: many threads ask it, one thread computes their answers together."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import Condition, Thread
+from time import monotonic
 
 from ..engine.answering import BatchEvent, NoTurns, Prompt, Turns
+from ..engine.generate import make_constraint
 from ..engine.local import LocalModel
-from ..errors import Gemma4Error, QueueFullError, unexpected
+from ..engine.running_batch import Counts, Row, RunningBatch
+from ..engine.shared_turns import SharedTurns, default_limit
+from ..errors import ClosingError, QueueFullError, unexpected
+from ..events import Event, Finished
 from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
 from ..processing.processor import Processor
 from ..processing.prompt import Prompt as PlannedPrompt
 from .metrics import Metrics
-from .request import AnswerEvents, Request
+from .request import AnswerEvents, AnswerStream, Events, Request
+
+_POSITIONS = 4096
+"""How long prompt and answer are taken to be in choosing how many run at once."""
+_SHORTEST_RETRY, _LONGEST_RETRY = 1.0, 60.0
+_NEWEST_SHARE = 0.2
+"""Share of the newest answer in the average of how long one takes."""
 
 
 class QueuedModel:
     """See ``AnsweringModel``; its calls may come from any thread.
 
+    Prompts are let in first come, first served; the next one is while fewer than ``slots`` run and
+    it fits in memory beside them. ``most_waiting`` is how many may wait for an answer, those being
+    answered included; ``kept_bytes`` how much of what prompts computed is kept for others that
+    begin alike. Both ``slots`` and ``kept_bytes`` depend on the memory by default.
+
     ``load`` is called in the thread that computes, because arrays that are not computed yet belong
-    to the thread that made them. ``most_waiting`` is how many prompts may wait for an answer,
-    those being answered included.
+    to the thread that made them.
     """
 
-    def __init__(self, load: Callable[[], LocalModel], *, most_waiting: int = 64) -> None:
+    def __init__(
+        self,
+        load: Callable[[], LocalModel],
+        *,
+        most_waiting: int = 64,
+        slots: int | None = None,
+        kept_bytes: int | None = None,
+    ) -> None:
         """Raises what ``load`` raises."""
-        self._requests: SimpleQueue[Request | None] = SimpleQueue()
         self._most_waiting = most_waiting
-        self._waiting = 0
-        self._metrics = Metrics(slots=1)
-        self._lock = Lock()
+        self._slots = slots
+        self._kept_bytes = kept_bytes
+        self._changed = Condition()
+        self._waiting: deque[Request] = deque()
+        self._running: dict[Row, Request] = {}
+        self._counts = Counts()
+        self._accepted = self._refused = self._finished = self._cancelled = self._failed = 0
+        self._first_tokens, self._first_token_seconds = 0, 0.0
+        self._answer_seconds = 0.0
+        self._is_closing = False
+        self._deadline: float | None = None
         loaded: SimpleQueue[LocalModel | Exception] = SimpleQueue()
         self._thread = Thread(target=self._work, args=(load, loaded), name="model", daemon=True)
         self._thread.start()
@@ -57,11 +88,6 @@ class QueuedModel:
         return self.model.identity
 
     @property
-    def waiting(self) -> int:
-        """Prompts without a whole answer."""
-        return self._waiting
-
-    @property
     def keeps_turns(self) -> bool:
         return False
 
@@ -71,21 +97,18 @@ class QueuedModel:
     def generate(
         self, inputs: ModelInputs, options: GenerateOptions, turns: Turns | None = None
     ) -> AnswerEvents:
-        """As ``AnsweringModel.generate``. Raises QueueFullError too."""
-        self.check_prompt(inputs, options)
-        self.check_schema(options)
-        (request,) = self._enter([Prompt(inputs=inputs, options=options)])
-        return request.events()
+        """As ``AnsweringModel.generate``, but errors before computing come from this call.
+
+        Raises QueueFullError and ClosingError too.
+        """
+        return AnswerEvents(self._enter([Prompt(inputs=inputs, options=options)]))
 
     def stream_batch(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, BatchEvent]]:
-        """As ``AnsweringModel.stream_batch``. Raises QueueFullError too."""
-        for number, request in enumerate(self._enter(prompts)):
-            for event in request.events():
-                if isinstance(event, BatchEvent):
-                    yield number, event
+        """As ``AnsweringModel.stream_batch``; raises as ``generate``."""
+        return _without_progress(self._enter(prompts))
 
     def batch_size(self, positions: int) -> int:
-        return self.model.batch_size(positions)
+        return min(self.model.batch_size(positions), self.slots)
 
     def check_prompt(self, inputs: ModelInputs, options: GenerateOptions) -> None:
         self.model.check_prompt(inputs, options)
@@ -96,9 +119,36 @@ class QueuedModel:
     def check_schema(self, options: GenerateOptions) -> None:
         self.model.check_schema(options)
 
+    @property
+    def slots(self) -> int:
+        """The most prompts that are answered at once."""
+        assert self._slots is not None
+        return self._slots
+
     def metrics(self) -> Metrics:
         """What it has done so far, and what it is doing."""
-        return self._metrics
+        counts = self._counts
+        with self._changed:
+            return Metrics(
+                slots=self.slots,
+                running=len(self._running),
+                waiting=len(self._waiting),
+                accepted=self._accepted,
+                refused=self._refused,
+                finished=self._finished,
+                cancelled=self._cancelled,
+                failed=self._failed,
+                prompt_tokens=counts.prompt_tokens,
+                cached_tokens=counts.cached_tokens,
+                generated_tokens=counts.generated_tokens,
+                steps=counts.steps,
+                rows=counts.rows,
+                encode_seconds=counts.encode_seconds,
+                prefill_seconds=counts.prefill_seconds,
+                decode_seconds=counts.decode_seconds,
+                first_tokens=self._first_tokens,
+                first_token_seconds=self._first_token_seconds,
+            )
 
     def close(self, *, finish: bool = True, limit: float | None = None) -> None:
         """Refuse what comes or waits, with ClosingError; end the thread.
@@ -106,42 +156,155 @@ class QueuedModel:
         With ``finish``, answers that have begun end first, but for those that take more than
         ``limit`` seconds: they end with ClosingError too.
         """
-        self._requests.put(None)
+        with self._changed:
+            self._is_closing = True
+            if not finish:
+                limit = 0.0
+            self._deadline = None if limit is None else monotonic() + limit
+            self._drop_cancelled()
+            while self._waiting:
+                self._waiting.popleft().put(ClosingError())
+                self._refused += 1
+            self._changed.notify_all()
         self._thread.join()
 
-    def _enter(self, prompts: Sequence[Prompt]) -> list[Request]:
-        with self._lock:
-            if self._waiting + len(prompts) > self._most_waiting:
-                raise QueueFullError(self._waiting)
-            self._waiting += len(prompts)
-        requests = [Request(prompt) for prompt in prompts]
-        for request in requests:
-            self._requests.put(request)
-        return requests
+    def _enter(self, prompts: Sequence[Prompt]) -> AnswerStream:
+        constraints = []
+        for each in prompts:
+            self.check_prompt(each.inputs, each.options)
+            room = self.context_length - len(each.inputs.ids)
+            constraints.append(make_constraint(self.model, each.options, room))
+        events: Events = SimpleQueue()
+        requests = [
+            Request(prompt, constraint, number, events)
+            for number, (prompt, constraint) in enumerate(zip(prompts, constraints, strict=True))
+        ]
+        with self._changed:
+            entered = sum(
+                not each.is_cancelled for each in (*self._waiting, *self._running.values())
+            )
+            if self._is_closing or entered + len(requests) > self._most_waiting:
+                self._refused += len(requests)
+                if self._is_closing:
+                    raise ClosingError
+                raise QueueFullError(entered, self._retry_after(entered + len(requests)))
+            self._accepted += len(requests)
+            self._waiting += requests
+            self._changed.notify_all()
+        return AnswerStream(requests, events)
+
+    def _drop_cancelled(self) -> None:
+        """Drop prompts that wait for nobody. Call with the lock."""
+        wanted = [each for each in self._waiting if not each.is_cancelled]
+        self._cancelled += len(self._waiting) - len(wanted)
+        self._waiting = deque(wanted)
+
+    def _retry_after(self, wanted: int) -> float:
+        """Seconds until there may be room for ``wanted`` prompts in all."""
+        ends = wanted - self._most_waiting
+        seconds = self._answer_seconds * ends / self.slots
+        return min(max(seconds, _SHORTEST_RETRY), _LONGEST_RETRY)
+
+    # What follows runs in the model's thread.
 
     def _work(
         self, load: Callable[[], LocalModel], loaded: SimpleQueue[LocalModel | Exception]
     ) -> None:
         try:
             model = load()
+            batch = self._begin(model)
         except Exception as error:  # noqa: BLE001 - raised in the thread that waits for the model
             loaded.put(error)
             return
         loaded.put(model)
-        while (request := self._requests.get()) is not None:
-            try:
-                self._answer(model, request)
-            except Gemma4Error as error:
-                request.put(error)
-            except Exception as error:  # noqa: BLE001 - one odd prompt does not end the others
-                request.put(unexpected(error))
-            with self._lock:
-                self._waiting -= 1
+        try:
+            while self._is_needed():
+                self._remove_cancelled(batch)
+                self._let_in(batch)
+                for row, event in batch.step():
+                    self._hand_out(row, event)
+        except Exception as error:  # noqa: BLE001 - nobody waits for a thread that has ended
+            self._give_up(error)
 
-    def _answer(self, model: LocalModel, request: Request) -> None:
-        if request.is_cancelled:
-            return
-        for event in model.generate(request.prompt.inputs, request.prompt.options):
-            if request.is_cancelled:
+    def _begin(self, model: LocalModel) -> RunningBatch:
+        if self._slots is None:
+            self._slots = model.batch_size(min(_POSITIONS, model.context_length))
+        kept = default_limit() if self._kept_bytes is None else self._kept_bytes
+        shared = SharedTurns(model.network, kept, blocks_on_full_layers=model.blocks_on_full_layers)
+        batch = RunningBatch(model, shared=shared)
+        self._counts = batch.counts
+        return batch
+
+    def _is_needed(self) -> bool:
+        """Wait for something to do; False once the queue is closed and empty."""
+        with self._changed:
+            while not (self._waiting or self._running or self._is_closing):
+                self._changed.wait()
+            return bool(self._waiting or self._running)
+
+    def _remove_cancelled(self, batch: RunningBatch) -> None:
+        """Take out what nobody waits for, and all rows once the time to close is over."""
+        with self._changed:
+            self._drop_cancelled()
+        is_late = self._deadline is not None and monotonic() >= self._deadline
+        for row, request in list(self._running.items()):
+            if not request.is_cancelled and not is_late:
+                continue
+            batch.remove(row)
+            with self._changed:
+                del self._running[row]
+                self._cancelled += 1
+            if not request.is_cancelled:
+                request.put(ClosingError())
+
+    def _give_up(self, error: Exception) -> None:
+        with self._changed:
+            self._is_closing = True
+            for request in (*self._running.values(), *self._waiting):
+                self._failed += 1
+                request.put(unexpected(error))
+            self._running.clear()
+            self._waiting.clear()
+
+    def _let_in(self, batch: RunningBatch) -> None:
+        while True:
+            with self._changed:
+                if not self._waiting or len(self._running) >= self.slots:
+                    return
+                request = self._waiting[0]
+            if not batch.has_room(request.prompt):
                 return
-            request.put(event)
+            with self._changed:
+                if not self._waiting or self._waiting[0] is not request:
+                    continue  # cancelled, or the queue is closing
+                self._waiting.popleft()
+                request.let_in = monotonic()
+                self._running[batch.add(request.prompt, request.constraint)] = request
+
+    def _hand_out(self, row: Row, event: Event | Exception) -> None:
+        request = self._running[row]
+        now = monotonic()
+        with self._changed:
+            if isinstance(event, BatchEvent) and not request.has_begun:
+                request.has_begun = True
+                self._first_tokens += 1
+                self._first_token_seconds += now - request.arrived
+            if isinstance(event, Finished):
+                self._finished += 1
+                self._note_answer(now - request.let_in)
+            if isinstance(event, Exception):
+                self._failed += 1
+            if isinstance(event, Finished | Exception):
+                del self._running[row]
+        request.put(event)
+
+    def _note_answer(self, seconds: float) -> None:
+        share = _NEWEST_SHARE if self._answer_seconds else 1.0
+        self._answer_seconds += share * (seconds - self._answer_seconds)
+
+
+def _without_progress(stream: AnswerStream) -> Iterator[tuple[int, BatchEvent]]:
+    with closing(stream):
+        for number, event in stream:
+            if isinstance(event, BatchEvent):
+                yield number, event

@@ -1,71 +1,99 @@
-"""A prompt that waits for its answer, as its thread and the model's thread see it."""
+"""Prompts that wait for their answers, as their thread and the model's thread see them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
-from threading import Event as Flag
+from time import monotonic
+from typing import TypeAlias
 
 from ..engine.answering import Prompt
+from ..engine.constrain import Constraint
 from ..events import Event, Finished
+
+Events: TypeAlias = SimpleQueue[tuple[int, Event | Exception] | None]
+"""Events with the number of their request; None where nobody waits for more."""
 
 
 class Request:
-    """A prompt, and the events of its answer, which come from the model's thread."""
+    """A prompt, and where the events of its answer go. ``number`` is its place in its stream.
 
-    def __init__(self, prompt: Prompt) -> None:
+    The model's thread finds out by itself that it ``is_cancelled``: a stream can be dropped where
+    no lock may be taken.
+    """
+
+    def __init__(
+        self,
+        prompt: Prompt,
+        constraint: Constraint | None,
+        number: int,
+        events: Events,
+    ) -> None:
         self.prompt = prompt
-        self._events: SimpleQueue[Event | Exception | None] = SimpleQueue()
-        self._cancelled = Flag()
-
-    @property
-    def is_cancelled(self) -> bool:
-        return self._cancelled.is_set()
+        self.constraint = constraint
+        self.arrived = monotonic()
+        self.let_in = 0.0
+        self.has_begun = False
+        self.is_cancelled = False
+        self._number = number
+        self._events = events
 
     def put(self, event: Event | Exception) -> None:
         """Hand over an event, or the error that ends the answer. Called by the model's thread."""
-        self._events.put(event)
-
-    def cancel(self) -> None:
-        """Nobody wants the answer any more: end ``events``. Called by any thread."""
-        self._cancelled.set()
-        self._events.put(None)
-
-    def take(self) -> Event | None:
-        """The next event, None after ``cancel``. Raises the error that ended the answer."""
-        event = self._events.get()
-        if isinstance(event, Exception):
-            raise event
-        return event
-
-    def events(self) -> AnswerEvents:
-        return AnswerEvents(self)
+        self._events.put((self._number, event))
 
 
-class AnswerEvents(Iterator[Event]):
-    """The events of an answer as they come, up to Finished. Raises the error that ends it.
+class AnswerStream(Iterator[tuple[int, Event]]):
+    """The events of requests with their numbers, up to the last one's Finished.
 
-    ``close`` cancels; unlike that of a generator it may be called while another thread waits for
-    the next event, which is then the end.
+    Raises the first error. Dropping or closing it cancels what has not ended; ``close`` may be
+    called while another thread waits for the next event, and that thread is at the end then.
     """
 
-    def __init__(self, request: Request) -> None:
-        self._request = request
-        self._is_over = False
+    def __init__(
+        self,
+        requests: Sequence[Request],
+        events: Events,
+    ) -> None:
+        self._left = dict(enumerate(requests))
+        self._events = events
 
-    def __next__(self) -> Event:
-        if self._is_over or self._request.is_cancelled:
+    def __next__(self) -> tuple[int, Event]:
+        if not self._left:
             raise StopIteration
-        self._is_over = True  # unless there is more
-        event = self._request.take()
-        if event is None:
+        found = self._events.get()
+        if found is None:
             raise StopIteration
-        self._is_over = isinstance(event, Finished)
-        return event
+        number, event = found
+        if isinstance(event, Exception):
+            self._left.pop(number, None)
+            self.close()
+            raise event
+        if isinstance(event, Finished):
+            self._left.pop(number, None)
+        return number, event
 
     def close(self) -> None:
-        """Cancel what is not finished."""
-        self._request.cancel()
+        """Cancel the answers that have not ended."""
+        left, self._left = self._left, {}
+        for request in left.values():
+            request.is_cancelled = True
+        self._events.put(None)
 
     def __del__(self) -> None:
         self.close()
+
+
+class AnswerEvents(Iterator[Event]):
+    """The events of a stream with one request."""
+
+    def __init__(self, stream: AnswerStream) -> None:
+        self._stream = stream
+
+    def __next__(self) -> Event:
+        _, event = next(self._stream)
+        return event
+
+    def close(self) -> None:
+        """Cancel the answer, unless it has ended. Any thread may call this."""
+        self._stream.close()

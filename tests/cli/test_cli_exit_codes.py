@@ -40,6 +40,8 @@ CODES = {
     errors.AnswerCutError: 1,
     errors.SavedConversationError: 1,
     errors.NonFiniteError: 1,
+    errors.QueueFullError: 1,
+    errors.ClosingError: 1,
     errors.OutputError: 1,
     errors.OutOfMemoryError: 1,
     errors.OutOfFilesError: 1,

@@ -1,0 +1,400 @@
+"""A batch that prompts join and leave while it runs. Synchronous; nothing happens between steps.
+
+    batch.add(prompt)        the prompt waits for those before it to be read
+    batch.step()             a piece of the first of them, then a token for each answer
+    batch.remove(row)        also in the middle of a prompt
+
+A prompt is read alone, in its own KV cache: an image or some clips at a time, then a chunk of
+tokens at a time, so that answers flow on meanwhile. Its row then joins the others.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import TypeAlias, cast
+
+import mlx.core as mx
+
+from ..errors import Gemma4Error, NonFiniteError, unexpected
+from ..events import (
+    AnswerDelta,
+    EncodeProgress,
+    Finished,
+    Notice,
+    PrefillProgress,
+    Timings,
+)
+from ..machine.backend import on_cpu
+from ..models.gemma4 import SoftTokens
+from .answering import Prompt
+from .cache_room import make_room
+from .constrain import Constraint
+from .context_limits import check_context
+from .decode import only
+from .encode import encode_media
+from .freed_buffers import release_buffers
+from .generate import (
+    Answer,
+    answer_start,
+    is_repeated,
+    make_answer_sampler,
+    make_constraint,
+    make_prefill,
+    uncached_media,
+)
+from .memory_limits import memory_beside, prefill_step
+from .model import LoadedModel
+from .running_rows import RunningRows
+from .sampling import Sampler, are_finite, suppress
+from .shared_turns import SharedTurns
+from .turn_cache import CachedRun, content_of
+
+RowEvent: TypeAlias = (
+    Notice | EncodeProgress | PrefillProgress | AnswerDelta | Finished | Gemma4Error
+)
+"""What ``generate`` yields; an error ends the row, as Finished does."""
+
+_CHUNK_ON_CPU, _CHUNK_ON_GPU = 64, 512
+"""Prompt tokens between two steps of decoding. Larger chunks are read up to a fifth faster."""
+
+_STEPS_UNTIL_CLEARED = 512
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """A prompt in a running batch. Times are those of the clock, in seconds."""
+
+    prompt: Prompt
+    answer: Answer
+    sampler: Sampler
+    constraint: Constraint | None
+    allowed: mx.array | None = None
+    tail: int = 0
+    reading: Iterator[RowEvent] | None = None
+    begun: CachedRun | None = None
+    has_ended: bool = False
+    has_failed: bool = False
+    started: float = 0.0
+    encoded: float = 0.0
+    prefilled: float = 0.0
+
+    @property
+    def run(self) -> CachedRun:
+        assert self.begun is not None
+        return self.begun
+
+    def timings(self) -> Timings:
+        return Timings(
+            encode=self.encoded - self.started,
+            prefill=self.prefilled - self.encoded,
+            decode=perf_counter() - self.prefilled,
+        )
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a batch has done; see ``serving.metrics``. Durations are in seconds."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    steps: int = 0
+    rows: int = 0
+    encode_seconds: float = 0.0
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class _Chosen:
+    """The newest token of each row ``[B]``, perhaps still being computed.
+
+    ``unread`` says whose token has not been handed on.
+    """
+
+    tokens: mx.array = field(default_factory=lambda: mx.zeros((0,), mx.int32))
+    finite: mx.array = field(default_factory=lambda: mx.zeros((0,), mx.bool_))
+    unread: list[bool] = field(default_factory=list)
+
+    def add(self, token: int) -> None:
+        """The first token of a row that joins; it has been handed on."""
+        self.tokens = mx.concatenate([self.tokens, mx.array([token], self.tokens.dtype)])
+        self.finite = mx.concatenate([self.finite, mx.array([True])])
+        self.unread.append(False)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        kept = mx.array(list(rows), mx.int32)
+        self.tokens, self.finite = self.tokens[kept], self.finite[kept]
+        self.unread = [self.unread[row] for row in rows]
+
+
+class RunningBatch:
+    """Answers prompts together, as ``generate`` answers each of them alone.
+
+    Rows sample independently, with a seed what they sample alone. Sums are in another order than
+    in a run alone: see ``stream_batch``. ``shared`` is what earlier prompts left, and ``chunk`` how
+    many tokens of a prompt are read between two steps of decoding.
+
+    Rows of a model with quantized KV caches take turns in each step.
+    """
+
+    def __init__(
+        self, model: LoadedModel, *, shared: SharedTurns | None = None, chunk: int | None = None
+    ) -> None:
+        self.counts = Counts()
+        self.shared = SharedTurns(model.network, 0) if shared is None else shared
+        self._model = model
+        self._chunk = chunk or (_CHUNK_ON_CPU if on_cpu() else _CHUNK_ON_GPU)
+        self._bias = suppress(model.network.config.text.vocab_size, model.generation.suppressed_ids)
+        self._joining: deque[Row] = deque()
+        self._rows: list[Row] = []
+        self._caches = RunningRows(model.network, together=model.options.kv_bits is None)
+        self._chosen = _Chosen()
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows that have not ended: those being decoded, then those that wait to be read."""
+        return [*self._rows, *self._joining]
+
+    def add(self, prompt: Prompt, constraint: Constraint | None = None) -> Row:
+        """Let a prompt join; ``constraint`` is its schema's, if that has been made already.
+
+        Raises ContextLengthError, and OptionError or AnswerCutError for a schema.
+        """
+        model, inputs, options = self._model, prompt.inputs, prompt.options
+        check_context(inputs, model.context_length)
+        if constraint is None:
+            constraint = make_constraint(model, options, model.context_length - len(inputs.ids))
+        sampler = make_answer_sampler(model, options)
+        row = Row(prompt, Answer(model, inputs, options), sampler, constraint)
+        self._joining.append(row)
+        return row
+
+    def has_room(self, prompt: Prompt) -> bool:
+        """Whether a prompt and its answer fit in memory beside the rows that run.
+
+        Without any it has room: what it needs alone is checked before. What earlier prompts left
+        is forgotten if that makes room.
+        """
+        others = [row.prompt for row in self.rows]
+        spare = memory_beside(self._model, prompt, others)
+        if spare < self.shared.nbytes:
+            self.shared.shrink(max(spare, 0))
+        return spare >= 0 or not others
+
+    def remove(self, row: Row) -> None:
+        """Take a row out, unless it has ended; what it has computed is kept for later prompts."""
+        if row in self._joining:
+            self._joining.remove(row)
+            if row.begun is not None:
+                self.shared.keep(row.begun)
+        elif row in self._rows:
+            self._drop([self._rows.index(row)])
+
+    def step(self) -> list[tuple[Row, RowEvent]]:
+        """Compute a piece of the prompt whose turn it is, then a token for each answer."""
+        events: list[tuple[Row, RowEvent]] = []
+        if self._joining:
+            row = self._joining[0]
+            events += [(row, event) for event in self._read_on(row)]
+        if self._rows:
+            events += self._decode_safely()
+        return events
+
+    def _read_on(self, row: Row) -> Iterator[RowEvent]:
+        """The events of the next piece of a prompt, or of its end."""
+        began = perf_counter()
+        if row.reading is None:
+            row.started = began
+            row.reading = self._read(row)
+        try:
+            for event in row.reading:
+                yield event
+                if _is_piece(event):
+                    return
+        except Exception as error:  # noqa: BLE001 - an odd prompt does not end the others
+            row.has_ended = row.has_failed = True
+            yield unexpected(error)
+        finally:
+            if row.encoded:
+                self.counts.prefill_seconds += perf_counter() - began
+            else:
+                self.counts.encode_seconds += perf_counter() - began
+        self._joining.remove(row)
+
+    def _read(self, row: Row) -> Iterator[RowEvent]:
+        """Encode and prefill a prompt, and begin its answer."""
+        model, inputs = self._model, row.prompt.inputs
+        run = row.begun = self.shared.begin(content_of(inputs))
+        row.answer.cached_tokens = run.start
+        for notice in inputs.notices:
+            yield Notice(text=notice)
+        soft_tokens: list[SoftTokens] = []
+        for each in encode_media(model, uncached_media(inputs, run.start)):
+            if isinstance(each, list):
+                soft_tokens = each
+            else:
+                yield each
+        row.encoded = perf_counter()
+        hidden = yield from self._prefill(row, soft_tokens)
+        logits = model.network.language_model.logits(hidden)[0]
+        if row.constraint is not None:
+            row.allowed = row.constraint.allowed_tokens()
+        token = _choose([row], logits if self._bias is None else logits + self._bias)
+        finite = are_finite(logits)
+        mx.eval(token, finite)
+        row.prefilled = perf_counter()
+        self.counts.prompt_tokens += len(inputs.ids)
+        self.counts.cached_tokens += run.start
+        yield from self._push(row, cast(int, token.item()), is_finite=bool(finite.item()))
+        self.shared.keep(run)
+        if not row.has_ended:
+            self._begin_decoding(row)
+
+    def _prefill(
+        self, row: Row, soft_tokens: list[SoftTokens]
+    ) -> Generator[RowEvent, None, mx.array]:
+        """Fill the row's cache; returns the last position's hidden state ``[1, 1, D]``."""
+        model, inputs, run = self._model, row.prompt.inputs, row.run
+        row.tail = answer_start(model, inputs.ids)
+        stops = run.stops(row.tail, inputs.spans)
+        step = prefill_step(model, inputs, row.prompt.options)
+        prefill = make_prefill(model, inputs, soft_tokens, step, start=run.start, tail=row.tail)
+        total = len(inputs.ids) - run.start
+        yield PrefillProgress(done=0, total=total)
+        make_room(run.cache, total)
+        position, hidden = run.start, None
+        while hidden is None:
+            size = min(step, self._chunk) if self._rows else step
+            chunk = replace(prefill, start=position, step=size, stops=stops)
+            position, hidden = chunk.run_chunk(run.cache)
+            if position in (*stops, row.tail):
+                run.keep()
+            yield PrefillProgress(done=position - run.start, total=total)
+        return hidden
+
+    def _begin_decoding(self, row: Row) -> None:
+        run = row.run
+        self._caches.join(run.cache)
+        run.move([])  # a batch holds a copy
+        self._chosen.add(cast(int, run.content[-1]))
+        self._rows.append(row)
+
+    def _decode_safely(self) -> list[tuple[Row, RowEvent]]:
+        began = perf_counter()
+        try:
+            return self._decode()
+        except Exception as error:  # noqa: BLE001 - prompts that wait have their turn
+            failed = [(row, unexpected(error)) for row in self._rows]
+            self._rows, self._chosen = [], _Chosen()
+            self._caches.keep([])
+            return list(failed)
+        finally:
+            self.counts.decode_seconds += perf_counter() - began
+
+    def _decode(self) -> list[tuple[Row, RowEvent]]:
+        """A token for each row. On a GPU the one after it is computed meanwhile."""
+        ahead = not on_cpu() and all(row.constraint is None for row in self._rows)
+        events: list[tuple[Row, RowEvent]] = []
+        if not ahead:
+            events += self._hand_on(self._chosen)
+            if not self._rows:
+                return events
+        before = self._chosen
+        logits, finite = self._caches.advance(before.tokens, self._bias)
+        tokens = _choose(self._rows, logits)
+        mx.async_eval(tokens, finite)
+        self._chosen = _Chosen(tokens, finite, [True] * len(self._rows))
+        self.counts.steps += 1
+        if self.counts.steps % _STEPS_UNTIL_CLEARED == 0:
+            release_buffers()
+        return events + self._hand_on(before if ahead else self._chosen)
+
+    def _hand_on(self, chosen: _Chosen) -> list[tuple[Row, RowEvent]]:
+        """The events of the tokens that were not read yet; rows that end leave."""
+        if not any(chosen.unread):
+            return []
+        tokens = cast(list[int], chosen.tokens.tolist())
+        finite = cast(list[bool], chosen.finite.tolist())
+        events: list[tuple[Row, RowEvent]] = []
+        for number, row in enumerate(self._rows):
+            if chosen.unread[number]:
+                self.counts.rows += 1
+                pushed = self._push(row, tokens[number], is_finite=finite[number])
+                events += [(row, event) for event in pushed]
+                tokens[number] = cast(int, row.run.content[-1])
+        chosen.unread = [False] * len(self._rows)
+        if chosen is self._chosen:  # a schema may have replaced tokens
+            chosen.tokens = mx.array(tokens, mx.int32)
+        self._drop([number for number, row in enumerate(self._rows) if row.has_ended])
+        return events
+
+    def _push(self, row: Row, token: int, *, is_finite: bool) -> list[RowEvent]:
+        """The events of a row's next token; its last is Finished or an error."""
+        try:
+            if not is_finite:
+                raise NonFiniteError("decoding")
+            return self._pushed(row, token)
+        except Exception as error:  # noqa: BLE001 - one row does not end the others
+            row.has_ended = row.has_failed = True
+            row.run.forget()
+            return [unexpected(error)]
+
+    def _pushed(self, row: Row, token: int) -> list[RowEvent]:
+        constraint, answer = row.constraint, row.answer
+        if constraint is not None:
+            token = constraint.push(token)
+        row.run.content.append(token)
+        self.counts.generated_tokens += 1
+        events: list[RowEvent] = [*answer.push(token)]
+        if answer.reason is None:
+            row.allowed = None if constraint is None else constraint.allowed_tokens()
+            return events
+        answer.conclude(constraint)
+        row.has_ended = True
+        return [*events, answer.finished(row.timings())]
+
+    def _drop(self, numbers: Sequence[int]) -> None:
+        """Take rows out of those being decoded."""
+        if not numbers:
+            return
+        for number in numbers:
+            self._keep_turn(number)
+        left = [number for number in range(len(self._rows)) if number not in numbers]
+        self._caches.keep(left)
+        self._chosen.keep(left)
+        self._rows = [self._rows[number] for number in left]
+
+    def _keep_turn(self, number: int) -> None:
+        """Keep a row's prompt with its answer, if later prompts can repeat it."""
+        row = self._rows[number]
+        run = row.run
+        if not self.shared.limit or row.has_failed:
+            return
+        if is_repeated(self._model, run.content[row.tail :]):
+            run.move(self._caches.extract(number))
+            mx.eval([layer.state for layer in run.cache])
+            run.keep()
+            self.shared.keep(run)
+
+
+def _is_piece(event: RowEvent) -> bool:
+    """Whether something was computed before this event, and there is more of the prompt."""
+    if isinstance(event, PrefillProgress):
+        return 0 < event.done < event.total
+    return isinstance(event, EncodeProgress) and event.done > 0
+
+
+def _choose(rows: Sequence[Row], logits: mx.array) -> mx.array:
+    """Tokens ``[B]`` for logits ``[B, V]``, by each row's options and schema."""
+    if any(row.allowed is not None for row in rows):
+        logits = mx.stack(
+            [
+                each if row.allowed is None else only(row.allowed, each)
+                for row, each in zip(rows, logits, strict=True)
+            ]
+        )
+    return Sampler.sample_rows([row.sampler for row in rows], logits)
