@@ -31,7 +31,7 @@ from ..machine.backend import on_cpu
 from ..models.gemma4 import SoftTokens
 from .answering import Prompt
 from .cache_room import make_room
-from .constrain import Constraint
+from .constrain import Allowed, Constraint
 from .context_limits import check_context
 from .decode import only
 from .encode import encode_media
@@ -71,7 +71,7 @@ class Row:
     answer: Answer
     sampler: Sampler
     constraint: Constraint | None
-    allowed: mx.array | None = None
+    allowed: Allowed | None = None
     tail: int = 0
     reading: Iterator[RowEvent] | None = None
     begun: CachedRun | None = None
@@ -242,7 +242,7 @@ class RunningBatch:
         hidden = yield from self._prefill(row, soft_tokens)
         logits = model.network.language_model.logits(hidden)[0]
         if row.constraint is not None:
-            row.allowed = row.constraint.allowed_tokens()
+            row.allowed = row.constraint.allowed()
         token = _choose([row], logits if self._bias is None else logits + self._bias)
         finite = are_finite(logits)
         mx.eval(token, finite)
@@ -351,7 +351,7 @@ class RunningBatch:
         self.counts.generated_tokens += 1
         events: list[RowEvent] = [*answer.push(token)]
         if answer.reason is None:
-            row.allowed = None if constraint is None else constraint.allowed_tokens()
+            row.allowed = None if constraint is None else constraint.allowed()
             return events
         answer.conclude(constraint)
         row.has_ended = True
@@ -393,7 +393,7 @@ def _choose(rows: Sequence[Row], logits: mx.array) -> mx.array:
     if any(row.allowed is not None for row in rows):
         logits = mx.stack(
             [
-                each if row.allowed is None else only(row.allowed, each)
+                each if row.allowed is None else only(row.allowed.mask(), each)
                 for row, each in zip(rows, logits, strict=True)
             ]
         )

@@ -120,6 +120,11 @@ class QueuedModel:
         self.model.check_schema(options)
 
     @property
+    def waiting(self) -> int:
+        """Prompts without a whole answer."""
+        return len(self._waiting) + len(self._running)
+
+    @property
     def slots(self) -> int:
         """The most prompts that are answered at once."""
         assert self._slots is not None

@@ -201,7 +201,7 @@ def test_an_error_in_the_thread_ends_all_answers(monkeypatch: pytest.MonkeyPatch
 def test_an_answer_is_cancelled_while_another_thread_waits_for_it(
     queued: QueuedModel, tiny: LoadedModel
 ) -> None:
-    inputs = tiny.processor.prepare_prompt([Message(role="user", content="Hello")], [])
+    inputs = prompt(queued, "Hello")
     events = queued.generate(inputs, GenerateOptions(temperature=0, max_tokens=100_000))
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(list, events)
