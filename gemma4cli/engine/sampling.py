@@ -115,14 +115,20 @@ class Rule:
 
 
 def _likeliest(logits: mx.array, temperature: float, count: int) -> tuple[mx.array, mx.array]:
-    """The ``count`` largest of ``logits`` ``[..., V]``, by ``temperature``, and their ids."""
+    """The ``count`` largest of ``logits`` ``[..., V]``, by ``temperature``, and their ids.
+
+    The largest comes first: a draw depends on the order, which must be that of any other step that
+    computes the same logits but for rounding.
+    """
     if native_in_use():
         from ..native import _native
 
         return _native.top_k(logits / temperature, count)
     negated = logits / -temperature
     ids = mx.argpartition(negated, kth=count - 1, axis=-1)[..., :count]
-    return -mx.take_along_axis(negated, ids, axis=-1), ids
+    found = mx.take_along_axis(negated, ids, axis=-1)
+    order = mx.argsort(found, axis=-1)
+    return -mx.take_along_axis(found, order, axis=-1), mx.take_along_axis(ids, order, axis=-1)
 
 
 @mx.compile

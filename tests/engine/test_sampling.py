@@ -96,6 +96,19 @@ def test_temperature_zero_takes_the_likeliest_and_the_first_of_equals() -> None:
     assert sampler(mx.array([1.0, 1.0])).item() == 0
 
 
+def test_rounding_changes_no_draw_among_the_likeliest() -> None:
+    """As a step with guesses, or with other rows, rounds otherwise than a step of one token."""
+    random = np.random.default_rng(0)
+    for seed in range(20):
+        logits = random.normal(0, 3, 5_000).astype(np.float32)
+        rounded = logits + random.normal(0, 1e-4, 5_000).astype(np.float32)
+        drawn = [
+            int(make_sampler(temperature=1, top_p=1, top_k=20, key=mx.random.key(seed))(each))
+            for each in (mx.array(logits), mx.array(rounded))
+        ]
+        assert drawn[0] == drawn[1]
+
+
 def test_equal_keys_draw_equal_tokens() -> None:
     first, again, other = (draw(LOGITS, 60, seed=seed) for seed in (7, 7, 8))
     assert first == again != other
