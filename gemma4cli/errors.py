@@ -9,7 +9,8 @@
     │  ├─ ModelTooLargeError         the weights do not fit in memory
     │  ├─ UnsupportedModelError      not a Gemma 4 checkpoint, or a format MLX cannot run
     │  ├─ CheckpointError            a file of the checkpoint is broken or lacks a value
-    │  └─ WeightsMismatchError       tensors missing, unexpected or of the wrong shape
+    │  ├─ WeightsMismatchError       tensors missing, unexpected or of the wrong shape
+    │  └─ ServerError                a server that has the model cannot be used
     ├─ MediaError                    always names its source
     │  ├─ MediaNotFoundError         no such file
     │  ├─ MediaDecodeError           empty, truncated, of another kind, or too large
@@ -32,6 +33,7 @@
     ├─ QueueFullError                a server has too many prompts to answer
     ├─ ClosingError                  a server ends, or ends before an answer does
     ├─ PackagesMissingError          an extra of g4 is not installed
+    ├─ RemoteError                   a server has an error that g4 does not know
     ├─ OutputError                   a result cannot be written
     ├─ OutOfMemoryError              memory ran out while something was read or computed
     ├─ OutOfFilesError               this process may open no more files
@@ -165,6 +167,15 @@ class WeightsMismatchError(LoadError):
 
 _NAMED = 3
 """Tensors to name in an error."""
+
+
+class ServerError(LoadError):
+    """The server that has the model cannot be used; ``server`` is its address."""
+
+    def __init__(self, server: str, problem: str) -> None:
+        self.server = server
+        self.problem = problem
+        super().__init__(f"{server}: {problem}")
 
 
 class MediaError(Gemma4Error):
@@ -363,6 +374,14 @@ class PackagesMissingError(Gemma4Error):
         super().__init__(
             f"{user} needs {package}, which is not installed: {install_command(extra)}"
         )
+
+
+class RemoteError(Gemma4Error):
+    """A server has an error that is none of g4's."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"the server says: {problem}")
 
 
 class OutputError(Gemma4Error):

@@ -110,6 +110,10 @@ LAYERS = {
     ),
     "__init__": layer("_version", types="errors events options transcript conversations api"),
     "serving": layer("errors events options processing engine"),
+    "wire": layer(
+        "_version checked_json errors events options processing engine", "numpy safetensors"
+    ),
+    "remote": layer("_version checked_json errors events options processing engine wire"),
     "server": layer(
         "checked_json errors events leftovers media messages options conversations serving",
         "python_multipart starlette uvicorn",
@@ -133,8 +137,8 @@ LAYERS = {
     "cli.run": layer(
         "leftovers limit_variables "
         "bounded checked_json records plain_text errors messages options languages times machine "
-        "hub engine media media.pictures conversations api cli.escapes cli.environment cli.habits "
-        "cli.output cli.settings",
+        "hub engine media media.pictures conversations api remote cli.escapes cli.environment "
+        "cli.habits cli.output cli.settings",
         "typer",
         types="events",
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -80,6 +80,16 @@ class Tokenizer:
     def vocab_size(self) -> int:
         """Number of ids, control tokens included."""
         return self._backend.get_vocab_size(with_added_tokens=True)
+
+    @property
+    def controls(self) -> Mapping[str, int]:
+        """The control tokens by name."""
+        return self._controls
+
+    @property
+    def rows(self) -> int:
+        """The ids of texts are below it."""
+        return self.vocab_size if self._rows is None else self._rows
 
     def serialized(self) -> str:
         """The content of a ``tokenizer.json``."""

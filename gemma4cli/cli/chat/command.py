@@ -230,6 +230,8 @@ def chat(
     if not one_turn and (run.json or run.output is not None):
         raise OptionError("--json and --output need a question: pass -p")
     if prompt_cache is not None:
+        if run.server is not None:
+            raise OptionError("--server: it keeps what it computes: leave out --prompt-cache")
         read = [
             messages,
             *(file or []),
@@ -241,9 +243,11 @@ def chat(
     ) as autosave:
         # A saved conversation's model has precedence over that of a settings file only.
         named = None if is_set_in_file(context, "model") else run.model
+        if run.server is None:
+            run = replace(run, model=named or autosave.model or run.model)
         options = ChatOptions(
             env=env,
-            run=replace(run, model=named or autosave.model or run.model),
+            run=run,
             autosave=autosave,
             media=MediaOptions(budget=budget, track=track),
             system=system,

@@ -112,7 +112,8 @@ def _model(repl: Repl, rest: str) -> None:
     if rest:
         repl.rebuild(model=load_model(repl.env, replace(repl.run, model=rest)))
         repl.run = replace(repl.run, model=rest)
-    repl.env.say(repl.chat.model.name)
+    served = "" if repl.run.server is None else f", served at {repl.run.server}"
+    repl.env.say(f"{repl.chat.model.name}{served}")
 
 
 def _model_names() -> Iterable[str]:

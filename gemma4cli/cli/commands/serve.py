@@ -25,6 +25,7 @@ _REQUESTS = "each request says that"
         "output": "serve writes no file",
         "json": "serve prints no answers",
         "pictures": "serve shows no pictures",
+        "server": "serve is the server, and needs the model itself",
     },
     helps={
         "max_tokens": "Length of an answer whose request sets none. (default: 2048)",

@@ -29,6 +29,7 @@ _NO_SAMPLING = "trace decodes greedily"
         "json": "trace writes an .npz file",
         "pictures": "trace shows no pictures",
         "draft": "trace computes token by token",
+        "server": "trace shows what happens inside of a model",
     },
     helps={
         "max_tokens": f"Length of the greedy continuation. (default: {_GREEDY_TOKENS})",

@@ -69,6 +69,15 @@ class RunOptions:
             rich_help_panel=_MODEL,
         ),
     ] = None
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Ask the model of a running g4 serve at this address instead of loading one; none "
+            "loads one. A token is given in G4_SERVER_TOKEN.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
     offline: Annotated[
         bool,
         typer.Option("--offline", help="Never use the network.", rich_help_panel=_MODEL),

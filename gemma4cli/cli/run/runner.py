@@ -27,8 +27,13 @@ _SMALLEST = "e2b"
 
 
 def load_model(env: Environment, run: RunOptions, needed: Sequence[Source] = ()) -> AnsweringModel:
-    """The model that answers; see ``load_local_model``."""
-    return load_local_model(env, run, needed)
+    """The model that answers: that of a server, or one that ``load_local_model`` loads."""
+    if run.server is None:
+        return load_local_model(env, run, needed)
+    _begin(env, run, needed)
+    from .served_model import served_model
+
+    return served_model(env, run.server, run.model)
 
 
 def load_local_model(
@@ -59,10 +64,7 @@ def found_model(
     on_progress: Callable[[], None] = lambda: None,
 ) -> FoundModel:
     """``load_local_model`` up to loading, during which ``on_progress`` is called."""
-    if not run.json:
-        for source in needed:
-            require(source)
-    show_logs(env, quiet=run.quiet, debug=run.debug)
+    _begin(env, run, needed)
     if run.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     from ...api import load
@@ -92,6 +94,14 @@ def found_model(
             return load(model, options=options, drafter=drafter, on_progress=update)
 
     return FoundModel(resolved=model, load=loaded)
+
+
+def _begin(env: Environment, run: RunOptions, needed: Sequence[Source]) -> None:
+    """What comes before any model, be it loaded or asked for."""
+    if not run.json:
+        for source in needed:
+            require(source)
+    show_logs(env, quiet=run.quiet, debug=run.debug)
 
 
 def _resolved(env: Environment, run: RunOptions) -> ResolvedModel:

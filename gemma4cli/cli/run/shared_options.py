@@ -75,6 +75,10 @@ def _with_run_options(
         _refuse(context, values, refused)
         values = {name: _in_home(name, value) for name, value in values.items()}
         run = RunOptions(**{name: values.pop(name) for name in SHARED})
+        if run.server is not None:
+            from .server_options import checked_for_server
+
+            run = checked_for_server(context, run)
         command(run=run, env=environment_of(context), **values)
 
     wrapper.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]

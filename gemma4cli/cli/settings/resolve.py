@@ -52,6 +52,7 @@ _NO_SETTINGS = frozenset(
         "G4_MAX_STREAM_MB",
         "G4_NO_NATIVE",
         "G4_PROMPT_CACHE_MB",
+        "G4_SERVER_TOKEN",
         "G4_URL_TIMEOUT",
     }
 )

@@ -22,6 +22,8 @@ def refusal(path: Path, key: str, value: object) -> str | None:
     if (key in ("allow_urls", "allow_media_urls") and value is True) or key in _OF_SERVERS:
         flag = key.replace("_", "-")
         return f"is ignored: use --{flag}, or your own settings (g4 config path)"
+    if key == "server":
+        return "is ignored: what you ask would go there; use --server, or your own settings"
     if key in ("model", "draft") and isinstance(value, str) and _is_outside(value, path.parent):
         return "is ignored, since it lies outside the project: use an option, or your own settings"
     return None

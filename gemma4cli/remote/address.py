@@ -1,0 +1,74 @@
+"""The address of a server, as people write it."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from ..errors import OptionError
+
+_PORTS = {"http": 80, "https": 443}
+_G4_PORT = 11535
+"""That of g4 serve, for an address without a scheme."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Address:
+    """Where a server is; ``path`` is what its own paths begin with, "" or "/g4" for example."""
+
+    secure: bool
+    host: str
+    port: int
+    path: str = ""
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http{'s' if self.secure else ''}://{host}:{self.port}{self.path}"
+
+    @property
+    def is_this_machine(self) -> bool:
+        """Whether what is sent there stays on this machine."""
+        if self.host == "localhost" or self.host.endswith(".localhost"):
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def address_of(text: str) -> Address:
+    """The address in "http://host:11535", "host", or what OpenAI's clients want, with /v1.
+
+    Raises OptionError.
+    """
+    given = text.strip()
+    try:
+        has_scheme = "://" in given
+        parts = urlsplit(given if has_scheme else f"http://{given}")
+        port, host = parts.port, parts.hostname
+    except ValueError as exc:
+        raise _wrong(text, str(exc)) from exc
+    if parts.scheme not in _PORTS:
+        raise _wrong(text, "only http and https are spoken")
+    if parts.username is not None or parts.password is not None:
+        raise _wrong("with a name", "a token is given in G4_SERVER_TOKEN")
+    if not host or not host.isprintable() or any(each in host for each in " /%\\"):
+        raise _wrong(text, "it names no host")
+    if parts.query or parts.fragment:
+        raise _wrong(text, "leave out what follows the path")
+    path = parts.path.rstrip("/").removesuffix("/v1")
+    if not path.isascii() or not path.isprintable() or " " in path:
+        raise _wrong(text, "its path has characters that no address has")
+    return Address(
+        secure=parts.scheme == "https",
+        host=host,
+        port=port or (_PORTS[parts.scheme] if has_scheme else _G4_PORT),
+        path=path,
+    )
+
+
+def _wrong(text: str, problem: str) -> OptionError:
+    return OptionError(
+        f"--server {text}: is not the address of a server, as http://127.0.0.1:11535 is: {problem}"
+    )
