@@ -115,7 +115,7 @@ LAYERS = {
     ),
     "remote": layer("_version checked_json errors events options processing engine wire"),
     "server": layer(
-        "checked_json errors events leftovers media messages options conversations serving",
+        "checked_json errors events leftovers media messages options conversations serving wire",
         "python_multipart starlette uvicorn",
     ),
     "doctor": layer(

@@ -11,7 +11,7 @@ from ..checked_json import JsonError
 from ..engine.answering import BatchEvent, NoTurns, Prompt, Turns
 from ..engine.context_limits import check_context, check_plan_context
 from ..errors import ServerError
-from ..events import Event, Finished, Notice, TextDelta, ThoughtDelta
+from ..events import Event, Finished, Notice
 from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
 from ..processing.processor import Processor
@@ -86,7 +86,7 @@ class RemoteModel:
             return
         with closing(self._answers(prompts)) as answers:
             for number, event in answers:
-                if isinstance(event, TextDelta | ThoughtDelta | Finished):
+                if isinstance(event, BatchEvent):
                     yield number, event
 
     def _answers(self, prompts: Sequence[Prompt]) -> Generator[Numbered]:

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .answer_run import Disconnected
 from .chat_completions import chat_completions
 from .errors import RequestError, failure_of
+from .g4_api import answer_prompts, check_options, encode_texts, show_facts
 from .guard import Guard
 from .models import list_models, show_model
 from .request_log import RequestLog
@@ -31,6 +32,10 @@ def make_app(served: Served, log: Callable[[str], None]) -> ASGIApp:
         _post("/v1/chat/completions", chat_completions, served),
         _get("/v1/models", list_models, served),
         _get("/v1/models/{name:path}", show_model, served),
+        _get("/g4/v1/model", show_facts, served),
+        _post("/g4/v1/tokens", encode_texts, served),
+        _post("/g4/v1/check", check_options, served),
+        _post("/g4/v1/generate", answer_prompts, served),
         _get("/health", health, served),
         _get("/metrics", metrics, served),
     ]

@@ -1,0 +1,145 @@
+"""/g4/v1: what a g4 asks that is the client of this one; see ``wire`` and ``remote``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from ..checked_json import JsonError
+from ..errors import Gemma4Error, RemoteError, UnexpectedError, unexpected
+from ..events import Finished
+from ..serving.queued_model import QueuedModel
+from ..wire.answers import STILL_THERE, error_line, event_line
+from ..wire.faults import fault_of
+from ..wire.model_facts import facts_body, facts_of
+from ..wire.requests import ids_body, read_options, read_texts
+from .answer_run import Disconnected
+from .errors import RequestError, failure_of
+from .g4_answers import PromptsRun, running_prompts
+from .request_log import note_tokens
+from .served import Served
+
+_BEAT_SECONDS = 10.0
+"""A client gives a server up that says nothing for a minute."""
+_JSON, _BYTES = "application/json", "application/octet-stream"
+_HEADERS = ((b"content-type", b"application/x-ndjson"), (b"cache-control", b"no-store"))
+
+
+async def show_facts(served: Served, request: Request) -> Response:
+    """What a client must know of the model."""
+    model = served.model
+
+    def facts() -> bytes:
+        tokenizer = model.model.tokenizer
+        return facts_body(
+            facts_of(
+                model.processor,
+                tokenizer.controls,
+                model.identity,
+                names=served.names,
+                context_length=model.context_length,
+                slots=max(1, model.metrics().slots),
+                vocabulary=tokenizer.rows,
+            )
+        )
+
+    return Response(await run_in_threadpool(facts), media_type=_JSON)
+
+
+async def encode_texts(served: Served, scope: Scope, receive: Receive, send: Send) -> None:
+    """The token ids of texts."""
+
+    def ids(model: QueuedModel, body: bytes) -> bytes:
+        return ids_body(model.model.tokenizer.encode_each(read_texts(body)))
+
+    await _answered(served, ids, scope, receive, send)
+
+
+async def check_options(served: Served, scope: Scope, receive: Receive, send: Send) -> None:
+    """Whether a schema can be enforced; the error says why it cannot."""
+
+    def check(model: QueuedModel, body: bytes) -> bytes:
+        model.check_schema(read_options(body))
+        return b""
+
+    await _answered(served, check, scope, receive, send)
+
+
+async def _answered(
+    served: Served,
+    answer: Callable[[QueuedModel, bytes], bytes],
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+) -> None:
+    body = await Request(scope, receive).body()
+    response: Response
+    try:
+        found = await run_in_threadpool(answer, served.model, body)
+        response = Response(found, media_type=_BYTES)
+    except (JsonError, Gemma4Error) as error:
+        response = _refusal(served, error)
+    await response(scope, receive, send)
+
+
+async def answer_prompts(served: Served, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer prompts, which join the others together, in lines as the answers come."""
+    with served.admitted():
+        body = await Request(scope, receive).body()
+        async with running_prompts(served.model, body, receive) as run:
+            try:
+                count = await run.accepted()
+            except (JsonError, Gemma4Error) as error:
+                await _refusal(served, error)(scope, receive, send)
+                return
+            await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS]})
+            note_tokens(scope, await _stream(served, run, count, send))
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _stream(served: Served, run: PromptsRun, count: int, send: Send) -> int:
+    """Send an answer's lines, of which an error is the last; returns how many tokens it has."""
+    tokens = 0
+    while count:
+        try:
+            number, event = await run.next(_BEAT_SECONDS)
+            line = event_line(number, event)
+        except TimeoutError:
+            line = STILL_THERE
+        except Disconnected:
+            raise
+        except Exception as error:  # noqa: BLE001 - the client gets a line, the terminal another
+            count = 0
+            line = error_line(_known(served, error))
+        else:
+            if isinstance(event, Finished):
+                count -= 1
+                tokens += event.usage.completion_tokens
+        await send({"type": "http.response.body", "body": line, "more_body": True})
+    return tokens
+
+
+def _refusal(served: Served, error: Exception) -> Response:
+    """An error as OpenAI has it, with its class and fields."""
+    if isinstance(error, JsonError):
+        failure = failure_of(RequestError(f"the body is damaged: {error}", code="invalid_body"))
+        return JSONResponse(failure.body, failure.status)
+    failure = failure_of(error)
+    known = fault_of(_known(served, error))
+    return JSONResponse(
+        {"error": {**failure.body["error"], **known}},
+        failure.status,
+        headers=dict(failure.headers),
+    )
+
+
+def _known(served: Served, error: Exception) -> Gemma4Error:
+    """The error that a client gets; what g4 does not know is for the server's terminal only."""
+    failure, known = failure_of(error), unexpected(error)
+    if failure.status >= 500:
+        served.on_error(error)
+    return RemoteError(failure.message) if isinstance(known, UnexpectedError) else known
