@@ -7,6 +7,7 @@ replaced by the next one of the shortest ending.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -83,8 +84,47 @@ class Trial:
         return bool(self._matcher.try_consume_tokens([token]))
 
 
-class Constraint:
-    """The state of a schema's grammar within one answer."""
+class Constraint(ABC):
+    """The state of a grammar within one answer.
+
+    Attributes:
+        cut: Why the answer was ended before the model ended it, if it was.
+    """
+
+    cut: FinishReason | None = None
+
+    def __init__(self, vocabulary: LLTokenizer, grammar: str, vocab_size: int) -> None:
+        """Raises OptionError for a grammar that cannot be used."""
+        self._matcher = _matcher(vocabulary, grammar).deep_copy()
+        self._vocab_size = vocab_size
+        self._check()
+
+    @property
+    @abstractmethod
+    def is_complete(self) -> bool:
+        """Whether the tokens so far are a valid answer."""
+
+    @abstractmethod
+    def push(self, token: int) -> int:
+        """Advance by the chosen token, or by one that ends the answer in time; returns it."""
+
+    def allowed(self) -> Allowed:
+        """Which tokens may come next."""
+        octets = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        self._check()
+        return Allowed(octets, self._vocab_size)
+
+    def trial(self) -> Trial:
+        """What would be allowed after tokens that may turn out wrong."""
+        return Trial(self._matcher.deep_copy(), self._vocab_size)
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            raise OptionError(f"the schema is not supported: {_line(self._matcher.get_error())}")
+
+
+class SchemaConstraint(Constraint):
+    """A schema's grammar, within an answer that ends in a whole document."""
 
     def __init__(
         self,
@@ -101,14 +141,10 @@ class Constraint:
         With ``repetition_guard`` a value that repeats itself is ended. Raises OptionError for an
         invalid schema, and AnswerCutError if its shortest document is longer than ``max_tokens``.
         """
-        from llguidance import LLMatcher
-
         grammar = _grammar(schema)
-        self._vocabulary = _vocabulary(tokenizer, vocab_size, tuple(sorted(stop_ids)))
-        self._matcher = LLMatcher(self._vocabulary, grammar, log_level=0)
-        self._vocab_size = vocab_size
+        self._vocabulary = vocabulary_of(tokenizer, vocab_size, tuple(sorted(stop_ids)))
+        super().__init__(self._vocabulary, grammar, vocab_size)
         self._stop_ids = stop_ids
-        self._check()
         self._left = max_tokens
         self._guard = repetition_guard
         self._free_ids: list[int] = []
@@ -119,7 +155,6 @@ class Constraint:
             raise OptionError(
                 "the schema is not supported: even its shortest documents are endless"
             )
-        self.cut: FinishReason | None = None
         if self._ending is not None and not self._fits(self._ending, max_tokens):
             raise AnswerCutError(max_tokens or 0, shortest=len(self._ids_of(self._ending)))
 
@@ -127,16 +162,6 @@ class Constraint:
     def is_complete(self) -> bool:
         """Whether the tokens so far are a valid document."""
         return bool(self._matcher.is_accepting())
-
-    def allowed(self) -> Allowed:
-        """Which tokens may come next."""
-        octets = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
-        self._check()
-        return Allowed(octets, self._vocab_size)
-
-    def trial(self) -> Trial:
-        """What would be allowed after tokens that may turn out wrong."""
-        return Trial(self._matcher.deep_copy(), self._vocab_size)
 
     def push(self, token: int) -> int:
         """Advance by the chosen token, or by one that ends the document in time; returns it."""
@@ -233,9 +258,13 @@ class Constraint:
             ids = [each for at in content for each in vocabulary.tokenize_bytes(bytes([at]))]
         return tuple(ids)
 
-    def _check(self) -> None:
-        if self._matcher.is_error():
-            raise OptionError(f"the schema is not supported: {_line(self._matcher.get_error())}")
+
+@lru_cache(maxsize=4)
+def _matcher(vocabulary: LLTokenizer, grammar: str) -> LLMatcher:
+    """A grammar before its first token; cached, as that of many functions takes a second."""
+    from llguidance import LLMatcher
+
+    return LLMatcher(vocabulary, grammar, log_level=0)
 
 
 def _found(content: bytes | None) -> _Ending | None:
@@ -295,7 +324,7 @@ def _counts_unnamed_keys(schema: object) -> bool:
 
 
 @lru_cache(maxsize=2)
-def _vocabulary(tokenizer: Tokenizer, vocab_size: int, stop_ids: tuple[int, ...]) -> LLTokenizer:
+def vocabulary_of(tokenizer: Tokenizer, vocab_size: int, stop_ids: tuple[int, ...]) -> LLTokenizer:
     """The tokenizer in llguidance's form; cached, as a large vocabulary takes a second to read.
 
     Raises CheckpointError for a vocabulary that it cannot read, one with an id twice for example.

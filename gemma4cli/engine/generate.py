@@ -27,8 +27,9 @@ from ..models.masks import NO_MASKS
 from ..models.mlx_lm_parts import RowCache
 from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
+from .call_constraint import CallConstraint
 from .channels import ChannelSplitter
-from .constrain import Constraint
+from .constrain import Constraint, SchemaConstraint
 from .context_limits import check_context
 from .decode import decode_tokens
 from .drafting import Draft, DraftCounts
@@ -62,7 +63,7 @@ def generate(
     check_context(inputs, model.context_length)
     kept = None if turns is None else turns.kept
     require_memory_for_prompt(model, inputs, options, kept=kept)
-    constraint = make_constraint(model, options, model.context_length - len(inputs.ids))
+    constraint = make_constraint(model, options, model.context_length - len(inputs.ids), inputs.ids)
     for notice in inputs.notices:
         yield Notice(text=notice)
     run = (TurnCache(limit=0) if turns is None else turns).begin(
@@ -174,14 +175,26 @@ def _tokens(
     )
 
 
-def make_constraint(model: LoadedModel, options: GenerateOptions, room: int) -> Constraint | None:
-    """The constraint for the options' schema, if there is one; ``room`` is in tokens.
+def make_constraint(
+    model: LoadedModel, options: GenerateOptions, room: int, prompt_ids: Sequence[int] = ()
+) -> Constraint | None:
+    """The constraint for the options' schema or tools, if there is one.
+
+    ``room`` is in tokens; ``prompt_ids`` show whether the prompt ends inside a thought.
 
     Raises OptionError, and AnswerCutError if the answer is too short for the schema.
     """
+    if options.tools is not None:
+        return CallConstraint(
+            options,
+            model.tokenizer,
+            vocab_size=model.network.config.text.vocab_size,
+            stop_ids=stop_ids_of(model, options),
+            prompt_ids=prompt_ids,
+        )
     if options.schema is None:
         return None
-    return Constraint(
+    return SchemaConstraint(
         options.schema,
         model.tokenizer,
         vocab_size=model.network.config.text.vocab_size,
@@ -285,7 +298,7 @@ class Answer:
 
     def conclude(self, constraint: Constraint | None) -> None:
         """Settle why an answer ended that was constrained. Raises AnswerCutError."""
-        if constraint is None or self._stops.found:
+        if self._stops.found or not isinstance(constraint, SchemaConstraint):
             return
         if not constraint.is_complete:
             raise AnswerCutError(self.length)

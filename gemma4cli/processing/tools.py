@@ -57,6 +57,11 @@ def call(name: str, arguments: Mapping[str, Any]) -> Iterator[PromptPart]:
     yield Control("<tool_call|>")
 
 
+def argument(value: Any) -> Iterator[PromptPart]:
+    """A value as a call has it: ``["Paris", 3]``  ->  ``[ <|"|> Paris <|"|> ,3]``."""
+    return _value(value, quote_keys=False)
+
+
 def result(name: str, text: str) -> Iterator[PromptPart]:
     """The result of a call.
 
@@ -105,7 +110,7 @@ def _response(schema: Mapping[str, Any]) -> Iterator[PromptPart]:
 def _properties(properties: Mapping[str, Any]) -> Iterator[PromptPart]:
     """Named schemas, separated by commas: ``city:{description:...,type:...},days:{...}``."""
     first = True
-    for key, value in _sorted(properties):
+    for key, value in sorted_entries(properties):
         if not first:
             yield Text(",")
         first = False
@@ -155,7 +160,7 @@ def _object(schema: Mapping[str, Any]) -> Iterator[PromptPart]:
 def _items(items: Mapping[str, Any]) -> Iterator[PromptPart]:
     """The schema of an array's items: all its keys, sorted, without null values."""
     first = True
-    for key, value in _sorted(items):
+    for key, value in sorted_entries(items):
         if value is None:
             continue
         if not first:
@@ -214,7 +219,7 @@ def _value(value: Any, *, quote_keys: bool = True) -> Iterator[PromptPart]:
 def _entries(mapping: Mapping[str, Any], *, quote_keys: bool) -> Iterator[PromptPart]:
     """``key:value,key:value``, without the braces."""
     first = True
-    for key, value in _sorted(mapping):
+    for key, value in sorted_entries(mapping):
         if not first:
             yield Text(",")
         first = False
@@ -230,7 +235,8 @@ def _quoted(value: Any) -> tuple[PromptPart, ...]:
     return (_QUOTE, Text(str(value)), _QUOTE)
 
 
-def _sorted(mapping: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def sorted_entries(mapping: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The entries in the order in which declarations and calls have them."""
     return sorted(mapping.items(), key=lambda entry: str(entry[0]).lower())
 
 

@@ -12,7 +12,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from gemma4cli.engine.constrain import Allowed, Constraint
+from gemma4cli.engine.constrain import Allowed, SchemaConstraint
 from gemma4cli.engine.decode import decode_tokens
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.engine.sampling import make_sampler
@@ -47,7 +47,9 @@ SCHEMAS: tuple[dict[str, Any], ...] = (
 )
 
 
-def constraint(model: LoadedModel, schema: str, kind: type[Constraint] = Constraint) -> Constraint:
+def constraint(
+    model: LoadedModel, schema: str, kind: type[SchemaConstraint] = SchemaConstraint
+) -> SchemaConstraint:
     return kind(
         schema,
         model.tokenizer,
@@ -57,7 +59,7 @@ def constraint(model: LoadedModel, schema: str, kind: type[Constraint] = Constra
 
 
 def decoding(
-    model: LoadedModel, rule: Constraint, temperature: float, lookahead: bool
+    model: LoadedModel, rule: SchemaConstraint, temperature: float, lookahead: bool
 ) -> Iterator[int]:
     """Tokens without a prompt, from a sampler with a fixed key."""
     return decode_tokens(
@@ -241,7 +243,7 @@ def test_a_vocabulary_that_cannot_be_constrained_is_an_error_of_the_tokenizer(
         vocabulary[token] = 1000
     tokenizer = Tokenizer.from_bytes(json.dumps(content).encode(), "tokenizer.json")
     with pytest.raises(CheckpointError, match=r"tokenizer.json: cannot be used with a schema \("):
-        Constraint("{}", tokenizer, vocab_size=2048, stop_ids=frozenset({1}))
+        SchemaConstraint("{}", tokenizer, vocab_size=2048, stop_ids=frozenset({1}))
 
 
 @pytest.mark.parametrize("ref", ["#", "#/$defs/a~1b", "#/%24defs/a~1b", "#/prefixItems/0"])
@@ -277,7 +279,7 @@ def test_the_device_computes_a_step_while_the_host_determines_the_allowed_tokens
     order: list[str] = []
     submit = mx.async_eval
 
-    class Noting(Constraint):
+    class Noting(SchemaConstraint):
         def allowed(self) -> Allowed:
             order.append("look")
             return super().allowed()

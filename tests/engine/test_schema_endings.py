@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from gemma4cli.api import generate, stream_generate
-from gemma4cli.engine.constrain import Constraint
+from gemma4cli.engine.constrain import SchemaConstraint
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.engine.shortest_ending import ByteDocument
 from gemma4cli.errors import AnswerCutError, OptionError
@@ -112,8 +112,8 @@ def the_same(ids: list[int], texts: list[str], _: np.random.Generator) -> int:
 PICKS = (anything, nothing_that_closes, brackets, digits, the_same)
 
 
-def constraint(model: LoadedModel, schema: Schema, max_tokens: int) -> Constraint:
-    return Constraint(
+def constraint(model: LoadedModel, schema: Schema, max_tokens: int) -> SchemaConstraint:
+    return SchemaConstraint(
         json.dumps(schema),
         model.tokenizer,
         vocab_size=model.network.config.text.vocab_size,
@@ -137,7 +137,7 @@ def texts(tiny: LoadedModel) -> list[str]:
 
 
 def write(
-    model: LoadedModel, rule: Constraint, texts: list[str], pick: Pick, seed: int, most: int
+    model: LoadedModel, rule: SchemaConstraint, texts: list[str], pick: Pick, seed: int, most: int
 ) -> list[int]:
     """The tokens of an answer whose model is ``pick``, without the stop token."""
     rng = np.random.default_rng(seed)
