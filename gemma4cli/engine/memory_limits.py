@@ -139,11 +139,9 @@ def work_of(
 
 
 def memory_beside(model: LoadedModel, prompt: Answered, others: Sequence[Answered]) -> int:
-    """Bytes that would be left if ``prompt`` ran beside ``others``, at their longest.
-
-    All rows of a batch take as much as the longest.
-    """
+    """Bytes that would be left if ``prompt`` ran beside ``others``, at their longest."""
     from .loaded_weights import numerics_of, weights_in_memory
+    from .running_rows import padded_lengths
 
     if _ignored():
         return sys.maxsize
@@ -152,7 +150,7 @@ def memory_beside(model: LoadedModel, prompt: Answered, others: Sequence[Answere
     needed = footprint(config, weights_in_memory(model), numerics, works[0])
     lengths = [work.tokens for work in works]
     if model.options.kv_bits is None:
-        lengths = [max(lengths)] * len(lengths)
+        lengths = padded_lengths(lengths)
     caches = sum(
         cache_size(config.text, length, numerics.item, works[0].step, model.options.kv_bits).total
         for length in lengths

@@ -1,8 +1,14 @@
-"""The KV caches of rows that are being decoded: one row's own, or a batch of several."""
+"""The KV caches of rows that are being decoded.
+
+Rows of a batch take as much memory as the longest of them, so long and short ones are computed in
+groups: a step runs one after the other. A row without a group to join is computed as it would be
+alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import mlx.core as mx
 
@@ -13,66 +19,122 @@ from .cache_room import make_room
 from .decode import run_tokens
 from .sampling import step_is_finite
 
+_SHORT = 8192
+"""Positions up to which rows share a batch whatever their lengths."""
+_TIMES_LONGER = 2
+"""How much longer than its shortest row the longest of another batch may be."""
+
+
+def share_batch(one: int, other: int) -> bool:
+    """Whether rows of these lengths may be in the same batch."""
+    return max(one, other) <= max(_SHORT, _TIMES_LONGER * min(one, other))
+
+
+def padded_lengths(lengths: Iterable[int]) -> list[int]:
+    """The columns that rows of these lengths take in their batches, shortest first."""
+    found: list[list[int]] = []
+    for length in sorted(lengths):
+        if found and share_batch(found[-1][0], length):
+            found[-1].append(length)
+        else:
+            found.append([length])
+    return [group[-1] for group in found for _ in group]
+
+
+@dataclass(slots=True, eq=False)
+class _Group:
+    """Rows that are computed together, by their numbers; ``cache`` is a list for a single one."""
+
+    rows: list[int]
+    cache: list[RowCache] | BatchCache
+
+    @property
+    def shortest(self) -> int:
+        return min(self.cache.lengths) if isinstance(self.cache, BatchCache) else self.longest
+
+    @property
+    def longest(self) -> int:
+        if isinstance(self.cache, BatchCache):
+            return max(self.cache.lengths)
+        count: int = self.cache[0].offset
+        return count
+
 
 class RunningRows:
     """Rows join with the cache that their prompt filled, and can be taken out with such a cache.
 
-    A single row runs as it would alone. Several are computed together, or one after the other if
-    not ``together``: quantized caches have one row.
+    If not ``together`` each row is a group, as quantized caches must be.
     """
 
     def __init__(self, network: Gemma4, *, together: bool) -> None:
         self._network = network
         self._together = together
-        self._single: list[list[RowCache]] = []
-        self._batch: BatchCache | None = None
+        self._groups: list[_Group] = []
 
     def __len__(self) -> int:
-        return len(self._single) if self._batch is None else len(self._batch)
+        return sum(len(group.rows) for group in self._groups)
 
     def join(self, cache: list[RowCache]) -> None:
         """Add a row after the others."""
-        if self._batch is None and (not self._single or not self._together):
-            self._single.append(cache)
+        number, length = len(self), cache[0].offset
+        group = next((each for each in self._groups if self._takes(each, length)), None)
+        if group is None:
+            self._groups.append(_Group([number], cache))
             return
-        if self._batch is None:
-            self._batch = self._network.language_model.make_batch_cache()
-            self._batch.join(self._single.pop())
-        self._batch.join(cache)
-        mx.eval(self._batch.state)
+        if not isinstance(group.cache, BatchCache):
+            batch = self._network.language_model.make_batch_cache()
+            batch.join(group.cache)
+            group.cache = batch
+        group.cache.join(cache)
+        group.rows.append(number)
+        mx.eval(group.cache.state)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Continue with these rows only."""
-        if self._batch is None:
-            self._single = [self._single[row] for row in rows]
-        elif len(rows) > 1:
-            self._batch.keep(rows)
-        else:
-            self._single = [self._batch.extract(row) for row in rows]
-            self._batch = None
+        """Continue with these rows only, in this order, which is that of before."""
+        numbers = {row: number for number, row in enumerate(rows)}
+        for group in self._groups:
+            left = [i for i, row in enumerate(group.rows) if row in numbers]
+            if isinstance(group.cache, BatchCache) and len(left) < len(group.rows):
+                if len(left) == 1:
+                    group.cache = group.cache.extract(left[0])
+                elif left:
+                    group.cache.keep(left)
+            group.rows = [numbers[group.rows[i]] for i in left]
+        self._groups = [group for group in self._groups if group.rows]
 
     def extract(self, row: int) -> list[RowCache]:
-        """The cache of a row, which must not run any more once it is changed."""
-        return self._single[row] if self._batch is None else self._batch.extract(row)
+        """The cache of a row, which is not to run any more once another run changes it."""
+        group = next(each for each in self._groups if row in each.rows)
+        if isinstance(group.cache, BatchCache):
+            return group.cache.extract(group.rows.index(row))
+        return group.cache
 
     def advance(self, tokens: mx.array, bias: mx.array | None) -> tuple[mx.array, mx.array]:
         """Logits ``[B, V]`` after ``tokens`` ``[B]``, and whether each row's step was finite.
 
         ``bias`` ``[V]`` is added to the logits.
         """
-        if self._batch is None:
-            for cache in self._single:
-                make_room(cache, 1)
-            steps = [
-                run_tokens(self._network, cache, token, bias)
-                for cache, token in zip(self._single, tokens, strict=True)
-            ]
-            return (
-                mx.concatenate([logits[:, -1] for _, logits, _ in steps]),
-                mx.concatenate([finite[:, -1] for _, _, finite in steps]),
-            )
+        if len(self._groups) == 1:
+            return self._advance(self._groups[0], tokens, bias)
+        steps = [self._advance(group, tokens[mx.array(group.rows)], bias) for group in self._groups]
+        order = mx.argsort(mx.array([row for group in self._groups for row in group.rows]))
+        logits, finite = (mx.concatenate(list(each))[order] for each in zip(*steps, strict=True))
+        return logits, finite
+
+    def _advance(
+        self, group: _Group, tokens: mx.array, bias: mx.array | None
+    ) -> tuple[mx.array, mx.array]:
+        if not isinstance(group.cache, BatchCache):
+            make_room(group.cache, 1)
+            _, logits, finite = run_tokens(self._network, group.cache, tokens, bias)
+            return logits[:, -1], finite[:, -1]
         text = self._network.language_model
         inputs = self._network.embed_rows(tokens[:, None])
-        hidden = text.model(*inputs, self._batch.layers, self._batch.extend(1))
+        hidden = text.model(*inputs, group.cache.layers, group.cache.extend(1))
         logits = text.logits(hidden, bias)[:, -1]
         return logits, step_is_finite(hidden[:, -1], logits)
+
+    def _takes(self, group: _Group, length: int) -> bool:
+        return self._together and share_batch(
+            min(length, group.shortest), max(length, group.longest)
+        )

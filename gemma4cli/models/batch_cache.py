@@ -168,6 +168,11 @@ class BatchCache:
         return len(self._columns.padding)
 
     @property
+    def lengths(self) -> list[int]:
+        """The number of tokens of each row."""
+        return [self._columns.filled - padding for padding in self._columns.padding]
+
+    @property
     def state(self) -> list[mx.array]:
         return [array for layer in self.layers for array in layer.state]
 
@@ -199,8 +204,7 @@ class BatchCache:
 
     def extract(self, row: int) -> list[RowCache]:
         """The caches of one row, as if it had always been alone; the row stays."""
-        length = self._columns.filled - self._columns.padding[row]
-        return [layer.extract(row, length) for layer in self.layers]
+        return [layer.extract(row, self.lengths[row]) for layer in self.layers]
 
     def keep(self, rows: Sequence[int]) -> None:
         """Keep only these rows, and drop the padding that all of them have in common.

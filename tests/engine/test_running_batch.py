@@ -12,11 +12,12 @@ import pytest
 from support.goldens import ARCHS, inputs_of
 from support.models import fresh, narrow
 
-from gemma4cli.engine import running_batch
+from gemma4cli.engine import running_batch, running_rows
 from gemma4cli.engine.answering import Prompt
 from gemma4cli.engine.generate import generate
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.engine.running_batch import Row, RowEvent, RunningBatch
+from gemma4cli.engine.running_rows import padded_lengths
 from gemma4cli.errors import ContextLengthError, NonFiniteError
 from gemma4cli.events import EncodeProgress, Finished, PrefillProgress, TextDelta
 from gemma4cli.messages import Message
@@ -82,8 +83,10 @@ class Driver:
         return last.token_ids
 
 
-def check_as_alone(model: LoadedModel, prompts: Sequence[Prompt], joins: Sequence[int]) -> Driver:
-    driver = Driver(RunningBatch(fresh(model), chunk=16))
+def check_as_alone(
+    model: LoadedModel, prompts: Sequence[Prompt], joins: Sequence[int], chunk: int = 16
+) -> Driver:
+    driver = Driver(RunningBatch(fresh(model), chunk=chunk))
     driver.run(prompts, joins)
     for number, prompt in enumerate(prompts):
         last = driver.events[number][-1]
@@ -142,6 +145,39 @@ def test_answers_by_a_schema_share_a_batch_with_others(tiny: LoadedModel) -> Non
     driver = check_as_alone(tiny, prompts, joins=(0, 1, 2))
     last = driver.events[1][-1]
     assert isinstance(last, Finished) and isinstance(json.loads(last.text), list)
+
+
+def test_long_rows_are_not_padded_to_by_short_ones(
+    parity_model: ParityModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are computed in groups of similar length, whichever rows come and go."""
+    monkeypatch.setattr(running_rows, "_SHORT", 0)
+    model = fresh(parity_model("e2b"), stop_ids=NEVER)
+    call, passes = TextModel.__call__, []
+
+    def spy(self: TextModel, embeddings: mx.array, *args: object) -> mx.array:
+        passes.append(len(embeddings))
+        return call(self, embeddings, *args)
+
+    questions = ("Why? " * 50, SHORT, LONG, "Who?", "Where?")
+    options = [replace(GREEDY, max_tokens=length) for length in (14, 9, 6, 5, 8)]
+    prompts = [
+        Prompt(inputs=text(model, question), options=each)
+        for question, each in zip(questions, options, strict=True)
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(TextModel, "__call__", spy)
+        check_as_alone(model, prompts, joins=(0, 0, 0, 0, 0), chunk=512)
+    assert max(passes) == 3
+
+
+def test_lengths_as_padded_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running_rows, "_SHORT", 100)
+    assert padded_lengths([]) == []
+    assert padded_lengths([5]) == [5]
+    assert padded_lengths([100, 1, 50]) == [100, 100, 100]
+    assert padded_lengths([1, 101]) == [1, 101]
+    assert padded_lengths([400, 210, 200, 401, 90]) == [90, 400, 400, 400, 401]
 
 
 def test_rows_with_a_quantized_cache_take_turns(parity_model: ParityModel) -> None:
