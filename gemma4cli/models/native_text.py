@@ -144,7 +144,7 @@ def _directly(part: Part, *inputs: mx.array) -> list[mx.array]:
     return part(*inputs)
 
 
-_FEW_TOKENS = 4
+_FEW_TOKENS = 9
 """Tokens at once for which a layer's parts are recorded: a step of decoding, with guesses."""
 
 

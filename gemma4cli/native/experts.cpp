@@ -93,7 +93,7 @@ void multiply_small(const Pairs& all, const std::vector<Group>& groups) {
     Product one{matrix_after(all.weight, group.expert), {}, {}};
     for (int64_t pair : group.pairs) {
       const auto at = std::lower_bound(pairs.begin(), pairs.end(), pair) - pairs.begin();
-      one.x.push_back(rows.rows()[size_t(input_of[size_t(at)])]);
+      one.x.rows.push_back(rows.rows()[size_t(input_of[size_t(at)])]);
       one.y.push_back(all.output(pair));
     }
     products.push_back(std::move(one));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <new>
 
+#include "product.h"
 #include "thread_pool.h"
 
 namespace g4 {
@@ -17,6 +18,10 @@ constexpr int64_t least_shared = 1 << 18;
 /// Rows whose layout takes one thread no longer than waking others up.
 constexpr int64_t few_rows = 8;
 
+/// Rows of input from which laying them out together is faster: fewer leave the processor time to
+/// unpack the weights for each, and read them from memory in a better order.
+constexpr int64_t fewest_together = 3;
+
 constexpr std::align_val_t cache_line{64};
 
 template <class T>
@@ -30,11 +35,8 @@ std::vector<T*> starts_of(T* start, int64_t count, int64_t width) {
 
 void PreparedRows::Free::operator()(float* memory) const { ::operator delete[](memory, cache_line); }
 
-PreparedRows::PreparedRows(const Weight& weight, const float* x, int64_t count)
-    : PreparedRows(weight, starts_of(x, count, weight.columns)) {}
-
 PreparedRows::PreparedRows(const Weight& weight, const std::vector<const float*>& x)
-    : like_(weight), rows_(x.size()) {
+    : rows_(x.size()) {
   const auto& set = kernels();
   const int64_t size = set.few_rows.prepared_size(weight), count = int64_t(x.size());
   memory_.reset(new (cache_line) float[size_t(size * count)]);
@@ -50,7 +52,26 @@ PreparedRows::PreparedRows(const Weight& weight, const std::vector<const float*>
   }
 }
 
-bool PreparedRows::fit(const Weight& weight) const {
+void PreparedInput::Free::operator()(uint8_t* memory) const {
+  ::operator delete[](memory, cache_line);
+}
+
+PreparedInput::PreparedInput(const Weight& weight, const float* x, int64_t count) : like_(weight) {
+  const auto rows = starts_of(x, count, weight.columns);
+  input_.count = count;
+#if defined(G4_HAS_AMX)
+  if (count >= fewest_together && amx_in_use() && amx_few_rows.takes(weight)) {
+    together_.reset(new (cache_line) uint8_t[size_t(amx_few_rows.packed_bytes(weight, count))]);
+    amx_few_rows.pack(weight, rows.data(), count, together_.get());
+    input_.together = together_.get();
+    return;
+  }
+#endif
+  rows_.emplace(weight, rows);
+  input_.rows = rows_->rows();
+}
+
+bool PreparedInput::fit(const Weight& weight) const {
   return like_.kind == weight.kind && like_.bits == weight.bits && like_.group == weight.group &&
       like_.columns == weight.columns;
 }
@@ -74,6 +95,14 @@ int64_t rows_per_part(const Weight& weight, int64_t bytes) {
   return round_up(std::max<int64_t>(1, rows), 16);
 }
 
+void multiply_part(
+    const Weight& weight, const Input& x, float* const* y, int64_t first, int64_t last) {
+#if defined(G4_HAS_AMX)
+  if (x.together) return amx_few_rows.multiply(weight, x.together, x.count, y, first, last);
+#endif
+  kernels().few_rows.multiply(weight, x.rows.data(), int64_t(x.rows.size()), y, first, last);
+}
+
 void multiply(const std::vector<Product>& products) {
   struct Part {
     const Product* product;
@@ -88,12 +117,9 @@ void multiply(const std::vector<Product>& products) {
       parts.push_back({&product, first, std::min(first + step, rows)});
     }
   }
-  const auto& set = kernels();
   const auto compute = [&](int64_t i) {
     const auto& [product, first, last] = parts[size_t(i)];
-    set.few_rows.multiply(
-        product->weight, product->x.data(), int64_t(product->x.size()), product->y.data(), first,
-        last);
+    multiply_part(product->weight, product->x, product->y.data(), first, last);
   };
   if (bytes >= least_shared) {
     parallel(int64_t(parts.size()), compute);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "kernels/kernels.h"
@@ -12,34 +13,58 @@ namespace g4 {
 /// Rows of input, laid out for a matrix and those like it.
 class PreparedRows {
  public:
-  /// `x` holds `count` rows of `weight.columns` numbers.
-  PreparedRows(const Weight& weight, const float* x, int64_t count);
-
   /// `x` are rows of `weight.columns` numbers.
   PreparedRows(const Weight& weight, const std::vector<const float*>& x);
 
   const std::vector<const float*>& rows() const { return rows_; }
 
-  /// Whether they are laid out as `weight` needs it.
-  bool fit(const Weight& weight) const;
-
  private:
   struct Free { void operator()(float* memory) const; };
 
-  Weight like_;
   std::unique_ptr<float[], Free> memory_;
   std::vector<const float*> rows_;
 };
 
-/// y[i][n] = x[i] times row n of the matrix; x are prepared rows.
+/// Rows of input as a kernel takes them: each laid out for itself, or `count` of them together.
+struct Input {
+  std::vector<const float*> rows;
+  const uint8_t* together = nullptr;
+  int64_t count = 0;
+};
+
+/// Rows of input, laid out in the best way for a matrix and those like it.
+class PreparedInput {
+ public:
+  /// `x` holds `count` rows of `weight.columns` numbers.
+  PreparedInput(const Weight& weight, const float* x, int64_t count);
+
+  const Input& input() const { return input_; }
+
+  /// Whether they are laid out as `weight` needs it.
+  bool fit(const Weight& weight) const;
+
+ private:
+  struct Free { void operator()(uint8_t* memory) const; };
+
+  Weight like_;
+  std::optional<PreparedRows> rows_;
+  std::unique_ptr<uint8_t[], Free> together_;
+  Input input_;
+};
+
+/// y[i][n] = x[i] times row n of the matrix.
 struct Product {
   Weight weight;
-  std::vector<const float*> x;
+  Input x;
   std::vector<float*> y;
 };
 
 /// The start of each of `count` rows.
 std::vector<float*> rows_of(float* y, int64_t count, int64_t width);
+
+/// y[i][n] for first <= n < last, on this thread.
+void multiply_part(
+    const Weight& weight, const Input& x, float* const* y, int64_t first, int64_t last);
 
 /// Compute all products; waits for the end.
 void multiply(const std::vector<Product>& products);

@@ -42,8 +42,8 @@ class Linear : public RowPrimitive {
         }
         return product(weight, x, count, y, weight.rows, options);
       }
-      const PreparedRows rows(weight, x, count);
-      multiply({{weight, rows.rows(), rows_of(y, count, weight.rows)}});
+      const PreparedInput input(weight, x, count);
+      multiply({{weight, input.input(), rows_of(y, count, weight.rows)}});
     };
   }
   const char* name() const override { return "G4Linear"; }

@@ -55,18 +55,18 @@ class Layouts {
  public:
   Layouts(const float* x, int64_t count) : x_(x), count_(count) {}
 
-  const std::vector<const float*>& rows_for(const Weight& weight) {
+  const Input& input_for(const Weight& weight) {
     for (const auto& known : layouts_) {
-      if (known->fit(weight)) return known->rows();
+      if (known->fit(weight)) return known->input();
     }
-    layouts_.push_back(std::make_unique<PreparedRows>(weight, x_, count_));
-    return layouts_.back()->rows();
+    layouts_.push_back(std::make_unique<PreparedInput>(weight, x_, count_));
+    return layouts_.back()->input();
   }
 
  private:
   const float* x_;
   int64_t count_;
-  std::vector<std::unique_ptr<PreparedRows>> layouts_;
+  std::vector<std::unique_ptr<PreparedInput>> layouts_;
 };
 
 class Linears : public RowPrimitive {
@@ -95,7 +95,7 @@ class Linears : public RowPrimitive {
       for (size_t i = 0; i < weights.size(); i++) {
         const auto& weight = weights[i];
         products.push_back(
-            {weight, layouts.rows_for(weight), rows_of(results[i], count, weight.rows)});
+            {weight, layouts.input_for(weight), rows_of(results[i], count, weight.rows)});
       }
       multiply(products);
     };
@@ -109,14 +109,14 @@ class Linears : public RowPrimitive {
 void gated_few(
     const Weight& gate, const Weight& up, Curve curve, const float* x, int64_t count, float* y) {
   Layouts layouts(x, count);
-  const auto gate_x = layouts.rows_for(gate), up_x = layouts.rows_for(up);
+  const Input &gate_x = layouts.input_for(gate), &up_x = layouts.input_for(up);
   const std::unique_ptr<float[]> factors(new float[size_t(count * up.rows)]);
   const auto gates = rows_of(y, count, gate.rows), ups = rows_of(factors.get(), count, up.rows);
   const auto& set = kernels();
   const int64_t step = rows_per_part(gate, bytes_of(gate) + bytes_of(up));
   parallel_ranges(gate.rows, step, [&](int64_t first, int64_t last) {
-    set.few_rows.multiply(gate, gate_x.data(), count, gates.data(), first, last);
-    set.few_rows.multiply(up, up_x.data(), count, ups.data(), first, last);
+    multiply_part(gate, gate_x, gates.data(), first, last);
+    multiply_part(up, up_x, ups.data(), first, last);
     for (int64_t i = 0; i < count; i++) {
       float* out = gates[size_t(i)] + first;
       set.activate(curve, out, ups[size_t(i)] + first, out, last - first);

@@ -22,7 +22,7 @@ std::atomic<bool> amx_wanted = true, rounding_wanted = false;
 
 const ManyRows& kernel_in_use() {
 #if defined(G4_HAS_AMX)
-  if (amx_wanted && has_amx()) return rounding_wanted ? amx_rounded_many_rows : amx_many_rows;
+  if (amx_in_use()) return rounding_wanted ? amx_rounded_many_rows : amx_many_rows;
 #endif
   return kernels().many_rows;
 }
@@ -113,6 +113,8 @@ void product(
 }
 
 void use_amx(bool use) { amx_wanted = use; }
+
+bool amx_in_use() { return amx_wanted && has_amx(); }
 
 void set_bf16_products(bool rounded) { rounding_wanted = rounded; }
 

@@ -23,6 +23,7 @@ void product(
 
 /// Whether products use AMX where the processor has it; they do unless a test says otherwise.
 void use_amx(bool use);
+bool amx_in_use();
 
 /// Whether products with AMX round x and the weights to bfloat16, about three times as fast.
 void set_bf16_products(bool rounded);

@@ -73,6 +73,28 @@ def test_matrices_of_floats_of_any_width(
             assert_product(native_set.linear(x, matrix), x, exactly(matrix))
 
 
+@pytest.mark.parametrize("unit", [True, False], ids=["amx", "without"])
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("group", [32, 64, 128])
+def test_a_row_has_the_same_result_whatever_rows_are_computed_with_it(
+    native: ModuleType, unit: bool, bits: int, group: int
+) -> None:
+    """Where AMX is in use, of three rows at least; without it, of any number."""
+    arrays = mx.quantize(random_numbers(35, 8576), group_size=group, bits=bits)
+    matrix = dequantized(arrays, "affine", bits, group).astype(np.float64)
+    x = random_numbers(8, 8576, seed=1)
+    native.use_amx(unit)
+    try:
+        result = native.linear(x, *arrays, "affine", bits, group)
+        for count in range(3 if unit else 1, 8):
+            some = native.linear(x[-count:], *arrays, "affine", bits, group)
+            assert mx.array_equal(some, result[-count:]).item()
+        assert_product(native.linear(x[:1], *arrays, "affine", bits, group), x[:1], matrix)
+    finally:
+        native.use_amx(True)
+    assert_product(result, x, matrix)
+
+
 def test_inputs_have_any_number_of_axes_and_any_order(native: ModuleType) -> None:
     matrix = random_numbers(20, 64)
     x = random_numbers(64, 2, 3).transpose(2, 1, 0)

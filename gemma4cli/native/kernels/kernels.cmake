@@ -11,8 +11,8 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
   set(flags_avx512
       -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512cd
       -mprefer-vector-width=512)
-  set(flags_amx ${flags_avx512} -mavx512bf16 -mamx-tile -mamx-bf16)
-  check_cxx_compiler_flag("-mavx512bf16 -mamx-tile -mamx-bf16" compiler_has_amx)
+  set(flags_amx ${flags_avx512} -mavx512bf16 -mamx-tile -mamx-bf16 -mamx-int8)
+  check_cxx_compiler_flag("-mavx512bf16 -mamx-tile -mamx-bf16 -mamx-int8" compiler_has_amx)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
   list(APPEND kernel_sets neon)
   set(flags_neon "")
@@ -38,7 +38,9 @@ foreach(set ${kernel_sets})
 endforeach()
 
 if(compiler_has_amx)
-  add_library(g4_kernels_amx OBJECT "${CMAKE_CURRENT_LIST_DIR}/many_rows_amx.cpp")
+  add_library(
+    g4_kernels_amx OBJECT
+    "${CMAKE_CURRENT_LIST_DIR}/few_rows_amx.cpp" "${CMAKE_CURRENT_LIST_DIR}/many_rows_amx.cpp")
   target_compile_definitions(g4_kernels_amx PRIVATE G4_SET=amx G4_SET_avx512=1 G4_HAS_AMX=1)
   target_compile_options(g4_kernels_amx PRIVATE ${flags_amx} ${flags_all})
   target_sources(g4_kernels PRIVATE $<TARGET_OBJECTS:g4_kernels_amx>)

@@ -71,6 +71,24 @@ struct FewRows {
       int64_t last);
 };
 
+/// A way to multiply few rows of x that are laid out together: some of them take as long as one.
+struct Together {
+  /// Whether a matrix can be multiplied in this way. Those of the same bits, group size and columns
+  /// have the same layout.
+  bool (*takes)(const Weight& weight);
+
+  /// Space for `count` rows of x, a multiple of 64.
+  int64_t (*packed_bytes)(const Weight& weight, int64_t count);
+
+  /// Lay out rows of x, of `weight.columns` numbers, at a multiple of 64 bytes.
+  void (*pack)(const Weight& weight, const float* const* x, int64_t count, uint8_t* packed);
+
+  /// y[i][n] = sum_k x[i][k] * weight[n, k] for i < count and first <= n < last.
+  void (*multiply)(
+      const Weight& weight, const uint8_t* packed, int64_t count, float* const* y, int64_t first,
+      int64_t last);
+};
+
 /// A way to multiply many rows of x: they are packed once, in panels, and then multiplied by blocks
 /// of rows of weights, each unpacked into the cache of one thread.
 struct ManyRows {
@@ -254,6 +272,9 @@ struct Kernels {
 /// Products in tiles of bfloat16 for processors with AMX: as exact as float32, and with x and the
 /// weights rounded to bfloat16.
 extern const ManyRows amx_many_rows, amx_rounded_many_rows;
+
+/// Products with few rows in tiles of whole numbers, the results as exact as with float32.
+extern const Together amx_few_rows;
 
 /// Run each kind of AMX's instructions once. Traps where they do not work.
 void try_amx();

@@ -218,6 +218,7 @@ void try_amx() {
   _tile_zero(1);
   _tile_zero(2);
   _tile_dpbf16ps(0, 1, 2);
+  _tile_dpbusd(0, 1, 2);
   _tile_release();
 }
 

@@ -39,6 +39,7 @@ int main() {
 #if defined(G4_HAS_AMX)
   if (g4::has_amx()) {
     std::printf("amx\n");
+    g4::test::test_together(g4::amx_few_rows);
     g4::test::test_many_rows(g4::amx_many_rows);
     g4::test::test_many_rows(g4::amx_rounded_many_rows, 3e-2);
     found++;

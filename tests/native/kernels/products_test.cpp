@@ -70,6 +70,45 @@ void few(const Kernels& set, const Form& form, const Matrix& matrix, int64_t cou
   compare(what, y.data(), exact.data(), count * rows, rounding, spreads.data());
 }
 
+void together(const Together& kernel, const Form& form, const Matrix& matrix, int64_t count) {
+  const int64_t rows = matrix.weight.rows, columns = matrix.weight.columns;
+  Guarded<float> x(count * columns), y(count * rows), one(rows);
+  fill_normal(x);
+  fill_untouched(y);
+  std::vector<const float*> inputs;
+  std::vector<float*> outputs;
+  for (int64_t i = 0; i < count; i++) {
+    inputs.push_back(x.data() + i * columns);
+    outputs.push_back(y.data() + i * rows);
+  }
+  const auto packed_for = [&](int64_t first, int64_t number) {
+    const auto bytes = size_t(kernel.packed_bytes(matrix.weight, number));
+    std::vector<float> packed(bytes / sizeof(float) + 16);
+    auto* start = reinterpret_cast<uint8_t*>(packed.data());
+    start += (64 - reinterpret_cast<uintptr_t>(start) % 64) % 64;
+    kernel.pack(matrix.weight, inputs.data() + first, number, start);
+    return std::pair(std::move(packed), start);
+  };
+  const std::string what = text("together", form, rows, columns) + ", " + std::to_string(count);
+  const auto all = packed_for(0, count);
+  const int64_t first = rows / 3, last = rows - rows / 4;
+  kernel.multiply(matrix.weight, all.second, count, outputs.data(), first, last);
+  for (int64_t i = 0; i < count * rows; i++) {
+    if (untouched(y[i]) != (i % rows < first || i % rows >= last)) fail(what + ": wrong columns");
+  }
+  kernel.multiply(matrix.weight, all.second, count, outputs.data(), 0, rows);
+  const auto& [exact, spreads] = product(x, count, matrix);
+  compare(what, y.data(), exact.data(), count * rows, rounding, spreads.data());
+  for (int64_t i = 0; i < count; i++) {
+    const auto alone = packed_for(i, 1);
+    float* const output = one.data();
+    kernel.multiply(matrix.weight, alone.second, 1, &output, 0, rows);
+    if (std::memcmp(one.data(), outputs[size_t(i)], size_t(rows) * sizeof(float)) != 0) {
+      fail(what + ": a row depends on the others");
+    }
+  }
+}
+
 void many(
     const ManyRows& kernel, double rounding, const Form& form, const Matrix& matrix,
     int64_t count) {
@@ -149,6 +188,20 @@ void test_few_rows(const Kernels& set) {
       for (int64_t rows : {1, 19}) {
         few(set, form, Matrix(form, rows, columns, count % 3), count);
         count = count % 6 + 1;
+      }
+    }
+  }
+}
+
+void test_together(const Together& kernel) {
+  int64_t count = 1;
+  for (const Form& form : forms()) {
+    for (int64_t columns : widths(form)) {
+      for (int64_t rows : {1, 16, 35}) {
+        const Matrix matrix(form, rows, columns, count % 3);
+        if (!kernel.takes(matrix.weight)) continue;
+        together(kernel, form, matrix, count);
+        count = count % 8 + 1;
       }
     }
   }

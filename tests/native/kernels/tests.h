@@ -7,6 +7,7 @@ namespace g4::test {
 
 void test_unpack(const Kernels& set);
 void test_few_rows(const Kernels& set);
+void test_together(const Together& kernel);
 /// `rounding`: the largest error, as a share of the spread of such sums.
 void test_many_rows(const ManyRows& kernel, double rounding = 1e-5);
 void test_select_above(const Kernels& set);
