@@ -12,7 +12,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .answer_run import Disconnected
 from .chat_completions import chat_completions
 from .errors import RequestError, failure_of
 from .g4_api import answer_prompts, check_options, encode_texts, show_facts
@@ -21,6 +20,7 @@ from .models import list_models, show_model
 from .request_log import RequestLog
 from .served import Served
 from .status import health, metrics
+from .thread_run import Disconnected
 
 Handler = Callable[[Served, Request], Awaitable[Response]]
 Answering = Callable[[Served, Scope, Receive, Send], Awaitable[None]]

@@ -15,12 +15,13 @@ from starlette.types import Receive, Scope, Send
 
 from ..errors import AnswerCutError
 from ..events import Finished, FinishReason, TextDelta, ThoughtDelta, Usage
-from .answer_run import Accepted, AnswerRun, Question, running
+from .answer_run import Accepted, AnswerRun, Question
 from .chat_request import ChatRequest, chat_request
 from .event_stream import EventStream
 from .request_fields import parsed
 from .request_log import note_tokens
 from .served import Served
+from .thread_run import running
 
 _REASONS: Mapping[FinishReason, str] = {
     "stop": "stop",
@@ -119,7 +120,7 @@ async def chat_completions(served: Served, scope: Scope, receive: Receive, send:
         served.check_name(asked.model)
         question = Question(messages=asked.messages, options=asked.options, tools=asked.tools)
         completion = Completion(served.names[0], includes_usage=asked.include_usage)
-        async with running(served, question, receive) as run:
+        async with running(AnswerRun(served, question), receive) as run:
             if asked.stream:
                 await _stream(served, run, completion, asked, scope, send)
             else:

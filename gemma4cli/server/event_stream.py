@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from starlette.types import Send
 
-from ..events import Event
-from .answer_run import Accepted, AnswerRun, Disconnected
 from .errors import failure_of
 from .served import Served
+from .thread_run import Disconnected, ThreadRun
+
+T = TypeVar("T")
 
 _BEAT_SECONDS = 10.0
 """Proxies end connections on which nothing comes, after half a minute or more."""
@@ -61,7 +62,7 @@ class EventStream:
         """Send the end of the stream."""
         await self._write(_DONE, more=False)
 
-    async def beating(self, run: AnswerRun) -> AsyncIterator[Accepted | Event]:
+    async def beating(self, run: ThreadRun[T]) -> AsyncIterator[T]:
         """What happens in a run, with comments on the stream while nothing does."""
         while True:
             try:

@@ -11,7 +11,7 @@ from ..events import Event
 from ..serving.queued_model import QueuedModel
 from ..serving.request import AnswerEvents
 from ..wire.requests import PromptLimits, read_prompts
-from .answer_run import Disconnected, Receive
+from .thread_run import Disconnected, Receive
 
 Happened = int | tuple[int, Event] | Exception
 """The number of prompts, once they are let in; an event of one of them; what ended it all."""

@@ -17,11 +17,11 @@ from ..wire.answers import STILL_THERE, error_line, event_line
 from ..wire.faults import fault_of
 from ..wire.model_facts import facts_body, facts_of
 from ..wire.requests import ids_body, read_options, read_texts
-from .answer_run import Disconnected
 from .errors import RequestError, failure_of
 from .g4_answers import PromptsRun, running_prompts
 from .request_log import note_tokens
 from .served import Served
+from .thread_run import Disconnected
 
 _BEAT_SECONDS = 10.0
 """A client gives a server up that says nothing for a minute."""
