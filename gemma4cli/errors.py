@@ -25,6 +25,7 @@
     │  ├─ ConversationError          the messages do not form a conversation
     │  ├─ ContextLengthError         the prompt is longer than the model's context
     │  └─ PromptTooLargeError        prompt, media and answer do not fit in memory
+    ├─ FunctionsError                a file's functions cannot be offered to the model
     ├─ OptionError                   an option's value is out of range
     ├─ JournalError                  a transcript's progress cannot be kept on disk
     ├─ SavedConversationError        a conversation cannot be kept, is not there, or is in use
@@ -293,6 +294,10 @@ class PromptTooLargeError(PromptError):
         self.needed = needed
         self.free = free
         super().__init__(_too_large("this request", needed, free, hint))
+
+
+class FunctionsError(Gemma4Error):
+    """A file of Python functions, or one of them, cannot be offered to the model."""
 
 
 class OptionError(Gemma4Error):

@@ -162,6 +162,21 @@ class ToolCallFinished:
     call: ToolCall
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToolResult:
+    """A function that the model called has ended, or was not run.
+
+    Attributes:
+        call: The call.
+        text: What the model is told.
+        failed: Whether the function failed, or was not run.
+    """
+
+    call: ToolCall
+    text: str
+    failed: bool = False
+
+
 AnswerDelta = ThoughtDelta | TextDelta | ToolCallDelta | ToolCallFinished
 """What an answer consists of."""
 
@@ -279,5 +294,6 @@ Event = (
     | TextDelta
     | ToolCallDelta
     | ToolCallFinished
+    | ToolResult
     | Finished
 )

@@ -5,13 +5,14 @@ The only path from messages to events; ``api`` and the command line use it. Know
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConversationError
 from ..events import Event, Finished, Notice, TextDelta, ThoughtDelta
-from ..messages import Message, Part
+from ..messages import Message, Part, ToolCall
 from ..options import GenerateOptions, MediaOptions
 from .open_media import open_message, prepare
 from .opened import OpenedMessage
@@ -218,7 +219,7 @@ class Chat:
             ConversationError: The last message is not from the user or a tool.
             Gemma4Error: Otherwise as ``send``.
         """
-        options = options or GenerateOptions()
+        options = self.with_tools(options or GenerateOptions())
         inputs = self.prompt(options)
         if self._prompt_cache is not None and not self._is_read:
             self._is_read = True
@@ -229,6 +230,7 @@ class Chat:
         self._is_written = False
         text: list[str] = []
         thoughts: list[str] = []
+        calls: tuple[ToolCall, ...] = ()
         keep = False
         try:
             for event in self.model.generate(inputs, options, self._turns):
@@ -236,6 +238,8 @@ class Chat:
                     text.append(event.text)
                 elif isinstance(event, ThoughtDelta):
                     thoughts.append(event.text)
+                elif isinstance(event, Finished) and event.reason == "tool_calls":
+                    calls = event.tool_calls
                 keep = isinstance(event, Finished)
                 yield event
         except (GeneratorExit, KeyboardInterrupt):
@@ -243,13 +247,17 @@ class Chat:
             raise
         finally:
             if keep:
-                self._append(
-                    Message(
-                        role="assistant",
-                        content="".join(text),
-                        thoughts="".join(thoughts) or None,
-                    )
-                )
+                for message in _answer("".join(text), "".join(thoughts), calls):
+                    self._append(message)
+
+    def add_result(self, call: ToolCall, text: str) -> None:
+        """Add what a function gave; ``reply`` goes on with the answer that called it.
+
+        Args:
+            call: The call in the last answer.
+            text: The result, or why there is none.
+        """
+        self._append(Message(role="tool", content=text, tool_call_id=call.id, name=call.name))
 
     def undo(self) -> bool:
         """Remove the last user message and everything after it.
@@ -291,6 +299,19 @@ class Chat:
             self._measured = (state, tokens)
         return ContextUse(tokens=self._measured[1], limit=self.model.context_length)
 
+    def with_tools(self, options: GenerateOptions) -> GenerateOptions:
+        """The options with the conversation's tools, unless they have their own or a schema.
+
+        Args:
+            options: How an answer is generated.
+
+        Returns:
+            The options with which ``reply`` and ``send`` generate it.
+        """
+        if not self.tools or options.is_constrained:
+            return options
+        return replace(options, tools=json.dumps(self.tools))
+
     def _inputs(self) -> ModelInputs:
         return prepare(self.model, self._opened, self.media, think=self._think, tools=self.tools)
 
@@ -300,3 +321,18 @@ class Chat:
     def _user_turns(self) -> list[int]:
         """Indices of the user messages."""
         return [i for i, item in enumerate(self._opened) if item.message.role == "user"]
+
+
+def _answer(text: str, thoughts: str, calls: tuple[ToolCall, ...]) -> list[Message]:
+    """The messages of an answer.
+
+    Text before calls is a message of its own: the template writes that of a message with calls
+    after their results. Thoughts before calls are repeated in later prompts, with a newline.
+    """
+    if not calls:
+        return [Message(role="assistant", content=text, thoughts=thoughts or None)]
+    thoughts = thoughts.removesuffix("\n")
+    called = Message(role="assistant", content="", tool_calls=calls)
+    if not text.strip():
+        return [replace(called, thoughts=thoughts or None)]
+    return [Message(role="assistant", content=text, thoughts=thoughts or None), called]

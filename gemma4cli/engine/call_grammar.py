@@ -23,12 +23,11 @@ from ..errors import OptionError
 from ..options import ToolChoice
 from ..processing.prompt_tokens import Control, PromptPart, Text
 from ..processing.tokenizer import Tokenizer
-from ..processing.tool_calls import CALL_BEGIN, CALL_END, QUOTE
+from ..processing.tool_calls import CALL_BEGIN, CALL_END, NAME, QUOTE
 from ..processing.tools import argument, sorted_entries
 from .schema_depth import check_depth
 from .schema_size import check_size
 
-_NAME = re.compile(r"[A-Za-z_][\w.-]{0,127}", re.ASCII)
 _PLAIN_KEY = re.compile(r"[\w$@./-]+", re.ASCII)
 _LONGEST_STRING = 10_000
 """A limit on characters that is larger is left out: its automaton would be large, too."""
@@ -96,9 +95,9 @@ def _tool(declared: object) -> Tool:
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(function, dict) or not isinstance(name, str):
         raise OptionError('a tool must be {"type": "function", "function": {"name": ...}}')
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise OptionError(
-            f"a function's name must be letters, digits, _, . and -, not {shown(name)}"
+            f"a function's name must be letters, digits, and _ . : / -, not {shown(name)}"
         )
     parameters = function.get("parameters")
     check_depth(parameters)

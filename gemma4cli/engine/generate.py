@@ -27,6 +27,7 @@ from ..models.masks import NO_MASKS
 from ..models.mlx_lm_parts import RowCache
 from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
+from ..processing.tool_calls import CALL_END
 from .call_constraint import CallConstraint
 from .channels import ChannelSplitter
 from .constrain import Constraint, SchemaConstraint
@@ -43,6 +44,8 @@ from .stop_texts import StopTexts
 from .turn_cache import CachedRun, Content, TurnCache, content_of
 
 _RESULT = "<|tool_response>"
+_EMPTY_THOUGHT = 5
+"""The most tokens of a thought without text, with its markers."""
 _LONGEST_TURN_START = 32
 """The most tokens a prompt may have from the start of the model's turn: markers, empty thought."""
 
@@ -63,7 +66,7 @@ def generate(
     check_context(inputs, model.context_length)
     kept = None if turns is None else turns.kept
     require_memory_for_prompt(model, inputs, options, kept=kept)
-    constraint = make_constraint(model, options, model.context_length - len(inputs.ids), inputs.ids)
+    constraint = make_constraint(model, options, inputs.ids)
     for notice in inputs.notices:
         yield Notice(text=notice)
     run = (TurnCache(limit=0) if turns is None else turns).begin(
@@ -176,11 +179,9 @@ def _tokens(
 
 
 def make_constraint(
-    model: LoadedModel, options: GenerateOptions, room: int, prompt_ids: Sequence[int] = ()
+    model: LoadedModel, options: GenerateOptions, prompt_ids: Sequence[int] = ()
 ) -> Constraint | None:
-    """The constraint for the options' schema or tools, if there is one.
-
-    ``room`` is in tokens; ``prompt_ids`` show whether the prompt ends inside a thought.
+    """The constraint for the options' schema or tools, if there is one, after a prompt.
 
     Raises OptionError, and AnswerCutError if the answer is too short for the schema.
     """
@@ -199,7 +200,7 @@ def make_constraint(
         model.tokenizer,
         vocab_size=model.network.config.text.vocab_size,
         stop_ids=model.generation.stop_ids,
-        max_tokens=min(options.max_tokens, room),
+        max_tokens=min(options.max_tokens, model.context_length - len(prompt_ids)),
         repetition_guard=options.repetition_guard,
     )
 
@@ -245,10 +246,17 @@ def _keep_answer(model: LoadedModel, run: CachedRun, tail: int, prompt_length: i
 
 
 def is_repeated(model: LoadedModel, answer: Content) -> bool:
-    """Whether later prompts repeat an answer: they omit thoughts."""
+    """Whether later prompts repeat an answer: they omit thoughts, but for those before calls.
+
+    The prompt's empty thought, at the start of the answer, is never repeated.
+    """
     tokenizer = model.tokenizer
-    thought = tokenizer.control_id("<|channel>") if tokenizer.has_control("<|channel>") else None
-    return thought not in answer
+    if not tokenizer.has_control("<|channel>") or tokenizer.control_id("<|channel>") not in answer:
+        return True
+    if not tokenizer.has_control(CALL_END) or tokenizer.control_id(CALL_END) not in answer[-2:]:
+        return False
+    begin = answer.index(tokenizer.control_id("<|channel>"))
+    return tokenizer.control_id("<channel|>") not in answer[begin : begin + _EMPTY_THOUGHT]
 
 
 class Answer:

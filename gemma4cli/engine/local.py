@@ -50,4 +50,4 @@ class LocalModel(LoadedModel):
         require_memory_for_plan(self, prompt, options)
 
     def check_schema(self, options: GenerateOptions) -> None:
-        make_constraint(self, options, self.context_length)
+        make_constraint(self, options)

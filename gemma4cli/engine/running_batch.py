@@ -167,7 +167,7 @@ class RunningBatch:
         model, inputs, options = self._model, prompt.inputs, prompt.options
         check_context(inputs, model.context_length)
         if constraint is None:
-            constraint = make_constraint(model, options, model.context_length - len(inputs.ids))
+            constraint = make_constraint(model, options, inputs.ids)
         sampler = make_answer_sampler(model, options)
         row = Row(prompt, Answer(model, inputs, options), sampler, constraint)
         self._joining.append(row)

@@ -21,7 +21,9 @@ from .tokenizer import Tokenizer
 CALL_BEGIN, CALL_END = "<|tool_call>", "<tool_call|>"
 QUOTE = '<|"|>'
 
-_NAME = re.compile(r"[\w.:/-]{1,256}")
+NAME = re.compile(r"[\w.:/-]{1,256}")
+"""What a function may be called."""
+
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _ODD_NUMBER = re.compile(r"[+-]?(\d+\.|\.\d+|[1-9]\d*|0)([eE][+-]?\d+)?", re.ASCII)
 _WORDS = {
@@ -136,7 +138,7 @@ class _Grammar:
             head.append(self._symbol)
             yield from self._next()
         prefix, _, name = "".join(head).partition(":")
-        if prefix.strip() != "call" or not _NAME.fullmatch(name.strip()):
+        if prefix.strip() != "call" or not NAME.fullmatch(name.strip()):
             raise CallSyntaxError("a call must be call:NAME{ARGUMENTS}")
         self.name = name.strip()
         yield from self._object(1)

@@ -108,7 +108,7 @@ class RemoteModel:
         check_plan_context(prompt, self.context_length)
 
     def check_schema(self, options: GenerateOptions) -> None:
-        if options.schema is not None:
+        if options.is_constrained:
             self._connection.post(_CHECK, options_body(options))
 
 

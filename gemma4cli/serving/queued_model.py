@@ -177,8 +177,7 @@ class QueuedModel:
         constraints = []
         for each in prompts:
             self.check_prompt(each.inputs, each.options)
-            room = self.context_length - len(each.inputs.ids)
-            constraints.append(make_constraint(self.model, each.options, room))
+            constraints.append(make_constraint(self.model, each.options, each.inputs.ids))
         events: Events = SimpleQueue()
         requests = [
             Request(prompt, constraint, number, events)

@@ -35,6 +35,7 @@ CODES = {
     errors.ConversationError: 3,
     errors.ContextLengthError: 3,
     errors.PromptTooLargeError: 1,
+    errors.FunctionsError: 3,
     errors.OptionError: 2,
     errors.JournalError: 1,
     errors.AnswerCutError: 1,

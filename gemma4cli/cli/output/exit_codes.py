@@ -7,6 +7,7 @@ from enum import IntEnum
 from ...errors import (
     ContextLengthError,
     ConversationError,
+    FunctionsError,
     Gemma4Error,
     LoadError,
     MediaError,
@@ -31,6 +32,7 @@ _CODES: tuple[tuple[type[Gemma4Error], ExitCode], ...] = (
     (OptionError, ExitCode.USAGE),
     (MediaError, ExitCode.INPUT),
     (ConversationError, ExitCode.INPUT),
+    (FunctionsError, ExitCode.INPUT),
     (ContextLengthError, ExitCode.INPUT),
     (UnsupportedModalityError, ExitCode.MODEL),
     (LoadError, ExitCode.MODEL),
