@@ -70,9 +70,8 @@ class _Endpoint:
         except Disconnected:
             return
         except Exception as error:  # noqa: BLE001 - a client gets an object, the terminal a line
+            self._served.report(error)
             failure = failure_of(error)
-            if failure.status >= 500 and not isinstance(error, RequestError):
-                self._served.on_error(error)
             response = JSONResponse(failure.body, failure.status, headers=dict(failure.headers))
             await response(scope, receive, send)
 

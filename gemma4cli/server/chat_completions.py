@@ -1,7 +1,8 @@
-"""/v1/chat/completions: an answer as one JSON object, or as it comes in events of server-sent."""
+"""/v1/chat/completions: an answer as one JSON object, or in events as it comes."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,16 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from ..errors import AnswerCutError
-from ..events import Finished, FinishReason, TextDelta, ThoughtDelta, Usage
+from ..events import (
+    Finished,
+    FinishReason,
+    TextDelta,
+    ThoughtDelta,
+    ToolCallDelta,
+    ToolCallFinished,
+    Usage,
+)
+from ..messages import ToolCall
 from .answer_run import Accepted, AnswerRun, Question
 from .chat_request import ChatRequest, chat_request
 from .event_stream import EventStream
@@ -28,6 +38,7 @@ _REASONS: Mapping[FinishReason, str] = {
     "length": "length",
     "context": "length",
     "repetition": "length",
+    "tool_calls": "tool_calls",
 }
 """OpenAI's names; it has none for an answer that repeats itself endlessly."""
 
@@ -38,6 +49,7 @@ class Answer:
 
     text: str = ""
     thoughts: str = ""
+    calls: list[ToolCall] = field(default_factory=list)
     prompt_tokens: int = 0
     usage: Usage = field(default_factory=Usage)
     reason: str | None = None
@@ -50,6 +62,8 @@ class Answer:
                 self.text += text
             case ThoughtDelta(text=text):
                 self.thoughts += text
+            case ToolCallFinished(call=call):
+                self.calls.append(call)
             case Finished():
                 self.usage = event.usage
                 self.reason = _REASONS[event.reason]
@@ -74,9 +88,12 @@ class Completion:
         self._includes_usage = includes_usage
 
     def whole(self, answer: Answer) -> dict[str, Any]:
-        message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
+        text = answer.text or (None if answer.calls else "")
+        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
         if answer.thoughts:
             message["reasoning_content"] = answer.thoughts
+        if answer.calls:
+            message["tool_calls"] = [_call_data(call) for call in answer.calls]
         choice = {
             "index": 0,
             "message": message,
@@ -99,6 +116,29 @@ class Completion:
 
     def _chunk(self, choices: list[Any], more: Mapping[str, Any]) -> dict[str, Any]:
         return {**self._head, "object": "chat.completion.chunk", "choices": choices, **more}
+
+
+def _call_data(call: ToolCall) -> dict[str, Any]:
+    arguments = json.dumps(dict(call.arguments), ensure_ascii=False)
+    function = {"name": call.name, "arguments": arguments}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def delta_data(event: object) -> dict[str, Any] | None:
+    """What an event adds to a streamed message, if it does."""
+    match event:
+        case TextDelta(text=text):
+            return {"content": text}
+        case ThoughtDelta(text=text):
+            return {"reasoning_content": text}
+        case ToolCallDelta(arguments=""):
+            function = {"name": event.name, "arguments": ""}
+            call = {"index": event.index, "id": event.id, "type": "function", "function": function}
+            return {"tool_calls": [call]}
+        case ToolCallDelta():
+            function = {"arguments": event.arguments}
+            return {"tool_calls": [{"index": event.index, "function": function}]}
+    return None
 
 
 def usage_data(usage: Usage) -> dict[str, Any]:
@@ -160,10 +200,8 @@ async def _stream(
         try:
             async for event in stream.beating(run):
                 answer.take(event)
-                if isinstance(event, TextDelta):
-                    await stream.put(completion.chunk({"content": event.text}))
-                elif isinstance(event, ThoughtDelta):
-                    await stream.put(completion.chunk({"reasoning_content": event.text}))
+                if (delta := delta_data(event)) is not None:
+                    await stream.put(completion.chunk(delta))
         except AnswerCutError as error:
             answer.cut(error)
         note_tokens(scope, answer.usage.completion_tokens)

@@ -7,13 +7,13 @@ cannot do are refused where they would change the answer.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast, get_args
 
 from ..checked_json import shown
 from ..messages import Message
-from ..options import GenerateOptions
+from ..options import GenerateOptions, ToolChoice
 from .request_fields import RequestReader
 from .served import ServerOptions
 
@@ -35,7 +35,7 @@ class ChatRequest:
         model: The name that it gives the model, if it does.
         messages: The conversation to answer.
         options: How the answer is generated.
-        tools: The functions that the model may call.
+        tools: The functions that the prompt declares.
         stream: Whether the answer is sent as it comes.
         include_usage: Whether a stream ends with the number of tokens.
     """
@@ -57,8 +57,8 @@ def chat_request(data: dict[str, Any], server: ServerOptions) -> ChatRequest:
     return ChatRequest(
         model=reader.string(data, "model"),
         messages=reader.messages(data.get("messages"), "messages"),
-        options=generate_options(reader, data, server.generate),
-        tools=_tools(reader, data),
+        options=_with_calls(reader, data, generate_options(reader, data, server.generate)),
+        tools=reader.tools(data),
         stream=stream,
         include_usage=bool(reader.flag(stream_options, "include_usage", "stream_options.")),
     )
@@ -127,15 +127,40 @@ def _schema(reader: RequestReader, data: Mapping[str, Any]) -> str | None:
             raise reader.error("response_format.type", f"must be {known}, not {shown(other)}")
 
 
-def _tools(reader: RequestReader, data: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    """The functions that the model may call: none if the request says so."""
+def _with_calls(
+    reader: RequestReader, data: Mapping[str, Any], options: GenerateOptions
+) -> GenerateOptions:
+    """The options with the functions that the answer may call, or must."""
     tools = reader.tools(data)
     choice = data.get("tool_choice")
-    if choice == "none":
-        return ()
-    if choice not in (None, "auto"):
-        raise reader.error("tool_choice", "must be auto or none: calls cannot be forced")
-    return tools
+    if isinstance(choice, dict):
+        tools, choice = (_named(reader, choice, tools),), "required"
+    if choice not in (None, *get_args(ToolChoice)):
+        known = f"{', '.join(get_args(ToolChoice))} or a function"
+        raise reader.error("tool_choice", f"must be {known}, not {shown(choice)}")
+    if not tools:
+        if choice == "required":
+            raise reader.error("tool_choice", "requires a call, but there are no tools")
+        return options
+    parallel = reader.flag(data, "parallel_tool_calls")
+    return replace(
+        options,
+        tools=json.dumps(tools),
+        tool_choice=cast(ToolChoice, choice or "auto"),
+        parallel_calls=parallel is not False,
+    )
+
+
+def _named(
+    reader: RequestReader, choice: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    """The function that the answer must call."""
+    function = reader.mapping(choice.get("function"), "tool_choice.function")
+    name = reader.text(function, "name", "tool_choice.function")
+    for tool in tools:
+        if tool["function"]["name"] == name:
+            return tool
+    raise reader.error("tool_choice.function.name", f"there is no function {shown(name)}")
 
 
 def _refuse_what_cannot_be_done(reader: RequestReader, data: Mapping[str, Any]) -> None:

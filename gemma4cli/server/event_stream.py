@@ -47,10 +47,8 @@ class EventStream:
     ) -> bool:
         if not isinstance(error, Exception) or isinstance(error, Disconnected):
             return False
-        failure = failure_of(error)
-        if failure.status >= 500:
-            self._served.on_error(error)
-        await self.put(failure.body)
+        self._served.report(error)
+        await self.put(failure_of(error).body)
         await self.done()
         return True
 

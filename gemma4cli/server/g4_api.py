@@ -140,6 +140,5 @@ def _refusal(served: Served, error: Exception) -> Response:
 def _known(served: Served, error: Exception) -> Gemma4Error:
     """The error that a client gets; what g4 does not know is for the server's terminal only."""
     failure, known = failure_of(error), unexpected(error)
-    if failure.status >= 500:
-        served.on_error(error)
+    served.report(error)
     return RemoteError(failure.message) if isinstance(known, UnexpectedError) else known

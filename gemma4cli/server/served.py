@@ -11,7 +11,7 @@ from time import time
 from ..errors import ClosingError, QueueFullError
 from ..options import GenerateOptions, MediaOptions
 from ..serving.queued_model import QueuedModel
-from .errors import RequestError
+from .errors import RequestError, failure_of
 
 _AT_ONCE = 4
 """Requests whose media are decoded at the same time; a picture may take hundreds of megabytes."""
@@ -48,7 +48,6 @@ class Served:
     Attributes:
         options: What the server allows.
         names: The names of the model; the first is the one that clients are told.
-        on_error: Is told of every error that is the server's fault.
     """
 
     def __init__(
@@ -57,9 +56,10 @@ class Served:
         names: tuple[str, ...],
         on_error: Callable[[Exception], None] = lambda error: None,
     ) -> None:
+        """``on_error`` is told of the errors that are the server's fault, by any thread."""
         self.options = options
         self.names = names
-        self.on_error = on_error
+        self._on_error = on_error
         self.started = int(time())
         self.opening = BoundedSemaphore(_AT_ONCE)
         self._model: QueuedModel | None = None
@@ -86,6 +86,12 @@ class Served:
                 code="loading",
             )
         return self._model
+
+    def report(self, error: Exception) -> None:
+        """Tell the terminal of an error that a client got, if it is this side that failed."""
+        is_ours = not isinstance(error, RequestError | ClosingError)
+        if is_ours and failure_of(error).status >= 500:
+            self._on_error(error)
 
     def ready(self, model: QueuedModel) -> None:
         """The model is loaded."""

@@ -1,0 +1,137 @@
+"""``g4 serve``: who is let in, and how it starts and ends as a process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Timer
+from typing import Any
+
+import httpx
+import pytest
+from cli_runs import ROOT, assert_fails, g4, g4_with
+
+PATIENCE = 60.0
+
+
+# What ends the command before a model is loaded
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.org"])
+def test_others_may_call_only_with_a_token(host: str) -> None:
+    assert_fails(g4("serve", "-m", "tiny", "--host", host), 2, host, "G4_SERVE_TOKEN")
+
+
+def test_a_port_that_is_taken_is_an_error_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert_fails(g4("serve", "-m", "nothing", "--port", str(port)), 2, str(port), "--port")
+
+
+def test_a_host_that_is_not_here_is_an_error() -> None:
+    variables = {"G4_SERVE_TOKEN": "secret"}
+    result = g4_with(variables, "serve", "-m", "nothing", "--host", "192.0.2.1")
+    assert_fails(result, 2, "192.0.2.1")
+
+
+def test_without_its_packages_the_error_says_how_to_install_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    for name in [each for each in sys.modules if each.startswith("gemma4cli.server")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert_fails(g4("serve", "-m", "tiny"), 1, "uvicorn", "install starlette uvicorn")
+
+
+def test_options_that_a_request_has_are_refused() -> None:
+    assert_fails(g4("serve", "--json"), 2, "--json")
+    assert_fails(g4("serve", "--allow-media-urls", "--offline"), 2, "exclude each other")
+
+
+# A process
+
+
+@dataclass
+class Server:
+    process: subprocess.Popen[str]
+    url: str
+
+    def ends(self) -> tuple[int, str]:
+        """The exit status, and what came on stderr since the address."""
+        watch = Timer(PATIENCE, self.process.kill)
+        watch.start()
+        try:
+            assert self.process.stderr is not None
+            said = self.process.stderr.read()
+            return self.process.wait(), said
+        finally:
+            watch.cancel()
+
+
+@contextmanager
+def serving(*args: str) -> Iterator[Server]:
+    command = [sys.executable, "-m", "gemma4cli", "serve", "-m", "tiny", "--port", "0", *args]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stderr is not None
+        try:
+            address = next(word for word in process.stderr.readline().split() if "http" in word)
+            yield Server(process, address)
+        finally:
+            process.kill()
+
+
+def asked(**fields: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": "Hello"}], "stream": True, **fields}
+
+
+LONG = {
+    "type": "json_schema",
+    "json_schema": {
+        "name": "long",
+        "schema": {"type": "array", "items": {"type": "integer"}, "minItems": 200, "maxItems": 200},
+    },
+}
+
+
+@pytest.mark.slow
+def test_curl_gets_a_streamed_answer_and_ctrl_c_ends_the_server() -> None:
+    curl = shutil.which("curl")
+    if curl is None:
+        pytest.skip("needs curl")
+    with serving() as server:
+        body = json.dumps(asked(max_tokens=4))
+        url = f"{server.url}/chat/completions"
+        done = subprocess.run(
+            [curl, "-sN", url, "-d", body], capture_output=True, text=True, timeout=PATIENCE
+        )
+        assert done.stdout.endswith('"finish_reason": "length"}]}\n\ndata: [DONE]\n\n')
+        server.process.send_signal(signal.SIGINT)
+        status, said = server.ends()
+        assert status == 130
+        (line,) = said.splitlines()
+        assert line.startswith("POST /v1/chat/completions 200 ") and line.endswith("4 tokens")
+
+
+@pytest.mark.slow
+def test_sigterm_in_mid_answer_lets_it_end() -> None:
+    with (
+        serving("--token", "secret") as server,
+        httpx.Client(headers={"Authorization": "Bearer secret"}, timeout=PATIENCE) as client,
+    ):
+        body = asked(response_format=LONG, max_tokens=4000, temperature=0)
+        url = f"{server.url}/chat/completions"
+        with client.stream("POST", url, json=body) as response:
+            lines = response.iter_lines()
+            assert next(lines).startswith("data: ")
+            server.process.send_signal(signal.SIGTERM)
+            *_, last, _, end, _ = lines
+        assert '"finish_reason": "' in last and end == "data: [DONE]"
+        status, said = server.ends()
+        assert status == 143 and "Traceback" not in said

@@ -1,0 +1,44 @@
+"""A queue whose answers a test wrote."""
+
+from __future__ import annotations
+
+from gemma4cli.engine.answering import Prompt
+from gemma4cli.engine.local import LocalModel
+from gemma4cli.events import Event, Finished, FinishReason, Timings, Usage
+from gemma4cli.messages import ToolCall
+from gemma4cli.options import GenerateOptions
+from gemma4cli.processing.inputs import ModelInputs
+from gemma4cli.serving.queued_model import QueuedModel
+from gemma4cli.serving.request import AnswerEvents, Request
+
+
+class Scripted(QueuedModel):
+    """Answers each prompt with the same events; an exception among them ends the answer."""
+
+    def __init__(self, model: LocalModel, *events: Event | Exception) -> None:
+        self.model = model
+        self.requests: list[Request] = []
+        self._script = events
+
+    def generate(
+        self, inputs: ModelInputs, options: GenerateOptions, turns: object = None
+    ) -> AnswerEvents:
+        request = Request(Prompt(inputs=inputs, options=options))
+        for event in self._script:
+            request.put(event)
+        self.requests.append(request)
+        return request.events()
+
+
+def finished(
+    text: str, *calls: ToolCall, thoughts: str = "", reason: FinishReason = "stop"
+) -> Finished:
+    return Finished(
+        reason=reason,
+        text=text,
+        thoughts=thoughts,
+        token_ids=(),
+        usage=Usage(prompt_tokens=20, completion_tokens=7, cached_tokens=5),
+        timings=Timings(),
+        tool_calls=calls,
+    )
