@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from queue import SimpleQueue
+
 from gemma4cli.engine.answering import Prompt
 from gemma4cli.engine.local import LocalModel
 from gemma4cli.events import Event, Finished, FinishReason, Timings, Usage
@@ -9,7 +11,7 @@ from gemma4cli.messages import ToolCall
 from gemma4cli.options import GenerateOptions
 from gemma4cli.processing.inputs import ModelInputs
 from gemma4cli.serving.queued_model import QueuedModel
-from gemma4cli.serving.request import AnswerEvents, Request
+from gemma4cli.serving.request import AnswerEvents, AnswerStream, Events, Request
 
 
 class Scripted(QueuedModel):
@@ -23,11 +25,12 @@ class Scripted(QueuedModel):
     def generate(
         self, inputs: ModelInputs, options: GenerateOptions, turns: object = None
     ) -> AnswerEvents:
-        request = Request(Prompt(inputs=inputs, options=options))
+        events: Events = SimpleQueue()
+        request = Request(Prompt(inputs=inputs, options=options), None, 0, events)
         for event in self._script:
             request.put(event)
         self.requests.append(request)
-        return request.events()
+        return AnswerEvents(AnswerStream([request], events))
 
 
 def finished(
