@@ -48,6 +48,11 @@ def answer_record(given: Given, model: str, finished: Finished) -> Record:
     }
     if finished.thoughts:
         record["thoughts"] = finished.thoughts
+    if finished.tool_calls:
+        record["tool_calls"] = [
+            {"id": call.id, "name": call.name, "arguments": call.arguments}
+            for call in finished.tool_calls
+        ]
     if finished.budgets:
         budgets = finished.budgets
         record["budget"] = budgets[0] if len(set(budgets)) == 1 else list(budgets)

@@ -14,6 +14,8 @@ from ...events import (
     SegmentFinished,
     TextDelta,
     ThoughtDelta,
+    ToolCallFinished,
+    ToolResult,
     VideoPlanned,
 )
 from ..environment import Environment
@@ -29,6 +31,8 @@ _TRUNCATED = {
     "context": "answer truncated: the model's context is full",
     "repetition": "answer truncated: it repeated itself",
 }
+_RESULT_SHOWN = 200
+"""Characters of what a function gave."""
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
 
@@ -65,6 +69,7 @@ class AnswerWriter:
         self._thinking = False
         self._thought_before = False
         self._last = "\n"
+        self._line_ended = False
 
     def __enter__(self) -> Self:
         return self
@@ -89,6 +94,10 @@ class AnswerWriter:
             case SegmentFinished(answer=Finished(reason=reason)):
                 self.end_line()
                 self._truncated(reason, name)
+            case ToolCallFinished():
+                self._end_before_call()
+            case ToolResult():
+                self._notice(_result(event))
             case Finished():
                 self._finished(event, name)
 
@@ -104,6 +113,13 @@ class AnswerWriter:
             self._write("\n")
         self._last = "\n"
 
+    def _end_before_call(self) -> None:
+        """What is asked about a call, and done with it, goes on lines of its own."""
+        self._line_ended = self._last != "\n"
+        self.end_line()
+        with self._display.aside():
+            pass
+
     def _notice(self, text: str) -> None:
         if not self._quiet:
             with self._display.aside():
@@ -113,6 +129,9 @@ class AnswerWriter:
         self._end_thought()
         if self._shown is None:
             return
+        if self._line_ended:
+            self._line_ended = False
+            text = text.removeprefix("\n")
         if self._thought_before:
             # Without color, a blank line shows where the answer starts.
             self._write_error("\n")
@@ -140,6 +159,9 @@ class AnswerWriter:
     def _finished(self, event: Finished, name: str) -> None:
         self.end_line()
         self._truncated(event.reason, name)
+        if event.reason == "tool_calls":
+            called = ", ".join(call.name for call in event.tool_calls)
+            self._notice(f"the model calls {called} and waits; --functions runs calls")
         if self._answer is not None and not self._quiet and self._env.is_animated(self._env.stderr):
             # Not a notice: those have their escape sequences replaced.
             self._write_error(f"{self._dim(statistics(event))}\n")
@@ -157,6 +179,14 @@ class AnswerWriter:
 
     def _dim(self, text: str) -> str:
         return f"{_DIM}{text}{_PLAIN}" if self._env.has_color(self._env.stderr) else text
+
+
+def _result(event: ToolResult) -> str:
+    """What a function gave, on one line, shortened."""
+    text = " ".join(event.text.split())
+    if len(text) > _RESULT_SHOWN:
+        text = f"{text[: _RESULT_SHOWN - 1]}…"
+    return f"{event.call.name}: {text}"
 
 
 def statistics(finished: Finished) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ...messages import Part
     from .one_turn import ChatOptions
 
+_FUNCTIONS = "Functions"
 _SESSION = "Session"
 _MEDIA = "Media"
 
@@ -128,6 +129,32 @@ def chat(
     hide_thoughts: Annotated[
         bool, typer.Option("--hide-thoughts", help="Do not show the model's thoughts.")
     ] = False,
+    functions: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Let the model call the functions of a Python file (repeatable). The file is "
+            "executed; each call is shown, and asked about.",
+            rich_help_panel=_FUNCTIONS,
+        ),
+    ] = None,
+    yes_to: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Run calls of this function without asking (repeatable).",
+            rich_help_panel=_FUNCTIONS,
+        ),
+    ] = None,
+    max_rounds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="How often the model may call functions before it must answer. (default: 8)",
+            rich_help_panel=_FUNCTIONS,
+        ),
+    ] = None,
     continue_last: Annotated[
         bool,
         typer.Option(
@@ -216,6 +243,13 @@ def chat(
     if messages is not None and system:
         raise OptionError("--messages holds the whole conversation: leave out --system")
     names = {"attach": attach, "image": image, "audio": audio, "video": video}
+    offered = None
+    if functions or yes_to or max_rounds is not None:
+        from .functions import function_options
+
+        if run.schema is not None:
+            raise OptionError("an answer by a schema cannot call functions: leave out one of them")
+        offered = function_options(functions or [], yes_to or [], max_rounds)
     takes_stdin = [messages, *(each for given in names.values() for each in given or [])]
     if takes_stdin.count("-") > 1:
         raise OptionError("standard input is named twice; it can be read once")
@@ -254,6 +288,7 @@ def chat(
             hide_thoughts=hide_thoughts,
             fetches=allow_urls,
             texts=[existing(Path(name)) for name in file or []],
+            functions=offered,
         )
         texts = texts_of(env, file or [], quiet=run.quiet)
         if messages is None and not one_turn:

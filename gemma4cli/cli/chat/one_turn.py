@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...conversations.file import Conversation, parse_text, read_conversation
 from ...errors import ConversationError, OptionError
@@ -26,13 +26,15 @@ from .sessions import Autosave, chat_of, media_options, resumed_options
 if TYPE_CHECKING:
     from ...conversations.chat import Chat
     from ...engine.answering import AnsweringModel
+    from .functions import FunctionOptions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChatOptions:
     """The command line's options for a chat; ``autosave`` has the earlier turns, if any.
 
-    ``fetches`` allows media from addresses; ``texts`` are the text files in the question.
+    ``fetches`` allows media from addresses; ``texts`` are the text files in the question,
+    ``functions`` those that the model may call.
     """
 
     env: Environment
@@ -43,6 +45,22 @@ class ChatOptions:
     hide_thoughts: bool = False
     fetches: bool = False
     texts: Sequence[Path] = ()
+    functions: FunctionOptions | None = None
+
+    @property
+    def tools(self) -> tuple[Any, ...]:
+        """What the model is told of the functions."""
+        return () if self.functions is None else self.functions.declarations
+
+    def with_functions(
+        self, chat: Chat, events: Iterator[Event], generate: GenerateOptions
+    ) -> Iterator[Event]:
+        """An answer whose calls are run, if there are functions."""
+        if self.functions is None:
+            return events
+        env = self.env
+        confirm = env.confirm if env.can_ask else None
+        return self.functions.answer(chat, events, generate, confirm, env, quiet=self.run.quiet)
 
 
 def ask(options: ChatOptions, text: str, parts: Sequence[Part]) -> None:
@@ -53,10 +71,13 @@ def ask(options: ChatOptions, text: str, parts: Sequence[Part]) -> None:
         parts = [_settled(part) for part in parts]
 
     def answer(model: AnsweringModel, number: int) -> Iterator[Event]:
-        chat, messages = chat_of(model, before, system=options.system, media=options.media)
+        chat, messages = chat_of(
+            model, before, system=options.system, media=options.media, tools=options.tools
+        )
         options.autosave.continue_computed(chat)
         yield from _without_pictures(chat.load(messages))
         events = chat.send(in_card_order(text, parts), generate)
+        events = options.with_functions(chat, events, generate)
         yield from _saved(options.autosave, chat, events, generate)
 
     _run(options, Source(name=text), answer, parts)
@@ -84,7 +105,9 @@ def answer_file(options: ChatOptions, path: str, text: str, parts: Sequence[Part
 
     def answer(model: AnsweringModel, number: int) -> Iterator[Event]:
         media = media_options(options.media, conversation)
-        chat, messages = chat_of(model, before or conversation, system=None, media=media)
+        chat, messages = chat_of(
+            model, before or conversation, system=None, media=media, tools=options.tools
+        )
         options.autosave.continue_computed(chat)
         events = chat.load(messages)
         yield from events if before is None and is_open else _without_pictures(events)
@@ -93,6 +116,7 @@ def answer_file(options: ChatOptions, path: str, text: str, parts: Sequence[Part
         answered = (
             chat.reply(generate) if is_open else chat.send(in_card_order(text, parts), generate)
         )
+        answered = options.with_functions(chat, answered, generate)
         yield from _saved(options.autosave, chat, answered, generate)
 
     known = [part for message in conversation.messages for part in message.parts]

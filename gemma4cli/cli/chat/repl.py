@@ -31,6 +31,7 @@ from .sessions import Autosave, chat_of, resumed_options, turns_of
 if TYPE_CHECKING:
     from ...conversations.chat import ContextUse
     from ...engine.answering import AnsweringModel
+    from .functions import FunctionOptions
 
 _NEARLY_FULL = 0.8
 _QUESTION_SHOWN = 200
@@ -58,6 +59,7 @@ class Repl:
         device: str | None = None,
         pictures: Pictures | None = None,
         fetches: bool = False,
+        functions: FunctionOptions | None = None,
     ) -> None:
         self.env = env
         self.chat = chat
@@ -68,6 +70,7 @@ class Repl:
         self.hide_thoughts = hide_thoughts
         self.device = device
         self.fetches = fetches
+        self.functions = functions
         self.attached_media: list[Part] = []
         self.attached_texts: list[str] = []
         self.last: Finished | None = None
@@ -96,7 +99,11 @@ class Repl:
         pictures = pictures_for(env, run.thumbnails)
         model = load_model(env, run, sources_of(media))
         chat, messages = chat_of(
-            model, before, system=chat_options.system, media=chat_options.media
+            model,
+            before,
+            system=chat_options.system,
+            media=chat_options.media,
+            tools=chat_options.tools,
         )
         repl = cls(
             env,
@@ -109,6 +116,7 @@ class Repl:
             device=device,
             pictures=pictures,
             fetches=chat_options.fetches,
+            functions=chat_options.functions,
         )
         repl.switch_to(chat, messages)
         repl.autosave.continue_computed(chat)
@@ -169,7 +177,13 @@ class Repl:
 
     def replace_with(self, conversation: Conversation) -> None:
         """Continue a conversation from elsewhere; the current one stays on disk."""
-        chat, messages = chat_of(self.chat.model, conversation, system=None, media=self.chat.media)
+        chat, messages = chat_of(
+            self.chat.model,
+            conversation,
+            system=None,
+            media=self.chat.media,
+            tools=() if self.functions is None else self.functions.declarations,
+        )
         left = self.chat
         self.switch_to(chat, messages)
         self.autosave.save_computed(left)
@@ -210,12 +224,13 @@ class Repl:
         while True:
             try:
                 with unechoed(self.env.stdin):
-                    self.last = self._show(start(), answer=self.env.stdout)
+                    self.last = self._show(self._with_functions(start()), answer=self.env.stdout)
             except KeyboardInterrupt as stop:
                 self.can_edit = True
                 self.stopped(stop)
             except ContextLengthError as error:
-                if self._offer_to_drop(error, needs):
+                # In a later round of calls, the question is in the conversation already.
+                if self.chat.history == before and self._offer_to_drop(error, needs):
                     continue
                 self.can_edit = True
                 self.env.say_error(error, debug=self.run.debug)
@@ -235,6 +250,15 @@ class Repl:
             self.measure_context()
             self._warn()
         return answered
+
+    def _with_functions(self, events: Iterator[Event]) -> Iterator[Event]:
+        """An answer whose calls are run, if there are functions."""
+        if self.functions is None:
+            return events
+        confirm, quiet = self.reader.confirm, self.run.quiet
+        return self.functions.answer(
+            self.chat, events, self.options, confirm, self.env, quiet=quiet
+        )
 
     @contextmanager
     def fenced(self) -> Iterator[None]:

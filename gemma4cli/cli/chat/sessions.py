@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -203,19 +203,22 @@ def chat_of(
     *,
     system: str | None,
     media: MediaOptions,
+    tools: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[Chat, tuple[Message, ...]]:
     """A chat that continues ``before``, and the messages that it still has to load for that.
 
-    ``system`` replaces the system prompt of ``before``.
+    ``system`` replaces the system prompt of ``before``, and ``tools`` replace its tools.
     """
     from ...conversations.chat import Chat
 
     if before is None:
-        return Chat(model, system=system, media=media), ()
+        return Chat(model, system=system, media=media, tools=tools), ()
     messages = before.messages
     if system:
         messages = tuple(message for message in messages if message.role != "system")
-    chat = Chat(model, system=system, media=media_options(media, before), tools=before.tools)
+    chat = Chat(
+        model, system=system, media=media_options(media, before), tools=tools or before.tools
+    )
     return chat, messages
 
 
