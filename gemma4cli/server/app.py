@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -21,6 +21,7 @@ from .request_log import RequestLog
 from .served import Served
 from .status import health, metrics
 from .thread_run import Disconnected
+from .transcriptions import transcriptions, translations
 
 Handler = Callable[[Served, Request], Awaitable[Response]]
 Answering = Callable[[Served, Scope, Receive, Send], Awaitable[None]]
@@ -30,6 +31,8 @@ def make_app(served: Served, log: Callable[[str], None]) -> ASGIApp:
     """The application for a model; ``log`` is called with a line for each request."""
     routes = [
         _post("/v1/chat/completions", chat_completions, served),
+        _post("/v1/audio/transcriptions", transcriptions, served),
+        _post("/v1/audio/translations", translations, served),
         _get("/v1/models", list_models, served),
         _get("/v1/models/{name:path}", show_model, served),
         _get("/g4/v1/model", show_facts, served),
@@ -67,7 +70,7 @@ class _Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self._handler(self._served, scope, receive, send)
-        except Disconnected:
+        except (Disconnected, ClientDisconnect):
             return
         except Exception as error:  # noqa: BLE001 - a client gets an object, the terminal a line
             self._served.report(error)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import ceil
 from typing import Any
 
 from ..errors import (
@@ -27,7 +26,7 @@ from ..errors import (
 )
 
 _RETRY_SECONDS = "5"
-_PATH = re.compile(r"messages(?:\[\d+\]|\.[a-z_]+)+")
+_PATH = re.compile(r"(?:messages|input)(?:\[\d+\]|\.[a-z_]+)+|file(?=: )")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,12 +121,9 @@ def failure_of(error: Exception) -> Failure:
     if not isinstance(known, UnexpectedError):
         message = " ".join(str(known).splitlines())
     place = _PATH.match(message)
-    headers = kind.headers
-    if isinstance(known, QueueFullError):
-        headers = {"Retry-After": str(ceil(known.retry_after))}
     return Failure(
         kind=kind,
         message=message,
         param=place[0] if place and kind.status == 400 else None,
-        headers=headers,
+        headers=kind.headers,
     )

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 
 from starlette.types import Send
 
-from .errors import failure_of
+from .errors import Failure, failure_of
 from .served import Served
 from .thread_run import Disconnected, ThreadRun
 
@@ -48,29 +48,38 @@ class EventStream:
         if not isinstance(error, Exception) or isinstance(error, Disconnected):
             return False
         self._served.report(error)
-        await self.put(failure_of(error).body)
-        await self.done()
+        await self.fail(failure_of(error))
         return True
 
     async def put(self, data: Mapping[str, Any]) -> None:
         """Send an object."""
         await self._write(f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode())
 
+    async def fail(self, failure: Failure) -> None:
+        """Send an error as the end of the stream."""
+        await self.put(failure.body)
+        await self.done()
+
     async def done(self) -> None:
-        """Send the end of the stream."""
+        """Send the end of the stream, as the completions have it."""
         await self._write(_DONE, more=False)
+
+    async def end(self) -> None:
+        """End the stream without another event."""
+        await self._write(b"", more=False)
 
     async def beating(self, run: ThreadRun[T]) -> AsyncIterator[T]:
         """What happens in a run, with comments on the stream while nothing does."""
+        while (event := await self.next(run)) is not None:
+            yield event
+
+    async def next(self, run: ThreadRun[T]) -> T | None:
+        """What happens next in a run, with comments on the stream until then."""
         while True:
             try:
-                event = await run.next(_BEAT_SECONDS)
+                return await run.next(_BEAT_SECONDS)
             except TimeoutError:
                 await self._write(b": still at work\n\n")
-                continue
-            if event is None:
-                return
-            yield event
 
     async def _write(self, content: bytes, *, more: bool = True) -> None:
         await self._send({"type": "http.response.body", "body": content, "more_body": more})

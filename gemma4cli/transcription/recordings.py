@@ -70,6 +70,7 @@ class FileRecording:
         self._channels = options.channels
         self._ahead = max(_AHEAD, options.batch or 0)
         self._end = 0
+        self._is_stopped = False
 
     @cached_property
     def _found(self) -> Source:
@@ -122,6 +123,10 @@ class FileRecording:
     def position(self) -> float:
         return self._end / SAMPLE_RATE
 
+    def stop(self) -> None:
+        """Make it end where it is, since nobody wants more of it. Called by any thread."""
+        self._is_stopped = True
+
     def _pieces(self, limits: Limits) -> Generator[Piece | Notice, None, None]:
         tracks = sound_tracks(self._source, self._choice)
         name = self._given.name
@@ -163,7 +168,7 @@ class FileRecording:
     def _blocks(self, choice: TrackChoice) -> Iterator[SoundBlock]:
         try:
             for block in sound_blocks(self._source, choice, self._channels):
-                if self._feed is not None and self._feed.stopped:
+                if self._is_stopped or (self._feed is not None and self._feed.stopped):
                     return
                 self._end = max(self._end, block.at + block.samples.shape[1])
                 yield block
