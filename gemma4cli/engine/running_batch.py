@@ -11,124 +11,33 @@ tokens at a time, so that answers flow on meanwhile. Its row then joins the othe
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
 from time import perf_counter
-from typing import TypeAlias, cast
+from typing import cast
 
 import mlx.core as mx
 
-from ..errors import Gemma4Error, NonFiniteError, unexpected
-from ..events import (
-    AnswerDelta,
-    EncodeProgress,
-    Finished,
-    Notice,
-    PrefillProgress,
-    Timings,
-)
+from ..errors import unexpected
 from ..machine.backend import on_cpu
-from ..models.gemma4 import SoftTokens
 from .answering import Prompt
-from .cache_room import make_room
-from .constrain import Allowed, Constraint
+from .batch_row import Chosen, Counts, Row, RowEvent, choose
+from .constrain import Constraint
 from .context_limits import check_context
-from .decode import only
-from .encode import encode_media
 from .freed_buffers import release_buffers
-from .generate import (
-    Answer,
-    answer_start,
-    is_repeated,
-    make_answer_sampler,
-    make_constraint,
-    make_prefill,
-    uncached_media,
-)
-from .memory_limits import memory_beside, prefill_step
+from .generate import Answer, is_repeated, make_answer_sampler, make_constraint
+from .memory_limits import memory_beside
 from .model import LoadedModel
+from .prompt_reading import is_piece, read_prompt
 from .running_rows import RunningRows
-from .sampling import Sampler, are_finite, suppress
+from .sampling import are_finite, suppress
 from .shared_turns import SharedTurns
-from .turn_cache import CachedRun, content_of
-
-RowEvent: TypeAlias = (
-    Notice | EncodeProgress | PrefillProgress | AnswerDelta | Finished | Gemma4Error
-)
-"""What ``generate`` yields; an error ends the row, as Finished does."""
+from .turn_cache import content_of
 
 _CHUNK_ON_CPU, _CHUNK_ON_GPU = 64, 512
 """Prompt tokens between two steps of decoding. Larger chunks are read up to a fifth faster."""
 
 _STEPS_UNTIL_CLEARED = 512
-
-
-@dataclass(slots=True, eq=False)
-class Row:
-    """A prompt in a running batch. Times are those of the clock, in seconds."""
-
-    prompt: Prompt
-    answer: Answer
-    sampler: Sampler
-    constraint: Constraint | None
-    allowed: Allowed | None = None
-    tail: int = 0
-    reading: Iterator[RowEvent] | None = None
-    begun: CachedRun | None = None
-    has_ended: bool = False
-    has_failed: bool = False
-    started: float = 0.0
-    encoded: float = 0.0
-    prefilled: float = 0.0
-
-    @property
-    def run(self) -> CachedRun:
-        assert self.begun is not None
-        return self.begun
-
-    def timings(self) -> Timings:
-        return Timings(
-            encode=self.encoded - self.started,
-            prefill=self.prefilled - self.encoded,
-            decode=perf_counter() - self.prefilled,
-        )
-
-
-@dataclass(slots=True)
-class Counts:
-    """What a batch has done; see ``serving.metrics``. Durations are in seconds."""
-
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    generated_tokens: int = 0
-    steps: int = 0
-    rows: int = 0
-    encode_seconds: float = 0.0
-    prefill_seconds: float = 0.0
-    decode_seconds: float = 0.0
-
-
-@dataclass(slots=True, eq=False)
-class _Chosen:
-    """The newest token of each row ``[B]``, perhaps still being computed.
-
-    ``unread`` says whose token has not been handed on.
-    """
-
-    tokens: mx.array = field(default_factory=lambda: mx.zeros((0,), mx.int32))
-    finite: mx.array = field(default_factory=lambda: mx.zeros((0,), mx.bool_))
-    unread: list[bool] = field(default_factory=list)
-
-    def add(self, token: int) -> None:
-        """The first token of a row that joins; it has been handed on."""
-        self.tokens = mx.concatenate([self.tokens, mx.array([token], self.tokens.dtype)])
-        self.finite = mx.concatenate([self.finite, mx.array([True])])
-        self.unread.append(False)
-
-    def keep(self, rows: Sequence[int]) -> None:
-        kept = mx.array(list(rows), mx.int32)
-        self.tokens, self.finite = self.tokens[kept], self.finite[kept]
-        self.unread = [self.unread[row] for row in rows]
+"""See ``decode``."""
 
 
 class RunningBatch:
@@ -152,7 +61,7 @@ class RunningBatch:
         self._joining: deque[Row] = deque()
         self._rows: list[Row] = []
         self._caches = RunningRows(model.network, together=model.options.kv_bits is None)
-        self._chosen = _Chosen()
+        self._chosen = Chosen()
 
     @property
     def rows(self) -> list[Row]:
@@ -213,11 +122,10 @@ class RunningBatch:
         try:
             for event in row.reading:
                 yield event
-                if _is_piece(event):
+                if is_piece(event):
                     return
         except Exception as error:  # noqa: BLE001 - an odd prompt does not end the others
-            row.has_ended = row.has_failed = True
-            yield unexpected(error)
+            yield row.fail(error)
         finally:
             if row.encoded:
                 self.counts.prefill_seconds += perf_counter() - began
@@ -227,23 +135,14 @@ class RunningBatch:
 
     def _read(self, row: Row) -> Iterator[RowEvent]:
         """Encode and prefill a prompt, and begin its answer."""
-        model, inputs = self._model, row.prompt.inputs
+        inputs = row.prompt.inputs
         run = row.begun = self.shared.begin(content_of(inputs))
         row.answer.cached_tokens = run.start
-        for notice in inputs.notices:
-            yield Notice(text=notice)
-        soft_tokens: list[SoftTokens] = []
-        for each in encode_media(model, uncached_media(inputs, run.start)):
-            if isinstance(each, list):
-                soft_tokens = each
-            else:
-                yield each
-        row.encoded = perf_counter()
-        hidden = yield from self._prefill(row, soft_tokens)
-        logits = model.network.language_model.logits(hidden)[0]
-        if row.constraint is not None:
-            row.allowed = row.constraint.allowed()
-        token = _choose([row], logits if self._bias is None else logits + self._bias)
+        logits = yield from read_prompt(
+            self._model, row, lambda: self._chunk if self._rows else None
+        )
+        row.allow()
+        token = choose([row], logits if self._bias is None else logits + self._bias)
         finite = are_finite(logits)
         mx.eval(token, finite)
         row.prefilled = perf_counter()
@@ -254,33 +153,11 @@ class RunningBatch:
         if not row.has_ended:
             self._begin_decoding(row)
 
-    def _prefill(
-        self, row: Row, soft_tokens: list[SoftTokens]
-    ) -> Generator[RowEvent, None, mx.array]:
-        """Fill the row's cache; returns the last position's hidden state ``[1, 1, D]``."""
-        model, inputs, run = self._model, row.prompt.inputs, row.run
-        row.tail = answer_start(model, inputs.ids)
-        stops = run.stops(row.tail, inputs.spans)
-        step = prefill_step(model, inputs, row.prompt.options)
-        prefill = make_prefill(model, inputs, soft_tokens, step, start=run.start, tail=row.tail)
-        total = len(inputs.ids) - run.start
-        yield PrefillProgress(done=0, total=total)
-        make_room(run.cache, total)
-        position, hidden = run.start, None
-        while hidden is None:
-            size = min(step, self._chunk) if self._rows else step
-            chunk = replace(prefill, start=position, step=size, stops=stops)
-            position, hidden = chunk.run_chunk(run.cache)
-            if position in (*stops, row.tail):
-                run.keep()
-            yield PrefillProgress(done=position - run.start, total=total)
-        return hidden
-
     def _begin_decoding(self, row: Row) -> None:
         run = row.run
         self._caches.join(run.cache)
         run.move([])  # a batch holds a copy
-        self._chosen.add(cast(int, run.content[-1]))
+        self._chosen.add(row.newest)
         self._rows.append(row)
 
     def _decode_safely(self) -> list[tuple[Row, RowEvent]]:
@@ -289,7 +166,7 @@ class RunningBatch:
             return self._decode()
         except Exception as error:  # noqa: BLE001 - prompts that wait have their turn
             failed = [(row, unexpected(error)) for row in self._rows]
-            self._rows, self._chosen = [], _Chosen()
+            self._rows, self._chosen = [], Chosen()
             self._caches.keep([])
             return list(failed)
         finally:
@@ -305,15 +182,15 @@ class RunningBatch:
                 return events
         before = self._chosen
         logits, finite = self._caches.advance(before.tokens, self._bias)
-        tokens = _choose(self._rows, logits)
+        tokens = choose(self._rows, logits)
         mx.async_eval(tokens, finite)
-        self._chosen = _Chosen(tokens, finite, [True] * len(self._rows))
+        self._chosen = Chosen(tokens, finite, [True] * len(self._rows))
         self.counts.steps += 1
         if self.counts.steps % _STEPS_UNTIL_CLEARED == 0:
             release_buffers()
         return events + self._hand_on(before if ahead else self._chosen)
 
-    def _hand_on(self, chosen: _Chosen) -> list[tuple[Row, RowEvent]]:
+    def _hand_on(self, chosen: Chosen) -> list[tuple[Row, RowEvent]]:
         """The events of the tokens that were not read yet; rows that end leave."""
         if not any(chosen.unread):
             return []
@@ -325,7 +202,7 @@ class RunningBatch:
                 self.counts.rows += 1
                 pushed = self._push(row, tokens[number], is_finite=finite[number])
                 events += [(row, event) for event in pushed]
-                tokens[number] = cast(int, row.run.content[-1])
+                tokens[number] = row.newest
         chosen.unread = [False] * len(self._rows)
         if chosen is self._chosen:  # a schema may have replaced tokens
             chosen.tokens = mx.array(tokens, mx.int32)
@@ -333,29 +210,9 @@ class RunningBatch:
         return events
 
     def _push(self, row: Row, token: int, *, is_finite: bool) -> list[RowEvent]:
-        """The events of a row's next token; its last is Finished or an error."""
-        try:
-            if not is_finite:
-                raise NonFiniteError("decoding")
-            return self._pushed(row, token)
-        except Exception as error:  # noqa: BLE001 - one row does not end the others
-            row.has_ended = row.has_failed = True
-            row.run.forget()
-            return [unexpected(error)]
-
-    def _pushed(self, row: Row, token: int) -> list[RowEvent]:
-        constraint, answer = row.constraint, row.answer
-        if constraint is not None:
-            token = constraint.push(token)
-        row.run.content.append(token)
-        self.counts.generated_tokens += 1
-        events: list[RowEvent] = [*answer.push(token)]
-        if answer.reason is None:
-            row.allowed = None if constraint is None else constraint.allowed()
-            return events
-        answer.conclude(constraint)
-        row.has_ended = True
-        return [*events, answer.finished(row.timings())]
+        events = row.push(token, is_finite=is_finite)
+        self.counts.generated_tokens += not row.has_failed
+        return events
 
     def _drop(self, numbers: Sequence[int]) -> None:
         """Take rows out of those being decoded."""
@@ -379,22 +236,3 @@ class RunningBatch:
             mx.eval([layer.state for layer in run.cache])
             run.keep()
             self.shared.keep(run)
-
-
-def _is_piece(event: RowEvent) -> bool:
-    """Whether something was computed before this event, and there is more of the prompt."""
-    if isinstance(event, PrefillProgress):
-        return 0 < event.done < event.total
-    return isinstance(event, EncodeProgress) and event.done > 0
-
-
-def _choose(rows: Sequence[Row], logits: mx.array) -> mx.array:
-    """Tokens ``[B]`` for logits ``[B, V]``, by each row's options and schema."""
-    if any(row.allowed is not None for row in rows):
-        logits = mx.stack(
-            [
-                each if row.allowed is None else only(row.allowed.mask(), each)
-                for row, each in zip(rows, logits, strict=True)
-            ]
-        )
-    return Sampler.sample_rows([row.sampler for row in rows], logits)

@@ -7,16 +7,18 @@ is kept never changes, so conversations may part at any place.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, replace
 
 from ..machine.device import device, memory_total
 from ..machine.memory import KEPT_CHECKPOINTS
 from ..models.gemma4 import Gemma4
-from .turn_cache import CachedRun, Content, Held, TurnCache, agreement
+from .turn_cache import CachedRun, Content, Held, TurnCache
 
 _MOST_BYTES = 1_000_000_000
 _MEMORY_SHARE = 0.1
+_MOST_PROMPTS = 256
+"""Prompts to look through in search of one that begins alike."""
 
 
 def default_limit() -> int:
@@ -24,36 +26,75 @@ def default_limit() -> int:
     return int(min(_MOST_BYTES, _MEMORY_SHARE * memory_total(device())))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kept:
+    """A prompt, perhaps with its answer; ``parts`` are the bytes of its arrays by their owners."""
+
+    held: Held
+    parts: dict[int, int]
+
+    @classmethod
+    def of(cls, held: Held) -> _Kept:
+        owners = [*held.checkpoints, *(each for each in held.full_layers if each is not None)]
+        return cls(held, {id(each): each.nbytes for each in owners})
+
+    @property
+    def newest(self) -> int:
+        return self.held.checkpoints[-1].position
+
+    def longest_within(self, content: Content) -> int:
+        """The longest checkpoint from which ``content`` can go on, or 0."""
+        own = self.held.content
+        for each in reversed(self.held.checkpoints):
+            # At least the last position remains to be computed. Most others differ in the last one.
+            last = each.position - 1
+            if each.position >= len(content) or own[last] != content[last]:
+                continue
+            if own[:last] == tuple(content[:last]):
+                return each.position
+        return 0
+
+    def begins(self, other: _Kept) -> bool:
+        """Whether ``other`` goes on from all that is held here."""
+        own = self.held.content
+        return own == other.held.content[: len(own)]
+
+
 class SharedTurns:
     """The newest prompts and answers of a model, up to ``limit`` bytes; the rest is forgotten.
 
     See ``make_masks`` for ``blocks_on_full_layers``.
+
+    Attributes:
+        limit: Bytes to keep.
+        nbytes: Bytes that are kept; what several prompts have in common counts once.
     """
 
     def __init__(self, network: Gemma4, limit: int, *, blocks_on_full_layers: bool = False) -> None:
-        self._network = network
         self.limit = limit
+        self.nbytes = 0
+        self._network = network
         self._blocks_on_full_layers = blocks_on_full_layers
-        self._kept: list[Held] = []
+        self._kept: list[_Kept] = []
+        self._uses: Counter[int] = Counter()
 
     def __len__(self) -> int:
         """How many prompts are kept that are not the beginning of another."""
         return len(self._kept)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of what is kept; checkpoints that conversations share count once."""
-        return _size(self._kept)
-
     def begin(self, content: Content) -> CachedRun:
         """Start the run of a prompt from the longest checkpoint that agrees with it."""
         turns = TurnCache(min(KEPT_CHECKPOINTS, self.limit))
         turns.shared = self.limit > 0
-        found = self._longest(content)
+        longest, found = 0, None
+        for each in self._kept:
+            position = each.longest_within(content)
+            if position and position >= longest:
+                longest, found = position, each
         if found is not None:
             self._kept.remove(found)
             self._kept.append(found)
-            turns.restore(found)
+            turns.restore(found.held)
         return turns.begin(
             self._network, content, blocks_on_full_layers=self._blocks_on_full_layers
         )
@@ -61,56 +102,42 @@ class SharedTurns:
     def keep(self, run: CachedRun) -> None:
         """Keep what a run has computed, as far as it has checkpoints."""
         held = run.held()
-        held = None if held is None else self._within_limit(held)
-        if held is None:
+        kept = None if held is None else self._within_limit(held)
+        if kept is None:
             return
-        for other in self._kept:
-            if _continues(other, held) and held.checkpoints[-1].position in _positions(other):
+        for each in list(self._kept):
+            known = [checkpoint.position for checkpoint in each.held.checkpoints]
+            if kept.newest in known and kept.begins(each):
                 return
-        self._kept = [each for each in self._kept if not _continues(held, each)]
-        self._kept.append(held)
+            if each.begins(kept):
+                self._remove(each)
+        self._kept.append(kept)
+        for part, size in kept.parts.items():
+            self.nbytes += size * (self._uses[part] == 0)
+            self._uses[part] += 1
+        if len(self._kept) > _MOST_PROMPTS:
+            self._remove(self._kept[0])
         self.shrink(self.limit)
 
     def shrink(self, limit: int) -> None:
         """Forget what has not been used for the longest time, until ``limit`` bytes are kept."""
         while self._kept and self.nbytes > limit:
-            del self._kept[0]
+            self._remove(self._kept[0])
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self._kept.clear()
+    def _remove(self, kept: _Kept) -> None:
+        self._kept.remove(kept)
+        for part, size in kept.parts.items():
+            self._uses[part] -= 1
+            if not self._uses[part]:
+                del self._uses[part]
+                self.nbytes -= size
 
-    def _within_limit(self, held: Held) -> Held | None:
+    def _within_limit(self, held: Held) -> _Kept | None:
         """What takes no more than the limit of it: without its oldest checkpoints, or nothing."""
         checkpoints = held.checkpoints
         while checkpoints:
-            fitting = replace(held, checkpoints=checkpoints)
-            if _size([fitting]) <= self.limit:
-                return fitting
+            kept = _Kept.of(replace(held, checkpoints=checkpoints))
+            if sum(kept.parts.values()) <= self.limit:
+                return kept
             checkpoints = checkpoints[1:]
         return None
-
-    def _longest(self, content: Content) -> Held | None:
-        """What has the longest checkpoint that agrees with ``content``."""
-        best, longest = None, 0
-        for held in self._kept:
-            agreed = min(agreement(held.content, content), len(content) - 1)
-            usable = max((each for each in _positions(held) if each <= agreed), default=0)
-            if usable >= longest and usable:
-                best, longest = held, usable
-        return best
-
-
-def _continues(one: Held, other: Held) -> bool:
-    """Whether ``one`` begins with all of ``other``."""
-    return one.content[: len(other.content)] == other.content
-
-
-def _positions(held: Held) -> list[int]:
-    return [each.position for each in held.checkpoints]
-
-
-def _size(kept: Sequence[Held]) -> int:
-    layers = {id(layer): layer for held in kept for layer in held.full_layers if layer is not None}
-    checkpoints = {id(each): each for held in kept for each in held.checkpoints}
-    return sum(each.nbytes for each in (*layers.values(), *checkpoints.values()))

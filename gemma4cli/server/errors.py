@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any
 
 from ..errors import (
@@ -121,9 +122,12 @@ def failure_of(error: Exception) -> Failure:
     if not isinstance(known, UnexpectedError):
         message = " ".join(str(known).splitlines())
     place = _PATH.match(message)
+    headers = kind.headers
+    if isinstance(known, QueueFullError):
+        headers = {"Retry-After": str(ceil(known.retry_after))}
     return Failure(
         kind=kind,
         message=message,
         param=place[0] if place and kind.status == 400 else None,
-        headers=kind.headers,
+        headers=headers,
     )

@@ -10,9 +10,10 @@ from threading import Condition, Thread
 from time import monotonic
 
 from ..engine.answering import BatchEvent, NoTurns, Prompt, Turns
+from ..engine.batch_row import Counts, Row
 from ..engine.generate import make_constraint
 from ..engine.local import LocalModel
-from ..engine.running_batch import Counts, Row, RunningBatch
+from ..engine.running_batch import RunningBatch
 from ..engine.shared_turns import SharedTurns, default_limit
 from ..errors import ClosingError, QueueFullError, unexpected
 from ..events import Event, Finished

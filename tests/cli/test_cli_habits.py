@@ -82,7 +82,7 @@ COMMANDS = {
     "-f notes.txt Summarize": "chat -p Summarize --file notes.txt",
     "/help": "chat",
     "caption photo.png --temp 0": "describe photo.png --temperature 0",
-    "serve": "chat",
+    "server --port 8080": "serve --port 8080",
     "logs": "chat --list",
     "prompt 'Say hi' -m tiny": "chat -p 'Say hi' -m tiny",
     "ask photo.png 'What is it?'": "describe photo.png -p 'What is it?'",

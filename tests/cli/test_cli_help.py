@@ -136,7 +136,7 @@ RUNNING = [
     for path, lines in EXAMPLES.items()
     for line in lines
     # These need a microphone, a terminal, a conversation or the network.
-    if path not in ("models pull", "models rm", "doctor")
+    if path not in ("models pull", "models rm", "doctor", "serve")
     and not re.search(r"--mic|^g4 chat( -c| -m tiny.*)?$|models pull|models info e2b", line)
 ]
 

@@ -129,7 +129,7 @@ WRONG_LINES = {
     "g4 models pull -h lists the options",
     "describe": "describe needs IMAGE; for example: g4 describe photo.jpg",
     "describe a.png --nonsense": "describe has no --nonsense; g4 describe -h lists the options",
-    "describe a.png --top 3": "describe has no --top; did you mean --top-p or --top-k?",
+    "describe a.png --top 3": "describe has no --top; did you mean --stop or --top-p or --top-k?",
     "describe a.png --json=1": "--json takes no value",
     "describe a.png -m": "-m needs a value",
     "describe a.png --max-tokens few": "--max-tokens must be a whole number",

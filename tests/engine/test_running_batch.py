@@ -14,9 +14,10 @@ from support.models import fresh, narrow
 
 from gemma4cli.engine import running_batch, running_rows
 from gemma4cli.engine.answering import Prompt
+from gemma4cli.engine.batch_row import Row, RowEvent
 from gemma4cli.engine.generate import generate
 from gemma4cli.engine.model import LoadedModel
-from gemma4cli.engine.running_batch import Row, RowEvent, RunningBatch
+from gemma4cli.engine.running_batch import RunningBatch
 from gemma4cli.engine.running_rows import padded_lengths
 from gemma4cli.errors import ContextLengthError, NonFiniteError
 from gemma4cli.events import EncodeProgress, Finished, PrefillProgress, TextDelta
@@ -320,7 +321,7 @@ def test_an_error_of_a_step_ends_its_rows_and_not_those_that_wait(
     driver.add(0, prompt)
     driver.step()
     with monkeypatch.context() as patch:
-        patch.setattr(running_batch, "_choose", lambda *_: 1 / 0)
+        patch.setattr(running_batch, "choose", lambda *_: 1 / 0)
         driver.step()
     assert isinstance(driver.events[0][-1], Exception)
     assert driver.batch.rows == []

@@ -11,9 +11,10 @@ from support.models import fresh
 
 from gemma4cli.conversations.chat import Chat
 from gemma4cli.engine.answering import Prompt
+from gemma4cli.engine.batch_row import Row
 from gemma4cli.engine.generate import generate
 from gemma4cli.engine.model import LoadedModel
-from gemma4cli.engine.running_batch import Row, RunningBatch
+from gemma4cli.engine.running_batch import RunningBatch
 from gemma4cli.engine.shared_turns import SharedTurns
 from gemma4cli.events import Finished
 from gemma4cli.messages import Message, content_of

@@ -28,6 +28,7 @@ _SET, _UNSET = "set", "unset"
 _SHOWING = frozenset({"get", "list", "ls", "show", "view"})
 """What other programs call what ``g4 config`` does by itself."""
 
+_HIDDEN = "***"
 _DEFAULT = re.compile(r"\(default: ([^)]*)\)")
 
 
@@ -43,7 +44,7 @@ class _Row:
     def value(self) -> Any:
         """The value that applies; for a default that is computed, what the option's help says."""
         if self.found is not None:
-            return self.found.value
+            return _visible(self.setting, self.found.value)
         option = self.setting.option
         documented = _DEFAULT.search(option.help or "") if option.default is None else None
         if documented is None:
@@ -55,6 +56,13 @@ class _Row:
         if self.found is None:
             return "default"
         return "file" if isinstance(self.found.source, Path) else "environment"
+
+
+def _visible(setting: Setting, value: Any) -> Any:
+    """A value, unless it is a secret."""
+    from ..settings.keys import SECRET
+
+    return _HIDDEN if setting.key in SECRET else value
 
 
 def _topics(context: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
@@ -185,7 +193,7 @@ def _change(context: typer.Context, arguments: tuple[str, str | None], *, projec
         if (why := refusal(path, setting.key, value)) is not None:
             raise OptionError(f"{path}: {full} {why}")
         after = with_value(before, command, setting.key, value)
-        done = f"{full} = {literal(value)}"
+        done = f"{full} = {literal(_visible(setting, value))}"
     if after is None:
         raise OptionError(f"{path}: its layout does not allow to change {full}; edit it by hand")
     with replaced_file(path) as file:
@@ -197,7 +205,10 @@ def _change(context: typer.Context, arguments: tuple[str, str | None], *, projec
         env.say(f"{error}; commands refuse to run until that is mended")
         return
     if found is not None and found.source != path:
-        env.say(f"{_short(found.source)} still sets it to {_shown(found.value)}, and wins")
+        env.say(
+            f"{_short(found.source)} still sets it to "
+            f"{_shown(_visible(setting, found.value))}, and wins"
+        )
 
 
 def _model_name(text: str) -> str:

@@ -21,6 +21,7 @@ _REQUESTS = "each request says that"
 
 @runs_a_model_differently(
     refused={
+        "stop": "each request has its own",
         "schema": "a request has its schema in response_format",
         "output": "serve writes no file",
         "json": "serve prints no answers",
@@ -84,12 +85,21 @@ def serve(
             rich_help_panel=_WHO,
         ),
     ] = False,
+    slots: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Requests to answer at once; further ones wait. (default: as memory allows)",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = None,
     queue: Annotated[
         int,
         typer.Option(
             min=1,
             metavar="N",
-            help="Requests that are answered or wait at once; others are told to try again.",
+            help="Requests that are answered or wait; others are told to try again.",
             rich_help_panel=_LIMITS,
         ),
     ] = _QUEUE,
@@ -131,4 +141,4 @@ def serve(
         most_requests=queue,
         generate=run.generate_options(),
     )
-    run_server(env, run, options, host=host, port=port)
+    run_server(env, run, options, host=host, port=port, slots=slots)

@@ -26,7 +26,13 @@ _LEAVE_SECONDS = 2.0
 
 
 def run_server(
-    env: Environment, run: RunOptions, options: ServerOptions, *, host: str, port: int
+    env: Environment,
+    run: RunOptions,
+    options: ServerOptions,
+    *,
+    host: str,
+    port: int,
+    slots: int | None,
 ) -> None:
     """Listen, load the model, and answer until a signal comes, which is raised again."""
     from ...server.app import make_app
@@ -44,7 +50,7 @@ def run_server(
             options, load.names, on_error=lambda error: env.say_error(error, debug=run.debug)
         )
         with HttpThread(make_app(served, log), bound) as http:
-            model = load.queued(options.most_requests)
+            model = load.queued(options.most_requests, slots)
             served.ready(model)
             try:
                 if not run.quiet:
@@ -78,12 +84,12 @@ class _Loading:
         self._load: Callable[[], LocalModel] = found.load
         self.names = names_of(found.resolved.name)
 
-    def queued(self, most_waiting: int) -> QueuedModel:
+    def queued(self, most_waiting: int, slots: int | None) -> QueuedModel:
         """Raises LoadError. A signal waits until loading has stopped, unless that takes long."""
         from ...serving.queued_model import QueuedModel
 
         try:
-            return QueuedModel(self._loaded, most_waiting=most_waiting)
+            return QueuedModel(self._loaded, most_waiting=most_waiting, slots=slots)
         except KeyboardInterrupt:
             self._is_abandoned = True
             self._is_over.wait(_LEAVE_SECONDS)

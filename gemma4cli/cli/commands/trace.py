@@ -25,6 +25,7 @@ _NO_SAMPLING = "trace decodes greedily"
     refused={
         **dict.fromkeys(("temperature", "top_p", "top_k", "seed"), _NO_SAMPLING),
         "think": "enable_thinking in the conversation's file lets the model think",
+        "stop": "trace decodes a given number of tokens",
         "schema": "trace decodes freely",
         "json": "trace writes an .npz file",
         "pictures": "trace shows no pictures",

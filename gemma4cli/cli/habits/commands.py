@@ -34,8 +34,7 @@ def _of(
     return CommandHabit(typed=tuple(typed.split()), instead=instead, rest=rest, why=why)
 
 
-_ONE_CALL = "no model stays loaded after a command"
-_NO_SERVER = "g4 has no server; a chat keeps its model loaded"
+_ONE_CALL = "a model stays loaded in g4 serve and g4 chat only"
 _ALIASES = "tiny e2b e4b 12b 26b 31b"
 
 COMMAND_HABITS: Mapping[str, tuple[CommandHabit, ...]] = {
@@ -46,12 +45,7 @@ COMMAND_HABITS: Mapping[str, tuple[CommandHabit, ...]] = {
         _of("show info inspect", "models info"),
         _of("run", "chat", "model"),
         _of("ps stop unload", "models list", "drop", _ONE_CALL),
-        _of(
-            "serve server start api",
-            "chat",
-            "drop",
-            _NO_SERVER,
-        ),
+        _of("server start api", "serve"),
         _of("logs log history sessions conversations", "chat --list", "drop"),
         _of("resume continue", "chat -c", "drop"),
         _of("prompt ask query generate complete answer question say p q", "chat", "ask"),

@@ -125,10 +125,8 @@ OPTION_HABITS: tuple[OptionHabit, ...] = (
     _of("--think", "--no-think", values="false off no none", flag=True),
     _of("--think", "--think", values="true on yes low medium high", flag=True),
     _of("--hidethinking --hide-thinking --hide-reasoning", "--hide-thoughts", flag=True),
-    _of(
-        "--stop --stop-sequence --stop-token --eos-tokens --reverse-prompt --ignore-eos",
-        why="an answer ends where the model ends it",
-    ),
+    _of("--stop-sequence --stop-sequences --stop-word --reverse-prompt", "--stop {}"),
+    _of("--stop-token --eos-tokens --ignore-eos", why="the checkpoint says which tokens end it"),
     _of("--chat-template --chat-template-file", why=_TEMPLATE),
     _of("--jinja --no-jinja", why=_TEMPLATE, flag=True),
     # The model and the machine
@@ -147,7 +145,7 @@ OPTION_HABITS: tuple[OptionHabit, ...] = (
         "--draft-model --model-draft -md --num-draft-tokens --draft --draft-max",
         why="g4 has no draft models",
     ),
-    _of("--keepalive --keep-alive", why="no model stays loaded after a command"),
+    _of("--keepalive --keep-alive", why="a model stays loaded in g4 serve and g4 chat only"),
     _of("--flash-attn -fa", why="MLX has an attention of its own", flag=True),
     _of("--max-kv-size", why=_CACHE),
     _of(_KEYS + _VALUES, why="pieces of a transcript are too short to need it", at="transcribe"),

@@ -135,6 +135,14 @@ class RunOptions:
             rich_help_panel=_SAMPLING,
         ),
     ] = False
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="End the answer before this text; repeatable.",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None
     schema: Annotated[
         Path | None,
         typer.Option(
@@ -209,6 +217,7 @@ class RunOptions:
             think=self.think,
             prefill_step_size=self.prefill_step,
             schema=None if self.schema is None else _read(self.schema),
+            stop=tuple(dict.fromkeys(self.stop or ())),
         )
 
 

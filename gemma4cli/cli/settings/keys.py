@@ -35,6 +35,9 @@ OF_ONE_CALL: Mapping[str, frozenset[str]] = {
 }
 """Options for a single call, which cannot be set ("": of any command); nor can repeatable ones."""
 
+SECRET = frozenset({"token"})
+"""Settings whose values are not shown."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:

@@ -24,6 +24,7 @@ _SUBTITLES = "Subtitles"
 @runs_a_model_differently(
     refused={
         "think": "transcription does not think",
+        "stop": "a transcript ends where the speech does",
         "schema": "a transcript has its own formats; see --format",
         "pictures": "transcribe shows no pictures",
         "draft": "transcribe answers in batches, which a drafter does not make faster",

@@ -1,0 +1,164 @@
+"""What a running batch knows of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TypeAlias
+
+import mlx.core as mx
+
+from ..errors import Gemma4Error, NonFiniteError, unexpected
+from ..events import (
+    AnswerDelta,
+    EncodeProgress,
+    Finished,
+    Notice,
+    PrefillProgress,
+    Timings,
+)
+from .answering import Prompt
+from .constrain import Allowed, Constraint
+from .decode import only
+from .generate import Answer
+from .sampling import Sampler
+from .turn_cache import CachedRun
+
+RowEvent: TypeAlias = (
+    Notice | EncodeProgress | PrefillProgress | AnswerDelta | Finished | Gemma4Error
+)
+"""What ``generate`` yields; an error ends the row, as Finished does."""
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """A prompt in a running batch.
+
+    Attributes:
+        allowed: The tokens that may come next, with a schema.
+        tail: The position at which the model's turn starts.
+        reading: The events of reading the prompt, once that has begun.
+        begun: Its run, likewise.
+        has_ended: Whether there are no more tokens.
+        has_failed: Whether an error ended it.
+        started: When its prompt was begun to be read; like the others, in seconds of a clock.
+        encoded: When its media were soft tokens.
+        prefilled: When its first token was there.
+    """
+
+    prompt: Prompt
+    answer: Answer
+    sampler: Sampler
+    constraint: Constraint | None
+    allowed: Allowed | None = None
+    tail: int = 0
+    reading: Iterator[RowEvent] | None = None
+    begun: CachedRun | None = None
+    has_ended: bool = False
+    has_failed: bool = False
+    started: float = 0.0
+    encoded: float = 0.0
+    prefilled: float = 0.0
+
+    @property
+    def run(self) -> CachedRun:
+        """Raises AssertionError before the prompt was begun to be read."""
+        assert self.begun is not None
+        return self.begun
+
+    @property
+    def newest(self) -> int:
+        """The token of the answer that came last."""
+        token = self.run.content[-1]
+        assert isinstance(token, int)
+        return token
+
+    def allow(self) -> None:
+        """Find out which tokens may come next. Raises OptionError."""
+        self.allowed = None if self.constraint is None else self.constraint.allowed()
+
+    def push(self, token: int, *, is_finite: bool) -> list[RowEvent]:
+        """The events of the next token; the last one is Finished or an error."""
+        try:
+            if not is_finite:
+                raise NonFiniteError("decoding")
+            return self._pushed(token)
+        except Exception as error:  # noqa: BLE001 - one row does not end the others
+            return [self.fail(error)]
+
+    def fail(self, error: Exception) -> Gemma4Error:
+        """End with an error; what was computed cannot be trusted."""
+        self.has_ended = self.has_failed = True
+        if self.begun is not None:
+            self.begun.forget()
+        return unexpected(error)
+
+    def _pushed(self, token: int) -> list[RowEvent]:
+        if self.constraint is not None:
+            token = self.constraint.push(token)
+        self.run.content.append(token)
+        events: list[RowEvent] = [*self.answer.push(token)]
+        if self.answer.reason is None:
+            self.allow()
+            return events
+        self.answer.conclude(self.constraint)
+        self.has_ended = True
+        return [*events, self.answer.finished(self._timings())]
+
+    def _timings(self) -> Timings:
+        return Timings(
+            encode=self.encoded - self.started,
+            prefill=self.prefilled - self.encoded,
+            decode=perf_counter() - self.prefilled,
+        )
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a batch has done; see ``serving.metrics``. Durations are in seconds."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    steps: int = 0
+    rows: int = 0
+    encode_seconds: float = 0.0
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class Chosen:
+    """The newest token of each row ``[B]``, perhaps still being computed.
+
+    ``unread`` says whose token has not been handed on.
+    """
+
+    tokens: mx.array = field(default_factory=lambda: mx.zeros((0,), mx.int32))
+    finite: mx.array = field(default_factory=lambda: mx.zeros((0,), mx.bool_))
+    unread: list[bool] = field(default_factory=list)
+
+    def add(self, token: int) -> None:
+        """The first token of a row that joins; it has been handed on."""
+        self.tokens = mx.concatenate([self.tokens, mx.array([token], self.tokens.dtype)])
+        self.finite = mx.concatenate([self.finite, mx.array([True])])
+        self.unread.append(False)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Those of other rows are not needed any more."""
+        kept = mx.array(list(rows), mx.int32)
+        self.tokens, self.finite = self.tokens[kept], self.finite[kept]
+        self.unread = [self.unread[row] for row in rows]
+
+
+def choose(rows: Sequence[Row], logits: mx.array) -> mx.array:
+    """Tokens ``[B]`` for logits ``[B, V]``, by each row's options and schema."""
+    if any(row.allowed is not None for row in rows):
+        logits = mx.stack(
+            [
+                each if row.allowed is None else only(row.allowed.mask(), each)
+                for row, each in zip(rows, logits, strict=True)
+            ]
+        )
+    return Sampler.sample_rows([row.sampler for row in rows], logits)
