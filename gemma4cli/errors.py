@@ -34,7 +34,7 @@
     ├─ QueueFullError                a server has too many prompts to answer
     ├─ ClosingError                  a server ends, or ends before an answer does
     ├─ PackagesMissingError          an extra of g4 is not installed
-    ├─ RemoteError                   a server has an error that g4 does not know
+    ├─ RemoteError                   a server does not answer a prompt, and why
     ├─ OutputError                   a result cannot be written
     ├─ OutOfMemoryError              memory ran out while something was read or computed
     ├─ OutOfFilesError               this process may open no more files
@@ -382,11 +382,11 @@ class PackagesMissingError(Gemma4Error):
 
 
 class RemoteError(Gemma4Error):
-    """A server has an error that is none of g4's."""
+    """A server cannot answer this; its error, if it has one, is none of g4's."""
 
     def __init__(self, problem: str) -> None:
         self.problem = problem
-        super().__init__(f"the server says: {problem}")
+        super().__init__(problem)
 
 
 class OutputError(Gemma4Error):

@@ -204,6 +204,8 @@ class Connection:
         if status in (401, 403):
             problem = "wants a token" if self._token is None else "does not take this token"
             return self.error(f"{problem}: set {TOKEN_VARIABLE} to that of the server")
+        if status == 413:
+            return RemoteError("the server, or what is before it, takes no prompt of this size")
         if fault is None:
             return self.error(f"is no g4 that serves a model (HTTP status {status})")
         error = error_of(fault)

@@ -10,14 +10,14 @@ from .._version import __version__
 from ..checked_json import JsonError
 from ..engine.answering import BatchEvent, NoTurns, Prompt, Turns
 from ..engine.context_limits import check_context, check_plan_context
-from ..errors import ServerError
+from ..errors import RemoteError, ServerError
 from ..events import Event, Finished, Notice
 from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
 from ..processing.processor import Processor
 from ..processing.prompt import Prompt as PlannedPrompt
 from ..wire.model_facts import PROTOCOL, ModelFacts, read_facts, read_protocol
-from ..wire.requests import options_body, prompts_body
+from ..wire.requests import MOST_PROMPTS, options_body, prompts_body
 from .connection import Connection, Numbered
 from .remote_encoder import RemoteEncoder
 
@@ -90,7 +90,16 @@ class RemoteModel:
                     yield number, event
 
     def _answers(self, prompts: Sequence[Prompt]) -> Generator[Numbered]:
+        """The answers to prompts that go in one request, or if they are too large in several."""
         body = prompts_body(prompts)
+        if len(body) > self.facts.most_body or len(prompts) > MOST_PROMPTS:
+            if len(prompts) == 1:
+                raise _too_large(len(body), self.facts.most_body)
+            half = len(prompts) // 2
+            yield from self._answers(prompts[:half])
+            for number, event in self._answers(prompts[half:]):
+                yield half + number, event
+            return
         with closing(self._connection.answers(_ANSWERS, body, len(prompts))) as answers:
             for number, event in answers:
                 if isinstance(event, Finished):
@@ -110,6 +119,14 @@ class RemoteModel:
     def check_schema(self, options: GenerateOptions) -> None:
         if options.is_constrained:
             self._connection.post(_CHECK, options_body(options))
+
+
+def _too_large(size: int, most: int) -> RemoteError:
+    return RemoteError(
+        f"this prompt has {size / 1e6:.1f} MB with its media, but the server takes "
+        f"{most / 1e6:.1f} MB: use a smaller --budget, fewer images or frames, or start g4 serve "
+        "with a larger --max-body"
+    )
 
 
 def _facts(connection: Connection) -> ModelFacts:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from ..checked_json import JsonError
+from ..checked_json import LARGEST, JsonError
 from ..errors import Gemma4Error, RemoteError, UnexpectedError, unexpected
 from ..events import Finished
 from ..serving.queued_model import QueuedModel
@@ -43,6 +43,7 @@ async def show_facts(served: Served, request: Request) -> Response:
                 names=served.names,
                 context_length=model.context_length,
                 slots=max(1, model.metrics().slots),
+                most_body=min(served.options.most_body, LARGEST),
                 vocabulary=tokenizer.rows,
             )
         )

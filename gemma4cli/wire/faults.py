@@ -28,11 +28,11 @@ def fault_of(error: Gemma4Error) -> dict[str, object]:
 def error_of(fault: object) -> Gemma4Error:
     """The error that JSON data stand for: of its class if g4 has it, otherwise RemoteError."""
     if not isinstance(fault, Mapping) or not isinstance(fault.get("message"), str):
-        return RemoteError("an error without a message")
+        return RemoteError("the server has an error without a message")
     message = _line(fault["message"])
     kind = getattr(errors, str(fault.get("class")), None)
     if not (isinstance(kind, type) and issubclass(kind, Gemma4Error)):
-        return RemoteError(message)
+        return RemoteError(f"the server says: {message}")
     # Not by its constructor, which would build the message from values that may be missing here.
     error = kind.__new__(kind, message)
     fields = fault.get("fields")

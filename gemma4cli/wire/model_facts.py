@@ -40,6 +40,7 @@ class ModelFacts:
         identity: Another one for another model, and for the same with other weights.
         context_length: The most tokens that prompt and answer can have together.
         slots: The most prompts that are answered at once.
+        most_body: The largest request in bytes.
         vocabulary: Token ids are below it.
         source: The name of the tokenizer in errors.
         controls: The control tokens.
@@ -58,6 +59,7 @@ class ModelFacts:
     identity: str
     context_length: int
     slots: int
+    most_body: int
     vocabulary: int
     source: str
     controls: tuple[ControlToken, ...]
@@ -84,6 +86,7 @@ def facts_of(
     names: tuple[str, ...],
     context_length: int,
     slots: int,
+    most_body: int,
     vocabulary: int,
 ) -> ModelFacts:
     """The facts of a model.
@@ -98,6 +101,7 @@ def facts_of(
         identity=_digest({**identity, "g4": __version__}),
         context_length=context_length,
         slots=slots,
+        most_body=most_body,
         vocabulary=vocabulary,
         source=names[0],
         controls=tuple(ControlToken(name=name, id=each) for name, each in controls.items()),
@@ -137,7 +141,7 @@ def read_facts(body: bytes) -> ModelFacts:
             raise JsonError(f"must be a name, not {shown(text)}", "names")
     if not facts.names:
         raise JsonError("must be a list of names", "names")
-    for name in ("context_length", "slots", "vocabulary"):
+    for name in ("context_length", "slots", "vocabulary", "most_body"):
         whole(getattr(facts, name), name)
     for each in facts.controls:
         whole(each.id, "controls", least=0, most=facts.vocabulary - 1)

@@ -178,7 +178,7 @@ def test_errors_of_the_model_are_raised_as_they_are() -> None:
         connected(server.url).post("/", b"")
     with (
         scripted(response(413, {"error": {"message": "the body is larger than 64 MB"}})) as server,
-        pytest.raises(RemoteError, match="the server says: the body is larger"),
+        pytest.raises(RemoteError, match="takes no prompt of this size"),
     ):
         connected(server.url).post("/", bytes(1 << 20))
 

@@ -22,6 +22,7 @@ def facts(tiny: LoadedModel) -> ModelFacts:
         names=("tiny",),
         context_length=tiny.context_length,
         slots=4,
+        most_body=1 << 20,
         vocabulary=tiny.tokenizer.rows,
     )
 
@@ -49,6 +50,7 @@ def test_no_path_of_the_server_is_told(facts: ModelFacts, tiny: LoadedModel) -> 
         names=("tiny",),
         context_length=1,
         slots=1,
+        most_body=1,
         vocabulary=1,
     )
     assert other.identity != facts.identity

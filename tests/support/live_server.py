@@ -1,0 +1,24 @@
+"""A server of this process that listens at a port, as ``g4 serve`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+from gemma4cli.server.app import make_app
+from gemma4cli.server.listening import HttpThread, bound_socket, url_of
+from gemma4cli.server.served import Served, ServerOptions
+from gemma4cli.serving.queued_model import QueuedModel
+
+
+@contextmanager
+def serving(model: QueuedModel, name: str = "tiny", **options: Any) -> Iterator[str]:
+    """The address of a server with a model that is loaded."""
+    served = Served(ServerOptions(**options), (name,))
+    served.ready(model)
+    with (
+        closing(bound_socket("127.0.0.1", 0)) as bound,
+        HttpThread(make_app(served, lambda line: None), bound),
+    ):
+        yield url_of(bound)
