@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any
 
@@ -16,64 +15,19 @@ from starlette.types import Receive, Scope, Send
 
 from ..errors import AnswerCutError
 from ..events import (
-    Finished,
-    FinishReason,
     TextDelta,
     ThoughtDelta,
     ToolCallDelta,
-    ToolCallFinished,
-    Usage,
 )
 from ..messages import ToolCall
-from .answer_run import Accepted, AnswerRun, Question
+from .answer_run import AnswerRun, Question
+from .answer_so_far import Answer
 from .chat_request import ChatRequest, chat_request
 from .event_stream import EventStream
 from .request_fields import parsed
 from .request_log import note_tokens
 from .served import Served
 from .thread_run import running
-
-_REASONS: Mapping[FinishReason, str] = {
-    "stop": "stop",
-    "length": "length",
-    "context": "length",
-    "repetition": "length",
-    "tool_calls": "tool_calls",
-}
-"""OpenAI's names; it has none for an answer that repeats itself endlessly."""
-
-
-@dataclass(slots=True)
-class Answer:
-    """An answer so far."""
-
-    text: str = ""
-    thoughts: str = ""
-    calls: list[ToolCall] = field(default_factory=list)
-    prompt_tokens: int = 0
-    usage: Usage = field(default_factory=Usage)
-    reason: str | None = None
-
-    def take(self, event: object) -> None:
-        match event:
-            case Accepted(prompt_tokens=tokens):
-                self.prompt_tokens = tokens
-            case TextDelta(text=text):
-                self.text += text
-            case ThoughtDelta(text=text):
-                self.thoughts += text
-            case ToolCallFinished(call=call):
-                self.calls.append(call)
-            case Finished():
-                self.usage = event.usage
-                self.reason = _REASONS[event.reason]
-
-    def cut(self, error: AnswerCutError) -> None:
-        """The answer was to match a schema, and is too long. Raises the error if nothing came."""
-        if error.shortest is not None:
-            raise error
-        self.usage = Usage(prompt_tokens=self.prompt_tokens, completion_tokens=error.tokens)
-        self.reason = "length"
 
 
 class Completion:
@@ -104,7 +58,7 @@ class Completion:
             **self._head,
             "object": "chat.completion",
             "choices": [choice],
-            "usage": usage_data(answer.usage),
+            "usage": answer.usage_data,
         }
 
     def chunk(self, delta: Mapping[str, Any], reason: str | None = None) -> dict[str, Any]:
@@ -112,7 +66,7 @@ class Completion:
         return self._chunk([choice], {"usage": None} if self._includes_usage else {})
 
     def usage(self, answer: Answer) -> dict[str, Any]:
-        return self._chunk([], {"usage": usage_data(answer.usage)})
+        return self._chunk([], {"usage": answer.usage_data})
 
     def _chunk(self, choices: list[Any], more: Mapping[str, Any]) -> dict[str, Any]:
         return {**self._head, "object": "chat.completion.chunk", "choices": choices, **more}
@@ -141,16 +95,6 @@ def delta_data(event: object) -> dict[str, Any] | None:
     return None
 
 
-def usage_data(usage: Usage) -> dict[str, Any]:
-    """Token counts in OpenAI's form."""
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-    }
-
-
 async def chat_completions(served: Served, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a conversation. Raises RequestError, Gemma4Error and Disconnected."""
     with served.admitted():
@@ -161,10 +105,13 @@ async def chat_completions(served: Served, scope: Scope, receive: Receive, send:
         question = Question(messages=asked.messages, options=asked.options, tools=asked.tools)
         completion = Completion(served.names[0], includes_usage=asked.include_usage)
         async with running(AnswerRun(served, question), receive) as run:
+            answer = Answer(tokenizer=served.model.processor.tokenizer)
             if asked.stream:
-                await _stream(served, run, completion, asked, scope, send)
+                stream = EventStream(served, send)
+                await _stream(run, answer, completion, asked, stream)
+                note_tokens(scope, answer.usage.completion_tokens)
             else:
-                answer = await _whole(run)
+                await _whole(run, answer)
                 note_tokens(scope, answer.usage.completion_tokens)
                 await JSONResponse(completion.whole(answer))(scope, receive, send)
 
@@ -173,29 +120,20 @@ def _read(body: bytes, served: Served) -> ChatRequest:
     return chat_request(parsed(body), served.options)
 
 
-async def _whole(run: AnswerRun) -> Answer:
-    answer = Answer()
+async def _whole(run: AnswerRun, answer: Answer) -> None:
     try:
         async for event in run.events():
             answer.take(event)
     except AnswerCutError as error:
         answer.cut(error)
-    return answer
 
 
 async def _stream(
-    served: Served,
-    run: AnswerRun,
-    completion: Completion,
-    asked: ChatRequest,
-    scope: Scope,
-    send: Send,
+    run: AnswerRun, answer: Answer, completion: Completion, asked: ChatRequest, stream: EventStream
 ) -> None:
     """Send an answer as it comes. Nothing is sent before the prompt is accepted."""
-    answer = Answer()
-    first = await run.next()
-    answer.take(first)
-    async with EventStream(served, send) as stream:
+    answer.take(await run.next())
+    async with stream:
         await stream.put(completion.chunk({"role": "assistant", "content": ""}))
         try:
             async for event in stream.beating(run):
@@ -204,7 +142,6 @@ async def _stream(
                     await stream.put(completion.chunk(delta))
         except AnswerCutError as error:
             answer.cut(error)
-        note_tokens(scope, answer.usage.completion_tokens)
         await stream.put(completion.chunk({}, answer.reason))
         if asked.include_usage:
             await stream.put(completion.usage(answer))

@@ -74,7 +74,12 @@ def generate_options(
     top_p = reader.number(data, "top_p", least=0, most=1)
     top_k = reader.count(data, "top_k", least=-1)
     effort = reader.choice(data, "reasoning_effort", *_EFFORTS)
-    think = defaults.think if effort is None else effort not in _NO_THOUGHTS
+    template = reader.fields(data, "chat_template_kwargs")
+    think = reader.flag(template, "enable_thinking", "chat_template_kwargs.")
+    if effort is not None:
+        think = effort not in _NO_THOUGHTS
+    elif think is None:
+        think = defaults.think
     return replace(
         defaults,
         max_tokens=most or defaults.max_tokens,

@@ -25,6 +25,7 @@ from ..errors import (
     UnsupportedModalityError,
     unexpected,
 )
+from ..processing.text_encoder import well_formed
 
 _RETRY_SECONDS = "5"
 _PATH = re.compile(r"(?:messages|input)(?:\[\d+\]|\.[a-z_]+)+|file(?=: )")
@@ -112,7 +113,7 @@ def failure_of(error: Exception) -> Failure:
     if isinstance(error, RequestError):
         return Failure(
             kind=error.kind,
-            message=str(error),
+            message=well_formed(str(error)),
             param=error.param,
             headers={**error.kind.headers, **error.headers},
         )
@@ -120,7 +121,8 @@ def failure_of(error: Exception) -> Failure:
     kind = next(kind for cls, kind in _KINDS if isinstance(known, cls))
     message = "the server failed; its terminal says why"
     if not isinstance(known, UnexpectedError):
-        message = " ".join(str(known).splitlines())
+        # A lone surrogate of a request's JSON cannot be sent.
+        message = well_formed(" ".join(str(known).splitlines()))
     place = _PATH.match(message)
     headers = kind.headers
     if isinstance(known, QueueFullError):

@@ -219,6 +219,14 @@ def test_what_is_not_json_is_refused(client: TestClient) -> None:
         assert error(client.post(PATH, content=body))[:2] == (400, None)
 
 
+def test_half_a_character_can_be_refused_and_answered(client: TestClient) -> None:
+    for url in ("\ud800", "http://x.org/\ud800", "data:\ud800,x"):
+        content = [{"type": "image_url", "image_url": url}]
+        body = json.dumps(asked(messages=[{"role": "user", "content": content}]))
+        assert error(client.post(PATH, content=body))[0] == 400
+    assert client.post(PATH, content=json.dumps(asked("\ud800"))).status_code == 200
+
+
 def test_a_prompt_that_is_too_long_is_refused_before_a_stream_begins(client: TestClient) -> None:
     response = client.post(PATH, json=asked("word " * 20_000, stream=True))
     assert response.json()["error"]["code"] == "context_length_exceeded"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -33,8 +34,16 @@ def test_thoughts_are_apart_from_the_answer(serve: Serve, tiny: LocalModel) -> N
     _, *parts, _ = deltas(chunks(client))
     assert parts == [{"reasoning_content": "Hm"}, {"reasoning_content": "."}, {"content": "Yes"}]
     answer(client, reasoning_effort="minimal")
+    answer(client, chat_template_kwargs={"enable_thinking": True})
     thinks = [request.prompt.options.think for request in model.requests]
-    assert thinks == [True, False, False]
+    assert thinks == [True, False, False, True]
+
+
+def test_tokens_of_thoughts_are_counted(serve: Serve, tiny: LocalModel) -> None:
+    begin, end = map(tiny.tokenizer.control_id, ("<|channel>", "<channel|>"))
+    last = replace(finished("Yes", thoughts="Hm"), token_ids=(begin, 300, 301, end, 302))
+    details = answer(serve(Scripted(tiny, last)))["usage"]["completion_tokens_details"]
+    assert details == {"reasoning_tokens": 4}
 
 
 def test_calls_of_functions_are_sent_whole_or_in_parts(serve: Serve, tiny: LocalModel) -> None:

@@ -1,0 +1,63 @@
+"""What has come of an answer, and how it ended, as OpenAI's API names it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import AnswerCutError
+from ..events import Finished, FinishReason, TextDelta, ThoughtDelta, ToolCallFinished, Usage
+from ..messages import ToolCall
+from ..processing.text_encoder import TextEncoder
+from .answer_run import Accepted
+from .token_usage import thought_tokens, usage_data
+
+_REASONS: Mapping[FinishReason, str] = {
+    "stop": "stop",
+    "length": "length",
+    "context": "length",
+    "repetition": "length",
+    "tool_calls": "tool_calls",
+}
+"""OpenAI's names; it has none for an answer that repeats itself endlessly."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """An answer so far."""
+
+    tokenizer: TextEncoder
+    text: str = ""
+    thoughts: str = ""
+    calls: list[ToolCall] = field(default_factory=list)
+    prompt_tokens: int = 0
+    usage: Usage = field(default_factory=Usage)
+    thought_tokens: int = 0
+    reason: str | None = None
+
+    def take(self, event: object) -> None:
+        match event:
+            case Accepted(prompt_tokens=tokens):
+                self.prompt_tokens = tokens
+            case TextDelta(text=text):
+                self.text += text
+            case ThoughtDelta(text=text):
+                self.thoughts += text
+            case ToolCallFinished(call=call):
+                self.calls.append(call)
+            case Finished():
+                self.usage = event.usage
+                self.thought_tokens = thought_tokens(self.tokenizer, event)
+                self.reason = _REASONS[event.reason]
+
+    @property
+    def usage_data(self) -> dict[str, Any]:
+        return usage_data(self.usage, self.thought_tokens)
+
+    def cut(self, error: AnswerCutError) -> None:
+        """The answer was to match a schema, and is too long. Raises the error if nothing came."""
+        if error.shortest is not None:
+            raise error
+        self.usage = Usage(prompt_tokens=self.prompt_tokens, completion_tokens=error.tokens)
+        self.reason = "length"
