@@ -81,15 +81,15 @@ class GenerateOptions:
         repetition_guard: End an answer that repeats itself endlessly.
         schema: The text of a JSON Schema; decoding is constrained to it.
         tools: JSON text of a list of the functions that the answer may call, in OpenAI's form; its
-            calls are constrained to their parameters. None reads no calls.
+            calls are constrained to their parameters. With ``schema``, an answer without calls
+            matches that. None reads no calls.
         tool_choice: Whether the answer may call functions ("auto"), consists of calls ("required"),
             or has none ("none").
         parallel_calls: Whether an answer may call several functions.
         stop: Texts before which an answer ends; thoughts may contain them.
 
     Raises:
-        OptionError: A value is out of range, or ``schema`` is combined with ``think``, ``tools``
-            or ``stop``.
+        OptionError: A value is out of range, or ``schema`` is combined with ``think`` or ``stop``.
     """
 
     max_tokens: int = 2048
@@ -110,10 +110,6 @@ class GenerateOptions:
         _require(
             self.schema is None or not self.think,
             "an answer by a schema cannot contain thoughts: pass --no-think",
-        )
-        _require(
-            self.schema is None or self.tools is None,
-            "an answer by a schema cannot call functions: leave out one of them",
         )
         _require(
             self.tool_choice in get_args(ToolChoice),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConversationError
 from ..events import Event, Finished, Notice, TextDelta, ThoughtDelta
-from ..messages import Message, Part, ToolCall
+from ..messages import Message, Part, TextPart, ToolCall
 from ..options import GenerateOptions, MediaOptions
 from .open_media import open_message, prepare
 from .opened import OpenedMessage
@@ -126,7 +126,8 @@ class Chat:
             UnsupportedModalityError: The model does not take one of the media.
         """
         for message in messages:
-            yield from self._open(message, None)
+            for each in _in_order(message):
+                yield from self._open(each, None)
 
     def _open(self, message: Message, options: GenerateOptions | None) -> Iterator[Event]:
         for step in open_message(
@@ -247,7 +248,13 @@ class Chat:
             raise
         finally:
             if keep:
-                for message in _answer("".join(text), "".join(thoughts), calls):
+                answered = Message(
+                    role="assistant",
+                    content="".join(text),
+                    thoughts="".join(thoughts) or None,
+                    tool_calls=calls,
+                )
+                for message in _in_order(answered):
                     self._append(message)
 
     def add_result(self, call: ToolCall, text: str) -> None:
@@ -323,16 +330,15 @@ class Chat:
         return [i for i, item in enumerate(self._opened) if item.message.role == "user"]
 
 
-def _answer(text: str, thoughts: str, calls: tuple[ToolCall, ...]) -> list[Message]:
-    """The messages of an answer.
+def _in_order(message: Message) -> list[Message]:
+    """A message as the model wrote it: text before calls is a message of its own.
 
-    Text before calls is a message of its own: the template writes that of a message with calls
-    after their results. Thoughts before calls are repeated in later prompts, with a newline.
+    The template writes the text of a message with calls after their results, and then closes the
+    turn. Thoughts before calls are repeated in later prompts, with a newline at their end.
     """
-    if not calls:
-        return [Message(role="assistant", content=text, thoughts=thoughts or None)]
-    thoughts = thoughts.removesuffix("\n")
-    called = Message(role="assistant", content="", tool_calls=calls)
-    if not text.strip():
-        return [replace(called, thoughts=thoughts or None)]
-    return [Message(role="assistant", content=text, thoughts=thoughts or None), called]
+    if not message.tool_calls:
+        return [message]
+    called = replace(message, thoughts=(message.thoughts or "").removesuffix("\n") or None)
+    if all(isinstance(part, TextPart) and not part.text.strip() for part in message.parts):
+        return [called]
+    return [replace(called, tool_calls=()), replace(called, content="", thoughts=None)]

@@ -89,7 +89,9 @@ class MessageReader(ABC):
         call = self.mapping(data, path)
         function = self.mapping(call.get("function"), f"{path}.function")
         arguments = function.get("arguments")
-        if isinstance(arguments, str):
+        if isinstance(arguments, str) and not arguments.strip():
+            arguments = None
+        elif isinstance(arguments, str):
             try:
                 arguments = parse(arguments)
             except JsonError as exc:

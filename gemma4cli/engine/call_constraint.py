@@ -36,6 +36,7 @@ class CallConstraint(Constraint):
             choice=options.tool_choice,
             parallel=options.parallel_calls,
             in_thought=_ends_in_thought(tokenizer, prompt_ids),
+            schema=options.schema,
         )
         vocabulary = vocabulary_of(tokenizer, vocab_size, tuple(sorted(stop_ids)))
         super().__init__(vocabulary, grammar, vocab_size)

@@ -25,6 +25,7 @@ from ..processing.prompt_tokens import Control, PromptPart, Text
 from ..processing.tokenizer import Tokenizer
 from ..processing.tool_calls import CALL_BEGIN, CALL_END, NAME, QUOTE
 from ..processing.tools import argument, sorted_entries
+from .constrain import checked_schema
 from .schema_depth import check_depth
 from .schema_size import check_size
 
@@ -113,8 +114,11 @@ def call_grammar(
     choice: ToolChoice,
     parallel: bool,
     in_thought: bool,
+    schema: str | None = None,
 ) -> str:
     """The grammar in llguidance's Lark format; with ``in_thought`` it begins inside of a thought.
+
+    An answer without calls matches ``schema``, if there is one.
 
     Raises OptionError for tools that are not valid, strict ones that cannot be enforced, and if
     calls are required and there are no functions.
@@ -130,12 +134,27 @@ def call_grammar(
         "required": "call+" if parallel else "call",
     }[choice if declared else "none"]
     prose = "text? (thought text?)*"
+    thought = "" if in_thought else "thought?"
     if choice == "required":
-        prose = "" if in_thought else "thought?"
-    rules = [f"start: {begins}{prose} {calls}", writer.thought(), writer.string(), _SHARED]
+        answer = f"{thought} {calls}"
+    elif schema is not None:
+        called = {"call*": "(call+ | document)", "call?": "(call | document)"}
+        answer = f"{thought} {called.get(calls, 'document')}"
+    else:
+        answer = f"{prose} {calls}"
+    rules = [f"start: {begins}{answer}", writer.thought(), writer.string(), _SHARED]
+    if schema is not None:
+        rules.append(f"document: %json {_document(schema)}")
     if calls:
         rules.append("call: " + " | ".join(writer.call(each) for each in declared))
     return "\n".join([*rules, *writer.rules()])
+
+
+def _document(schema: str) -> str:
+    parsed = parse(checked_schema(schema))
+    if not isinstance(parsed, dict):
+        raise OptionError("the schema is not a JSON object")
+    return json.dumps({**parsed, "x-guidance": {"whitespace_flexible": False}})
 
 
 class _Writer:

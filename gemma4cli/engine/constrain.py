@@ -284,6 +284,16 @@ def _end_of_string(content: bytes) -> int:
 def _grammar(schema: str) -> str:
     from llguidance import LLMatcher
 
+    schema = checked_schema(schema)
+    # Whitespace carries no meaning, and a model that is allowed any may write it forever.
+    try:
+        return LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False})
+    except ValueError as exc:
+        raise OptionError(f"the schema is not a JSON object: {_line(exc)}") from exc
+
+
+def checked_schema(schema: str) -> str:
+    """A schema's text that a grammar can be made of. Raises OptionError."""
     if schema.strip() == "true":  # as a schema the same as {}
         schema = "{}"
     parsed = _parsed(schema)
@@ -294,11 +304,7 @@ def _grammar(schema: str) -> str:
             "the schema is not supported: minProperties counts keys that it does not name, and "
             "decoding cannot keep these apart"
         )
-    # Whitespace carries no meaning, and a model that is allowed any may write it forever.
-    try:
-        return LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False})
-    except ValueError as exc:
-        raise OptionError(f"the schema is not a JSON object: {_line(exc)}") from exc
+    return schema
 
 
 def _parsed(schema: str) -> object:

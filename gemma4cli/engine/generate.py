@@ -355,7 +355,8 @@ class Answer:
 
     def _ending(self) -> FinishReason | None:
         """The reason to end the answer here although the model did not stop, if any."""
-        guarded = self._options.repetition_guard and self._options.schema is None
+        by_schema = self._options.schema is not None and self._options.tools is None
+        guarded = self._options.repetition_guard and not by_schema
         if guarded and is_repeating(self._ids):
             return "repetition"
         if len(self._ids) == self._tokens_left:

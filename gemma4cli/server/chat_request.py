@@ -138,8 +138,16 @@ def _with_calls(
     """The options with the functions that the answer may call, or must."""
     tools = reader.tools(data)
     choice = data.get("tool_choice")
-    if isinstance(choice, dict):
-        tools, choice = (_named(reader, choice, tools),), "required"
+    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        place = "tool_choice.allowed_tools"
+        allowed = reader.mapping(choice.get("allowed_tools"), place)
+        tools = tuple(
+            _named(reader, each, tools, f"{place}.tools[{index}]")
+            for index, each in enumerate(reader.items(allowed.get("tools"), f"{place}.tools"))
+        )
+        choice = allowed.get("mode", "auto")
+    elif isinstance(choice, dict):
+        tools, choice = (_named(reader, choice, tools, "tool_choice"),), "required"
     if choice not in (None, *get_args(ToolChoice)):
         known = f"{', '.join(get_args(ToolChoice))} or a function"
         raise reader.error("tool_choice", f"must be {known}, not {shown(choice)}")
@@ -157,15 +165,16 @@ def _with_calls(
 
 
 def _named(
-    reader: RequestReader, choice: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]
+    reader: RequestReader, choice: object, tools: Sequence[Mapping[str, Any]], path: str
 ) -> Mapping[str, Any]:
-    """The function that the answer must call."""
-    function = reader.mapping(choice.get("function"), "tool_choice.function")
-    name = reader.text(function, "name", "tool_choice.function")
+    """The function that a choice names."""
+    path = f"{path}.function"
+    function = reader.mapping(reader.mapping(choice, path).get("function"), path)
+    name = reader.text(function, "name", path)
     for tool in tools:
         if tool["function"]["name"] == name:
             return tool
-    raise reader.error("tool_choice.function.name", f"there is no function {shown(name)}")
+    raise reader.error(f"{path}.name", f"there is no function {shown(name)}")
 
 
 def _refuse_what_cannot_be_done(reader: RequestReader, data: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ STILL_THERE = b"\n"
 MOST_LINE = 64 << 20
 """Bytes; the longest line ends an answer and has all of its tokens."""
 
-_OF_OPENING = frozenset(
+_OF_CLIENTS = frozenset(
     {
         events.DecodeProgress,
         events.PicturesDecoded,
@@ -31,15 +31,16 @@ _OF_OPENING = frozenset(
         events.VideoPlanned,
         events.VideoSampled,
         events.SegmentFinished,
+        events.ToolResult,
     }
 )
-"""Events of opening media, which happens where the media are."""
+"""Events of opening media and of running functions, which happens where those are."""
 
 
 @cache
 def _kinds() -> dict[str, type]:
     """The events of an answer by name."""
-    return {kind.__name__: kind for kind in get_args(Event) if kind not in _OF_OPENING}
+    return {kind.__name__: kind for kind in get_args(Event) if kind not in _OF_CLIENTS}
 
 
 def event_line(prompt: int, event: Event) -> bytes:

@@ -65,8 +65,11 @@ def constraint(
     choice: ToolChoice = "auto",
     parallel: bool = True,
     prompt: Sequence[int] = (),
+    schema: str | None = None,
 ) -> CallConstraint:
-    options = GenerateOptions(tools=json.dumps(tools), tool_choice=choice, parallel_calls=parallel)
+    options = GenerateOptions(
+        tools=json.dumps(tools), tool_choice=choice, parallel_calls=parallel, schema=schema
+    )
     return CallConstraint(
         options,
         model.tokenizer,
@@ -219,6 +222,32 @@ def test_a_thought_that_the_prompt_began_goes_on(tiny: LoadedModel) -> None:
     ]:
         rule = constraint(tiny, LOOSE, choice="required", prompt=prompt)
         assert accepts(tiny, rule, *parts) is expected
+
+
+@pytest.mark.parametrize(
+    ("choice", "parts", "expected"),
+    [
+        ("auto", ('{"a":1}',), True),
+        ("auto", (CALL, CALL), True),
+        ("auto", (*THOUGHT, '{"a":1}'), True),
+        ("auto", (), False),
+        ("auto", ("hello",), False),
+        ("auto", ('{"a":"x"}',), False),
+        ("none", ('{"a":1}',), True),
+        ("none", (CALL,), False),
+        ("required", ('{"a":1}',), False),
+        ("required", (CALL,), True),
+    ],
+)
+def test_with_a_schema_an_answer_without_calls_matches_it(
+    tiny: LoadedModel,
+    choice: ToolChoice,
+    parts: tuple[str | tuple[str, Any], ...],
+    expected: bool,
+) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    rule = constraint(tiny, LOOSE, choice=choice, schema=json.dumps(schema))
+    assert accepts(tiny, rule, *parts) is expected
 
 
 S, N = {"type": "string"}, {"type": "number"}
