@@ -147,6 +147,25 @@ def test_a_redirect_to_the_host_that_was_named_is_followed(port: int, tmp_path: 
     assert fetch(url, folder=tmp_path).path is not None
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0x7f.1", "[::1]", "169.254.169.254"])
+def test_what_a_stranger_names_must_be_public(port: int, tmp_path: Path, host: str) -> None:
+    with pytest.raises(MediaError, match="not on the public network"):
+        fetch(f"http://{host}:{port}/", folder=tmp_path, pace=QUICK, only_public=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_only_a_proxy_knows_is_not_known_to_be_public(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(host: str, port: int, seconds: float) -> Resolved:
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    monkeypatch.setattr(guarded_http, "resolve", unknown)
+    monkeypatch.setattr(guarded_http._Guard, "_is_proxied", lambda *arguments: True)
+    with pytest.raises(MediaError, match="cannot be downloaded"):
+        fetch("http://inside.example/", folder=tmp_path, only_public=True)
+
+
 def test_a_name_is_resolved_once(port: int, tmp_path: Path, names: dict[str, str]) -> None:
     """What a name stands for later does not matter: the checked address is connected to."""
     asked = []
@@ -228,7 +247,7 @@ REASONS: dict[str, Exception] = {
 def test_reasons_are_not_the_words_of_libraries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
-    def fail(url: str, watch: Watch) -> None:
+    def fail(url: str, watch: Watch, *, only_public: bool) -> None:
         raise REASONS[reason]
 
     monkeypatch.setattr(downloads, "open_url", fail)

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_requests import answer, asked, chunks, error
+from server_requests import Serve, answer, asked, chunks, error
 from starlette.testclient import TestClient
+from support.odd_servers import answering
 from support.samples import sample
 
 from gemma4cli.api import stream_generate
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.events import Finished
+from gemma4cli.media import guarded_http
 from gemma4cli.options import GenerateOptions
 
 SCENE = Path(__file__).parents[2] / "fixtures" / "scene.png"
@@ -212,6 +214,28 @@ def test_media_that_cannot_be_used_are_named_by_their_place(client: TestClient, 
     status, where, message = error(client.post(PATH, json=asked(messages=messages)))
     assert status == 400 and problem in message
     assert (where or "").startswith("messages[0].content[1]")
+
+
+def test_addresses_of_media_are_those_of_public_hosts(serve: Serve) -> None:
+    part = {"type": "image_url", "image_url": {"url": "http://127.0.0.1:1/a.png?key=secret"}}
+    messages = [{"role": "user", "content": [part]}]
+    client = serve(media_urls=True)
+    status, _, message = error(client.post(PATH, json=asked(messages=messages)))
+    assert status == 400 and "public" in message and "secret" not in message
+
+
+def test_media_are_downloaded_where_that_is_allowed(
+    serve: Serve, tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = b"HTTP/1.0 200 OK\r\nContent-Type: image/png\r\n\r\n"
+    monkeypatch.setattr(guarded_http, "are_public", lambda found: True)
+    with answering(head + SCENE.read_bytes()) as port:
+        part = {"type": "image_url", "image_url": {"url": f"http://127.0.0.1:{port}/scene"}}
+        content = [part, {"type": "text", "text": "Hello"}]
+        messages = [{"role": "user", "content": content}]
+        found = answer(serve(media_urls=True), messages=messages)
+    expected = local(tiny, images=[SCENE])
+    assert found["choices"][0]["message"]["content"] == expected.text
 
 
 def test_what_is_not_json_is_refused(client: TestClient) -> None:
