@@ -17,6 +17,7 @@ from .errors import RequestError, failure_of
 from .g4_api import answer_prompts, check_options, encode_texts, show_facts
 from .guard import Guard
 from .models import list_models, show_model
+from .page import page
 from .request_log import RequestLog
 from .served import Served
 from .status import health, metrics
@@ -39,6 +40,7 @@ def make_app(served: Served, log: Callable[[str], None]) -> ASGIApp:
         _post("/g4/v1/tokens", encode_texts, served),
         _post("/g4/v1/check", check_options, served),
         _post("/g4/v1/generate", answer_prompts, served),
+        _get("/", page, served),
         _get("/health", health, served),
         _get("/metrics", metrics, served),
     ]

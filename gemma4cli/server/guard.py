@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .errors import RequestError, failure_of
 from .served import Served, ServerOptions
 
-_OPEN = ("/health",)
-"""Paths for which no token is asked: they say nothing of anybody."""
+_OPEN = ("/", "/health")
+"""Paths for which no token is asked: they say nothing of anybody. The page asks for it itself."""
 
 _PATIENCE = 30.0
 """Seconds without a byte of a body that is awaited."""
