@@ -18,9 +18,11 @@ from ..events import (
     PrefillProgress,
     Timings,
 )
+from ..models.caches import rewind
 from .answering import Prompt
 from .constrain import Allowed, Constraint
 from .decode import only
+from .drafting import Draft
 from .generate import Answer
 from .sampling import Sampler
 from .turn_cache import CachedRun
@@ -45,6 +47,8 @@ class Row:
         started: When its prompt was begun to be read; like the others, in seconds of a clock.
         encoded: When its media were soft tokens.
         prefilled: When its first token was there.
+        draft: A drafter at work on it, as long as it runs alone.
+        hidden: What that needs: the hidden state ``[1, 1, D]`` before the newest token.
     """
 
     prompt: Prompt
@@ -60,6 +64,8 @@ class Row:
     started: float = 0.0
     encoded: float = 0.0
     prefilled: float = 0.0
+    draft: Draft | None = None
+    hidden: mx.array | None = None
 
     @property
     def run(self) -> CachedRun:
@@ -87,6 +93,21 @@ class Row:
         except Exception as error:  # noqa: BLE001 - one row does not end the others
             return [self.fail(error)]
 
+    def push_drafted(self) -> Iterator[RowEvent]:
+        """The events of the next tokens, as many as the drafter guesses right and one more."""
+        assert self.draft is not None and self.hidden is not None
+        try:
+            tokens, self.hidden = self.draft.step(self.newest, self.hidden, self.answer.length)
+            for number, token in enumerate(tokens, start=1):
+                # The draft has pushed it to the constraint.
+                yield from self._added(token)
+                if self.has_ended:
+                    rewind(self.draft.cache, len(tokens) - number)
+                    return
+            self.allow()
+        except Exception as error:  # noqa: BLE001 - as above
+            yield self.fail(error)
+
     def fail(self, error: Exception) -> Gemma4Error:
         """End with an error; what was computed cannot be trusted."""
         self.has_ended = self.has_failed = True
@@ -97,14 +118,21 @@ class Row:
     def _pushed(self, token: int) -> list[RowEvent]:
         if self.constraint is not None:
             token = self.constraint.push(token)
+        events = self._added(token)
+        if not self.has_ended:
+            self.allow()
+        return events
+
+    def _added(self, token: int) -> list[RowEvent]:
+        """The events of a token that the constraint knows."""
         self.run.content.append(token)
         events: list[RowEvent] = [*self.answer.push(token)]
         if self.answer.reason is None:
-            self.allow()
             return events
         self.answer.conclude(self.constraint)
         self.has_ended = True
-        return [*events, self.answer.finished(self._timings())]
+        counts = None if self.draft is None else self.draft.counts
+        return [*events, self.answer.finished(self._timings(), counts)]
 
     def _timings(self) -> Timings:
         return Timings(

@@ -75,18 +75,7 @@ class Draft:
         given = 1
         yield token
         while given < self.most and token not in self.stop_ids and self.pace.pays():
-            started = self.pace.clock()
-            count = min(self.pace.next(), self.most - given - 1)
-            trial = None if self.constraint is None else self.constraint.trial()
-            guesses, allowed = self._guess(token, hidden, count, trial)
-            chosen, hidden = self._check(token, guesses, allowed, trial)
-            accepted = len(chosen) - 1
-            # A draft that the schema ends early counts as one with a wrong guess.
-            self.pace.took(self.pace.clock() - started, guessed=count, accepted=accepted)
-            self.counts.guessed += len(guesses)
-            self.counts.accepted += accepted
-            if given % STEPS_UNTIL_CLEARED < len(chosen):
-                release_buffers()
+            chosen, hidden = self.step(token, hidden, given)
             for number, token in enumerate(chosen):
                 given += 1
                 try:
@@ -95,6 +84,26 @@ class Draft:
                     rewind(self.cache, len(chosen) - 1 - number)
                     raise
         return token
+
+    def step(self, token: int, hidden: mx.array, given: int) -> tuple[list[int], mx.array]:
+        """The tokens after ``token``, which is the newest of ``given`` and not in the cache.
+
+        Returns at least one token, and the hidden state ``[1, 1, D]`` before the last of them; the
+        cache then holds all but the last. Raises NonFiniteError.
+        """
+        started = self.pace.clock()
+        count = min(self.pace.next(), self.most - given - 1)
+        trial = None if self.constraint is None else self.constraint.trial()
+        guesses, allowed = self._guess(token, hidden, count, trial)
+        chosen, hidden = self._check(token, guesses, allowed, trial)
+        accepted = len(chosen) - 1
+        # A draft that the schema ends early counts as one with a wrong guess.
+        self.pace.took(self.pace.clock() - started, guessed=count, accepted=accepted)
+        self.counts.guessed += len(guesses)
+        self.counts.accepted += accepted
+        if given % STEPS_UNTIL_CLEARED < len(chosen):
+            release_buffers()
+        return chosen, hidden
 
     def _guess(
         self, token: int, hidden: mx.array, count: int, trial: Trial | None

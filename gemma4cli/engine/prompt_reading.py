@@ -21,7 +21,7 @@ from .model import LoadedModel
 def read_prompt(
     model: LoadedModel, row: Row, most: Callable[[], int | None]
 ) -> Generator[RowEvent, None, mx.array]:
-    """Encode media and prefill; returns the logits ``[1, V]`` of the prompt's last position.
+    """Encode media and prefill; returns the last position's hidden state ``[1, 1, D]``.
 
     ``most`` says how many tokens the next chunk may have, None for as many as if the prompt were
     alone. Raises NonFiniteError and PlaceholderMismatchError.
@@ -36,8 +36,7 @@ def read_prompt(
         else:
             yield each
     row.encoded = perf_counter()
-    hidden = yield from _prefill(model, row, soft_tokens, most)
-    return model.network.language_model.logits(hidden)[0]
+    return (yield from _prefill(model, row, soft_tokens, most))
 
 
 def _prefill(

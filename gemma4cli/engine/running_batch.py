@@ -17,16 +17,16 @@ from typing import cast
 
 import mlx.core as mx
 
-from ..errors import unexpected
 from ..machine.backend import on_cpu
 from .answering import Prompt
 from .batch_row import Chosen, Counts, Row, RowEvent, choose
 from .constrain import Constraint
 from .context_limits import check_context
+from .drafting import Draft, DraftCounts
 from .freed_buffers import release_buffers
-from .generate import Answer, is_repeated, make_answer_sampler, make_constraint
+from .generate import Answer, is_repeated, make_answer_sampler, make_constraint, stop_ids_of
 from .memory_limits import memory_beside
-from .model import LoadedModel
+from .model import LoadedDrafter, LoadedModel
 from .prompt_reading import is_piece, read_prompt
 from .running_rows import RunningRows
 from .sampling import are_finite, suppress
@@ -47,7 +47,8 @@ class RunningBatch:
     in a run alone: see ``stream_batch``. ``shared`` is what earlier prompts left, and ``chunk`` how
     many tokens of a prompt are read between two steps of decoding.
 
-    Rows of a model with quantized KV caches take turns in each step.
+    Rows of a model with quantized KV caches take turns in each step. A drafter helps a row whose
+    answer begins while no other runs, as long as none does.
     """
 
     def __init__(
@@ -138,9 +139,10 @@ class RunningBatch:
         inputs = row.prompt.inputs
         run = row.begun = self.shared.begin(content_of(inputs))
         row.answer.cached_tokens = run.start
-        logits = yield from read_prompt(
+        hidden = yield from read_prompt(
             self._model, row, lambda: self._chunk if self._rows else None
         )
+        logits = self._model.network.language_model.logits(hidden)[0]
         row.allow()
         token = choose([row], logits if self._bias is None else logits + self._bias)
         finite = are_finite(logits)
@@ -151,10 +153,12 @@ class RunningBatch:
         yield from self._push(row, cast(int, token.item()), is_finite=bool(finite.item()))
         self.shared.keep(run)
         if not row.has_ended:
-            self._begin_decoding(row)
+            self._begin_decoding(row, hidden)
 
-    def _begin_decoding(self, row: Row) -> None:
-        run = row.run
+    def _begin_decoding(self, row: Row, hidden: mx.array) -> None:
+        run, drafter = row.run, self._model.drafter
+        if drafter is not None and not self._rows and drafter.pace.begin():
+            row.draft, row.hidden = self._draft(row, drafter), hidden
         self._caches.join(run.cache)
         run.move([])  # a batch holds a copy
         self._chosen.add(row.newest)
@@ -165,7 +169,7 @@ class RunningBatch:
         try:
             return self._decode()
         except Exception as error:  # noqa: BLE001 - prompts that wait have their turn
-            failed = [(row, unexpected(error)) for row in self._rows]
+            failed = [(row, row.fail(error)) for row in self._rows]
             self._rows, self._chosen = [], Chosen()
             self._caches.keep([])
             return list(failed)
@@ -174,6 +178,11 @@ class RunningBatch:
 
     def _decode(self) -> list[tuple[Row, RowEvent]]:
         """A token for each row. On a GPU the one after it is computed meanwhile."""
+        row = self._rows[0]
+        if row.draft is not None:
+            if len(self._rows) == 1 and row.draft.pace.pays():
+                return self._decode_drafted(row)
+            row.draft = row.hidden = None
         ahead = not on_cpu() and all(row.constraint is None for row in self._rows)
         events: list[tuple[Row, RowEvent]] = []
         if not ahead:
@@ -189,6 +198,32 @@ class RunningBatch:
         if self.counts.steps % _STEPS_UNTIL_CLEARED == 0:
             release_buffers()
         return events + self._hand_on(before if ahead else self._chosen)
+
+    def _decode_drafted(self, row: Row) -> list[tuple[Row, RowEvent]]:
+        """The tokens of a row that runs alone, as far as the drafter guesses them right."""
+        length = row.answer.length
+        events: list[tuple[Row, RowEvent]] = [(row, event) for event in row.push_drafted()]
+        self._chosen.tokens = mx.array([row.newest], mx.int32)
+        self.counts.steps += 1
+        self.counts.rows += 1
+        self.counts.generated_tokens += row.answer.length - length
+        if row.has_ended:
+            self._drop([0])
+        return events
+
+    def _draft(self, row: Row, drafter: LoadedDrafter) -> Draft:
+        return Draft(
+            network=self._model.network,
+            drafter=drafter.network,
+            cache=row.run.cache,
+            sampler=row.sampler,
+            bias=self._bias,
+            constraint=row.constraint,
+            stop_ids=stop_ids_of(self._model, row.prompt.options),
+            most=row.answer.most,
+            pace=drafter.pace,
+            counts=DraftCounts(),
+        )
 
     def _hand_on(self, chosen: Chosen) -> list[tuple[Row, RowEvent]]:
         """The events of the tokens that were not read yet; rows that end leave."""

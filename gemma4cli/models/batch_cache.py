@@ -95,7 +95,7 @@ class BatchLayerCache:
     def join(self, row: RowCache, filled: int) -> None:
         """Add a row to ``filled`` columns, so that all end in the same one."""
         added = _newest(row)
-        needed = self._within_window(filled)
+        needed = min(self._within_window(filled), self._held)
         width = max(needed, added[0].shape[2])
         buffers = self._buffers or tuple(each[:0] for each in added)
         kept = slice(self._held - needed, self._held)
@@ -109,8 +109,14 @@ class BatchLayerCache:
         """The cache of one row with ``length`` tokens, with arrays of its own."""
         assert self._buffers is not None
         count = self._within_window(length)
-        last = slice(self._held - count, self._held)
+        first = self._held - count
+        last = slice(max(first, 0), self._held)
         keys, values = (mx.contiguous(each[row : row + 1, :, last]) for each in self._buffers)
+        if first < 0:
+            # The oldest position, which no token sees any more, was not in the row's own cache.
+            keys, values = (
+                mx.pad(each, [(0, 0), (0, 0), (-first, 0), (0, 0)]) for each in (keys, values)
+            )
         cache: RowCache
         if self._window is None:
             cache = FullCache()

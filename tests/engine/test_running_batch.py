@@ -9,19 +9,24 @@ from itertools import pairwise
 
 import mlx.core as mx
 import pytest
-from support.goldens import ARCHS, inputs_of
+from support.goldens import ARCHS, FOLDER, inputs_of
 from support.models import fresh, narrow
 
 from gemma4cli.engine import running_batch, running_rows
 from gemma4cli.engine.answering import Prompt
 from gemma4cli.engine.batch_row import Row, RowEvent
 from gemma4cli.engine.generate import generate
-from gemma4cli.engine.model import LoadedModel
+from gemma4cli.engine.loading import load_drafter
+from gemma4cli.engine.model import LoadedDrafter, LoadedModel
+from gemma4cli.engine.pace import Pace
 from gemma4cli.engine.running_batch import RunningBatch
 from gemma4cli.engine.running_rows import padded_lengths
+from gemma4cli.engine.shared_turns import SharedTurns
 from gemma4cli.errors import ContextLengthError, NonFiniteError
 from gemma4cli.events import EncodeProgress, Finished, PrefillProgress, TextDelta
+from gemma4cli.hub.resolved import ResolvedModel
 from gemma4cli.messages import Message
+from gemma4cli.models.drafter import Guess
 from gemma4cli.models.language import TextModel
 from gemma4cli.options import GenerateOptions
 from gemma4cli.processing.inputs import ModelInputs
@@ -384,3 +389,78 @@ def kinds(events: Sequence[object]) -> Mapping[str, int]:
     """How many events there are of each kind."""
     names = [type(each).__name__ for each in events]
     return {name: names.count(name) for name in names}
+
+
+# Drafters
+
+
+@pytest.mark.parametrize("company", [[0], [0, 3], [0, 0, 9]])
+def test_a_drafter_helps_a_row_as_long_as_it_runs_alone(
+    company: list[int], parity_model: ParityModel
+) -> None:
+    """Greedy and sampled, whoever joins; its cache can be joined and kept at any time."""
+    model = fresh(parity_model("e2b"), stop_ids=NEVER)
+    folder = FOLDER / "drafters" / "e2b"
+    helped = load_drafter(ResolvedModel.of(folder.name, folder), model)
+    assert helped.drafter is not None
+    helped = replace(helped, drafter=replace(helped.drafter, pace=Pace(clock=lambda: 0.0)))
+    for options in (GREEDY, SAMPLED):
+        options = replace(options, max_tokens=30)
+        prompts = [
+            Prompt(inputs=text(model, question), options=options)
+            for question in (LONG, SHORT, "Who?")[: len(company)]
+        ]
+        driver = Driver(RunningBatch(helped, shared=SharedTurns(model.network, 10**9)))
+        driver.run(prompts, company)
+        for number, prompt in enumerate(prompts):
+            assert driver.tokens(number) == alone(model, prompt).token_ids
+        last = driver.events[0][-1]
+        assert isinstance(last, Finished)
+        assert (last.usage.guessed_tokens > 0) == (len(company) == 1)
+
+
+class Oracle:
+    """A drafter that knows the answer."""
+
+    def __init__(self, prompt: int, answer: Sequence[int]) -> None:
+        self.prompt, self.answer = prompt, answer
+        self.last, self.ahead = -1, 0
+
+    def parameters(self) -> dict[str, mx.array]:
+        return {}
+
+    def __call__(
+        self, embedding: mx.array, hidden: mx.array, keys_values: object, position: int, _: object
+    ) -> Guess:
+        self.ahead = self.ahead + 1 if position == self.last else 1
+        self.last = position
+        token = self.answer[min(position - self.prompt + self.ahead, len(self.answer) - 1)]
+        return Guess(logits=mx.ones((1,)), ids=mx.array([token]), hidden=hidden)
+
+
+@pytest.mark.parametrize("place", [12, 19])
+def test_an_answer_that_ends_among_guesses_leaves_what_a_later_prompt_resumes_from(
+    place: int, parity_model: ParityModel
+) -> None:
+    """The cache holds no guesses after the end."""
+    model = fresh(parity_model("e2b"), stop_ids=NEVER)
+    inputs = text(model, LONG)
+    options = replace(GREEDY, max_tokens=40)
+    whole = alone(model, Prompt(inputs=inputs, options=options))
+    oracle = Oracle(len(inputs.ids), whole.token_ids)
+    drafter = LoadedDrafter(name="oracle", network=oracle, pace=Pace(clock=lambda: 0.0))
+    helped = replace(model, drafter=drafter)
+    shared = SharedTurns(model.network, 10**9)
+    stop = replace(options, stop=(whole.text[place : place + 2],))
+    driver = Driver(RunningBatch(helped, shared=shared))
+    driver.run([Prompt(inputs=inputs, options=stop)], [0])
+    ended = driver.events[0][-1]
+    assert isinstance(ended, Finished)
+    assert ended.usage.accepted_tokens > 2 and len(ended.token_ids) < 40
+    following = replace(inputs, ids=(*inputs.ids, *ended.token_ids, 5, 6, 7))
+    driver.run([Prompt(inputs=following, options=GREEDY)], [0])
+    continued = driver.events[0][-1]
+    assert isinstance(continued, Finished)
+    assert continued.usage.cached_tokens >= len(inputs.ids) + len(ended.token_ids) - 1
+    expected = alone(model, Prompt(inputs=following, options=GREEDY))
+    assert continued.token_ids == expected.token_ids
