@@ -116,6 +116,23 @@ class PrefillProgress:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TokenLogprob:
+    """How likely a token of an answer was.
+
+    Attributes:
+        token: The id of the token.
+        logprob: The natural logarithm of its probability, -9999 or more. It is that of the model at
+            temperature 1; top-k, top-p, a schema and functions change which token is chosen, and
+            not this.
+        likeliest: As many tokens as were asked for, the likeliest first.
+    """
+
+    token: int
+    logprob: float
+    likeliest: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ThoughtDelta:
     """The next part of the model's reasoning, which is not part of the answer."""
 
@@ -124,9 +141,10 @@ class ThoughtDelta:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextDelta:
-    """The next part of the answer."""
+    """The next part of the answer, with its tokens where ``GenerateOptions.logprobs`` asks."""
 
     text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -247,6 +265,7 @@ class Finished:
         timings: Durations in seconds.
         budgets: The maximum soft tokens of each image in the prompt, in order.
         tool_calls: The functions that the model called, in order.
+        logprobs: The tokens of the text where ``GenerateOptions.logprobs`` asks for them.
     """
 
     reason: FinishReason
@@ -257,6 +276,7 @@ class Finished:
     timings: Timings
     budgets: tuple[int, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

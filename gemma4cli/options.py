@@ -17,6 +17,9 @@ ToolChoice = Literal["auto", "required", "none"]
 SOFT_TOKEN_BUDGETS = (70, 140, 280, 560, 1120)
 """Maximum soft tokens per image; the vision tower was trained for these (model card)."""
 
+MOST_LOGPROBS = 20
+"""The most likeliest tokens that are named for one place."""
+
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
@@ -87,6 +90,8 @@ class GenerateOptions:
             or has none ("none").
         parallel_calls: Whether an answer may call several functions.
         stop: Texts before which an answer ends; thoughts may contain them.
+        logprobs: Measure how likely each token of the text was, and this many likeliest ones at its
+            place, 0 to 20; see ``events.TokenLogprob``. No drafter is used then. None does not.
 
     Raises:
         OptionError: A value is out of range, or ``schema`` is combined with ``think`` or ``stop``.
@@ -105,6 +110,7 @@ class GenerateOptions:
     tool_choice: ToolChoice = "auto"
     parallel_calls: bool = True
     stop: tuple[str, ...] = ()
+    logprobs: int | None = None
 
     def __post_init__(self) -> None:
         _require(
@@ -121,6 +127,10 @@ class GenerateOptions:
             "an answer by a schema ends with its document: leave out --stop",
         )
         _require("" not in self.stop, "a text to stop at must not be empty")
+        _require(
+            self.logprobs is None or 0 <= self.logprobs <= MOST_LOGPROBS,
+            f"logprobs must be 0 to {MOST_LOGPROBS}, not {self.logprobs}",
+        )
         _require(self.max_tokens >= 1, f"max tokens must be 1 or more, not {self.max_tokens}")
         _require(
             self.temperature is None or 0 <= self.temperature < inf,
@@ -145,9 +155,9 @@ class GenerateOptions:
 
     @property
     def facts(self) -> dict[str, object]:
-        """What an answer depends on: all options but the prefill step."""
+        """What an answer depends on: all options but the prefill step and the logprobs."""
         found = asdict(self)
-        del found["prefill_step_size"]
+        del found["prefill_step_size"], found["logprobs"]
         if self.tools is None:
             for name in ("tools", "tool_choice", "parallel_calls"):
                 del found[name]

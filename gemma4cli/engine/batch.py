@@ -75,8 +75,9 @@ def stream_batch(model: LoadedModel, prompts: Sequence[Prompt]) -> Iterator[tupl
         check_context(each.inputs, model.context_length)
     together: list[_Row] = []
     for number, each in enumerate(prompts):
-        # A constraint applies to one answer at a time.
-        if not each.options.is_constrained and can_batch(model, each.inputs):
+        # A constraint applies to one answer at a time, and so do logprobs.
+        alone = each.options.is_constrained or each.options.logprobs is not None
+        if not alone and can_batch(model, each.inputs):
             answer = Answer(model, each.inputs, each.options)
             together.append(_Row(number, each.inputs, each.options, answer))
         else:

@@ -24,6 +24,7 @@ from .constrain import Allowed, Constraint
 from .decode import only
 from .drafting import Draft
 from .generate import Answer
+from .logprobs import token_logprob
 from .sampling import Sampler
 from .turn_cache import CachedRun
 
@@ -84,12 +85,22 @@ class Row:
         """Find out which tokens may come next. Raises OptionError."""
         self.allowed = None if self.constraint is None else self.constraint.allowed()
 
-    def push(self, token: int, *, is_finite: bool) -> list[RowEvent]:
-        """The events of the next token; the last one is Finished or an error."""
+    @property
+    def logprobs(self) -> int | None:
+        """Of how many likeliest tokens the probability is wanted; None for that of no token."""
+        return self.prompt.options.logprobs
+
+    def push(
+        self, token: int, *, is_finite: bool, logits: mx.array | None = None
+    ) -> list[RowEvent]:
+        """The events of the next token; the last one is Finished or an error.
+
+        ``logits`` ``[V]`` are those it was chosen from, where ``logprobs`` are wanted.
+        """
         try:
             if not is_finite:
                 raise NonFiniteError("decoding")
-            return self._pushed(token)
+            return self._pushed(token, logits)
         except Exception as error:  # noqa: BLE001 - one row does not end the others
             return [self.fail(error)]
 
@@ -115,7 +126,7 @@ class Row:
             self.begun.forget()
         return unexpected(error)
 
-    def _pushed(self, token: int) -> list[RowEvent]:
+    def _pushed(self, token: int, logits: mx.array | None) -> list[RowEvent]:
         if self.constraint is not None:
             token = self.constraint.push(token)
         events = self._added(token)
@@ -126,7 +137,10 @@ class Row:
     def _added(self, token: int) -> list[RowEvent]:
         """The events of a token that the constraint knows."""
         self.run.content.append(token)
-        events: list[RowEvent] = [*self.answer.push(token)]
+        logprob = None
+        if logits is not None and self.logprobs is not None:
+            logprob = token_logprob(logits, token, self.logprobs)
+        events: list[RowEvent] = [*self.answer.push(token, logprob)]
         if self.answer.reason is None:
             return events
         self.answer.conclude(self.constraint)
@@ -160,24 +174,33 @@ class Counts:
 class Chosen:
     """The newest token of each row ``[B]``, perhaps still being computed.
 
-    ``unread`` says whose token has not been handed on.
+    ``unread`` says whose token has not been handed on, and ``logits`` has those ``[V]`` of rows
+    that want logprobs.
     """
 
     tokens: mx.array = field(default_factory=lambda: mx.zeros((0,), mx.int32))
     finite: mx.array = field(default_factory=lambda: mx.zeros((0,), mx.bool_))
     unread: list[bool] = field(default_factory=list)
+    logits: list[mx.array | None] = field(default_factory=list)
 
     def add(self, token: int) -> None:
         """The first token of a row that joins; it has been handed on."""
         self.tokens = mx.concatenate([self.tokens, mx.array([token], self.tokens.dtype)])
         self.finite = mx.concatenate([self.finite, mx.array([True])])
         self.unread.append(False)
+        self.logits.append(None)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Those of other rows are not needed any more."""
         kept = mx.array(list(rows), mx.int32)
         self.tokens, self.finite = self.tokens[kept], self.finite[kept]
         self.unread = [self.unread[row] for row in rows]
+        self.logits = [self.logits[row] for row in rows]
+
+
+def wanted_logits(rows: Sequence[Row], logits: mx.array) -> list[mx.array | None]:
+    """The logits ``[V]``, of those ``[B, V]``, of each row that wants logprobs."""
+    return [logits[n] if row.logprobs is not None else None for n, row in enumerate(rows)]
 
 
 def choose(rows: Sequence[Row], logits: mx.array) -> mx.array:

@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 from ..events import AnswerDelta, TextDelta, ThoughtDelta, ToolCallDelta, ToolCallFinished
 from ..messages import ToolCall
-from ..processing.tokenizer import Tokenizer
+from ..processing.tokenizer import StreamDecoder, Tokenizer
 from ..processing.tool_calls import CALL_BEGIN, CALL_END, CallParser, CallSyntaxError
 
 _OPEN, _CLOSE = "<|channel>", "<channel|>"
@@ -54,6 +54,15 @@ class ChannelSplitter:
     @property
     def thoughts(self) -> str:
         return "".join(self._thoughts)
+
+    def is_text(self, token: int) -> bool:
+        """Whether this id, as the next one, is part of the answer's text."""
+        if self._call is not None or self._in_thought:
+            return False
+        return token not in self._tokenizer.control_ids
+
+    def new_decoder(self) -> StreamDecoder:
+        return self._tokenizer.stream_decoder()
 
     def push(self, token: int) -> Iterator[AnswerDelta]:
         """The deltas that this id completes, if any."""

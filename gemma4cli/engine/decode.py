@@ -14,6 +14,7 @@ from ..models.masks import NO_MASKS, Masks
 from .cache_room import make_room
 from .constrain import Constraint
 from .freed_buffers import release_buffers
+from .logprobs import SeenLogits
 from .sampling import Sampler, are_finite, step_is_finite
 
 STEPS_UNTIL_CLEARED = 256
@@ -29,16 +30,20 @@ def decode_tokens(
     bias: mx.array | None = None,
     constraint: Constraint | None = None,
     lookahead: bool,
+    seen: SeenLogits | None = None,
 ) -> Iterator[int]:
     """Yield token ids endlessly; ``logits`` ``[V]`` are those of the last prompt position.
 
     ``bias`` is added to all logits. With ``lookahead`` the device computes the next step while the
     caller handles the current token, which keeps a GPU busy and wastes one step at the end. With a
     ``constraint``, which may replace a token, only the logits are computed ahead: which tokens are
-    allowed depends on the current one. Raises NonFiniteError.
+    allowed depends on the current one. ``seen`` gets the logits of each token. Raises
+    NonFiniteError.
     """
 
     def choose(logits: mx.array, finite: mx.array) -> tuple[mx.array, mx.array]:
+        if seen is not None:
+            seen.add(logits)
         if constraint is not None:
             logits = only(constraint.allowed().mask(), logits)
         token = sampler(logits)

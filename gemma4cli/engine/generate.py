@@ -19,6 +19,7 @@ from ..events import (
     PrefillProgress,
     TextDelta,
     Timings,
+    TokenLogprob,
     Usage,
 )
 from ..machine.backend import on_cpu
@@ -35,6 +36,7 @@ from .context_limits import check_context
 from .decode import decode_tokens
 from .drafting import Draft, DraftCounts
 from .encode import encode_media
+from .logprobs import SeenLogits
 from .memory_limits import prefill_step, require_memory_for_prompt
 from .model import LoadedModel
 from .prefill import Prefill
@@ -118,12 +120,13 @@ def _run(
     prefilled = perf_counter()
     answer = Answer(model, inputs, options, cached_tokens=run.start)
     counts = DraftCounts()
-    tokens = _tokens(model, run.cache, hidden, options, constraint, answer.most, counts)
+    seen = SeenLogits.of(options)
+    tokens = _tokens(model, run.cache, hidden, options, constraint, answer.most, counts, seen)
     # Closing it rewinds the cache to what was taken from it.
     with closing(tokens):
         for token in tokens:
             run.content.append(token)
-            yield from answer.push(token)
+            yield from answer.push(token, None if seen is None else seen.take(token))
             if answer.reason is not None:
                 break
     answer.conclude(constraint)
@@ -146,13 +149,17 @@ def _tokens(
     constraint: Constraint | None,
     most: int,
     counts: DraftCounts,
+    seen: SeenLogits | None,
 ) -> Generator[int]:
-    """The tokens of an answer, at most ``most`` of them with the model's drafter."""
+    """The tokens of an answer, at most ``most`` of them with the model's drafter.
+
+    Without a drafter if the logits are to be ``seen``.
+    """
     network, drafter = model.network, model.drafter
     text = network.language_model
     sampler = make_answer_sampler(model, options)
     bias = suppress(network.config.text.vocab_size, model.generation.suppressed_ids)
-    if drafter is not None and drafter.pace.begin():
+    if drafter is not None and seen is None and drafter.pace.begin():
         last = yield from Draft(
             network=network,
             drafter=drafter.network,
@@ -175,6 +182,7 @@ def _tokens(
         bias=bias,
         constraint=constraint,
         lookahead=not on_cpu(),
+        seen=seen,
     )
 
 
@@ -281,6 +289,8 @@ class Answer:
         )
         self._stops = StopTexts(options.stop)
         self._texts: list[str] = []
+        self._held: list[TokenLogprob] = []
+        self._logprobs: list[TokenLogprob] = []
         self._tokens_left = model.context_length - len(inputs.ids)
 
     @property
@@ -288,13 +298,15 @@ class Answer:
         """Tokens so far."""
         return len(self._ids)
 
-    def push(self, token: int) -> list[AnswerDelta]:
-        """Add the next token; returns the deltas that it completes."""
+    def push(self, token: int, logprob: TokenLogprob | None = None) -> list[AnswerDelta]:
+        """Add the next token, and how likely it was; returns the deltas that it completes."""
         deltas: list[AnswerDelta] = []
         if token in self._stop_ids:
             self.reason = "stop"
         else:
             self._ids.append(token)
+            if logprob is not None and self._splitter.is_text(token):
+                self._held.append(logprob)
             deltas += self._before_stop(self._splitter.push(token))
             self.reason = "stop" if self._stops.found else self._ending()
         if self.reason is not None:
@@ -324,7 +336,21 @@ class Answer:
     def _shown(self, text: str) -> Iterator[TextDelta]:
         if text:
             self._texts.append(text)
-            yield TextDelta(text=text)
+            logprobs = self._logprobs_of(text) if self._held else ()
+            yield TextDelta(text=text, logprobs=logprobs)
+
+    def _logprobs_of(self, text: str) -> tuple[TokenLogprob, ...]:
+        """Those of the tokens since the last delta; not of a stop text that follows ``text``."""
+        count = len(self._held)
+        if self._stops.found:
+            decoder, length, count = self._splitter.new_decoder(), 0, 0
+            while length < len(text) and count < len(self._held):
+                length += len(decoder.push(self._held[count].token))
+                count += 1
+        found = tuple(self._held[:count])
+        self._held.clear()
+        self._logprobs += found
+        return found
 
     @property
     def most(self) -> int:
@@ -351,6 +377,7 @@ class Answer:
             timings=timings,
             budgets=self._inputs.budgets,
             tool_calls=tuple(self._splitter.calls),
+            logprobs=tuple(self._logprobs),
         )
 
     def _ending(self) -> FinishReason | None:

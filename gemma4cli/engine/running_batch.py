@@ -19,7 +19,7 @@ import mlx.core as mx
 
 from ..machine.backend import on_cpu
 from .answering import Prompt
-from .batch_row import Chosen, Counts, Row, RowEvent, choose
+from .batch_row import Chosen, Counts, Row, RowEvent, choose, wanted_logits
 from .constrain import Constraint
 from .context_limits import check_context
 from .drafting import Draft, DraftCounts
@@ -144,13 +144,16 @@ class RunningBatch:
         )
         logits = self._model.network.language_model.logits(hidden)[0]
         row.allow()
-        token = choose([row], logits if self._bias is None else logits + self._bias)
+        biased = logits if self._bias is None else logits + self._bias
+        token = choose([row], biased)
         finite = are_finite(logits)
         mx.eval(token, finite)
         row.prefilled = perf_counter()
         self.counts.prompt_tokens += len(inputs.ids)
         self.counts.cached_tokens += run.start
-        yield from self._push(row, cast(int, token.item()), is_finite=bool(finite.item()))
+        (seen,) = wanted_logits([row], biased)
+        first = cast(int, token.item())
+        yield from self._push(row, first, is_finite=bool(finite.item()), logits=seen)
         self.shared.keep(run)
         if not row.has_ended:
             self._begin_decoding(row, hidden)
@@ -193,7 +196,8 @@ class RunningBatch:
         logits, finite = self._caches.advance(before.tokens, self._bias)
         tokens = choose(self._rows, logits)
         mx.async_eval(tokens, finite)
-        self._chosen = Chosen(tokens, finite, [True] * len(self._rows))
+        seen = wanted_logits(self._rows, logits)
+        self._chosen = Chosen(tokens, finite, [True] * len(self._rows), seen)
         self.counts.steps += 1
         if self.counts.steps % _STEPS_UNTIL_CLEARED == 0:
             release_buffers()
@@ -235,7 +239,9 @@ class RunningBatch:
         for number, row in enumerate(self._rows):
             if chosen.unread[number]:
                 self.counts.rows += 1
-                pushed = self._push(row, tokens[number], is_finite=finite[number])
+                pushed = self._push(
+                    row, tokens[number], is_finite=finite[number], logits=chosen.logits[number]
+                )
                 events += [(row, event) for event in pushed]
                 tokens[number] = row.newest
         chosen.unread = [False] * len(self._rows)
@@ -244,8 +250,10 @@ class RunningBatch:
         self._drop([number for number, row in enumerate(self._rows) if row.has_ended])
         return events
 
-    def _push(self, row: Row, token: int, *, is_finite: bool) -> list[RowEvent]:
-        events = row.push(token, is_finite=is_finite)
+    def _push(
+        self, row: Row, token: int, *, is_finite: bool, logits: mx.array | None
+    ) -> list[RowEvent]:
+        events = row.push(token, is_finite=is_finite, logits=logits)
         self.counts.generated_tokens += not row.has_failed
         return events
 
