@@ -129,12 +129,12 @@ class Row:
     def _pushed(self, token: int, logits: mx.array | None) -> list[RowEvent]:
         if self.constraint is not None:
             token = self.constraint.push(token)
-        events = self._added(token)
+        events = self._added(token, logits)
         if not self.has_ended:
             self.allow()
         return events
 
-    def _added(self, token: int) -> list[RowEvent]:
+    def _added(self, token: int, logits: mx.array | None = None) -> list[RowEvent]:
         """The events of a token that the constraint knows."""
         self.run.content.append(token)
         logprob = None

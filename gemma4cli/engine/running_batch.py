@@ -160,7 +160,8 @@ class RunningBatch:
 
     def _begin_decoding(self, row: Row, hidden: mx.array) -> None:
         run, drafter = row.run, self._model.drafter
-        if drafter is not None and not self._rows and drafter.pace.begin():
+        may_draft = not self._rows and row.logprobs is None
+        if drafter is not None and may_draft and drafter.pace.begin():
             row.draft, row.hidden = self._draft(row, drafter), hidden
         self._caches.join(run.cache)
         run.move([])  # a batch holds a copy
