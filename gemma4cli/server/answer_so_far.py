@@ -7,8 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import AnswerCutError
-from ..events import Finished, FinishReason, TextDelta, ThoughtDelta, ToolCallFinished, Usage
-from ..messages import ToolCall
+from ..events import (
+    Finished,
+    FinishReason,
+    TextDelta,
+    ThoughtDelta,
+    ToolCallDelta,
+    ToolCallFinished,
+    Usage,
+)
 from ..processing.text_encoder import TextEncoder
 from .answer_run import Accepted
 from .token_usage import thought_tokens, usage_data
@@ -17,10 +24,21 @@ _REASONS: Mapping[FinishReason, str] = {
     "stop": "stop",
     "length": "length",
     "context": "length",
-    "repetition": "length",
+    "repetition": "stop",
     "tool_calls": "tool_calls",
 }
-"""OpenAI's names; it has none for an answer that repeats itself endlessly."""
+"""OpenAI's names. It has none for an answer that repeats itself endlessly, which more tokens would
+not help; a document by a schema is closed then."""
+
+
+@dataclass(slots=True)
+class Call:
+    """A call of a function; its arguments are JSON, or the beginning of it if it was cut off."""
+
+    id: str
+    name: str
+    arguments: str = ""
+    is_open: bool = True
 
 
 @dataclass(slots=True)
@@ -30,26 +48,38 @@ class Answer:
     tokenizer: TextEncoder
     text: str = ""
     thoughts: str = ""
-    calls: list[ToolCall] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
     prompt_tokens: int = 0
     usage: Usage = field(default_factory=Usage)
     thought_tokens: int = 0
     reason: str | None = None
 
-    def take(self, event: object) -> None:
+    def take(self, event: object) -> bool:
+        """Add what happened; returns whether it is news.
+
+        A call that is cut off comes once more as text, which is not: clients have its beginning.
+        """
         match event:
             case Accepted(prompt_tokens=tokens):
                 self.prompt_tokens = tokens
+            case TextDelta() if self.calls and self.calls[-1].is_open:
+                self.calls[-1].is_open = False
+                return False
             case TextDelta(text=text):
                 self.text += text
             case ThoughtDelta(text=text):
                 self.thoughts += text
-            case ToolCallFinished(call=call):
-                self.calls.append(call)
+            case ToolCallDelta(arguments=""):
+                self.calls.append(Call(id=event.id, name=event.name))
+            case ToolCallDelta():
+                self.calls[-1].arguments += event.arguments
+            case ToolCallFinished():
+                self.calls[-1].is_open = False
             case Finished():
                 self.usage = event.usage
                 self.thought_tokens = thought_tokens(self.tokenizer, event)
                 self.reason = _REASONS[event.reason]
+        return True
 
     @property
     def usage_data(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from secrets import token_hex
@@ -19,9 +18,8 @@ from ..events import (
     ThoughtDelta,
     ToolCallDelta,
 )
-from ..messages import ToolCall
 from .answer_run import AnswerRun, Question
-from .answer_so_far import Answer
+from .answer_so_far import Answer, Call
 from .chat_request import ChatRequest, chat_request
 from .event_stream import EventStream
 from .request_fields import parsed
@@ -72,9 +70,8 @@ class Completion:
         return {**self._head, "object": "chat.completion.chunk", "choices": choices, **more}
 
 
-def _call_data(call: ToolCall) -> dict[str, Any]:
-    arguments = json.dumps(dict(call.arguments), ensure_ascii=False)
-    function = {"name": call.name, "arguments": arguments}
+def _call_data(call: Call) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments}
     return {"id": call.id, "type": "function", "function": function}
 
 
@@ -137,8 +134,7 @@ async def _stream(
         await stream.put(completion.chunk({"role": "assistant", "content": ""}))
         try:
             async for event in stream.beating(run):
-                answer.take(event)
-                if (delta := delta_data(event)) is not None:
+                if answer.take(event) and (delta := delta_data(event)) is not None:
                     await stream.put(completion.chunk(delta))
         except AnswerCutError as error:
             answer.cut(error)

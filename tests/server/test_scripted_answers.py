@@ -70,6 +70,21 @@ def test_calls_of_functions_are_sent_whole_or_in_parts(serve: Serve, tiny: Local
     )
 
 
+def test_a_call_that_is_cut_off_comes_as_far_as_it_goes(serve: Serve, tiny: LocalModel) -> None:
+    events = (
+        TextDelta(text="Well"),
+        ToolCallDelta(index=0, id="call_1", name="weather"),
+        ToolCallDelta(index=0, id="call_1", name="weather", arguments='{"ci'),
+        TextDelta(text="<|tool_call>call:weather{ci"),
+    )
+    client = serve(Scripted(tiny, *events, finished("", reason="length")))
+    (choice,) = answer(client, tools=[TOOL])["choices"]
+    assert choice["finish_reason"] == "length" and choice["message"]["content"] == "Well"
+    assert choice["message"]["tool_calls"][0]["function"]["arguments"] == '{"ci'
+    sent = deltas(chunks(client, tools=[TOOL]))
+    assert [list(each) for each in sent[1:]] == [["content"], ["tool_calls"], ["tool_calls"], []]
+
+
 @pytest.mark.parametrize(
     ("choice", "expected", "names"),
     [
