@@ -9,7 +9,7 @@ from threading import Lock, Thread
 
 from ..events import Event
 from ..serving.queued_model import QueuedModel
-from ..serving.request import AnswerEvents
+from ..serving.request import AnswerStream
 from ..wire.requests import PromptLimits, read_prompts
 from .thread_run import Disconnected, Receive
 
@@ -26,7 +26,7 @@ class PromptsRun:
         self._loop = asyncio.get_running_loop()
         self._channel: asyncio.Queue[Happened] = asyncio.Queue()
         self._lock = Lock()
-        self._answers: list[AnswerEvents] = []
+        self._answers: AnswerStream | None = None
         self._is_cancelled = False
 
     async def accepted(self) -> int:
@@ -54,38 +54,31 @@ class PromptsRun:
         """End the work at its next step."""
         with self._lock:
             self._is_cancelled = True
-            for each in self._answers:
-                each.close()
+            if self._answers is not None:
+                self._answers.close()
 
     def work(self) -> None:
-        """Ask the model. Runs in a thread, and starts one for each further prompt."""
+        """Ask the model. Runs in a thread."""
         try:
-            tokenizer = self._model.model.tokenizer
-            limits = PromptLimits(processor=self._model.processor, vocabulary=tokenizer.rows)
-            prompts = read_prompts(self._body, limits)
-            self._body = b""
-            for prompt in prompts:
-                self._enter(self._model.generate(prompt.inputs, prompt.options))
+            answers = self._begun()
+            for each in answers:
+                self._tell(each)
         except Exception as error:  # noqa: BLE001 - raised in the event loop
             self._tell(error)
-            return
-        self._tell(len(prompts))
-        for number in range(1, len(prompts)):
-            Thread(target=self._pass_on, args=(number,), name="request", daemon=True).start()
-        self._pass_on(0)
 
-    def _enter(self, answer: AnswerEvents) -> None:
+    def _begun(self) -> AnswerStream:
+        limits = PromptLimits(
+            processor=self._model.processor, vocabulary=self._model.model.tokenizer.rows
+        )
+        prompts = read_prompts(self._body, limits)
+        self._body = b""
+        answers = self._model.stream(prompts)
         with self._lock:
-            self._answers.append(answer)
+            self._answers = answers
             if self._is_cancelled:
-                answer.close()
-
-    def _pass_on(self, number: int) -> None:
-        try:
-            for event in self._answers[number]:
-                self._tell((number, event))
-        except Exception as error:  # noqa: BLE001 - raised in the event loop
-            self._tell(error)
+                answers.close()
+        self._tell(len(prompts))
+        return answers
 
     def _tell(self, happened: Happened) -> None:
         with suppress(RuntimeError):  # the loop has ended

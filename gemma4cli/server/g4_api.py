@@ -42,7 +42,7 @@ async def show_facts(served: Served, request: Request) -> Response:
                 model.identity,
                 names=served.names,
                 context_length=model.context_length,
-                slots=max(1, model.metrics().slots),
+                slots=model.slots,
                 most_body=min(served.options.most_body, LARGEST),
                 vocabulary=tokenizer.rows,
             )

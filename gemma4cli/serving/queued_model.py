@@ -104,6 +104,13 @@ class QueuedModel:
         """
         return AnswerEvents(self._enter([Prompt(inputs=inputs, options=options)]))
 
+    def stream(self, prompts: Sequence[Prompt]) -> AnswerStream:
+        """The events of answers that are given at once, progress included; raises as ``generate``.
+
+        All prompts are let in, or none.
+        """
+        return self._enter(prompts)
+
     def stream_batch(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, BatchEvent]]:
         """As ``AnsweringModel.stream_batch``; raises as ``generate``."""
         return _without_progress(self._enter(prompts))
