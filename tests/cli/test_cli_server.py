@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from cli_runs import ROOT, assert_fails, g4, g4_with, records, write_clip_with_sound
+from imports_seen import imports_of_run
 from support.live_server import serving
 from support.samples import sample
 from talks import Script
@@ -156,6 +157,24 @@ def test_a_saved_conversation_continues_with_and_without_a_server(url: str) -> N
     assert last["usage"]["prompt_tokens"] > 60
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["describe", SCENE],
+        *(
+            pytest.param(line, marks=pytest.mark.slow)
+            for line in (["chat", "-p", "Hello"], ["transcribe", SPEECH[0]], ["video", CLIP])
+        ),
+    ],
+    ids=lambda line: line[0],
+)
+def test_with_a_server_no_network_is_loaded_and_no_tokenizer(line: list[str], url: str) -> None:
+    _, imported = imports_of_run(*line, "--server", url)
+    assert not imported.foreign & {"mlx", "mlx_lm", "tokenizers", "huggingface_hub", "llguidance"}
+    assert not {name.partition(".")[0] for name in imported.own} & {"models", "native", "serving"}
+    assert {"remote", "wire"} <= {name.partition(".")[0] for name in imported.own}
+
+
 # What a server may be, and what may not go with it
 
 
@@ -215,6 +234,17 @@ def test_a_token_comes_from_a_variable(model: QueuedModel) -> None:
     assert_fails(
         g4_with({"G4_SERVER_TOKEN": "a\nb"}, "describe", SCENE, "--server", url), 2, "token"
     )
+
+
+@pytest.mark.slow
+def test_doctor_says_whether_the_server_that_is_set_answers(url: str) -> None:
+    (found,) = records(g4_with({"G4_SERVER": url}, "doctor", "--json"))
+    (server,) = found["server"]
+    assert (server["state"], server["value"][: len(url) + 9]) == ("ok", f"{url} has tiny")
+    gone = g4_with({"G4_SERVER": "127.0.0.1:9"}, "doctor")
+    assert "! server      http://127.0.0.1:9: cannot be reached" in gone.stdout
+    assert "or remove server from G4_SERVER" in " ".join(gone.stdout.split())
+    assert "server" not in records(g4("doctor", "--json"))[0]
 
 
 @pytest.mark.slow

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...errors import Gemma4Error
 from ..environment import Environment, environment_of
 from ..output.exit_codes import ExitCode
 from ..output.help_pages import DEBUG
@@ -34,8 +36,11 @@ def doctor(
     env = environment_of(context)
     looked_at = list(_shown(env, "This machine", facts(), quiet=json))
     tried = list(_shown(env, "The built-in model", trial(), quiet=json))
+    asked = list(_server(context, env))
+    if asked:
+        list(_shown(env, "The server", iter(asked), quiet=json))
     debug = context.meta[DEBUG]
-    for finding in (*looked_at, *tried):
+    for finding in (*looked_at, *tried, *asked):
         if debug and finding.fault is not None:
             env.say_error(finding.fault, about=finding.name, debug=True)
     problems = [each for each in (*looked_at, *tried) if each.state == "problem"]
@@ -45,11 +50,39 @@ def doctor(
             "machine": [_record(each) for each in looked_at],
             "trial": [_record(each) for each in tried],
         }
+        if asked:
+            record["server"] = [_record(each) for each in asked]
         write_json(env.stdout, record)
     else:
-        env.echo(f"\n{_verdict(looked_at + tried)}")
+        env.echo(f"\n{_verdict(looked_at + tried + asked)}")
     if problems:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _server(context: typer.Context, env: Environment) -> Iterator[Finding]:
+    """Whether the server that is set, if one is, answers."""
+    from ...doctor.findings import Finding
+    from ..run.options import SHARED
+    from ..run.served_model import served_model
+    from ..run.server_options import NO_SERVER
+    from ..settings.resolve import Settings
+
+    advice = "correct the settings: g4 config"
+    began = time.perf_counter()
+    try:
+        found = Settings(context, SHARED).find(None, "server")
+        if found is None or found.value in ("", NO_SERVER):
+            return
+        advice = f"start it with g4 serve there, or remove server from {found.source}"
+        facts = served_model(env, found.value, None).facts
+    except Gemma4Error as error:
+        yield Finding(name="server", value=str(error), state="note", advice=advice)
+        return
+    yield Finding(
+        name="server",
+        value=f"{found.value} has {facts.names[0]}, {facts.slots} at once, g4 {facts.g4}",
+        seconds=time.perf_counter() - began,
+    )
 
 
 def _shown(
