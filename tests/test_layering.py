@@ -115,8 +115,8 @@ LAYERS = {
     ),
     "remote": layer("_version checked_json errors events options processing engine wire"),
     "server": layer(
-        "api checked_json errors events languages leftovers media messages options processing "
-        "subtitles times transcript transcription conversations serving wire",
+        "api checked_json engine errors events languages leftovers media messages options "
+        "processing subtitles times transcript transcription conversations serving wire",
         "python_multipart starlette uvicorn",
     ),
     "llm_plugin": layer(

@@ -10,18 +10,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from ..checked_json import LARGEST, JsonError
+from ..engine.answering import Prompt
 from ..errors import Gemma4Error, RemoteError, UnexpectedError, unexpected
 from ..events import Finished
 from ..serving.queued_model import QueuedModel
 from ..wire.answers import STILL_THERE, error_line, event_line
 from ..wire.faults import fault_of
 from ..wire.model_facts import facts_body, facts_of
-from ..wire.requests import ids_body, read_options, read_texts
+from ..wire.requests import PromptLimits, ids_body, read_options, read_prompts, read_texts
 from .errors import RequestError, failure_of
-from .g4_answers import PromptsRun, running_prompts
+from .g4_answers import PromptsRun
 from .request_log import note_tokens
 from .served import Served
-from .thread_run import Disconnected
+from .thread_run import running
 
 _BEAT_SECONDS = 10.0
 """A client gives a server up that says nothing for a minute."""
@@ -91,37 +92,44 @@ async def answer_prompts(served: Served, scope: Scope, receive: Receive, send: S
     """Answer prompts, which join the others together, in lines as the answers come."""
     with served.admitted():
         body = await Request(scope, receive).body()
-        async with running_prompts(served.model, body, receive) as run:
-            try:
-                count = await run.accepted()
-            except (JsonError, Gemma4Error) as error:
-                await _refusal(served, error)(scope, receive, send)
-                return
-            await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS]})
-            note_tokens(scope, await _stream(served, run, count, send))
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        try:
+            prompts = await run_in_threadpool(_prompts, served.model, body)
+            del body
+            async with running(PromptsRun(served.model, prompts), receive) as run:
+                await run.next()
+                await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS]})
+                note_tokens(scope, await _stream(served, run, send))
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except (JsonError, Gemma4Error) as error:
+            await _refusal(served, error)(scope, receive, send)
 
 
-async def _stream(served: Served, run: PromptsRun, count: int, send: Send) -> int:
+def _prompts(model: QueuedModel, body: bytes) -> list[Prompt]:
+    rows = model.model.tokenizer.rows
+    return read_prompts(body, PromptLimits(processor=model.processor, vocabulary=rows))
+
+
+async def _stream(served: Served, run: PromptsRun, send: Send) -> int:
     """Send an answer's lines, of which an error is the last; returns how many tokens it has."""
     tokens = 0
-    while count:
+    while True:
         try:
-            number, event = await run.next(_BEAT_SECONDS)
-            line = event_line(number, event)
+            happened = await run.next(_BEAT_SECONDS)
         except TimeoutError:
-            line = STILL_THERE
-        except Disconnected:
-            raise
-        except Exception as error:  # noqa: BLE001 - the client gets a line, the terminal another
-            count = 0
-            line = error_line(_known(served, error))
+            await _write(send, STILL_THERE)
+        except Gemma4Error as error:
+            await _write(send, error_line(_known(served, error)))
+            return tokens
         else:
-            if isinstance(event, Finished):
-                count -= 1
-                tokens += event.usage.completion_tokens
-        await send({"type": "http.response.body", "body": line, "more_body": True})
-    return tokens
+            if not isinstance(happened, tuple):
+                return tokens
+            if isinstance(happened[1], Finished):
+                tokens += happened[1].usage.completion_tokens
+            await _write(send, event_line(*happened))
+
+
+async def _write(send: Send, line: bytes) -> None:
+    await send({"type": "http.response.body", "body": line, "more_body": True})
 
 
 def _refusal(served: Served, error: Exception) -> Response:
