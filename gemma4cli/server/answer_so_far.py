@@ -12,6 +12,7 @@ from ..events import (
     FinishReason,
     TextDelta,
     ThoughtDelta,
+    TokenLogprob,
     ToolCallDelta,
     ToolCallFinished,
     Usage,
@@ -48,6 +49,7 @@ class Answer:
     tokenizer: TextEncoder
     text: str = ""
     thoughts: str = ""
+    logprobs: list[TokenLogprob] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     prompt_tokens: int = 0
     usage: Usage = field(default_factory=Usage)
@@ -65,8 +67,9 @@ class Answer:
             case TextDelta() if self.calls and self.calls[-1].is_open:
                 self.calls[-1].is_open = False
                 return False
-            case TextDelta(text=text):
+            case TextDelta(text=text, logprobs=logprobs):
                 self.text += text
+                self.logprobs += logprobs
             case ThoughtDelta(text=text):
                 self.thoughts += text
             case ToolCallDelta(arguments=""):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from secrets import token_hex
 from typing import Any
 
@@ -13,15 +13,13 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from ..errors import AnswerCutError
-from ..events import (
-    TextDelta,
-    ThoughtDelta,
-    ToolCallDelta,
-)
+from ..events import TextDelta, ThoughtDelta, TokenLogprob, ToolCallDelta
+from ..processing.tokenizer import Tokenizer
 from .answer_run import AnswerRun, Question
 from .answer_so_far import Answer, Call
 from .chat_request import ChatRequest, chat_request
 from .event_stream import EventStream
+from .logprobs import logprobs_data
 from .request_fields import parsed
 from .request_log import note_tokens
 from .served import Served
@@ -29,15 +27,16 @@ from .thread_run import running
 
 
 class Completion:
-    """The objects that are sent of one answer."""
+    """The objects that are sent of one answer; with a ``tokenizer``, they have logprobs."""
 
-    def __init__(self, model: str, *, includes_usage: bool) -> None:
+    def __init__(self, model: str, *, includes_usage: bool, tokenizer: Tokenizer | None) -> None:
         self._head = {
             "id": f"chatcmpl-{token_hex(12)}",
             "created": int(time.time()),
             "model": model,
         }
         self._includes_usage = includes_usage
+        self._tokenizer = tokenizer
 
     def whole(self, answer: Answer) -> dict[str, Any]:
         text = answer.text or (None if answer.calls else "")
@@ -49,7 +48,7 @@ class Completion:
         choice = {
             "index": 0,
             "message": message,
-            "logprobs": None,
+            "logprobs": self._logprobs(answer.logprobs),
             "finish_reason": answer.reason,
         }
         return {
@@ -59,12 +58,30 @@ class Completion:
             "usage": answer.usage_data,
         }
 
-    def chunk(self, delta: Mapping[str, Any], reason: str | None = None) -> dict[str, Any]:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+    def part(self, event: object) -> dict[str, Any] | None:
+        """The chunk for an event, if it adds to the message."""
+        delta = delta_data(event)
+        if delta is None:
+            return None
+        found = event.logprobs if isinstance(event, TextDelta) else ()
+        return self.chunk(delta, logprobs=self._logprobs(found) if found else None)
+
+    def chunk(
+        self,
+        delta: Mapping[str, Any],
+        reason: str | None = None,
+        logprobs: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
         return self._chunk([choice], {"usage": None} if self._includes_usage else {})
 
     def usage(self, answer: Answer) -> dict[str, Any]:
         return self._chunk([], {"usage": answer.usage_data})
+
+    def _logprobs(self, found: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+        if self._tokenizer is None:
+            return None
+        return {"content": logprobs_data(self._tokenizer, found), "refusal": None}
 
     def _chunk(self, choices: list[Any], more: Mapping[str, Any]) -> dict[str, Any]:
         return {**self._head, "object": "chat.completion.chunk", "choices": choices, **more}
@@ -100,7 +117,11 @@ async def chat_completions(served: Served, scope: Scope, receive: Receive, send:
         del body
         served.check_name(asked.model)
         question = Question(messages=asked.messages, options=asked.options, tools=asked.tools)
-        completion = Completion(served.names[0], includes_usage=asked.include_usage)
+        completion = Completion(
+            served.names[0],
+            includes_usage=asked.include_usage,
+            tokenizer=None if asked.options.logprobs is None else served.model.model.tokenizer,
+        )
         async with running(AnswerRun(served, question), receive) as run:
             answer = Answer(tokenizer=served.model.processor.tokenizer)
             if asked.stream:
@@ -134,8 +155,8 @@ async def _stream(
         await stream.put(completion.chunk({"role": "assistant", "content": ""}))
         try:
             async for event in stream.beating(run):
-                if answer.take(event) and (delta := delta_data(event)) is not None:
-                    await stream.put(completion.chunk(delta))
+                if answer.take(event) and (part := completion.part(event)) is not None:
+                    await stream.put(part)
         except AnswerCutError as error:
             answer.cut(error)
         await stream.put(completion.chunk({}, answer.reason))

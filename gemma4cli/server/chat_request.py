@@ -13,7 +13,7 @@ from typing import Any, cast, get_args
 
 from ..checked_json import shown
 from ..messages import Message
-from ..options import GenerateOptions, ToolChoice
+from ..options import MOST_LOGPROBS, GenerateOptions, ToolChoice
 from .request_fields import RequestReader
 from .served import ServerOptions
 
@@ -90,6 +90,7 @@ def generate_options(
         think=think and schema is None,
         schema=schema,
         stop=_stop(reader, data),
+        logprobs=_logprobs(reader, data),
     )
 
 
@@ -177,12 +178,20 @@ def _named(
     raise reader.error(f"{path}.name", f"there is no function {shown(name)}")
 
 
+def _logprobs(reader: RequestReader, data: Mapping[str, Any]) -> int | None:
+    """How many of the likeliest tokens are to be named, if probabilities are wanted at all."""
+    most = reader.count(data, "top_logprobs", least=0, most=MOST_LOGPROBS)
+    if reader.flag(data, "logprobs"):
+        return most or 0
+    if most:
+        raise reader.error("top_logprobs", "needs logprobs to be true")
+    return None
+
+
 def _refuse_what_cannot_be_done(reader: RequestReader, data: Mapping[str, Any]) -> None:
     """Raise RequestError for what would make another answer if it were ignored."""
     if (reader.count(data, "n") or 1) > 1:
         raise reader.error("n", "must be 1: ask again for another answer")
-    if reader.flag(data, "logprobs") or reader.count(data, "top_logprobs", least=0):
-        raise reader.error("logprobs", "are not available")
     if reader.fields(data, "logit_bias"):
         raise reader.error("logit_bias", "is not available")
     if "audio" in reader.optional_items(data, "modalities", ""):

@@ -167,7 +167,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "many stops": ({"stop": list("abcde")}, "stop", "the most are 4"),
     "an empty stop": ({"stop": ["a", ""]}, "stop[1]", "must be a text"),
     "several answers": ({"n": 2}, "n", "must be 1"),
-    "logprobs": ({"logprobs": True}, "logprobs", "not available"),
+    "likeliest tokens alone": ({"top_logprobs": 2}, "top_logprobs", "needs logprobs"),
+    "many likeliest tokens": ({"top_logprobs": 21, "logprobs": True}, "top_logprobs", "to 20"),
     "a format": ({"response_format": {"type": "xml"}}, "response_format.type", "not 'xml'"),
     "a schema": (
         {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
