@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
+from ..errors import OptionError
 from ..options import GenerateOptions
 from ..processing.tokenizer import Tokenizer
 from .call_grammar import call_grammar
@@ -30,7 +32,8 @@ class CallConstraint(Constraint):
         Raises OptionError for tools that are not valid or cannot be enforced.
         """
         assert options.tools is not None, "the options have tools"
-        grammar = call_grammar(
+        grammar = partial(
+            call_grammar,
             options.tools,
             tokenizer,
             choice=options.tool_choice,
@@ -39,7 +42,12 @@ class CallConstraint(Constraint):
             schema=options.schema,
         )
         vocabulary = vocabulary_of(tokenizer, vocab_size, tuple(sorted(stop_ids)))
-        super().__init__(vocabulary, grammar, vocab_size)
+        exact = grammar(loose=False)
+        try:
+            super().__init__(vocabulary, exact, vocab_size)
+        except OptionError:
+            # The grammar is beyond the library's limits: calls have at least their form.
+            super().__init__(vocabulary, grammar(loose=True), vocab_size)
         self._stop_ids = stop_ids
 
     @property

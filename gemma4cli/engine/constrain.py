@@ -120,7 +120,9 @@ class Constraint(ABC):
 
     def _check(self) -> None:
         if self._matcher.is_error():
-            raise OptionError(f"the schema is not supported: {_line(self._matcher.get_error())}")
+            # After its first line, the error is the whole grammar.
+            problem = self._matcher.get_error().partition("<state>")[0]
+            raise OptionError(f"the schema is not supported: {_line(problem)}")
 
 
 class SchemaConstraint(Constraint):

@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Generator, Mapping
-from typing import Any, cast
+from typing import Any
 
-from ..checked_json import MAX_DEPTH, JsonError, parse
+from ..checked_json import MAX_DEPTH, JsonError, check
 from .tokenizer import Tokenizer
 
 CALL_BEGIN, CALL_END = "<|tool_call>", "<tool_call|>"
@@ -26,6 +26,7 @@ NAME = re.compile(r"[\w.:/-]{1,256}")
 
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _ODD_NUMBER = re.compile(r"[+-]?(\d+\.|\.\d+|[1-9]\d*|0)([eE][+-]?\d+)?", re.ASCII)
+_LONGEST_NUMBER = 400
 _WORDS = {
     "true": "true",
     "True": "true",
@@ -87,10 +88,13 @@ class CallParser:
         if self._problem is not None:
             raise CallSyntaxError(self._problem)
         assert self._is_complete, "the grammar ends with the end marker"
+        # Of a key that occurs twice, the last value counts, as for most that read JSON.
+        arguments: dict[str, Any] = json.loads(self.arguments)
         try:
-            return cast("Mapping[str, Any]", parse(self.arguments))
+            check(arguments)
         except JsonError as exc:
             raise CallSyntaxError(str(exc)) from exc
+        return arguments
 
     def cut_off(self) -> str:
         """All of a call that ends before its end marker."""
@@ -264,6 +268,8 @@ class _Grammar:
 
 def _plain(text: str) -> str:
     """JSON of a value without quotes: a number, true, false, null, or else a string."""
+    if len(text) > _LONGEST_NUMBER:
+        return json.dumps(text, ensure_ascii=False)
     if text in _WORDS:
         return _WORDS[text]
     if _NUMBER.fullmatch(text):

@@ -51,7 +51,7 @@ def read(tokenizer: Tokenizer, ids: Iterable[int]) -> tuple[str, Any]:
 
 
 @given(name=NAMES, arguments=st.dictionaries(KEYS, VALUES, max_size=4))
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_a_call_as_the_template_writes_it_is_read_back(
     tiny: Tokenizer, name: str, arguments: dict[str, Any]
 ) -> None:
@@ -76,6 +76,7 @@ CLEAR = {
     "call:f{a:[1,2,],b:2,}": {"a": [1, 2], "b": 2},
     'call:f{a:{b:[{c:<|"|>}]<|"|>}]}}': {"a": {"b": [{"c": "}]"}]}},
     'call:f{a:<|"|><|"|>}': {"a": ""},
+    "call:f{a:1,a:2}": {"a": 2},
 }
 
 
@@ -100,7 +101,6 @@ BROKEN = {
     'call:f{a:b<|"|>c}': "not complete",
     "call:f{a:[1}}": "comma",
     "call:f{} and more": "end after",
-    "call:f{a:1,a:2}": "twice",
     "call:f{a:1e999}": "finite",
     'call:f{a:"\\x"}': "escape",
     "call:f{a:" + "[" * 200: "deep",
