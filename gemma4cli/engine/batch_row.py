@@ -43,6 +43,7 @@ class Row:
         tail: The position at which the model's turn starts.
         reading: The events of reading the prompt, once that has begun.
         begun: Its run, likewise.
+        read: How many tokens of the prompt have been read, those found in the cache aside.
         has_ended: Whether there are no more tokens.
         has_failed: Whether an error ended it.
         started: When its prompt was begun to be read; like the others, in seconds of a clock.
@@ -60,6 +61,7 @@ class Row:
     tail: int = 0
     reading: Iterator[RowEvent] | None = None
     begun: CachedRun | None = None
+    read: int = 0
     has_ended: bool = False
     has_failed: bool = False
     started: float = 0.0

@@ -16,17 +16,18 @@ _SPARE_SHARE = 0.5
 """Share, likewise, of what the weights leave of the memory for models."""
 
 
-def batch_size(model: LoadedModel, positions: int) -> int:
-    """Prompts per batch, 1 to 8, if each takes ``positions`` positions including its answer."""
+def batch_size(model: LoadedModel, positions: int, most: int = _MOST) -> int:
+    """Prompts per batch, 1 to ``most``, if each takes ``positions`` including its answer."""
     found = device()
     return rows_within(
         row=cache_size(model.network.config.text, positions, numerics_of(model).item, _CHUNK).total,
         memory=memory_total(found),
         spare=memory_limit(found) - weights_in_memory(model).total,
+        most=most,
     )
 
 
-def rows_within(*, row: int, memory: int, spare: int) -> int:
+def rows_within(*, row: int, memory: int, spare: int, most: int = _MOST) -> int:
     """Rows of ``row`` bytes each on a device of ``memory`` bytes, ``spare`` of them for a batch."""
-    most = min(_MEMORY_SHARE * memory, _SPARE_SHARE * spare)
-    return max(1, min(_MOST, int(most / row)))
+    room = min(_MEMORY_SHARE * memory, _SPARE_SHARE * spare)
+    return max(1, min(most, int(room / row)))

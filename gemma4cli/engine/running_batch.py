@@ -17,6 +17,7 @@ from typing import cast
 
 import mlx.core as mx
 
+from ..events import PrefillProgress
 from ..machine.backend import on_cpu
 from .answering import Prompt
 from .batch_row import Chosen, Counts, Row, RowEvent, choose, wanted_logits
@@ -45,7 +46,7 @@ class RunningBatch:
 
     Rows sample independently, with a seed what they sample alone. Sums are in another order than
     in a run alone: see ``stream_batch``. ``shared`` is what earlier prompts left, and ``chunk`` how
-    many tokens of a prompt are read between two steps of decoding.
+    many tokens of a prompt are read between two steps of decoding, at most twice as many.
 
     Rows of a model with quantized KV caches take turns in each step. A drafter helps a row whose
     answer begins while no other runs, as long as none does.
@@ -121,9 +122,13 @@ class RunningBatch:
             row.started = began
             row.reading = self._read(row)
         try:
+            start = row.read
             for event in row.reading:
                 yield event
-                if is_piece(event):
+                if isinstance(event, PrefillProgress):
+                    row.read = event.done
+                # What is left after a small chunk may be the few tokens at a prompt's end.
+                if is_piece(event) and not 0 < row.read - start < self._chunk:
                     return
         except Exception as error:  # noqa: BLE001 - an odd prompt does not end the others
             yield row.fail(error)

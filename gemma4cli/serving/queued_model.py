@@ -11,6 +11,7 @@ from time import monotonic
 
 from ..engine.answering import BatchEvent, NoTurns, Prompt, Turns
 from ..engine.batch_row import Counts, Row
+from ..engine.batch_size import batch_size
 from ..engine.generate import make_constraint
 from ..engine.local import LocalModel
 from ..engine.running_batch import RunningBatch
@@ -26,6 +27,7 @@ from .request import AnswerEvents, AnswerStream, Events, Request
 
 _POSITIONS = 4096
 """How long prompt and answer are taken to be in choosing how many run at once."""
+_MOST_SLOTS = 16
 _SHORTEST_RETRY, _LONGEST_RETRY = 1.0, 60.0
 _NEWEST_SHARE = 0.2
 """Share of the newest answer in the average of how long one takes."""
@@ -240,7 +242,8 @@ class QueuedModel:
 
     def _begin(self, model: LocalModel) -> RunningBatch:
         if self._slots is None:
-            self._slots = model.batch_size(min(_POSITIONS, model.context_length))
+            positions = min(_POSITIONS, model.context_length)
+            self._slots = batch_size(model, positions, most=_MOST_SLOTS)
         kept = default_limit() if self._kept_bytes is None else self._kept_bytes
         shared = SharedTurns(model.network, kept, blocks_on_full_layers=model.blocks_on_full_layers)
         batch = RunningBatch(model, shared=shared)
