@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from ..conversations.chat import Chat
 from ..events import Event
-from ..messages import Message
+from ..messages import Message, sources_of
 from ..options import GenerateOptions
 from ..serving.request import AnswerEvents
 from .media_urls import fetching
@@ -51,7 +52,9 @@ class AnswerRun(ThreadRun[Accepted | Event]):
     def run(self) -> None:
         question = self._question
         chat = Chat(self._model, media=self._served.options.media, tools=question.tools)
-        with self._served.opening, fetching(question.messages) as messages:
+        has_media = any(sources_of(each.parts) for each in question.messages)
+        opening = self._served.opening if has_media else nullcontext()
+        with fetching(question.messages) as messages, opening:
             if self.is_cancelled:
                 return
             for _ in chat.load(messages):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Iterable
+from time import monotonic
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
@@ -21,7 +22,8 @@ _OPEN = ("/", "/health")
 """Paths for which no token is asked: they say nothing of anybody. The page asks for it itself."""
 
 _PATIENCE = 30.0
-"""Seconds without a byte of a body that is awaited."""
+_LEAST_RATE = 16_384
+"""Seconds that a body may take, and bytes per second that it must have beyond them."""
 
 _METHODS = "GET, POST, OPTIONS"
 _HEADERS = "authorization, content-type, x-api-key"
@@ -33,13 +35,14 @@ class Guard:
 
     def __init__(self, app: ASGIApp, served: Served) -> None:
         self._app = app
+        self._served = served
         self._options = served.options
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        headers, origin = Headers(scope=scope), None
         try:
             _check_host(headers, self._options)
             origin = _checked_origin(headers, self._options)
@@ -52,10 +55,14 @@ class Guard:
         except RequestError as error:
             failure = failure_of(error)
             more = {**failure.headers, "Connection": "close"}
-            await JSONResponse(failure.body, failure.status, headers=more)(scope, receive, send)
+            response = JSONResponse(failure.body, failure.status, headers=more)
+            await response(scope, receive, _with_origin(send, origin))
             return
-        bounded = _Body(receive, self._options.most_body).receive
-        await self._app(scope, bounded, send if origin is None else _with_origin(send, origin))
+        body = _Body(receive, self._served)
+        try:
+            await self._app(scope, body.receive, _with_origin(send, origin))
+        finally:
+            body.forget()
 
 
 def _check_host(headers: Headers, options: ServerOptions) -> None:
@@ -99,8 +106,10 @@ def _preflight(origin: str) -> dict[str, str]:
     }
 
 
-def _with_origin(send: Send, origin: str) -> Send:
-    """Sends heads of responses with what lets a page read them."""
+def _with_origin(send: Send, origin: str | None) -> Send:
+    """Sends heads of responses with what lets a page of an allowed origin read them."""
+    if origin is None:
+        return send
     more = [(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin")]
 
     async def sending(message: Message) -> None:
@@ -150,29 +159,38 @@ def _too_large(most: int) -> RequestError:
 
 
 class _Body:
-    """A body that is read: not more than ``most`` bytes, and not slower than anybody sends."""
+    """A body that is read: not more than is allowed, and not slower than anybody sends."""
 
-    def __init__(self, receive: Receive, most: int) -> None:
+    def __init__(self, receive: Receive, served: Served) -> None:
         self._receive = receive
-        self._most = most
+        self._served = served
         self._length = 0
+        self._started = monotonic()
         self._is_whole = False
 
     async def receive(self) -> Message:
-        """Raises RequestError."""
+        """Raises RequestError, and QueueFullError if all bodies together are too large."""
         if self._is_whole:  # what may come is that the client leaves, at any time
             return await self._receive()
+        until = self._started + _PATIENCE + self._length / _LEAST_RATE
         try:
-            message = await asyncio.wait_for(self._receive(), _PATIENCE)
+            message = await asyncio.wait_for(self._receive(), max(0.0, until - monotonic()))
         except TimeoutError:
             raise RequestError(
-                f"nothing of the body came for {_PATIENCE:.0f} s",
+                "the body comes too slowly",
                 status=408,
                 code="too_slow",
                 headers={"Connection": "close"},
             ) from None
-        self._length += len(message.get("body", b""))
-        if self._length > self._most:
-            raise _too_large(self._most)
+        block = len(message.get("body", b""))
+        self._length += block
+        most = self._served.options.most_body
+        if self._length > most:
+            raise _too_large(most)
+        self._served.hold(block)
         self._is_whole = not message.get("more_body", False)
         return message
+
+    def forget(self) -> None:
+        """The request is over."""
+        self._served.release(self._length)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
 from ipaddress import ip_address
 from threading import Event, Thread
-from typing import Any, Self
+from typing import Self
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -112,33 +111,47 @@ class HttpThread:
 
 
 class _Protocol(H11Protocol):
-    """A connection that ends if its client sends no request, or does not read the answer."""
+    """A connection that ends if its client sends no whole head, or does not read the answer."""
 
-    _timer: asyncio.TimerHandle | None = None
+    _head: asyncio.TimerHandle | None = None
+    _write: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._wait(_HEAD_SECONDS, self._end_if_idle)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._is_answering:
+            self._head = _cancelled(self._head)
+        elif self._head is None:
+            self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._wait(None, None)
+        self._head, self._write = _cancelled(self._head), _cancelled(self._write)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        self._wait(_WRITE_SECONDS, self.transport.abort)
+        self._write = self.loop.call_later(_WRITE_SECONDS, self.transport.abort)
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        self._wait(None, None)
+        self._write = _cancelled(self._write)
         super().resume_writing()
 
-    def _end_if_idle(self) -> None:
-        if self.cycle is None:
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _await_head(self) -> None:
+        self._head = self.loop.call_later(_HEAD_SECONDS, self._end_unless_answering)
+
+    def _end_unless_answering(self) -> None:
+        self._head = None
+        if not self._is_answering:
             self.transport.abort()
 
-    def _wait(self, seconds: float | None, then: Callable[[], Any] | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None
-        if seconds is not None and then is not None:
-            self._timer = self.loop.call_later(seconds, then)
+
+def _cancelled(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()

@@ -16,15 +16,20 @@ from urllib.parse import unquote_to_bytes
 from ..checked_json import JsonError, number, parse, shown, whole
 from ..conversations.message_data import MessageReader
 from ..media.urls import is_url, shown_url
-from ..messages import AudioPart, ImagePart, Part, Source, TextPart, VideoPart
+from ..messages import AudioPart, ImagePart, Message, Part, Source, TextPart, VideoPart, sources_of
 from .errors import RequestError
 
 _KNOWN = "text, image_url, input_audio or video_url"
 _SCHEME = "data:"
+_MOST_VALUES = 1_000_000
+"""Of a document, counted by its commas and brackets; a million take about 200 MB of memory."""
+_MOST_MEDIA = 256
 
 
 def parsed(body: bytes) -> dict[str, Any]:
     """The object in a request's body. Raises RequestError."""
+    if sum(map(body.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+        raise RequestError("the body has too many values", status=413, code="body_too_large")
     try:
         data = parse(body)
     except JsonError as exc:
@@ -86,7 +91,14 @@ class RequestReader(MessageReader):
     def fields(self, data: Mapping[str, Any], key: str, path: str = "") -> dict[str, Any]:
         return {} if data.get(key) is None else self.mapping(data[key], f"{path}{key}")
 
-    # Parts of messages
+    # Messages and their parts
+
+    def messages(self, data: object, path: str) -> tuple[Message, ...]:
+        found = MessageReader.messages(self, data, path)
+        count = sum(len(sources_of(each.parts)) for each in found)
+        if count > _MOST_MEDIA:
+            raise self.error(path, f"hold {count} media; the most are {_MOST_MEDIA}")
+        return found
 
     def part(self, data: object, path: str) -> Part:
         part = self.mapping(data, path)

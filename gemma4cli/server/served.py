@@ -15,6 +15,8 @@ from .errors import RequestError, failure_of
 
 _AT_ONCE = 4
 """Requests whose media are decoded at the same time; a picture may take hundreds of megabytes."""
+_BODIES = 8
+"""Bodies of the largest size that all requests together may have."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +67,7 @@ class Served:
         self._model: QueuedModel | None = None
         self._is_closing = False
         self._requests = 0
+        self._held = 0
 
     @property
     def state(self) -> str:
@@ -114,6 +117,15 @@ class Served:
             yield
         finally:
             self._requests -= 1
+
+    def hold(self, count: int) -> None:
+        """Count bytes of a body that a request holds until ``release``. Raises QueueFullError."""
+        self._held += count
+        if self._held > _BODIES * self.options.most_body:
+            raise QueueFullError(self._requests)
+
+    def release(self, count: int) -> None:
+        self._held -= count
 
     def check_name(self, name: str | None) -> None:
         """Raise RequestError for a model that is not the one here."""

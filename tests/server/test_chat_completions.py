@@ -199,6 +199,7 @@ def test_a_request_that_is_wrong_is_told_where(client: TestClient, case: str) ->
 PARTS: dict[str, tuple[dict[str, Any], str]] = {
     "a path": ({"type": "image_url", "image_url": {"url": "/etc/passwd"}}, "opens no files"),
     "a file URL": ({"type": "image_url", "image_url": "file:///etc/passwd"}, "opens no files"),
+    "an empty data URL": ({"type": "image_url", "image_url": "data:,"}, "empty"),
     "an address": ({"type": "image_url", "image_url": "https://x.org/a"}, "--allow-media-urls"),
     "not base64": ({"type": "image_url", "image_url": "data:image/png;base64,*"}, "not base64"),
     "no picture": ({"type": "image_url", "image_url": "data:text/plain,hello"}, "image"),
@@ -215,6 +216,13 @@ def test_media_that_cannot_be_used_are_named_by_their_place(client: TestClient, 
     status, where, message = error(client.post(PATH, json=asked(messages=messages)))
     assert status == 400 and problem in message
     assert (where or "").startswith("messages[0].content[1]")
+
+
+def test_a_request_has_only_so_many_media(client: TestClient) -> None:
+    part = {"type": "image_url", "image_url": "data:,x"}
+    messages = [{"role": "user", "content": [part] * 300}]
+    status, where, message = error(client.post(PATH, json=asked(messages=messages)))
+    assert (status, where) == (400, "messages") and "300 media" in message
 
 
 def test_addresses_of_media_are_those_of_public_hosts(serve: Serve) -> None:

@@ -9,6 +9,8 @@ import pytest
 from server_requests import Log, Serve, asked, error
 from starlette.testclient import TestClient
 
+from gemma4cli.server import served
+
 PATH = "/v1/chat/completions"
 PAGE = "https://page.example"
 
@@ -48,6 +50,8 @@ def test_pages_that_are_allowed_may_ask_and_read(serve: Serve) -> None:
     headers = {"Origin": PAGE, "Authorization": "Bearer secret"}
     response = client.get("/v1/models", headers=headers)
     assert response.headers["access-control-allow-origin"] == PAGE
+    refused = client.get("/v1/models", headers={"Origin": PAGE})
+    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, PAGE)
     other = client.options(
         PATH, headers={"Origin": "https://o.example", "Access-Control-Request-Method": "POST"}
     )
@@ -79,6 +83,19 @@ def test_a_body_is_not_read_beyond_its_limit(serve: Serve) -> None:
         response = client.post(PATH, content=content)
         assert error(response)[0] == 413
         assert response.headers["connection"].lower() == "close"
+
+
+def test_all_bodies_together_have_a_limit(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served, "_BODIES", 0.5)
+    client = serve(most_body=1000)
+    for _ in range(3):
+        assert error(client.post(PATH, content=b" " * 600))[0] == 429
+        assert error(client.post(PATH, content=b" " * 400))[0] == 400
+
+
+def test_a_body_of_a_million_values_is_not_read(client: TestClient) -> None:
+    for content in (b"[" * 1_000_001, b"{}," * 500_001):
+        assert error(client.post(PATH, content=content))[0] == 413
 
 
 def test_more_requests_than_may_wait_are_told_when_to_come_back(serve: Serve) -> None:

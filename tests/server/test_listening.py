@@ -82,6 +82,15 @@ def test_a_client_that_sends_no_whole_head_is_left(
     assert everything(connection) == b""
 
 
+def test_a_later_head_must_be_whole_as_well(
+    connect: Connect, tiny: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "_HEAD_SECONDS", 0.05)
+    connection = connect(Scripted(tiny))
+    connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET /hea")
+    assert everything(connection).endswith(b'{"status":"ready"}')
+
+
 def test_a_client_that_sends_no_whole_body_is_told_so(
     connect: Connect, tiny: LocalModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
