@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from ipaddress import ip_address
 from threading import Event, Thread
-from typing import Self
+from typing import Any, Self
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -110,33 +111,56 @@ class HttpThread:
             self._ended.set()
 
 
+class _Timer:
+    """Calls something after a while, unless it is stopped."""
+
+    def __init__(self) -> None:
+        self._handle: asyncio.TimerHandle | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self._handle is not None
+
+    def start(self, loop: asyncio.AbstractEventLoop, after: float, then: Callable[[], Any]) -> None:
+        def ring() -> None:
+            self._handle = None
+            then()
+
+        self.stop()
+        self._handle = loop.call_later(after, ring)
+
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+
 class _Protocol(H11Protocol):
     """A connection that ends if its client sends no whole head, or does not read the answer."""
 
-    _head: asyncio.TimerHandle | None = None
-    _write: asyncio.TimerHandle | None = None
-
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._head, self._write = _Timer(), _Timer()
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self._is_answering:
-            self._head = _cancelled(self._head)
-        elif self._head is None:
+            self._head.stop()
+        elif not self._head.is_running:
             self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head, self._write = _cancelled(self._head), _cancelled(self._write)
+        self._head.stop()
+        self._write.stop()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        self._write = self.loop.call_later(_WRITE_SECONDS, self.transport.abort)
+        self._write.start(self.loop, _WRITE_SECONDS, self.transport.abort)
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        self._write = _cancelled(self._write)
+        self._write.stop()
         super().resume_writing()
 
     @property
@@ -144,14 +168,8 @@ class _Protocol(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _await_head(self) -> None:
-        self._head = self.loop.call_later(_HEAD_SECONDS, self._end_unless_answering)
+        self._head.start(self.loop, _HEAD_SECONDS, self._end_unless_answering)
 
     def _end_unless_answering(self) -> None:
-        self._head = None
         if not self._is_answering:
             self.transport.abort()
-
-
-def _cancelled(timer: asyncio.TimerHandle | None) -> None:
-    if timer is not None:
-        timer.cancel()
