@@ -56,7 +56,8 @@ async def encode_texts(served: Served, scope: Scope, receive: Receive, send: Sen
     """The token ids of texts."""
 
     def ids(model: QueuedModel, body: bytes) -> bytes:
-        return ids_body(model.model.tokenizer.encode_each(read_texts(body)))
+        texts = read_texts(body, model.context_length)
+        return ids_body(model.model.tokenizer.encode_each(texts))
 
     await _answered(served, ids, scope, receive, send)
 
@@ -105,8 +106,12 @@ async def answer_prompts(served: Served, scope: Scope, receive: Receive, send: S
 
 
 def _prompts(model: QueuedModel, body: bytes) -> list[Prompt]:
-    rows = model.model.tokenizer.rows
-    return read_prompts(body, PromptLimits(processor=model.processor, vocabulary=rows))
+    limits = PromptLimits(
+        processor=model.processor,
+        vocabulary=model.model.tokenizer.rows,
+        context=model.context_length,
+    )
+    return read_prompts(body, limits)
 
 
 async def _stream(served: Served, run: PromptsRun, send: Send) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..checked_json import JsonError, as_dataclass, parse, shown, whole
 from ..engine.answering import Prompt
+from ..errors import ContextLengthError
 from ..options import SOFT_TOKEN_BUDGETS, GenerateOptions
 from ..processing.config import FRAMES_PER_TOKEN, MelConfig
 from ..processing.image import patch_features
@@ -26,6 +27,8 @@ from .bodies import Array, packed, unpacked
 
 MOST_PROMPTS = 64
 MOST_TEXTS = 4096
+_LONGEST_TOKEN = 64
+"""Characters, more than of any token in Gemma's vocabulary."""
 _MOST_SEED = 2**64 - 1
 _MOST_LEVEL = 1e6
 """Of a number in a clip's frames; logarithms of a loud clip are below 10, samples mostly below 1.
@@ -34,10 +37,11 @@ Larger numbers would overflow in the network."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptLimits:
-    """What a prompt must keep to; token ids are below ``vocabulary``."""
+    """What a prompt must keep to; token ids are below ``vocabulary``, ``context`` is in tokens."""
 
     processor: Processor
     vocabulary: int
+    context: int
 
 
 def prompts_body(prompts: Sequence[Prompt]) -> bytes:
@@ -56,7 +60,10 @@ def prompts_body(prompts: Sequence[Prompt]) -> bytes:
 
 
 def read_prompts(body: bytes, limits: PromptLimits) -> list[Prompt]:
-    """The prompts of a body. Raises JsonError, and OptionError for an option out of range."""
+    """The prompts of a body.
+
+    Raises JsonError, OptionError for an option out of range, and ContextLengthError.
+    """
     facts, arrays = unpacked(body)
     given = facts.get("prompts") if isinstance(facts, dict) else None
     if not isinstance(given, list) or not 1 <= len(given) <= MOST_PROMPTS:
@@ -85,13 +92,15 @@ def texts_body(texts: Iterable[str]) -> bytes:
     return json.dumps({"texts": list(texts)}).encode()
 
 
-def read_texts(body: bytes) -> list[str]:
-    """The texts in a body. Raises JsonError."""
+def read_texts(body: bytes, context: int) -> list[str]:
+    """The texts in a body, for a model with a context of so many tokens. Raises JsonError."""
     texts = _only_key(body, "texts")
     if not isinstance(texts, list) or len(texts) > MOST_TEXTS:
         raise JsonError(f"must be a list of at most {MOST_TEXTS} texts", "texts")
     if not all(isinstance(each, str) for each in texts):
         raise JsonError("must be a list of texts", "texts")
+    if sum(map(len, texts)) > _LONGEST_TOKEN * context:
+        raise JsonError("must not be longer than the context", "texts")
     return texts
 
 
@@ -133,7 +142,10 @@ def _prompt(
 ) -> Prompt:
     if not isinstance(facts, Mapping) or not isinstance(facts.get("spans"), list):
         raise JsonError("must be an object with spans and options", path)
-    ids = _ids(arrays.pop(f"{number}.ids", None), f"{path}.ids")
+    row = arrays.pop(f"{number}.ids", None)
+    if row is not None and row.size >= limits.context:
+        raise ContextLengthError(row.size, limits.context)
+    ids = _ids(row, f"{path}.ids")
     if not ids or max(ids) >= limits.vocabulary:
         raise JsonError(f"must be token ids below {limits.vocabulary}", f"{path}.ids")
     spans = [_span(each, f"{path}.spans[{place}]") for place, each in enumerate(facts["spans"])]

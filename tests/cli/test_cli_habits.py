@@ -153,6 +153,8 @@ OPTIONS = {
     "chat -sys 'Be brief.' -no-cnv -p Hi": "chat --system 'Be brief.' -p Hi",
     "chat -hf org/gemma --jinja -p Hi": "chat -m org/gemma -p Hi",
     "chat --max-kv-size 4096 --keepalive 5m Hi": "chat Hi",
+    "chat --base-url http://h/v1 Hi": "chat --server http://h/v1 Hi",
+    "serve --api-key secret": "serve --token secret",
     "chat -ctk q8_0 -ctv q8_0 Hi": "chat --kv-bits 8 Hi",
     "chat --kv-cache-dtype fp8 Hi": "chat --kv-bits 8 Hi",
     "chat --cache-type-k f16 Hi": "chat Hi",

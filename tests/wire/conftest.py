@@ -33,4 +33,6 @@ def prompt(tiny: LoadedModel) -> Prompt:
 
 @pytest.fixture(scope="session")
 def limits(tiny: LoadedModel) -> PromptLimits:
-    return PromptLimits(processor=tiny.processor, vocabulary=tiny.tokenizer.rows)
+    return PromptLimits(
+        processor=tiny.processor, vocabulary=tiny.tokenizer.rows, context=tiny.context_length
+    )

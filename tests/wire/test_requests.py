@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 
 from gemma4cli.checked_json import JsonError
 from gemma4cli.engine.answering import Prompt
-from gemma4cli.errors import OptionError
+from gemma4cli.errors import ContextLengthError, OptionError
 from gemma4cli.options import GenerateOptions
 from gemma4cli.processing.inputs import AudioFeatures, ImageFeatures
 from gemma4cli.wire.bodies import Array, packed, unpacked
@@ -157,19 +156,31 @@ def test_damaged_bodies_are_refused_or_read(prompt: Prompt, limits: PromptLimits
 def test_options_texts_and_ids_come_back(prompt: Prompt) -> None:
     options = GenerateOptions(schema='{"type": "object"}', seed=2**63, temperature=1 / 3)
     assert read_options(options_body(options)) == options
-    assert read_texts(texts_body(["Hé", "", "a\nb"])) == ["Hé", "", "a\nb"]
+    assert read_texts(texts_body(["Hé", "", "a\nb"]), 1) == ["Hé", "", "a\nb"]
     assert read_ids(ids_body([[1, 2], [], [3]]), 3) == [[1, 2], [], [3]]
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"texts": 1}', b'{"texts": [1]}', b"\xff"])
 def test_a_question_that_is_none_is_refused(body: bytes) -> None:
-    for read in (read_texts, read_options):
-        with pytest.raises(JsonError):
-            read(body)
+    with pytest.raises(JsonError):
+        read_texts(body, 9)
+    with pytest.raises(JsonError):
+        read_options(body)
     with pytest.raises(JsonError):
         read_ids(body, 1)
 
 
-def test_a_number_too_many_texts_is_refused() -> None:
+def test_more_texts_than_a_prompt_has_are_refused() -> None:
     with pytest.raises(JsonError, match="at most 4096"):
-        read_texts(json.dumps({"texts": ["a"] * 4097}).encode())
+        read_texts(texts_body(["a"] * 4097), 9000)
+    with pytest.raises(JsonError, match="longer than the context"):
+        read_texts(texts_body(["a" * 300, "b" * 300]), 9)
+
+
+def test_a_prompt_that_is_longer_than_the_context_is_not_read(
+    prompt: Prompt, limits: PromptLimits
+) -> None:
+    facts, arrays = unpacked(prompts_body([prompt]))
+    arrays["0.ids"] = np.zeros(limits.context, np.int32)
+    with pytest.raises(ContextLengthError, match="8,192"):
+        read_prompts(packed(facts, arrays), limits)

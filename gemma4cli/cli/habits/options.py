@@ -51,7 +51,8 @@ def _of(
 
 
 _ASKING = "describe video"
-_MODEL = "describe transcribe video chat trace"
+_SERVED = "describe transcribe video chat"
+_MODEL = f"{_SERVED} trace"
 _ALL_CORES = "MLX uses all cores"
 _GPU = "MLX uses the GPU if there is one"
 _CONVERSES = "without a question, chat is a conversation"
@@ -145,6 +146,9 @@ OPTION_HABITS: tuple[OptionHabit, ...] = (
         "--draft-model --model-draft -md --num-draft-tokens --draft --draft-max",
         why="g4 has no draft models",
     ),
+    _of("--base-url --api-base --api-url --endpoint --host", "--server {}", at=_SERVED),
+    _of("--api-key --key", "--token {}", at="serve"),
+    _of("--api-key --key", advice="set G4_SERVER_TOKEN to the token of the --server", at=_SERVED),
     _of("--keepalive --keep-alive", why="a model stays loaded in g4 serve and g4 chat only"),
     _of("--flash-attn -fa", why="MLX has an attention of its own", flag=True),
     _of("--max-kv-size", why=_CACHE),
