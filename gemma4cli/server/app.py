@@ -19,6 +19,7 @@ from .guard import Guard
 from .models import list_models, show_model
 from .page import page
 from .request_log import RequestLog
+from .responses import responses
 from .served import Served
 from .status import health, metrics
 from .thread_run import Disconnected
@@ -32,6 +33,7 @@ def make_app(served: Served, log: Callable[[str], None]) -> ASGIApp:
     """The application for a model; ``log`` is called with a line for each request."""
     routes = [
         _post("/v1/chat/completions", chat_completions, served),
+        _post("/v1/responses", responses, served),
         _post("/v1/audio/transcriptions", transcriptions, served),
         _post("/v1/audio/translations", translations, served),
         _get("/v1/models", list_models, served),

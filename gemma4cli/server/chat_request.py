@@ -57,7 +57,7 @@ def chat_request(data: dict[str, Any], server: ServerOptions) -> ChatRequest:
     return ChatRequest(
         model=reader.string(data, "model"),
         messages=reader.messages(data.get("messages"), "messages"),
-        options=_with_calls(reader, data, generate_options(reader, data, server.generate)),
+        options=with_calls(reader, data, generate_options(reader, data, server.generate)),
         tools=reader.tools(data),
         stream=stream,
         include_usage=bool(reader.flag(stream_options, "include_usage", "stream_options.")),
@@ -133,7 +133,7 @@ def _schema(reader: RequestReader, data: Mapping[str, Any]) -> str | None:
             raise reader.error("response_format.type", f"must be {known}, not {shown(other)}")
 
 
-def _with_calls(
+def with_calls(
     reader: RequestReader, data: Mapping[str, Any], options: GenerateOptions
 ) -> GenerateOptions:
     """The options with the functions that the answer may call, or must."""

@@ -53,7 +53,7 @@ class EventStream:
 
     async def put(self, data: Mapping[str, Any]) -> None:
         """Send an object."""
-        await self._write(f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode())
+        await self.write(f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode())
 
     async def fail(self, failure: Failure) -> None:
         """Send an error as the end of the stream."""
@@ -62,11 +62,11 @@ class EventStream:
 
     async def done(self) -> None:
         """Send the end of the stream, as the completions have it."""
-        await self._write(_DONE, more=False)
+        await self.write(_DONE, more=False)
 
     async def end(self) -> None:
         """End the stream without another event."""
-        await self._write(b"", more=False)
+        await self.write(b"", more=False)
 
     async def beating(self, run: ThreadRun[T]) -> AsyncIterator[T]:
         """What happens in a run, with comments on the stream while nothing does."""
@@ -79,7 +79,8 @@ class EventStream:
             try:
                 return await run.next(_BEAT_SECONDS)
             except TimeoutError:
-                await self._write(b": still at work\n\n")
+                await self.write(b": still at work\n\n")
 
-    async def _write(self, content: bytes, *, more: bool = True) -> None:
+    async def write(self, content: bytes, *, more: bool = True) -> None:
+        """Send a part of the body."""
         await self._send({"type": "http.response.body", "body": content, "more_body": more})
