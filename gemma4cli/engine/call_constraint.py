@@ -39,6 +39,7 @@ class CallConstraint(Constraint):
             choice=options.tool_choice,
             parallel=options.parallel_calls,
             in_thought=_ends_in_thought(tokenizer, prompt_ids),
+            think=options.think,
             schema=options.schema,
         )
         vocabulary = vocabulary_of(tokenizer, vocab_size, tuple(sorted(stop_ids)))

@@ -77,13 +77,14 @@ def call_grammar(
     choice: ToolChoice,
     parallel: bool,
     in_thought: bool,
+    think: bool = True,
     schema: str | None = None,
     loose: bool = False,
 ) -> str:
     """The grammar in llguidance's Lark format; with ``in_thought`` it begins inside of a thought.
 
     An answer without calls matches ``schema``, if there is one. With ``loose``, calls may have any
-    arguments, unless the function is strict.
+    arguments, unless the function is strict. Without ``think`` no thought precedes required calls.
 
     Raises OptionError for tools that are not valid, strict ones that cannot be enforced, and if
     calls are required and there are no functions.
@@ -99,7 +100,7 @@ def call_grammar(
         "required": "call+" if parallel else "call",
     }[choice if declared else "none"]
     prose = "text? (thought text?)*"
-    thought = "" if in_thought else "thought?"
+    thought = "" if in_thought or not think else "thought?"
     if choice == "required":
         answer = f"{thought} {calls}"
     elif schema is not None:

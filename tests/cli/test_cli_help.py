@@ -117,6 +117,7 @@ def test_length_means_something_else_to_each_command() -> None:
 @pytest.fixture
 def inputs() -> None:
     """The files that the examples name."""
+    Path("tools.py").write_text("def now() -> str:\n    return 'noon'\n")
     shutil.copy(sample("image02.png"), "photo.jpg")
     shutil.copy(sample("image02.png"), "before.png")
     shutil.copy(sample("image10.png"), "after.png")

@@ -67,9 +67,14 @@ def constraint(
     parallel: bool = True,
     prompt: Sequence[int] = (),
     schema: str | None = None,
+    think: bool = True,
 ) -> CallConstraint:
     options = GenerateOptions(
-        tools=json.dumps(tools), tool_choice=choice, parallel_calls=parallel, schema=schema
+        tools=json.dumps(tools),
+        tool_choice=choice,
+        parallel_calls=parallel,
+        schema=schema,
+        think=think and schema is None,
     )
     return CallConstraint(
         options,
@@ -230,7 +235,7 @@ def test_a_thought_that_the_prompt_began_goes_on(tiny: LoadedModel) -> None:
     [
         ("auto", ('{"a":1}',), True),
         ("auto", (CALL, CALL), True),
-        ("auto", (*THOUGHT, '{"a":1}'), True),
+        ("auto", (*THOUGHT, '{"a":1}'), False),
         ("auto", (), False),
         ("auto", ("hello",), False),
         ("auto", ('{"a":"x"}',), False),
@@ -249,6 +254,13 @@ def test_with_a_schema_an_answer_without_calls_matches_it(
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
     rule = constraint(tiny, LOOSE, choice=choice, schema=json.dumps(schema))
     assert accepts(tiny, rule, *parts) is expected
+
+
+def test_without_thinking_a_required_call_comes_at_once(tiny: LoadedModel) -> None:
+    for think, expected in [(True, True), (False, False)]:
+        rule = constraint(tiny, LOOSE, choice="required", think=think)
+        assert accepts(tiny, rule, *THOUGHT, CALL) is expected
+    assert accepts(tiny, constraint(tiny, LOOSE, choice="required", think=False), CALL)
 
 
 S, N = {"type": "string"}, {"type": "number"}

@@ -36,7 +36,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "g4 chat",
         'g4 chat --image photo.jpg -p "What is this?"',
         "g4 chat -c",
-        "g4 chat --functions tools.py   # let the model call what tools.py defines",
+        'g4 chat --functions tools.py -p "What time is it?"   # the model may call its functions',
         'git diff | g4 chat -p "Write a commit message for this change."',
     ),
     "serve": (
