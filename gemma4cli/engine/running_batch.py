@@ -169,7 +169,8 @@ class RunningBatch:
         if drafter is not None and may_draft and drafter.pace.begin():
             row.draft, row.hidden = self._draft(row, drafter), hidden
         self._caches.join(run.cache)
-        run.move([])  # a batch holds a copy
+        # A batch holds a copy, and checkpoints are only kept within the limit.
+        run.release()
         self._chosen.add(row.newest)
         self._rows.append(row)
 
@@ -273,6 +274,8 @@ class RunningBatch:
         self._caches.keep(left)
         self._chosen.keep(left)
         self._rows = [self._rows[number] for number in left]
+        if not self._rows:
+            release_buffers()
 
     def _keep_turn(self, number: int) -> None:
         """Keep a row's prompt with its answer, if later prompts can repeat it."""
@@ -281,7 +284,6 @@ class RunningBatch:
         if not self.shared.limit or row.has_failed:
             return
         if is_repeated(self._model, run.content[row.tail :]):
-            run.move(self._caches.extract(number))
-            mx.eval([layer.state for layer in run.cache])
-            run.keep()
-            self.shared.keep(run)
+            cache = self._caches.extract(number)
+            mx.eval([layer.state for layer in cache])
+            self.shared.keep_all(run.content, cache)

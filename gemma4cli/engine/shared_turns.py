@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from ..machine.device import device, memory_total
 from ..machine.memory import KEPT_CHECKPOINTS
 from ..models.gemma4 import Gemma4
+from ..models.mlx_lm_parts import RowCache
 from .turn_cache import CachedRun, Content, Held, TurnCache
 
 _MOST_BYTES = 1_000_000_000
@@ -118,6 +119,13 @@ class SharedTurns:
         if len(self._kept) > _MOST_PROMPTS:
             self._remove(self._kept[0])
         self.shrink(self.limit)
+
+    def keep_all(self, content: Content, cache: list[RowCache]) -> None:
+        """Keep what ``cache`` holds of ``content``, with the checkpoints in it that are kept."""
+        run = self.begin(content)
+        run.move(cache)
+        run.keep()
+        self.keep(run)
 
     def shrink(self, limit: int) -> None:
         """Forget what has not been used for the longest time, until ``limit`` bytes are kept."""

@@ -244,6 +244,11 @@ class CachedRun:
         """What there is to continue from, if this is the last run of its turn cache."""
         return self._turns.held()
 
+    def release(self) -> None:
+        """Hold nothing any more, as the cache is used elsewhere."""
+        self.cache = []
+        self.forget()
+
     def forget(self) -> None:
         """Drop everything cached, because it cannot be trusted."""
         self._turns.clear()

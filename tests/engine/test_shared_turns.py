@@ -163,6 +163,18 @@ def test_what_was_not_used_for_the_longest_time_is_forgotten_first(tiny: LoadedM
     assert found[0] > 50 < found[1] and found[2] < 50
 
 
+def test_rows_that_run_hold_no_checkpoints_beside_those_within_the_limit(
+    tiny: LoadedModel,
+) -> None:
+    batch = make_batch(tiny)
+    row = batch.add(Prompt(inputs=prompt_of(tiny, LONG), options=GREEDY))
+    for _ in range(3):
+        batch.step()
+    assert row in batch.rows and not row.has_ended
+    assert len(batch.shared) == 1
+    assert row.run.held() is None and row.run.cache == []
+
+
 def test_a_later_turn_takes_the_place_of_the_earlier_ones(tiny: LoadedModel) -> None:
     batch = make_batch(tiny)
     turns = [LONG]
