@@ -166,9 +166,9 @@ def test_what_was_not_used_for_the_longest_time_is_forgotten_first(tiny: LoadedM
 def test_rows_that_run_hold_no_checkpoints_beside_those_within_the_limit(
     tiny: LoadedModel,
 ) -> None:
-    batch = make_batch(tiny)
-    row = batch.add(Prompt(inputs=prompt_of(tiny, LONG), options=GREEDY))
-    for _ in range(3):
+    batch = make_batch(fresh(tiny, stop_ids=NEVER))
+    row = batch.add(Prompt(inputs=prompt_of(tiny, LONG), options=replace(GREEDY, max_tokens=99)))
+    for _ in range(9):
         batch.step()
     assert row in batch.rows and not row.has_ended
     assert len(batch.shared) == 1
