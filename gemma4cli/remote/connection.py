@@ -15,6 +15,7 @@ from ..errors import ClosingError, Gemma4Error, QueueFullError, RemoteError, Ser
 from ..events import Finished
 from ..wire.answers import MOST_LINE, read_line
 from ..wire.faults import error_of
+from ..wire.model_facts import MODEL_HEADER
 from .address import Address
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ TOKEN_VARIABLE = "G4_SERVER_TOKEN"
 _CONNECT_SECONDS = 10.0
 _SILENT_SECONDS = 60.0
 """Between two lines of an answer; the server sends empty ones when it has nothing to say."""
+_KEPT_SECONDS = 5.0
+"""For which an idle connection is kept: servers close theirs, and routers forget them."""
 _MOST_WAIT, _LONGEST_WAIT, _SHORTEST_WAIT = 600.0, 30.0, 0.2
 """Seconds to wait for a busy server: in all, and between two tries."""
 _MOST_BODY, _MOST_ERROR = 64 << 20, 1 << 20
@@ -38,7 +41,7 @@ _GONE = "the connection broke off before the answer ended"
 
 
 class Connection:
-    """Sends requests, from any thread. ``wait`` sleeps.
+    """Sends requests, from any thread. ``wait`` sleeps; ``model`` is the identity of the model.
 
     Its methods raise ServerError if there is no such server, if it does not let us in, or if the
     connection is lost, and otherwise the error that the server reports.
@@ -50,7 +53,8 @@ class Connection:
         self.address = address
         self._token = token
         self._wait = wait
-        self._idle: list[HTTPConnection] = []
+        self.model: str | None = None
+        self._idle: list[tuple[HTTPConnection, float]] = []
 
     def get(self, path: str) -> bytes:
         """What the server has there."""
@@ -82,7 +86,7 @@ class Connection:
     def close(self) -> None:
         """Close the connections that are kept."""
         while self._idle:
-            self._idle.pop().close()
+            self._idle.pop()[0].close()
 
     def __del__(self) -> None:
         self.close()
@@ -142,7 +146,7 @@ class Connection:
                 raise self._error_of(response)
             yield response
             if response.isclosed() and not response.will_close:
-                self._idle.append(link)
+                self._idle.append((link, time.monotonic()))
                 return
         except BaseException:
             link.close()
@@ -154,7 +158,10 @@ class Connection:
     ) -> tuple[HTTPConnection, HTTPResponse]:
         """Send a request; a kept connection that the server has closed is replaced."""
         while self._idle:
-            link = self._idle.pop()
+            link, since = self._idle.pop()
+            if time.monotonic() - since > _KEPT_SECONDS:
+                link.close()
+                continue
             try:
                 return link, self._send(link, method, path, body)
             except ConnectionError:
@@ -172,6 +179,8 @@ class Connection:
         headers = {"User-Agent": "g4"}
         if body is not None:
             headers["Content-Type"] = "application/octet-stream"
+        if self.model is not None:
+            headers[MODEL_HEADER] = self.model
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
         try:
@@ -204,6 +213,8 @@ class Connection:
         if status in (401, 403):
             problem = "wants a token" if self._token is None else "does not take this token"
             return self.error(f"{problem}: set {TOKEN_VARIABLE} to that of the server")
+        if status == 409:
+            return self.error("has another model than when this began: begin again")
         if status == 413:
             return RemoteError("the server, or what is before it, takes no prompt of this size")
         if fault is None:

@@ -35,6 +35,7 @@ class RemoteModel:
         """Ask the server for its model."""
         self._connection = connection
         self.facts = _facts(connection)
+        connection.model = self.facts.identity
         controls = {each.name: each.id for each in self.facts.controls}
         self._processor = Processor(
             model=self.name,

@@ -16,7 +16,7 @@ from ..events import Finished
 from ..serving.queued_model import QueuedModel
 from ..wire.answers import STILL_THERE, error_line, event_line
 from ..wire.faults import fault_of
-from ..wire.model_facts import facts_body, facts_of
+from ..wire.model_facts import MODEL_HEADER, ModelFacts, facts_body, facts_of
 from ..wire.requests import PromptLimits, ids_body, read_options, read_prompts, read_texts
 from .errors import RequestError, failure_of
 from .g4_answers import PromptsRun
@@ -32,24 +32,41 @@ _HEADERS = ((b"content-type", b"application/x-ndjson"), (b"cache-control", b"no-
 
 async def show_facts(served: Served, request: Request) -> Response:
     """What a client must know of the model."""
-    model = served.model
+    return Response(facts_body(await _facts(served)), media_type=_JSON)
 
-    def facts() -> bytes:
-        tokenizer = model.model.tokenizer
-        return facts_body(
-            facts_of(
-                model.processor,
-                tokenizer.controls,
-                model.identity,
-                names=served.names,
-                context_length=model.context_length,
-                slots=model.slots,
-                most_body=min(served.options.most_body, LARGEST),
-                vocabulary=tokenizer.rows,
-            )
+
+async def _facts(served: Served) -> ModelFacts:
+    if served.facts is None:
+        served.facts = await run_in_threadpool(_facts_now, served, served.model)
+    return served.facts
+
+
+def _facts_now(served: Served, model: QueuedModel) -> ModelFacts:
+    tokenizer = model.model.tokenizer
+    return facts_of(
+        model.processor,
+        tokenizer.controls,
+        model.identity,
+        names=served.names,
+        context_length=model.context_length,
+        slots=model.slots,
+        most_body=min(served.options.most_body, LARGEST),
+        vocabulary=tokenizer.rows,
+    )
+
+
+async def _check_model(served: Served, request: Request) -> None:
+    """Raise RequestError for a client that began with another model, which was at this address.
+
+    Its token ids would mean something else here.
+    """
+    wanted = request.headers.get(MODEL_HEADER)
+    if wanted is not None and wanted != (await _facts(served)).identity:
+        raise RequestError(
+            "this server has another model than the one you began with",
+            status=409,
+            code="other_model",
         )
-
-    return Response(await run_in_threadpool(facts), media_type=_JSON)
 
 
 async def encode_texts(served: Served, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,7 +96,9 @@ async def _answered(
     receive: Receive,
     send: Send,
 ) -> None:
-    body = await Request(scope, receive).body()
+    request = Request(scope, receive)
+    await _check_model(served, request)
+    body = await request.body()
     response: Response
     try:
         found = await run_in_threadpool(answer, served.model, body)
@@ -91,8 +110,10 @@ async def _answered(
 
 async def answer_prompts(served: Served, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer prompts, which join the others together, in lines as the answers come."""
+    request = Request(scope, receive)
+    await _check_model(served, request)
     with served.admitted():
-        body = await Request(scope, receive).body()
+        body = await request.body()
         try:
             prompts = await run_in_threadpool(_prompts, served.model, body)
             del body

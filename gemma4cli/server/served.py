@@ -11,6 +11,7 @@ from time import time
 from ..errors import ClosingError, QueueFullError
 from ..options import GenerateOptions, MediaOptions
 from ..serving.queued_model import QueuedModel
+from ..wire.model_facts import ModelFacts
 from .errors import RequestError, failure_of
 
 _AT_ONCE = 4
@@ -50,6 +51,7 @@ class Served:
     Attributes:
         options: What the server allows.
         names: The names of the model; the first is the one that clients are told.
+        facts: What other g4s are told of the model; None before the first asks.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Served:
         self._on_error = on_error
         self.started = int(time())
         self.opening = BoundedSemaphore(_AT_ONCE)
+        self.facts: ModelFacts | None = None
         self._model: QueuedModel | None = None
         self._is_closing = False
         self._requests = 0

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ..processing.processor import Processor
 
 PROTOCOL = 1
+MODEL_HEADER = "X-G4-Model"
+"""The identity of the model that a request is for."""
 _MOST_SIZE = 2**24
 _LONGEST_NAME = 4096
 

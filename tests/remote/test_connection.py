@@ -86,6 +86,23 @@ def test_what_is_no_server_gets_an_error_with_its_address(said: bytes, problem: 
     assert str(raised.value).startswith(f"{server.url}: ")
 
 
+def test_another_model_at_the_same_address_is_not_asked() -> None:
+    """Token ids would mean something else to it."""
+    other = response(409, {"error": {"message": "another", "code": "other_model"}})
+    with scripted(other) as server, pytest.raises(ServerError, match="has another model than"):
+        link = connected(server.url)
+        link.model = "abc"
+        answer(link)
+    assert "X-G4-Model: abc" in server.heads[0]
+
+
+def test_a_connection_that_was_idle_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_KEPT_SECONDS", -1.0)
+    with scripted(response(200, b"a"), response(200, b"b")) as server:
+        link = connected(server.url)
+        assert (link.get("/"), link.get("/")) == (b"a", b"b")
+
+
 def test_a_wrong_token_is_called_wrong() -> None:
     with (
         scripted(response(401, b"")) as server,

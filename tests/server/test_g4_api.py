@@ -62,6 +62,17 @@ def test_damaged_bodies_are_refused(client: TestClient, log: Log, body: bytes) -
     assert client.post("/g4/v1/generate", content=body).status_code == 200
 
 
+def test_a_client_that_began_with_another_model_is_refused(client: TestClient, body: bytes) -> None:
+    identity = client.get("/g4/v1/model").json()["identity"]
+    for path, content in (("generate", body), ("tokens", b'{"texts": ["a"]}')):
+        answers = [
+            client.post(f"/g4/v1/{path}", content=content, headers={"X-G4-Model": each})
+            for each in (identity, "another")
+        ]
+        assert [each.status_code for each in answers] == [200, 409]
+        assert answers[1].json()["error"]["code"] == "other_model"
+
+
 def test_an_error_has_its_class(client: TestClient) -> None:
     schema = GenerateOptions(schema='{"type": "nothing"}')
     response = client.post("/g4/v1/check", content=options_body(schema))
