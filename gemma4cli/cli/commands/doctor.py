@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,6 +60,8 @@ def doctor(
 
 def _server(context: typer.Context, env: Environment) -> Iterator[Finding]:
     """Whether the server that is set, if one is, answers."""
+    import time
+
     from ...doctor.findings import Finding
     from ..run.options import SHARED
     from ..run.served_model import served_model
