@@ -102,6 +102,9 @@ def check_as_alone(
     return driver
 
 
+FAST_AND_SLOW = [
+    arch if arch in ("e2b", "12b") else pytest.param(arch, marks=pytest.mark.slow) for arch in ARCHS
+]
 MEDIA = {
     "e2b": ("image_70", "text_short", "mixed", "audio_odd"),
     "e4b": ("text_short", "audio", "image_70"),
@@ -111,7 +114,7 @@ MEDIA = {
 }
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", FAST_AND_SLOW)
 def test_rows_that_join_and_end_at_different_times_are_answered_as_alone(
     arch: str, parity_model: ParityModel
 ) -> None:
@@ -394,7 +397,7 @@ def kinds(events: Sequence[object]) -> Mapping[str, int]:
 # Drafters
 
 
-@pytest.mark.parametrize("company", [[0], [0, 3], [0, 0, 9]])
+@pytest.mark.parametrize("company", [[0], [0, 3], pytest.param([0, 0, 9], marks=pytest.mark.slow)])
 def test_a_drafter_helps_a_row_as_long_as_it_runs_alone(
     company: list[int], parity_model: ParityModel
 ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
-from support.goldens import ARCHS, FOLDER
+from support.goldens import FOLDER
 from support.models import fresh
 
 from gemma4cli.conversations.chat import Chat
@@ -26,6 +26,7 @@ ParityModel = Callable[[str], LoadedModel]
 GREEDY = GenerateOptions(max_tokens=6, temperature=0)
 NEVER = frozenset({1 << 30})
 ROOM = 10**9
+SLOW = ("e4b", "26b", "31b")
 LONG = "Please look at it once more, and tell me about the colors, from the left to the right. " * 2
 IMAGES = [FOLDER / "media" / name for name in ("square.png", "tall.png")]
 
@@ -76,7 +77,9 @@ def check_as_alone(
     return [answer.usage.cached_tokens for answer in found]
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize(
+    "arch", ["e2b", "12b", *(pytest.param(each, marks=pytest.mark.slow) for each in SLOW)]
+)
 def test_turns_of_a_conversation_that_parts_resume_where_they_agree(
     arch: str, parity_model: ParityModel
 ) -> None:
