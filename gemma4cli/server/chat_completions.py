@@ -127,7 +127,8 @@ async def chat_completions(served: Served, scope: Scope, receive: Receive, send:
             if asked.stream:
                 stream = EventStream(served, send)
                 await _stream(run, answer, completion, asked, stream)
-                note_tokens(scope, answer.usage.completion_tokens)
+                if answer.reason is not None:
+                    note_tokens(scope, answer.usage.completion_tokens)
             else:
                 await _whole(run, answer)
                 note_tokens(scope, answer.usage.completion_tokens)

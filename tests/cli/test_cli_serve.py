@@ -120,6 +120,26 @@ def test_curl_gets_a_streamed_answer_and_ctrl_c_ends_the_server() -> None:
 
 
 @pytest.mark.slow
+def test_a_second_signal_ends_answers_at_once() -> None:
+    endless = {"type": "array", "items": {"enum": [1, 2]}, "minItems": 3500}
+    schema = {"type": "json_schema", "json_schema": {"name": "endless", "schema": endless}}
+    with serving() as server, httpx.Client(timeout=PATIENCE) as client:
+        body = asked(response_format=schema, max_tokens=8000)
+        with client.stream("POST", f"{server.url}/chat/completions", json=body) as response:
+            lines = response.iter_lines()
+            assert next(lines).startswith("data: ")
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.stderr is not None
+            assert "again" in server.process.stderr.readline()
+            server.process.send_signal(signal.SIGTERM)
+            *_, error, _, end, _ = lines
+        assert json.loads(error.removeprefix("data: "))["error"]["code"] == "closing"
+        assert end == "data: [DONE]"
+        status, said = server.ends()
+        assert status == 143 and "Traceback" not in said
+
+
+@pytest.mark.slow
 def test_sigterm_in_mid_answer_lets_it_end() -> None:
     with (
         serving("--token", "secret") as server,
