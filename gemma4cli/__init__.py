@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 """What type checkers take for true. The module ``typing`` would be imported for it alone."""
 
 if TYPE_CHECKING:
+    from .api import connect as connect
     from .api import generate as generate
     from .api import list_models as list_models
     from .api import load as load
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from .transcript import Segment as Segment
 else:
     _MODULES = {
-        "api": "generate list_models load model_info model_path stream_each stream_generate "
-        "stream_segments stream_transcribe transcribe",
+        "api": "connect generate list_models load model_info model_path stream_each "
+        "stream_generate stream_segments stream_transcribe transcribe",
         "conversations.chat": "Chat",
         "errors": "Gemma4Error",
         "events": "Finished TextDelta ThoughtDelta",

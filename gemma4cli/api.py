@@ -79,6 +79,28 @@ def load(
     return loaded if drafter is None else load_drafter(drafter, loaded)
 
 
+def connect(server: str, *, token: str | None = None) -> AnsweringModel:
+    """The model of a running ``g4 serve``; nothing is loaded here, and mlx is not imported.
+
+    Args:
+        server: Its address: "http://studio:11535", "studio", "https://host/g4".
+        token: What it wants of its clients, if it wants something.
+
+    Returns:
+        The model, for ``generate`` and the other functions, from several threads too. Media are
+        opened here; the server gets pixels and frames of sound. Every call may raise ServerError.
+
+    Raises:
+        OptionError: ``server`` is no address.
+        ServerError: There is no such server, or it does not let this client in.
+    """
+    from .remote.address import address_of
+    from .remote.connection import Connection
+    from .remote.remote_model import RemoteModel
+
+    return RemoteModel(Connection(address_of(server), token))
+
+
 def stream_generate(
     model: AnsweringModel,
     prompt: str,

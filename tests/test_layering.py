@@ -103,17 +103,17 @@ LAYERS = {
         "numpy",
         types="processing",
     ),
-    "api": layer(
-        "leftovers "
-        "events messages options transcript machine hub engine conversations transcription",
-        types="errors",
-    ),
-    "__init__": layer("_version", types="errors events options transcript conversations api"),
-    "serving": layer("errors events options processing engine"),
     "wire": layer(
         "_version checked_json errors events options processing engine", "numpy safetensors"
     ),
     "remote": layer("_version checked_json errors events options processing engine wire"),
+    "api": layer(
+        "leftovers "
+        "events messages options transcript machine hub engine conversations transcription remote",
+        types="errors",
+    ),
+    "__init__": layer("_version", types="errors events options transcript conversations api"),
+    "serving": layer("errors events options processing engine"),
     "server": layer(
         "api checked_json engine errors events languages leftovers media messages options "
         "processing subtitles times transcript transcription conversations serving wire",
