@@ -23,10 +23,15 @@ if TYPE_CHECKING:
     from .api import stream_transcribe as stream_transcribe
     from .api import transcribe as transcribe
     from .conversations.chat import Chat as Chat
+    from .conversations.functions import function_of as function_of
+    from .conversations.tool_loop import Tools as Tools
+    from .conversations.tool_loop import run_tools as run_tools
     from .errors import Gemma4Error as Gemma4Error
     from .events import Finished as Finished
     from .events import TextDelta as TextDelta
     from .events import ThoughtDelta as ThoughtDelta
+    from .events import ToolResult as ToolResult
+    from .messages import ToolCall as ToolCall
     from .options import GenerateOptions as GenerateOptions
     from .options import LoadOptions as LoadOptions
     from .options import MediaOptions as MediaOptions
@@ -37,8 +42,11 @@ else:
         "api": "connect generate list_models load model_info model_path stream_each "
         "stream_generate stream_segments stream_transcribe transcribe",
         "conversations.chat": "Chat",
+        "conversations.functions": "function_of",
+        "conversations.tool_loop": "Tools run_tools",
         "errors": "Gemma4Error",
-        "events": "Finished TextDelta ThoughtDelta",
+        "events": "Finished TextDelta ThoughtDelta ToolResult",
+        "messages": "ToolCall",
         "options": "GenerateOptions LoadOptions MediaOptions TranscribeOptions",
         "transcript": "Segment",
     }

@@ -112,7 +112,9 @@ LAYERS = {
         "events messages options transcript machine hub engine conversations transcription remote",
         types="errors",
     ),
-    "__init__": layer("_version", types="errors events options transcript conversations api"),
+    "__init__": layer(
+        "_version", types="errors events messages options transcript conversations api"
+    ),
     "serving": layer("errors events options processing engine"),
     "server": layer(
         "api checked_json engine errors events languages leftovers media messages options "

@@ -66,7 +66,18 @@ class Result:
 
 
 def function_of(function: Callable[..., object], name: str | None = None) -> Function:
-    """A Python function as a tool. Raises FunctionsError for one that cannot be a tool."""
+    """Make a tool of a Python function; its types and its docstring say how it is called.
+
+    Args:
+        function: The function, called with keyword arguments.
+        name: What the model calls it. None means its own name.
+
+    Returns:
+        The tool, for ``Tools``; its ``declaration`` is for ``Chat``.
+
+    Raises:
+        FunctionsError: It has no name, or a type that the model cannot write.
+    """
     name = name or str(getattr(function, "__name__", ""))
     if not NAME.fullmatch(name):
         raise FunctionsError(f"{name!r}: a tool needs a name")

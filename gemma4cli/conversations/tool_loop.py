@@ -47,13 +47,22 @@ class Tools:
 def run_tools(
     chat: Chat, events: Iterator[Event], options: GenerateOptions, tools: Tools
 ) -> Iterator[Event]:
-    """An answer of ``chat``, whose calls are run until it is one in words.
+    """Run the functions that an answer calls, until it is one in words.
 
-    ``events`` is the answer's stream, ``chat.send(..., options)`` for example. Yields its events
-    and a ToolResult for each call; the one Finished at the end is of all rounds together. Closing
-    the stream cancels; what the functions have given stays in the conversation.
+    Closing the stream cancels; what the functions have given stays in the conversation.
 
-    Raises as ``Chat.send``.
+    Args:
+        chat: The conversation; its tools are the declarations of the functions.
+        events: The stream of the answer, ``chat.send("...", options)`` for example.
+        options: How it, and those after the calls, are generated.
+        tools: The functions, and which calls may run.
+
+    Yields:
+        The events of the answer, and a ToolResult for each call; at last one Finished of all
+        rounds together.
+
+    Raises:
+        Gemma4Error: As ``Chat.send``. What a function raises is a result.
     """
     rounds: list[Finished] = []
     while True:

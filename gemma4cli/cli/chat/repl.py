@@ -156,7 +156,7 @@ class Repl:
             part.text
             for message in messages[asked[-1] + 1 :]
             for part in message.parts
-            if message.role == "assistant" and isinstance(part, TextPart)
+            if message.role == "assistant" and isinstance(part, TextPart) and part.text.strip()
         ]
         stream = self.env.stdout if self.env.stdout.isatty() else self.env.stderr
         self._show(iter([TextDelta(text="\n\n".join(texts))]), answer=stream)
