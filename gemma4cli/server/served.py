@@ -70,6 +70,7 @@ class Served:
         self._model: QueuedModel | None = None
         self._is_closing = False
         self._requests = 0
+        self._ends_early: set[Callable[[], None]] = set()
         self._held = 0
 
     @property
@@ -106,6 +107,19 @@ class Served:
     def closing(self) -> None:
         """From now on, requests are refused."""
         self._is_closing = True
+        for each in tuple(self._ends_early):
+            each()
+
+    @contextmanager
+    def ending_early(self, end: Callable[[], None]) -> Iterator[None]:
+        """Within this, ``end`` is called by another thread when the server closes."""
+        self._ends_early.add(end)
+        try:
+            if self._is_closing:
+                end()
+            yield
+        finally:
+            self._ends_early.discard(end)
 
     @contextmanager
     def admitted(self) -> Iterator[None]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from starlette.types import Receive, Scope, Send
 
 from ..api import stream_transcribe
+from ..errors import ClosingError
 from ..leftovers import temporary_folder
 from ..messages import AudioPart, Source
 from ..serving.patient_model import PatientModel
@@ -46,6 +47,7 @@ class TranscriptionRun(ThreadRun[Happened]):
     def __init__(self, served: Served, asked: TranscriptionRequest) -> None:
         """Raises UnsupportedModalityError, ClosingError, and RequestError before it is loaded."""
         super().__init__()
+        self._served = served
         self._asked = asked
         self._model = PatientModel(served.model, on_begun=lambda: self.tell(Begun()))
         self._recording: FileRecording | None = None
@@ -57,6 +59,11 @@ class TranscriptionRun(ThreadRun[Happened]):
         if self._recording is not None:
             self._recording.stop()
 
+    def end_early(self) -> None:
+        """Read no more of the recording, since the server closes; that is an error."""
+        if self._recording is not None:
+            self._recording.stop()
+
     def run(self) -> None:
         options = self._asked.options
         with temporary_folder() as folder:
@@ -65,6 +72,8 @@ class TranscriptionRun(ThreadRun[Happened]):
                 shutil.copyfileobj(self._asked.file.file, file)
             source = Source(name=_NAME, path=path)
             self._recording = FileRecording(source, spool_to=folder, options=options)
+            if self._served.state == "closing":
+                self.end_early()
             events = stream_transcribe(
                 self._model, [self._recording], options=options, generate=self._asked.generate
             )
@@ -74,6 +83,8 @@ class TranscriptionRun(ThreadRun[Happened]):
                         return
                     if isinstance(event, RecordingFailed):
                         raise event.error
+                    if isinstance(event, RecordingFinished) and self._recording.is_cut:
+                        raise ClosingError
                     self.tell(event)
 
 
@@ -94,13 +105,15 @@ async def _answer(
         async with uploaded(scope, receive) as form:
             asked = transcription_request(form, served.options, translates=translates)
             served.check_name(asked.model)
-            async with running(TranscriptionRun(served, asked), receive) as run:
-                if asked.stream:
-                    await _stream(served, run, asked, scope, send)
-                else:
-                    found = await _whole(run)
-                    note_tokens(scope, found.usage.completion_tokens)
-                    await response_of(asked, found)(scope, receive, send)
+            run = TranscriptionRun(served, asked)
+            with served.ending_early(run.end_early):
+                async with running(run, receive):
+                    if asked.stream:
+                        await _stream(served, run, asked, scope, send)
+                    else:
+                        found = await _whole(run)
+                        note_tokens(scope, found.usage.completion_tokens)
+                        await response_of(asked, found)(scope, receive, send)
 
 
 async def _whole(run: TranscriptionRun) -> RecordingFinished:

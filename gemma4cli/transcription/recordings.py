@@ -42,6 +42,8 @@ def _is_media(head: BinaryIO) -> bool:
 class FileRecording:
     """A file, a pipe, standard input or bytes as a recording.
 
+    ``is_cut`` says whether ``stop`` came before its end.
+
     Nothing is opened before its turn; ``pieces`` raises what is wrong with it. Of several audio
     tracks that the options allow, the next one is used if there is no speech in the first.
     ``opened`` turns the source into what is read, or raises MediaError.
@@ -71,6 +73,7 @@ class FileRecording:
         self._ahead = max(_AHEAD, options.batch or 0)
         self._end = 0
         self._is_stopped = False
+        self.is_cut = False
 
     @cached_property
     def _found(self) -> Source:
@@ -168,7 +171,10 @@ class FileRecording:
     def _blocks(self, choice: TrackChoice) -> Iterator[SoundBlock]:
         try:
             for block in sound_blocks(self._source, choice, self._channels):
-                if self._is_stopped or (self._feed is not None and self._feed.stopped):
+                if self._feed is not None and self._feed.stopped:
+                    return
+                if self._is_stopped:
+                    self.is_cut = True
                     return
                 self._end = max(self._end, block.at + block.samples.shape[1])
                 yield block

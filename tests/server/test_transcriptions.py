@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import enumerate as threads
 from typing import Any
@@ -18,8 +18,13 @@ from server_requests import Serve, error
 from starlette.testclient import TestClient
 from support.samples import TEXT_OF, sample
 
+from gemma4cli.api import stream_transcribe
 from gemma4cli.engine.model import LoadedModel
+from gemma4cli.server import transcriptions
+from gemma4cli.server.app import make_app
+from gemma4cli.server.served import Served, ServerOptions
 from gemma4cli.serving.queued_model import QueuedModel
+from gemma4cli.transcript import TranscriptEvent
 
 PATH = "/v1/audio/transcriptions"
 TRANSLATIONS = "/v1/audio/translations"
@@ -200,6 +205,22 @@ def test_a_client_that_leaves_ends_the_work(serve: Serve, temporary: Path) -> No
         if thread.name == "request":
             thread.join(5)
     assert os.listdir(temporary) == []
+
+
+def test_a_server_that_closes_reads_no_more_of_a_recording(
+    queued: QueuedModel, talk: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = Served(ServerOptions(), ("tiny",))
+    served.ready(queued)
+
+    def closing(*arguments: Any, **options: Any) -> Iterator[TranscriptEvent]:
+        served.closing()
+        yield from stream_transcribe(*arguments, **options)
+
+    monkeypatch.setattr(transcriptions, "stream_transcribe", closing)
+    client = TestClient(make_app(served, lambda line: None), base_url="http://127.0.0.1")
+    response = send(client, content=talk)
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "closing")
 
 
 @pytest.mark.filterwarnings("ignore:deprecated")
