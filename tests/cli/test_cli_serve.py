@@ -11,12 +11,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Timer
 from typing import Any
 
 import httpx
 import pytest
-from cli_runs import ROOT, assert_fails, g4, g4_with
+from cli_runs import ROOT, assert_fails, g4, g4_with, records
+
+from gemma4cli.cli.commands.serve_run import names_of
 
 PATIENCE = 60.0
 
@@ -53,6 +56,35 @@ def test_without_its_packages_the_error_says_how_to_install_them(
 def test_options_that_a_request_has_are_refused() -> None:
     assert_fails(g4("serve", "--json"), 2, "--json")
     assert_fails(g4("serve", "--allow-media-urls", "--offline"), 2, "exclude each other")
+
+
+@pytest.mark.parametrize("origin", ["localhost:3000", "http://", "http://a.example/page"])
+def test_what_no_browser_sends_is_no_origin(origin: str) -> None:
+    assert_fails(g4("serve", "--allow-origin", f"*, {origin}"), 2, "--allow-origin", origin)
+
+
+def test_a_project_does_not_say_who_may_call() -> None:
+    Path(".g4.toml").write_text('[serve]\nhost = "0.0.0.0"\ntoken = "x"\nallow_media_urls = true\n')
+    rows = {row["key"]: row for row in records(g4("config", "serve", "--json"))}
+    for key in ("host", "token", "allow_media_urls"):
+        assert rows[key]["source"] == "default"
+        assert f"serve.{key} is ignored" in g4("config").stderr
+
+
+def test_a_token_is_not_shown() -> None:
+    shown = g4_with({"G4_SERVE_TOKEN": "secret"}, "config", "serve")
+    assert "secret" not in shown.stdout and "***" in shown.stdout
+    result = g4("config", "set", "serve.token", "secret")
+    assert result.exit_code == 0 and "secret" not in result.output
+
+
+def test_a_model_has_its_name_here_and_on_the_hub(tmp_path: Path) -> None:
+    assert names_of("tiny") == ("tiny",)
+    repo = "mlx-community/gemma-4-e2b-it-4bit"
+    assert names_of("e2b") == ("e2b", "gemma-4-e2b-it-4bit", repo)
+    assert names_of(repo) == (repo, "e2b")
+    (tmp_path / "mine").mkdir()
+    assert names_of(str(tmp_path / "mine")) == ("mine",), "folders are nobody's business"
 
 
 # A process

@@ -135,10 +135,23 @@ def serve(
     options = ServerOptions(
         token=token,
         hosts=ServerOptions().hosts | {host.strip("[]").lower()},
-        origins=frozenset((allow_origin or "").replace(",", " ").split()),
+        origins=_origins(allow_origin or ""),
         media_urls=allow_media_urls,
         most_body=int(max_body * (1 << 20)),
         most_requests=queue,
         generate=run.generate_options(),
     )
     run_server(env, run, options, host=host, port=port, slots=slots)
+
+
+def _origins(given: str) -> frozenset[str]:
+    """Origins with commas between them, as browsers send them. Raises OptionError."""
+    origins = given.replace(",", " ").split()
+    for origin in origins:
+        scheme, separator, place = origin.partition("://")
+        if origin != "*" and not (scheme and separator and place and "/" not in place):
+            raise OptionError(
+                f"--allow-origin: {origin!r} is no origin: write scheme, host and port, such as "
+                "http://localhost:3000, or *"
+            )
+    return frozenset(origin.lower() for origin in origins)
