@@ -10,7 +10,7 @@ from typing import Any
 from ..conversations.chat import Chat
 from ..events import Event
 from ..messages import Message, sources_of
-from ..options import GenerateOptions
+from ..options import GenerateOptions, MediaOptions
 from ..serving.request import AnswerEvents
 from .media_urls import fetching
 from .served import Served
@@ -19,11 +19,12 @@ from .thread_run import ThreadRun
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """What the model is to answer."""
+    """What the model is to answer; ``media`` is the server's own way to sample them if None."""
 
     messages: Sequence[Message]
     options: GenerateOptions
     tools: Sequence[Mapping[str, Any]] = ()
+    media: MediaOptions | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +52,8 @@ class AnswerRun(ThreadRun[Accepted | Event]):
 
     def run(self) -> None:
         question = self._question
-        chat = Chat(self._model, media=self._served.options.media, tools=question.tools)
+        media = question.media or self._served.options.media
+        chat = Chat(self._model, media=media, tools=question.tools)
         has_media = any(sources_of(each.parts) for each in question.messages)
         opening = self._served.opening if has_media else nullcontext()
         with fetching(question.messages) as messages, opening:

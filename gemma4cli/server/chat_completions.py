@@ -116,7 +116,9 @@ async def chat_completions(served: Served, scope: Scope, receive: Receive, send:
         asked = await run_in_threadpool(_read, body, served)
         del body
         served.check_name(asked.model)
-        question = Question(messages=asked.messages, options=asked.options, tools=asked.tools)
+        question = Question(
+            messages=asked.messages, options=asked.options, tools=asked.tools, media=asked.media
+        )
         completion = Completion(
             served.names[0],
             includes_usage=asked.include_usage,

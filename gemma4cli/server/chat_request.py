@@ -13,7 +13,7 @@ from typing import Any, cast, get_args
 
 from ..checked_json import shown
 from ..messages import Message
-from ..options import MOST_LOGPROBS, GenerateOptions, ToolChoice
+from ..options import MOST_LOGPROBS, SOFT_TOKEN_BUDGETS, GenerateOptions, MediaOptions, ToolChoice
 from .request_fields import RequestReader
 from .served import ServerOptions
 
@@ -35,6 +35,7 @@ class ChatRequest:
         model: The name that it gives the model, if it does.
         messages: The conversation to answer.
         options: How the answer is generated.
+        media: How its media are sampled.
         tools: The functions that the prompt declares.
         stream: Whether the answer is sent as it comes.
         include_usage: Whether a stream ends with the number of tokens.
@@ -43,6 +44,7 @@ class ChatRequest:
     model: str | None
     messages: tuple[Message, ...]
     options: GenerateOptions
+    media: MediaOptions
     tools: tuple[Mapping[str, Any], ...]
     stream: bool
     include_usage: bool
@@ -58,6 +60,7 @@ def chat_request(data: dict[str, Any], server: ServerOptions) -> ChatRequest:
         model=reader.string(data, "model"),
         messages=reader.messages(data.get("messages"), "messages"),
         options=with_calls(reader, data, generate_options(reader, data, server.generate)),
+        media=_media(reader, data, server.media),
         tools=reader.tools(data),
         stream=stream,
         include_usage=bool(reader.flag(stream_options, "include_usage", "stream_options.")),
@@ -91,6 +94,22 @@ def generate_options(
         schema=schema,
         stop=_stop(reader, data),
         logprobs=_logprobs(reader, data),
+    )
+
+
+def _media(reader: RequestReader, data: Mapping[str, Any], defaults: MediaOptions) -> MediaOptions:
+    """How media are sampled: fields of g4's own, as in the file of a conversation."""
+    budget = data.get("max_soft_tokens")
+    if budget is not None and budget != "auto":
+        budget = reader.count(data, "max_soft_tokens")
+        if budget not in SOFT_TOKEN_BUDGETS:
+            known = ", ".join(map(str, SOFT_TOKEN_BUDGETS))
+            raise reader.error("max_soft_tokens", f"must be one of {known} or auto")
+    frames = reader.count(data, "video_max_frames")
+    return replace(
+        defaults,
+        budget=defaults.budget if budget is None else budget,
+        video_max_frames=frames or defaults.video_max_frames,
     )
 
 

@@ -82,6 +82,19 @@ def test_a_picture_comes_as_a_data_url(client: TestClient, tiny: LoadedModel, gi
     assert found["usage"]["prompt_tokens"] == expected.usage.prompt_tokens
 
 
+def test_a_picture_may_have_more_soft_tokens(client: TestClient) -> None:
+    part = {"type": "image_url", "image_url": data_url(SCENE, "image/png")}
+    few, many = (
+        answer(client, messages=[{"role": "user", "content": [part]}], max_soft_tokens=budget)
+        for budget in (70, 280)
+    )
+    assert few["usage"]["prompt_tokens"] < many["usage"]["prompt_tokens"]
+
+
+def test_a_length_beyond_the_context_is_the_rest_of_it(client: TestClient) -> None:
+    assert answer(client, max_tokens=2**31 - 1)["choices"][0]["finish_reason"] == "stop"
+
+
 def test_sound_comes_as_base64(client: TestClient, tiny: LoadedModel) -> None:
     speech = Path(sample("speech00.wav"))
     sound = {"type": "input_audio", "input_audio": {"data": encoded(speech), "format": "wav"}}
@@ -169,6 +182,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "several answers": ({"n": 2}, "n", "must be 1"),
     "likeliest tokens alone": ({"top_logprobs": 2}, "top_logprobs", "needs logprobs"),
     "many likeliest tokens": ({"top_logprobs": 21, "logprobs": True}, "top_logprobs", "to 20"),
+    "a budget": ({"max_soft_tokens": 100}, "max_soft_tokens", "one of 70"),
     "a format": ({"response_format": {"type": "xml"}}, "response_format.type", "not 'xml'"),
     "a schema": (
         {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
