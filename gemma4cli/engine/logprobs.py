@@ -9,6 +9,7 @@ import mlx.core as mx
 
 from ..events import TokenLogprob
 from ..options import GenerateOptions
+from .sampling import likeliest
 
 _LEAST = -9999.0
 """OpenAI's value for what is all but impossible; -inf is not JSON."""
@@ -38,21 +39,20 @@ class SeenLogits:
 def token_logprob(logits: mx.array, token: int, count: int) -> TokenLogprob:
     """How likely a token was by logits ``[V]``, and the ``count`` likeliest ones."""
     wide = logits.astype(mx.float32)
-    logprobs = wide - mx.logsumexp(wide)
+    total = mx.logsumexp(wide)
+    values, ids = likeliest(wide, 1.0, min(count, wide.size)) if count else (wide[:0], wide[:0])
+    own = wide[token] - total
+    values = values - total
+    mx.eval(own, values, ids)
+    pairs = zip(cast("list[float]", values.tolist()), cast("list[int]", ids.tolist()), strict=True)
+    ordered = sorted(pairs, key=lambda pair: (-pair[0], pair[1]))
     return TokenLogprob(
         token=token,
-        logprob=_finite(cast(float, logprobs[token].item())),
-        likeliest=_likeliest(logprobs, min(count, logprobs.size)) if count else (),
+        logprob=_finite(cast(float, own.item())),
+        likeliest=tuple(
+            TokenLogprob(token=each, logprob=_finite(value)) for value, each in ordered
+        ),
     )
-
-
-def _likeliest(logprobs: mx.array, count: int) -> tuple[TokenLogprob, ...]:
-    ids = mx.argpartition(-logprobs, kth=count - 1)[:count]
-    pairs = zip(
-        cast("list[float]", logprobs[ids].tolist()), cast("list[int]", ids.tolist()), strict=True
-    )
-    ordered = sorted(pairs, key=lambda pair: (-pair[0], pair[1]))
-    return tuple(TokenLogprob(token=each, logprob=_finite(value)) for value, each in ordered)
 
 
 def _finite(logprob: float) -> float:

@@ -109,12 +109,12 @@ class Rule:
         assert key is not None
         if not 0 < self.top_k < logits.shape[-1]:
             return _drawn(logits / self.temperature, key, self.top_p)
-        logits, ids = _likeliest(logits, self.temperature, self.top_k)
+        logits, ids = likeliest(logits, self.temperature, self.top_k)
         drawn = _drawn(logits, key, self.top_p)
         return mx.take_along_axis(ids, drawn[..., None], axis=-1)[..., 0]
 
 
-def _likeliest(logits: mx.array, temperature: float, count: int) -> tuple[mx.array, mx.array]:
+def likeliest(logits: mx.array, temperature: float, count: int) -> tuple[mx.array, mx.array]:
     """The ``count`` largest of ``logits`` ``[..., V]``, by ``temperature``, and their ids.
 
     The largest comes first: a draw depends on the order, which must be that of any other step that

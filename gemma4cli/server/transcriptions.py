@@ -70,6 +70,7 @@ class TranscriptionRun(ThreadRun[Happened]):
             path = folder / "recording"
             with path.open("wb") as file:
                 shutil.copyfileobj(self._asked.file.file, file)
+            self._asked.file.file.close()  # it may be on disk too
             source = Source(name=_NAME, path=path)
             self._recording = FileRecording(source, spool_to=folder, options=options)
             if self._served.state == "closing":

@@ -9,6 +9,8 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
+from gemma4cli.engine import generate as generate_module
+from gemma4cli.engine import running_batch
 from gemma4cli.engine.answering import Prompt
 from gemma4cli.engine.batch import stream_batch
 from gemma4cli.engine.generate import Answer, generate
@@ -85,7 +87,12 @@ def test_a_schema_does_not_change_what_is_likely(tiny: LoadedModel) -> None:
     assert bound.text.startswith("{") and bound.logprobs[0].logprob < free.logprobs[0].logprob
 
 
-def test_a_batch_measures_what_a_run_alone_does(tiny: LoadedModel) -> None:
+@pytest.mark.parametrize("ahead", [False, True], ids=["step by step", "one step ahead"])
+def test_a_batch_measures_what_a_run_alone_does(
+    tiny: LoadedModel, ahead: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (running_batch, generate_module):
+        monkeypatch.setattr(module, "on_cpu", lambda: not ahead)
     batch = RunningBatch(tiny)
     asked = [ASKED, replace(ASKED, logprobs=None), replace(SAMPLED, logprobs=0)]
     rows = [batch.add(Prompt(inputs=prompt(tiny), options=options)) for options in asked]

@@ -18,6 +18,7 @@ from gemma4cli.events import (
     TextDelta,
     ThoughtDelta,
     Timings,
+    TokenLogprob,
     ToolCallDelta,
     ToolCallFinished,
     Usage,
@@ -27,12 +28,16 @@ from gemma4cli.wire import answers
 from gemma4cli.wire.answers import STILL_THERE, error_line, event_line, read_line
 
 CALL = ToolCall(name="add", arguments={"a": [1, {"b": None}], "c": 0.5}, id="call_1")
+LIKELY = TokenLogprob(
+    token=5, logprob=-0.25, likeliest=(TokenLogprob(token=262143, logprob=-9999.0),)
+)
 EVENTS: list[Event] = [
     Notice(text="one line"),
     EncodeProgress(done=1, total=2),
     PrefillProgress(done=0, total=9),
     ThoughtDelta(text="Hm\n"),
     TextDelta(text='"é\u2028😀'),
+    TextDelta(text="A", logprobs=(LIKELY,)),
     ToolCallDelta(index=0, id="call_1", name="add", arguments='{"a": '),
     ToolCallFinished(index=0, call=CALL),
     Finished(
@@ -44,6 +49,7 @@ EVENTS: list[Event] = [
         timings=Timings(encode=1 / 3, prefill=1e-9, decode=123456.789),
         budgets=(70,),
         tool_calls=(CALL,),
+        logprobs=(LIKELY,),
     ),
 ]
 
