@@ -25,6 +25,8 @@ from .tool_schemas import Schemas
 from .value_grammar import SHARED, ValueWriter
 
 _MOST_TOOLS = 256
+_OPTIONS = '%llguidance {"no_forcing": true}'
+"""Or else text in a schema that spells a control token would be taken for it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +110,7 @@ def call_grammar(
         answer = f"{thought} {called.get(calls, 'document')}"
     else:
         answer = f"{prose} {calls}"
-    rules = [f"start: {begins}{answer}", _thought(writer), writer.string(), SHARED]
+    rules = [_OPTIONS, f"start: {begins}{answer}", _thought(writer), writer.string(), SHARED]
     if schema is not None:
         rules.append(f"document: %json {_document(schema)}")
     if calls:

@@ -73,7 +73,7 @@ class ByteDocument:
         """An empty document. The grammar must be valid."""
         from llguidance import LLMatcher
 
-        return cls(LLMatcher(_bytes_as_tokens(), grammar, log_level=0), Nesting())
+        return cls(LLMatcher(bytes_as_tokens(), grammar, log_level=0), Nesting())
 
     def push(self, content: bytes) -> bool:
         """Add bytes; False, and nothing is added, if the grammar does not allow them."""
@@ -164,7 +164,8 @@ def _openness(found: tuple[ByteDocument, bytes]) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=1)
-def _bytes_as_tokens() -> LLTokenizer:
+def bytes_as_tokens() -> LLTokenizer:
+    """A vocabulary of bytes, by which a grammar can be tried without a model's."""
     from llguidance import LLTokenizer, TokenizerWrapper
 
     return LLTokenizer(TokenizerWrapper(_Bytes()), n_vocab=_END + 1, eos_token=_END, slices=[])

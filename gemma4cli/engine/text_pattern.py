@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from .shortest_ending import bytes_as_tokens
+
 
 def search(pattern: str) -> str | None:
     """A regular expression for whole texts that contain a match; None if it is not possible."""
@@ -21,7 +23,7 @@ def search(pattern: str) -> str | None:
         return None
     escaped = re.sub(r"(?<!\\)((?:\\\\)*)/", r"\1\\/", inner).replace("\n", r"\n")
     found = f"{start}({escaped}){end}"
-    return None if problem_of(f"start: /{found}/") is not None else found
+    return found if is_possible(f"start: /{found}/") else None
 
 
 def _has_anchor(pattern: str) -> bool:
@@ -30,11 +32,9 @@ def _has_anchor(pattern: str) -> bool:
     return "^" in bare or "$" in bare
 
 
-def problem_of(grammar: str) -> str | None:
-    """Why llguidance does not take a grammar; None if it does."""
+def is_possible(grammar: str) -> bool:
+    """Whether llguidance takes a grammar in its Lark format, and there is a text that fits it."""
     from llguidance import LLMatcher
 
-    is_error, messages = LLMatcher.validate_grammar_with_warnings(
-        LLMatcher.grammar_from_lark(grammar)
-    )
-    return "\n".join(messages) if is_error else None
+    matcher = LLMatcher(bytes_as_tokens(), LLMatcher.grammar_from_lark(grammar), log_level=0)
+    return not matcher.is_error() and any(matcher.compute_bitmask()) and not matcher.is_error()

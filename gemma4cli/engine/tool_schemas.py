@@ -54,6 +54,7 @@ class Schemas:
             if not isinstance(schema, dict) or not isinstance(schema.get("$ref"), str):
                 return schema
             schema = self.target(schema["$ref"])
+        self.unsupported("a reference that leads to itself")
         return True
 
     def target(self, ref: str) -> object:

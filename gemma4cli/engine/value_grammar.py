@@ -15,7 +15,7 @@ from ..processing.prompt_tokens import Control, PromptPart, Text
 from ..processing.tokenizer import Tokenizer
 from ..processing.tool_calls import QUOTE
 from ..processing.tools import argument, sorted_entries
-from .text_pattern import problem_of, search
+from .text_pattern import is_possible, search
 from .tool_schemas import NOT_ENFORCED, Schemas, kinds_of, limits, merged
 
 _PLAIN_KEY = re.compile(r"[\w$@./-]+", re.ASCII)
@@ -25,6 +25,8 @@ _MOST_RULES = 10_000
 """Rules of all functions together; what is beyond them may have any value."""
 _MOST_CHOICES = 500
 """Schemas, keys, or constants that are no plain text, of which any may come next."""
+_FARTHEST = 10**15
+"""The end of numbers that have only one limit, where that is possible."""
 _LONGEST_STRING = 10_000
 """A limit on characters that is larger is left out: its automaton would be large, too."""
 _NUMBER_KEYS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
@@ -165,7 +167,7 @@ class ValueWriter:
     def _reference(self, schemas: Schemas, ref: str) -> str:
         name = schemas.rules.get(ref)
         if name is None:
-            target = schemas.target(ref)
+            target = schemas.resolved({"$ref": ref})
             name = schemas.rules[ref] = self._new("ref")
             self._waiting.append((name, schemas, target))
         return name
@@ -175,9 +177,7 @@ class ValueWriter:
         if most is not None and most > _LONGEST_STRING:
             most = None
         terms = []
-        if least or most is not None:
-            if most == 0:
-                return self._written(argument(""))
+        if least or most:
             terms.append(f"/(?s:.{{{max(least, 1)},{'' if most is None else most}}})/")
         may_be_empty = not least
         pattern = schema.get("pattern")
@@ -188,10 +188,19 @@ class ValueWriter:
             else:
                 may_be_empty = may_be_empty and re.search(pattern, "") is not None
                 terms.append(f"/{found}/")
+        empty = self._written(argument(""))
+        if most == 0 and may_be_empty:
+            return empty
         if not terms:
             return "string"
+        body = " & ".join(terms)
+        if most == 0 or not is_possible(f"start: STRING\nSTRING: {body}"):
+            if may_be_empty:
+                return empty
+            schemas.unsupported("a string that no text fits")
+            return "string"
         terminal = self._new("STRING")
-        self._rules.append(f"{terminal}: {' & '.join(terms)}")
+        self._rules.append(f"{terminal}: {body}")
         quote = self.control(QUOTE)
         return f"({quote} {terminal}{'?' if may_be_empty else ''} {quote})"
 
@@ -203,12 +212,12 @@ class ValueWriter:
         }
         if not limits:
             return kind.upper()
-        body = f"%json {json.dumps({'type': kind, **limits})}"
-        problem = problem_of(f"start: {body}")
-        if problem is not None:
-            schemas.unsupported(f"the limits of {'a' if kind == 'number' else 'an'} {kind}")
-            return kind.upper()
-        return self.rule(body)
+        for each in (_with_both_ends(limits), limits):
+            body = f"%json {json.dumps({'type': kind, **each})}"
+            if is_possible(f"start: {body}"):
+                return self.rule(body)
+        schemas.unsupported(f"the limits of {'a' if kind == 'number' else 'an'} {kind}")
+        return kind.upper()
 
     def _array(self, schemas: Schemas, schema: Mapping[str, Any]) -> str:
         first = schema.get("prefixItems")
@@ -276,6 +285,16 @@ class ValueWriter:
         if _PLAIN_KEY.fullmatch(key):
             return _literal(f"{key}:")
         return f'{self._written(argument(key))} ":"'
+
+
+def _with_both_ends(limits: Mapping[str, float]) -> dict[str, float]:
+    """Limits of a number, so that it cannot have any number of digits."""
+    ends = dict(limits)
+    if not limits.keys() & {"minimum", "exclusiveMinimum"}:
+        ends["minimum"] = -_FARTHEST
+    if not limits.keys() & {"maximum", "exclusiveMaximum"}:
+        ends["maximum"] = _FARTHEST
+    return ends
 
 
 def _after(entries: Sequence[tuple[str, bool]]) -> list[str]:

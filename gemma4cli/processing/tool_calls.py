@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Generator, Mapping
+from math import isfinite
 from typing import Any
 
 from ..checked_json import MAX_DEPTH, JsonError, check
@@ -268,12 +269,12 @@ class _Grammar:
 
 def _plain(text: str) -> str:
     """JSON of a value without quotes: a number, true, false, null, or else a string."""
-    if len(text) > _LONGEST_NUMBER:
-        return json.dumps(text, ensure_ascii=False)
     if text in _WORDS:
         return _WORDS[text]
-    if _NUMBER.fullmatch(text):
+    if _NUMBER.fullmatch(text) and len(text) <= _LONGEST_NUMBER:
         return text
-    if _ODD_NUMBER.fullmatch(text):
+    if _NUMBER.fullmatch(text) and isfinite(float(text)):
+        return json.dumps(float(text))
+    if _ODD_NUMBER.fullmatch(text) and isfinite(float(text)):
         return json.dumps(float(text))
     return json.dumps(text, ensure_ascii=False)
