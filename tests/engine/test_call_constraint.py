@@ -162,7 +162,9 @@ def accepts(model: LoadedModel, rule: CallConstraint, *parts: str | tuple[str, A
     """Whether the rule takes texts, control tokens by name, and calls, to the end."""
     tokenizer = model.tokenizer
     for token in ids_of(tokenizer, parts):
-        if not rule.trial().push(token):
+        pushed = rule.trial().push(token)
+        assert pushed is bool(rule.allowed().mask()[token].item())
+        if not pushed:
             return False
         rule.push(token)
     return rule.is_complete
@@ -271,6 +273,9 @@ FITTING = [
     ({"properties": {"b": S, "A": S}, "required": ["b"]}, {"b": "", "A": "x"}, {"A": "x"}),
     ({"properties": {"a": S}, "additionalProperties": N}, {"a": "x", "z z": 1}, {"z": "x"}),
     ({"properties": {"a": {"const": 'q"<'}}}, {"a": 'q"<'}, {"a": "q"}),
+    ({"properties": {"a": {"enum": ['x<|"|>y', 3]}}}, {"a": 'x<|"|>y'}, {"a": "x"}),
+    ({"properties": {"a": {"type": "integer", "minimum": 5}}}, {"a": 7}, {"a": 4}),
+    ({"properties": {"a": {**S, "pattern": "^[a-c]*$", "maxLength": 0}}}, {"a": ""}, {"a": "b"}),
     ({"properties": {"a": {"anyOf": [S, {"type": "null"}]}}}, {"a": None}, {"a": 1}),
     ({"properties": {"a": {"type": "integer", "nullable": True}}}, {"a": None}, {"a": 0.5}),
     ({"properties": {"a": {"type": "INTEGER", "maximum": -3}}}, {"a": -3}, {"a": 3}),
@@ -313,6 +318,9 @@ def test_arguments_must_fit_the_parameters(
         {"properties": {"a": {**S, "pattern": "^a|b$"}}},
         {"properties": {"a": {**S, "pattern": "("}}},
         {"properties": {"a": {**N, "minimum": 3, "maximum": 2}}},
+        {"properties": {"a": {**N, "multipleOf": 5, "minimum": 1, "maximum": 4}}},
+        {"properties": {"a": {**S, "pattern": "^$", "minLength": 1}}},
+        {"properties": {"a": {"$ref": "#/$defs/r"}}, "$defs": {"r": {"$ref": "#/$defs/r"}}},
         {"required": ["a"], "properties": {}},
     ],
 )
