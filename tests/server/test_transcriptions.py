@@ -136,7 +136,9 @@ def test_a_file_that_cannot_be_used_is_named_by_its_field(client: TestClient) ->
     assert error(as_text)[1:] == ("file", "file: must be a file, with a filename")
 
 
-def test_what_is_no_form_is_refused(client: TestClient, serve: Serve) -> None:
+def test_what_is_no_form_is_refused(
+    client: TestClient, serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
     multipart = {"content-type": "multipart/form-data; boundary=x"}
     for response in (
         client.post(PATH, json={"file": "x"}),
@@ -146,6 +148,7 @@ def test_what_is_no_form_is_refused(client: TestClient, serve: Serve) -> None:
         client.post(PATH, data={"prompt": "x" * 100_000}, files={"file": SPEECH}),
     ):
         assert error(response)[0] == 400
+    assert caplog.records == []
     assert error(send(serve(most_body=1000)))[0] == 413
     assert error(send(client, model="whisper-1"))[0] == 404
 
