@@ -177,7 +177,7 @@ def test_nothing_is_left_of_a_recording(client: TestClient, temporary: Path, tal
 
 def test_a_client_that_leaves_ends_the_work(serve: Serve, temporary: Path) -> None:
     rng = np.random.default_rng(0)
-    minutes = SPEECH[:44] + rng.integers(-200, 200, 16_000 * 600, np.int16).tobytes()
+    minutes = SPEECH[:44] + rng.integers(-200, 200, 16_000 * 120, np.int16).tobytes()
     body = (
         b'--x\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n'
         + minutes
@@ -227,10 +227,10 @@ def test_a_server_that_closes_reads_no_more_of_a_recording(
 
 
 @pytest.mark.filterwarnings("ignore:deprecated")
-def test_the_openai_package_reads_all_forms(client: TestClient, talk: bytes) -> None:
+def test_the_openai_package_reads_all_forms(client: TestClient) -> None:
     sdk = openai.OpenAI(base_url=f"{client.base_url}/v1", api_key="x", http_client=client)  # type: ignore[arg-type]
     create = sdk.audio.transcriptions.create
-    file = ("talk.wav", talk)
+    file = ("talk.wav", SPEECH)
     text = create(model="tiny", file=file).text
     assert create(model="tiny", file=file, response_format="text") == f"{text}\n"
     for form in ("srt", "vtt"):
@@ -241,7 +241,7 @@ def test_the_openai_package_reads_all_forms(client: TestClient, talk: bytes) -> 
         response_format="verbose_json",
         timestamp_granularities=["segment"],
     )
-    assert verbose.segments is not None and len(verbose.segments) == 2
+    assert verbose.segments is not None and len(verbose.segments) == 1
     *deltas, done = create(model="tiny", file=file, stream=True)
     assert done.type == "transcript.text.done" and done.text == text
     assert all(each.type == "transcript.text.delta" for each in deltas)
