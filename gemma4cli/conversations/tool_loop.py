@@ -131,4 +131,5 @@ def _together(rounds: Sequence[Finished]) -> Finished:
         usage=usage,
         timings=timings,
         tool_calls=tuple(call for each in rounds for call in each.tool_calls),
+        logprobs=tuple(token for each in rounds for token in each.logprobs),
     )

@@ -84,6 +84,10 @@ def test_a_client_runs_calls_and_sends_their_results(
     )
     assert final.choices[0].finish_reason == "stop"
     assert final.choices[0].message.content == "Sunny."
+    if not stream:
+        first, second = completion.usage, final.usage
+        known = first.prompt_tokens + first.completion_tokens
+        assert second.prompt_tokens_details.cached_tokens == known
     thought = "" if stream else "<|channel>thought\nhm\n<channel|>"
     assert f"model\n{thought}Let me see.<|tool_call>call:get_weather{{city:" in prompts[1]
     assert prompts[1].endswith(
