@@ -70,6 +70,7 @@ TESTS: Mapping[str, Sequence[Sequence[str]]] = {
         ("tests/media/test_media_[a-i]*.py", "tests/media/test_media_[s-v]*.py", "tests/media"),
         ("tests/processing", "tests/cli/test_cli_video*.py", "tests/cli/test_cli_bad_input.py"),
     ),
+    "remote": (("tests/wire", "tests/remote", "tests/server/test_g4_api.py"),),
 }
 """Which tests run for a break of an area: the later ones only where the first let it pass."""
 

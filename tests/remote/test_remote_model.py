@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from support.live_server import serving
@@ -16,17 +17,23 @@ from gemma4cli.errors import ContextLengthError
 from gemma4cli.events import Finished
 from gemma4cli.messages import Message
 from gemma4cli.options import GenerateOptions
+from gemma4cli.remote.remote_model import RemoteModel
 from gemma4cli.serving.queued_model import QueuedModel
 
 GREEDY = GenerateOptions(temperature=0, max_tokens=12)
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[AnsweringModel]:
+def url() -> Iterator[str]:
     model = QueuedModel(lambda: gemma4cli.load("tiny"))
-    with serving(model) as url:
-        yield gemma4cli.connect(url)
+    with serving(model) as address:
+        yield address
     model.close()
+
+
+@pytest.fixture
+def served(url: str) -> AnsweringModel:
+    return gemma4cli.connect(url)
 
 
 @pytest.mark.slow
@@ -49,7 +56,7 @@ def test_it_is_the_same_model(served: AnsweringModel, tiny: LoadedModel) -> None
     assert served.processor.tokenizer.encode(text) == tiny.tokenizer.encode(text)
 
 
-def test_a_batch_goes_in_one_request(served: AnsweringModel, tiny: LoadedModel) -> None:
+def test_a_batch_goes_in_few_requests(served: RemoteModel, tiny: LoadedModel) -> None:
     prompts = [
         Prompt(
             inputs=tiny.processor.prepare_prompt([Message(role="user", content=text)], []),
@@ -57,14 +64,16 @@ def test_a_batch_goes_in_one_request(served: AnsweringModel, tiny: LoadedModel) 
         )
         for text in ("Hello", "Count to three", "What is this?")
     ]
-    answers = {
-        number: event.token_ids
-        for number, event in served.stream_batch(prompts)
-        if isinstance(event, Finished)
-    }
-    for number, prompt in enumerate(prompts):
-        *_, alone = tiny.generate(prompt.inputs, prompt.options)  # type: ignore[attr-defined]
-        assert answers[number] == alone.token_ids
+    alone = [[*tiny.generate(each.inputs, GREEDY)][-1].token_ids for each in prompts]  # type: ignore[attr-defined]
+
+    def answers() -> dict[int, tuple[int, ...]]:
+        events = served.stream_batch(prompts)
+        return {at: event.token_ids for at, event in events if isinstance(event, Finished)}
+
+    assert answers() == dict(enumerate(alone))
+    # In a request for each, if all together are too large.
+    served.facts = replace(served.facts, most_body=1000)
+    assert answers() == dict(enumerate(alone))
     assert list(served.stream_batch([])) == []
 
 

@@ -97,6 +97,7 @@ WRONG: dict[str, Callable[[Facts, Arrays], object]] = {
     "ids that are fractions": _array("0.ids", lambda ids: ids.astype(np.float32)),
     "ids in a table": _array("0.ids", lambda ids: ids[None]),
     "placeholders outside of spans": _array("0.ids", lambda ids: np.full_like(ids, 18)),
+    "one placeholder more": _array("0.ids", lambda ids: np.append(ids, np.int32(18))),
     "no picture": lambda facts, arrays: arrays.pop("0.0"),
     "a picture that is a clip": lambda facts, arrays: arrays.update({"0.0": arrays["0.1"]}),
     "a clip that is a picture": lambda facts, arrays: arrays.update({"0.1": arrays["0.0"]}),
