@@ -12,11 +12,13 @@ import pytest
 from support.goldens import ARCHS, FOLDER, inputs_of
 from support.models import fresh, narrow
 
-from gemma4cli.engine import running_batch, running_rows
+from gemma4cli.engine import memory_limits, running_batch, running_rows
 from gemma4cli.engine.answering import Prompt
 from gemma4cli.engine.batch_row import Row, RowEvent
 from gemma4cli.engine.generate import generate
+from gemma4cli.engine.loaded_weights import numerics_of
 from gemma4cli.engine.loading import load_drafter
+from gemma4cli.engine.memory_limits import memory_beside
 from gemma4cli.engine.model import LoadedDrafter, LoadedModel
 from gemma4cli.engine.pace import Pace
 from gemma4cli.engine.running_batch import RunningBatch
@@ -25,6 +27,7 @@ from gemma4cli.engine.shared_turns import SharedTurns
 from gemma4cli.errors import ContextLengthError, NonFiniteError
 from gemma4cli.events import EncodeProgress, Finished, PrefillProgress, TextDelta
 from gemma4cli.hub.resolved import ResolvedModel
+from gemma4cli.machine.memory import cache_size
 from gemma4cli.messages import Message
 from gemma4cli.models.drafter import Guess
 from gemma4cli.models.language import TextModel
@@ -336,6 +339,40 @@ def test_an_error_of_a_step_ends_its_rows_and_not_those_that_wait(
     driver.add(1, prompt)
     driver.finish()
     assert driver.tokens(1) == alone(tiny, prompt).token_ids
+
+
+# Memory
+
+
+def test_a_prompt_has_room_beside_others_if_all_caches_fit_at_their_longest(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_limits, "available_memory", lambda: 10**9)
+    short = Prompt(inputs=text(tiny, SHORT), options=GREEDY)
+    long = Prompt(inputs=text(tiny, SHORT), options=replace(GREEDY, max_tokens=3000))
+    config = tiny.network.config.text
+    item = numerics_of(tiny).item
+    one, all_of_it = (cache_size(config, count, item, 512).total for count in (50, 3050))
+    alone = memory_beside(tiny, short, [])
+    assert alone - memory_beside(tiny, short, [short] * 3) == 3 * one
+    assert alone - memory_beside(tiny, short, [long]) == 2 * all_of_it - one
+
+
+def test_what_was_kept_makes_room_for_what_runs(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt = Prompt(inputs=text(tiny, LONG), options=GREEDY)
+    batch = RunningBatch(tiny, shared=SharedTurns(tiny.network, 10**9))
+    Driver(batch).run([prompt], [0])
+    kept = batch.shared.nbytes
+    monkeypatch.setattr(running_batch, "memory_beside", lambda *_: kept)
+    assert batch.has_room(prompt) and batch.shared.nbytes == kept
+    monkeypatch.setattr(running_batch, "memory_beside", lambda *_: kept - 1)
+    assert batch.has_room(prompt) and batch.shared.nbytes == 0
+    monkeypatch.setattr(running_batch, "memory_beside", lambda *_: -1)
+    assert batch.has_room(prompt)
+    batch.add(prompt)
+    assert not batch.has_room(prompt)
 
 
 # A step is a bounded piece of work
