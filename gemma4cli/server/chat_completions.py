@@ -155,14 +155,14 @@ async def _stream(
     """Send an answer as it comes. Nothing is sent before the prompt is accepted."""
     answer.take(await run.next())
     async with stream:
-        await stream.put(completion.chunk({"role": "assistant", "content": ""}))
+        stream.put(completion.chunk({"role": "assistant", "content": ""}))
         try:
             async for event in stream.beating(run):
                 if answer.take(event) and (part := completion.part(event)) is not None:
-                    await stream.put(part)
+                    stream.put(part)
         except AnswerCutError as error:
             answer.cut(error)
-        await stream.put(completion.chunk({}, answer.reason))
+        stream.put(completion.chunk({}, answer.reason))
         if asked.include_usage:
-            await stream.put(completion.usage(answer))
+            stream.put(completion.usage(answer))
         await stream.done()

@@ -27,11 +27,15 @@ _DONE = b"data: [DONE]\n\n"
 
 
 class EventStream:
-    """The body of a response. Entering it sends the head; an error inside it becomes an event."""
+    """The body of a response. Entering it sends the head; an error inside it becomes an event.
+
+    Objects leave together when nothing more of the run is there yet: see ``next``.
+    """
 
     def __init__(self, served: Served, send: Send) -> None:
         self._served = served
         self._send = send
+        self._ready: list[bytes] = []
 
     async def __aenter__(self) -> Self:
         await self._send(
@@ -51,13 +55,17 @@ class EventStream:
         await self.fail(failure_of(error))
         return True
 
-    async def put(self, data: Mapping[str, Any]) -> None:
-        """Send an object."""
-        await self.write(f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode())
+    def put(self, data: Mapping[str, Any]) -> None:
+        """Send an object, at the latest when the run is waited for or the stream ends."""
+        self._ready.append(self.framed(data))
+
+    def framed(self, data: Mapping[str, Any]) -> bytes:
+        """An object as an event."""
+        return f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
 
     async def fail(self, failure: Failure) -> None:
         """Send an error as the end of the stream."""
-        await self.put(failure.body)
+        self.put(failure.body)
         await self.done()
 
     async def done(self) -> None:
@@ -74,7 +82,12 @@ class EventStream:
             yield event
 
     async def next(self, run: ThreadRun[T]) -> T | None:
-        """What happens next in a run, with comments on the stream until then."""
+        """What happens next in a run, with comments on the stream until then.
+
+        What was put before is sent first, unless the next is there already.
+        """
+        if self._ready and not run.has_more:
+            await self.write(b"")
         while True:
             try:
                 return await run.next(_BEAT_SECONDS)
@@ -83,4 +96,6 @@ class EventStream:
 
     async def write(self, content: bytes, *, more: bool = True) -> None:
         """Send a part of the body."""
-        await self._send({"type": "http.response.body", "body": content, "more_body": more})
+        body = b"".join((*self._ready, content))
+        self._ready.clear()
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})

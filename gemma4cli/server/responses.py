@@ -91,15 +91,15 @@ class ResponseStream(EventStream):
 
     _sent = 0
 
-    async def put(self, data: Mapping[str, Any]) -> None:
+    def framed(self, data: Mapping[str, Any]) -> bytes:
         numbered = {**data, "sequence_number": self._sent}
         self._sent += 1
         content = json.dumps(numbered, ensure_ascii=False)
-        await self.write(f"event: {data['type']}\ndata: {content}\n\n".encode())
+        return f"event: {data['type']}\ndata: {content}\n\n".encode()
 
     async def fail(self, failure: Failure) -> None:
         error = {"code": failure.kind.code or failure.kind.type, "param": failure.param}
-        await self.put({"type": "error", "message": failure.message, **error})
+        self.put({"type": "error", "message": failure.message, **error})
         await self.end()
 
 
@@ -140,15 +140,15 @@ async def _stream(run: AnswerRun, response: Response, stream: ResponseStream) ->
     response.take(await run.next())
     async with stream:
         for kind in ("created", "in_progress"):
-            await stream.put({"type": f"response.{kind}", "response": response.data()})
+            stream.put({"type": f"response.{kind}", "response": response.data()})
         try:
             async for event in stream.beating(run):
                 for each in response.take(event):
-                    await stream.put(each)
+                    stream.put(each)
         except AnswerCutError as error:
             response.answer.cut(error)
         for each in response.end():
-            await stream.put(each)
+            stream.put(each)
         data = response.data()
-        await stream.put({"type": f"response.{data['status']}", "response": data})
+        stream.put({"type": f"response.{data['status']}", "response": data})
         await stream.end()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from threading import Event as Flag
@@ -27,7 +28,9 @@ class ThreadRun(ABC, Generic[T]):
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._channel: asyncio.Queue[T | Exception | None] = asyncio.Queue()
+        self._happened: deque[T | Exception | None] = deque()
+        self._is_waking = False
+        self._waiter: asyncio.Future[None] | None = None
         self._cancelled = Flag()
 
     @abstractmethod
@@ -39,10 +42,18 @@ class ThreadRun(ABC, Generic[T]):
 
         Raises Disconnected, TimeoutError after ``seconds``, and what went wrong.
         """
-        found = await asyncio.wait_for(self._channel.get(), seconds)
+        if not self._happened:
+            async with asyncio.timeout(seconds):
+                await self._wait()
+        found = self._happened.popleft()
         if isinstance(found, Exception):
             raise found
         return found
+
+    @property
+    def has_more(self) -> bool:
+        """Whether ``next`` would not wait."""
+        return bool(self._happened)
 
     async def events(self) -> AsyncIterator[T]:
         """All that happens. Raises as ``next``."""
@@ -59,8 +70,11 @@ class ThreadRun(ABC, Generic[T]):
 
     def tell(self, happened: T | Exception | None) -> None:
         """Hand over what happens. Any thread may call this."""
-        with suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._channel.put_nowait, happened)
+        self._happened.append(happened)
+        if not self._is_waking:  # what was told since the loop was woken, it will see
+            self._is_waking = True
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._wake)
 
     def work(self) -> None:
         """Run in this thread to the end, which is an error or None."""
@@ -75,7 +89,18 @@ class ThreadRun(ABC, Generic[T]):
         while (await receive())["type"] != "http.disconnect":
             continue
         self.cancel()
-        self._channel.put_nowait(Disconnected())
+        self._happened.append(Disconnected())
+        self._wake()
+
+    async def _wait(self) -> None:
+        while not self._happened:
+            self._waiter = self._loop.create_future()
+            await self._waiter
+
+    def _wake(self) -> None:
+        self._is_waking = False
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 @asynccontextmanager

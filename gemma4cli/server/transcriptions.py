@@ -141,14 +141,14 @@ async def _stream(
             if isinstance(event, SegmentReady):
                 segments.append(shown(asked, event.segment))
                 text = text_of(segments)
-                await stream.put({"type": "transcript.text.delta", "delta": text[len(sent) :]})
+                stream.put({"type": "transcript.text.delta", "delta": text[len(sent) :]})
                 sent = text
             event = await stream.next(run)
         while await stream.next(run) is not None:
             continue
         note_tokens(scope, event.usage.completion_tokens)
         usage = token_usage(event.usage)
-        await stream.put({"type": "transcript.text.done", "text": sent, "usage": usage})
+        stream.put({"type": "transcript.text.done", "text": sent, "usage": usage})
         await stream.done()
 
 
