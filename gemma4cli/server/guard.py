@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Iterable
+from contextlib import suppress
 from time import monotonic
 
 from starlette.datastructures import Headers
@@ -24,6 +25,8 @@ _OPEN = ("/", "/health")
 _PATIENCE = 30.0
 _LEAST_RATE = 16_384
 """Seconds that a body may take, and bytes per second that it must have beyond them."""
+
+_DRAIN_SECONDS = 5.0
 
 _METHODS = "GET, POST, OPTIONS"
 _HEADERS = "authorization, content-type, x-api-key"
@@ -43,6 +46,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers, origin = Headers(scope=scope), None
+        body = _Body(receive, self._served)
         try:
             _check_host(headers, self._options)
             origin = _checked_origin(headers, self._options)
@@ -55,10 +59,11 @@ class Guard:
         except RequestError as error:
             failure = failure_of(error)
             more = {**failure.headers, "Connection": "close"}
+            if "expect" not in headers:
+                await body.drain()
             response = JSONResponse(failure.body, failure.status, headers=more)
             await response(scope, receive, _with_origin(send, origin))
             return
-        body = _Body(receive, self._served)
         try:
             await self._app(scope, body.receive, _with_origin(send, origin))
         finally:
@@ -164,7 +169,7 @@ class _Body:
     def __init__(self, receive: Receive, served: Served) -> None:
         self._receive = receive
         self._served = served
-        self._length = 0
+        self._length = self._held = 0
         self._started = monotonic()
         self._is_whole = False
 
@@ -184,13 +189,23 @@ class _Body:
             ) from None
         block = len(message.get("body", b""))
         self._length += block
+        self._is_whole = not message.get("more_body", False)
         most = self._served.options.most_body
         if self._length > most:
+            await self.drain()
             raise _too_large(most)
+        self._held += block
         self._served.hold(block)
-        self._is_whole = not message.get("more_body", False)
         return message
+
+    async def drain(self) -> None:
+        """Drop what comes of a body that is refused: while it comes, no client reads why."""
+        until = monotonic() + _DRAIN_SECONDS
+        with suppress(TimeoutError):
+            while not self._is_whole:
+                message = await asyncio.wait_for(self._receive(), max(0.0, until - monotonic()))
+                self._is_whole = not message.get("more_body", False)
 
     def forget(self) -> None:
         """The request is over."""
-        self._served.release(self._length)
+        self._served.release(self._held)

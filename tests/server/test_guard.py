@@ -83,12 +83,14 @@ def test_a_body_is_not_read_beyond_its_limit(serve: Serve) -> None:
         response = client.post(PATH, content=content)
         assert error(response)[0] == 413
         assert response.headers["connection"].lower() == "close"
+    assert error(client.post(PATH, content=b" " * 999))[0] == 400
 
 
 def test_all_bodies_together_have_a_limit(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(served, "_BODIES", 0.5)
     client = serve(most_body=1000)
     for _ in range(3):
+        assert error(client.post(PATH, content=b" " * 1200))[0] == 413
         assert error(client.post(PATH, content=b" " * 600))[0] == 429
         assert error(client.post(PATH, content=b" " * 400))[0] == 400
 

@@ -21,6 +21,7 @@ from gemma4cli.server.listening import HttpThread, bound_socket, is_loopback, ur
 from gemma4cli.server.served import Served, ServerOptions
 
 PATIENCE = 20.0
+MOST_BODY = 1 << 20
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
 
 
@@ -30,7 +31,7 @@ Connect = Callable[[Scripted], socket.socket]
 @pytest.fixture(scope="module")
 def door() -> Iterator[tuple[Served, socket.socket]]:
     """A server in another thread, which waits for its model."""
-    served = Served(ServerOptions(), ("tiny",))
+    served = Served(ServerOptions(most_body=MOST_BODY), ("tiny",))
     bound = bound_socket("127.0.0.1", 0)
     with HttpThread(make_app(served, lambda line: None), bound):
         yield served, bound
@@ -102,6 +103,15 @@ def test_a_client_that_sends_no_whole_body_is_told_so(
     connection = connect(Scripted(tiny))
     connection.sendall(HEAD % 1000 + b'{"messages"')
     assert everything(connection).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_client_reads_why_its_body_is_refused_though_it_sends_on(
+    connect: Connect, tiny: LocalModel
+) -> None:
+    connection = connect(Scripted(tiny))
+    connection.sendall(HEAD % (MOST_BODY + 1) + b" " * (MOST_BODY + 1))
+    found = everything(connection)
+    assert found.startswith(b"HTTP/1.1 413 ") and b"larger than 1 MB" in found
 
 
 def test_a_client_that_reads_nothing_is_left_and_its_answer_cancelled(
