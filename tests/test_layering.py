@@ -115,7 +115,7 @@ LAYERS = {
     "__init__": layer(
         "_version", types="errors events messages options transcript conversations api"
     ),
-    "serving": layer("errors events options processing engine"),
+    "serving": layer("errors events options processing engine machine"),
     "server": layer(
         "api checked_json engine errors events languages leftovers media messages options "
         "processing subtitles times transcript transcription conversations serving wire",

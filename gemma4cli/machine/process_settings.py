@@ -27,6 +27,7 @@ from threading import RLock
 
 from ..native.extension import extension
 from .backend import on_cpu
+from .streams import end_streams_at_exit
 
 _TF32 = "MLX_ENABLE_TF32"
 _NO_COMPILE = "MLX_DISABLE_COMPILE"
@@ -57,6 +58,7 @@ class ProcessSettings:
         ``rounded``: large products of the native part round their factors to bfloat16.
         """
         made = Hold()
+        end_streams_at_exit()
         with self._lock:
             if not self._rounded:
                 self._undo = _set()

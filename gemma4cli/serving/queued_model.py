@@ -18,6 +18,7 @@ from ..engine.running_batch import RunningBatch
 from ..engine.shared_turns import SharedTurns, default_limit
 from ..errors import ClosingError, QueueFullError, unexpected
 from ..events import Event, Finished
+from ..machine.streams import end_streams
 from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
 from ..processing.processor import Processor
@@ -222,6 +223,14 @@ class QueuedModel:
     # What follows runs in the model's thread.
 
     def _work(
+        self, load: Callable[[], LocalModel], loaded: SimpleQueue[LocalModel | Exception]
+    ) -> None:
+        try:
+            self._compute(load, loaded)
+        finally:
+            end_streams()
+
+    def _compute(
         self, load: Callable[[], LocalModel], loaded: SimpleQueue[LocalModel | Exception]
     ) -> None:
         try:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -213,3 +216,30 @@ def test_an_answer_is_cancelled_while_another_thread_waits_for_it(
 def test_an_error_of_loading_is_raised_where_the_model_is_made() -> None:
     with pytest.raises(ModelNotFoundError):
         QueuedModel(lambda: load("no-such-model"))
+
+
+_PROGRAM = """
+from gemma4cli.api import load
+from gemma4cli.conversations.chat import Chat
+from gemma4cli.options import GenerateOptions
+from gemma4cli.serving.queued_model import QueuedModel
+
+model = QueuedModel(lambda: load("tiny"))
+list(Chat(model).send("Hello", GenerateOptions(max_tokens=4)))
+model.close()
+"""
+
+
+@pytest.mark.slow
+def test_a_program_ends_well_after_its_model_was_closed() -> None:
+    """MLX aborts some processes that leave the streams of a thread to their end."""
+    for _ in range(8):
+        done = subprocess.run(
+            [sys.executable, "-c", _PROGRAM],
+            env={**os.environ, "G4_NO_NATIVE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
