@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -187,7 +186,6 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers are ended then too
     with tempfile.TemporaryDirectory() as folder:
         if (model := arguments.model) is None:
             model = Path(folder) / "tiny"

@@ -83,7 +83,8 @@ def free_port() -> int:
 
 @contextmanager
 def serving(engine: str, command: Command, paths: Paths) -> Iterator[Server]:
-    """The server, once it answers; it is ended at the end."""
+    """The server, once it answers; it is ended at the end, also if SIGTERM ends this process."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     port = free_port()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
