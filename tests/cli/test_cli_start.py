@@ -46,7 +46,7 @@ HELP = START.and_those(foreign="attr markdown_it mdurl pygments rich")
 MODEL = START.and_those(
     foreign="mlx mlx_lm numpy safetensors tokenizers",
     standard="abc base64 bisect codecs ctypes fnmatch hashlib importlib importlib.util json "
-    "logging operator platform secrets stat subprocess tempfile threading time weakref zlib",
+    "atexit logging operator platform secrets stat subprocess tempfile threading time weakref zlib",
     own="api bounded checked_json cli.output.* cli.run.* cli.settings.* "
     "conversations.image_batches decoded engine.* events hub.* journal leftovers "
     "limit_variables machine.* media.copies media.feeds media.kinds media.limits "
