@@ -1,7 +1,7 @@
 # The project's commands. `make check` is the one to run before a commit; BIN names the environment.
 BIN ?= .venv/bin
 
-.PHONY: check lint format test slow plain damage metal docs lock native
+.PHONY: check lint format test slow plain damage load metal docs lock native
 
 check: lint test slow
 
@@ -31,6 +31,10 @@ plain:
 damage:
 	$(BIN)/python -m tests.fuzz
 	$(BIN)/python -m tests.fuzz.kills
+
+# 64 clients of a server for five minutes. Linux only.
+load:
+	$(BIN)/python -m tests.load
 
 metal:
 	$(BIN)/python -m pytest -q -m metal

@@ -1,0 +1,154 @@
+"""The server as a process, and what it holds: memory, descriptors, threads, files. Linux only."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from .bodies import ROOT, TOKEN
+from .kinds import MAX_BODY_MB
+
+_EVERY = 0.2
+"""Seconds between two looks at the process."""
+_MORE = 1.1
+"""How many times the memory of the second quarter the second half may need."""
+_SPARE_BYTES = 16 << 20
+_SPARE_FILES = 4
+_SPARE_THREADS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What a process has at a moment."""
+
+    memory: int
+    files: int
+    threads: int
+
+
+class ServerProcess:
+    """``g4 serve`` with the built-in model; ``folder`` is all that it may write to."""
+
+    def __init__(self, folder: Path, *args: str) -> None:
+        self._temporary = folder / "tmp"
+        self._temporary.mkdir()
+        env = {**os.environ, "HF_HUB_OFFLINE": "1", "TMPDIR": str(self._temporary)}
+        env |= {"PYTHONPATH": str(ROOT), "G4_SERVE_TOKEN": TOKEN}
+        env |= {f"XDG_{each}_HOME": str(folder / each) for each in ("CONFIG", "STATE", "CACHE")}
+        command = [sys.executable, "-m", "gemma4cli", "serve", "-m", "tiny", "--port", "0"]
+        self.process = subprocess.Popen(
+            [*command, "--max-body", str(MAX_BODY_MB), *args],
+            cwd=folder,
+            env=env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self.process.stderr is not None
+        line = self.process.stderr.readline()
+        urls = [urlsplit(word) for word in line.split() if word.startswith("http")]
+        if not urls:
+            raise SystemExit(f"load: the server does not start: {line}")
+        assert urls[0].hostname is not None and urls[0].port is not None
+        self.address = (urls[0].hostname, urls[0].port)
+        self.said: list[str] = []
+        self.samples: list[Held] = []
+        self._threads = [threading.Thread(target=each) for each in (self._listen, self._look)]
+        for thread in self._threads:
+            thread.start()
+
+    def _listen(self) -> None:
+        assert self.process.stderr is not None
+        self.said += self.process.stderr
+
+    def _look(self) -> None:
+        while self.process.poll() is None and (held := self.held()) is not None:
+            self.samples.append(held)
+            time.sleep(_EVERY)
+
+    def held(self) -> Held | None:
+        folder = Path(f"/proc/{self.process.pid}")
+        try:
+            pages = int((folder / "statm").read_text().split()[1])
+            return Held(
+                memory=pages * os.sysconf("SC_PAGESIZE"),
+                files=len(os.listdir(folder / "fd")),
+                threads=len(os.listdir(folder / "task")),
+            )
+        except OSError:
+            return None
+
+    def wait(self, seconds: float) -> int | None:
+        """The exit status; None, and the process is killed, if it does not end."""
+        try:
+            status = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return None
+        for thread in self._threads:
+            thread.join()
+        return status
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def leftovers(self) -> list[str]:
+        """Temporary files, and processes of its session, once it has ended."""
+        files = [str(path.relative_to(self._temporary)) for path in self._temporary.rglob("*")]
+        return files + [f"process {pid}" for pid in _of_session(self.process.pid)]
+
+
+def _of_session(session: int) -> Iterator[str]:
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session:
+            yield folder.name
+
+
+@contextmanager
+def running(folder: Path, *args: str) -> Iterator[ServerProcess]:
+    server = ServerProcess(folder, *args)
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+def growth(samples: Sequence[Held]) -> tuple[str, list[str]]:
+    """What was needed in the second quarter and in the second half, and what grew."""
+    middle = len(samples) // 2
+    before, later = samples[middle // 2 : middle], samples[middle:]
+    memory, more = max(each.memory for each in before), max(each.memory for each in later)
+    grew = []
+    if more > memory * _MORE + _SPARE_BYTES:
+        grew.append(f"memory grew from {memory / 1e6:.0f} MB to {more / 1e6:.0f} MB")
+    files, more_files = max(each.files for each in before), max(each.files for each in later)
+    line = (
+        f"memory {memory / 1e6:.0f} MB in the second quarter, {more / 1e6:.0f} MB in the second "
+        f"half; descriptors {files} and {more_files}; threads "
+        f"{max(each.threads for each in before)} and {max(each.threads for each in later)}"
+    )
+    return line, grew
+
+
+def rested(before: Held, after: Held) -> list[str]:
+    """What a server without clients has more of than before they came."""
+    faults = []
+    if after.files > before.files + _SPARE_FILES:
+        faults.append(f"{after.files} descriptors are open at the end, {before.files} at the start")
+    if after.threads > before.threads + _SPARE_THREADS:
+        faults.append(f"{after.threads} threads run at the end, {before.threads} at the start")
+    return faults
