@@ -1,9 +1,9 @@
 # The project's commands. `make check` is the one to run before a commit; BIN names the environment.
 BIN ?= .venv/bin
 
-.PHONY: check lint format test slow plain damage load metal docs lock native
+.PHONY: check lint format test slow toy plain damage load metal docs lock native
 
-check: lint test slow
+check: lint test slow toy
 
 lint:
 	$(BIN)/ruff check .
@@ -17,9 +17,13 @@ format:
 test:
 	$(BIN)/python -m pytest -q -n auto
 
-# What the default run leaves out: tests that take seconds, and how good the built-in model is.
+# Tests that take seconds.
 slow:
-	$(BIN)/python -m pytest -q -n auto -m "slow or toy"
+	$(BIN)/python -m pytest -q -n auto -m slow
+
+# How good the built-in models are.
+toy:
+	$(BIN)/python -m pytest -q -n auto -m toy
 
 # What computes with a network, without the native part: as on a machine without a compiler. The
 # tests of tests/models never use it; those of how documents end run no network.

@@ -57,7 +57,8 @@ def load(
         lives, settings of the process are changed, and put back afterwards: the variable
         MLX_ENABLE_TF32 is 0 unless it is set; on a CPU MLX compiles no functions; on a GPU it keeps
         few freed buffers, and on Metal may wire as much memory as the system recommends. MLX reads
-        the variable once, at its first product, so its effect stays.
+        the variable once, at its first product, so its effect stays. One thread at a time may
+        compute in a process: where several ask, use ``serving.queued_model.QueuedModel``.
 
     Raises:
         ModelNotFoundError: No such model is on this machine.

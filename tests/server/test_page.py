@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
+from threading import Event as Flag
 from typing import Any
 
 import pytest
@@ -28,6 +30,8 @@ from gemma4cli.serving.queued_model import QueuedModel
 FIXTURES = Path(__file__).parent.parent.parent / "fixtures"
 SCENE, SPEECH = FIXTURES / "scene.png", FIXTURES / "samples" / "speech04.wav"
 SECONDS = 20
+_TOKEN_SECONDS = 0.01
+"""Between two tokens of an answer without an end; a browser could not draw any number of them."""
 ODD = "<img src=x onerror=alert(1)> **bold** [a](javascript:alert(1)) `x<b>`\n\n```\n<script>\n```"
 
 
@@ -113,11 +117,11 @@ def answered(driven: Chrome) -> str:
 def test_a_dropped_picture_is_described_and_asked_about_again(
     page: Chrome, tiny: LocalModel
 ) -> None:
+    greedy = GenerateOptions(temperature=0)
+    expected = api.generate(tiny, "Describe this image.", images=[SCENE], options=greedy)
     drop(page, SCENE)
     until(page, lambda: status(page) == "scene.png attached")
     ask(page, "Describe this image.")
-    greedy = GenerateOptions(temperature=0)
-    expected = api.generate(tiny, "Describe this image.", images=[SCENE], options=greedy)
     assert answered(page) == expected != ""
     assert page.find_element("css selector", "article.user img").get_attribute("alt") == SCENE.name
     ask(page, "How many objects are there?")
@@ -140,23 +144,31 @@ def test_a_recording_of_the_microphone_is_sent(page: Chrome) -> None:
     assert page.find_elements("css selector", "article.user audio")
 
 
+class Script(Iterator[Event]):
+    """The events of a scripted answer; any thread may close it."""
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        self._events = iter(events)
+        self.closed = Flag()
+
+    def __next__(self) -> Event:
+        if self.closed.wait(_TOKEN_SECONDS):
+            raise StopIteration
+        return next(self._events)
+
+    def close(self) -> None:
+        self.closed.set()
+
+
 class Scripted(QueuedModel):
-    """Answers by script, one event at a time; after the last it waits until it is closed."""
+    """Gives one answer again and again, without a model."""
 
-    script: tuple[Event, ...] = ()
-    endless = False
-    closed = 0
+    answer: Script
 
-    def generate(
+    def generate(  # type: ignore[override]
         self, inputs: ModelInputs, options: GenerateOptions, turns: object = None
-    ) -> Iterator[Event]:
-        try:
-            yield from self.script
-            while self.endless:
-                yield TextDelta(text="more ")
-        finally:
-            self.closed += 1
-        yield finished("".join(each.text for each in self.script if isinstance(each, TextDelta)))
+    ) -> Script:
+        return self.answer
 
 
 def finished(text: str) -> Finished:
@@ -181,7 +193,7 @@ def scripted(tiny: LocalModel) -> Iterator[Scripted]:
 def test_what_a_model_writes_stays_text_and_thoughts_are_folded(
     driven: Chrome, scripted: Scripted
 ) -> None:
-    scripted.script = (ThoughtDelta(text="Well <b>."), TextDelta(text=ODD))
+    scripted.answer = Script([ThoughtDelta(text="Well <b>."), TextDelta(text=ODD), finished(ODD)])
     with served(scripted) as url:
         open_page(driven, url)
         ask(driven, "Say something odd")
@@ -198,14 +210,14 @@ def test_what_a_model_writes_stays_text_and_thoughts_are_folded(
 
 @pytest.mark.slow
 def test_stop_ends_the_answer_here_and_at_the_model(driven: Chrome, scripted: Scripted) -> None:
-    scripted.endless = True
+    scripted.answer = Script(repeat(TextDelta(text="more ")))
     with served(scripted) as url:
         open_page(driven, url)
         ask(driven, "Go on forever")
         until(driven, lambda: texts(driven, "assistant") not in ([], [""]))
         driven.find_element("id", "stop").click()
         assert answered(driven).startswith("more more")
-        until(driven, lambda: scripted.closed == 1)
+        until(driven, scripted.answer.closed.is_set)
         assert driven.find_element("id", "send").is_displayed()
         assert "stopped" in driven.find_element("css selector", "article.assistant .note").text
 
