@@ -11,8 +11,13 @@ from importlib import import_module
 
 
 def end_streams() -> None:
-    """End those of this thread, which computes nothing afterwards."""
-    import_module("mlx.core").clear_streams()
+    """End those of this thread, which computes nothing afterwards.
+
+    What is being computed is waited for first, without Python's lock: see ``release_buffers``.
+    """
+    mx = import_module("mlx.core")
+    mx.eval(mx.array(0) + 1)
+    mx.clear_streams()
 
 
 @cache
