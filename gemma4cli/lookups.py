@@ -1,10 +1,21 @@
-"""Addresses of host names, with a time limit, which the system's function does not have."""
+"""Host names: their addresses, with a time limit, which the system's function does not have."""
 
 from __future__ import annotations
 
 import socket
 import threading
+from ipaddress import ip_address
 from typing import Any
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by its name or address: only programs here can reach it."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def look_up(host: str, port: int, seconds: float) -> list[Any]:

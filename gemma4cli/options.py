@@ -17,6 +17,9 @@ ToolChoice = Literal["auto", "required", "none"]
 SOFT_TOKEN_BUDGETS = (70, 140, 280, 560, 1120)
 """Maximum soft tokens per image; the vision tower was trained for these (model card)."""
 
+SERVER_PORT = 11535
+"""Of ``g4 serve``, and of a server's address without a scheme and a port."""
+
 MOST_LOGPROBS = 20
 """The most likeliest tokens that are named for one place."""
 

@@ -106,7 +106,7 @@ LAYERS = {
     "wire": layer(
         "_version checked_json errors events options processing engine", "numpy safetensors"
     ),
-    "remote": layer("_version checked_json errors events options processing engine wire"),
+    "remote": layer("_version checked_json errors events lookups options processing engine wire"),
     "api": layer(
         "leftovers "
         "events messages options transcript machine hub engine conversations transcription remote",
@@ -168,9 +168,9 @@ LAYERS = {
     ),
     "cli.commands": layer(
         "own_files "
-        "_version checked_json errors events messages options prompts journal api conversations "
-        "machine hub media media.pictures serving server doctor cli.escapes cli.environment "
-        "cli.output cli.settings cli.run cli.answers",
+        "_version checked_json errors events lookups messages options prompts journal api "
+        "conversations machine hub media media.pictures serving server doctor cli.escapes "
+        "cli.environment cli.output cli.settings cli.run cli.answers",
         "typer rich",
         types="engine",
     ),

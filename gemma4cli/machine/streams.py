@@ -1,6 +1,6 @@
 """What MLX asks of every thread that computes: to end its streams before the thread ends.
 
-Otherwise the process may be aborted at its end, after all of its work (mlx-vlm's issue 1945).
+Otherwise the process may be aborted at its end, after all of its work.
 """
 
 from __future__ import annotations

@@ -273,8 +273,7 @@ def _plain(text: str) -> str:
         return _WORDS[text]
     if _NUMBER.fullmatch(text) and len(text) <= _LONGEST_NUMBER:
         return text
-    if _NUMBER.fullmatch(text) and isfinite(float(text)):
-        return json.dumps(float(text))
-    if _ODD_NUMBER.fullmatch(text) and isfinite(float(text)):
+    is_number = _NUMBER.fullmatch(text) or _ODD_NUMBER.fullmatch(text)
+    if is_number and isfinite(float(text)):
         return json.dumps(float(text))
     return json.dumps(text, ensure_ascii=False)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ..errors import OptionError
+from ..lookups import is_loopback
+from ..options import SERVER_PORT
 
 _PORTS = {"http": 80, "https": 443}
-_G4_PORT = 11535
-"""That of g4 serve, for an address without a scheme."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,12 +28,7 @@ class Address:
     @property
     def is_this_machine(self) -> bool:
         """Whether what is sent there stays on this machine."""
-        if self.host == "localhost" or self.host.endswith(".localhost"):
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host) or self.host.endswith(".localhost")
 
 
 def address_of(text: str) -> Address:
@@ -63,7 +57,7 @@ def address_of(text: str) -> Address:
     return Address(
         secure=parts.scheme == "https",
         host=host,
-        port=port or (_PORTS[parts.scheme] if has_scheme else _G4_PORT),
+        port=port or (_PORTS[parts.scheme] if has_scheme else SERVER_PORT),
         path=path,
     )
 

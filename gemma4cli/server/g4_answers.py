@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from threading import Lock
 
 from ..engine.answering import Prompt
 from ..events import Event
@@ -25,21 +24,17 @@ class PromptsRun(ThreadRun[LetIn | tuple[int, Event]]):
         super().__init__()
         self._model = model
         self._prompts = prompts
-        self._lock = Lock()
         self._answers: AnswerStream | None = None
 
     def cancel(self) -> None:
         super().cancel()
-        with self._lock:
-            if self._answers is not None:
-                self._answers.close()
+        if self._answers is not None:
+            self._answers.close()
 
     def run(self) -> None:
-        answers = self._model.stream(self._prompts)
-        with self._lock:
-            self._answers = answers
-            if self.is_cancelled:
-                answers.close()
+        self._answers = self._model.stream(self._prompts)
+        if self.is_cancelled:
+            self._answers.close()
         self.tell(LetIn())
-        for each in answers:
+        for each in self._answers:
             self.tell(each)

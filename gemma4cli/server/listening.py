@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from ipaddress import ip_address
 from threading import Event, Thread
 from typing import Any, Self
 
@@ -21,16 +20,6 @@ _HEAD_SECONDS = 10
 _WRITE_SECONDS = 60.0
 """In which a client must read something of what it is sent."""
 _LONGEST_HEAD = 64 << 10
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only programs on this machine can connect to an address."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def bound_socket(host: str, port: int) -> socket.socket:

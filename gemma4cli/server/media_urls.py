@@ -10,7 +10,7 @@ from pathlib import Path
 from ..leftovers import temporary_folder
 from ..media.downloads import fetch
 from ..media.pace import Pace
-from ..messages import AudioPart, ImagePart, Message, Part, Source, VideoPart, sources_of
+from ..messages import Message, Part, Source, TextPart, sources_of
 
 _MOST_BYTES = 256 << 20
 _MOST_SECONDS = 60.0
@@ -33,14 +33,9 @@ def fetching(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
 
 
 def _fetched(part: Part, folder: Path) -> Part:
-    match part:
-        case ImagePart(source=Source(address=str())):
-            return replace(part, source=_download(part.source, folder))
-        case AudioPart(source=Source(address=str())):
-            return replace(part, source=_download(part.source, folder))
-        case VideoPart(source=Source(address=str()) as source):
-            return replace(part, source=_download(source, folder))
-    return part
+    if isinstance(part, TextPart) or part.source is None or part.source.address is None:
+        return part
+    return replace(part, source=_download(part.source, folder))
 
 
 def _download(source: Source, folder: Path) -> Source:

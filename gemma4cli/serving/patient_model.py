@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from threading import Event as Flag
 from threading import Lock
 
-from ..engine.answering import BatchEvent, NoTurns, Prompt, Turns
+from ..engine.answering import BatchEvent, Prompt, Turns
 from ..errors import QueueFullError
 from ..events import Event
 from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
-from ..processing.processor import Processor
-from ..processing.prompt import Prompt as PlannedPrompt
+from .forwarding import Forwarding
 from .queued_model import QueuedModel
 from .request import AnswerEvents
 
@@ -25,7 +24,7 @@ class Cancelled(Exception):
     """Nobody wants the answers any more."""
 
 
-class PatientModel:
+class PatientModel(Forwarding):
     """See ``AnsweringModel``; a queued model for the thread of one request.
 
     The first prompt is refused by a full queue, later ones wait for room: half the work is done.
@@ -49,27 +48,8 @@ class PatientModel:
             each.close()
 
     @property
-    def name(self) -> str:
-        return self._model.name
-
-    @property
-    def processor(self) -> Processor:
-        return self._model.processor
-
-    @property
-    def context_length(self) -> int:
-        return self._model.context_length
-
-    @property
-    def identity(self) -> Mapping[str, object]:
-        return self._model.identity
-
-    @property
-    def keeps_turns(self) -> bool:
-        return False
-
-    def new_turns(self) -> Turns:
-        return NoTurns()
+    def behind(self) -> QueuedModel:
+        return self._model
 
     def generate(
         self, inputs: ModelInputs, options: GenerateOptions, turns: Turns | None = None
@@ -92,18 +72,6 @@ class PatientModel:
         finally:
             for _, answer in entered:
                 answer.close()
-
-    def batch_size(self, positions: int) -> int:
-        return self._model.batch_size(positions)
-
-    def check_prompt(self, inputs: ModelInputs, options: GenerateOptions) -> None:
-        self._model.check_prompt(inputs, options)
-
-    def check_plan(self, prompt: PlannedPrompt, options: GenerateOptions) -> None:
-        self._model.check_plan(prompt, options)
-
-    def check_schema(self, options: GenerateOptions) -> None:
-        self._model.check_schema(options)
 
     def _enter(self, prompt: Prompt, *, has_others: bool) -> AnswerEvents | None:
         """Let a prompt in; None if the queue is full and may be emptied by taking other answers."""

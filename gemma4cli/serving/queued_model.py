@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import asdict
 from queue import SimpleQueue
 from threading import Condition, Thread
 from time import monotonic
 
-from ..engine.answering import BatchEvent, NoTurns, Prompt, Turns
+from ..engine.answering import BatchEvent, Prompt, Turns
 from ..engine.batch_row import Counts, Row
 from ..engine.batch_size import batch_size
 from ..engine.generate import make_constraint
@@ -21,8 +22,7 @@ from ..events import Event, Finished
 from ..machine.streams import end_streams
 from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
-from ..processing.processor import Processor
-from ..processing.prompt import Prompt as PlannedPrompt
+from .forwarding import Forwarding
 from .metrics import Metrics
 from .request import AnswerEvents, AnswerStream, Events, Request
 
@@ -34,7 +34,7 @@ _NEWEST_SHARE = 0.2
 """Share of the newest answer in the average of how long one takes."""
 
 
-class QueuedModel:
+class QueuedModel(Forwarding):
     """See ``AnsweringModel``; its calls may come from any thread.
 
     Prompts are let in first come, first served; the next one is while fewer than ``slots`` run and
@@ -76,27 +76,8 @@ class QueuedModel:
         self.model = model
 
     @property
-    def name(self) -> str:
-        return self.model.name
-
-    @property
-    def processor(self) -> Processor:
-        return self.model.processor
-
-    @property
-    def context_length(self) -> int:
-        return self.model.context_length
-
-    @property
-    def identity(self) -> Mapping[str, object]:
-        return self.model.identity
-
-    @property
-    def keeps_turns(self) -> bool:
-        return False
-
-    def new_turns(self) -> Turns:
-        return NoTurns()
+    def behind(self) -> LocalModel:
+        return self.model
 
     def generate(
         self, inputs: ModelInputs, options: GenerateOptions, turns: Turns | None = None
@@ -121,15 +102,6 @@ class QueuedModel:
     def batch_size(self, positions: int) -> int:
         return min(self.model.batch_size(positions), self.slots)
 
-    def check_prompt(self, inputs: ModelInputs, options: GenerateOptions) -> None:
-        self.model.check_prompt(inputs, options)
-
-    def check_plan(self, prompt: PlannedPrompt, options: GenerateOptions) -> None:
-        self.model.check_plan(prompt, options)
-
-    def check_schema(self, options: GenerateOptions) -> None:
-        self.model.check_schema(options)
-
     @property
     def waiting(self) -> int:
         """Prompts without a whole answer."""
@@ -143,7 +115,6 @@ class QueuedModel:
 
     def metrics(self) -> Metrics:
         """What it has done so far, and what it is doing."""
-        counts = self._counts
         with self._changed:
             return Metrics(
                 slots=self.slots,
@@ -154,14 +125,7 @@ class QueuedModel:
                 finished=self._finished,
                 cancelled=self._cancelled,
                 failed=self._failed,
-                prompt_tokens=counts.prompt_tokens,
-                cached_tokens=counts.cached_tokens,
-                generated_tokens=counts.generated_tokens,
-                steps=counts.steps,
-                rows=counts.rows,
-                encode_seconds=counts.encode_seconds,
-                prefill_seconds=counts.prefill_seconds,
-                decode_seconds=counts.decode_seconds,
+                **asdict(self._counts),
                 first_tokens=self._first_tokens,
                 first_token_seconds=self._first_token_seconds,
             )

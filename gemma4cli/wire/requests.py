@@ -55,7 +55,7 @@ def prompts_body(prompts: Sequence[Prompt]) -> bytes:
                 feature.pixels if isinstance(feature, ImageFeatures) else feature.frames
             )
         spans = [asdict(span) for span in prompt.inputs.spans]
-        facts.append({"spans": spans, "options": _option_facts(prompt.options)})
+        facts.append({"spans": spans, "options": prompt.options.facts})
     return packed({"prompts": facts}, arrays)
 
 
@@ -78,8 +78,11 @@ def read_prompts(body: bytes, limits: PromptLimits) -> list[Prompt]:
 
 
 def options_body(options: GenerateOptions) -> bytes:
-    """The body of a question whether a model can answer with these options."""
-    return json.dumps({"options": _option_facts(options)}).encode()
+    """The body of a question whether a model can answer with these options.
+
+    Their facts lack the prefill step, which is the server's.
+    """
+    return json.dumps({"options": options.facts}).encode()
 
 
 def read_options(body: bytes) -> GenerateOptions:
@@ -120,11 +123,6 @@ def _only_key(body: bytes, key: str) -> Any:
     if not isinstance(value, dict) or value.keys() != {key}:
         raise JsonError(f"must be an object with the key {key}")
     return value[key]
-
-
-def _option_facts(options: GenerateOptions) -> dict[str, object]:
-    """Without the prefill step, which is the server's."""
-    return options.facts
 
 
 def _options(value: object, path: str) -> GenerateOptions:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.scripted import ids_of
 
 from gemma4cli.engine import value_grammar
 from gemma4cli.engine.call_constraint import CallConstraint
@@ -15,9 +16,6 @@ from gemma4cli.engine.channels import ChannelSplitter
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import OptionError
 from gemma4cli.options import GenerateOptions, ToolChoice
-from gemma4cli.processing.prompt_tokens import Control, Text, merged
-from gemma4cli.processing.tokenizer import Tokenizer
-from gemma4cli.processing.tools import call
 
 MOST = 1500
 PLACES = {
@@ -168,23 +166,6 @@ def accepts(model: LoadedModel, rule: CallConstraint, *parts: str | tuple[str, A
             return False
         rule.push(token)
     return rule.is_complete
-
-
-def ids_of(tokenizer: Tokenizer, parts: Iterable[str | tuple[str, Any]]) -> list[int]:
-    ids: list[int] = []
-    for part in parts:
-        if isinstance(part, tuple):
-            for each in merged(call(*part)):
-                match each:
-                    case Text(text):
-                        ids += tokenizer.encode(text)
-                    case Control(name):
-                        ids.append(tokenizer.control_id(name))
-        elif tokenizer.has_control(part):
-            ids.append(tokenizer.control_id(part))
-        else:
-            ids += tokenizer.encode(part)
-    return ids
 
 
 CALL = ("f", {"a": 'x"}\n<|"|>', "B": [1, {"c": None}]})

@@ -15,9 +15,10 @@ from server_requests import asked
 from gemma4cli.engine.local import LocalModel
 from gemma4cli.errors import OptionError
 from gemma4cli.events import TextDelta
+from gemma4cli.lookups import is_loopback
 from gemma4cli.server import guard, listening
 from gemma4cli.server.app import make_app
-from gemma4cli.server.listening import HttpThread, bound_socket, is_loopback, url_of
+from gemma4cli.server.listening import HttpThread, bound_socket, url_of
 from gemma4cli.server.served import Served, ServerOptions
 
 PATIENCE = 20.0

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import repeat
 from pathlib import Path
-from threading import Event as Flag
 from typing import Any
 
 import pytest
+from scripted_queue import Scripted, finished
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from server_requests import Serve
@@ -19,9 +18,8 @@ from support.browser import browser, drop
 from gemma4cli import api
 from gemma4cli.conversations.file import read_conversation
 from gemma4cli.engine.local import LocalModel
-from gemma4cli.events import Event, Finished, TextDelta, ThoughtDelta, Timings, Usage
+from gemma4cli.events import TextDelta, ThoughtDelta
 from gemma4cli.options import GenerateOptions
-from gemma4cli.processing.inputs import ModelInputs
 from gemma4cli.server.app import make_app
 from gemma4cli.server.listening import HttpThread, bound_socket, url_of
 from gemma4cli.server.served import Served, ServerOptions
@@ -30,8 +28,6 @@ from gemma4cli.serving.queued_model import QueuedModel
 FIXTURES = Path(__file__).parent.parent.parent / "fixtures"
 SCENE, SPEECH = FIXTURES / "scene.png", FIXTURES / "samples" / "speech04.wav"
 SECONDS = 20
-_TOKEN_SECONDS = 0.01
-"""Between two tokens of an answer without an end; a browser could not draw any number of them."""
 ODD = "<img src=x onerror=alert(1)> **bold** [a](javascript:alert(1)) `x<b>`\n\n```\n<script>\n```"
 
 
@@ -144,56 +140,11 @@ def test_a_recording_of_the_microphone_is_sent(page: Chrome) -> None:
     assert page.find_elements("css selector", "article.user audio")
 
 
-class Script(Iterator[Event]):
-    """The events of a scripted answer; any thread may close it."""
-
-    def __init__(self, events: Iterable[Event]) -> None:
-        self._events = iter(events)
-        self.closed = Flag()
-
-    def __next__(self) -> Event:
-        if self.closed.wait(_TOKEN_SECONDS):
-            raise StopIteration
-        return next(self._events)
-
-    def close(self) -> None:
-        self.closed.set()
-
-
-class Scripted(QueuedModel):
-    """Gives one answer again and again, without a model."""
-
-    answer: Script
-
-    def generate(  # type: ignore[override]
-        self, inputs: ModelInputs, options: GenerateOptions, turns: object = None
-    ) -> Script:
-        return self.answer
-
-
-def finished(text: str) -> Finished:
-    return Finished(
-        reason="stop",
-        text=text,
-        thoughts="",
-        token_ids=(1,),
-        usage=Usage(prompt_tokens=1, completion_tokens=1),
-        timings=Timings(),
-    )
-
-
-@pytest.fixture
-def scripted(tiny: LocalModel) -> Iterator[Scripted]:
-    model = Scripted(lambda: tiny)
-    yield model
-    model.close()
-
-
 @pytest.mark.slow
 def test_what_a_model_writes_stays_text_and_thoughts_are_folded(
-    driven: Chrome, scripted: Scripted
+    driven: Chrome, tiny: LocalModel
 ) -> None:
-    scripted.answer = Script([ThoughtDelta(text="Well <b>."), TextDelta(text=ODD), finished(ODD)])
+    scripted = Scripted(tiny, ThoughtDelta(text="Well <b>."), TextDelta(text=ODD), finished(ODD))
     with served(scripted) as url:
         open_page(driven, url)
         ask(driven, "Say something odd")
@@ -209,15 +160,15 @@ def test_what_a_model_writes_stays_text_and_thoughts_are_folded(
 
 
 @pytest.mark.slow
-def test_stop_ends_the_answer_here_and_at_the_model(driven: Chrome, scripted: Scripted) -> None:
-    scripted.answer = Script(repeat(TextDelta(text="more ")))
+def test_stop_ends_the_answer_here_and_at_the_model(driven: Chrome, tiny: LocalModel) -> None:
+    scripted = Scripted(tiny, *[TextDelta(text="more ")] * 3)  # and then it computes forever
     with served(scripted) as url:
         open_page(driven, url)
         ask(driven, "Go on forever")
         until(driven, lambda: texts(driven, "assistant") not in ([], [""]))
         driven.find_element("id", "stop").click()
         assert answered(driven).startswith("more more")
-        until(driven, scripted.answer.closed.is_set)
+        until(driven, lambda: scripted.requests[0].is_cancelled)
         assert driven.find_element("id", "send").is_displayed()
         assert "stopped" in driven.find_element("css selector", "article.assistant .note").text
 

@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from ...errors import OptionError
+from ...options import SERVER_PORT
 from ..environment import Environment
 from ..run.options import RunOptions
 from ..run.shared_options import runs_a_model_differently
 
-PORT = 11535
 _QUEUE = 64
 _BODY_MB = 64
 _WHO = "Who may call"
@@ -58,7 +58,7 @@ def serve(
             help="Port to listen on; 0 is any that is free.",
             rich_help_panel=_WHO,
         ),
-    ] = PORT,
+    ] = SERVER_PORT,
     token: Annotated[
         str | None,
         typer.Option(
@@ -119,7 +119,7 @@ def serve(
     Clients get the address http://127.0.0.1:11535/v1, and any API key unless there is a token.
     Ctrl-C ends it.
     """
-    from ...server.listening import is_loopback
+    from ...lookups import is_loopback
     from ...server.served import ServerOptions
     from .serve_run import run_server
 
