@@ -29,11 +29,14 @@ _NUDGE = signal.SIGURG
 
 _IMPORTING = "<frozen importlib._bootstrap>"
 
+_STARTING = threading.Thread.start.__code__
+
 
 class PendingSignals:
     """Raises each signal at a moment when nothing would lose it, by ``stop`` with its number.
 
-    Not in a callback, in an import, or while what the one before has ended cleans up. To be made
+    Not in a callback, in an import, while a thread is started, or while what the one before has
+    ended cleans up. To be made
     and used in the main thread; ``close`` when done, which drops signals that wait.
     """
 
@@ -69,7 +72,7 @@ class PendingSignals:
             self._numbers.append(number)
         if not self._numbers:
             return
-        if monotonic() < self._peace_until or is_in_callback(frame) or _is_importing(frame):
+        if monotonic() < self._peace_until or is_in_callback(frame) or _is_half_done(frame):
             self._wake()
             return
         self._peace_until = monotonic() + _PEACE
@@ -119,10 +122,13 @@ class PendingSignals:
                 pause = min(2 * pause, _LATER)
 
 
-def _is_importing(frame: FrameType | None) -> bool:
-    """Whether a module would be left half imported, which what cleans up may need."""
+def _is_half_done(frame: FrameType | None) -> bool:
+    """Whether something would be left that what cleans up cannot handle.
+
+    A module that is half imported, or a thread that runs and of which nobody knows.
+    """
     while frame is not None:
-        if frame.f_code.co_filename == _IMPORTING:
+        if frame.f_code is _STARTING or frame.f_code.co_filename == _IMPORTING:
             return True
         frame = frame.f_back
     return False

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from queue import SimpleQueue
-from threading import Semaphore
+from threading import Semaphore, Thread
 from typing import Generic, Self, TypeVar
 
 Item = TypeVar("Item")
@@ -15,9 +14,11 @@ Item = TypeVar("Item")
 class Ahead(Generic[Item]):
     """An iterator over what ``items`` makes in a thread, for use in a ``with`` statement.
 
-    The thread makes at most ``most`` items more than were taken; None sets no limit. Leaving the
-    ``with`` statement sets ``left``, which ``items`` should heed, calls ``stop``, which ends its
-    waiting, and joins the thread. What ``items`` raises is raised after the items before it.
+    The thread makes at most ``most`` items more than were taken; None sets no limit. It starts
+    when the iterator is first asked for something: within the ``with`` statement, so that whatever
+    interrupts this thread ends that one. Leaving the statement sets ``left``, which ``items``
+    should heed, calls ``stop``, which ends its waiting, and joins the thread. What ``items`` raises
+    is raised after the items before it.
     """
 
     def __init__(
@@ -32,12 +33,13 @@ class Ahead(Generic[Item]):
         self._stop = stop
         self._room = None if most is None else Semaphore(most)
         self._ready: SimpleQueue[tuple[Item] | None] = SimpleQueue()
-        self._executor = ThreadPoolExecutor(1, "ahead")
-        self._work = self._executor.submit(self._run)
+        self._error: Exception | None = None
+        self._thread = Thread(target=self._run, name="ahead")
 
     @property
     def is_waiting(self) -> bool:
         """Whether the next item, or the end, is not there yet."""
+        self._start()
         return self._ready.empty()
 
     def __enter__(self) -> Self:
@@ -48,21 +50,28 @@ class Ahead(Generic[Item]):
         self._stop()
         if self._room is not None:
             self._room.release()
-        self._executor.shutdown()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Item:
+        self._start()
         ready = self._ready.get()
         if ready is None:
             # The end stays the end, however often it is asked for.
             self._ready.put(None)
-            self._work.result()
+            if self._error is not None:
+                raise self._error
             raise StopIteration
         if self._room is not None:
             self._room.release()
         return ready[0]
+
+    def _start(self) -> None:
+        if self._thread.ident is None:
+            self._thread.start()
 
     def _run(self) -> None:
         try:
@@ -73,5 +82,7 @@ class Ahead(Generic[Item]):
                     if self.left:
                         return
                     self._ready.put((item,))
+        except Exception as error:  # noqa: BLE001 - raised where the items are taken
+            self._error = error
         finally:
             self._ready.put(None)

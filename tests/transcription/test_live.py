@@ -126,11 +126,12 @@ def test_pieces_are_ready_before_the_source_ends() -> None:
 
 
 def test_sound_captured_before_a_stop_is_cut() -> None:
-    source = Source(ramp(PIECE + 100), open=True)
+    source = Source(ramp(2 * PIECE + 100), open=True)
     with LivePieces(source, cut) as pieces:
+        first = next(pieces)
         assert source.all_read.wait(PATIENCE)
         pieces.stop()
-        assert np.array_equal(joined(list(pieces)), ramp(PIECE + 100))
+        assert np.array_equal(joined([first, *pieces]), ramp(2 * PIECE + 100))
 
 
 def test_a_stop_before_the_first_block_yields_nothing() -> None:
@@ -141,9 +142,9 @@ def test_a_stop_before_the_first_block_yields_nothing() -> None:
 
 
 def test_stopping_twice_is_harmless() -> None:
-    source = Source(ramp(100), open=True)
+    source = Source(ramp(PIECE + 100), open=True)
     with LivePieces(source, cut) as pieces:
-        assert source.all_read.wait(PATIENCE)
+        next(pieces)
         pieces.stop()
         pieces.stop()
         assert len(list(pieces)) == 1
@@ -240,9 +241,16 @@ def test_leaving_by_an_error_ends_the_thread() -> None:
 
 
 def test_leaving_without_iterating_ends_the_thread() -> None:
-    with LivePieces(Source(ramp(100_000), error=MicrophoneError("unplugged")), cut):
-        pass
+    with LivePieces(Source(ramp(100_000), open=True), cut) as pieces:
+        assert isinstance(pieces.is_waiting, bool)
+        assert live_threads()
     assert not live_threads()
+
+
+def test_no_thread_runs_before_the_with_statement_that_ends_it() -> None:
+    """What interrupts the program between the two would leave it behind."""
+    with LivePieces(Source(ramp(100), open=True), cut):
+        assert not live_threads()
 
 
 # One clip
