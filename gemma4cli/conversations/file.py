@@ -4,10 +4,11 @@
                                                {"type": "text", "text": "What is this?"}]}],
      "enable_thinking": false, "max_soft_tokens": 280, "video_max_frames": 32, "tools": []}
 
-Paths are relative to the file. Assistant messages may carry ``reasoning`` and ``tool_calls``,
-tool messages ``tool_call_id`` and ``name``, as OpenAI's chat format has them. A file for ``g4
-trace`` may hold ``unified_full_attention_blocks``, see ``LoadOptions``. Other keys are ignored,
-unless they look like a misspelled one. Knows no model and no prompt format.
+Paths are relative to the file. All else is as OpenAI's chat format has it, media as data: URLs and
+base64 included: assistant messages may carry ``reasoning`` and ``tool_calls``, tool messages
+``tool_call_id`` and ``name``. A file for ``g4 trace`` may hold ``unified_full_attention_blocks``,
+see ``LoadOptions``. Other keys are ignored, unless they look like a misspelled one. Knows no model
+and no prompt format.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 from ..bounded import read_bounded
 from ..checked_json import JsonError, parse, whole
 from ..errors import ConversationError
+from ..media.urls import is_url
 from ..messages import (
     AudioPart,
     ImagePart,
@@ -36,6 +38,10 @@ from .message_data import MessageReader
 
 _TRACE_KEY = "unified_full_attention_blocks"
 _KEYS = ("messages", "enable_thinking", "max_soft_tokens", "video_max_frames", "tools", _TRACE_KEY)
+_OF_REQUESTS = ("max_tokens",)
+"""What requests of OpenAI's API have and is no misspelled key."""
+_KNOWN = "text, image, audio or video, or image_url, input_audio or video_url"
+_BY_PATH = 'a file is {"type": "image", "path": "FILE"}, or audio or video'
 _LONGEST_VIDEO = 1e7
 """Seconds; later timestamps are mistakes, and so are NaN and infinity."""
 
@@ -109,7 +115,7 @@ class _Parser(MessageReader):
     def conversation(self, data: object) -> Conversation:
         if not isinstance(data, dict) or "messages" not in data:
             raise self.error("", 'must be an object with "messages"')
-        for key in data.keys() - set(_KEYS):
+        for key in data.keys() - {*_KEYS, *_OF_REQUESTS}:
             if meant := difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.8):
                 raise self.error("", f"unknown key {key!r}: write {meant[0]!r}")
         messages = self.messages(data["messages"], "messages")
@@ -124,11 +130,16 @@ class _Parser(MessageReader):
             unified_full_attention_blocks=self.flag(data, _TRACE_KEY),
         )
 
-    def part(self, data: object, path: str) -> Part:
-        part = self.mapping(data, path)
-        match self.text(part, "type", path):
-            case "text":
-                return TextPart(text=self.text(part, "text", path))
+    def medium_name(self, path: str) -> str:
+        return f"{self.name}: {path}"
+
+    def addressed(self, url: str, path: str) -> Source:
+        if is_url(url):
+            raise self.error(path, f"is an address, which is not downloaded: save it; {_BY_PATH}")
+        raise self.error(path, f"is no data: URL; {_BY_PATH}")
+
+    def other_part(self, kind: str, part: Mapping[str, Any], path: str) -> Part:
+        match kind:
             case "image":
                 return ImagePart(source=self.page(part, path))
             case "audio":
@@ -137,10 +148,7 @@ class _Parser(MessageReader):
                 return self.frames(part, path)
             case "video":
                 return VideoPart(source=self.source(part, path))
-            case other:
-                raise self.error(
-                    f"{path}.type", f"unknown type {other!r}: use text, image, audio or video"
-                )
+        raise self.error(f"{path}.type", f"unknown type {kind!r}: use {_KNOWN}")
 
     def frames(self, part: Mapping[str, Any], path: str) -> VideoPart:
         """A video as frames that are already sampled."""

@@ -1,18 +1,32 @@
 """Messages in JSON data in OpenAI's form, whoever sends them. Knows no model, opens no media.
 
 Assistant messages may carry ``reasoning`` and ``tool_calls``, tool messages ``tool_call_id`` and
-``name``. Which parts a message may have, and what an error is, each reader says.
+``name``. Media are part of the data, as base64. Which other parts a message may have, and what an
+error is, each reader says.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from ..checked_json import JsonError, parse
-from ..messages import Message, Part, Role, ToolCall
+from ..messages import (
+    AudioPart,
+    ImagePart,
+    Message,
+    Part,
+    Role,
+    Source,
+    TextPart,
+    ToolCall,
+    VideoPart,
+)
 
 _ROLES: Mapping[str, Role] = {
     "system": "system",
@@ -21,6 +35,9 @@ _ROLES: Mapping[str, Role] = {
     "assistant": "assistant",
     "tool": "tool",
 }
+
+
+_SCHEME = "data:"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,8 +49,16 @@ class MessageReader(ABC):
         """What is raised for a value."""
 
     @abstractmethod
-    def part(self, data: object, path: str) -> Part:
-        """A part of a message."""
+    def medium_name(self, path: str) -> str:
+        """What errors call a medium in the data."""
+
+    @abstractmethod
+    def addressed(self, url: str, path: str) -> Source:
+        """A medium by a URL that does not hold it."""
+
+    @abstractmethod
+    def other_part(self, kind: str, part: Mapping[str, Any], path: str) -> Part:
+        """A part of a type that OpenAI's API does not have, or that is not taken."""
 
     def messages(self, data: object, path: str) -> tuple[Message, ...]:
         found = self.items(data, path)
@@ -78,6 +103,60 @@ class MessageReader(ABC):
         return tuple(
             self.part(part, f"{path}.content[{index}]") for index, part in enumerate(content)
         )
+
+    def part(self, data: object, path: str) -> Part:
+        """A part of a message."""
+        part = self.mapping(data, path)
+        kind = self.text(part, "type", path)
+        match kind:
+            case "text" | "refusal":
+                return TextPart(text=self.text(part, kind, path))
+            case "image_url":
+                return ImagePart(source=self.linked(part, kind, path))
+            case "video_url":
+                return VideoPart(source=self.linked(part, kind, path))
+            case "audio_url":
+                return AudioPart(source=self.linked(part, kind, path))
+            case "input_audio":
+                return AudioPart(source=self.encoded(part, kind, path))
+            case "input_video":
+                return VideoPart(source=self.encoded(part, kind, path))
+        return self.other_part(kind, part, path)
+
+    def linked(self, part: Mapping[str, Any], kind: str, path: str) -> Source:
+        """A medium by a URL, in an object or by itself."""
+        place = f"{path}.{kind}"
+        given = part.get(kind)
+        if isinstance(given, dict):
+            place, given = f"{place}.url", given.get("url")
+        if not isinstance(given, str):
+            raise self.error(place, "must be a URL")
+        return self.medium(given, place)
+
+    def encoded(self, part: Mapping[str, Any], kind: str, path: str) -> Source:
+        """A medium as base64 in an object."""
+        held = self.mapping(part.get(kind), f"{path}.{kind}")
+        data, place = self.text(held, "data", f"{path}.{kind}"), f"{path}.{kind}.data"
+        if _is_data_url(data):
+            return self.medium(data, place)
+        return self.held(_from_base64(data), place)
+
+    def medium(self, url: str, path: str) -> Source:
+        if not _is_data_url(url):
+            return self.addressed(url, path)
+        head, comma, content = url[len(_SCHEME) :].partition(",")
+        if not comma:
+            raise self.error(path, "is not a whole data: URL")
+        is_base64 = head.lower().endswith(";base64")
+        return self.held(_from_base64(content) if is_base64 else unquote_to_bytes(content), path)
+
+    def held(self, content: bytes | None, path: str) -> Source:
+        """A medium whose bytes are in the data; None stands for what is not base64."""
+        if content is None:
+            raise self.error(path, "is not base64")
+        if not content:
+            raise self.error(path, "is empty")
+        return Source(name=self.medium_name(path), data=content)
 
     def tools(self, data: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
         """The functions that a conversation or a request declares."""
@@ -132,3 +211,14 @@ class MessageReader(ABC):
 
     def optional_text(self, data: Mapping[str, Any], key: str, path: str) -> str | None:
         return None if data.get(key) is None else self.text(data, key, path)
+
+
+def _is_data_url(text: str) -> bool:
+    return text[: len(_SCHEME)].lower() == _SCHEME
+
+
+def _from_base64(text: str) -> bytes | None:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return None

@@ -6,21 +6,17 @@ paths.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from ..checked_json import JsonError, number, parse, shown, whole
 from ..conversations.message_data import MessageReader
 from ..media.urls import is_url, shown_url
-from ..messages import AudioPart, ImagePart, Message, Part, Source, TextPart, VideoPart, sources_of
+from ..messages import Message, Part, Source, sources_of
 from .errors import RequestError
 
 _KNOWN = "text, image_url, input_audio or video_url"
-_SCHEME = "data:"
 _MOST_VALUES = 1_000_000
 """Of a document, counted by its commas and brackets; a million take about 200 MB of memory."""
 _MOST_MEDIA = 256
@@ -100,53 +96,10 @@ class RequestReader(MessageReader):
             raise self.error(path, f"hold {count} media; the most are {_MOST_MEDIA}")
         return found
 
-    def part(self, data: object, path: str) -> Part:
-        part = self.mapping(data, path)
-        kind = self.text(part, "type", path)
-        match kind:
-            case "text" | "refusal":
-                return TextPart(text=self.text(part, kind, path))
-            case "image_url":
-                return ImagePart(source=self.linked(part, kind, path))
-            case "video_url":
-                return VideoPart(source=self.linked(part, kind, path))
-            case "audio_url":
-                return AudioPart(source=self.linked(part, kind, path))
-            case "input_audio":
-                return AudioPart(source=self.encoded(part, kind, path))
-            case "input_video":
-                return VideoPart(source=self.encoded(part, kind, path))
-            case "file":
-                problem = "files are not taken: send pictures as image_url, sound as input_audio"
-                raise self.error(f"{path}.type", problem)
-        raise self.error(f"{path}.type", f"unknown type {shown(kind)}: use {_KNOWN}")
+    def medium_name(self, path: str) -> str:
+        return path
 
-    def linked(self, part: Mapping[str, Any], kind: str, path: str) -> Source:
-        """A medium by a URL, in an object or by itself."""
-        place = f"{path}.{kind}"
-        given = part.get(kind)
-        if isinstance(given, dict):
-            place, given = f"{place}.url", given.get("url")
-        if not isinstance(given, str):
-            raise self.error(place, "must be a URL")
-        return self.medium(given, place)
-
-    def encoded(self, part: Mapping[str, Any], kind: str, path: str) -> Source:
-        """A medium as base64 in an object."""
-        held = self.mapping(part.get(kind), f"{path}.{kind}")
-        data, place = self.text(held, "data", f"{path}.{kind}"), f"{path}.{kind}.data"
-        if data[: len(_SCHEME)].lower() == _SCHEME:
-            return self.medium(data, place)
-        return Source(name=place, data=self.bytes_of(data, place))
-
-    def medium(self, url: str, path: str) -> Source:
-        if url[: len(_SCHEME)].lower() == _SCHEME:
-            head, comma, content = url[len(_SCHEME) :].partition(",")
-            if not comma:
-                raise self.error(path, "is not a whole data: URL")
-            if head.lower().endswith(";base64"):
-                return Source(name=path, data=self.bytes_of(content, path))
-            return Source(name=path, data=unquote_to_bytes(content))
+    def addressed(self, url: str, path: str) -> Source:
         if not is_url(url):
             raise self.error(path, "must be a data: URL; the server opens no files")
         if not self.media_urls:
@@ -154,11 +107,8 @@ class RequestReader(MessageReader):
             raise self.error(path, problem)
         return Source(name=shown_url(url), address=url)
 
-    def bytes_of(self, text: str, path: str) -> bytes:
-        try:
-            content = base64.b64decode("".join(text.split()), validate=True)
-        except (binascii.Error, ValueError) as exc:
-            raise self.error(path, "is not base64") from exc
-        if not content:
-            raise self.error(path, "is empty")
-        return content
+    def other_part(self, kind: str, part: Mapping[str, Any], path: str) -> Part:
+        if kind == "file":
+            problem = "files are not taken: send pictures as image_url, sound as input_audio"
+            raise self.error(f"{path}.type", problem)
+        raise self.error(f"{path}.type", f"unknown type {shown(kind)}: use {_KNOWN}")

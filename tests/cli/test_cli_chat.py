@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
@@ -239,6 +240,78 @@ def test_conversation_file(conversation: Path) -> None:
 def test_conversation_file_with_json(conversation: Path) -> None:
     (record,) = records(tiny_g4("chat", "--messages", "talks/talk.json", "--json"))
     assert (record["input"], record["text"]) == ("talks/talk.json", TEXT_OF["image01.png"])
+
+
+@pytest.fixture
+def exchanged(tmp_path: Path) -> Path:
+    """A conversation as clients of OpenAI's API keep it: a picture, calls, and a recording."""
+
+    def encoded(name: str) -> str:
+        return base64.b64encode(Path(sample(name)).read_bytes()).decode()
+
+    function = {"name": "now", "arguments": '{"zone": "CET"}'}
+    talk = [
+        {"role": "developer", "content": "Be brief."},
+        {
+            "role": "user",
+            "content": [
+                {
+                    "type": "image_url",
+                    "image_url": f"data:;base64,{encoded('image01.png')}",
+                },
+                {"type": "text", "text": "What time is it there?"},
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "c1", "type": "function", "function": function}],
+        },
+        {"role": "tool", "tool_call_id": "c1", "content": [{"type": "text", "text": "9:00"}]},
+        {"role": "assistant", "content": "Nine.", "reasoning_content": "Nine it is."},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "And here?"},
+                {
+                    "type": "input_audio",
+                    "input_audio": {"data": encoded("speech04.wav"), "format": "wav"},
+                },
+            ],
+        },
+    ]
+    path = tmp_path / "exchanged.json"
+    path.write_text(json.dumps({"messages": talk, "model": "gpt-4o", "max_tokens": 100}))
+    return path
+
+
+def test_media_in_a_conversation_file_are_those_of_files(exchanged: Path) -> None:
+    options = ("--json", "--max-tokens", "8", "--temperature", "0")
+    (embedded,) = records(tiny_g4("chat", "--messages", exchanged, *options))
+    data = json.loads(exchanged.read_bytes())
+    data["messages"][1]["content"][0] = {"type": "image", "path": sample("image01.png")}
+    data["messages"][5]["content"][1] = {"type": "audio", "path": sample("speech04.wav")}
+    exchanged.write_text(json.dumps(data))
+    (by_path,) = records(tiny_g4("chat", "--messages", exchanged, *options))
+    assert embedded["text"] == by_path["text"]
+    assert embedded["usage"] == by_path["usage"] and by_path["usage"]["soft_tokens"] > 64
+
+
+def test_media_in_a_conversation_file_are_saved_and_asked_about_later(exchanged: Path) -> None:
+    options = ("--session", "s", "--max-tokens", "1")
+    for asked in (("--messages", exchanged), ("-p", "Why?")):
+        result = tiny_g4("chat", *options, *asked)
+        assert result.exit_code == 0, result.stderr
+        exchanged.unlink(missing_ok=True)
+
+
+def test_media_in_a_conversation_file_that_cannot_be_decoded_are_named_by_place(
+    exchanged: Path,
+) -> None:
+    text = exchanged.read_text().replace("data:;base64,", "data:;base64,AAAA")
+    exchanged.write_text(text)
+    result = tiny_g4("chat", "--messages", exchanged.name)
+    assert_fails(result, 3, "exchanged.json: messages[1].content[0].image_url: ")
 
 
 def test_conversation_file_sets_the_budget(conversation: Path) -> None:

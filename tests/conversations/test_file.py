@@ -113,6 +113,51 @@ def test_an_image_may_name_its_page() -> None:
     assert image == ImagePart(source=replace(source("fax.tiff"), page=2))
 
 
+PNG = {"url": "data:image/png;base64,QUJD", "detail": "low"}
+EMBEDDED: dict[str, tuple[dict[str, Any], type[ImagePart | AudioPart | VideoPart], str]] = {
+    "a picture": ({"type": "image_url", "image_url": PNG}, ImagePart, "image_url.url"),
+    "one by itself": (
+        {"type": "image_url", "image_url": "DATA:;base64,QU JD\n"},
+        ImagePart,
+        "image_url",
+    ),
+    "percent signs": ({"type": "image_url", "image_url": "data:,A%42C"}, ImagePart, "image_url"),
+    "a recording": (
+        {"type": "input_audio", "input_audio": {"data": "QUJD", "format": "wav"}},
+        AudioPart,
+        "input_audio.data",
+    ),
+    "one with a type": (
+        {"type": "input_audio", "input_audio": {"data": "data:audio/webm;codecs=opus;base64,QUJD"}},
+        AudioPart,
+        "input_audio.data",
+    ),
+    "a recording by URL": (
+        {"type": "audio_url", "audio_url": {"url": "data:audio/mpeg;base64,QUJD"}},
+        AudioPart,
+        "audio_url.url",
+    ),
+    "a clip": (
+        {"type": "video_url", "video_url": {"url": "data:video/mp4;base64,QUJD"}},
+        VideoPart,
+        "video_url.url",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", EMBEDDED)
+def test_media_may_be_in_the_file_as_openai_has_them(case: str) -> None:
+    part, kind, key = EMBEDDED[case]
+    (made,) = message(role="user", content=[part]).parts
+    name = f"talk.json: messages[0].content[0].{key}"
+    assert made == kind(source=Source(name=name, data=b"ABC"))
+
+
+def test_a_request_of_openais_api_is_a_conversation() -> None:
+    request = {"model": "gpt-4o", "max_tokens": 9, "stream": True, "tool_choice": "auto", "n": 1}
+    assert parse({"messages": [USER], **request}) == parse({"messages": [USER]})
+
+
 def test_developer_is_system() -> None:
     assert message(role="developer", content="x").role == "system"
 
@@ -161,6 +206,10 @@ def content_of(*parts: object) -> dict[str, object]:
     return {"messages": [USER, {"role": "user", "content": list(parts)}]}
 
 
+def picture(url: str) -> dict[str, object]:
+    return {"type": "image_url", "image_url": url}
+
+
 def assistant_with(call: object) -> dict[str, object]:
     return {"messages": [{"role": "assistant", "tool_calls": [call]}]}
 
@@ -198,6 +247,15 @@ def test_each_mistake_is_named_with_its_location(subtests: pytest.Subtests) -> N
         (content_of({"type": "image"}), r"content\[0\]: lacks 'path'"),
         (content_of({"type": "image", "path": ""}), r"content\[0\]\.path: must be the path"),
         (content_of({"type": "image", "path": 3}), r"content\[0\]\.path: must be a string"),
+        (content_of(picture("data:image/png;base64,Q")), r"content\[0\]\.image_url: is not base64"),
+        (content_of(picture("data:image/png;base64,")), r"content\[0\]\.image_url: is empty"),
+        (content_of(picture("data:image/png")), "is not a whole data: URL"),
+        (content_of(picture("https://x.org/a.png")), "is an address, which is not downloaded"),
+        (content_of(picture("a.png")), r'a file is \{"type": "image", "path": "FILE"\}'),
+        (content_of(picture("file:///etc/passwd")), "is no data: URL; a file is"),
+        (content_of({"type": "image_url"}), r"\.image_url: must be a URL"),
+        (content_of({"type": "input_audio", "input_audio": "QUJD"}), "input_audio: must be an obj"),
+        (content_of({"type": "file", "file": {}}), "unknown type 'file': use text, image, audio"),
         (content_of({"type": "smell", "path": "x"}), r"content\[0\]\.type: unknown type 'smell'"),
         (content_of({"type": "video"}), r"content\[0\]: lacks 'path'"),
         (content_of(FRAMES | {"path": "x"}), "either a path or frames"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,14 @@ from selenium.webdriver.support.ui import WebDriverWait
 from server_requests import Serve
 from starlette.testclient import TestClient
 from support.browser import browser, drop
+from typer.testing import CliRunner
 
 from gemma4cli import api
+from gemma4cli.cli.app import app
 from gemma4cli.conversations.file import read_conversation
 from gemma4cli.engine.local import LocalModel
 from gemma4cli.events import TextDelta, ThoughtDelta
+from gemma4cli.messages import AudioPart, ImagePart, TextPart, sources_of
 from gemma4cli.options import GenerateOptions
 from gemma4cli.server.app import make_app
 from gemma4cli.server.listening import HttpThread, bound_socket, url_of
@@ -200,17 +204,132 @@ def test_a_server_with_a_token_asks_for_it(driven: Chrome, queued: QueuedModel) 
 
 
 @pytest.mark.slow
-def test_a_conversation_of_text_is_exported_as_a_file_that_g4_chat_reads(
-    page: Chrome, downloads: Path
+def test_a_conversation_with_media_is_exported_as_a_file_that_g4_chat_answers(
+    page: Chrome, downloads: Path, tiny: LocalModel
 ) -> None:
-    ask(page, "Hello")
+    drop(page, SCENE, SPEECH)
+    until(page, lambda: status(page) == "speech04.wav attached")
+    ask(page, "Describe this image.")
     text = answered(page)
     page.find_element("id", "export").click()
     path = downloads / "conversation.json"
     until(page, path.exists)
-    question, reply = read_conversation(path).messages
-    assert (question.role, question.content) == ("user", "Hello")
+    conversation = read_conversation(path)
+    question, reply = conversation.messages
+    assert [type(part) for part in question.parts] == [ImagePart, TextPart, AudioPart]
+    files = [source.data for source in sources_of(question.parts)]
+    assert files == [SCENE.read_bytes(), SPEECH.read_bytes()]
     assert (reply.role, str(reply.content).split()) == ("assistant", text.split())
+
+    data = json.loads(path.read_bytes())
+    data["messages"][0]["content"] = [
+        {"type": "image", "path": str(SCENE)},
+        {"type": "text", "text": "Describe this image."},
+        {"type": "audio", "path": str(SPEECH)},
+    ]
+    by_path = downloads / "by path.json"
+    by_path.write_text(json.dumps(data), encoding="utf-8")
+    exported, expected = (following(each) for each in (path, by_path))
+    assert exported == expected and exported["usage"]["soft_tokens"] > 64
+
+
+def following(path: Path) -> dict[str, Any]:
+    """What g4 chat answers to a question that follows the conversation in a file."""
+    options = ["-p", "And now?", "-m", "tiny", "--max-tokens", "12", "--temperature", "0", "--json"]
+    result = CliRunner().invoke(app, ["chat", "--messages", str(path), *options])
+    assert result.exit_code == 0, result.stderr
+    record = json.loads(result.stdout)
+    return {key: record[key] for key in ("text", "usage")}
+
+
+@pytest.mark.slow
+def test_an_answer_is_copied_as_the_model_wrote_it(driven: Chrome, tiny: LocalModel) -> None:
+    with served(Scripted(tiny, TextDelta(text=ODD), finished(ODD))) as url:
+        open_page(driven, url)
+        grants = {"origin": url, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+        driven.execute_cdp_cmd("Browser.grantPermissions", grants)
+        ask(driven, "Say something odd")
+        answered(driven)
+        driven.find_element("css selector", "article.assistant .actions button").click()
+        until(driven, lambda: status(driven) == "copied")
+        assert driven.execute_script("return navigator.clipboard.readText()") == ODD  # type: ignore[no-untyped-call]
+        driven.execute_cdp_cmd("Browser.resetPermissions", {})
+
+
+_EVERYTHING = """\
+# A title
+
+Text, `code` and [a link](https://example.org/).
+
+> A quotation
+
+| a | b |
+|-|-|
+| 1 | 2 |
+"""
+
+_CONTRASTS = """
+const channels = (color) => {
+  const [r, g, b, a = 1] = color.match(/[0-9.]+/g).map(Number);
+  return [r, g, b, a];
+};
+const over = ([r, g, b, a], below) =>
+  [r, g, b].map((each, index) => each * a + below[index] * (1 - a));
+const brightness = (color) => {
+  const [r, g, b] = color.map((each) => each / 255)
+    .map((each) => each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const ground = (element) => {
+  if (element === null) throw new Error("nothing is painted below");
+  const own = channels(getComputedStyle(element).backgroundColor);
+  return own[3] === 1 ? own.slice(0, 3) : over(own, ground(element.parentElement));
+};
+const contrast = (element, part) => {
+  const below = ground(element);
+  const text = over(channels(getComputedStyle(element, part).color), below);
+  const [dark, bright] = [brightness(text), brightness(below)].sort((a, b) => a - b);
+  return (bright + 0.05) / (dark + 0.05);
+};
+const found = {};
+for (const element of document.querySelectorAll("body, body *:not(script)")) {
+  if (!element.checkVisibility()) continue;
+  const name = [element.localName, element.id, element.className].filter(Boolean).join(" ");
+  if ([...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
+    found[name] = Math.min(contrast(element), found[name] ?? 21);
+  if (element.placeholder) found[name + " placeholder"] = contrast(element, "::placeholder");
+}
+return [getComputedStyle(document.body).backgroundColor, found];
+"""
+
+
+@pytest.mark.slow
+def test_text_stands_out_in_the_light_and_in_the_dark_form(
+    driven: Chrome, tiny: LocalModel
+) -> None:
+    thought = ThoughtDelta(text="Well.")
+    model = Scripted(tiny, thought, TextDelta(text=_EVERYTHING), finished(_EVERYTHING))
+    grounds = []
+    with served(model) as url:
+        open_page(driven, url)
+        drop(driven, SCENE)
+        ask(driven, "Show everything")
+        answered(driven)
+        drop(driven, SCENE)
+        driven.execute_script(
+            "drawError('It failed'); $('record').classList.add('recording');"
+            "for (const id of ['stop', 'empty']) $(id).hidden = false;"
+            "document.querySelector('details').open = true; $('settings').showModal();"
+        )  # type: ignore[no-untyped-call]
+        for scheme in ("light", "dark"):
+            features = [{"name": "prefers-color-scheme", "value": scheme}]
+            driven.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+            ground, found = driven.execute_script(_CONTRASTS)  # type: ignore[no-untyped-call]
+            driven.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+            grounds.append(ground)
+            assert {"a", "code", "td", "p status", "article error", "button stop"} <= found.keys()
+            assert {name: each for name, each in found.items() if each < 4.5} == {}
+    assert len(set(grounds)) == 2
 
 
 @pytest.mark.slow
