@@ -20,13 +20,14 @@ from ..events import (
 )
 from ..models.caches import rewind
 from .answering import Prompt
-from .constrain import Allowed, Constraint
+from .constrain import Constraint
 from .decode import only
 from .drafting import Draft
 from .generate import Answer
 from .logprobs import token_logprob
 from .sampling import Sampler
 from .turn_cache import CachedRun
+from .vocabulary import Allowed
 
 RowEvent: TypeAlias = (
     Notice | EncodeProgress | PrefillProgress | AnswerDelta | Finished | Gemma4Error

@@ -9,7 +9,8 @@ from ..errors import OptionError
 from ..options import GenerateOptions
 from ..processing.tokenizer import Tokenizer
 from .call_grammar import call_grammar
-from .constrain import Constraint, vocabulary_of
+from .constrain import Constraint
+from .vocabulary import Vocabulary
 
 
 class CallConstraint(Constraint):
@@ -42,13 +43,13 @@ class CallConstraint(Constraint):
             think=options.think,
             schema=options.schema,
         )
-        vocabulary = vocabulary_of(tokenizer, vocab_size, tuple(sorted(stop_ids)))
+        vocabulary = Vocabulary.of(tokenizer, vocab_size, stop_ids)
         exact = grammar(loose=False)
         try:
-            super().__init__(vocabulary, exact, vocab_size)
+            super().__init__(vocabulary, exact)
         except OptionError:
             # The grammar is beyond the library's limits: calls have at least their form.
-            super().__init__(vocabulary, grammar(loose=True), vocab_size)
+            super().__init__(vocabulary, grammar(loose=True))
         self._stop_ids = stop_ids
 
     @property

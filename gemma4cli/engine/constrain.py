@@ -13,26 +13,25 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-import mlx.core as mx
-import numpy as np
-
 from ..checked_json import JsonError, parse
-from ..errors import AnswerCutError, CheckpointError, OptionError
+from ..errors import AnswerCutError, OptionError
 from ..processing.tokenizer import Tokenizer
+from .byte_document import ByteDocument, Nesting
 from .repetition import is_repeating
 from .schema_depth import check_depth
 from .schema_size import check_size
-from .shortest_ending import ByteDocument, Nesting
+from .shortest_ending import shortest_ending
+from .vocabulary import Allowed, Vocabulary
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
     from ..events import FinishReason
 
+_MOST_SCHEMAS = 16
+"""Grammars to keep for later answers by them."""
 _LONGEST_NUMBER = 40
 """Bytes of a number; a model that writes more digits does not stop by itself."""
-_REUSED = 64
-"""How many bytes of a known ending to leave out in search of one that still fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,41 +42,17 @@ class _Ending:
     ids: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Allowed:
-    """The tokens that may come next, of ``count``: one bit each in ``octets``."""
-
-    octets: np.ndarray
-    count: int
-
-    def mask(self) -> mx.array:
-        """Bool ``[V]``.
-
-        The host computes one bit per token; the device unpacks the bits as part of the caller's
-        graph. llguidance.mlx has a kernel for this, but it needs Metal.
-        """
-        bits = (mx.array(self.octets)[:, None] >> mx.arange(8, dtype=mx.uint8)) & 1
-        return bits.flatten()[: self.count].astype(mx.bool_)
-
-    def ids(self, most: int) -> mx.array | None:
-        """Their ids ``[n]``; None if they are more than ``most``, or none."""
-        bits = np.unpackbits(self.octets, count=self.count, bitorder="little")
-        if not 0 < np.count_nonzero(bits) <= most:
-            return None
-        return mx.array(np.flatnonzero(bits).astype(np.int32))
-
-
 class Trial:
     """A copy of a grammar's state, to be tried with tokens."""
 
-    def __init__(self, matcher: LLMatcher, count: int) -> None:
+    def __init__(self, matcher: LLMatcher, vocabulary: Vocabulary) -> None:
         self._matcher = matcher
-        self._count = count
+        self._vocabulary = vocabulary
 
     def allowed(self) -> Allowed | None:
         """Which tokens may come next; None if the grammar's limits do not let that be computed."""
-        octets = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
-        return None if self._matcher.is_error() else Allowed(octets, self._count)
+        allowed = self._vocabulary.allowed(self._matcher)
+        return None if self._matcher.is_error() else allowed
 
     def push(self, token: int) -> bool:
         """Advance by a token; False, and nothing changes, if the document cannot go on with it."""
@@ -93,10 +68,10 @@ class Constraint(ABC):
 
     cut: FinishReason | None = None
 
-    def __init__(self, vocabulary: LLTokenizer, grammar: str, vocab_size: int) -> None:
+    def __init__(self, vocabulary: Vocabulary, grammar: str) -> None:
         """Raises OptionError for a grammar that cannot be used."""
-        self._matcher = _matcher(vocabulary, grammar).deep_copy()
-        self._vocab_size = vocab_size
+        self._matcher = _matcher(vocabulary.tokens, grammar).deep_copy()
+        self._vocabulary = vocabulary
         self._check()
 
     @property
@@ -110,13 +85,13 @@ class Constraint(ABC):
 
     def allowed(self) -> Allowed:
         """Which tokens may come next."""
-        octets = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        allowed = self._vocabulary.allowed(self._matcher)
         self._check()
-        return Allowed(octets, self._vocab_size)
+        return allowed
 
     def trial(self) -> Trial:
         """What would be allowed after tokens that may turn out wrong."""
-        return Trial(self._matcher.deep_copy(), self._vocab_size)
+        return Trial(self._matcher.deep_copy(), self._vocabulary)
 
     def _check(self) -> None:
         if self._matcher.is_error():
@@ -144,15 +119,17 @@ class SchemaConstraint(Constraint):
         invalid schema, and AnswerCutError if its shortest document is longer than ``max_tokens``.
         """
         grammar = _grammar(schema)
-        self._vocabulary = vocabulary_of(tokenizer, vocab_size, tuple(sorted(stop_ids)))
-        super().__init__(self._vocabulary, grammar, vocab_size)
+        vocabulary = Vocabulary.of(tokenizer, vocab_size, stop_ids)
+        super().__init__(vocabulary, grammar)
+        self._tokens = vocabulary.tokens
         self._stop_ids = stop_ids
         self._left = max_tokens
         self._guard = repetition_guard
         self._free_ids: list[int] = []
         self._forced, self._ran_away = 0, False
-        self._document = ByteDocument.begin(grammar)
-        self._ending = _found(self._document.shortest_ending())
+        begun, ending = _begun(grammar)
+        self._document = begun.copy()
+        self._ending = _found(ending)
         if self._ending is None:
             raise OptionError(
                 "the schema is not supported: even its shortest documents are endless"
@@ -172,7 +149,7 @@ class SchemaConstraint(Constraint):
             return self._follow_ending()
         if token in self._stop_ids:
             return token
-        content = bytes(self._vocabulary.decode_bytes([token]))
+        content = bytes(self._tokens.decode_bytes([token]))
         before = self._document.nesting
         if self._ending is not None and self._document.push(content):
             left = None if self._left is None else self._left - 1
@@ -209,7 +186,7 @@ class SchemaConstraint(Constraint):
         value = _end_of_string(content) if self._document.nesting.in_string else 0
         if self._ran_away or not content[value:].strip(b"]}"):
             return len(ids) + 1
-        ends = accumulate(len(self._vocabulary.decode_bytes([each])) for each in ids)
+        ends = accumulate(len(self._tokens.decode_bytes([each])) for each in ids)
         return 1 + next((i for i, end in enumerate(ends) if end >= value), 0)
 
     def _follow_ending(self) -> int:
@@ -219,7 +196,7 @@ class SchemaConstraint(Constraint):
         if not ids:
             return min(self._stop_ids)
         first, *rest = ids
-        content = bytes(self._vocabulary.decode_bytes([first]))
+        content = bytes(self._tokens.decode_bytes([first]))
         self._document.push(content)
         self._ending = _Ending(self._ending.content[len(content) :], tuple(rest))
         self._advance(first)
@@ -237,14 +214,10 @@ class SchemaConstraint(Constraint):
         assert known is not None
         if known.ids is not None and known.ids[:1] == (token,):
             return _Ending(known.content[len(content) :], known.ids[1:])
-        for start in range(min(_REUSED, len(known.content)) + 1):
-            rest = known.content[start:]
-            if self._document.ends_with(rest):
-                reused = _Ending(rest)
-                if self._fits(reused, left):
-                    return reused
-                break
-        return _found(self._document.shortest_ending())
+        joined = shortest_ending(self._document, known.content)
+        if joined is not None and self._fits(_Ending(joined), left):
+            return _Ending(joined)
+        return _found(shortest_ending(self._document))
 
     def _fits(self, ending: _Ending, left: int | None) -> bool:
         if left is None or len(ending.content) <= left:
@@ -254,19 +227,26 @@ class SchemaConstraint(Constraint):
     def _ids_of(self, ending: _Ending) -> tuple[int, ...]:
         if ending.ids is not None:
             return ending.ids
-        content, vocabulary = ending.content, self._vocabulary
+        content, vocabulary = ending.content, self._tokens
         ids = vocabulary.tokenize_bytes(content)
         if vocabulary.decode_bytes(ids) != content:  # a tokenizer that changes text, byte by byte
             ids = [each for at in content for each in vocabulary.tokenize_bytes(bytes([at]))]
         return tuple(ids)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=_MOST_SCHEMAS)
 def _matcher(vocabulary: LLTokenizer, grammar: str) -> LLMatcher:
     """A grammar before its first token; cached, as that of many functions takes a second."""
     from llguidance import LLMatcher
 
     return LLMatcher(vocabulary, grammar, log_level=0)
+
+
+@lru_cache(maxsize=_MOST_SCHEMAS)
+def _begun(grammar: str) -> tuple[ByteDocument, bytes | None]:
+    """An empty document, to be copied, and its shortest ending, which may take a second to find."""
+    document = ByteDocument.begin(grammar)
+    return document, shortest_ending(document.copy())
 
 
 def _found(content: bytes | None) -> _Ending | None:
@@ -283,6 +263,7 @@ def _end_of_string(content: bytes) -> int:
     return len(content)
 
 
+@lru_cache(maxsize=_MOST_SCHEMAS)
 def _grammar(schema: str) -> str:
     from llguidance import LLMatcher
 
@@ -329,26 +310,6 @@ def _counts_unnamed_keys(schema: object) -> bool:
         if least - named > 1:
             return True
     return any(map(_counts_unnamed_keys, schema.values()))
-
-
-@lru_cache(maxsize=2)
-def vocabulary_of(tokenizer: Tokenizer, vocab_size: int, stop_ids: tuple[int, ...]) -> LLTokenizer:
-    """The tokenizer in llguidance's form; cached, as a large vocabulary takes a second to read.
-
-    Raises CheckpointError for a vocabulary that it cannot read, one with an id twice for example.
-    """
-    from llguidance import LLTokenizer
-
-    try:
-        return LLTokenizer(
-            tokenizer.serialized(),
-            n_vocab=vocab_size,
-            eos_token=list(stop_ids),
-            slices=LLTokenizer.json_slices(),
-        )
-    except ValueError as exc:
-        problem = f"cannot be used with a schema ({_line(exc)})"
-        raise CheckpointError(tokenizer.source, problem) from exc
 
 
 def _line(problem: object) -> str:

@@ -44,6 +44,7 @@ from .repetition import is_repeating
 from .sampling import Sampler, make_sampler, suppress
 from .stop_texts import StopTexts
 from .turn_cache import CachedRun, Content, TurnCache, content_of
+from .vocabulary import Vocabulary
 
 _RESULT = "<|tool_response>"
 _EMPTY_THOUGHT = 5
@@ -211,6 +212,15 @@ def make_constraint(
         max_tokens=min(options.max_tokens, model.context_length - len(prompt_ids)),
         repetition_guard=options.repetition_guard,
     )
+
+
+def prepare_constraints(model: LoadedModel) -> None:
+    """Do now what would hold up the first answer by a schema or with tools, and all others.
+
+    Raises CheckpointError for a vocabulary that grammars cannot use.
+    """
+    vocab_size = model.network.config.text.vocab_size
+    Vocabulary.of(model.tokenizer, vocab_size, model.generation.stop_ids)
 
 
 def stop_ids_of(model: LoadedModel, options: GenerateOptions) -> frozenset[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .shortest_ending import bytes_as_tokens
+from .byte_document import bytes_as_tokens
 
 
 def search(pattern: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict
 from queue import SimpleQueue
 from threading import Condition, Thread
@@ -13,11 +13,11 @@ from time import monotonic
 from ..engine.answering import BatchEvent, Prompt, Turns
 from ..engine.batch_row import Counts, Row
 from ..engine.batch_size import batch_size
-from ..engine.generate import make_constraint
+from ..engine.generate import make_constraint, prepare_constraints
 from ..engine.local import LocalModel
 from ..engine.running_batch import RunningBatch
 from ..engine.shared_turns import SharedTurns, default_limit
-from ..errors import ClosingError, QueueFullError, unexpected
+from ..errors import CheckpointError, ClosingError, QueueFullError, unexpected
 from ..events import Event, Finished
 from ..machine.streams import end_streams
 from ..options import GenerateOptions
@@ -214,6 +214,8 @@ class QueuedModel(Forwarding):
             self._give_up(error)
 
     def _begin(self, model: LocalModel) -> RunningBatch:
+        with suppress(CheckpointError):  # raised again for those who ask with a schema
+            prepare_constraints(model)
         if self._slots is None:
             positions = min(_POSITIONS, model.context_length)
             self._slots = batch_size(model, positions, most=_MOST_SLOTS)

@@ -12,12 +12,15 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from gemma4cli.engine.constrain import Allowed, SchemaConstraint
+from gemma4cli.engine.constrain import SchemaConstraint
 from gemma4cli.engine.decode import decode_tokens
+from gemma4cli.engine.generate import make_constraint, prepare_constraints
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.engine.sampling import make_sampler
 from gemma4cli.engine.schema_depth import check_depth
+from gemma4cli.engine.vocabulary import Allowed
 from gemma4cli.errors import CheckpointError, OptionError
+from gemma4cli.options import GenerateOptions
 from gemma4cli.processing.tokenizer import Tokenizer
 
 SCHEMAS: tuple[dict[str, Any], ...] = (
@@ -296,3 +299,12 @@ def test_the_device_computes_a_step_while_the_host_determines_the_allowed_tokens
     rule = constraint(tiny, '{"type": "array", "items": {"type": "boolean"}}', Noting)
     list(islice(decoding(tiny, rule, 0, lookahead), 3))
     assert order == ["look", "push", "step"] * 2 + ["look", "push"] + ["step"] * lookahead
+
+
+def test_the_vocabulary_is_read_before_anybody_asks_with_a_schema_or_functions(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare_constraints(tiny)
+    monkeypatch.setattr(Tokenizer, "serialized", None)
+    for options in (GenerateOptions(schema='{"const": 1}'), GenerateOptions(tools="[]")):
+        assert make_constraint(tiny, options) is not None

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from gemma4cli.api import generate, stream_generate
+from gemma4cli.engine.byte_document import ByteDocument
 from gemma4cli.engine.constrain import SchemaConstraint
 from gemma4cli.engine.model import LoadedModel
-from gemma4cli.engine.shortest_ending import ByteDocument
+from gemma4cli.engine.shortest_ending import shortest_ending
 from gemma4cli.errors import AnswerCutError, OptionError
 from gemma4cli.events import Finished
 from gemma4cli.options import GenerateOptions
@@ -128,6 +129,17 @@ def shortest(model: LoadedModel, schema: Schema) -> int:
         constraint(model, schema, 0)
     assert caught.value.shortest is not None
     return caught.value.shortest
+
+
+def begun(schema: Schema, content: str = "") -> ByteDocument:
+    from llguidance import LLMatcher
+
+    grammar = LLMatcher.grammar_from_json_schema(
+        json.dumps(schema), overrides={"whitespace_flexible": False}
+    )
+    document = ByteDocument.begin(grammar)
+    assert document.push(content.encode())
+    return document
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +278,7 @@ def test_true_is_a_schema(tiny: LoadedModel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "begun", "ending"),
+    ("schema", "content", "ending"),
     [
         ({}, "", "0"),
         (SCHEMAS["caption"], '{"caption":"so', '"}'),
@@ -281,16 +293,72 @@ def test_true_is_a_schema(tiny: LoadedModel) -> None:
         (SCHEMAS["points"], "[", '{"x":0,"y":"   "},{"x":0,"y":"   "}]'),
     ],
 )
-def test_the_shortest_ending_of_a_document(schema: Schema, begun: str, ending: str) -> None:
-    from llguidance import LLMatcher
-
-    grammar = LLMatcher.grammar_from_json_schema(
-        json.dumps(schema), overrides={"whitespace_flexible": False}
-    )
-    document = ByteDocument.begin(grammar)
-    assert document.push(begun.encode())
-    assert document.shortest_ending() == ending.encode()
+def test_the_shortest_ending_of_a_document(schema: Schema, content: str, ending: str) -> None:
+    document = begun(schema, content)
+    assert shortest_ending(document) == ending.encode()
     assert document.ends_with(ending.encode())
+
+
+BOOLEANS: Schema = {"type": "array", "items": {"type": "boolean"}, "minItems": 150}
+INTEGERS: Schema = {"type": "array", "items": {"type": "integer"}, "minItems": 400}
+
+
+@pytest.mark.parametrize(
+    ("schema", "content", "ending"),
+    [
+        (INTEGERS, "", "[" + "0," * 399 + "0]"),
+        (INTEGERS, "[7,8", ",0" * 398 + "]"),
+        (BOOLEANS, "", "[" + "true," * 149 + "true]"),
+        (SCHEMAS["points"] | {"minItems": 40}, "[", ",".join(['{"x":0,"y":"   "}'] * 40) + "]"),
+        ({"type": "string", "minLength": 4000}, "", '"' + " " * 4000 + '"'),
+        ({"const": "abcdefg " * 500}, '"', "abcdefg " * 500 + '"'),
+        (
+            {"type": "array", "items": INTEGERS | {"minItems": 5}, "minItems": 30},
+            "",
+            "[" + "[0,0,0,0,0]," * 29 + "[0,0,0,0,0]]",
+        ),
+        ({"prefixItems": [{"type": "integer"}] * 20, "items": {"type": "null"}, "minItems": 40}
+         | {"type": "array"}, "", "[" + "0," * 20 + "null," * 19 + "null]"),
+        # An end in the middle of what repeats itself is not missed.
+        ({"type": "string", "pattern": "^([ab]{90}c|[ab]{300})$"}, "", '"' + "a" * 90 + 'c"'),
+        ({"anyOf": [INTEGERS | {"minItems": 90, "maxItems": 90}, INTEGERS]}, "",
+         "[" + "0," * 89 + "0]"),
+    ],
+)  # fmt: skip
+def test_what_repeats_itself_in_an_ending_takes_few_steps(
+    schema: Schema, content: str, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choices, steps = ByteDocument.choices, []
+
+    def counting(self: ByteDocument) -> Any:
+        steps.append(1)
+        return choices(self)
+
+    monkeypatch.setattr(ByteDocument, "choices", counting)
+    document = begun(schema, content)
+    nesting = document.nesting
+    assert shortest_ending(document) == ending.encode()
+    assert document.nesting == nesting
+    assert len(steps) < 130
+
+
+def test_the_rest_of_a_known_ending_is_not_searched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = record(["a", "b"], a={"enum": ["one", "two"]}, b=INTEGERS, c={"type": "string"})
+    known = shortest_ending(begun(schema))
+    assert known is not None and known.startswith(b'{"a":"one","b":[0,')
+    rest = known.partition(b"one")[2]
+    monkeypatch.setattr(ByteDocument, "push_repeated", None)
+    assert shortest_ending(begun(schema, '{"a":"t'), known[7:]) == b"wo" + rest
+
+
+def test_an_ending_is_searched_once_for_each_schema(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = record(only_here={"type": "integer"})
+    constraint(tiny, schema, 100)
+    monkeypatch.setattr("gemma4cli.engine.constrain.shortest_ending", None)
+    again = constraint(tiny, schema, 100)
+    assert again.allowed().ids(3) is not None
 
 
 def test_a_document_takes_bytes_back() -> None:

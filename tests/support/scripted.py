@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from gemma4cli.engine import generate
-from gemma4cli.engine.constrain import Allowed, Constraint
+from gemma4cli.engine.constrain import Constraint
 from gemma4cli.engine.model import LoadedModel
+from gemma4cli.engine.vocabulary import Allowed
 from gemma4cli.options import GenerateOptions
 from gemma4cli.processing.prompt_tokens import Control, Text, merged
 from gemma4cli.processing.tokenizer import Tokenizer
