@@ -22,7 +22,6 @@ from typing import Any
 from ..bounded import read_bounded
 from ..checked_json import JsonError, parse, whole
 from ..errors import ConversationError
-from ..media.urls import is_url
 from ..messages import (
     AudioPart,
     ImagePart,
@@ -134,6 +133,8 @@ class _Parser(MessageReader):
         return f"{self.name}: {path}"
 
     def addressed(self, url: str, path: str) -> Source:
+        from ..media.urls import is_url
+
         if is_url(url):
             raise self.error(path, f"is an address, which is not downloaded: save it; {_BY_PATH}")
         raise self.error(path, f"is no data: URL; {_BY_PATH}")
