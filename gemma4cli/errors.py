@@ -36,6 +36,7 @@
     ├─ PackagesMissingError          an extra of g4 is not installed
     ├─ RemoteError                   a server does not answer a prompt, and why
     ├─ OutputError                   a result cannot be written
+    ├─ ProcessLostError              another of several processes has ended, and why
     ├─ OutOfMemoryError              memory ran out while something was read or computed
     ├─ OutOfFilesError               this process may open no more files
     └─ UnexpectedError               an error that g4 does not know, in one of several inputs
@@ -396,6 +397,14 @@ class OutputError(Gemma4Error):
         self.path = path
         self.problem = problem
         super().__init__(f"{path}: cannot be written ({problem}){'; ' if kept else ''}{kept}")
+
+
+class ProcessLostError(Gemma4Error):
+    """Another of the processes that compute together has ended, with ``status``."""
+
+    def __init__(self, problem: str, status: int) -> None:
+        self.status = status
+        super().__init__(problem)
 
 
 class OutOfMemoryError(Gemma4Error):

@@ -80,14 +80,15 @@ LAYERS = {
         "bounded checked_json errors messages decoded options times", "numpy PIL tokenizers"
     ),
     "native": layer(foreign="mlx safetensors"),
-    "models": layer("checked_json errors native", "mlx mlx_lm"),
+    "models": layer("callbacks checked_json errors native", "mlx mlx_lm"),
+    "distributed": layer("errors", "mlx"),
     "machine": layer("errors options native models", "mlx"),
     "hub": layer(
         "checked_json errors lookups options models machine", "huggingface_hub hf_xet safetensors"
     ),
     "engine": layer(
-        "_version bounded checked_json errors events messages options native models machine hub "
-        "processing",
+        "_version bounded checked_json distributed errors events messages options native models "
+        "machine hub processing",
         "mlx numpy llguidance",
     ),
     "records": layer("errors events transcript subtitles"),
@@ -142,9 +143,9 @@ LAYERS = {
     ),
     "cli.run": layer(
         "leftovers limit_variables "
-        "bounded checked_json records plain_text errors messages options languages times machine "
-        "hub engine media media.pictures conversations api remote cli.escapes cli.environment "
-        "cli.habits cli.output cli.settings",
+        "bounded checked_json distributed records plain_text errors messages options languages "
+        "times machine hub engine media media.pictures conversations api remote cli.escapes "
+        "cli.environment cli.habits cli.output cli.settings",
         "typer",
         types="events",
     ),
@@ -175,7 +176,7 @@ LAYERS = {
         types="engine",
     ),
     "cli": layer(
-        "interrupts machine "
+        "distributed engine interrupts machine "
         "_version errors cli.escapes cli.environment cli.output cli.run cli.chat "
         "cli.transcribe cli.commands",
         "typer",

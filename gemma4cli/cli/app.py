@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,8 @@ from typer.completion import get_completion_inspect_parameters
 
 from .. import interrupts
 from .._version import __version__
+from ..distributed.current import leader
+from ..distributed.launch import launched
 from ..errors import Gemma4Error, unexpected
 from ..machine.address_space import fit_into_address_space
 from .chat.command import ChatCommand, chat
@@ -64,7 +67,7 @@ def _reported(ctx: Any) -> Iterator[None]:
     try:
         yield
     except Gemma4Error as error:
-        known = unexpected(error)
+        known = unexpected(_cause(error))
         env.say_error(known, debug=ctx.meta[DEBUG])
         raise typer.Exit(exit_code_of(known)) from None
     except KeyboardInterrupt as stop:
@@ -102,8 +105,14 @@ _SHOWS_HELP = "NoArgsIsHelpError"
 
 
 def _unexpected(env: Environment, error: Exception, *, debug: bool) -> typer.Exit:
-    env.say_error(unexpected(error), debug=debug)
+    env.say_error(unexpected(_cause(error)), debug=debug)
     return typer.Exit(ExitCode.FAILED)
+
+
+def _cause(error: Exception) -> Exception:
+    """What is behind an error, if several processes compute and another one has ended."""
+    team = leader()
+    return error if team is None else team.cause(error)
 
 
 def _drop_output(env: Environment) -> None:
@@ -164,7 +173,13 @@ def main() -> None:
     env = Environment.of_process()
     # For all that does not go through the environment: tracebacks of threads, libraries' messages.
     sys.stderr = Escaping(env.stderr)
-    app(obj=env)
+    launch = launched(os.environ)
+    if launch is None:
+        app(obj=env)
+    else:
+        from .together import run_together
+
+        run_together(env, launch, partial(app, obj=env))
 
 
 def _let_idle_threads_sleep() -> None:

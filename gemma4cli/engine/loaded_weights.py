@@ -46,5 +46,10 @@ def numerics_of(model: LoadedModel) -> Numerics:
 
 def computed_in(model: LoadedModel) -> mx.Dtype:
     """The dtype of its activations."""
-    dtype: mx.Dtype = model.network.language_model.model.norm.weight.dtype
+    return computed_dtype(model.network)
+
+
+def computed_dtype(network: nn.Module) -> mx.Dtype:
+    """The dtype of a network's activations."""
+    dtype: mx.Dtype = network.language_model.model.norm.weight.dtype
     return dtype

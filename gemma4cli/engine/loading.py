@@ -7,19 +7,16 @@ tensor stays on disk until a graph uses it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields, replace
-from typing import Any, TypeVar
-
-import mlx.core as mx
-import mlx.nn as nn
 
 from ..checked_json import shown
+from ..distributed.current import leader
 from ..errors import CheckpointError, UnsupportedModelError
 from ..events import LoadProgress
 from ..hub.not_a_checkpoint import unused_adapter
 from ..hub.resolved import ResolvedModel
-from ..machine.backend import native_in_use, on_cpu, weights_dtype
+from ..machine.backend import native_in_use, on_cpu
 from ..machine.process_settings import SETTINGS
 from ..models.config import (
     AudioConfig,
@@ -29,19 +26,9 @@ from ..models.config import (
     VisionConfig,
     group_size,
 )
-from ..models.cpu_layers import use_whole_cpu
 from ..models.drafter import Drafter
 from ..models.drafter_config import DrafterConfig
 from ..models.gemma4 import Gemma4
-from ..models.weights import (
-    Quantization,
-    fit_config,
-    fit_head,
-    load_weights,
-    quantize_layers,
-    renamed,
-    sanitize,
-)
 from ..options import LoadOptions
 from ..processing.config import MelConfig, ProcessorConfig, RawAudioConfig
 from ..processing.processor import Processor
@@ -50,6 +37,7 @@ from ..processing.tokenizer import Tokenizer
 from .checkpoint import Checkpoint
 from .local import LocalModel
 from .model import GenerationConfig, LoadedDrafter
+from .network_loading import load_network
 from .weights_reading import UnreadTowers, read, tensors_of
 
 logger = logging.getLogger(__name__)
@@ -90,10 +78,16 @@ def load_resolved(
     )
     _check_ids(config, tokenizer, generation)
     report("weights")
-    network, kinds = load_network(checkpoint, model.config, config, Gemma4, options)
+    team = leader()
+    if team is None:
+        network, kinds = load_network(checkpoint, model.config, config, Gemma4, options)
+    else:
+        from .divided_loading import load_with_others
+
+        network, kinds = load_with_others(model, config, options, team)
     network.language_model.kv_bits = options.kv_bits
     _check_kv_bits(model.name, network)
-    eager = _is_eager(read_weights)
+    eager = team is None and _is_eager(read_weights)
     if eager:
         tensors = tensors_of(network, "text")
         for done in read(tensors):
@@ -150,43 +144,6 @@ def load_drafter(
         for _ in read(tensors_of(network, "text")):
             pass
     return replace(model, drafter=LoadedDrafter(name=drafter.name, network=network))
-
-
-Network = TypeVar("Network", bound=nn.Module)
-
-
-def load_network(
-    checkpoint: Checkpoint,
-    raw: Mapping[str, Any],
-    config: Gemma4Config,
-    build: Callable[[Gemma4Config], Network],
-    options: LoadOptions,
-) -> tuple[Network, set[Quantization]]:
-    """A checkpoint's network with its weights, and the kinds of quantized layers in it.
-
-    ``raw`` is the content of config.json, and ``config`` what it says of the network; ``build``
-    gets it as the tensors make it: without missing towers, and with the head they have.
-    """
-    native = native_in_use(options.dtype)
-    weights = renamed(checkpoint.weights(mapped=native))
-    config, weights = fit_head(fit_config(config, weights.keys()), weights)
-    weights = sanitize(weights, config)
-    try:
-        network = build(config)
-        kinds = quantize_layers(network, weights, raw)
-    except (ArithmeticError, RuntimeError, TypeError, ValueError) as exc:
-        # From MLX: a size that is no length of an axis, or does not divide another.
-        raise CheckpointError("config.json", f"has sizes that cannot be ({exc})") from exc
-    stored: set[str] = set()
-    if native:
-        from ..models.native_network import use_native
-
-        stored = use_native(network)
-    elif on_cpu():
-        use_whole_cpu(network)
-    dtype_name = weights_dtype(options.dtype)
-    load_weights(network, weights, getattr(mx, dtype_name) if dtype_name else None, stored)
-    return network, kinds
 
 
 def _check_ids(config: Gemma4Config, tokenizer: Tokenizer, generation: GenerationConfig) -> None:

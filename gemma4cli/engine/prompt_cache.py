@@ -22,7 +22,7 @@ import numpy as np
 from .._version import __version__
 from ..bounded import read_bounded
 from ..machine.backend import native_in_use
-from ..models.caches import in_order
+from ..models.caches import Checkpoint, in_order
 from ..models.mlx_lm_parts import KVCache
 from .cache_layout import (
     DAMAGED,
@@ -35,7 +35,7 @@ from .cache_layout import (
     parts,
 )
 from .model import LoadedModel
-from .turn_cache import Checkpoint, Content, Held, TurnCache, agreement
+from .turn_cache import Content, Held, TurnCache, agreement
 
 
 def key_of(model: LoadedModel) -> str:

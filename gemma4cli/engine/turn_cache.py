@@ -10,14 +10,13 @@ about how a prompt repeats an answer. Operates on ids and digests, not on messag
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import mlx.core as mx
 
 from ..machine.memory import KEPT_CHECKPOINTS, Kept
-from ..models.caches import first_positions
+from ..models.caches import Checkpoint
 from ..models.gemma4 import Gemma4
 from ..models.mlx_lm_parts import KVCache, RowCache
 from ..processing.inputs import ModelInputs
@@ -42,22 +41,6 @@ def content_of(inputs: ModelInputs) -> list[int | str]:
     for span, feature in zip(inputs.spans, inputs.features, strict=True):
         content[span.start : span.end] = [feature.digest] * (span.end - span.start)
     return content
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Checkpoint:
-    """The states of sliding layers with ``position`` tokens in the cache; None for full layers."""
-
-    position: int
-    states: tuple[tuple[Any, ...] | None, ...]
-
-    @property
-    def arrays(self) -> list[mx.array]:
-        return [array for state in self.states if state is not None for array in state[:2]]
-
-    @property
-    def nbytes(self) -> int:
-        return sum(array.nbytes for array in self.arrays)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -124,14 +107,13 @@ class TurnCache:
             self._network, self._blocks_on_full_layers = network, blocks_on_full_layers
         agreed = min(agreement(self._content, content), len(content) - 1)
         self._checkpoints = [each for each in self._checkpoints if each.position <= agreed]
-        cache = network.language_model.make_cache()
+        text = network.language_model
         start = 0
         if self._checkpoints:
             start = self._checkpoints[-1].position
-            for layer, full, state in zip(
-                cache, self._full_layers, self._checkpoints[-1].states, strict=True
-            ):
-                layer.state = _truncated(full, start) if state is None else _copied(state)
+            cache = text.resumed_cache(self._full_layers, self._checkpoints[-1])
+        else:
+            cache = text.make_cache()
         self._content = tuple(content[:start])
         self._full_layers = _full_layers(cache)
         self._runs += 1
@@ -141,12 +123,9 @@ class TurnCache:
         """Add a checkpoint for a run's current position, unless another run has begun since."""
         position = run.cached
         newest = self._checkpoints[-1].position if self._checkpoints else 0
-        if run.number != self._runs or position <= newest:
+        if run.number != self._runs or position <= newest or self._network is None:
             return
-        checkpoint = Checkpoint(
-            position,
-            tuple(None if isinstance(layer, KVCache) else _state(layer) for layer in run.cache),
-        )
+        checkpoint = self._network.language_model.checkpoint(run.cache)
         if checkpoint.nbytes > self._limit:
             return
         # An unevaluated slice keeps the whole array it comes from alive.
@@ -262,24 +241,3 @@ def agreement(one: Content, other: Content) -> int:
     """The length of the common prefix."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
-
-
-def _truncated(layer: KVCache, count: int) -> tuple[Any, ...]:
-    """The state of a full layer with its first ``count`` tokens."""
-    return (*first_positions(layer, count), count)
-
-
-def _state(layer: RowCache) -> tuple[Any, ...]:
-    """The state of a sliding layer, trimmed to the window."""
-    keys, values, offset, sink, window, index = layer.state
-    excess = keys.shape[2] - window
-    if excess > 0:
-        # After a chunk the layer holds the chunk beyond the window, in order.
-        keys, values = (mx.contiguous(each[..., excess:, :]) for each in (keys, values))
-        index = window
-    return _copied((keys, values, offset, sink, window, index))
-
-
-def _copied(state: Iterable[Any]) -> tuple[Any, ...]:
-    """A state with separate array objects, because caches assign to slices in place."""
-    return tuple(each[...] if isinstance(each, mx.array) else each for each in state)

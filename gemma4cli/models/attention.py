@@ -60,6 +60,11 @@ class FullCache(KVCache):
         self.values: Any
         self._wanted = 0
 
+    @property
+    def room(self) -> int:
+        """Positions that the buffers have room for, or will have when there are any."""
+        return self._wanted if self.keys is None else _count(self.keys)
+
     def make_room(self, new: int) -> Iterator[None]:
         """Make room for ``new`` positions; yields when the keys have been copied for it, and again
         when the values have, so that the memory of the old ones can be given back in between.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
@@ -10,6 +11,55 @@ import mlx.core as mx
 from .attention import KeysValues, positions
 from .config import LayerType
 from .mlx_lm_parts import KVCache, RowCache
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Checkpoint:
+    """The states of sliding layers with ``position`` tokens in the cache; None for full layers."""
+
+    position: int
+    states: tuple[tuple[Any, ...] | None, ...]
+
+    @property
+    def arrays(self) -> list[mx.array]:
+        return [array for state in self.states if state is not None for array in state[:2]]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in self.arrays)
+
+
+def checkpoint_of(cache: Sequence[RowCache]) -> Checkpoint:
+    """The present position of a cache."""
+    states = tuple(None if isinstance(layer, KVCache) else _state(layer) for layer in cache)
+    return Checkpoint(cache[0].offset, states)
+
+
+def resume(
+    cache: Sequence[RowCache], full_layers: Sequence[KVCache | None], checkpoint: Checkpoint
+) -> None:
+    """Let an empty cache continue from a checkpoint; ``full_layers`` hold as much or more."""
+    for layer, full, state in zip(cache, full_layers, checkpoint.states, strict=True):
+        if state is not None:
+            layer.state = _copied(state)
+        elif full is not None:
+            layer.state = (*first_positions(full, checkpoint.position), checkpoint.position)
+
+
+def _state(layer: RowCache) -> tuple[Any, ...]:
+    """The state of a sliding layer, trimmed to the window."""
+    keys, values, offset, sink, window, index = layer.state
+    excess = keys.shape[2] - window
+    if excess > 0:
+        # After a chunk the layer holds the chunk beyond the window, in order.
+        keys, values = (mx.contiguous(each[..., excess:, :]) for each in (keys, values))
+        index = window
+    return _copied((keys, values, offset, sink, window, index))
+
+
+def _copied(state: Iterable[Any]) -> tuple[Any, ...]:
+    """A state with separate array objects, because caches assign to slices in place."""
+    return tuple(each[...] if isinstance(each, mx.array) else each for each in state)
 
 
 def newest_keys_values(

@@ -20,6 +20,7 @@ from .audio_tower import AudioTower, token_count
 from .config import AudioConfig, Gemma4Config, UnifiedVisionConfig, VisionConfig
 from .language import LanguageModel
 from .layers import MultimodalEmbedder
+from .shares import Share
 from .unified_vision import UnifiedVisionEmbedder
 from .vision_tower import VisionTower
 
@@ -43,13 +44,16 @@ def _replaced(ids: mx.array, by: int, replaced: tuple[int, ...]) -> mx.array:
 
 
 class Gemma4(nn.Module):
-    """Starts with random weights of the config's shapes, lazy until they are first used."""
+    """Starts with random weights of the config's shapes, lazy until they are first used.
 
-    def __init__(self, config: Gemma4Config) -> None:
+    With a ``share``, those of one process's part of the language model.
+    """
+
+    def __init__(self, config: Gemma4Config, share: Share | None = None) -> None:
         super().__init__()
         self.config = config
         text, vision, audio = config.text, config.vision, config.audio
-        self.language_model = LanguageModel(text)
+        self.language_model = LanguageModel(text, share)
         if isinstance(vision, VisionConfig):
             self.vision_tower = VisionTower(vision)
             self.embed_vision = MultimodalEmbedder(

@@ -16,9 +16,11 @@ import mlx.nn as nn
 
 from .attention import FullAttention, FullCache, KeysValues, QuantizedKVCache
 from .batch_cache import BatchCache, BatchLayerCache
+from .caches import Checkpoint, checkpoint_of, resume
 from .config import Rope, TextConfig
 from .masks import NO_MASKS, Masks
-from .mlx_lm_parts import ModelArgs, RotatingKVCache, RowCache
+from .mlx_lm_parts import KVCache, ModelArgs, RotatingKVCache, RowCache
+from .shares import Share
 from .text_layer import TextLayer
 
 Cache: TypeAlias = RowCache | BatchLayerCache
@@ -78,22 +80,35 @@ def _finished(logits: mx.array, cap: float | None, bias: mx.array | None) -> mx.
     return kept if bias is None else kept + bias
 
 
-class TextModel(nn.Module):
-    """Embeddings, decoder layers and the final norm."""
+def _rows(config: TextConfig, share: Share | None) -> int:
+    """Tokens that the embeddings and the head have rows for."""
+    first, last = (0, config.vocab_size) if share is None else share.rows
+    return last - first
 
-    def __init__(self, config: TextConfig) -> None:
+
+class TextModel(nn.Module):
+    """Embeddings, decoder layers and the final norm; of one process's ``share``, if there are more.
+
+    ``config`` is that of the whole.
+    """
+
+    def __init__(self, config: TextConfig, share: Share | None = None) -> None:
         super().__init__()
         self.config = config
-        args = _layer_args(config)
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = [TextLayer(args, layer_idx=i) for i in range(config.num_layers)]
+        args = {
+            kind: _layer_args(config if share is None else share.layer_config(kind))
+            for kind in set(config.layer_types)
+        }
+        self.embed_tokens = nn.Embedding(_rows(config, share), config.hidden_size)
+        self.layers = [TextLayer(args[kind], i) for i, kind in enumerate(config.layer_types)]
         for i, kind in enumerate(config.layer_types):
             if kind == "full_attention":
-                self.layers[i].self_attn = FullAttention(args, i)
+                self.layers[i].self_attn = FullAttention(args[kind], i)
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         if config.ple_size:
             width = config.num_layers * config.ple_size
-            self.embed_tokens_per_layer = nn.Embedding(config.ple_vocab_size, width)
+            first, last = (0, config.ple_vocab_size) if share is None else share.rows_per_layer
+            self.embed_tokens_per_layer = nn.Embedding(last - first, width)
             self.per_layer_model_projection = nn.Linear(config.hidden_size, width, bias=False)
             self.per_layer_projection_norm = nn.RMSNorm(config.ple_size, eps=config.rms_norm_eps)
 
@@ -240,14 +255,14 @@ class LanguageModel(nn.Module):
     quantized.
     """
 
-    def __init__(self, config: TextConfig) -> None:
+    def __init__(self, config: TextConfig, share: Share | None = None) -> None:
         super().__init__()
         self.config = config
         self.kv_bits: int | None = None
-        self.model = TextModel(config)
+        self.model = TextModel(config, share)
         if not config.tied_embeddings:
             # A table, since a drafter reads rows of it.
-            self.lm_head = nn.Embedding(config.vocab_size, config.hidden_size)
+            self.lm_head = nn.Embedding(_rows(config, share), config.hidden_size)
 
     @property
     def _head(self) -> nn.Module:
@@ -259,7 +274,11 @@ class LanguageModel(nn.Module):
         Infinite logits become NaN, because the cap would hide them. ``bias`` ``[V]`` is added at
         the end.
         """
-        return self._finished(self._head.as_linear(hidden), self.config.logit_softcap, bias)
+        return self._finished(self._scores(hidden), self.config.logit_softcap, bias)
+
+    def _scores(self, hidden: mx.array) -> mx.array:
+        """The head's output ``[B, L, V]``."""
+        return self._head.as_linear(hidden)
 
     def some_logits(self, hidden: mx.array, ids: mx.array) -> mx.array:
         """Float32 logits ``[n]`` of the tokens ``ids`` ``[n]``, for ``hidden`` ``[1, 1, D]``.
@@ -285,6 +304,18 @@ class LanguageModel(nn.Module):
 
     def _full_cache(self) -> FullCache:
         return FullCache() if self.kv_bits is None else QuantizedKVCache(self.kv_bits)
+
+    def checkpoint(self, cache: Sequence[RowCache]) -> Checkpoint:
+        """What a cache needs in order to continue from its present position."""
+        return checkpoint_of(cache)
+
+    def resumed_cache(
+        self, full_layers: Sequence[KVCache | None], checkpoint: Checkpoint
+    ) -> list[RowCache]:
+        """A cache that continues from a checkpoint; ``full_layers`` hold as much or more."""
+        cache = self.make_cache()
+        resume(cache, full_layers, checkpoint)
+        return cache
 
     def make_batch_cache(self) -> BatchCache:
         """An empty cache for several rows, with no rows yet."""

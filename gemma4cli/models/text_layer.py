@@ -32,7 +32,7 @@ class TextLayer(DecoderLayer):
         attended, keys_values, offset = self.self_attn(
             self.input_layernorm(x), mask, cache, shared_kv=shared_kv, offset=offset
         )
-        h = x + self.post_attention_layernorm(attended)
+        h = x + self.post_attention_layernorm(self._summed(attended))
         last = self.post_feedforward_layernorm(self._fed_forward(h))
         if per_layer_input is not None:
             h = h + last
@@ -40,11 +40,21 @@ class TextLayer(DecoderLayer):
             last = self.post_per_layer_input_norm(self.per_layer_projection(gate))
         return _ended(h, last, self.layer_scalar), keys_values, offset
 
-    def _fed_forward(self, h: mx.array) -> mx.array:
-        dense = self.mlp(self.pre_feedforward_layernorm(h))
-        if not self.enable_moe:
-            return dense
+    def _summed(self, attended: mx.array) -> mx.array:
+        """What attention gives, with that of heads in other processes if there are any."""
+        return attended
+
+    def _dense(self, h: mx.array) -> mx.array:
+        return self.mlp(self.pre_feedforward_layernorm(h))
+
+    def _dense_and_experts(self, h: mx.array) -> tuple[mx.array, mx.array]:
         indices, weights = self.router(h)
         experts = self.experts(self.pre_feedforward_layernorm_2(h), indices, weights)
+        return self.mlp(self.pre_feedforward_layernorm(h)), experts
+
+    def _fed_forward(self, h: mx.array) -> mx.array:
+        if not self.enable_moe:
+            return self._dense(h)
+        dense, experts = self._dense_and_experts(h)
         dense = self.post_feedforward_layernorm_1(dense)
         return dense + self.post_feedforward_layernorm_2(experts)

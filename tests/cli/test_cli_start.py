@@ -28,8 +28,8 @@ START = imports(
     standard="__future__ collections collections.abc contextlib copy dataclasses difflib enum "
     "errno fcntl functools inspect io itertools math os pathlib re shlex shutil signal struct sys "
     "resource termios textwrap types typing unicodedata urllib.parse",
-    own="_version errors messages options cli.app cli.answers.choices cli.chat.command "
-    "cli.commands.completion cli.commands.config cli.commands.describe cli.commands.doctor "
+    own="_version distributed distributed.current distributed.launch errors messages options "
+    "cli.app cli.answers.choices cli.chat.command cli.commands.completion cli.commands.config cli.commands.describe cli.commands.doctor "
     "cli.commands.models cli.commands.serve cli.commands.trace cli.commands.video "
     "cli.environment cli.escapes "
     "cli.habits.* interrupts cli.output.conversion cli.output.examples cli.output.exit_codes "
@@ -47,7 +47,7 @@ MODEL = START.and_those(
     foreign="mlx mlx_lm numpy safetensors tokenizers",
     standard="abc base64 bisect codecs ctypes fnmatch hashlib importlib importlib.util json "
     "atexit logging operator platform secrets stat subprocess tempfile threading time weakref zlib",
-    own="api bounded checked_json cli.output.* cli.run.* cli.settings.* "
+    own="api bounded callbacks checked_json cli.output.* cli.run.* cli.settings.* "
     "conversations.image_batches decoded engine.* events hub.* journal leftovers "
     "limit_variables machine.* media.copies media.feeds media.kinds media.limits "
     "media.near_names media.part_starts "

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma4cli.engine.turn_cache import CachedRun, TurnCache
+from gemma4cli.models.language import LanguageModel
 from gemma4cli.models.mlx_lm_parts import KVCache, RotatingKVCache
 
 WINDOW = 4
@@ -18,6 +19,9 @@ WINDOW = 4
 
 class Network:
     """Has the caches of a full and a sliding layer, and computes nothing."""
+
+    checkpoint: Any = LanguageModel.checkpoint
+    resumed_cache: Any = LanguageModel.resumed_cache
 
     @property
     def language_model(self) -> Network:

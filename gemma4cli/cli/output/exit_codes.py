@@ -12,6 +12,7 @@ from ...errors import (
     LoadError,
     MediaError,
     OptionError,
+    ProcessLostError,
     UnsupportedModalityError,
 )
 
@@ -42,5 +43,7 @@ _CODES: tuple[tuple[type[Gemma4Error], ExitCode], ...] = (
 
 
 def exit_code_of(error: Gemma4Error) -> ExitCode:
-    """The exit status of the program for an error."""
+    """The exit status of the program for an error; of another process, that one's."""
+    if isinstance(error, ProcessLostError) and error.status in set(ExitCode):
+        return ExitCode(error.status)
     return next(code for kind, code in _CODES if isinstance(error, kind))

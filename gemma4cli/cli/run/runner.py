@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ...errors import ModelTooLargeError, NoModelError
+from ...distributed.launch import launched
+from ...errors import ModelTooLargeError, NoModelError, OptionError
 from ...media.sources import require
 from ...messages import Source
 from ..environment import Environment
@@ -69,11 +70,10 @@ def found_model(
         os.environ["HF_HUB_OFFLINE"] = "1"
     from ...api import load
     from ...engine.memory_limits import require_memory_for_model
-    from ...hub.drafters import find_drafter
     from ...machine.backend import require_backend
 
     model = _resolved(env, run)
-    drafter = find_drafter(model, run.draft)
+    drafter = _drafter(model, run)
     require_backend()
     try:
         require_memory_for_model(model, run.dtype, drafter)
@@ -94,6 +94,17 @@ def found_model(
             return load(model, options=options, drafter=drafter, on_progress=update)
 
     return FoundModel(resolved=model, load=loaded)
+
+
+def _drafter(model: ResolvedModel, run: RunOptions) -> ResolvedModel | None:
+    """The drafter to use. Raises OptionError for one in several processes."""
+    from ...hub.drafters import find_drafter
+
+    if launched(os.environ) is None:
+        return find_drafter(model, run.draft)
+    if run.draft not in ("auto", "none"):
+        raise OptionError("--draft: no drafter is used in several processes: leave it out")
+    return None
 
 
 def _begin(env: Environment, run: RunOptions, needed: Sequence[Source]) -> None:

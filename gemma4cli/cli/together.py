@@ -1,0 +1,65 @@
+"""A command that several processes compute: the first runs it, the others follow."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from .. import interrupts
+from ..distributed.current import set_leader
+from ..distributed.launch import Launch
+from ..errors import Gemma4Error, unexpected
+from .environment import Environment
+from .output.exit_codes import ExitCode, exit_code_of
+
+
+def run_together(env: Environment, launch: Launch, command: Callable[[], object]) -> NoReturn:
+    """Run ``command``, which exits, in the first process; in the others, what it tells them."""
+    # The native part computes whole layers; parts of them have sums in between.
+    os.environ["G4_NO_NATIVE"] = "1"
+    if launch.rank:
+        _follow(env, launch)
+    from ..distributed.team import Leader
+
+    try:
+        team = Leader(launch)
+    except Gemma4Error as error:
+        env.say_error(error)
+        sys.exit(exit_code_of(error))
+    set_leader(team)
+    status = int(ExitCode.FAILED)
+    try:
+        command()
+        status = ExitCode.DONE
+    except SystemExit as done:
+        status = done.code if isinstance(done.code, int) else int(ExitCode.FAILED)
+        if team.failure is not None:
+            status = team.failure.status
+    finally:
+        team.end(status)
+    sys.exit(status)
+
+
+def _follow(env: Environment, launch: Launch) -> NoReturn:
+    """Ctrl-C is for the first process, which may end an answer only."""
+    interrupts.ignore()
+    try:
+        from ..distributed.team import Follower
+
+        follower = Follower(launch)
+    except Gemma4Error as error:
+        env.say_error(error)
+        sys.exit(exit_code_of(error))
+    try:
+        from ..engine.following import follow
+
+        follow(follower)
+        status = ExitCode.FAILED
+    except Exception as error:  # noqa: BLE001 - the first process reports it
+        known = unexpected(error)
+        status = exit_code_of(known)
+        follower.fail(str(known), status)
+    sys.stdout.flush()
+    os._exit(status)

@@ -1,0 +1,70 @@
+"""Load a process's part of a checkpoint, and the first one's with those of all others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+from weakref import finalize
+
+from ..distributed.team import Leader
+from ..errors import UnsupportedModelError
+from ..hub.resolved import ResolvedModel
+from ..models.config import Gemma4Config
+from ..models.gemma4 import Gemma4
+from ..models.mirrored import lead
+from ..models.sharded_text import divide
+from ..models.weights import Quantization
+from ..options import LoadOptions
+from .checkpoint import Checkpoint
+from .division import Division, fingerprint
+from .loaded_weights import computed_dtype
+from .network_loading import load_network
+from .weights_reading import read, tensors_of
+
+
+def load_with_others(
+    model: ResolvedModel, config: Gemma4Config, options: LoadOptions, team: Leader
+) -> tuple[Gemma4, set[Quantization]]:
+    """The first process's part of a network, once all others have theirs."""
+    division = Division.of(model, team)
+    number = team.next_number()
+    team.tell(
+        {
+            "load": model.name,
+            "number": number,
+            "options": asdict(options),
+            "fingerprint": fingerprint(model),
+        }
+    )
+    checkpoint = Checkpoint(folder=model.folder)
+    network, kinds = load_divided(checkpoint, model.config, config, options, division)
+    dtype = str(computed_dtype(network))
+    for rank, answer in enumerate(team.answers(), 1):
+        if answer["loaded"] != dtype:
+            raise UnsupportedModelError(
+                f"{model.name} in several processes",
+                f"process {rank} computes in {answer['loaded']}, the first one in {dtype}: "
+                "set --dtype",
+            )
+    lead(network.language_model, team, number)
+    finalize(network.language_model, team.close, number).atexit = False
+    return network, kinds
+
+
+def load_divided(
+    checkpoint: Checkpoint,
+    raw: Mapping[str, Any],
+    config: Gemma4Config,
+    options: LoadOptions,
+    division: Division,
+) -> tuple[Gemma4, set[Quantization]]:
+    """``load_network`` for the part of one of several processes, with its weights read."""
+    network, kinds = load_network(
+        checkpoint, raw, config, partial(Gemma4, share=division.share), options, division
+    )
+    divide(network, division.share, division.group, division.padding)
+    for _ in read(tensors_of(network, "text")):
+        pass
+    return network, kinds

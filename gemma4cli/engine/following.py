@@ -1,0 +1,50 @@
+"""What the processes that follow do: load a part of each model, and repeat what they are told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..distributed.connection import Message
+from ..distributed.team import Follower
+from ..errors import UnsupportedModelError
+from ..hub.cache import resolve
+from ..machine.backend import require_backend
+from ..machine.process_settings import SETTINGS, Hold
+from ..models.config import Gemma4Config
+from ..models.mirrored import Replica
+from ..options import LoadOptions
+from .checkpoint import Checkpoint
+from .divided_loading import load_divided
+from .division import Division, fingerprint
+from .loaded_weights import computed_dtype
+
+
+def follow(follower: Follower) -> None:
+    """Repeat what the first process tells, until that ends this one. Raises what any step does."""
+    require_backend()
+    replicas: dict[int, tuple[Replica, Hold]] = {}
+    for message in follower.messages():
+        for number in message.get("closed", ()):
+            del replicas[number]
+        if "load" in message:
+            replicas[message["number"]] = _loaded(follower, message), SETTINGS.hold()
+        else:
+            replicas[message["network"]][0].repeat(message)
+
+
+def _loaded(follower: Follower, message: Message) -> Replica:
+    fields: dict[str, Any] = message["options"]
+    options = LoadOptions(**fields)
+    model = resolve(message["load"])
+    if fingerprint(model) != message["fingerprint"]:
+        raise UnsupportedModelError(
+            f"{model.name} in {model.folder}",
+            "it is another model than that of the first process: copy or download the same files",
+        )
+    division = Division.of(model, follower)
+    config = Gemma4Config.from_dict(model.config)
+    checkpoint = Checkpoint(folder=model.folder)
+    network, _ = load_divided(checkpoint, model.config, config, options, division)
+    network.language_model.kv_bits = options.kv_bits
+    follower.answer({"loaded": str(computed_dtype(network))})
+    return Replica(network.language_model, follower)

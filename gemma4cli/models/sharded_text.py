@@ -1,0 +1,129 @@
+"""The language model of one of several processes, each with a part of every layer.
+
+Each computes the heads and the inner columns that it holds. Their sums are what one process would
+compute, so the hidden states between are the same in all: two sums of ``[B, L, D]`` a layer, and
+one for each lookup in a vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from .language import LanguageModel, TextModel
+from .mlx_lm_parts import SwitchLinear
+from .shares import Share, parts
+from .text_layer import TextLayer
+
+
+class Group(Protocol):
+    """Processes that compute the same, each with a part of the numbers."""
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def sum(self, part: mx.array) -> mx.array:
+        """The sum of all processes' arrays, in each of them."""
+
+    def gather(self, part: mx.array) -> mx.array:
+        """All processes' arrays of one shape, ``[size, ...]``."""
+
+
+def pad_groups(network: nn.Module, padding: Mapping[str, tuple[int, int]]) -> None:
+    """Give matrices of a new network the columns of whole groups; see ``Share.padding``."""
+    modules = dict(network.named_modules())
+    for path, (before, after) in padding.items():
+        layer = modules[path]
+        *sizes, width = layer.weight.shape
+        width += before + after
+        made: nn.Module
+        if isinstance(layer, SwitchLinear):
+            made = SwitchLinear(width, sizes[1], sizes[0], bias=False)
+        else:
+            made = nn.Linear(width, sizes[0], bias=False)
+        parent, _, name = path.rpartition(".")
+        modules[parent][name] = made
+
+
+class Padded(nn.Module):
+    """A matrix whose first and last columns belong to other processes."""
+
+    def __init__(self, inner: nn.Module, before: int, after: int) -> None:
+        super().__init__()
+        self.inner = inner
+        self._before, self._after = before, after
+
+    def __call__(self, x: mx.array, *rest: mx.array, **more: bool) -> mx.array:
+        columns = [(0, 0)] * (x.ndim - 1) + [(self._before, self._after)]
+        return self.inner(mx.pad(x, columns), *rest, **more)
+
+
+class ShardedLayer(TextLayer):
+    _group: Group
+    _counts: bool
+
+    def _summed(self, attended: mx.array) -> mx.array:
+        return self._group.sum(attended if self._counts else mx.zeros_like(attended))
+
+    def _dense(self, h: mx.array) -> mx.array:
+        return self._group.sum(super()._dense(h))
+
+    def _dense_and_experts(self, h: mx.array) -> tuple[mx.array, mx.array]:
+        both = self._group.sum(mx.stack(list(super()._dense_and_experts(h))))
+        return both[0], both[1]
+
+
+class ShardedTextModel(TextModel):
+    _group: Group
+    _share: Share
+
+    def _rows(self, table: nn.Embedding, ids: mx.array) -> mx.array:
+        per_layer = self.config.ple_size and table is self.embed_tokens_per_layer
+        first, last = self._share.rows_per_layer if per_layer else self._share.rows
+        own = (ids >= first) & (ids < last)
+        rows = super()._rows(table, mx.where(own, ids - first, 0))
+        return self._group.sum(mx.where(own[..., None], rows, mx.zeros_like(rows)))
+
+
+class ShardedLanguageModel(LanguageModel):
+    _group: Group
+    _share: Share
+
+    def _scores(self, hidden: mx.array) -> mx.array:
+        own = self._own_scores(hidden)
+        bounds = parts(self.config.vocab_size, self._share.count)
+        widths = [last - first for first, last in bounds]
+        missing = max(widths) - own.shape[-1]
+        if missing:
+            own = mx.pad(own, [(0, 0)] * (own.ndim - 1) + [(0, missing)])
+        gathered = self._group.gather(own)
+        return mx.concatenate(
+            [each[..., :width] for each, width in zip(gathered, widths, strict=True)], axis=-1
+        )
+
+    def _own_scores(self, hidden: mx.array) -> mx.array:
+        return super()._scores(hidden)
+
+
+def divide(
+    network: nn.Module, share: Share, group: Group, padding: Mapping[str, tuple[int, int]]
+) -> None:
+    """Let a network with the weights of ``share`` compute together with those of the others."""
+    modules = dict(network.named_modules())
+    for path, (before, after) in padding.items():
+        parent, _, name = path.rpartition(".")
+        modules[parent][name] = Padded(modules[path], before, after)
+    language = network.language_model
+    language.__class__ = ShardedLanguageModel
+    language.model.__class__ = ShardedTextModel
+    for module in (language, language.model):
+        module._group, module._share = group, share
+    for layer, kind in zip(language.model.layers, share.text.layer_types, strict=True):
+        layer.__class__ = ShardedLayer
+        layer._group, layer._counts = group, share.heads(kind).counts
