@@ -29,7 +29,8 @@ START = imports(
     "errno fcntl functools inspect io itertools math os pathlib re shlex shutil signal struct sys "
     "resource termios textwrap types typing unicodedata urllib.parse",
     own="_version distributed distributed.current distributed.launch errors messages options "
-    "cli.app cli.answers.choices cli.chat.command cli.commands.completion cli.commands.config cli.commands.describe cli.commands.doctor "
+    "cli.app cli.answers.choices cli.chat.command cli.commands.completion cli.commands.config "
+    "cli.commands.describe cli.commands.doctor "
     "cli.commands.models cli.commands.serve cli.commands.trace cli.commands.video "
     "cli.environment cli.escapes "
     "cli.habits.* interrupts cli.output.conversion cli.output.examples cli.output.exit_codes "
