@@ -10,6 +10,7 @@
     │  ├─ UnsupportedModelError      not a Gemma 4 checkpoint, or a format MLX cannot run
     │  ├─ CheckpointError            a file of the checkpoint is broken or lacks a value
     │  ├─ WeightsMismatchError       tensors missing, unexpected or of the wrong shape
+    │  ├─ AdapterError               an adapter cannot be read, or does not fit the model
     │  └─ ServerError                a server that has the model cannot be used
     ├─ MediaError                    always names its source
     │  ├─ MediaNotFoundError         no such file
@@ -169,6 +170,19 @@ class WeightsMismatchError(LoadError):
 
 _NAMED = 3
 """Tensors to name in an error."""
+
+
+class AdapterError(LoadError):
+    """An adapter is not there, cannot be read, or does not fit the model; ``adapter`` is its name.
+
+    ``tensor`` is the first that does not fit, if that is the cause.
+    """
+
+    def __init__(self, adapter: str, problem: str, tensor: str | None = None) -> None:
+        self.adapter = adapter
+        self.problem = problem
+        self.tensor = tensor
+        super().__init__(f"adapter {adapter}: {problem}")
 
 
 class ServerError(LoadError):

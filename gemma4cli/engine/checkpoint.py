@@ -56,7 +56,7 @@ class Checkpoint:
 
         With ``mapped``, which needs the native part, they stay in the file and are never copied.
         """
-        read = _lazy_tensors
+        read = lazy_tensors
         if mapped:
             from ..native.mapped import mapped_tensors as read
         result: dict[str, mx.array] = {}
@@ -69,7 +69,7 @@ class Checkpoint:
         return result
 
 
-def _lazy_tensors(path: Path) -> dict[str, mx.array]:
+def lazy_tensors(path: Path) -> dict[str, mx.array]:
     """The tensors of a file, read when they are used. MLX takes a path only if it is UTF-8."""
     descriptor = None
     name = str(path)

@@ -24,7 +24,8 @@ def weights_in_memory(model: LoadedModel) -> Weights:
     networks = [model.network, *(() if model.drafter is None else (model.drafter.network,))]
     key = tuple(id(each) for each in networks)
     if key not in model.sizes:
-        tensors = [tensor for each in networks for tensor in tensors_of(each)]
+        # By identity: an output head may be the embeddings with something added.
+        tensors = {id(t): (name, t) for each in networks for name, t in tensors_of(each)}.values()
         model.sizes[key] = Weights.of(
             ((name, prod(value.shape) * value.dtype.size) for name, value in tensors),
             mapped=numerics_of(model).native,

@@ -13,6 +13,7 @@ import mlx.core as mx
 
 from ..checked_json import LARGEST, JsonError, is_finite_number, number, shown
 from ..errors import CheckpointError
+from ..hub.adapter_files import AdapterFile
 from ..machine.memory import KEPT_SOFT_TOKENS, Weights
 from ..machine.process_settings import SETTINGS, Hold
 from ..models.drafter import Drafter
@@ -165,6 +166,7 @@ class LoadedModel:
     generation: GenerationConfig
     quantization: frozenset[Quantization]
     drafter: LoadedDrafter | None = None
+    adapter: AdapterFile | None = None
     soft_tokens: FeatureCache = field(default_factory=FeatureCache)
     unread: UnreadTowers = field(default_factory=UnreadTowers)
     settings: Hold = field(default_factory=SETTINGS.hold)
@@ -198,4 +200,5 @@ class LoadedModel:
             ),
             "dtype": self.options.dtype,
             **({} if self.options.kv_bits is None else {"kv_bits": self.options.kv_bits}),
+            **({} if self.adapter is None else {"adapter": self.adapter.identity}),
         }

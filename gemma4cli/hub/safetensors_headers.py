@@ -111,13 +111,20 @@ def read_headers(folder: Path) -> dict[str, TensorHeader]:
     """Every tensor of a checkpoint folder by its name. Raises CheckpointError."""
     result: dict[str, TensorHeader] = {}
     for path in weight_files(folder):
-        with open_weights(path) as file:
-            for tensor in file.keys():  # noqa: SIM118  the file is not iterable
-                entry = file.get_slice(tensor)
-                shape = tuple(entry.get_shape())
-                if max(shape, default=0) > LARGEST:
-                    raise CheckpointError(path.name, f"{tensor}: has the shape {list(shape)}")
-                result[tensor] = TensorHeader(dtype=entry.get_dtype(), shape=shape)
+        result |= file_headers(path)
+    return result
+
+
+def file_headers(path: Path) -> dict[str, TensorHeader]:
+    """Every tensor of one file by its name. Raises CheckpointError."""
+    result: dict[str, TensorHeader] = {}
+    with open_weights(path) as file:
+        for tensor in file.keys():  # noqa: SIM118  the file is not iterable
+            entry = file.get_slice(tensor)
+            shape = tuple(entry.get_shape())
+            if max(shape, default=0) > LARGEST:
+                raise CheckpointError(path.name, f"{tensor}: has the shape {list(shape)}")
+            result[tensor] = TensorHeader(dtype=entry.get_dtype(), shape=shape)
     return result
 
 

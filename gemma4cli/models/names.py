@@ -23,6 +23,11 @@ _ADAPTER = re.compile(
     r"(^|\.)(lora_|dora_|hada_w|lokr_w|ia3_|vera_|oft_|boft_|bone_|adalora_|trainable_tokens_"
     r"|modules_to_save\.|prompt_encoder\.|prompt_embeddings\.)"
 )
+_INSIDE_TRANSFORMERS = (
+    (re.compile(r"^embed_vision\.(?=patch_|pos_)"), "vision_embedder."),
+    (re.compile(r"^embed_vision\.multimodal_embedder\."), "embed_vision."),
+)
+"""The 12B's modules in transformers, where they are called otherwise than in checkpoints."""
 _LEFTOVERS = re.compile(
     r"(^|\.)(rotary_emb\.\w*inv_freq|position_ids|embed_scale"
     r"|activation_post_process\..+|(weight_)?fake_quant\..+"
@@ -44,6 +49,8 @@ def canonical_name(name: str) -> str:
     while inner.startswith(("model.", "language_model.")):
         inner = inner.partition(".")[2]
     if inner.startswith((*_TOWERS, *_AROUND_A_DRAFTER)):
+        for pattern, name in _INSIDE_TRANSFORMERS:
+            inner = pattern.sub(name, inner)
         return inner
     if inner == bare or inner.partition(".")[0] == "lm_head":
         return f"language_model.{inner}"

@@ -45,6 +45,14 @@ class NativeEmbedding(nn.Module):
         return native.linear(x, *matrix(self))
 
 
+def scaled_rows(table: nn.Module, ids: mx.array, scale: float) -> mx.array:
+    """``scale`` times the rows ``ids`` of a table, which may have a low-rank addition."""
+    if isinstance(table, NativeEmbedding):
+        return native.embedding(ids, *matrix(table), scale=scale)
+    rows: mx.array = table(ids) * scale
+    return rows
+
+
 def norm(
     layer: nn.RMSNorm,
     x: mx.array,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mlx.nn as nn
 
-from . import native_audio, native_towers, native_vision
+from . import native_audio, native_low_rank, native_towers, native_vision
 from .language import LanguageModel, TextModel
 from .native_layers import LAYERS, stored_names
 from .native_text import NativeDecoderLayer, NativeLanguageModel, NativeTextModel
@@ -12,6 +12,7 @@ from .text_layer import TextLayer
 
 _CLASSES: dict[type[nn.Module], type[nn.Module]] = {
     **LAYERS,
+    **native_low_rank.CLASSES,
     **native_towers.CLASSES,
     **native_vision.CLASSES,
     **native_audio.CLASSES,

@@ -16,9 +16,11 @@ import mlx.nn as nn
 from ..native import _native as native
 from .attention import KeysValues
 from .language import Cache, LanguageModel, TextModel
+from .low_rank import LOW_RANK
 from .masks import Masks, Visibility
 from .mlx_lm_parts import DecoderLayer
-from .native_layers import matrix, move_to_large_pages, norm
+from .native_layers import move_to_large_pages, norm, scaled_rows
+from .native_low_rank import expert_product, gated, products
 
 Part: TypeAlias = Callable[..., list[mx.array]]
 """A part of a layer whose steps depend on nothing but the shapes of its inputs."""
@@ -45,9 +47,8 @@ class NativeTextModel(TextModel):
         if not config.ple_size:
             return None
         shape = (*ids.shape, config.num_layers, config.ple_size)
-        table = matrix(self.embed_tokens_per_layer)
-        rows = native.embedding(ids, *table, scale=config.ple_size**0.5)
-        projected = native.linear(embeddings, *matrix(self.per_layer_model_projection))
+        rows = scaled_rows(self.embed_tokens_per_layer, ids, config.ple_size**0.5)
+        projected = self.per_layer_model_projection(embeddings)
         # The projection's factor is hidden_size ** -0.5; a norm takes any factor out of its input,
         # but for epsilon.
         return native.rms_norm(
@@ -160,7 +161,8 @@ class NativeDecoderLayer(DecoderLayer):
         per_layer_input: mx.array | None,
     ) -> tuple[mx.array, KeysValues]:
         """``x`` ``[B, L, D]``; returns the hidden states and the keys and values that were used."""
-        run = self._recorded if x.shape[1] <= _FEW_TOKENS and not self.enable_moe else _directly
+        is_recorded = x.shape[1] <= _FEW_TOKENS and not self.enable_moe and not self._is_adapted()
+        run = self._recorded if is_recorded else _directly
         if cache is None:
             (queries,) = run(self._queries, x, view.rotation)
             keys, values = shared
@@ -181,6 +183,12 @@ class NativeDecoderLayer(DecoderLayer):
         """Move the layer's weights from their file to large pages, when they are next used."""
         move_to_large_pages(self)
         self._recordings = None  # they have the weights of before
+
+    def _is_adapted(self) -> bool:
+        """Whether a layer of it has a low-rank addition: MLX's steps in it cannot be recorded."""
+        if "_adapted" not in self:
+            self["_adapted"] = any(isinstance(each, LOW_RANK) for each in self.modules())
+        return bool(self["_adapted"])
 
     def _scalar(self) -> float:
         """The factor of the layer's output, read once."""
@@ -206,31 +214,30 @@ class NativeDecoderLayer(DecoderLayer):
     def _projected(self, x: mx.array, projections: Sequence[nn.Module]) -> list[mx.array]:
         """Projections of the normalized ``x`` by head, ``[B, L, H, D]``."""
         normed = norm(self.input_layernorm, x)
-        projected = native.linears(normed, [matrix(each) for each in projections])
+        projected = products(normed, projections)
         shape = (*x.shape[:2], -1, self.self_attn.head_dim)
         return [each.reshape(shape) for each in projected]
 
     def _after_attention(
         self, x: mx.array, attended: mx.array, per_layer_input: mx.array | None = None
     ) -> list[mx.array]:
-        projected = native.linear(attended, *matrix(self.self_attn.o_proj))
+        projected = self.self_attn.o_proj(attended)
         h = norm(self.post_attention_layernorm, projected, residual=x)
         last = per_layer_input is None
         scale = self._scalar()
         fed = self._feed_forward_experts(h) if self.enable_moe else self._feed_forward(h)
         h = norm(self.post_feedforward_layernorm, fed, residual=h, scale=scale if last else 1.0)
         if not last:
-            gate = native.linear(h, *matrix(self.per_layer_input_gate))
+            gate = self.per_layer_input_gate(h)
             gate = native.activate("gelu", gate, per_layer_input)
-            projected = native.linear(gate, *matrix(self.per_layer_projection))
+            projected = self.per_layer_projection(gate)
             h = norm(self.post_per_layer_input_norm, projected, residual=h, scale=scale)
         return [h]
 
     def _feed_forward(self, h: mx.array) -> mx.array:
         normed = norm(self.pre_feedforward_layernorm, h)
         mlp = self.mlp
-        inner = native.gated(normed, matrix(mlp.gate_proj), matrix(mlp.up_proj))
-        return native.linear(inner, *matrix(mlp.down_proj))
+        return mlp.down_proj(gated(normed, mlp.gate_proj, mlp.up_proj))
 
     def _feed_forward_experts(self, h: mx.array) -> mx.array:
         """The dense MLP plus the experts that the router chooses."""
@@ -241,11 +248,10 @@ class NativeDecoderLayer(DecoderLayer):
         experts = self.experts.switch_glu
         tokens = normed.reshape(-1, normed.shape[-1])
         chosen = indices.reshape(len(tokens), -1)
-        gate = native.expert_linear(tokens, chosen, *matrix(experts.gate_proj))
-        up = native.expert_linear(tokens, chosen, *matrix(experts.up_proj))
-        out = native.expert_linear(
-            native.activate("gelu", gate, up), chosen, *matrix(experts.down_proj)
-        )
+        gate = expert_product(tokens, chosen, experts.gate_proj)
+        up = expert_product(tokens, chosen, experts.up_proj)
+        inner = native.activate("gelu", gate, up)
+        out = expert_product(inner, chosen, experts.down_proj)
         mixed = (weights.reshape(*chosen.shape, 1) * out).sum(-2).reshape(h.shape)
         return norm(self.post_feedforward_layernorm_2, mixed, residual=dense)
 

@@ -8,10 +8,13 @@ import mlx.nn as nn
 from ..native import _native as native
 from .layers import ClippedLinear
 from .native_layers import matrix
+from .native_low_rank import is_plain
 
 
 class NativeClippedLinear(ClippedLinear):
     def __call__(self, x: mx.array) -> mx.array:
+        if not is_plain(self.linear):
+            return super().__call__(x)
         return native.linear(x, *matrix(self.linear), clip=self._limits())
 
     def _limits(self) -> mx.array | None:

@@ -6,7 +6,8 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..native import _native as native
-from .native_layers import matrix, norm
+from .native_layers import norm
+from .native_low_rank import gated
 from .unified_vision import EPS, ExactLayerNorm
 from .vision_tower import Turns, VisionAttention, VisionLayer, VisionMLP, VisionTower, axial_angles
 
@@ -36,7 +37,7 @@ class NativeVisionMLP(VisionMLP):
         if self.gate_proj.clipped:
             inner = native.activate("gelu", self.gate_proj(x), self.up_proj(x))
         else:
-            inner = native.gated(x, matrix(self.gate_proj.linear), matrix(self.up_proj.linear))
+            inner = gated(x, self.gate_proj.linear, self.up_proj.linear)
         return self.down_proj(inner)
 
 

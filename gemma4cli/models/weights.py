@@ -122,7 +122,7 @@ def sanitize(weights: Mapping[str, mx.array], config: Gemma4Config) -> Weights:
     """
     result: Weights = {}
     for name, value in renamed(weights).items():
-        if _is_shared_kv(name, config) or _is_switched_off(name, config):
+        if not is_used(name, config):
             continue
         if name.endswith(".experts.gate_up_proj"):
             base = name.removesuffix("gate_up_proj")
@@ -138,6 +138,11 @@ def sanitize(weights: Mapping[str, mx.array], config: Gemma4Config) -> Weights:
         else:
             result[name] = value
     return result
+
+
+def is_used(name: str, config: Gemma4Config) -> bool:
+    """Whether a layer uses a tensor: not keys of one that reuses another's, nor ranges of none."""
+    return not _is_shared_kv(name, config) and not _is_switched_off(name, config)
 
 
 def _is_value_range(name: str) -> bool:

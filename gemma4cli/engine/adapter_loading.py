@@ -1,0 +1,100 @@
+"""A loaded model with an adapter: the same weights in memory, and a few layers more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import mlx.core as mx
+
+from ..errors import AdapterError
+from ..hub.adapter_files import AdapterFile
+from ..hub.adapter_layouts import Part
+from ..machine.backend import native_in_use
+from ..models.adapters import Change, LowRank, MisfitError, Replaced, adapted, low_rank_layers
+from ..models.weights import is_used
+from .checkpoint import lazy_tensors
+from .loaded_weights import computed_in
+from .local import LocalModel
+from .model import FeatureCache
+
+
+def with_adapter(model: LocalModel, adapter: AdapterFile) -> LocalModel:
+    """``model`` with an adapter; ``model`` itself goes on answering without it.
+
+    Both share the weights. The low-rank tensors are read here, and for DoRA the weights of the
+    layers that it changes, whose norms it needs.
+    Raises AdapterError for one that cannot be read, and for the first tensor that does not fit.
+    """
+    try:
+        tensors = lazy_tensors(adapter.weights)
+    except (OSError, RuntimeError, ValueError) as exc:
+        raise AdapterError(adapter.name, f"{adapter.weights.name} cannot be read ({exc})") from exc
+    network = model.network
+    try:
+        changes = list(_changes(model, adapter, tensors))
+        twin = adapted(network, changes, head_follows=adapter.head_follows)
+    except MisfitError as exc:
+        raise _misfit(model, adapter, exc) from exc
+    if native_in_use(model.options.dtype):
+        from ..models.native_network import use_native
+
+        use_native(twin)
+    layers = low_rank_layers(twin)
+    mx.eval([layer.parameters()[name] for layer in layers for name in ("lora_a", "lora_b")])
+    for layer in layers:
+        if "m" in layer:
+            layer.compute_norms()
+    return replace(
+        model,
+        name=f"{model.name}+{adapter.name}",
+        network=twin,
+        adapter=adapter,
+        soft_tokens=FeatureCache(),
+    )
+
+
+def _misfit(model: LocalModel, adapter: AdapterFile, misfit: MisfitError) -> AdapterError:
+    trained = "" if adapter.base is None else f"; it was trained on {adapter.base}"
+    return AdapterError(
+        adapter.name,
+        f"does not fit {model.name}: {misfit.tensor} {misfit.problem}{trained}: name that model "
+        "with -m",
+        misfit.tensor,
+    )
+
+
+def _changes(
+    model: LocalModel, adapter: AdapterFile, tensors: dict[str, mx.array]
+) -> Iterator[Change]:
+    """What the adapter changes, without what no layer of the model reads."""
+    config = model.network.config
+    dtype = computed_in(model)
+
+    def value(tensor: str) -> mx.array:
+        # The thin products are computed in the adapter's own precision, as mlx-lm and PEFT do.
+        return tensors[tensor].astype(dtype) if dtype == mx.float32 else tensors[tensor]
+
+    for part in adapter.parts:
+        if is_used(f"{part.path}.weight", config):
+            yield _low_rank(part, adapter, value)
+    for tensor, name in adapter.whole.items():
+        if is_used(name, config):
+            yield Replaced(name=name, tensor=tensor, value=tensors[tensor].astype(dtype))
+
+
+def _low_rank(part: Part, adapter: AdapterFile, value: Callable[[str], mx.array]) -> LowRank:
+    a, b = value(part.a), value(part.b)
+    if not adapter.by_rows and a.ndim == b.ndim == 2:
+        a, b = a.T, b.T
+    return LowRank(
+        path=part.path,
+        tensor=part.a,
+        a=a,
+        b=b,
+        scale=part.scale,
+        down_scale=part.down_scale,
+        magnitude=None if part.magnitude is None else value(part.magnitude),
+        bias=None if part.bias is None else value(part.bias),
+        of_table=part.of_table,
+    )
