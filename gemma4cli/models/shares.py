@@ -53,17 +53,23 @@ Range = tuple[int, int]
 """First and last, half open."""
 
 _UNITS = (128, 64, 32, 16, 8, 4, 2)
-"""Widths that parts are a multiple of, best first: most groups of quantized numbers fit."""
+"""Widths that parts are a multiple of, widest first: products of such widths are faster."""
+_GROUPS_EACH = 4
+"""Groups of quantized numbers that a part has at least, or it may end within one."""
 
 
-def parts(total: int, count: int) -> list[Range]:
-    """``total`` columns in ``count`` parts as even as possible, without cutting groups if it can.
+def parts(total: int, count: int, group: int = 1) -> list[Range]:
+    """``total`` columns in ``count`` parts as even as possible.
 
-    Raises ValueError if there are fewer columns than parts.
+    Where they are quantized in groups, no group is cut if there are enough; the first part, whose
+    process has the towers, is then the smaller one. Raises ValueError if there are fewer columns
+    than parts.
     """
     if total < count:
         raise ValueError(f"{total} numbers cannot be divided among {count} processes")
     unit = next((unit for unit in _UNITS if total % (unit * count) == 0), 1)
+    if unit % group and total % group == 0 and total // group >= _GROUPS_EACH * count:
+        unit = group
     return [(unit * first, unit * last) for first, last in _even(total // unit, count)]
 
 
@@ -136,13 +142,14 @@ WHOLE = Piece()
 class Share:
     """The part of a model that the process ``rank`` of ``count`` holds.
 
-    ``text`` is the config of the whole language model; ``rows_per_layer`` are those of the table
-    of per-layer embeddings.
+    ``text`` is the config of the whole language model; ``group`` is the size of groups of quantized
+    numbers in MLPs, 1 without; ``rows_per_layer`` are those of the table of per-layer embeddings.
     """
 
     rank: int
     count: int
     text: TextConfig
+    group: int = 1
     rows_per_layer: Range = (0, 0)
 
     @property
@@ -162,7 +169,7 @@ class Share:
 
     def inner(self, width: int) -> Range:
         """The part of an MLP's inner width."""
-        return parts(width, self.count)[self.rank]
+        return parts(width, self.count, self.group)[self.rank]
 
     def layer_config(self, kind: LayerType) -> TextConfig:
         """The sizes of this process's part of a layer."""
@@ -244,6 +251,10 @@ class Share:
         own = ((first, last), (width + first, width + last)) if fused else ((first, last),)
         return Piece(axis=-2, ranges=own)
 
+    def columns(self, name: str) -> int:
+        """How many columns a matrix of an MLP or of experts has in all."""
+        return self._columns(name, "narrowed")[1]
+
     def _columns(self, name: str, role: Role) -> tuple[Range, int]:
         """The columns that this process needs of a matrix, and how many there are in all."""
         if role == "attended":
@@ -302,11 +313,20 @@ def shares_of(
 
     Raises ValueError if a part cannot be divided so often.
     """
-    made = [Share(rank=rank, count=count, text=text) for rank in range(count)]
+    shapes = {name: shape for name, (shape, _) in sizes.items()}
+    whole = Share(rank=0, count=1, text=text)
+    groups = [
+        whole.columns(name) // shape[-1]
+        for name, shape in shapes.items()
+        if name.endswith(".scales") and _role(name) == "narrowed"
+    ]
+    made = [
+        Share(rank=rank, count=count, text=text, group=max(groups, default=1))
+        for rank in range(count)
+    ]
     rows = text.ple_vocab_size
     if not text.ple_size:
         return made
-    shapes = {name: shape for name, (shape, _) in sizes.items()}
     table = sum(size for name, (_, size) in sizes.items() if _role(name) == "per layer")
     held = [
         sum(
@@ -323,15 +343,21 @@ def shares_of(
     ]
 
 
+_FEWEST_ROWS = 32
+"""Of a table: MLX does not quantize a single row in every format."""
+
+
 def _filled(held: list[int], table: int, rows: int) -> Iterator[int]:
     """The ends of parts of ``rows`` rows with which all processes hold about as many bytes."""
+    unit = _FEWEST_ROWS if rows >= 2 * _FEWEST_ROWS * len(held) else 1
     average = (sum(held) + table) / len(held)
-    wanted = [max(average - each, 0.02 * table / len(held)) for each in held]
-    total, done = sum(wanted) or 1.0, 0.0
-    for number, each in enumerate(wanted):
+    wanted = [max(average - each, 0.0) for each in held]
+    done, end, units = 0.0, 0, rows // unit
+    for following, each in zip(reversed(range(len(held))), wanted, strict=True):
         done += each
-        last = rows - (len(held) - 1 - number)
-        yield min(max(round(rows * done / total), number + 1), last)
+        fair = round(units * done / (sum(wanted) or 1.0))
+        end = min(max(fair, end + 1), units - following)
+        yield rows if following == 0 else end * unit
 
 
 def _bytes_of(piece: Piece, shape: tuple[int, ...], size: int) -> int:
