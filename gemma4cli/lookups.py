@@ -1,11 +1,17 @@
-"""Host names: their addresses, with a time limit, which the system's function does not have."""
+"""Where servers are: names of this machine, unix sockets, and addresses of host names.
+
+Those are looked up with a time limit, which the system's function does not have.
+"""
 
 from __future__ import annotations
 
+import os.path
 import socket
 import threading
 from ipaddress import ip_address
 from typing import Any
+
+UNIX = "unix:"
 
 
 def is_loopback(host: str) -> bool:
@@ -16,6 +22,16 @@ def is_loopback(host: str) -> bool:
         return ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def unix_path(place: str) -> str | None:
+    """The socket in "unix:/run/g4.sock", "" if it is missing there; None for what is a host."""
+    if place[: len(UNIX)].lower() != UNIX:
+        return None
+    path = place[len(UNIX) :]
+    if path.startswith("//"):  # as in a URL
+        path = path[2:]
+    return os.path.abspath(os.path.expanduser(path)) if path else ""
 
 
 def look_up(host: str, port: int, seconds: float) -> list[Any]:

@@ -118,7 +118,7 @@ LAYERS = {
     ),
     "serving": layer("errors events options processing engine machine"),
     "server": layer(
-        "api checked_json engine errors events languages leftovers media messages options "
+        "api checked_json engine errors events languages leftovers lookups media messages options "
         "processing subtitles times transcript transcription conversations serving wire",
         "python_multipart starlette uvicorn",
     ),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import socket
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, TypeVar
 
 from ..checked_json import JsonError, parse
@@ -17,6 +16,7 @@ from ..wire.answers import MOST_LINE, read_line
 from ..wire.faults import error_of
 from ..wire.model_facts import MODEL_HEADER
 from .address import Address
+from .route import route_to
 
 if TYPE_CHECKING:
     from ..events import Event
@@ -50,11 +50,13 @@ class Connection:
     def __init__(
         self, address: Address, token: str | None, *, wait: Callable[[float], None] = time.sleep
     ) -> None:
+        """Raises ServerError for a proxy that cannot be used."""
+        self._idle: list[tuple[HTTPConnection, float]] = []
         self.address = address
+        self._route = route_to(address)
         self._token = token
         self._wait = wait
         self.model: str | None = None
-        self._idle: list[tuple[HTTPConnection, float]] = []
 
     def get(self, path: str) -> bytes:
         """What the server has there."""
@@ -176,7 +178,7 @@ class Connection:
     def _send(
         self, link: HTTPConnection, method: str, path: str, body: bytes | None
     ) -> HTTPResponse:
-        headers = {"User-Agent": "g4"}
+        headers = {"User-Agent": "g4", **self._route.headers}
         if body is not None:
             headers["Content-Type"] = "application/octet-stream"
         if self.model is not None:
@@ -184,7 +186,7 @@ class Connection:
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
         try:
-            link.request(method, f"{self.address.path}{path}", body, headers)
+            link.request(method, self._route.target(path), body, headers)
         except ConnectionError as exc:
             try:
                 return link.getresponse()  # it may have said why, and not read on
@@ -193,23 +195,18 @@ class Connection:
         return link.getresponse()
 
     def _connected(self) -> HTTPConnection:
-        address = self.address
-        kind = HTTPSConnection if address.secure else HTTPConnection
-        link = kind(address.host, address.port, timeout=_CONNECT_SECONDS)
         try:
-            link.connect()
-        except socket.gaierror as exc:
-            raise self.error("there is no such host; check --server") from exc
-        except OSError as exc:
-            cause = "no answer" if isinstance(exc, TimeoutError) else exc.strerror or str(exc)
-            problem = f"cannot be reached ({cause}): start it with g4 serve, or leave out --server"
-            raise self.error(problem) from exc
+            link = self._route.connect(_CONNECT_SECONDS)
+        except (OSError, ValueError, HTTPException) as exc:
+            raise self.error(self._route.problem(exc)) from exc
         link.sock.settimeout(_SILENT_SECONDS)
         return link
 
     def _error_of(self, response: HTTPResponse) -> Exception:
         status, after = response.status, response.getheader("Retry-After")
-        fault = _fault_in(response.read(_MOST_ERROR))
+        fault, proxy = _fault_in(response.read(_MOST_ERROR)), self._route.proxy
+        if fault is None and proxy is not None:
+            return self.error(f"is not reached through the proxy {proxy} (HTTP status {status})")
         if status in (401, 403):
             problem = "wants a token" if self._token is None else "does not take this token"
             return self.error(f"{problem}: set {TOKEN_VARIABLE} to that of the server")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
@@ -31,6 +32,8 @@ Answering = Callable[[Served, Scope, Receive, Send], Awaitable[None]]
 
 def make_app(served: Served, log: Callable[[str], None]) -> ASGIApp:
     """The application for a model; ``log`` is called with a line for each request."""
+    # What is wrong in a client's form is an answer to the client, not news for the terminal.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     routes = [
         _post("/v1/chat/completions", chat_completions, served),
         _post("/v1/responses", responses, served),

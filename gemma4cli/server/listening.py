@@ -13,6 +13,8 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import OptionError
+from ..lookups import UNIX, unix_path
+from .unix_socket import bound_unix_socket
 
 _BACKLOG = 128
 _HEAD_SECONDS = 10
@@ -23,7 +25,13 @@ _LONGEST_HEAD = 64 << 10
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
-    """A socket at a host and a port, 0 for any that is free. Raises OptionError."""
+    """A socket at a host and a port, 0 for any that is free, or at "unix:/run/g4.sock".
+
+    Raises OptionError.
+    """
+    path = unix_path(host)
+    if path is not None:
+        return bound_unix_socket(path, _BACKLOG)
     try:
         found = socket.getaddrinfo(
             host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -45,6 +53,8 @@ def bound_socket(host: str, port: int) -> socket.socket:
 
 def url_of(bound: socket.socket) -> str:
     """Where a bound socket is, for whoever is to type it."""
+    if bound.family == socket.AF_UNIX:
+        return f"{UNIX}{bound.getsockname()}"
     host, port = bound.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

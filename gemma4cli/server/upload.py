@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -78,8 +77,6 @@ class Form:
 @asynccontextmanager
 async def uploaded(scope: Scope, receive: Receive) -> AsyncIterator[Form]:
     """The form in a request's body; its files are removed when this ends. Raises RequestError."""
-    # What is wrong in a client's form is an answer to the client, not news for the terminal.
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     request = Request(scope, receive)
     kind, _ = parse_options_header(request.headers.get("content-type"))
     if kind != _FORM:

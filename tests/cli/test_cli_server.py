@@ -201,7 +201,7 @@ def test_a_model_that_is_set_is_for_runs_without_a_server(url: str) -> None:
         (["--kv-bits", "8"], "decided that: leave out --kv-bits"),
         (["--prefill-step", "64"], "decided that: leave out --prefill-step"),
         (["--server", "http://studio.lan:1", "--offline"], "--server is reached over the network"),
-        (["--server", "ftp://host"], "only http and https"),
+        (["--server", "ftp://host"], "only http, https and unix"),
     ],
 )
 def test_what_does_not_go_with_a_server_is_said(args: list[str], said: str, url: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gemma4cli.errors import OptionError
@@ -21,6 +23,8 @@ from gemma4cli.remote.address import address_of
         (" HTTP://Localhost:1 ", "http://localhost:1"),
         ("http://[::1]:8000", "http://[::1]:8000"),
         ("[::1]", "http://[::1]:11535"),
+        ("unix:/run/g4.sock", "unix:/run/g4.sock"),
+        ("unix:///run/g4.sock", "unix:/run/g4.sock"),
     ],
 )
 def test_an_address_is_understood(text: str, address: str) -> None:
@@ -30,8 +34,8 @@ def test_an_address_is_understood(text: str, address: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("ftp://host", "only http and https"),
-        ("unix:///run/g4.sock", "only http and https"),
+        ("ftp://host", "only http, https and unix"),
+        ("unix:", "names no socket"),
         ("http://", "names no host"),
         ("http://a b/", "names no host"),
         ("http://host:port", "--server http://host:port"),
@@ -43,6 +47,15 @@ def test_an_address_is_understood(text: str, address: str) -> None:
 def test_what_is_no_address_gets_an_error(text: str, said: str) -> None:
     with pytest.raises(OptionError, match=said):
         address_of(text)
+
+
+def test_a_socket_may_be_given_from_here_or_from_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert str(address_of("unix:g4.sock")) == f"unix:{tmp_path}/g4.sock"
+    assert str(address_of("unix:~/g4.sock")) == "unix:/home/me/g4.sock"
 
 
 def test_a_password_is_not_repeated() -> None:
@@ -57,6 +70,7 @@ def test_a_password_is_not_repeated() -> None:
         ("localhost", True),
         ("127.0.0.9", True),
         ("[::1]", True),
+        ("unix:/run/g4.sock", True),
         ("studio", False),
         ("10.1.1.1", False),
     ],

@@ -11,23 +11,30 @@ from pathlib import Path
 
 _CERTIFICATE = """\
 -----BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgS3PPNC1bOYIIooBo
-ZCH/IKHG3GDWWdHMjTvmyt89V/OhRANCAAQ58kwViQY05E2Yyko1D6gN09SgZnp2
-wfheSb+SGc1L7LdeLMCpqgd5xYjoTaOI1DX/kvnCtVzImMtPsAUq/P+X
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQglboXRxi4l/7sqfGL
+ZVoeYPGcydTTyEtjKsJ2siwDzcShRANCAAR+CRWfdAqYf2Z6NHRrysEUJbvwgKge
+idITk5PyKYjg8rLmVYvQXn6swFnvNr85J2lVf3towqMW0BNyifwaIJPb
 -----END PRIVATE KEY-----
 -----BEGIN CERTIFICATE-----
-MIIBfzCCASWgAwIBAgIUc0nMAlWSLesY4ftRU7XVwoL5XD8wCgYIKoZIzj0EAwIw
-FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEzMDExMTAwM1oYDzIxMjYxMTA2
-MTExMDAzWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
-PQMBBwNCAAQ58kwViQY05E2Yyko1D6gN09SgZnp2wfheSb+SGc1L7LdeLMCpqgd5
-xYjoTaOI1DX/kvnCtVzImMtPsAUq/P+Xo1MwUTAdBgNVHQ4EFgQUZmioJ+3ScAn9
-EGCcK6N+2o5QdFMwHwYDVR0jBBgwFoAUZmioJ+3ScAn9EGCcK6N+2o5QdFMwDwYD
-VR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNIADBFAiB+eFNYPyDvzKTz19zHfnH4
-6osOOlFOoUI5EucIi6C1nQIhAPp+YJPCtD7kQLRBwPQCgNbQl4kDsB6J/gB9zTlM
-kyeG
+MIIBpjCCAUugAwIBAgIULKlX3hxwoPL4RvJDCUxXZBN3if4wCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEzMDE3NDU0OFoYDzIxMjYxMTA2
+MTc0NTQ4WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAR+CRWfdAqYf2Z6NHRrysEUJbvwgKgeidITk5PyKYjg8rLmVYvQXn6s
+wFnvNr85J2lVf3towqMW0BNyifwaIJPbo3kwdzAdBgNVHQ4EFgQU0CXLE0GotYM2
+3W6cgYVy1i86cGgwHwYDVR0jBBgwFoAU0CXLE0GotYM23W6cgYVy1i86cGgwDwYD
+VR0TAQH/BAUwAwEB/zAkBgNVHREEHTAbgglsb2NhbGhvc3SCDnN0dWRpby5pbnZh
+bGlkMAoGCCqGSM49BAMCA0kAMEYCIQCrB7KFsF0qmvF+VCMMp8tUEAO2bW9ulXJG
+CeJwCEKhggIhAIRfUlwf3CPvuzRWJ5M2vdEqeyj4wWWdXT3MY35yudff
 -----END CERTIFICATE-----
 """
-"""Of "localhost", with its key, signed by itself; made for these tests alone."""
+"""Of "localhost" and "studio.invalid", with its key, signed by itself; for these tests alone."""
+
+
+def certificate(folder: Path) -> Path:
+    """A file with the certificate and its key."""
+    pem = folder / "both.pem"
+    pem.write_text(_CERTIFICATE)
+    return pem
 
 
 @contextmanager
@@ -43,10 +50,8 @@ def answering(junk: bytes | None, *, signed_by_itself: Path | None = None) -> It
         def answer(connection: socket.socket) -> None:
             with suppress(OSError), connection:
                 if signed_by_itself is not None:
-                    pem = signed_by_itself / "both.pem"
-                    pem.write_text(_CERTIFICATE)
                     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-                    context.load_cert_chain(pem)
+                    context.load_cert_chain(certificate(signed_by_itself))
                     connection = context.wrap_socket(connection, server_side=True)
                 connection.recv(65536)
                 if junk is None:

@@ -45,7 +45,8 @@ def serve(
         str,
         typer.Option(
             metavar="ADDRESS",
-            help="Address to listen on; others than this machine's own need a token.",
+            help="Address to listen on; others than this machine's own need a token. unix:/PATH is "
+            "a socket that only you can use.",
             rich_help_panel=_WHO,
         ),
     ] = "127.0.0.1",
@@ -119,7 +120,7 @@ def serve(
     Clients get the address http://127.0.0.1:11535/v1, and any API key unless there is a token.
     Ctrl-C ends it.
     """
-    from ...lookups import is_loopback
+    from ...lookups import is_loopback, unix_path
     from ...server.served import ServerOptions
     from .serve_run import run_server
 
@@ -127,7 +128,7 @@ def serve(
         raise OptionError("--allow-media-urls and --offline exclude each other")
     if token is not None and (token.strip() != token or not token.isprintable()):
         raise OptionError("--token must not begin or end with a space, and be printable")
-    if token is None and not is_loopback(host):
+    if token is None and not is_loopback(host) and unix_path(host) is None:
         raise OptionError(
             f"--host {host} lets other machines call: set a token in G4_SERVE_TOKEN, which clients "
             "send as their API key"

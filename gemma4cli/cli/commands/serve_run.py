@@ -10,6 +10,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from ...errors import ClosingError
+from ...lookups import unix_path
 from ..environment import Environment
 from ..escapes import one_line
 from ..run.options import RunOptions
@@ -54,12 +55,17 @@ def run_server(
             served.ready(model)
             try:
                 if not run.quiet:
-                    env.say(f"{served.names[0]} is at {url_of(bound)}/v1 (Ctrl-C ends it)")
+                    env.say(f"{served.names[0]} is at {_shown(url_of(bound))} (Ctrl-C ends it)")
                 http.wait()
             finally:
                 served.closing()
                 http.stop()
                 _finish(env, run, model)
+
+
+def _shown(url: str) -> str:
+    """What clients of OpenAI's API are given; a unix socket has no form that they all know."""
+    return url if unix_path(url) else f"{url}/v1"
 
 
 def _finish(env: Environment, run: RunOptions, model: QueuedModel) -> None:

@@ -73,8 +73,8 @@ class RunOptions:
         str | None,
         typer.Option(
             metavar="URL",
-            help="Ask the model of a running g4 serve at this address instead of loading one; none "
-            "loads one. A token is given in G4_SERVER_TOKEN.",
+            help="Ask the model of a running g4 serve at this address, or unix:/PATH, instead of "
+            "loading one; none loads one. A token is given in G4_SERVER_TOKEN.",
             rich_help_panel=_MODEL,
         ),
     ] = None
