@@ -26,6 +26,9 @@
     │  ├─ ConversationError          the messages do not form a conversation
     │  ├─ ContextLengthError         the prompt is longer than the model's context
     │  └─ PromptTooLargeError        prompt, media and answer do not fit in memory
+    ├─ TuningDataError               examples cannot be learned from
+    ├─ TuningError                   a tuning cannot begin, or go on
+    │  └─ TuningTooLargeError        its steps do not fit in memory
     ├─ FunctionsError                a file's functions cannot be offered to the model
     ├─ OptionError                   an option's value is out of range
     ├─ JournalError                  a transcript's progress cannot be kept on disk
@@ -309,6 +312,23 @@ class PromptTooLargeError(PromptError):
         self.needed = needed
         self.free = free
         super().__init__(_too_large("this request", needed, free, hint))
+
+
+class TuningDataError(Gemma4Error):
+    """Nothing, or not all, can be learned from data: a message names it and what is wrong."""
+
+
+class TuningError(Gemma4Error):
+    """A tuning cannot begin or go on."""
+
+
+class TuningTooLargeError(TuningError):
+    """A step of a tuning needs more memory than is free. In bytes."""
+
+    def __init__(self, what: str, needed: int, free: int, hint: str) -> None:
+        self.needed = needed
+        self.free = free
+        super().__init__(_too_large(what, needed, free, hint))
 
 
 class FunctionsError(Gemma4Error):

@@ -98,6 +98,11 @@ LAYERS = {
         "media.sound media.pictures processing engine",
         "mlx numpy",
     ),
+    "tuning": layer(
+        "bounded checked_json errors events leftovers media messages own_files plain_text prompts "
+        "machine models processing conversations engine",
+        "mlx numpy",
+    ),
     "transcription": layer(
         "_version checked_json errors events messages options decoded prompts languages transcript "
         "journal media media.sound engine",

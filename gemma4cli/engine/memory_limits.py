@@ -205,5 +205,10 @@ def _hint(needed: Footprint, work: Work, vision: int, audio: int) -> str:
     return "shorten the text, lower --max-tokens, use a smaller model with -m"
 
 
+def checks_memory() -> bool:
+    """Whether runs that do not fit are rejected."""
+    return not _ignored()
+
+
 def _ignored() -> bool:
     return os.environ.get("G4_IGNORE_MEMORY", "") not in ("", "0")

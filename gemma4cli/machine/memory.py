@@ -310,3 +310,87 @@ def audio_size(audio: object, clip_tokens: int, numerics: Numerics) -> int:
     attended = audio.num_heads * context + 2 * audio.hidden_size * context // audio.chunk_size
     width = 16 * audio.hidden_size + 4 * attended
     return 4 * (5 * subsampled + unfolded + clip_tokens * _LAYERS_IN_FLIGHT * width)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TuningWork:
+    """What a step of a tuning computes at once.
+
+    ``length`` counts the tokens of each of ``rows``, ``targets`` those that are learned, and
+    ``tower_tokens`` the soft tokens that towers compute in the step. ``parameters`` are trained.
+    With ``unpacks``, quantized weights are unpacked for products, and kept for the gradient unless
+    layers ``recompute`` their inner values.
+    """
+
+    rows: int
+    length: int
+    targets: int
+    parameters: int
+    recompute: bool
+    unpacks: bool = False
+    tower_tokens: int = 0
+
+
+_LOGIT_ROWS = 256
+"""Positions whose logits are computed at once (models/training.py)."""
+
+
+def tuning_size(config: Gemma4Config, numerics: Numerics, work: TuningWork) -> int:
+    """Everything beside the weights that a step needs: values for the gradients, the optimizer.
+
+    Parameters, their gradients, and both of Adam's means are in float32, and so is a copy of the
+    best parameters and one of each during an update.
+    """
+    text = config.text
+    layer = max(_layer_values(text, work, kind) for kind in set(text.layer_types))
+    every = sum(_layer_values(text, work, kind) for kind in text.layer_types)
+    tokens = work.rows * work.length
+    entries = tokens * text.num_layers * (2 * text.hidden_size + 3 * text.ple_size)
+    unpacked = 0
+    if work.unpacks:
+        matrices = _matrix_sizes(text)
+        unpacked = max(matrices) if work.recompute else sum(matrices)
+        unpacked += text.vocab_size * text.hidden_size
+    kept = entries + 2 * layer if work.recompute else entries + every + layer
+    logits = 4 * 5 * min(work.targets, _LOGIT_ROWS) * text.vocab_size
+    towers = _tower_values(config, work)
+    return numerics.item * (kept + unpacked + towers) + logits + 4 * 8 * work.parameters
+
+
+def _layer_values(text: TextConfig, work: TuningWork, kind: str) -> int:
+    """Numbers that a layer keeps for its gradient."""
+    is_full = kind == "full_attention"
+    width = text.global_head_dim if is_full else text.head_dim
+    inner = text.intermediate_size * (2 if text.double_wide_mlp else 1)
+    if text.moe is not None:
+        inner += text.moe.top_k * text.moe.intermediate_size
+    attended = 4 * text.num_heads * work.length
+    values = 12 * text.hidden_size + 8 * text.num_heads * width + 10 * inner + attended
+    return work.rows * work.length * values
+
+
+def _matrix_sizes(text: TextConfig) -> list[int]:
+    """Numbers in the matrices of each layer."""
+    inner = text.intermediate_size * (2 if text.double_wide_mlp else 1)
+    sizes = []
+    for kind in text.layer_types:
+        width = text.global_head_dim if kind == "full_attention" else text.head_dim
+        heads = 2 * (text.num_heads + text.num_kv_heads) * width
+        sizes.append(text.hidden_size * (heads + 3 * inner + 2 * text.ple_size))
+    return sizes
+
+
+def _tower_values(config: Gemma4Config, work: TuningWork) -> int:
+    """Numbers that towers keep for their gradients."""
+    vision, audio = config.vision, config.audio
+    widths = [0]
+    if isinstance(vision, VisionConfig):
+        patches = vision.pooling**2
+        width = 14 * vision.hidden_size + 10 * vision.intermediate_size
+        width += 3 * vision.num_heads * patches * max(1, work.tower_tokens // max(1, work.rows))
+        widths.append(patches * vision.num_layers * width)
+    if isinstance(audio, AudioConfig):
+        context = audio.chunk_size + audio.context_left + audio.context_right
+        width = 60 * audio.hidden_size + 4 * audio.num_heads * context
+        widths.append(audio.num_layers * width)
+    return work.tower_tokens * max(widths)

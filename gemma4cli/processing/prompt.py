@@ -21,6 +21,7 @@ from ..times import minutes_label
 from .prompt_tokens import Control, ExpandedPart, Media, Placeholders, PromptPart, Text, merged
 from .template import (
     TemplateOptions,
+    answer,
     kind_of,
     media_parts,
     render,
@@ -36,6 +37,7 @@ __all__ = [
     "PromptStyle",
     "Slot",
     "VideoSlot",
+    "answer_ids",
     "build_prompt",
     "check_placeholders",
     "media_parts",
@@ -168,6 +170,19 @@ def build_prompt(
     parts = list(render(messages, tools=tools, options=options))
     _check_slots(messages, slots)
     return _encode(list(merged(expand(parts, slots))), tokenizer)
+
+
+def answer_ids(
+    messages: Sequence[Message], *, tokenizer: TextEncoder, think: bool = False
+) -> tuple[int, ...]:
+    """The ids that the model generates to give the last of ``messages`` after those before it.
+
+    The last id is the one that it stops at.
+    """
+    *before, last = messages
+    continues = think and bool(before) and before[-1].role == "tool"
+    parts = answer(last, think=think, thinks_already=continues)
+    return _encode(list(merged(expand(list(parts), ()))), tokenizer).ids
 
 
 def check_placeholders(prompt: Prompt, soft_tokens: Mapping[MediaKind, Sequence[int]]) -> None:

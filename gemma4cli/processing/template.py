@@ -137,6 +137,33 @@ def render(
         yield from _generation_prompt(left, options)
 
 
+def answer(message: Message, *, think: bool, thinks_already: bool = False) -> Iterator[PromptPart]:
+    """What the model generates to give an assistant's message, up to the token that it stops at.
+
+        answer <turn|>
+        <|channel> thought\\nhm\\n <channel|> answer <turn|>      with ``think``
+        <|tool_call> ... <tool_call|> <|tool_response>
+
+    Without ``think``, thoughts are not generated. With ``thinks_already`` the prompt has begun the
+    thought; see ``_generation_prompt``. What a message with calls says beside them comes after
+    their results in a prompt, so it is no part of this.
+    """
+    if think and (message.thoughts or thinks_already):
+        if not thinks_already:
+            yield Control(_THOUGHT_BEGIN)
+            yield Text("thought\n")
+        if message.thoughts:
+            yield Text(f"{message.thoughts}\n")
+        yield Control(_THOUGHT_END)
+    for call in message.tool_calls:
+        yield from tool_syntax.call(call.name, call.arguments)
+    if message.tool_calls:
+        yield Control("<|tool_response>")
+        return
+    yield Text(without_thoughts("".join(_text_of(part) for part in message.parts)))
+    yield Control("<turn|>")
+
+
 def without_thoughts(text: str) -> str:
     """An answer as later prompts repeat it, without its thoughts.
 

@@ -13,6 +13,7 @@ from ...errors import (
     MediaError,
     OptionError,
     ProcessLostError,
+    TuningDataError,
     UnsupportedModalityError,
 )
 
@@ -34,6 +35,7 @@ _CODES: tuple[tuple[type[Gemma4Error], ExitCode], ...] = (
     (MediaError, ExitCode.INPUT),
     (ConversationError, ExitCode.INPUT),
     (FunctionsError, ExitCode.INPUT),
+    (TuningDataError, ExitCode.INPUT),
     (ContextLengthError, ExitCode.INPUT),
     (UnsupportedModalityError, ExitCode.MODEL),
     (LoadError, ExitCode.MODEL),

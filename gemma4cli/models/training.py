@@ -1,0 +1,181 @@
+"""The network as training runs it: padded rows at once, without a cache, with gradients.
+
+Rows are padded at their ends. All attention is causal but for image blocks, so no token of a row
+sees its padding, and rows give the gradients that they give alone. The native part's kernels have
+no gradients, so networks that are trained are loaded without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, cast
+
+import mlx.core as mx
+from mlx.utils import tree_flatten, tree_unflatten
+
+from .gemma4 import Gemma4, SoftTokens
+from .language import LanguageModel
+from .masks import Mask, Masks, make_masks
+from .text_layer import TextLayer
+
+_LOGIT_ROWS = 256
+"""Positions whose logits are in memory at once: the vocabulary is large."""
+
+
+class Uncached:
+    """Stands in for the cache of a layer in a run that keeps nothing."""
+
+    offset = 0
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        return keys, values
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowMasks(Masks):
+    """The masks of several rows whose image blocks differ; ``rows`` has those of each."""
+
+    rows: Sequence[Masks]
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[Masks]) -> Masks:
+        """The masks of rows of one length; one of them if all are alike."""
+        if all(each == rows[0] for each in rows):
+            return rows[0]
+        return cls(full=rows[0].full, sliding=rows[0].sliding, rows=rows)
+
+    def of(self, layer_type: str) -> Mask:
+        return self._full if layer_type == "full_attention" else self._sliding
+
+    @cached_property
+    def _full(self) -> Mask:
+        return _stacked([each.full.mask for each in self.rows], self.full.length)
+
+    @cached_property
+    def _sliding(self) -> Mask:
+        return _stacked([each.sliding.mask for each in self.rows], self.full.length)
+
+
+def _stacked(masks: Sequence[Mask], length: int) -> Mask:
+    """Masks ``[B, 1, L, L]``, or "causal" if all are."""
+    if all(isinstance(each, str) for each in masks):
+        return "causal"
+    causal = mx.arange(length)[:, None] >= mx.arange(length)
+    arrays = [each if isinstance(each, mx.array) else causal for each in masks]
+    return mx.stack(arrays)[:, None]
+
+
+def hidden_states(
+    network: Gemma4,
+    ids: mx.array,
+    soft_tokens: Sequence[Sequence[SoftTokens]],
+    blocks: Sequence[Sequence[int]] | None = None,
+    *,
+    blocks_on_full_layers: bool = False,
+) -> mx.array:
+    """Normalized hidden states ``[B, L, D]`` of rows of ids ``[B, L]``, padded at their ends.
+
+    ``soft_tokens`` and ``blocks`` are by row: what replaces placeholders, and the image block of
+    each position or -1, as ``make_masks`` takes them.
+    """
+    text = network.language_model.model
+    rows, length = ids.shape
+    inputs = network.embed_rows(ids, soft_tokens, [0] * rows)
+    masks = RowMasks.of_rows(
+        [
+            make_masks(
+                length=length,
+                offset=0,
+                window=text.config.sliding_window,
+                blocks=None if blocks is None else blocks[row],
+                blocks_on_full_layers=blocks_on_full_layers,
+            )
+            for row in range(1 if blocks is None else rows)
+        ]
+    )
+    caches: Any = [Uncached()] * text.config.num_stored_layers
+    return text(*inputs, caches, masks)
+
+
+def summed_losses(
+    model: LanguageModel, hidden: mx.array, targets: mx.array, *, recompute: bool = True
+) -> mx.array:
+    """The sum of the cross entropies of ``targets`` ``[n]`` after hidden states ``[n, D]``.
+
+    In float32. With ``recompute``, a gradient computes the logits of some positions at a time
+    again, so that no more are ever in memory.
+    """
+
+    total = mx.array(0.0)
+    for start in range(0, hidden.shape[0], _LOGIT_ROWS):
+        end = start + _LOGIT_ROWS
+        losses = partial(_summed_losses, model, targets[start:end])
+        total = total + (mx.checkpoint(losses) if recompute else losses)(hidden[start:end])
+    return total
+
+
+def _summed_losses(model: LanguageModel, targets: mx.array, hidden: mx.array) -> mx.array:
+    logits = model.logits(hidden[None])[0]
+    chosen = mx.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
+    return (mx.logsumexp(logits, axis=-1) - chosen).sum()
+
+
+class RecomputedLayer(TextLayer):
+    """A layer whose inner values are computed again for its gradient instead of being kept."""
+
+    def __call__(
+        self,
+        x: mx.array,
+        mask: mx.array | str | None = None,
+        cache: Any = None,
+        per_layer_input: mx.array | None = None,
+        shared_kv: Any = None,
+        offset: Any = None,
+    ) -> tuple[mx.array, Any, Any]:
+        def run(
+            parameters: dict[str, Any], x: mx.array, per_layer: mx.array | None, shared: Any
+        ) -> Any:
+            self.update(parameters)
+            hidden, keys_values, _ = super(RecomputedLayer, self).__call__(
+                x, mask, cache, per_layer, shared, offset
+            )
+            return hidden, keys_values
+
+        hidden, keys_values = mx.checkpoint(run)(
+            self.trainable_parameters(), x, per_layer_input, shared_kv
+        )
+        return hidden, keys_values, 0
+
+
+def recompute_layers(network: Gemma4) -> None:
+    """Let the decoder layers of a network that is trained recompute their inner values."""
+    for layer in network.language_model.model.layers:
+        if type(layer) is TextLayer:
+            layer.__class__ = RecomputedLayer
+
+
+def with_gradients(network: Gemma4, *, towers: bool) -> Gemma4:
+    """``network`` on layers that have gradients, in the type that it computes in.
+
+    Without ``towers`` they keep the native part's kernels, if they have them. The table of
+    per-layer embeddings, of which rows are read, stays in the type of its file.
+    """
+    part = network if towers else network.language_model
+    if type(network.language_model) is LanguageModel:
+        return network
+    # Without the native part, it cannot be imported.
+    from .cpu_layers import use_whole_cpu
+    from .native_network import use_plain
+
+    use_plain(part)
+    use_whole_cpu(part)
+    dtype = network.language_model.model.norm.weight.dtype
+    changed = [
+        (name, value.astype(dtype))
+        for name, value in cast("list[tuple[str, mx.array]]", tree_flatten(part.parameters()))
+        if mx.issubdtype(value.dtype, mx.floating) and "embed_tokens_per_layer" not in name
+    ]
+    part.update(tree_unflatten(changed))
+    return network

@@ -1,0 +1,1 @@
+"""Tuning: examples to an adapter, with progress as events. Knows no command line."""

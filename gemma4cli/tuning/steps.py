@@ -1,0 +1,130 @@
+"""One step of training: losses and gradients of a batch, and what they change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, cast
+
+import mlx.core as mx
+import mlx.nn as nn
+import mlx.optimizers as optim
+from mlx.utils import tree_flatten, tree_unflatten
+
+from ..errors import TuningError
+from ..models.gemma4 import Gemma4
+from ..models.training import hidden_states, summed_losses
+from .batches import Batch, make_batch, rows_within
+from .examples import Example
+from .media_store import MediaStore
+
+Parameters: TypeAlias = dict[str, mx.array]
+"""Arrays by their names in the network."""
+
+_LARGEST_NORM = 1.0
+"""Gradients are scaled down to it."""
+
+
+def _number(value: mx.array) -> float:
+    return cast(float, value.item())
+
+
+def _flat(tree: Any) -> Parameters:
+    return dict(cast("list[tuple[str, mx.array]]", tree_flatten(tree)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Learner:
+    """A network with trainable parameters, and what its losses depend on.
+
+    A step computes at most ``tokens_at_once`` padded tokens at a time.
+    """
+
+    network: Gemma4
+    media: MediaStore
+    tokens_at_once: int
+    blocks_on_full_layers: bool = False
+
+    def loss(self, network: Gemma4, batch: Batch) -> mx.array:
+        """The sum of the losses of a batch's learned tokens."""
+        has_blocks = network.config.text.vision_blocks and batch.has_blocks
+        hidden = hidden_states(
+            network,
+            mx.array(batch.ids),
+            self.media.fill(network, batch.examples),
+            batch.blocks.tolist() if has_blocks else None,
+            blocks_on_full_layers=self.blocks_on_full_layers,
+        )
+        before = hidden[mx.array(batch.rows), mx.array(batch.columns)]
+        return summed_losses(network.language_model, before, mx.array(batch.targets))
+
+    def gradients(self, examples: Sequence[Example]) -> tuple[float, Parameters]:
+        """The mean loss of the examples' learned tokens, and its gradients."""
+        compute = nn.value_and_grad(self.network, self.loss)
+        targets = sum(each.targets for each in examples)
+        total = 0.0
+        summed: Parameters = {}
+        for batch in self._parts(examples):
+            loss, tree = compute(self.network, batch)
+            for name, each in _flat(tree).items():
+                summed[name] = summed[name] + each if name in summed else each
+            mx.eval(loss, summed)
+            total += _number(loss)
+        return total / targets, {name: each / targets for name, each in summed.items()}
+
+    def validation_loss(self, examples: Sequence[Example]) -> float:
+        """The mean loss of the examples' learned tokens."""
+        total = 0.0
+        for batch in self._parts(examples):
+            total += _number(self.loss(self.network, batch))
+        return total / sum(each.targets for each in examples)
+
+    def _parts(self, examples: Sequence[Example]) -> list[Batch]:
+        pad = self.network.config.text.pad_token_id
+        return [make_batch(part, pad) for part in rows_within(examples, self.tokens_at_once)]
+
+    @property
+    def parameters(self) -> Parameters:
+        """The trainable parameters, by their names in the network."""
+        return _flat(self.network.trainable_parameters())
+
+    def use(self, parameters: Parameters) -> None:
+        """Replace the trainable parameters."""
+        self.network.update(tree_unflatten(list(parameters.items())))
+
+
+class Optimizer:
+    """AdamW with scaled-down gradients, whose state can be kept."""
+
+    def __init__(self, parameters: Parameters, decay: float) -> None:
+        self._adam = optim.AdamW(
+            learning_rate=0.0, betas=[0.9, 0.99], weight_decay=decay, bias_correction=True
+        )
+        self._adam.init(parameters)
+
+    @property
+    def state(self) -> Parameters:
+        """The state under names, for a file."""
+        return {
+            f"{name}/{key}": value
+            for name, each in self._adam.state.items()
+            for key, value in (each.items() if isinstance(each, dict) else (("", each),))
+        }
+
+    def restore(self, state: Parameters) -> None:
+        for name, value in state.items():
+            path, _, key = name.rpartition("/")
+            if key:
+                self._adam.state[path][key] = value
+            else:
+                self._adam.state[path] = value
+
+    def changed(self, parameters: Parameters, gradients: Parameters, rate: float) -> Parameters:
+        """The parameters after a step. Raises TuningError if the gradients are not finite."""
+        clipped, norm = optim.clip_grad_norm(gradients, _LARGEST_NORM)
+        if not mx.isfinite(norm).item():
+            raise TuningError("the gradients are not finite: lower --rate, or try --dtype float32")
+        self._adam.learning_rate = rate
+        after: Parameters = self._adam.apply_gradients(clipped, parameters)
+        mx.eval(after, self._adam.state)
+        return after
