@@ -56,6 +56,7 @@ system = "Be brief."
 _VARIABLES: Mapping[str, str] = {
     "G4_OPTION, G4_COMMAND_OPTION": "Settings; see above.",
     "G4_IGNORE_MEMORY": "1 runs models that do not fit in memory.",
+    "G4_KEPT_PROMPTS_MB": "The most that a server keeps of prompts, in MB; 0 keeps none.",
     "G4_MAX_STREAM_MB": "The most that is read from a pipe, in MB.",
     "G4_PROMPT_CACHE_MB": "The most that a prompt cache takes, in MB; 0 keeps none.",
     "G4_NO_NATIVE": "1 computes with MLX alone on a Linux CPU, or installs g4 so.",

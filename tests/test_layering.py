@@ -87,8 +87,8 @@ LAYERS = {
         "checked_json errors lookups options models machine", "huggingface_hub hf_xet safetensors"
     ),
     "engine": layer(
-        "_version bounded checked_json distributed errors events messages options native models "
-        "machine hub processing",
+        "_version bounded checked_json distributed errors events limit_variables messages options "
+        "native models machine hub processing",
         "mlx numpy llguidance",
     ),
     "records": layer("errors events transcript subtitles"),

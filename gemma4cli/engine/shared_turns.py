@@ -10,21 +10,29 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 
+from ..limit_variables import limit_of
 from ..machine.device import device, memory_total
 from ..machine.memory import KEPT_CHECKPOINTS
 from ..models.gemma4 import Gemma4
 from ..models.mlx_lm_parts import RowCache
 from .turn_cache import CachedRun, Content, Held, TurnCache
 
+LIMIT_VARIABLE = "G4_KEPT_PROMPTS_MB"
 _MOST_BYTES = 1_000_000_000
+_MOST_MB = 1_000_000
 _MEMORY_SHARE = 0.1
 _MOST_PROMPTS = 256
 """Prompts to look through in search of one that begins alike."""
 
 
 def default_limit() -> int:
-    """Bytes to keep on this machine: a tenth of its memory, at most 1 GB."""
-    return int(min(_MOST_BYTES, _MEMORY_SHARE * memory_total(device())))
+    """Bytes to keep on this machine: a tenth of its memory, at most 1 GB, or what a variable says.
+
+    Raises OptionError for a variable that is no such number.
+    """
+    own = min(_MOST_BYTES, _MEMORY_SHARE * memory_total(device()))
+    mb = limit_of(LIMIT_VARIABLE, own / 2**20, "MB", most=_MOST_MB, zero=True)
+    return int(mb * 2**20)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

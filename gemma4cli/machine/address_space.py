@@ -10,15 +10,13 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from ..errors import OutOfMemoryError
+from .heap import share_one_heap
 
 _SMALLEST = 600_000_000
 """Bytes that libraries and the built-in model take on one core, with some to spare."""
-_M_ARENA_MAX = -8
-"""The option of glibc's mallopt for the number of heaps."""
 _OF_A_CORE = 500_000_000
 """Bytes that libraries reserve for each further core at most."""
 
@@ -66,16 +64,8 @@ def fit_into_address_space() -> None:
             f"this process may have {limit // 10**6} MB of addresses, and g4 needs at least "
             f"{_SMALLEST // 10**6} MB: raise the limit (ulimit -v and -d)"
         )
-    _share_one_heap()
+    share_one_heap()
     usable = sorted(os.sched_getaffinity(0))
     cores = 1 + (limit - _SMALLEST) // _OF_A_CORE
     if cores < len(usable):
         os.sched_setaffinity(0, usable[:cores])
-
-
-def _share_one_heap() -> None:
-    """Let all threads allocate from one heap: glibc reserves 64 to 128 MB for each further one."""
-    import ctypes
-
-    with suppress(AttributeError, OSError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)

@@ -71,9 +71,12 @@ class Guard:
 
 
 def _check_host(headers: Headers, options: ServerOptions) -> None:
-    """A page of another host has another name, though it may have our address; it has no token."""
-    given = headers.get("host", "")
-    if options.token is None and _name_of(given) not in options.hosts:
+    """A page of another host has another name, though it may have our address; it has no token.
+
+    HTTP/1.0 needs no name. Browsers always send one.
+    """
+    given = headers.get("host")
+    if options.token is None and given is not None and _name_of(given) not in options.hosts:
         problem = "this server is not called by that name: use 127.0.0.1, or start it with a token"
         raise RequestError(problem, status=403, type="permission_error", code="wrong_host")
 

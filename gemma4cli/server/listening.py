@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Event, Thread
 from typing import Any, Self
 
@@ -22,6 +24,9 @@ _HEAD_SECONDS = 10
 _WRITE_SECONDS = 60.0
 """In which a client must read something of what it is sent."""
 _LONGEST_HEAD = 64 << 10
+_MOST_CONNECTIONS = 1024
+_FILES = 4096
+"""Descriptors that the process asks for; on a Mac it may have 256 unless it asks."""
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
@@ -59,10 +64,28 @@ def url_of(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def allow_more_files() -> None:
+    """Raise the number of descriptors that this process may have, as far as it may itself."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def most_connections() -> int:
+    """How many clients may be connected: media, uploads and the model need descriptors too."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if files == resource.RLIM_INFINITY:
+        return _MOST_CONNECTIONS
+    return min(_MOST_CONNECTIONS, files // 2)
+
+
 class HttpThread:
     """Serves an application in a thread of its own, where uvicorn takes no signals."""
 
     def __init__(self, app: ASGIApp, bound: socket.socket) -> None:
+        allow_more_files()
         config = uvicorn.Config(
             app,
             http=_Protocol,
@@ -135,14 +158,20 @@ class _Timer:
 
 
 class _Protocol(H11Protocol):
-    """A connection that ends if its client sends no whole head, or does not read the answer."""
+    """A connection that ends if its client sends no whole head, or does not read the answer.
+
+    Of too many connections, the one ends that has asked nothing for the longest time.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._head, self._write = _Timer(), _Timer()
+        self._heard = self.loop.time()
         self._await_head()
+        self._make_room()
 
     def data_received(self, data: bytes) -> None:
+        self._heard = self.loop.time()
         super().data_received(data)
         if self._is_answering:
             self._head.stop()
@@ -165,6 +194,16 @@ class _Protocol(H11Protocol):
     @property
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
+
+    def _make_room(self) -> None:
+        open_ones = [
+            each
+            for each in self.connections
+            if isinstance(each, _Protocol) and not each.transport.is_closing()
+        ]
+        if len(open_ones) > most_connections():
+            idle = [each for each in open_ones if not each._is_answering]
+            min(idle, key=lambda each: each._heard).transport.abort()
 
     def _await_head(self) -> None:
         self._head.start(self.loop, _HEAD_SECONDS, self._end_unless_answering)

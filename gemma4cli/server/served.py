@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import BoundedSemaphore
 from time import time
 
 from ..errors import ClosingError, QueueFullError
@@ -13,6 +12,7 @@ from ..options import GenerateOptions, MediaOptions
 from ..serving.queued_model import QueuedModel
 from ..wire.model_facts import ModelFacts
 from .errors import RequestError, failure_of
+from .in_turn import InTurn
 
 _AT_ONCE = 4
 """Requests whose media are decoded at the same time; a picture may take hundreds of megabytes."""
@@ -65,7 +65,7 @@ class Served:
         self.names = names
         self._on_error = on_error
         self.started = int(time())
-        self.opening = BoundedSemaphore(_AT_ONCE)
+        self.opening = InTurn(_AT_ONCE)
         self.facts: ModelFacts | None = None
         self._model: QueuedModel | None = None
         self._is_closing = False

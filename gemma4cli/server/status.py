@@ -11,7 +11,7 @@ from ..serving.metrics import Metrics
 from .served import Served
 
 _PREFIX = "g4_"
-_NOW = ("slots", "running", "waiting")
+_NOW = ("slots", "running", "waiting", "kept_bytes")
 """What goes up and down; the others are sums."""
 _FORMAT = "text/plain; version=0.0.4"
 

@@ -13,6 +13,7 @@ class Metrics:
         slots: The most prompts that are answered at once.
         running: Prompts being answered, those whose prompt is being read included.
         waiting: Prompts whose turn has not come.
+        kept_bytes: What is kept of prompts and answers for later prompts.
         accepted: Prompts that were let in.
         refused: Prompts that were not, because the queue was full or closing.
         finished: Whole answers.
@@ -34,6 +35,7 @@ class Metrics:
     slots: int = 0
     running: int = 0
     waiting: int = 0
+    kept_bytes: int = 0
     accepted: int = 0
     refused: int = 0
     finished: int = 0

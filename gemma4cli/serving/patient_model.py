@@ -16,9 +16,6 @@ from .forwarding import Forwarding
 from .queued_model import QueuedModel
 from .request import AnswerEvents
 
-_LONGEST_WAIT = 1.0
-"""Seconds until a full queue is asked again."""
-
 
 class Cancelled(Exception):
     """Nobody wants the answers any more."""
@@ -27,7 +24,8 @@ class Cancelled(Exception):
 class PatientModel(Forwarding):
     """See ``AnsweringModel``; a queued model for the thread of one request.
 
-    The first prompt is refused by a full queue, later ones wait for room: half the work is done.
+    The first prompt is refused by a full queue, later ones are not, one at a time: half the work is
+    done.
     ``on_begun`` is called when the first one is let in.
     """
 
@@ -74,24 +72,23 @@ class PatientModel(Forwarding):
                 answer.close()
 
     def _enter(self, prompt: Prompt, *, has_others: bool) -> AnswerEvents | None:
-        """Let a prompt in; None if the queue is full and may be emptied by taking other answers."""
-        while not self._cancelled.is_set():
-            try:
-                answer = self._model.generate(prompt.inputs, prompt.options)
-            except QueueFullError as error:
-                if not self._has_begun:
-                    raise
-                if has_others:
-                    return None
-                self._cancelled.wait(min(error.retry_after, _LONGEST_WAIT))
-                continue
-            with self._lock:
-                self._open.append(answer)
+        """Let a prompt in; None if the queue is full and has others of this request."""
+        if self._cancelled.is_set():
+            raise Cancelled
+        has_place = self._has_begun and not has_others
+        enter = self._model.generate_next if has_place else self._model.generate
+        try:
+            answer = enter(prompt.inputs, prompt.options)
+        except QueueFullError:
             if not self._has_begun:
-                self._has_begun = True
-                self._on_begun()
-            return answer
-        raise Cancelled
+                raise
+            return None
+        with self._lock:
+            self._open.append(answer)
+        if not self._has_begun:
+            self._has_begun = True
+            self._on_begun()
+        return answer
 
     def _numbered(self, number: int, answer: AnswerEvents) -> Iterator[tuple[int, BatchEvent]]:
         for event in self._events(answer):

@@ -19,6 +19,7 @@ from ..engine.running_batch import RunningBatch
 from ..engine.shared_turns import SharedTurns, default_limit
 from ..errors import CheckpointError, ClosingError, QueueFullError, unexpected
 from ..events import Event, Finished
+from ..machine.heap import give_back_memory
 from ..machine.streams import end_streams
 from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
@@ -29,6 +30,8 @@ from .request import AnswerEvents, AnswerStream, Events, Request
 _POSITIONS = 4096
 """How long prompt and answer are taken to be in choosing how many run at once."""
 _MOST_SLOTS = 16
+_QUIET_SECONDS = 1.0
+"""Without a prompt, after which memory is given back; it is needed again soon if they go on."""
 _SHORTEST_RETRY, _LONGEST_RETRY = 1.0, 60.0
 _NEWEST_SHARE = 0.2
 """Share of the newest answer in the average of how long one takes."""
@@ -88,6 +91,15 @@ class QueuedModel(Forwarding):
         """
         return AnswerEvents(self._enter([Prompt(inputs=inputs, options=options)]))
 
+    def generate_next(self, inputs: ModelInputs, options: GenerateOptions) -> AnswerEvents:
+        """As ``generate``, after a prompt of the same request was answered.
+
+        A full queue does not refuse it: it would lose its place to those who come later.
+        """
+        return AnswerEvents(
+            self._enter([Prompt(inputs=inputs, options=options)], has_place=True),
+        )
+
     def stream(self, prompts: Sequence[Prompt]) -> AnswerStream:
         """The events of answers that are given at once, progress included; raises as ``generate``.
 
@@ -120,6 +132,7 @@ class QueuedModel(Forwarding):
                 slots=self.slots,
                 running=len(self._running),
                 waiting=len(self._waiting),
+                kept_bytes=self._shared.nbytes,
                 accepted=self._accepted,
                 refused=self._refused,
                 finished=self._finished,
@@ -148,7 +161,7 @@ class QueuedModel(Forwarding):
             self._changed.notify_all()
         self._thread.join()
 
-    def _enter(self, prompts: Sequence[Prompt]) -> AnswerStream:
+    def _enter(self, prompts: Sequence[Prompt], *, has_place: bool = False) -> AnswerStream:
         constraints = []
         for each in prompts:
             self.check_prompt(each.inputs, each.options)
@@ -162,7 +175,8 @@ class QueuedModel(Forwarding):
             entered = sum(
                 not each.is_cancelled for each in (*self._waiting, *self._running.values())
             )
-            if self._is_closing or entered + len(requests) > self._most_waiting:
+            is_full = not has_place and entered + len(requests) > self._most_waiting
+            if self._is_closing or is_full:
                 self._refused += len(requests)
                 if self._is_closing:
                     raise ClosingError
@@ -220,17 +234,23 @@ class QueuedModel(Forwarding):
             positions = min(_POSITIONS, model.context_length)
             self._slots = batch_size(model, positions, most=_MOST_SLOTS)
         kept = default_limit() if self._kept_bytes is None else self._kept_bytes
-        shared = SharedTurns(model.network, kept, blocks_on_full_layers=model.blocks_on_full_layers)
-        batch = RunningBatch(model, shared=shared)
+        self._shared = SharedTurns(
+            model.network, kept, blocks_on_full_layers=model.blocks_on_full_layers
+        )
+        batch = RunningBatch(model, shared=self._shared)
         self._counts = batch.counts
         return batch
 
     def _is_needed(self) -> bool:
         """Wait for something to do; False once the queue is closed and empty."""
         with self._changed:
-            while not (self._waiting or self._running or self._is_closing):
-                self._changed.wait()
+            if not self._changed.wait_for(self._has_work, _QUIET_SECONDS):
+                give_back_memory()
+                self._changed.wait_for(self._has_work)
             return bool(self._waiting or self._running)
+
+    def _has_work(self) -> bool:
+        return bool(self._waiting or self._running or self._is_closing)
 
     def _remove_cancelled(self, batch: RunningBatch) -> None:
         """Take out what nobody waits for, and all rows once the time to close is over."""

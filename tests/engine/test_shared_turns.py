@@ -15,7 +15,8 @@ from gemma4cli.engine.batch_row import Row
 from gemma4cli.engine.generate import generate
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.engine.running_batch import RunningBatch
-from gemma4cli.engine.shared_turns import SharedTurns
+from gemma4cli.engine.shared_turns import SharedTurns, default_limit
+from gemma4cli.errors import OptionError
 from gemma4cli.events import Finished
 from gemma4cli.messages import Message, content_of
 from gemma4cli.models.language import TextModel
@@ -194,3 +195,22 @@ def test_a_prompt_that_takes_more_than_the_limit_is_not_kept(tiny: LoadedModel, 
     for _ in range(2):
         assert check_as_alone(tiny, batch, [inputs]) == [0]
     assert (len(batch.shared), batch.shared.nbytes) == (0, 0)
+
+
+@pytest.mark.parametrize(("given", "limit"), [("2", 2 << 20), ("0.5", 1 << 19), ("0", 0)])
+def test_a_variable_says_how_much_is_kept(
+    given: str, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("G4_KEPT_PROMPTS_MB", given)
+    assert default_limit() == limit
+
+
+def test_without_the_variable_up_to_1_gb_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("G4_KEPT_PROMPTS_MB", raising=False)
+    assert 0 < default_limit() <= 10**9
+
+
+def test_a_variable_that_is_no_size_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("G4_KEPT_PROMPTS_MB", "-1")
+    with pytest.raises(OptionError, match="G4_KEPT_PROMPTS_MB"):
+        default_limit()

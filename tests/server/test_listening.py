@@ -144,6 +144,86 @@ def test_a_connection_serves_several_requests(connect: Connect, tiny: LocalModel
         assert b"data: [DONE]" in found
 
 
+def test_idle_connections_make_room_for_new_ones(
+    tiny: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But one whose request is coming or is answered does not."""
+    monkeypatch.setattr(listening, "_MOST_CONNECTIONS", 2)
+    served = Served(ServerOptions(), ("tiny",))
+    served.ready(Scripted(tiny, TextDelta(text="Y"), finished("Y")))
+    head, _, body = request().partition(b"\r\n\r\n")
+    with ExitStack() as stack:
+        bound = stack.enter_context(bound_socket("127.0.0.1", 0))
+        stack.enter_context(HttpThread(make_app(served, lambda line: None), bound))
+
+        def connected() -> socket.socket:
+            connection = socket.create_connection(bound.getsockname(), timeout=PATIENCE)
+            return stack.enter_context(connection)
+
+        sending = connected()
+        sending.sendall(head + b"\r\nExpect: 100-continue\r\n\r\n")
+        assert sending.recv(1 << 16).startswith(b"HTTP/1.1 100 ")
+        idle, asking = connected(), connected()
+        assert everything(idle) == b""
+        asking.sendall(request())
+        sending.sendall(body)
+        for each in (asking, sending):
+            found = b""
+            while not found.endswith(b"\r\n0\r\n\r\n"):
+                found += each.recv(1 << 16)
+            assert b"data: [DONE]" in found
+
+
+def test_requests_that_come_at_once_are_answered_one_after_the_other(
+    connect: Connect, tiny: LocalModel
+) -> None:
+    model = Scripted(tiny, TextDelta(text="Y"), finished("Y"))
+    connection = connect(model)
+    connection.sendall(request() * 100)
+    found = b""
+    while found.count(b"data: [DONE]") < 100:
+        found += connection.recv(1 << 16)
+    assert len(model.requests) == 100
+
+
+def test_a_client_that_sends_each_byte_alone_is_answered(
+    connect: Connect, tiny: LocalModel
+) -> None:
+    connection = connect(Scripted(tiny, TextDelta(text="Y"), finished("Y")))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for byte in request():
+        connection.sendall(bytes([byte]))
+    assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_client_may_ask_before_it_sends_a_body(connect: Connect, tiny: LocalModel) -> None:
+    connection = connect(Scripted(tiny, TextDelta(text="Y"), finished("Y")))
+    head, _, body = request().partition(b"\r\n\r\n")
+    connection.sendall(head + b"\r\nExpect: 100-continue\r\n\r\n")
+    assert connection.recv(1 << 16) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    connection.sendall(body)
+    assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_client_that_asks_before_it_sends_too_much_is_refused_at_once(
+    connect: Connect, tiny: LocalModel
+) -> None:
+    connection = connect(Scripted(tiny))
+    head, _, _ = (HEAD % (MOST_BODY + 1)).rpartition(b"\r\n")
+    connection.sendall(head + b"Expect: 100-continue\r\n\r\n")
+    assert everything(connection).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_client_of_http_1_0_needs_no_name(connect: Connect, tiny: LocalModel) -> None:
+    """Its answer ends with the connection, a streamed one too."""
+    body = json.dumps(asked(stream=True)).encode()
+    connection = connect(Scripted(tiny, TextDelta(text="Y"), finished("Y")))
+    head = b"POST /v1/chat/completions HTTP/1.0\r\nContent-Length: %d\r\n\r\n"
+    connection.sendall(head % len(body) + body)
+    found = everything(connection)
+    assert found.startswith(b"HTTP/1.1 200 ") and found.endswith(b"data: [DONE]\n\n")
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "[::1]", "127.8.9.1"])
 def test_addresses_of_this_machine(host: str) -> None:
     assert is_loopback(host)

@@ -12,7 +12,7 @@ from gemma4cli.api import load
 from gemma4cli.engine.answering import Prompt, generate_batch
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import QueueFullError
-from gemma4cli.events import TextDelta
+from gemma4cli.events import Finished, PrefillProgress, TextDelta
 from gemma4cli.messages import Message
 from gemma4cli.options import GenerateOptions
 from gemma4cli.processing.inputs import ModelInputs
@@ -21,6 +21,7 @@ from gemma4cli.serving.queued_model import QueuedModel
 from gemma4cli.serving.request import AnswerEvents, AnswerStream, Events, Request
 
 GREEDY = GenerateOptions(temperature=0, max_tokens=6)
+ENDLESS = GenerateOptions(temperature=0, max_tokens=100_000, repetition_guard=False)
 QUESTIONS = ("Hello", "What is this?", "Count to three")
 
 
@@ -66,8 +67,10 @@ class Scripted(QueuedModel):
         self.entered[-1].put(TextDelta(text="Well"))
         return AnswerEvents(AnswerStream(self.entered[-1:], events))
 
+    generate_next = generate
 
-FULL = QueueFullError(1, retry_after=0.001)
+
+FULL = QueueFullError(1)
 
 
 def test_the_first_prompt_is_refused_by_a_full_queue(tiny: LoadedModel) -> None:
@@ -76,14 +79,31 @@ def test_the_first_prompt_is_refused_by_a_full_queue(tiny: LoadedModel) -> None:
         next(model.generate(prompts(model)[0], GREEDY))
 
 
-def test_what_has_begun_waits_until_there_is_room(tiny: LoadedModel) -> None:
-    queue = Scripted(tiny, None, FULL, FULL)
+def test_what_has_begun_has_a_place_in_a_full_queue(narrow: QueuedModel) -> None:
+    """It would wait for ever if others came whenever there was room."""
+    model = PatientModel(narrow)
+    first, second, other = prompts(model)
+    before = narrow.metrics().accepted
+    list(model.generate(first, GREEDY))
+    stream = narrow.generate(other, ENDLESS)
+    next(stream)
+    with pytest.raises(QueueFullError):
+        narrow.generate(other, GREEDY)
+    events = model.generate(second, GREEDY)
+    assert isinstance(next(events), PrefillProgress)
+    stream.close()
+    *_, last = events
+    assert isinstance(last, Finished)
+    assert narrow.metrics().accepted - before == 3
+
+
+def test_what_has_begun_has_no_more_than_one_place_in_a_full_queue(tiny: LoadedModel) -> None:
+    queue = Scripted(tiny, None, None, FULL)
     model = PatientModel(queue)
-    first, second, _ = prompts(model)
-    for inputs in (first, second):
-        events = model.generate(inputs, GREEDY)
-        assert next(events) == TextDelta(text="Well")
-    assert [each.prompt.inputs is first for each in queue.entered] == [True, False]
+    first, *others = (Prompt(inputs=inputs, options=GREEDY) for inputs in prompts(model))
+    next(model.generate(first.inputs, first.options))
+    assert next(model.stream_batch(others)) == (0, TextDelta(text="Well"))
+    assert len(queue.entered) == 2
 
 
 def test_any_thread_may_cancel_it(tiny: LoadedModel) -> None:

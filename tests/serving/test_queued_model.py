@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event as Flag
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from gemma4cli.events import Finished, PrefillProgress
 from gemma4cli.messages import Message
 from gemma4cli.options import GenerateOptions
 from gemma4cli.processing.inputs import ModelInputs
+from gemma4cli.serving import queued_model
 from gemma4cli.serving.queued_model import QueuedModel
 
 GREEDY = GenerateOptions(temperature=0, max_tokens=12)
@@ -101,7 +103,7 @@ def test_a_later_turn_resumes_where_the_conversation_was(queued: QueuedModel) ->
 
 
 def test_counts_of_a_queue_that_refuses_more_prompts_than_may_wait() -> None:
-    model = QueuedModel(lambda: load("tiny"), most_waiting=3, slots=2)
+    model = QueuedModel(lambda: load("tiny"), most_waiting=3, slots=1)
     first, second = (prompt(model, each) for each in QUESTIONS[:2])
     finished = generate_batch(model, [first, second], GREEDY)
     stream = model.generate(first, ENDLESS)
@@ -115,10 +117,11 @@ def test_counts_of_a_queue_that_refuses_more_prompts_than_may_wait() -> None:
         list(each)
     model.close()
     found = model.metrics()
-    assert (found.slots, found.running, found.waiting) == (2, 0, 0)
+    assert (found.slots, found.running, found.waiting) == (1, 0, 0)
     assert (found.accepted, found.refused) == (5, 1)
     assert (found.finished, found.cancelled, found.failed) == (4, 1, 0)
     assert found.first_tokens >= 4
+    assert found.kept_bytes > 0
     assert found.generated_tokens >= sum(len(each.token_ids) for each in finished)
     assert found.prompt_tokens >= 2 * len(first.ids) + 3 * len(second.ids) - found.cached_tokens
     assert found.prefill_seconds > 0 < found.decode_seconds < found.first_token_seconds + 1e9
@@ -161,6 +164,35 @@ def test_prompts_wait_until_there_is_memory_for_them(
     after = queued.metrics()
     assert numbers == sorted(numbers)
     assert after.rows - before.rows == after.steps - before.steps > 0
+
+
+def test_a_prompt_that_needs_much_memory_is_not_overtaken(
+    queued: QueuedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those after it would fit at any time, and would keep it waiting as long as others come."""
+    large = Prompt(inputs=prompt(queued, "A question that needs much"), options=GREEDY)
+    first, *later = (Prompt(inputs=prompt(queued, each), options=GREEDY) for each in QUESTIONS)
+
+    def left(_: object, wanted: Prompt, others: list[Prompt]) -> int:
+        return -1 if large in (wanted, *others) and others else 0
+
+    monkeypatch.setattr(running_batch, "memory_beside", left)
+    events = queued.stream_batch([first, later[0], large, *later[1:]])
+    ended = [number for number, event in events if isinstance(event, Finished)]
+    assert set(ended[:2]) == {0, 1}
+    assert ended[2] == 2
+    assert set(ended[3:]) == {3, 4}
+
+
+def test_memory_is_given_back_while_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = Flag()
+    monkeypatch.setattr(queued_model, "give_back_memory", given.set)
+    monkeypatch.setattr(queued_model, "_QUIET_SECONDS", 0.0)
+    model = QueuedModel(lambda: load("tiny"))
+    given.clear()
+    assert answer(model, "Hello").token_ids
+    assert given.wait(20)
+    model.close()
 
 
 # The end

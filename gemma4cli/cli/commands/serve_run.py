@@ -36,6 +36,7 @@ def run_server(
     slots: int | None,
 ) -> None:
     """Listen, load the model, and answer until a signal comes, which is raised again."""
+    from ...machine.heap import share_one_heap
     from ...server.app import make_app
     from ...server.listening import HttpThread, bound_socket, url_of
     from ...server.served import Served
@@ -46,6 +47,7 @@ def run_server(
 
     # At once, as loading takes long and the port may be taken.
     with closing(bound_socket(host, port)) as bound:
+        share_one_heap()  # each request has a thread, and none of them the same heap otherwise
         load = _Loading(env, run)
         served = Served(
             options, load.names, on_error=lambda error: env.say_error(error, debug=run.debug)

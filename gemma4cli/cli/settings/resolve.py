@@ -49,6 +49,7 @@ Given = tuple[Path | str, object]
 _NO_SETTINGS = frozenset(
     {
         "G4_IGNORE_MEMORY",
+        "G4_KEPT_PROMPTS_MB",
         "G4_MAX_STREAM_MB",
         "G4_NO_NATIVE",
         "G4_PROMPT_CACHE_MB",
