@@ -5,12 +5,18 @@
 
 They ask about texts, pictures and speech, by schemas and with functions; a fifth of them leave in
 mid-answer, others read or send slowly, or send what is too long, broken off, wrong or not theirs to
-send. Then the server is told to end while answers run. A run fails if a request gets neither an
-answer nor an error in the form of OpenAI's API; if the server fails (status 500, or a traceback),
-does not end as told, or leaves a file or a process; if, in a run of two minutes or more, its memory
-in the second half is more than 1.1 times that of the quarter before it and 16 MB; or if, when all
-clients have gone, more than four descriptors or threads are left of them, or a prompt in its queue.
-Linux only.
+send. Those that are refused for now wait as long as they are told, and ask again. After each third
+of the time all clients go, and the server rests. In the end it is told to end while answers run.
+
+A run fails if a request gets neither an answer nor an error in the form of OpenAI's API, or one of
+ten that ask the model no answer; if the server fails (status 500, or a traceback), does not end as
+told, or leaves a file or a process; or if, when all clients have gone, more than four descriptors
+or two threads are left of them, or a prompt in its queue.
+
+It also fails if memory is not flat, unless the run takes less than two minutes: if the last third
+takes more than the one before it (1.1 times, and 8 MB), or the server at rest (1.03 times, and 8
+MB). That cannot be what it may keep, of which it has as much as it may from the first third on: of
+prompts 8 MB, and of media, of which there are few. Linux only.
 """
 
 from __future__ import annotations
@@ -22,110 +28,113 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 
+from .bodies import head
 from .exchange import REFUSED_FOR_NOW, Exchange, Fault, Outcome
 from .kinds import KINDS, Address, Kind, last_answer, metrics
-from .process import ServerProcess, growth, rested, running
+from .process import KEPT_MB, Held, ServerProcess, described, grown, rested, running
+from .tally import Tally, table, unanswered
 
-_LONGEST_PAUSE = 1.0
-"""Seconds that a refused client waits, whatever it is told, so that load does not sink."""
+_PARTS = 3
 _LEAST_SECONDS = 120.0
-"""In which a server has kept all the prompts that it may; before that, memory does grow."""
-_REST_SECONDS = 20.0
+"""In which the first third fills what may be kept."""
+_FULL = 0.75
+_REST_SECONDS = 30.0
+_QUIET_SECONDS = 2.0
+"""After which a server without prompts has given back what it can of its memory."""
+_SETTLE_SECONDS = 11.0
+"""After which the server's threads for short work end, when the next such work comes."""
 _END_SECONDS = 40.0
 _LAST_CLIENTS = 16
-
-
-@dataclass
-class Tally:
-    """What came of the requests of a kind."""
-
-    outcomes: list[Outcome] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
 
 
 class Load:
     """Clients in threads, and what comes of them."""
 
     def __init__(self, address: Address, seed: int) -> None:
-        self.tallies = {kind.name: Tally() for kind in KINDS}
+        self.tallies = {kind: Tally() for kind in KINDS}
         self._address = address
         self._seed = seed
+        self._is_over = threading.Event()
+        self._runs = 0
 
     def run(self, clients: int, seconds: float) -> None:
-        until = time.monotonic() + seconds
+        """Let clients ask for a while, and others in a later run; wait for their last answers."""
+        self._is_over.clear()
+        self._runs += 1
         threads = [
-            threading.Thread(target=self._client, args=(number, until)) for number in range(clients)
+            threading.Thread(target=self._client, args=(f"{self._runs}/{number}",), daemon=True)
+            for number in range(clients)
         ]
-        for thread in threads:
-            thread.start()
+        try:
+            for thread in threads:
+                thread.start()
+            self._is_over.wait(seconds)
+        finally:
+            self._is_over.set()
         for thread in threads:
             thread.join()
 
-    def _client(self, number: int, until: float) -> None:
+    def warm_up(self) -> None:
+        """Make a request of each kind that asks the model: libraries start threads for them."""
+        rng = Random(f"{self._seed}/warm")
+        for kind in self.tallies:
+            if kind.asks:
+                kind.run(self._address, rng)
+
+    def _client(self, number: str) -> None:
         rng = Random(f"{self._seed}/{number}")
         weights = [kind.weight for kind in KINDS]
-        while time.monotonic() < until:
+        while not self._is_over.is_set():
             (kind,) = rng.choices(KINDS, weights)
-            outcome = self._request(kind, rng)
-            if outcome is not None and outcome.status == REFUSED_FOR_NOW:
-                time.sleep(min(outcome.retry_after, _LONGEST_PAUSE))
+            self._request(kind, rng)
 
-    def _request(self, kind: Kind, rng: Random) -> Outcome | None:
-        tally = self.tallies[kind.name]
-        try:
-            outcome = kind.run(self._address, rng)
-        except (Fault, OSError) as exc:
-            tally.faults.append(str(exc) or repr(exc))
-            return None
-        tally.outcomes.append(outcome)
-        return outcome
-
-
-def table(tallies: dict[str, Tally]) -> list[str]:
-    """A line for each kind of client."""
-    lines = [
-        f"{'client':14} {'requests':>8} {'first s':>9} {'whole s':>9} {'at most':>8}  statuses"
-    ]
-    for name, tally in tallies.items():
-        seen = Counter(str(each.status or "closed") for each in tally.outcomes)
-        seen["FAULT"] = len(tally.faults)
-        done = [each for each in tally.outcomes if each.status != REFUSED_FOR_NOW]
-        firsts, wholes = sorted(each.first for each in done), sorted(each.seconds for each in done)
-        counts = ", ".join(f"{count} x {each}" for each, count in seen.most_common() if count)
-        lines.append(
-            f"{name:14} {len(tally.outcomes) + len(tally.faults):8} {_middle(firsts):9.2f} "
-            f"{_middle(wholes):9.2f} {wholes[-1] if wholes else 0:8.2f}  {counts}"
-        )
-    return lines
+    def _request(self, kind: Kind, rng: Random) -> None:
+        """Make a request, again if it is refused for now."""
+        tally, same = self.tallies[kind], rng.getstate()
+        while True:
+            rng.setstate(same)
+            try:
+                outcome = kind.run(self._address, rng)
+            except (Fault, OSError) as exc:
+                tally.faults.append(str(exc) or repr(exc))
+                return
+            if outcome.status != REFUSED_FOR_NOW:
+                tally.outcomes.append(outcome)
+                return
+            tally.refusals += 1
+            if self._is_over.wait(outcome.retry_after):
+                tally.outcomes.append(outcome)
+                return
 
 
-def _middle(numbers: Sequence[float]) -> float:
-    return numbers[len(numbers) // 2] if numbers else 0.0
-
-
-def _wait_for_rest(server: ServerProcess) -> list[str]:
-    """Faults of a server whose clients have gone: prompts that it still has."""
+def _rest(server: ServerProcess) -> list[str]:
+    """Wait until no prompt is left of clients who have gone; faults if some are."""
     until = time.monotonic() + _REST_SECONDS
     while True:
         counts = metrics(server.address)
         left = counts["g4_running"] + counts["g4_waiting"]
+        ended = sum(counts[f"g4_{name}_total"] for name in ("finished", "cancelled", "failed"))
+        accepted = counts["g4_accepted_total"]
         if not left:
-            ended = sum(counts[f"g4_{name}_total"] for name in ("finished", "cancelled", "failed"))
-            accepted = counts["g4_accepted_total"]
-            print(
-                f"prompts: {accepted:.0f} accepted, {counts['g4_cancelled_total']:.0f} left by "
-                f"their clients, {counts['g4_failed_total']:.0f} failed; "
-                f"{counts['g4_generated_tokens_total']:.0f} tokens generated"
-            )
             return [] if ended == accepted else [f"{accepted - ended:.0f} prompts are not counted"]
         if time.monotonic() > until:
             return [f"{left:.0f} prompts are still answered, for nobody"]
         time.sleep(0.1)
+
+
+def _settled(server: ServerProcess) -> Held | None:
+    """What it has when threads for short work have ended, which they do as the next one comes."""
+    time.sleep(_SETTLE_SECONDS)
+    for _ in range(2):
+        with Exchange(server.address) as exchange:
+            exchange.send(head("POST", "/v1/chat/completions", 2) + b"{}")
+            exchange.rest()
+        time.sleep(0.5)
+    return server.held()
 
 
 def _end(server: ServerProcess, seed: int) -> list[str]:
@@ -162,6 +171,61 @@ def _end(server: ServerProcess, seed: int) -> list[str]:
     return faults + [f"left: {each}" for each in server.leftovers()]
 
 
+class Run:
+    """A run against a server, and what is wrong with it."""
+
+    def __init__(self, server: ServerProcess, seed: int) -> None:
+        self.faults: list[str] = []
+        self._server = server
+        self._load = Load(server.address, seed)
+        self._parts: list[list[Held]] = []
+        self._rests: list[Held] = []
+
+    def whole(self, clients: int, seconds: float) -> None:
+        """All parts, and what is to be said of them."""
+        count = _PARTS if seconds >= _LEAST_SECONDS else 1
+        self._load.warm_up()
+        before = self._server.held()
+        for number in range(count):
+            self._part(clients, seconds / count)
+            if count > 1 and not number:
+                self._check_fullness()
+        print("\n".join(table(self._load.tallies)))
+        for kind, tally in self._load.tallies.items():
+            self.faults += [f"{kind.name}: {each}" for each in tally.faults]
+        self.faults += unanswered(self._load.tallies)
+        if count > 1:
+            self.faults += grown(self._parts, self._rests)
+            after = _settled(self._server)
+            assert before is not None and after is not None
+            self.faults += rested(before, after)
+
+    def _part(self, clients: int, seconds: float) -> None:
+        first, start = len(self._server.samples), time.monotonic()
+        self._load.run(clients, seconds)
+        part = self._server.samples[first:]
+        self.faults += _rest(self._server)
+        time.sleep(_QUIET_SECONDS)
+        rest, counts = self._server.held(), metrics(self._server.address)
+        assert rest is not None
+        self._parts.append(part)
+        self._rests.append(rest)
+        print(f"{clients} clients for {time.monotonic() - start:.0f} s: {described(part, rest)}")
+        print(
+            f"  until now {counts['g4_accepted_total']:.0f} prompts accepted, "
+            f"{counts['g4_cancelled_total']:.0f} left by their clients, "
+            f"{counts['g4_failed_total']:.0f} failed, "
+            f"{counts['g4_generated_tokens_total']:.0f} tokens; "
+            f"{counts['g4_kept_bytes'] / 1e6:.1f} MB of prompts kept",
+            flush=True,
+        )
+
+    def _check_fullness(self) -> None:
+        kept = metrics(self._server.address)["g4_kept_bytes"]
+        if not _FULL * (KEPT_MB << 20) <= kept <= KEPT_MB << 20:
+            self.faults.append(f"{kept / 1e6:.1f} MB of prompts are kept after the first third")
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; the status is 1 if anything failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.load", description="Load g4 serve.")
@@ -175,27 +239,9 @@ def main(args: Sequence[str] | None = None) -> int:
         TemporaryDirectory(prefix="g4-load-") as temporary,
         running(Path(temporary), "--queue", str(queue)) as server,
     ):
-        before = server.held()
-        load = Load(server.address, given.seed)
-        start = time.monotonic()
-        load.run(given.clients, given.seconds)
-        seconds = time.monotonic() - start
-        samples = list(server.samples)
-        print("\n".join(table(load.tallies)))
-        total = sum(len(each.outcomes) for each in load.tallies.values())
-        print(f"{total} requests of {given.clients} clients in {seconds:.0f} s")
-        faults = [
-            f"{name}: {each}" for name, tally in load.tallies.items() for each in tally.faults
-        ]
-        faults += _wait_for_rest(server)
-        after = server.held()
-        line, grew = growth(samples)
-        print(line)
-        if given.seconds >= _LEAST_SECONDS:
-            faults += grew
-        if before is not None and after is not None:
-            faults += rested(before, after)
-        faults += _end(server, given.seed)
+        run = Run(server, given.seed)
+        run.whole(given.clients, given.seconds)
+        faults = run.faults + _end(server, given.seed)
         faults += [f"said: {line.strip()}" for line in server.said if "Traceback" in line]
         faults += [f"said: {line.strip()}" for line in server.said if " 500 " in line]
     for fault, count in Counter(faults).most_common(20):
@@ -205,4 +251,5 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())

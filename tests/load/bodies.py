@@ -56,21 +56,29 @@ def long_schema(items: int) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "long", "schema": numbers | bounds}}
 
 
-def head(method: str, path: str, length: int | None = None, **more: str) -> bytes:
-    """The head of a request; ``more`` are headers, and ``token`` is another one than the right."""
+def head(
+    method: str, path: str, length: int | None = None, *, closes: bool = True, **more: str
+) -> bytes:
+    """The head of a request, by default the last of its connection.
+
+    ``more`` are headers, and ``token`` is another one than the right.
+    """
     token = more.pop("token", TOKEN)
     lines = [f"{method} {path} HTTP/1.1", "Host: load", f"Authorization: Bearer {token}"]
-    lines.append("Connection: close")
+    if closes:
+        lines.append("Connection: close")
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in more.items()]
     if length is not None:
         lines.append(f"Content-Length: {length}")
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-def post(body: Mapping[str, Any] | bytes, path: str = CHAT, **more: str) -> bytes:
-    """A whole request."""
+def post(
+    body: Mapping[str, Any] | bytes, path: str = CHAT, *, closes: bool = True, **more: str
+) -> bytes:
+    """A whole request; see ``head``."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return head("POST", path, len(content), **more) + content
+    return head("POST", path, len(content), closes=closes, **more) + content
 
 
 def question(content: object, rng: Random, **fields: Any) -> dict[str, Any]:

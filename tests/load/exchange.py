@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds without a byte after which there is no answer."""
 REFUSED_FOR_NOW = 429
 _Parsed = tuple[int | None, bytes, dict[str, str]]
@@ -94,6 +94,11 @@ class Exchange:
         return Outcome(
             status=status, seconds=seconds, first=self.first, retry_after=float(wait or 0)
         )
+
+    def ended(self, status: int | None) -> Outcome:
+        """What a client says that judges by itself, or that leaves."""
+        seconds = time.monotonic() - self.begun
+        return Outcome(status=status, seconds=seconds, first=self.first)
 
 
 class _Answer(io.BytesIO):

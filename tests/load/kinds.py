@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from .bodies import (
     speech,
     words,
 )
-from .exchange import Exchange, Fault, Outcome
+from .exchange import REFUSED_FOR_NOW, Exchange, Fault, Outcome
 
 MAX_BODY_MB = 2
 _CLOSED = (None,)
@@ -36,11 +37,16 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A kind of client: ``run`` makes one request and raises Fault; ``weight`` is its share."""
+    """A kind of client.
+
+    ``run`` makes one request and raises Fault; ``weight`` is its share, and ``asks`` whether it
+    wants an answer of the model and waits for it.
+    """
 
     name: str
     weight: int
     run: Callable[[Address, Random], Outcome]
+    asks: bool = False
 
 
 def _answered(
@@ -114,12 +120,7 @@ def _leaver(address: Address, rng: Random) -> Outcome:
                     break
         else:
             time.sleep(rng.random())
-        return _left(exchange)
-
-
-def _left(exchange: Exchange) -> Outcome:
-    seconds = time.monotonic() - exchange.begun
-    return Outcome(status=None, seconds=seconds, first=exchange.first)
+        return exchange.ended(None)
 
 
 def _slow_reader(address: Address, rng: Random) -> Outcome:
@@ -168,7 +169,7 @@ def _broken(address: Address, rng: Random) -> Outcome:
     with Exchange(address) as exchange:
         exchange.send(content[: rng.randint(len(content) // 4, len(content) - 1)])
         if rng.random() < 0.5:
-            return _left(exchange)
+            return exchange.ended(None)
         exchange.socket.shutdown(socket.SHUT_WR)
         exchange.rest()
         return exchange.outcome((400, None))
@@ -223,7 +224,7 @@ def _stranger(address: Address, rng: Random) -> Outcome:
         exchange.send(content)
         exchange.rest()
         if status == 400:  # the HTTP library's own words, as no program of OpenAI's says this
-            return _left(exchange)
+            return exchange.ended(None)
         return exchange.outcome((status,))
 
 
@@ -236,6 +237,37 @@ def _half_open(address: Address, rng: Random) -> Outcome:
         return exchange.outcome(_CLOSED)
 
 
+def _at_once(address: Address, rng: Random) -> Outcome:
+    """Sends several requests before it reads the first answer."""
+    bodies = [post(_short(rng), closes=False) for _ in range(rng.randint(1, 5))]
+    looks = [head("GET", "/v1/models", closes=False) for _ in range(rng.randint(1, 20))]
+    with Exchange(address) as exchange:
+        exchange.send(b"".join([*looks, *bodies, head("GET", "/v1/models")]))
+        exchange.rest()
+        statuses = re.findall(rb"HTTP/1\.1 (\d{3}) ", exchange.content)
+        wanted, allowed = len(looks) + len(bodies) + 1, {b"200", str(REFUSED_FOR_NOW).encode()}
+        if len(statuses) != wanted or not allowed.issuperset(statuses):
+            raise Fault(f"{wanted} requests at once got {statuses}")
+        return exchange.ended(200)
+
+
+def _old(address: Address, rng: Random) -> Outcome:
+    """A client of HTTP/1.0, or one that sends its body when the server is ready for it."""
+    content = post(_short(rng) | {"stream": True})
+    with Exchange(address) as exchange:
+        if rng.random() < 0.5:
+            exchange.send(content.replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1))
+        else:
+            lines, _, body = content.partition(b"\r\n\r\n")
+            exchange.send(lines + b"\r\nExpect: 100-continue\r\n\r\n")
+            exchange.receive()
+            if exchange.content.startswith(b"HTTP/1.1 100 "):
+                exchange.content.clear()
+                exchange.send(body)
+        exchange.rest()
+        return exchange.outcome((200,), streams=True)
+
+
 def _looker(address: Address, rng: Random) -> Outcome:
     with Exchange(address) as exchange:
         exchange.send(head("GET", rng.choice(("/v1/models", "/metrics", "/health", "/"))))
@@ -244,23 +276,25 @@ def _looker(address: Address, rng: Random) -> Outcome:
 
 
 KINDS = (
-    Kind(name="short text", weight=14, run=_answered(_short)),
-    Kind(name="long text", weight=5, run=_answered(_long)),
-    Kind(name="picture", weight=10, run=_answered(_picture)),
-    Kind(name="speech", weight=6, run=_answered(_speech)),
-    Kind(name="schema", weight=5, run=_answered(_schema)),
-    Kind(name="tools", weight=5, run=_answered(_tools)),
-    Kind(name="responses", weight=5, run=_answered(_response, "/v1/responses")),
-    Kind(name="transcription", weight=5, run=_transcription),
+    Kind(name="short text", weight=14, run=_answered(_short), asks=True),
+    Kind(name="long text", weight=5, run=_answered(_long), asks=True),
+    Kind(name="picture", weight=10, run=_answered(_picture), asks=True),
+    Kind(name="speech", weight=6, run=_answered(_speech), asks=True),
+    Kind(name="schema", weight=5, run=_answered(_schema), asks=True),
+    Kind(name="tools", weight=5, run=_answered(_tools), asks=True),
+    Kind(name="responses", weight=5, run=_answered(_response, "/v1/responses"), asks=True),
+    Kind(name="transcription", weight=5, run=_transcription, asks=True),
     Kind(name="looks around", weight=3, run=_looker),
     Kind(name="leaves", weight=20, run=_leaver),
-    Kind(name="reads slowly", weight=4, run=_slow_reader),
-    Kind(name="sends slowly", weight=3, run=_slow_writer),
+    Kind(name="reads slowly", weight=4, run=_slow_reader, asks=True),
+    Kind(name="sends slowly", weight=3, run=_slow_writer, asks=True),
     Kind(name="oversized", weight=3, run=_oversized),
     Kind(name="broken off", weight=3, run=_broken),
     Kind(name="bad request", weight=5, run=_bad_request),
     Kind(name="stranger", weight=3, run=_stranger),
     Kind(name="half-open", weight=1, run=_half_open),
+    Kind(name="at once", weight=2, run=_at_once),
+    Kind(name="old or careful", weight=2, run=_old, asks=True),
 )
 
 

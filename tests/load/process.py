@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +20,14 @@ from .kinds import MAX_BODY_MB
 
 _EVERY = 0.2
 """Seconds between two looks at the process."""
-_MORE = 1.1
-"""How many times the memory of the second quarter the second half may need."""
-_SPARE_BYTES = 16 << 20
+_MORE_BUSY, _MORE_IDLE = 1.1, 1.03
+"""How many times the memory of the part before another part of a run may need."""
+_SPARE_BYTES = 8 << 20
 _SPARE_FILES = 4
-_SPARE_THREADS = 4
+_SPARE_THREADS = 2
+KEPT_MB = 8
+"""What the server may keep of prompts; it does after a few dozen of them."""
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +47,7 @@ class ServerProcess:
         self._temporary.mkdir()
         env = {**os.environ, "HF_HUB_OFFLINE": "1", "TMPDIR": str(self._temporary)}
         env |= {"PYTHONPATH": str(ROOT), "G4_SERVE_TOKEN": TOKEN}
+        env |= {"G4_KEPT_PROMPTS_MB": str(KEPT_MB)}
         env |= {f"XDG_{each}_HOME": str(folder / each) for each in ("CONFIG", "STATE", "CACHE")}
         command = [sys.executable, "-m", "gemma4cli", "serve", "-m", "tiny", "--port", "0"]
         self.process = subprocess.Popen(
@@ -52,6 +58,7 @@ class ServerProcess:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=_end_with(os.getpid()),
         )
         assert self.process.stderr is not None
         line = self.process.stderr.readline()
@@ -76,6 +83,7 @@ class ServerProcess:
             time.sleep(_EVERY)
 
     def held(self) -> Held | None:
+        """What it has now; None if it has ended."""
         folder = Path(f"/proc/{self.process.pid}")
         try:
             pages = int((folder / "statm").read_text().split()[1])
@@ -118,6 +126,18 @@ def _of_session(session: int) -> Iterator[str]:
             yield folder.name
 
 
+def _end_with(parent: int) -> Callable[[], None]:
+    """What the child calls to be killed when its parent ends, however that ends."""
+    libc = ctypes.CDLL(None)
+
+    def ask() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it has ended already
+            os._exit(1)
+
+    return ask
+
+
 @contextmanager
 def running(folder: Path, *args: str) -> Iterator[ServerProcess]:
     server = ServerProcess(folder, *args)
@@ -127,21 +147,28 @@ def running(folder: Path, *args: str) -> Iterator[ServerProcess]:
         server.kill()
 
 
-def growth(samples: Sequence[Held]) -> tuple[str, list[str]]:
-    """What was needed in the second quarter and in the second half, and what grew."""
-    middle = len(samples) // 2
-    before, later = samples[middle // 2 : middle], samples[middle:]
-    memory, more = max(each.memory for each in before), max(each.memory for each in later)
-    grew = []
-    if more > memory * _MORE + _SPARE_BYTES:
-        grew.append(f"memory grew from {memory / 1e6:.0f} MB to {more / 1e6:.0f} MB")
-    files, more_files = max(each.files for each in before), max(each.files for each in later)
-    line = (
-        f"memory {memory / 1e6:.0f} MB in the second quarter, {more / 1e6:.0f} MB in the second "
-        f"half; descriptors {files} and {more_files}; threads "
-        f"{max(each.threads for each in before)} and {max(each.threads for each in later)}"
+def grown(parts: Sequence[Sequence[Held]], rests: Sequence[Held]) -> list[str]:
+    """What the last of equal parts of a run, and the rest after it, have more of than those before.
+
+    ``rests`` are moments without clients, one after each part.
+    """
+    faults = []
+    before, after = (max(each.memory for each in part) for part in parts[-2:])
+    if after > before * _MORE_BUSY + _SPARE_BYTES:
+        faults.append(f"memory under load grew from {_mb(before)} to {_mb(after)}")
+    before, after = (each.memory for each in rests[-2:])
+    if after > before * _MORE_IDLE + _SPARE_BYTES:
+        faults.append(f"memory at rest grew from {_mb(before)} to {_mb(after)}")
+    return faults
+
+
+def described(part: Sequence[Held], rest: Held) -> str:
+    """What was needed in a part of a run, and after it."""
+    return (
+        f"memory at most {_mb(max(each.memory for each in part))}, {_mb(rest.memory)} at rest; "
+        f"descriptors {max(each.files for each in part)} and {rest.files}; "
+        f"threads {max(each.threads for each in part)} and {rest.threads}"
     )
-    return line, grew
 
 
 def rested(before: Held, after: Held) -> list[str]:
@@ -152,3 +179,7 @@ def rested(before: Held, after: Held) -> list[str]:
     if after.threads > before.threads + _SPARE_THREADS:
         faults.append(f"{after.threads} threads run at the end, {before.threads} at the start")
     return faults
+
+
+def _mb(count: int) -> str:
+    return f"{count / 1e6:.0f} MB"
