@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 def load(
     model: str | ResolvedModel,
     *,
+    adapter: str | None = None,
     options: LoadOptions | None = None,
     drafter: ResolvedModel | None = None,
     on_progress: Callable[[LoadProgress], None] | None = None,
@@ -47,6 +48,8 @@ def load(
 
     Args:
         model: An alias ("tiny", "e2b:8bit"), a folder, a hub id, or a resolved model.
+        adapter: A LoRA or DoRA for it: a folder or a hub id, in the layout of PEFT, mlx-lm or
+            mlx-vlm. "MODEL+ADAPTER" as ``model`` means the same.
         options: The dtype to compute in, and the drafter.
         drafter: One that is resolved already, instead of that of the options.
         on_progress: Called at each stage of loading, and on a GPU for each GB of weights.
@@ -64,20 +67,40 @@ def load(
         ModelNotFoundError: No such model is on this machine.
         CheckpointError: A file of the checkpoint is missing or broken.
         UnsupportedModelError: The checkpoint is not a Gemma 4.
+        AdapterError: The adapter cannot be read, or does not fit the model.
         BackendMissingError: No backend of MLX is installed.
     """
-    from .hub.cache import resolve
+    from .hub.cache import resolve, with_adapter
     from .hub.drafters import find_drafter
     from .machine.backend import require_backend
 
     options = options or LoadOptions()
     found = resolve(model) if isinstance(model, str) else model
+    if adapter is not None:
+        found = with_adapter(found, adapter)
     drafter = drafter or find_drafter(found, options.draft)
     require_backend()
     from .engine.loading import load_drafter, load_resolved
 
     loaded = load_resolved(found, options, on_progress)
     return loaded if drafter is None else load_drafter(drafter, loaded)
+
+
+def change_adapter(model: AnsweringModel, adapter: str | None) -> AnsweringModel:
+    """A loaded model with another adapter, or without one; nothing else is loaded again.
+
+    ``model`` goes on answering as it does; both share the weights. ``adapter`` is as for ``load``.
+    Raises AdapterError, also for a model that a server has loaded.
+    """
+    from .engine.adapter_loading import with_adapter
+    from .engine.local import LocalModel
+    from .errors import AdapterError
+    from .hub.adapters import find_adapter
+
+    if not isinstance(model, LocalModel):
+        raise AdapterError(adapter or "none", "the model is loaded by the server, which chooses it")
+    plain = model.without_adapter or model
+    return plain if adapter is None else with_adapter(plain, find_adapter(adapter))
 
 
 def connect(server: str, *, token: str | None = None) -> AnsweringModel:

@@ -19,8 +19,8 @@ from .local import LocalModel
 from .model import FeatureCache
 
 
-def with_adapter(model: LocalModel, adapter: AdapterFile) -> LocalModel:
-    """``model`` with an adapter; ``model`` itself goes on answering without it.
+def with_adapter(model: LocalModel, adapter: AdapterFile, name: str | None = None) -> LocalModel:
+    """``model`` with an adapter, called ``name``; ``model`` itself goes on answering without it.
 
     Both share the weights. The low-rank tensors are read here, and for DoRA the weights of the
     layers that it changes, whose norms it needs.
@@ -47,10 +47,12 @@ def with_adapter(model: LocalModel, adapter: AdapterFile) -> LocalModel:
             layer.compute_norms()
     return replace(
         model,
-        name=f"{model.name}+{adapter.name}",
+        name=name or f"{model.name}+{adapter.name}",
         network=twin,
         adapter=adapter,
+        without_adapter=model,
         soft_tokens=FeatureCache(),
+        sizes={},
     )
 
 

@@ -67,9 +67,9 @@ def load_resolved(
     settings = SETTINGS.hold(rounded=native_in_use(options.dtype) and options.dtype == "bfloat16")
     checkpoint = Checkpoint(folder=model.folder)
     config = Gemma4Config.from_dict(model.config)
-    if (adapter := unused_adapter(model.folder)) is not None:
+    if model.adapter is None and (adapter := unused_adapter(model.folder)) is not None:
         logger.warning(
-            "%s: %s beside the weights is not used; g4 does not read adapters", model.name, adapter
+            "%s: %s beside the weights is not used without --adapter", model.name, adapter
         )
     report("tokenizer")
     tokenizer = Tokenizer.from_file(model.folder / "tokenizer.json")
@@ -79,6 +79,10 @@ def load_resolved(
     _check_ids(config, tokenizer, generation)
     report("weights")
     team = leader()
+    if team is not None and model.adapter is not None:
+        raise UnsupportedModelError(
+            f"{model.name} in several processes", "merge the adapter first, with g4 models merge"
+        )
     if team is None:
         network, kinds = load_network(checkpoint, model.config, config, Gemma4, options)
     else:
@@ -92,7 +96,7 @@ def load_resolved(
         tensors = tensors_of(network, "text")
         for done in read(tensors):
             report("weights", done, sum(each.nbytes for each in tensors))
-    return LocalModel(
+    loaded = LocalModel(
         name=model.name,
         folder=model.folder,
         options=options,
@@ -103,6 +107,12 @@ def load_resolved(
         unread=UnreadTowers("vision", "audio") if eager else UnreadTowers(),
         settings=settings,
     )
+    if model.adapter is None:
+        return loaded
+    from .adapter_loading import with_adapter
+
+    plain = replace(loaded, name=model.name.removesuffix(f"+{model.adapter.name}"))
+    return with_adapter(plain, model.adapter, model.name)
 
 
 def _is_eager(read_weights: bool | None) -> bool:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import mlx.core as mx
 
@@ -155,6 +155,7 @@ class LoadedDrafter:
 class LoadedModel:
     """The result of ``load``. ``name`` is the name that the user gave.
 
+    One with an ``adapter`` shares its weights with the one ``without_adapter``.
     Settings of the process that models need hold as long as this object lives.
     """
 
@@ -167,6 +168,7 @@ class LoadedModel:
     quantization: frozenset[Quantization]
     drafter: LoadedDrafter | None = None
     adapter: AdapterFile | None = None
+    without_adapter: Self | None = field(default=None, repr=False)
     soft_tokens: FeatureCache = field(default_factory=FeatureCache)
     unread: UnreadTowers = field(default_factory=UnreadTowers)
     settings: Hold = field(default_factory=SETTINGS.hold)

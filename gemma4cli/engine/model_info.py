@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..hub.adapter_files import AdapterFile
 from ..hub.resolved import ResolvedModel
 from ..machine.device import device, memory_limit
 from ..machine.memory import (
@@ -77,6 +78,7 @@ class ModelInfo:
     weights: Weights
     memory: tuple[ModelMemory, ...]
     memory_limit: int
+    adapter: AdapterFile | None = None
 
     @property
     def size(self) -> int:
@@ -112,6 +114,7 @@ def describe(found: ResolvedModel) -> ModelInfo:
         weights=weights_in_memory(model),
         memory=tuple(_memory(model, tokens) for tokens in CONTEXTS if tokens <= text.max_positions),
         memory_limit=memory_limit(device()),
+        adapter=model.adapter,
     )
 
 

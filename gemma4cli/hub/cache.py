@@ -6,14 +6,16 @@ Never downloads anything; ``download`` does.
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..checked_json import JsonError, read_object
 from ..errors import (
+    AdapterError,
     CheckpointError,
     DownloadError,
     Gemma4Error,
@@ -26,12 +28,16 @@ from ..machine.memory import Kept, Work, footprint
 from ..models.config import FAMILIES, Gemma4Config
 from ..options import DType
 from . import snapshots
+from .adapter_files import AdapterFile, read_adapter
+from .adapters import find_adapter, is_only_adapter
 from .catalog import BUILTIN, CATALOG, RUN_BYTES, alias_of, entry_of, published_models, recommended
 from .download import WEIGHTS, repo_folder
 from .not_a_checkpoint import refuse_file
 from .resolved import ResolvedModel
 from .safetensors_headers import weights_of
 from .snapshots import CachedRepo, Snapshot, best_snapshot, find_repo
+
+logger = logging.getLogger(__name__)
 
 COMMON_WORK = Work(tokens=8192, images=(280,), clip_tokens=750, kept=Kept())
 """The prompt that must fit in memory for a model to count as fitting: a conversation of 8,192
@@ -78,18 +84,66 @@ class PublishedModel:
     fits: bool
 
 
-def resolve(name: str) -> ResolvedModel:
+def resolve(name: str, adapter: str | None = None) -> ResolvedModel:
     """Find the model of a name, and read its config and tensor headers.
 
-    Raises ModelNotFoundError, which says what to do next, and CheckpointError for a broken one.
+    ``adapter`` is the name of an adapter for it: a folder, or a hub id. Without it, "MODEL+ADAPTER"
+    names both, and an adapter given as a model is one for the model that its config names.
+    Raises ModelNotFoundError, which says what to do next, CheckpointError for a broken one, and
+    AdapterError.
     """
-    found = _find(name)
+    if adapter is not None:
+        return with_adapter(resolve(name), adapter)
+    try:
+        found = _find(name)
+    except ModelNotFoundError:
+        base, _, added = name.partition("+")
+        if not base or not added:
+            raise
+        return with_adapter(resolve(base), added)
+    folder = found if isinstance(found, Path) else found.folder
+    if (isinstance(found, Path) or found.model is None) and is_only_adapter(name, folder):
+        return _base_of(read_adapter(name, folder))
     if isinstance(found, Path):
         return ResolvedModel.of(name, found)
     if found.model is not None:
         return found.model
     assert found.error is not None
     raise found.error
+
+
+def with_adapter(model: ResolvedModel, name: str) -> ResolvedModel:
+    """A model with the adapter of a name. Raises AdapterError."""
+    if model.adapter is not None and model.adapter.name == name:
+        return model
+    if model.adapter is not None:
+        raise AdapterError(
+            name, f"{model.name} has an adapter already: merge that with g4 models merge"
+        )
+    return replace(model, name=f"{model.name}+{name}", adapter=find_adapter(name))
+
+
+def _base_of(adapter: AdapterFile) -> ResolvedModel:
+    """The model of an adapter that was given as a model. Raises AdapterError."""
+    name = adapter.name
+    if adapter.base is None:
+        raise AdapterError(
+            name, f"names no model that it is for: name that, -m MODEL --adapter {name}"
+        )
+    try:
+        model = resolve(adapter.base)
+    except ModelNotFoundError as exc:
+        hub = adapter.base.count("/") == 1 and not adapter.base.startswith((".", "/", "~"))
+        pull = f"download that with: g4 models pull {adapter.base}, or " if hub else ""
+        raise AdapterError(
+            name,
+            f"is an adapter for {adapter.base}, which is not on this machine: {pull}name another "
+            f"copy of it: -m MODEL --adapter {name}",
+        ) from exc
+    if model.adapter is not None:
+        raise AdapterError(name, f"is an adapter for {adapter.base}, which is an adapter too")
+    logger.warning("%s is an adapter (%s); its model is %s", name, adapter.summary, adapter.base)
+    return replace(model, name=name, adapter=adapter)
 
 
 def folder_of(name: str) -> Path:
@@ -218,7 +272,8 @@ def needs_of(model: ResolvedModel, work: Work, dtype: DType = "auto") -> int:
     computed = numerics(dtype)
     try:
         weights = weights_of(model.headers, float_size(dtype), mapped=computed.native)
-        return footprint(config, weights, computed, work).total
+        added = 0 if model.adapter is None else model.adapter.size(float_size(dtype))
+        return footprint(config, weights, computed, work).total + added
     except (ArithmeticError, ValueError) as exc:
         raise CheckpointError("config.json", f"has sizes that cannot be ({exc})") from exc
 

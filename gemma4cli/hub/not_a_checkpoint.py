@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from ..checked_json import JsonError, read_object
 from ..errors import CheckpointError, LoadError, ModelNotFoundError
 from ..models.names import adapter_tensors
+from .adapter_files import base_of
+from .adapter_layouts import CONFIG
 from .safetensors_headers import open_weights
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapters.safetensors", "adapter_model.bin")
-ADAPTER_CONFIG = "adapter_config.json"
 
 _CONVERSION = "use a conversion for MLX, for example: g4 models pull e2b"
 _CONVERT = (
@@ -40,7 +39,7 @@ def refuse_file(name: str, path: Path) -> LoadError:
     for suffixes, kind, advice in _KINDS:
         if path.suffix.lower() in suffixes and path.name not in ADAPTER_FILES:
             return CheckpointError(name, f"is a file in {kind}; g4 reads safetensors: {advice}")
-    if path.name in (*ADAPTER_FILES, ADAPTER_CONFIG):
+    if path.name in (*ADAPTER_FILES, CONFIG):
         return _refuse_adapter(name, path.parent)
     if (path.parent / "config.json").is_file():
         return CheckpointError(
@@ -63,7 +62,7 @@ def refuse_folder(name: str, folder: Path) -> LoadError | None:
         return CheckpointError(name, f"cannot be read ({exc.strerror or exc})")
     if "config.json" in names and _has_weights(names):
         return None
-    if any(each in names for each in (*ADAPTER_FILES, ADAPTER_CONFIG)):
+    if any(each in names for each in (*ADAPTER_FILES, CONFIG)):
         return _refuse_adapter(name, folder)
     if "model_index.json" in names:
         return CheckpointError(name, "is a diffusers pipeline; g4 runs Gemma 4 only")
@@ -118,7 +117,7 @@ def _without_config(name: str, folder: Path, names: list[str]) -> LoadError:
     weights = [each for each in names if each.endswith(".safetensors")]
     if any(_is_adapter(folder / each) for each in weights):
         return _refuse_adapter(name, folder)
-    adapters = [each for each in names if (folder / each / ADAPTER_CONFIG).is_file()]
+    adapters = [each for each in names if (folder / each / CONFIG).is_file()]
     if adapters:
         return _refuse_adapter(str(folder / adapters[0]), folder / adapters[0])
     if weights:
@@ -142,24 +141,11 @@ def _is_adapter(weights: Path) -> bool:
 
 
 def _refuse_adapter(name: str, folder: Path) -> LoadError:
-    config = _config_of(folder)
-    base = config.get("base_model_name_or_path") or config.get("model")
-    of_mlx = "fine_tune_type" in config or "lora_parameters" in config
-    tools = {True: "mlx_lm.fuse", False: "peft's merge_and_unload()"}
-    tool = tools[of_mlx] if config else f"{tools[False]} or {tools[True]}"
-    what = f"an adapter for {base}" if isinstance(base, str) and base else "an adapter"
+    base = base_of(folder)
+    what = "an adapter" if base is None else f"an adapter for {base}"
     return CheckpointError(
-        name,
-        f"is {what}; g4 does not read adapters yet: merge it with {tool} and name the merged "
-        "folder",
+        name, f"is {what}, not a model: name the model, and it with --adapter {_quoted(folder)}"
     )
-
-
-def _config_of(folder: Path) -> Mapping[str, Any]:
-    try:
-        return read_object(folder / ADAPTER_CONFIG)
-    except (OSError, JsonError):
-        return {}
 
 
 def _has_weights(names: Iterable[str]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from ..checked_json import JsonError, read_object
 from ..errors import CheckpointError
+from .adapter_files import AdapterFile
 from .not_a_checkpoint import refuse_folder
 from .safetensors_headers import TensorHeaders, read_headers
 
@@ -17,14 +18,15 @@ from .safetensors_headers import TensorHeaders, read_headers
 class ResolvedModel:
     """A checkpoint on this machine.
 
-    ``name`` is what the user gave. ``config`` is config.json, ``headers`` lists every tensor; no
-    weight is read.
+    ``name`` is what the user gave; with an ``adapter`` "MODEL+ADAPTER", unless the adapter was
+    given as a model. ``config`` is config.json, ``headers`` lists every tensor; no weight is read.
     """
 
     name: str
     folder: Path
     config: Mapping[str, Any] = field(repr=False)
     headers: TensorHeaders = field(repr=False)
+    adapter: AdapterFile | None = None
 
     @classmethod
     def of(cls, name: str, folder: Path) -> Self:

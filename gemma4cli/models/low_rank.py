@@ -179,19 +179,25 @@ LOW_RANK = (LowRankLinear, LowRankSwitchLinear, LowRankEmbedding)
 
 
 def plain_rows(layer: nn.Module, start: int, end: int) -> mx.array:
-    """Rows [start, end) of a layer's weights, unpacked if they are quantized; of experts, those of
-    all rows of these experts."""
+    """Rows [start, end) of a layer's weights, in float32 if they are quantized.
+
+    Of experts, all rows of these experts.
+    """
     weight = layer["weight"][start:end]
     if "scales" not in layer:
         return weight
-    biases = layer.get("biases")
+    scales, biases = layer["scales"][start:end], layer.get("biases")
+    if biases is not None:
+        # Scales of a narrow type would round what they scale to that type.
+        scales, biases = (each.astype(mx.float32) for each in (scales, biases[start:end]))
     unpacked: mx.array = mx.dequantize(
         weight,
-        layer["scales"][start:end],
-        None if biases is None else biases[start:end],
+        scales,
+        biases,
         group_size=layer.group_size,
         bits=layer.bits,
         mode=layer.mode,
+        dtype=mx.float32,
     )
     return unpacked
 

@@ -206,7 +206,7 @@ def test_what_is_to_be_typed_is_accepted() -> None:
         ("transcribe a.wav --model_dir weights", "name a folder of weights with -m FOLDER"),
         ("describe photo.png --language German", "ask for the language in the question"),
         ("describe photo.png --max-pixels 9", "--budget N"),
-        ("chat --adapter-path x Hi", "mlx_lm.fuse"),
+        ("chat --adapter-path x Hi", "--adapter x"),
         ("describe photo.png -help", "type: g4 describe photo.png --help"),
         ("create mine -f Modelfile", "there is no command create: "),
         ("push e2b", "there is no command push: "),

@@ -13,7 +13,7 @@ from safetensors.numpy import save
 from support.fake_hub import set_constants
 
 from gemma4cli.api import load
-from gemma4cli.errors import CheckpointError, LoadError
+from gemma4cli.errors import AdapterError, LoadError
 from gemma4cli.hub.cache import resolve
 from gemma4cli.hub.catalog import BUILTIN
 
@@ -26,27 +26,23 @@ LORA = save({"layers.0.self_attn.q_proj.lora_A.weight": np.zeros((2, 2), np.floa
 FOLDERS: dict[str, tuple[Mapping[str, str | bytes], tuple[str, ...]]] = {
     "adapter of peft": (
         {"adapter_config.json": PEFT, "adapter_model.safetensors": ""},
-        (
-            "is an adapter for google/gemma-4-E2B-it; g4 does not read adapters yet",
-            "merge_and_unload",
-            "name the merged folder",
-        ),
+        ("adapter ", "adapter_model.safetensors: is incomplete"),
     ),
     "adapter of mlx-lm": (
         {"adapter_config.json": MLX, "adapters.safetensors": ""},
-        ("an adapter for mlx-community/gemma-4-e2b-it-4bit", "mlx_lm.fuse"),
+        ("adapter ", "adapters.safetensors: is incomplete"),
     ),
     "adapter without its config": (
         {"adapters.safetensors": ""},
-        ("is an adapter; ", "merge_and_unload() or mlx_lm.fuse"),
+        ("adapter ", "has no adapter_config.json"),
     ),
     "adapter with a broken config": (
         {"adapter_config.json": "[", "adapter_model.bin": ""},
-        ("is an adapter; ",),
+        ("adapter ", "adapter_config.json: is not valid JSON"),
     ),
     "adapter with the config of its base": (
         {"adapter_config.json": PEFT, "adapter_model.safetensors": "", "config.json": CONFIG},
-        ("is an adapter for google/gemma-4-E2B-it",),
+        ("adapter ", "adapter_model.safetensors: is incomplete"),
     ),
     "GGUF": ({"gemma-4-Q4_K_M.gguf": "", "README.md": ""}, ("GGUF", "g4 models pull e2b")),
     "GGUF with a config": ({"config.json": CONFIG, "a.GGUF": ""}, ("GGUF",)),
@@ -66,7 +62,7 @@ FOLDERS: dict[str, tuple[Mapping[str, str | bytes], tuple[str, ...]]] = {
     ),
     "an adapter in other names": (
         {"pytorch_lora_weights.safetensors": LORA},
-        ("is an adapter; g4 does not read adapters yet",),
+        ("is an adapter, not a model: name the model, and it with --adapter",),
     ),
     "an adapter in a folder of a training run": (
         {"checkpoint-10/adapter_config.json": PEFT, "checkpoint-10/adapter_model.safetensors": ""},
@@ -172,7 +168,7 @@ def test_an_adapter_in_the_cache_is_told_as_one(
         tmp_path / "models--me--lora",
         {"snapshots/1/adapter_config.json": PEFT, "snapshots/1/adapter_model.safetensors": ""},
     )
-    with pytest.raises(CheckpointError, match="me/lora: is an adapter for google/gemma-4-E2B-it"):
+    with pytest.raises(AdapterError, match=r"me/lora: adapter_model\.safetensors: is incomplete"):
         resolve("me/lora")
 
 

@@ -110,10 +110,19 @@ def _budget(repl: Repl, rest: str) -> None:
 
 def _model(repl: Repl, rest: str) -> None:
     if rest:
-        repl.rebuild(model=load_model(repl.env, replace(repl.run, model=rest)))
-        repl.run = replace(repl.run, model=rest)
+        run = replace(repl.run, model=rest, adapter=None)
+        repl.rebuild(model=load_model(repl.env, run))
+        repl.run = run
     served = "" if repl.run.server is None else f", served at {repl.run.server}"
     repl.env.say(f"{repl.chat.model.name}{served}")
+
+
+def _adapter(repl: Repl, rest: str) -> None:
+    if rest:
+        adapter = None if rest == "none" else rest
+        repl.rebuild(model=api.change_adapter(repl.chat.model, adapter))
+        repl.run = replace(repl.run, adapter=adapter)
+    repl.env.say(repl.chat.model.name)
 
 
 def _model_names() -> Iterable[str]:
@@ -281,6 +290,9 @@ COMMANDS: dict[str, Command] = {
         "[N|auto]", "soft tokens per image", _budget, _among("auto", *map(str, SOFT_TOKEN_BUDGETS))
     ),
     "model": _command("NAME", "continue with another model", _model, _model_names),
+    "adapter": _command(
+        "[NAME|none]", "continue with another adapter of the model", _adapter, _among("none")
+    ),
     "undo": _command("", "remove the last turn", _undo),
     "retry": _command("", "generate the last answer again", _retry),
     "drop": _command("", "drop the oldest turn", _drop),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,7 +34,8 @@ def doctor(
     from ..output.results import write_json
 
     env = environment_of(context)
-    looked_at = list(_shown(env, "This machine", facts(), quiet=json))
+    about_machine = chain(facts(), _adapter(context))
+    looked_at = list(_shown(env, "This machine", about_machine, quiet=json))
     tried = list(_shown(env, "The built-in model", trial(), quiet=json))
     asked = list(_server(context, env))
     if asked:
@@ -56,6 +58,25 @@ def doctor(
         env.echo(f"\n{_verdict(looked_at + tried + asked)}")
     if problems:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _adapter(context: typer.Context) -> Iterator[Finding]:
+    """Whether the adapter that is set, if one is, can be read."""
+    from ...doctor.findings import Finding
+    from ...hub.adapters import find_adapter
+    from ..run.options import SHARED
+    from ..settings.resolve import Settings
+
+    found = Settings(context, SHARED).find(None, "adapter")
+    if found is None or not found.value:
+        return
+    try:
+        adapter = find_adapter(found.value)
+    except Gemma4Error as error:
+        advice = f"correct adapter in {found.source}"
+        yield Finding(name="adapter", value=str(error), state="note", advice=advice)
+        return
+    yield Finding(name="adapter", value=f"{adapter.name}: {adapter.summary}")
 
 
 def _server(context: typer.Context, env: Environment) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from ..output.numbers import size_text
 
 if TYPE_CHECKING:
     from ...engine.model_info import ModelInfo, ModelMemory
+    from ...hub.adapter_files import AdapterFile
     from ...hub.published import PublishedInfo
     from ...machine.memory import Footprint
 
@@ -17,6 +18,7 @@ def info_lines(info: ModelInfo) -> Iterator[str]:
     rows = {
         "name": info.name,
         "path": str(info.folder),
+        **({} if info.adapter is None else {"adapter": _adapter_text(info.adapter)}),
         "architecture": info.architecture,
         "inputs": ", ".join(info.inputs),
         "parameters": _count_text(info.parameters),
@@ -33,10 +35,29 @@ def info_lines(info: ModelInfo) -> Iterator[str]:
     yield from (f"{key:<13} {value}" for key, value in rows.items())
 
 
+def _adapter_text(adapter: AdapterFile) -> str:
+    trained = "" if adapter.base is None else f", trained on {adapter.base}"
+    return f"{adapter.summary}{trained}; {adapter.folder}"
+
+
+def _adapter_record(adapter: AdapterFile) -> dict[str, Any]:
+    return {
+        "path": str(adapter.folder),
+        "layout": adapter.layout,
+        "kind": adapter.kind,
+        "rank": adapter.rank,
+        "layers": len(adapter.parts),
+        "whole_tensors": len(adapter.whole),
+        "base": adapter.base,
+        "bytes": adapter.size(),
+    }
+
+
 def info_record(info: ModelInfo) -> dict[str, Any]:
     return {
         "name": info.name,
         "path": str(info.folder),
+        **({} if info.adapter is None else {"adapter": _adapter_record(info.adapter)}),
         "architecture": info.architecture,
         "inputs": list(info.inputs),
         "parameters": info.parameters,

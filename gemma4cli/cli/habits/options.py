@@ -137,11 +137,7 @@ OPTION_HABITS: tuple[OptionHabit, ...] = (
     ),
     _of("--model-dir --model-directory", advice="name a folder of weights with -m FOLDER"),
     _of("--mmproj -mm", why="the towers for pictures and sound are part of the checkpoint"),
-    _of(
-        "--adapter-path --adapter --adapters --lora --lora-path",
-        advice="g4 reads no adapters: merge it with mlx_lm.fuse or peft's merge_and_unload(), and "
-        "name the merged folder with -m",
-    ),
+    _of("--adapter-path --adapters --lora --lora-path --lora-modules", "--adapter {}"),
     _of(
         "--draft-model --model-draft -md --num-draft-tokens --draft --draft-max",
         why="g4 has no draft models",

@@ -32,6 +32,15 @@ class RunOptions:
             rich_help_panel=_MODEL,
         ),
     ] = None
+    adapter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Adapter (LoRA or DoRA) for the model: folder or hub id, in the layout of PEFT, "
+            "mlx-lm or mlx-vlm.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
     dtype: Annotated[
         DType,
         typer.Option(

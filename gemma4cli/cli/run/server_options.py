@@ -13,7 +13,7 @@ from .model_command import is_typed
 from .options import RunOptions
 
 NO_SERVER = "none"
-_OF_LOADING = ("dtype", "draft", "kv_bits", "prefill_step")
+_OF_LOADING = ("adapter", "dtype", "draft", "kv_bits", "prefill_step")
 """Parameters that say how a model is loaded and run, which whoever serves it has decided."""
 
 

@@ -47,6 +47,7 @@ def runs_a_model_differently(
 def _with_run_options(
     command: Callable[..., None], *, refused: Mapping[str, str], helps: Mapping[str, str]
 ) -> Callable[..., None]:
+    own_names = inspect.signature(command).parameters.keys()
     hints = _shared_types()
     shared = [
         _keyword(
@@ -57,6 +58,7 @@ def _with_run_options(
             help=helps.get(field.name),
         )
         for field in fields(RunOptions)
+        if field.name not in own_names  # an option that means something else to this command
     ]
     own_hints = get_type_hints(command, include_extras=True)
     own = [
@@ -74,7 +76,7 @@ def _with_run_options(
         context.meta[DEBUG] = values["debug"]
         _refuse(context, values, refused)
         values = {name: _in_home(name, value) for name, value in values.items()}
-        run = RunOptions(**{name: values.pop(name) for name in SHARED})
+        run = RunOptions(**{name: values.pop(name) for name in SHARED if name not in own_names})
         if run.server is not None:
             from .server_options import checked_for_server
 

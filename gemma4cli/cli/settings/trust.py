@@ -1,7 +1,7 @@
 """What a project's file may not set: it comes with the project, from whoever wrote that.
 
 Only the user's own file, variables and the command line say whether addresses are fetched and who
-may call a server, and name a model or a drafter by a path outside the project.
+may call a server, and name a model, an adapter or a drafter by a path outside the project.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ def refusal(path: Path, key: str, value: object) -> str | None:
         return f"is ignored: use --{flag}, or your own settings (g4 config path)"
     if key == "server":
         return "is ignored: what you ask would go there; use --server, or your own settings"
-    if key in ("model", "draft") and isinstance(value, str) and _is_outside(value, path.parent):
+    if (
+        key in ("model", "adapter", "draft")
+        and isinstance(value, str)
+        and _is_outside(value, path.parent)
+    ):
         return "is ignored, since it lies outside the project: use an option, or your own settings"
     return None
 

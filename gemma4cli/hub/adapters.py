@@ -1,0 +1,51 @@
+"""Names of adapters to their files: a folder, a file in it, or a repository in the cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..errors import AdapterError
+from .adapter_files import AdapterFile, is_adapter, read_adapter
+from .not_a_checkpoint import refuse_folder
+from .snapshots import find_repo
+
+
+def find_adapter(name: str) -> AdapterFile:
+    """Raises AdapterError, which says what to do next."""
+    path = Path(os.path.expanduser(name))
+    if os.path.isdir(path):
+        return read_adapter(name, _folder(name, path))
+    if os.path.exists(path):
+        if path.suffix != ".safetensors" and path.name != "adapter_config.json":
+            raise AdapterError(name, "is no adapter: name its folder")
+        return read_adapter(name, path if path.suffix == ".safetensors" else path.parent)
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise AdapterError(name, "there is no such folder; name a folder or a hub id")
+    repo = find_repo(name)
+    if repo is None:
+        raise AdapterError(
+            name, f"is not in the local cache; download it with: g4 models pull {name}"
+        )
+    for folder in repo.snapshots():
+        if is_adapter(folder):
+            return read_adapter(name, folder)
+    raise AdapterError(name, "has no adapter: a model is named with -m")
+
+
+def _folder(name: str, path: Path) -> Path:
+    """The folder of the adapter: this one, or that of the only checkpoint of a training run."""
+    if is_adapter(path):
+        return path
+    inner = sorted(each.name for each in path.iterdir() if each.is_dir() and is_adapter(each))
+    if not inner:
+        raise AdapterError(name, "has no adapter_config.json: name the folder of an adapter")
+    if len(inner) > 1:
+        listed = ", ".join(inner[:5]) + (" …" if len(inner) > 5 else "")
+        raise AdapterError(name, f"holds several adapters; name one: {listed}")
+    return path / inner[0]
+
+
+def is_only_adapter(name: str, folder: Path) -> bool:
+    """Whether a folder is an adapter without the model that it changes."""
+    return is_adapter(folder) and refuse_folder(name, folder) is not None

@@ -1,0 +1,82 @@
+"""--adapter, /adapter, and an adapter that is given as a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cli_runs import PARITY, assert_fails, g4, g4_with, records
+from support.adapters import matrices, write_mlx_lm, write_peft
+from talks import Talk
+
+from gemma4cli.engine.local import LocalModel
+
+ASK = ("--max-tokens", "4", "--temperature", "0", "-p", "Hello", "--json")
+
+
+@pytest.fixture
+def adapter(tiny: LocalModel, tmp_path: Path) -> Path:
+    return write_peft(tmp_path / "mine", matrices(tiny.network, "q_proj", "down_proj", size=3.0))
+
+
+def test_an_adapter_changes_answers_and_is_named(adapter: Path) -> None:
+    (plain,) = records(g4("chat", "-m", "tiny", *ASK))
+    (changed,) = records(g4("chat", "-m", "tiny", "--adapter", adapter, *ASK))
+    assert (plain["model"], changed["model"]) == ("tiny", f"tiny+{adapter}")
+    assert plain["text"] != changed["text"]
+    (again,) = records(g4("chat", "-m", f"tiny+{adapter}", *ASK))
+    assert again["text"] == changed["text"]
+
+
+def test_an_adapter_as_a_model_loads_the_one_it_is_for(
+    adapter: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (found,) = records(g4("chat", "-m", adapter, *ASK))
+    assert found["model"] == str(adapter)
+    assert f"{adapter} is an adapter" in caplog.text and "its model is tiny" in caplog.text
+
+
+def test_a_setting_names_an_adapter(adapter: Path) -> None:
+    run = g4_with({"G4_ADAPTER": str(adapter)}, "chat", "-m", "tiny", *ASK)
+    (found,) = records(run)
+    assert found["model"] == f"tiny+{adapter}"
+
+
+def test_an_adapter_of_another_model_is_refused(tmp_path: Path) -> None:
+    other = PARITY / "adapters" / "e2b" / "lora"
+    result = g4("chat", "-m", "tiny", "--adapter", other, "-p", "Hello")
+    assert_fails(result, 4, "does not fit tiny: base_model.model.", "google/gemma-4-E2B-it")
+    result = g4("chat", "-m", "tiny", "--adapter", tmp_path / "nowhere", "-p", "Hello")
+    assert_fails(result, 4, "there is no such folder")
+
+
+def test_a_chat_changes_its_adapter(talk: Talk, tiny: LocalModel, tmp_path: Path) -> None:
+    talk.say("Hello")
+    plain = talk.out
+    adapter = write_mlx_lm(
+        tmp_path / "mlx", matrices(tiny.network, "q_proj", "down_proj", size=3.0)
+    )
+    assert talk.say(f"/adapter {adapter}", "/adapter") == f"tiny+{adapter}\n" * 2
+    talk.say("/retry")
+    assert talk.out != plain
+    assert "there is no such folder" in talk.say("/adapter nowhere")
+    assert talk.say("/adapter none") == "tiny\n"
+    talk.say("/retry")
+    assert talk.out == plain
+
+
+def test_facts_of_a_model_name_its_adapter(adapter: Path) -> None:
+    result = g4("models", "info", adapter)
+    assert "adapter       LoRA of rank 2 for 12 layers, PEFT, trained on tiny" in result.stdout
+    (found,) = records(g4("models", "info", adapter, "--json"))
+    size = found["adapter"].pop("bytes")
+    assert 0 < size < (adapter / "adapter_model.safetensors").stat().st_size
+    assert found["adapter"] == {
+        "path": str(adapter),
+        "layout": "PEFT",
+        "kind": "LoRA",
+        "rank": 2,
+        "layers": 12,
+        "whole_tensors": 0,
+        "base": "tiny",
+    }
