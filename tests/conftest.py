@@ -5,6 +5,7 @@ The models that most tests run are loaded once.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import tempfile
@@ -50,6 +51,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(home.cleanup)
     os.environ.update(HF_HUB_OFFLINE="1", HF_HOME=home.name, HF_HUB_CACHE=f"{home.name}/hub")
     config.stash[HOLD] = SETTINGS.hold()
+
+
+def pytest_collection_finish() -> None:
+    """The garbage collector need not look at thousands of tests again and again."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

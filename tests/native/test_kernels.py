@@ -44,5 +44,8 @@ def test_every_kernel_is_right_in_every_instruction_set(tmp_path: Path) -> None:
         [str(tmp_path / "kernels_test")],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        said = done.stdout + done.stderr
+        assert done.returncode == 0, said
+        # Not by -Werror: with the flags of the installed module a compiler's cache has the kernels.
+        assert "warning:" not in said, said
     assert shared_functions(tmp_path / "libg4_kernels.a") == []

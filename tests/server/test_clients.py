@@ -6,7 +6,6 @@ import base64
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any, Literal
 
 import openai
 import pytest
+from click.testing import CliRunner
+from llm.cli import cli
 from pydantic import BaseModel
 from scripted_queue import Scripted, finished
 from support.live_server import serving
@@ -182,7 +183,9 @@ def ran(command: list[str], **variables: str) -> str:
 
 
 @pytest.mark.slow
-def test_llm_has_it_as_a_server_of_openais_api(url: str, tiny: LocalModel, tmp_path: Path) -> None:
+def test_llm_has_it_as_a_server_of_openais_api(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     models = (
         f"- model_id: ours\n  model_name: default\n  api_base: {url}\n  api_key_name: ours\n"
         "  vision: true\n  audio: true\n  supports_schema: true\n  supports_tools: true\n"
@@ -190,13 +193,17 @@ def test_llm_has_it_as_a_server_of_openais_api(url: str, tiny: LocalModel, tmp_p
     (tmp_path / "extra-openai-models.yaml").write_text(models, encoding="utf-8")
     options = ["-o", "temperature", "0", "-o", "max_tokens", "12", "--key", TOKEN]
     question = "Describe this image."
-    command = [sys.executable, "-m", "llm", "-m", "ours", question, "-a", str(SCENE), *options]
-    variables = {"LLM_USER_PATH": str(tmp_path), "LLM_LOAD_PLUGINS": ""}
-    text = ran(command, **variables)
+    monkeypatch.setenv("LLM_USER_PATH", str(tmp_path))
+
+    def llm(*args: str) -> str:
+        done = CliRunner().invoke(cli, ["-m", "ours", "--no-log", *args])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    text = llm(question, "-a", str(SCENE), *options)
     assert len(text.split()) > 3
-    assert ran([*command, "--no-stream"], **variables) == text
-    schema = ran([*command[:5], "Hello", "--schema", "count int", "--key", TOKEN], **variables)
-    assert '"count"' in schema
+    assert llm(question, "-a", str(SCENE), *options, "--no-stream") == text
+    assert '"count"' in llm("Hello", "--schema", "count int", "--key", TOKEN)
 
 
 _SCRIPT = """

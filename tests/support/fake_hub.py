@@ -292,7 +292,7 @@ def serving() -> Iterator[tuple[FakeHub, str]]:
     hub = FakeHub()
     server = _Server(("127.0.0.1", 0), _handler(hub))
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
         yield hub, f"http://127.0.0.1:{server.server_address[1]}"
