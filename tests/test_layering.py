@@ -341,6 +341,12 @@ def test_the_walk_sees_imports_inside_functions() -> None:
     assert "gemma4cli.engine.answering.AnsweringModel" in imports_of(chat, types=True)
 
 
+def test_no_two_files_of_tests_have_the_same_name() -> None:
+    """Their folders are no packages: pytest would collect only one of the two."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_foreign_packages_are_declared() -> None:
     import tomllib
 
