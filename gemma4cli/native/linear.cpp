@@ -33,7 +33,7 @@ class Linear : public RowPrimitive {
     float* y = out.data<float>();
     const int64_t count = int64_t(out.size()) / std::max<int64_t>(1, weight.rows);
     return [=] {
-      if (clip || bias || count >= many_rows_from()) {
+      if (clip || bias || count >= many_rows_from(weight)) {
         ProductOptions options;
         options.output.bias = bias;
         if (clip) {

@@ -84,16 +84,14 @@ class Linears : public RowPrimitive {
     const float* x = inputs[0].data<float>();
     const int64_t count = int64_t(inputs[0].size()) / weights[0].columns;
     return [=] {
-      if (count >= many_rows_from()) {
-        for (size_t i = 0; i < weights.size(); i++) {
-          product(weights[i], x, count, results[i], weights[i].rows);
-        }
-        return;
-      }
       Layouts layouts(x, count);
       std::vector<Product> products;
       for (size_t i = 0; i < weights.size(); i++) {
         const auto& weight = weights[i];
+        if (count >= many_rows_from(weight)) {
+          product(weight, x, count, results[i], weight.rows);
+          continue;
+        }
         products.push_back(
             {weight, layouts.input_for(weight), rows_of(results[i], count, weight.rows)});
       }
@@ -149,7 +147,7 @@ class Gated : public RowPrimitive {
     float* y = out.data<float>();
     const int64_t count = int64_t(inputs[0].size()) / weights[0].columns;
     return [=, curve = curve_] {
-      const auto compute = count >= many_rows_from() ? gated_many : gated_few;
+      const auto compute = count >= many_rows_from(weights[0]) ? gated_many : gated_few;
       compute(weights[0], weights[1], curve, x, count, y);
     };
   }

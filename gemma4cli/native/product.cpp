@@ -105,6 +105,13 @@ void many_rows(
 
 int64_t many_rows_from() { return kernel_in_use().fewest; }
 
+int64_t many_rows_from(const Weight& weight) {
+#if defined(G4_HAS_AMX)
+  if (amx_in_use() && !rounding_wanted && amx_few_rows.takes(weight)) return amx_few_rows.most + 1;
+#endif
+  return many_rows_from();
+}
+
 void product(
     const Weight& weight, const float* x, int64_t rows, float* y, int64_t stride,
     const ProductOptions& options) {

@@ -11,8 +11,10 @@ struct ProductOptions {
   Finish output;
 };
 
-/// Rows of input from which `product` is faster than reading the weights for each few of them.
+/// Rows of input from which `product` is faster than reading the weights for each few of them; with a
+/// matrix, than `PreparedInput`, which may lay rows out together.
 int64_t many_rows_from();
+int64_t many_rows_from(const Weight& weight);
 
 /// y[i, n] = sum_k x[i, k] * weight[n, k] for `rows` rows; rows of y are `stride` apart.
 ///

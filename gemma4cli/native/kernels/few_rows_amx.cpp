@@ -393,6 +393,11 @@ void multiply(
 }  // namespace amx
 
 const Together amx_few_rows = {
-    amx::takes, amx::packed_bytes, amx::pack, amx::multiply};
+    .most = 25,
+    .takes = amx::takes,
+    .packed_bytes = amx::packed_bytes,
+    .pack = amx::pack,
+    .multiply = amx::multiply,
+};
 
 }  // namespace g4

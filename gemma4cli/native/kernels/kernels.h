@@ -73,6 +73,8 @@ struct FewRows {
 
 /// A way to multiply few rows of x that are laid out together: some of them take as long as one.
 struct Together {
+  int64_t most;  // rows of x up to which this is faster than `ManyRows`, by measurement
+
   /// Whether a matrix can be multiplied in this way. Those of the same bits, group size and columns
   /// have the same layout.
   bool (*takes)(const Weight& weight);
