@@ -84,7 +84,8 @@ LAYERS = {
     "distributed": layer("errors", "mlx"),
     "machine": layer("errors options native models", "mlx"),
     "hub": layer(
-        "checked_json errors lookups options models machine", "huggingface_hub hf_xet safetensors"
+        "checked_json distributed errors lookups options models machine",
+        "huggingface_hub hf_xet safetensors",
     ),
     "engine": layer(
         "_version bounded checked_json distributed errors events limit_variables messages options "
@@ -159,7 +160,7 @@ LAYERS = {
         types="engine",
     ),
     "cli.chat": layer(
-        "interrupts own_files "
+        "distributed interrupts own_files "
         "errors events messages options plain_text decoded api conversations media media.sound "
         "transcription cli.escapes cli.environment cli.output cli.run cli.answers",
         "typer prompt_toolkit",
@@ -172,7 +173,7 @@ LAYERS = {
         types="engine",
     ),
     "cli.commands": layer(
-        "own_files "
+        "distributed own_files "
         "_version checked_json errors events lookups messages options prompts journal api "
         "conversations machine hub media media.pictures serving server doctor cli.escapes "
         "cli.environment cli.output cli.settings cli.run cli.answers",

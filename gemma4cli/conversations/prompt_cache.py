@@ -43,12 +43,14 @@ def prompt_cache_limit() -> int:
 
 
 def prompt_cache_of(model: AnsweringModel, path: Path, *, shared: bool) -> PromptCache | None:
-    """A model's prompt cache; None for one that runs in another process. Raises OptionError."""
+    """A model's prompt cache; None for one that runs in other processes. Raises OptionError."""
     if not model.keeps_turns:
         return None
     from ..engine.model import LoadedModel
 
     assert isinstance(model, LoadedModel), "it keeps turns in this process"
+    if model.is_divided:
+        return None
     return PromptCache(model, path, shared=shared)
 
 

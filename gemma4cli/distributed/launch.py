@@ -22,6 +22,12 @@ class Launch:
     hosts: tuple[str, ...] = ()
 
 
+def processes(variables: Mapping[str, str]) -> int:
+    """How many processes compute together."""
+    found = launched(variables)
+    return 1 if found is None else found.count
+
+
 def launched(variables: Mapping[str, str]) -> Launch | None:
     """What the variables say; None for a process that is alone."""
     rank = _number(variables.get("MLX_RANK"))

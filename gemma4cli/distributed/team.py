@@ -195,7 +195,7 @@ class Leader(Group):
         self._failed.wait()
         if self._ending or self._noticed.wait(_TO_NOTICE) or self._failure is None:
             return
-        sys.stderr.write(f"error: {self._failure}\n")
+        sys.stderr.write(f"g4: {self._failure}\n")
         os.kill(os.getpid(), signal.SIGTERM)
         threading.Event().wait(_TO_CLEAN_UP)
         os._exit(self._failure.status)
@@ -252,5 +252,5 @@ class Follower(Group):
 
 def _gone() -> None:
     """End because the first process is gone: it cannot say so itself."""
-    sys.stderr.write("error: the first process has ended\n")
+    sys.stderr.write("g4: the first process has ended\n")
     os._exit(1)

@@ -26,6 +26,9 @@ def with_adapter(model: LocalModel, adapter: AdapterFile, name: str | None = Non
     layers that it changes, whose norms it needs.
     Raises AdapterError for one that cannot be read, and for the first tensor that does not fit.
     """
+    if model.is_divided:
+        problem = "several processes use none: merge it into the weights, or run one process"
+        raise AdapterError(adapter.name, problem)
     try:
         tensors = lazy_tensors(adapter.weights)
     except (OSError, RuntimeError, ValueError) as exc:

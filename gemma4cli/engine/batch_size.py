@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..machine.device import device, memory_limit, memory_total
 from ..machine.memory import cache_size
-from .loaded_weights import numerics_of, weights_in_memory
+from .loaded_weights import numerics_of, sizes_of, weights_in_memory
 from .model import LoadedModel
 
 _MOST = 8
@@ -20,7 +20,7 @@ def batch_size(model: LoadedModel, positions: int, most: int = _MOST) -> int:
     """Prompts per batch, 1 to ``most``, if each takes ``positions`` including its answer."""
     found = device()
     return rows_within(
-        row=cache_size(model.network.config.text, positions, numerics_of(model).item, _CHUNK).total,
+        row=cache_size(sizes_of(model).text, positions, numerics_of(model).item, _CHUNK).total,
         memory=memory_total(found),
         spare=memory_limit(found) - weights_in_memory(model).total,
         most=most,

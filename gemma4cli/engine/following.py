@@ -17,6 +17,7 @@ from .checkpoint import Checkpoint
 from .divided_loading import load_divided
 from .division import Division, fingerprint
 from .loaded_weights import computed_dtype
+from .memory_limits import require_memory_for_model
 
 
 def follow(follower: Follower) -> None:
@@ -41,6 +42,7 @@ def _loaded(follower: Follower, message: Message) -> Replica:
             f"{model.name} in {model.folder}",
             "it is another model than that of the first process: copy or download the same files",
         )
+    require_memory_for_model(model, options.dtype)
     division = Division.of(model, follower)
     config = Gemma4Config.from_dict(model.config)
     checkpoint = Checkpoint(folder=model.folder)

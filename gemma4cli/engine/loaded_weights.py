@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import mlx.core as mx
     import mlx.nn as nn
 
+    from ..models.config import Gemma4Config
     from .model import LoadedModel
 
 
@@ -31,6 +32,11 @@ def weights_in_memory(model: LoadedModel) -> Weights:
             mapped=numerics_of(model).native,
         )
     return model.sizes[key]
+
+
+def sizes_of(model: LoadedModel) -> Gemma4Config:
+    """The config with the sizes that this process's memory depends on."""
+    return replace(model.network.config, text=model.network.language_model.sizes)
 
 
 def tensors_of(network: nn.Module) -> list[tuple[str, mx.array]]:

@@ -94,12 +94,12 @@ def require_memory_for_prompt(
     ``kept`` is what the conversation holds, if it is one. ``hint`` says what to change; by default
     it follows from what needs the most memory.
     """
-    from .loaded_weights import numerics_of, weights_in_memory
+    from .loaded_weights import numerics_of, sizes_of, weights_in_memory
 
     if _ignored():
         return
     work = work_of(model, inputs, options, kept)
-    config, numerics = model.network.config, numerics_of(model)
+    config, numerics = sizes_of(model), numerics_of(model)
     needed = footprint(config, weights_in_memory(model), numerics, work)
     available = available_memory()
     if needed.total <= available:
@@ -140,12 +140,12 @@ def work_of(
 
 def memory_beside(model: LoadedModel, prompt: Answered, others: Sequence[Answered]) -> int:
     """Bytes that would be left if ``prompt`` ran beside ``others``, at their longest."""
-    from .loaded_weights import numerics_of, weights_in_memory
+    from .loaded_weights import numerics_of, sizes_of, weights_in_memory
     from .running_rows import padded_lengths
 
     if _ignored():
         return sys.maxsize
-    config, numerics = model.network.config, numerics_of(model)
+    config, numerics = sizes_of(model), numerics_of(model)
     works = [work_of(model, each.inputs, each.options) for each in (prompt, *others)]
     needed = footprint(config, weights_in_memory(model), numerics, works[0])
     lengths = [work.tokens for work in works]
@@ -168,13 +168,13 @@ def prefill_step(
 
     On a CPU it is always the smallest: larger ones read the prompt no faster there.
     """
-    from .loaded_weights import numerics_of, weights_in_memory
+    from .loaded_weights import numerics_of, sizes_of, weights_in_memory
 
     numerics = numerics_of(model)
     if options.prefill_step_size is not None or numerics.on_cpu:
         return options.prefill_step_size or _STEPS[0]
     return largest_step(
-        model.network.config,
+        sizes_of(model),
         weights_in_memory(model),
         numerics,
         work_of(model, inputs, options, kept),

@@ -12,6 +12,7 @@ from typing import Any, Self
 import mlx.core as mx
 
 from ..checked_json import LARGEST, JsonError, is_finite_number, number, shown
+from ..distributed.current import leader
 from ..errors import CheckpointError
 from ..hub.adapter_files import AdapterFile
 from ..machine.memory import KEPT_SOFT_TOKENS, Weights
@@ -178,6 +179,11 @@ class LoadedModel:
     def context_length(self) -> int:
         """The most tokens that prompt and answer can have together."""
         return self.network.config.text.max_positions
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether other processes hold parts of it, and of what it keeps."""
+        return leader() is not None
 
     @property
     def tokenizer(self) -> Tokenizer:

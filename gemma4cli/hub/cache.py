@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..checked_json import JsonError, read_object
+from ..distributed.launch import processes
 from ..errors import (
     AdapterError,
     CheckpointError,
@@ -24,8 +25,10 @@ from ..errors import (
     unexpected,
 )
 from ..machine.device import device, float_size, is_cpu, memory_limit, memory_total, numerics
-from ..machine.memory import Kept, Work, footprint
+from ..machine.memory import Kept, Weights, Work, footprint
 from ..models.config import FAMILIES, Gemma4Config
+from ..models.names import canonical_names
+from ..models.shares import bytes_by_name, shares_of
 from ..options import DType
 from . import snapshots
 from .adapter_files import AdapterFile, read_adapter
@@ -236,10 +239,12 @@ def _builtin(name: str, folder: Path, limit: int) -> ModelEntry:
 def published() -> list[PublishedModel]:
     """The models of all aliases, in the order of the catalog."""
     limit = memory_limit(device())
+    count = processes(os.environ)
     widened = float_size() == 4
     found = []
     for name, entry in published_models().items():
-        needs = entry.bytes * (2 if widened and name.endswith(":bf16") else 1) + RUN_BYTES
+        weights = entry.bytes * (2 if widened and name.endswith(":bf16") else 1)
+        needs = weights // count + RUN_BYTES
         found.append(
             PublishedModel(
                 name=name, repo=entry.repo, size=entry.bytes, needs=needs, fits=needs <= limit
@@ -267,15 +272,35 @@ def recommended_model() -> str | None:
 
 
 def needs_of(model: ResolvedModel, work: Work, dtype: DType = "auto") -> int:
-    """Bytes of memory that ``work`` takes with a model computed in ``dtype``. Raises LoadError."""
+    """Bytes of memory that ``work`` takes with a model computed in ``dtype``.
+
+    Of several processes, those of the one that needs most. Raises LoadError.
+    """
     config = Gemma4Config.from_dict(model.config)
     computed = numerics(dtype)
+    count = processes(os.environ)
     try:
+        if count > 1:
+            return _needs_of_parts(model, config, work, dtype, count)
         weights = weights_of(model.headers, float_size(dtype), mapped=computed.native)
         added = 0 if model.adapter is None else model.adapter.size(float_size(dtype))
         return footprint(config, weights, computed, work).total + added
     except (ArithmeticError, ValueError) as exc:
         raise CheckpointError("config.json", f"has sizes that cannot be ({exc})") from exc
+
+
+def _needs_of_parts(
+    model: ResolvedModel, config: Gemma4Config, work: Work, dtype: DType, count: int
+) -> int:
+    names = canonical_names(model.headers)
+    headers = {canonical: model.headers[name] for name, canonical in names.items()}
+    sizes = {name: (each.shape, each.size(float_size(dtype))) for name, each in headers.items()}
+    found = []
+    for share in shares_of(config.text, sizes, count):
+        held = Weights.of(bytes_by_name(share, sizes).items(), mapped=False)
+        own = replace(config, text=share.sizes)
+        found.append(footprint(own, held, numerics(dtype), work).total)
+    return max(found)
 
 
 def weights_needed(model: ResolvedModel, dtype: DType = "auto") -> int:

@@ -265,6 +265,11 @@ class LanguageModel(nn.Module):
             self.lm_head = nn.Embedding(_rows(config, share), config.hidden_size)
 
     @property
+    def sizes(self) -> TextConfig:
+        """The config with the sizes that this process's memory depends on."""
+        return self.config
+
+    @property
     def _head(self) -> nn.Module:
         return self.model.embed_tokens if self.config.tied_embeddings else self.lm_head
 

@@ -13,6 +13,7 @@ from typing import Protocol
 import mlx.core as mx
 import mlx.nn as nn
 
+from .config import TextConfig
 from .language import LanguageModel, TextModel
 from .mlx_lm_parts import SwitchLinear
 from .shares import Share, parts
@@ -94,6 +95,10 @@ class ShardedTextModel(TextModel):
 class ShardedLanguageModel(LanguageModel):
     _group: Group
     _share: Share
+
+    @property
+    def sizes(self) -> TextConfig:
+        return self._share.sizes
 
     def _scores(self, hidden: mx.array) -> mx.array:
         own = self._own_scores(hidden)

@@ -171,6 +171,13 @@ class Share:
         """The part of an MLP's inner width."""
         return parts(width, self.count, self.group)[self.rank]
 
+    @property
+    def sizes(self) -> TextConfig:
+        """The language model's config with the sizes that this process's memory depends on."""
+        own = self.layer_config("sliding_attention")
+        full = self.heads("full_attention").number_of_keys
+        return replace(own, num_global_kv_heads=full)
+
     def layer_config(self, kind: LayerType) -> TextConfig:
         """The sizes of this process's part of a layer."""
         text, heads = self.text, self.heads(kind)
@@ -364,7 +371,8 @@ def _bytes_of(piece: Piece, shape: tuple[int, ...], size: int) -> int:
     return size * prod(piece.shape(shape)) // max(1, prod(shape))
 
 
-def bytes_held(share: Share, sizes: Mapping[str, tuple[tuple[int, ...], int]]) -> int:
-    """Bytes of a checkpoint that a process holds; ``sizes`` as in ``shares_of``."""
+def bytes_by_name(share: Share, sizes: Mapping[str, tuple[tuple[int, ...], int]]) -> dict[str, int]:
+    """Bytes of each tensor that a process holds; ``sizes`` as in ``shares_of``."""
     shapes = {name: shape for name, (shape, _) in sizes.items()}
-    return sum(_bytes_of(piece, *sizes[name]) for name, piece in share.pieces(shapes).items())
+    pieces = share.pieces(shapes)
+    return {name: _bytes_of(piece, *sizes[name]) for name, piece in pieces.items()}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...distributed.launch import processes
 from ...errors import OptionError
 from ..environment import Environment
 from ..run.addresses import check_allowed
@@ -266,6 +267,8 @@ def chat(
     if prompt_cache is not None:
         if run.server is not None:
             raise OptionError("--server: it keeps what it computes: leave out --prompt-cache")
+        if processes(env.variables) > 1:
+            raise OptionError("--prompt-cache: several processes keep none: leave it out")
         read = [
             messages,
             *(file or []),

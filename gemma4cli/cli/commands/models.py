@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...distributed.launch import processes
 from ...errors import OptionError
 from ..environment import Environment, environment_of
 from ..output.exit_codes import ExitCode
@@ -82,7 +83,10 @@ def list_models(
         elif entry.problem is not None and entry.complete and not json:
             env.say(f"{entry.name} is damaged: {entry.problem}")
     if not json:
-        env.say(f"{_HOW}; models may use {size_text(memory_limit(device()))} here")
+        limit = size_text(memory_limit(device()))
+        count = processes(env.variables)
+        where = "here" if count == 1 else f"here, and so in each of {count} processes"
+        env.say(f"{_HOW}; models may use {limit} {where}")
     if any(entry.fault is not None for entry in entries):
         raise typer.Exit(ExitCode.SOME_FAILED)
 
