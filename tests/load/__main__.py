@@ -8,10 +8,10 @@ mid-answer, others read or send slowly, or send what is too long, broken off, wr
 send. Those that are refused for now wait as long as they are told, and ask again. After each third
 of the time all clients go, and the server rests. In the end it is told to end while answers run.
 
-A run fails if a request gets neither an answer nor an error in the form of OpenAI's API, or one of
-ten that ask the model no answer; if the server fails (status 500, or a traceback), does not end as
-told, or leaves a file or a process; or if, when all clients have gone, more than four descriptors
-or two threads are left of them, or a prompt in its queue.
+A run fails if a request gets neither an answer nor an error in the form of OpenAI's API, or a good
+one no answer; if the server fails (status 500, or a traceback), does not end as told, or leaves a
+file or a process; or if, when all clients have gone, more than four descriptors or two threads are
+left of them, or a prompt in its queue.
 
 It also fails if memory is not flat, unless the run takes less than two minutes: if the last third
 takes more than the one before it (1.1 times, and 8 MB), or the server at rest (1.03 times, and 8
@@ -33,10 +33,10 @@ from random import Random
 from tempfile import TemporaryDirectory
 
 from .bodies import head
-from .exchange import REFUSED_FOR_NOW, Exchange, Fault, Outcome
+from .exchange import PATIENCE, REFUSED_FOR_NOW, Exchange, Fault, Outcome
 from .kinds import KINDS, Address, Kind, last_answer, metrics
 from .process import KEPT_MB, Held, ServerProcess, described, grown, rested, running
-from .tally import Tally, table, unanswered
+from .tally import Tally, table
 
 _PARTS = 3
 _LEAST_SECONDS = 120.0
@@ -62,7 +62,7 @@ class Load:
         self._runs = 0
 
     def run(self, clients: int, seconds: float) -> None:
-        """Let clients ask for a while, and others in a later run; wait for their last answers."""
+        """Let clients ask for a while, others in each run; then wait for their last answers."""
         self._is_over.clear()
         self._runs += 1
         threads = [
@@ -94,21 +94,17 @@ class Load:
 
     def _request(self, kind: Kind, rng: Random) -> None:
         """Make a request, again if it is refused for now."""
-        tally, same = self.tallies[kind], rng.getstate()
-        while True:
-            rng.setstate(same)
-            try:
-                outcome = kind.run(self._address, rng)
-            except (Fault, OSError) as exc:
-                tally.faults.append(str(exc) or repr(exc))
-                return
-            if outcome.status != REFUSED_FOR_NOW:
-                tally.outcomes.append(outcome)
-                return
-            tally.refusals += 1
-            if self._is_over.wait(outcome.retry_after):
-                tally.outcomes.append(outcome)
-                return
+        tally, same, begun = self.tallies[kind], rng.getstate(), time.monotonic()
+        try:
+            while (outcome := kind.run(self._address, rng)).status == REFUSED_FOR_NOW:
+                tally.refusals += 1
+                if time.monotonic() - begun > PATIENCE:
+                    raise Fault(f"refused again and again for {PATIENCE:.0f} s")
+                time.sleep(outcome.retry_after)
+                rng.setstate(same)
+            tally.outcomes.append(outcome)
+        except (Fault, OSError) as exc:
+            tally.faults.append(str(exc) or repr(exc))
 
 
 def _rest(server: ServerProcess) -> list[str]:
@@ -193,7 +189,6 @@ class Run:
         print("\n".join(table(self._load.tallies)))
         for kind, tally in self._load.tallies.items():
             self.faults += [f"{kind.name}: {each}" for each in tally.faults]
-        self.faults += unanswered(self._load.tallies)
         if count > 1:
             self.faults += grown(self._parts, self._rests)
             after = _settled(self._server)
@@ -239,6 +234,7 @@ def main(args: Sequence[str] | None = None) -> int:
         TemporaryDirectory(prefix="g4-load-") as temporary,
         running(Path(temporary), "--queue", str(queue)) as server,
     ):
+        print(f"process {server.process.pid} serves at {server.address}", flush=True)
         run = Run(server, given.seed)
         run.whole(given.clients, given.seconds)
         faults = run.faults + _end(server, given.seed)

@@ -57,7 +57,7 @@ class ServerProcess:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            start_new_session=True,
+            process_group=0,
             preexec_fn=_end_with(os.getpid()),
         )
         assert self.process.stderr is not None
@@ -111,18 +111,18 @@ class ServerProcess:
         self.process.wait()
 
     def leftovers(self) -> list[str]:
-        """Temporary files, and processes of its session, once it has ended."""
+        """Temporary files, and processes of its group, once it has ended."""
         files = [str(path.relative_to(self._temporary)) for path in self._temporary.rglob("*")]
-        return files + [f"process {pid}" for pid in _of_session(self.process.pid)]
+        return files + [f"process {pid}" for pid in _of_group(self.process.pid)]
 
 
-def _of_session(session: int) -> Iterator[str]:
+def _of_group(group: int) -> Iterator[str]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(fields[3]) == session:
+        if int(fields[2]) == group:
             yield folder.name
 
 

@@ -6,19 +6,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .exchange import REFUSED_FOR_NOW, Outcome
+from .exchange import Outcome
 from .kinds import Kind
-
-_LEAST_ANSWERED = 0.9
-"""Share of those who ask the model that must get an answer, however often they are refused."""
 
 
 @dataclass
 class Tally:
-    """What came of the requests of a kind; one that is refused for now is made again.
+    """What came of the requests of a kind.
 
     Attributes:
-        outcomes: How they ended, those that were given up included: the clients' time was over.
+        outcomes: How they ended; one that is refused for now has not ended, but is made again.
         refusals: How often one was refused for now.
         faults: What was wrong.
     """
@@ -27,40 +24,33 @@ class Tally:
     refusals: int = 0
     faults: list[str] = field(default_factory=list)
 
-    @property
-    def answered(self) -> list[Outcome]:
-        return [each for each in self.outcomes if each.status != REFUSED_FOR_NOW]
-
 
 def table(tallies: Mapping[Kind, Tally]) -> list[str]:
-    """A line for each kind of client; seconds are in the middle of all, and the most."""
+    """A line for each kind of client, and one for all that ask the model.
+
+    Seconds are those in the middle of all, and the most, without the waits of those that were
+    refused.
+    """
     lines = [
         f"{'client':15} {'requests':>8} {'refusals':>8} {'first s':>8} {'whole s':>8} "
         f"{'at most':>8}  ends"
     ]
-    for kind, tally in tallies.items():
-        seen = Counter(str(each.status or "closed") for each in tally.answered)
-        seen["given up"] = len(tally.outcomes) - len(tally.answered)
-        seen["FAULT"] = len(tally.faults)
-        firsts = sorted(each.first for each in tally.answered)
-        wholes = sorted(each.seconds for each in tally.answered)
-        ends = ", ".join(f"{count} x {each}" for each, count in seen.most_common() if count)
-        lines.append(
-            f"{kind.name:15} {len(tally.outcomes) + len(tally.faults):8} {tally.refusals:8} "
-            f"{_middle(firsts):8.2f} {_middle(wholes):8.2f} {wholes[-1] if wholes else 0:8.2f}  "
-            f"{ends}"
-        )
+    lines += [_line(kind.name, [tally]) for kind, tally in tallies.items()]
+    lines.append(_line("ask the model", [tally for kind, tally in tallies.items() if kind.asks]))
     return lines
 
 
-def unanswered(tallies: Mapping[Kind, Tally]) -> list[str]:
-    """Whether too many of those who ask the model got no answer."""
-    asked = [each for kind, tally in tallies.items() if kind.asks for each in tally.outcomes]
-    answered = sum(each.status == 200 for each in asked)
-    print(f"{answered} of {len(asked)} requests to the model were answered whole")
-    if answered < _LEAST_ANSWERED * len(asked):
-        return [f"only {answered} of {len(asked)} requests to the model were answered"]
-    return []
+def _line(name: str, tallies: Sequence[Tally]) -> str:
+    outcomes = [each for tally in tallies for each in tally.outcomes]
+    seen = Counter(str(each.status or "closed") for each in outcomes)
+    seen["FAULT"] = sum(len(tally.faults) for tally in tallies)
+    firsts = sorted(each.first for each in outcomes)
+    wholes = sorted(each.seconds for each in outcomes)
+    ends = ", ".join(f"{count} x {each}" for each, count in seen.most_common() if count)
+    return (
+        f"{name:15} {seen.total():8} {sum(tally.refusals for tally in tallies):8} "
+        f"{_middle(firsts):8.2f} {_middle(wholes):8.2f} {wholes[-1] if wholes else 0:8.2f}  {ends}"
+    )
 
 
 def _middle(numbers: Sequence[float]) -> float:
