@@ -14,7 +14,7 @@ file or a process; or if, when all clients have gone, more than four descriptors
 left of them, or a prompt in its queue.
 
 It also fails if memory is not flat, unless the run takes less than two minutes: if the last third
-takes more than the one before it (1.1 times, and 8 MB), or the server at rest (1.03 times, and 8
+takes more than the one before it (1.1 times, and 4 MB), or the server at rest (1.02 times, and 4
 MB). That cannot be what it may keep, of which it has as much as it may from the first third on: of
 prompts 8 MB, and of media, of which there are few. Linux only.
 """
@@ -222,7 +222,7 @@ class Run:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command line; the status is 1 if anything failed."""
+    """Run; the status is 1 if anything failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.load", description="Load g4 serve.")
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=300.0)

@@ -20,9 +20,9 @@ from .kinds import MAX_BODY_MB
 
 _EVERY = 0.2
 """Seconds between two looks at the process."""
-_MORE_BUSY, _MORE_IDLE = 1.1, 1.03
+_MORE_BUSY, _MORE_IDLE = 1.1, 1.02
 """How many times the memory of the part before another part of a run may need."""
-_SPARE_BYTES = 8 << 20
+_SPARE_BYTES = 4 << 20
 _SPARE_FILES = 4
 _SPARE_THREADS = 2
 KEPT_MB = 8
