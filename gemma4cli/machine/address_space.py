@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 
 from ..errors import OutOfMemoryError
-from .heap import share_one_heap
 
 _SMALLEST = 600_000_000
 """Bytes that libraries and the built-in model take on one core, with some to spare."""
@@ -59,6 +58,8 @@ def fit_into_address_space() -> None:
     limit = address_limit()
     if limit is None:
         return
+    from .heap import share_one_heap
+
     if limit < _SMALLEST:
         raise OutOfMemoryError(
             f"this process may have {limit // 10**6} MB of addresses, and g4 needs at least "
