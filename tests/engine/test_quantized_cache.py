@@ -33,7 +33,7 @@ from gemma4cli.options import GenerateOptions, LoadOptions
 from gemma4cli.processing.inputs import ModelInputs
 
 ParityModel = Callable[[str], LoadedModel]
-GREEDY = GenerateOptions(max_tokens=30, temperature=0, repetition_guard=False)
+GREEDY = GenerateOptions(temperature=0, repetition_guard=False)
 LENGTHS = (1, 2, 31, 32, 33, 63, 255, 256, 257, 511, 512, 513, 600)
 
 
@@ -187,14 +187,16 @@ def test_a_later_turn_continues_as_if_it_were_the_first(
     first = answer_of(model, inputs, turns)
     ids = (*inputs.ids, *first.token_ids, *ids_of(model, 20))
     later = replace(inputs, ids=ids)
-    again = answer_of(model, later, turns)
-    alone = answer_of(model, later)
+    again = answer_of(model, later, turns, max_tokens=12)
+    alone = answer_of(model, later, max_tokens=12)
     assert again.usage.cached_tokens > 0
     assert again.token_ids == alone.token_ids
 
 
-def answer_of(model: LoadedModel, inputs: ModelInputs, turns: TurnCache | None = None) -> Finished:
-    *_, finished = generate(model, inputs, GREEDY, turns)
+def answer_of(
+    model: LoadedModel, inputs: ModelInputs, turns: TurnCache | None = None, max_tokens: int = 30
+) -> Finished:
+    *_, finished = generate(model, inputs, replace(GREEDY, max_tokens=max_tokens), turns)
     assert isinstance(finished, Finished)
     return finished
 
