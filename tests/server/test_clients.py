@@ -177,7 +177,14 @@ def test_a_stream_that_is_closed_or_too_slow_ends_its_answer(tiny: LocalModel) -
 
 def ran(command: list[str], **variables: str) -> str:
     env = {**os.environ, **variables}
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=SECONDS)
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=env,
+        timeout=SECONDS,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -204,6 +211,29 @@ def test_llm_has_it_as_a_server_of_openais_api(
     assert len(text.split()) > 3
     assert llm(question, "-a", str(SCENE), *options, "--no-stream") == text
     assert '"count"' in llm("Hello", "--schema", "count int", "--key", TOKEN)
+
+
+@pytest.mark.slow
+def test_sgpt_has_a_chat_of_several_turns(tiny: LocalModel, tmp_path: Path) -> None:
+    sgpt = shutil.which("sgpt")
+    if sgpt is None:
+        pytest.skip("needs sgpt, of the package shell-gpt, in PATH")
+    model = Scripted(tiny, TextDelta(text="A red "), TextDelta(text="star."), finished("x"))
+    with serving(model, token=TOKEN) as address:
+        variables = {
+            "HOME": str(tmp_path),
+            "CHAT_CACHE_PATH": str(tmp_path / "chats"),
+            "CACHE_PATH": str(tmp_path / "cache"),
+            "API_BASE_URL": f"{address}/v1",
+            "DEFAULT_MODEL": "default",
+            "OPENAI_API_KEY": TOKEN,
+        }
+        for question in ("What is it?", "And its color?"):
+            said = ran([sgpt, "--no-md", "--no-cache", "--chat", "seen", question], **variables)
+            assert said == "A red star.\n"
+    _, second = (each.prompt.inputs.text for each in model.requests)
+    turns = [second.index(each) for each in ("What is it?", "A red star.", "And its color?")]
+    assert turns == sorted(turns) and "You are ShellGPT" in second[: turns[0]]
 
 
 _SCRIPT = """
