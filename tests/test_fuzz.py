@@ -68,7 +68,7 @@ def test_an_error_on_one_line_is_no_fault(outcomes: Mapping[str, Outcome]) -> No
     assert outcomes["none"]["kept"] is None
 
 
-@pytest.mark.parametrize("kind", ["checkpoints", "conversations", "schemas", "settings"])
+@pytest.mark.parametrize("kind", ["checkpoints", "conversations", "schemas", "settings", "calls"])
 def test_a_seed_and_a_number_make_the_same_input(kind: str, tmp_path: Path) -> None:
     def made(name: str, seed: int) -> tuple[tuple[str, ...], dict[str, bytes]]:
         case = make_case(kind, seed, 3, folder=tmp_path / name, seeds=tmp_path)
@@ -91,7 +91,7 @@ def test_every_kind_of_input_is_damaged() -> None:
             "tokenizer",
             "conversations",
         ),
-        *("sessions", "journals", "settings", "schemas"),
+        *("sessions", "journals", "settings", "schemas", "calls", "wire"),
     } <= KINDS.keys()
 
 

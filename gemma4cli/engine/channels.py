@@ -7,6 +7,7 @@ token id, so text that only looks like a marker stays text.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from hashlib import blake2b
 
 from ..events import AnswerDelta, TextDelta, ThoughtDelta, ToolCallDelta, ToolCallFinished
@@ -46,6 +47,10 @@ class ChannelSplitter:
         self._texts: list[str] = []
         self._thoughts: list[str] = []
         self.calls: list[ToolCall] = []
+
+    @cached_property
+    def _prompt_text(self) -> str:
+        return repr(tuple(self._prompt_ids))
 
     @property
     def text(self) -> str:
@@ -92,7 +97,7 @@ class ChannelSplitter:
 
     def _begin_call(self) -> _Call:
         """A call whose id is the same each time this prompt is answered, and other prompts' not."""
-        digest = blake2b(repr((self._begun, tuple(self._prompt_ids))).encode(), digest_size=12)
+        digest = blake2b(f"({self._begun}, {self._prompt_text})".encode(), digest_size=12)
         self._begun += 1
         return _Call(self._tokenizer, self._begun - 1, f"call_{digest.hexdigest()}")
 

@@ -48,10 +48,8 @@ class CallSyntaxError(Exception):
 class CallParser:
     """Reads one call from the ids after ``<|tool_call>``.
 
-    Attributes:
-        name: The function; empty until it is known.
-        arguments: JSON of the arguments so far.
-        raw: All that was read, with control tokens by name.
+    Properties are the ``name`` of the function, empty until it is known, and JSON of the
+    ``arguments`` so far.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -62,21 +60,26 @@ class CallParser:
         self._steps = self._grammar.call()
         self._problem: str | None = None
         self._is_complete = False
-        self.raw = CALL_BEGIN
-        self.arguments = ""
+        # Parts, since a text that grows by each of them would be copied each time.
+        self._raw = [CALL_BEGIN]
+        self._arguments: list[str] = []
         next(self._steps)
 
     @property
     def name(self) -> str:
         return self._grammar.name
 
+    @property
+    def arguments(self) -> str:
+        return "".join(self._arguments)
+
     def push(self, token: int) -> str:
         """The next part of the arguments' JSON that this id completes, possibly empty."""
         if token == self._quote:
             symbols = [*self._text(self._decoder.flush()), QUOTE]
-            self.raw += QUOTE
+            self._raw.append(QUOTE)
         elif token in self._tokenizer.control_ids:
-            self.raw += self._tokenizer.decode([token], skip_control=False)
+            self._raw.append(self._tokenizer.decode([token], skip_control=False))
             symbols = []
         else:
             symbols = list(self._text(self._decoder.push(token)))
@@ -85,7 +88,7 @@ class CallParser:
     def finish(self) -> Mapping[str, Any]:
         """The arguments at ``<tool_call|>``. Raises CallSyntaxError."""
         self._take([*self._text(self._decoder.flush()), CALL_END])
-        self.raw += CALL_END
+        self._raw.append(CALL_END)
         if self._problem is not None:
             raise CallSyntaxError(self._problem)
         assert self._is_complete, "the grammar ends with the end marker"
@@ -98,12 +101,12 @@ class CallParser:
         return arguments
 
     def cut_off(self) -> str:
-        """All of a call that ends before its end marker."""
+        """All of a call that ends here and is none, with control tokens by name."""
         self._text(self._decoder.flush())
-        return self.raw
+        return "".join(self._raw)
 
     def _text(self, text: str) -> str:
-        self.raw += text
+        self._raw.append(text)
         return text
 
     def _take(self, symbols: list[str]) -> str:
@@ -118,7 +121,7 @@ class CallParser:
             self._problem = str(exc)
         delta = "".join(self._grammar.written)
         self._grammar.written.clear()
-        self.arguments += delta
+        self._arguments.append(delta)
         return delta
 
 

@@ -18,6 +18,7 @@ Array = npt.NDArray[Any]
 _KEY = "g4"
 _DTYPES: Mapping[object, str] = {"U8": "|u1", "I32": "<i4", "F32": "<f4"}
 _LONGEST_HEADER = 16 << 20
+_LONGEST_CAUSE = 200
 
 
 def packed(facts: object, arrays: Mapping[str, Array]) -> bytes:
@@ -34,7 +35,9 @@ def unpacked(body: bytes) -> tuple[Any, dict[str, Array]]:
     try:
         found = deserialize(body)  # type: ignore[no-untyped-call]
     except SafetensorError as exc:
-        raise JsonError(f"is not in the format of safetensors ({exc})") from exc
+        # The cause quotes what was sent, which may have any characters.
+        cause = "".join(each if each.isprintable() else " " for each in str(exc))
+        raise JsonError(f"is not in the format of safetensors ({cause[:_LONGEST_CAUSE]})") from exc
     header = parse(body[8 : 8 + length])
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
     text = metadata.get(_KEY) if isinstance(metadata, dict) else None

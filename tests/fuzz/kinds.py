@@ -20,7 +20,8 @@ from gemma4cli.journal import journal_name, with_sum
 
 from .model_damage import damage_drafter, damage_model
 from .mutations import damaged_bytes, damaged_json, damaged_text
-from .seeds import CLIPS, PICTURES, ROOT, SAMPLES, SOUNDS, STATE, TINY
+from .probes import PROBE
+from .seeds import CLIPS, PICTURES, ROOT, SAMPLES, SOUNDS, STATE, TINY, WIRE
 
 WORK = "in"
 """The folder of a case that is current when its command runs."""
@@ -38,7 +39,7 @@ _FORMATS = ROOT / "fixtures" / "formats"
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A command of g4, to be run in the folder ``WORK`` of ``folder``.
+    """A command of g4, or a probe, to be run in the folder ``WORK`` of ``folder``.
 
     ``stdin`` is a file there. ``allowed`` are the statuses it may end with, and its output
     contains ``must_say``. If it succeeds, its output is that of the command ``same_as``, which
@@ -474,6 +475,86 @@ def schemas(rng: Random, case: Case, seeds: Path) -> Case:
     return replace(case, args=("chat", "-p", "Hi", *asked))
 
 
+_CALL = (
+    "<|tool_call>", "call:", "get", "weather", "{", "city", ":", '<|"|>', "Paris", '<|"|>', ",",
+    "days", "3", "}", "<tool_call|>",
+)  # fmt: skip
+_IN_CALLS = (
+    *_CALL, "<|channel>", "<channel|>", "<turn|>", "[", "]", '"', "\\", " ", "\n", "null", "1e999",
+    "-", "0", "é", "<0xF0>",
+)  # fmt: skip
+
+
+def calls(rng: Random, case: Case, seeds: Path) -> Case:
+    """Ids of an answer that calls functions, or nearly so; long ones take no more time per id."""
+    ids = _vocabulary()
+    said: list[str | int] = []
+    for _ in range(rng.choice((1, 2, 5))):
+        said += _CALL
+    for _ in range(rng.choice((0, 1, 3, 30))):
+        at = rng.randrange(len(said) + 1)
+        match rng.randrange(5):
+            case 0:
+                del said[at : at + 1]
+            case 1:
+                said[at:at] = [rng.randrange(len(ids))]
+            case 2:
+                word = rng.choice(_IN_CALLS)
+                said[at:at] = [word] * rng.choice((1, 2, 300, 20_000))
+            case 3:
+                said[at:at] = said[: rng.randrange(len(said) + 1)][:500]
+            case _:
+                said[at:at] = rng.choices(_IN_CALLS, k=rng.choice((1, 5, 100)))
+    found = [token for each in said for token in _ids_of(each)]
+    case.put(f"{WORK}/ids.json", json.dumps(found).encode())
+    return replace(case, args=(PROBE, "calls", "ids.json"))
+
+
+@cache
+def _vocabulary() -> dict[str, int]:
+    data = _json(TINY / "tokenizer.json")
+    added = {each["content"]: each["id"] for each in data["added_tokens"]}
+    return {**data["model"]["vocab"], **added}
+
+
+@cache
+def _ids_of(word: str | int) -> tuple[int, ...]:
+    """Of a word in the vocabulary, or else of its bytes."""
+    if isinstance(word, int):
+        return (word,)
+    ids = _vocabulary()
+    if word in ids:
+        return (ids[word],)
+    return tuple(ids[f"<0x{byte:02X}>"] for byte in word.encode())
+
+
+def wire(rng: Random, case: Case, seeds: Path) -> Case:
+    """What a client and a server send each other, damaged under way."""
+    source = rng.choice(_files(seeds / WIRE))
+    content = _bytes(source)
+    if content.startswith(b"{"):
+        lines = content.splitlines(keepends=True)
+        at = rng.randrange(len(lines))
+        damaged = damaged_json(rng, json.loads(lines[at]))
+        lines[at] = damaged_text(rng, lines[at]) if rng.random() < 0.3 else damaged
+        content = b"".join(lines)
+    elif rng.random() < 0.5:
+        content = damaged_bytes(rng, content)
+    else:
+        end = 8 + struct.unpack("<Q", content[:8])[0]
+        header = json.loads(content[8:end])
+        facts = json.loads(header["__metadata__"]["g4"])
+        if rng.random() < 0.6:
+            text = damaged_json(rng, facts).decode("utf-8", "surrogateescape")
+            header["__metadata__"]["g4"] = text
+            head = json.dumps(header).encode()
+        else:
+            head = damaged_json(rng, header)
+        content = struct.pack("<Q", len(head)) + head + content[end:]
+    case.put(f"{WORK}/{source.name}", content)
+    return replace(case, args=(PROBE, source.name, source.name))
+
+
 KINDS: dict[str, Kind] = {
     kind.__name__: kind
     for kind in (
@@ -489,6 +570,8 @@ KINDS: dict[str, Kind] = {
         journals,
         settings,
         schemas,
+        calls,
+        wire,
     )
 }
 """Every kind of input by its name."""

@@ -16,10 +16,23 @@ import av
 import numpy as np
 from PIL import Image
 
+from gemma4cli.api import load
 from gemma4cli.cli.app import app
 from gemma4cli.cli.environment import Environment
+from gemma4cli.decoded import AudioClip
+from gemma4cli.decoded import Image as Picture
+from gemma4cli.engine.answering import Prompt
+from gemma4cli.errors import ContextLengthError
+from gemma4cli.events import Event, Finished, TextDelta, Timings, ToolCallFinished, Usage
 from gemma4cli.journal import JobJournal
+from gemma4cli.messages import AudioPart, ImagePart, Message, Source, TextPart, ToolCall
+from gemma4cli.options import GenerateOptions
+from gemma4cli.wire.answers import error_line, event_line
+from gemma4cli.wire.model_facts import facts_body, facts_of
+from gemma4cli.wire.requests import ids_body, options_body, prompts_body, texts_body
 from tests.support.sound_files import Track, write_tracks
+
+from . import probes
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "fixtures" / "samples"
@@ -29,6 +42,7 @@ PICTURES = "pictures"
 SOUNDS = "sounds"
 CLIPS = "clips"
 STATE = "state"
+WIRE = "wire"
 """Folders of the seeds."""
 
 
@@ -39,6 +53,7 @@ def make_seeds(folder: Path) -> None:
     _pictures(folder / PICTURES)
     _sounds(folder / SOUNDS)
     _clips(folder / CLIPS)
+    _wire(folder / WIRE)
     _state(folder / STATE)
 
 
@@ -196,6 +211,48 @@ def _drop_unreadable(folder: Path) -> None:
                 next(container.decode())
         except (av.error.FFmpegError, StopIteration):
             path.unlink()
+
+
+def _wire(folder: Path) -> None:
+    """What a client and a server send each other about a picture and a sound."""
+    folder.mkdir(parents=True)
+    model = load("tiny")
+    random = np.random.default_rng(1)
+    medium = Source(name="medium")
+    parts = (ImagePart(source=medium), TextPart(text="Which?"), AudioPart(source=medium))
+    picture = random.integers(0, 256, (48, 64, 3), np.uint8)
+    sound = random.standard_normal(8000, np.float32) / 10
+    inputs = model.processor.prepare(
+        [Message(role="user", content=parts)],
+        [Picture(pixels=picture, name="a"), AudioClip(samples=sound, name="b")],
+    )
+    options = GenerateOptions(max_tokens=7, temperature=0.1, stop=("x",))
+    prompt = Prompt(inputs=inputs, options=options)
+    facts = facts_of(
+        model.processor,
+        {"<turn|>": 5},
+        {"model": "tiny"},
+        names=("tiny",),
+        context_length=model.context_length,
+        slots=4,
+        most_body=1 << 20,
+        vocabulary=model.tokenizer.rows,
+    )
+    call = ToolCall(name="now", arguments={"zone": ["CET", 1]}, id="c1")
+    finished = Finished(
+        reason="stop", text="A", thoughts="", token_ids=(5,), usage=Usage(), timings=Timings()
+    )
+    events: list[Event] = [TextDelta(text="A"), ToolCallFinished(index=0, call=call), finished]
+    lines = [*(event_line(1, each) for each in events), error_line(ContextLengthError(9, 8))]
+    for name, content in {
+        probes.PROMPTS: prompts_body([prompt, prompt]),
+        probes.IDS: ids_body([[1, 2], [3]]),
+        probes.TEXTS: texts_body(["a", "b"]),
+        probes.OPTIONS: options_body(options),
+        probes.FACTS: facts_body(facts),
+        probes.LINES: b"".join(lines),
+    }.items():
+        (folder / name).write_bytes(content)
 
 
 def _state(folder: Path) -> None:

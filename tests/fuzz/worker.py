@@ -23,6 +23,7 @@ from gemma4cli.engine.model import LoadedModel
 from gemma4cli.hub.resolved import ResolvedModel
 
 from .kinds import Case, load_case, make_case
+from .probes import PROBE, probed
 
 HANG_SECONDS = 10.0
 BUSY_SECONDS = 60.0
@@ -135,6 +136,8 @@ def _status_of(args: Sequence[str], limit: float) -> object:
     faulthandler.dump_traceback_later(limit, exit=True, file=sys.__stderr__)
     status: object = 0
     try:
+        if args[0] == PROBE:
+            return probed(*args[1:])
         app(args=list(args), obj=Environment.of_process())
     except SystemExit as end:
         status = end.code or 0
@@ -143,8 +146,8 @@ def _status_of(args: Sequence[str], limit: float) -> object:
         status = type(error).__name__
     finally:
         faulthandler.cancel_dump_traceback_later()
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
     return status
 
 

@@ -117,7 +117,7 @@ def test_a_call_that_is_not_clear_is_an_error_and_its_text_is_kept(
         parser.push(each)
     with pytest.raises(CallSyntaxError, match=BROKEN[written]):
         parser.finish()
-    assert parser.raw == f"<|tool_call>{written}<tool_call|>"
+    assert parser.cut_off() == f"<|tool_call>{written}<tool_call|>"
 
 
 def test_arguments_come_as_json_while_they_are_written(tiny: Tokenizer) -> None:

@@ -185,3 +185,10 @@ def test_a_prompt_that_is_longer_than_the_context_is_not_read(
     arrays["0.ids"] = np.zeros(limits.context, np.int32)
     with pytest.raises(ContextLengthError, match="8,192"):
         read_prompts(packed(facts, arrays), limits)
+
+
+def test_an_error_about_a_header_is_one_line_whatever_the_header_quotes() -> None:
+    header = b'{"a": {"dtype": "F32\\n\\u001b[2J", "shape": [1], "data_offsets": [0, 4]}}'
+    with pytest.raises(JsonError, match="is not in the format of safetensors") as raised:
+        read_ids(len(header).to_bytes(8, "little") + header + bytes(4), 1)
+    assert str(raised.value).isprintable()
