@@ -227,6 +227,7 @@ def stream_each(
     batch: int | None = None,
     opened: Callable[[Media], Source] = Source.of,
     skip: AbstractSet[int] = frozenset(),
+    positions: Sequence[int] | None = None,
 ) -> Iterator[ImageEvent | ImageFailed]:
     """Ask one question about each image. Closing the stream cancels the run.
 
@@ -241,6 +242,8 @@ def stream_each(
             Answers do not depend on it. With 1, a drafter is used.
         opened: Turns an image into a source just before it is decoded.
         skip: Indexes of images not to ask about; the seeds of the others stay the same.
+        positions: Where each image is in a longer list of which this is a part, whose seeds it
+            gets. None means that this is all.
 
     Yields:
         For each image its events, the last one with Finished, or ImageFailed with the error. Each
@@ -257,7 +260,9 @@ def stream_each(
 
     options, media = options or GenerateOptions(), media or MediaOptions()
     numbers = [number for number in range(len(images)) if number not in skip]
-    yield from answer_each(model, numbers, content, options=options, media=media, batch=batch)
+    yield from answer_each(
+        model, numbers, content, options=options, media=media, batch=batch, positions=positions
+    )
 
 
 def stream_segments(

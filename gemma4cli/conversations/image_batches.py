@@ -42,6 +42,7 @@ def answer_each(
     options: GenerateOptions,
     media: MediaOptions,
     batch: int | None,
+    positions: Sequence[int] | None = None,
 ) -> Iterator[ImageEvent | ImageFailed]:
     """As ``api.stream_each``; ``content(number)`` is the message about an image."""
     from ..engine.seeds import seed_of
@@ -55,7 +56,8 @@ def answer_each(
         batch = 1
     waiting: list[_Waiting] = []
     for number in numbers:
-        own = replace(options, seed=seed_of(options.seed, number))
+        position = number if positions is None else positions[number]
+        own = replace(options, seed=seed_of(options.seed, position))
         try:
             if batch == 1:
                 yield from _answer_alone(model, number, content(number), own, media)

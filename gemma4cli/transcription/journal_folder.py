@@ -31,7 +31,7 @@ class JournalFolder:
         self._folder = folder
         self._run = run
         self._restart = restart
-        self._opened: list[Journal] = []
+        self._opened: dict[Path, Journal] = {}
         remove_stale(folder)
 
     def open(self, file: Path) -> Journal | None:
@@ -44,23 +44,23 @@ class JournalFolder:
         except OSError as exc:
             raise JournalError(file, exc.strerror or str(exc)) from exc
         path = self._folder / journal_name(job)
-        earlier = [each for each in self._opened if each.path == path]
-        if not all(each.closed for each in earlier):
+        earlier = self._opened.get(path)
+        if earlier is not None and not earlier.closed:
             return None
-        journal = Journal(self._folder, job, restart=self._restart and not earlier)
-        self._opened.append(journal)
+        journal = Journal(self._folder, job, restart=self._restart and earlier is None)
+        self._opened[path] = journal
         return journal
 
     def forget(self) -> None:
         """Remove the journals: all results are delivered."""
-        for journal in self._opened:
+        for journal in self._opened.values():
             journal.forget()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for journal in self._opened:
+        for journal in self._opened.values():
             journal.close()
 
 

@@ -37,7 +37,7 @@ START = imports(
     "cli.output.help_pages cli.output.numbers cli.output.pictures cli.output.usage_errors "
     "cli.run.addresses cli.run.budgets cli.run.common_options cli.run.completers cli.run.folders "
     "cli.run.inputs cli.run.model_command cli.run.options cli.run.pages cli.run.shared_options "
-    "cli.run.time_options cli.transcribe.choices cli.transcribe.command machine "
+    "cli.run.shards cli.run.time_options cli.transcribe.choices cli.transcribe.command machine "
     "machine.address_space",
 )
 """What every command needs before it does anything: the options of all commands."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from ...errors import Gemma4Error
-from ...records import Answer, Given, failure_record
+from ...records import Answer, Given, Record, failure_record
 from ..escapes import one_line
 from ..output.exit_codes import exit_code_of
 from ..output.files import replaced_file
@@ -75,34 +75,43 @@ class AnswerText:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnswerRecords:
-    """A JSON object on a line for each input, also for one that failed."""
+    """A JSON object on a line for each input, also for one that failed.
+
+    ``named`` adds to a record what else it says about its input.
+    """
 
     stream: TextIO
     names: Sequence[Given]
+    named: Callable[[int, Record], Record]
 
     def answer(self, number: int, answer: Answer) -> None:
-        write_json(self.stream, answer.record)
+        write_json(self.stream, self.named(number, answer.record))
 
     def failed(self, number: int, error: Gemma4Error) -> None:
-        write_json(self.stream, failure_record(self.names[number], error, exit_code_of(error)))
+        record = failure_record(self.names[number], error, exit_code_of(error))
+        write_json(self.stream, self.named(number, record))
 
     def partial(self, number: int, answer: Answer) -> None:
         """Only of a clip in segments: those that are done took long."""
         if "segments" in answer.record:
-            write_json(self.stream, answer.record)
+            self.answer(number, answer)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnswerFiles:
-    """A file for each input, of the format "txt", "caption" (one line) or "json"."""
+    """A file for each input, of the format "txt", "caption" (one line) or "json".
+
+    ``named`` is that of AnswerRecords.
+    """
 
     paths: Callable[[int], Path]
     format: str
+    named: Callable[[int, Record], Record]
 
     def answer(self, number: int, answer: Answer) -> None:
         with replaced_file(self.paths(number)) as file:
             if self.format == "json":
-                write_json(file, answer.record)
+                write_json(file, self.named(number, answer.record))
             elif self.format == "caption":
                 write_text(file, " ".join(answer.text.split()))
             else:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ...events import Event
+from ...records import Record
 from ..output.consume import Display, Known, Numbered, consume, exit_if_failed, one_by_one
 from ..output.files import growing_file
 from ..output.pictures import pictures_for
 from ..output.progress import Spinner
 from ..output.results import opened_output
+from ..run.inputs import with_file_name
 from ..run.runner import load_model
 from .journal import AnswerJournal
 from .kept import kept_answers
@@ -99,6 +101,8 @@ def run_events(
             raise
         if answers.target.beside and not run.quiet:
             env.say(f"{whole.done} of {len(answers.names)} answers are in files beside the inputs")
+        elif answers.shard and not run.quiet:
+            env.say(f"{answers.shard}: {whole.done:,} of {len(answers.names):,} answered")
     exit_if_failed(codes, len(answers.names))
 
 
@@ -106,12 +110,18 @@ def _stream(answers: AnswerRun, stack: ExitStack) -> TextIO:
     """Standard output or the one file; unused if each input has its own."""
     target = answers.target
     if target.file is not None and answers.several:
-        return stack.enter_context(growing_file(target.file, answers.written.begin))
+        return stack.enter_context(growing_file(target.file, answers.written.begin, target.seen))
     return stack.enter_context(opened_output(target.file, answers.env.stdout))
 
 
 def _results(answers: AnswerRun, stream: TextIO) -> AnswerResults:
     target = answers.target
+
+    def named(number: int, record: Record) -> Record:
+        if not answers.file_names:
+            return record
+        return with_file_name(record, answers.inputs[number])
+
     if target.is_separate:
         (suffix,) = target.suffixes
 
@@ -119,9 +129,9 @@ def _results(answers: AnswerRun, stream: TextIO) -> AnswerResults:
             (only,) = target.paths(answers.inputs[number])
             return only
 
-        return AnswerFiles(paths=path, format=suffix)
+        return AnswerFiles(paths=path, format=answers.format or suffix, named=named)
     if answers.run.json:
-        return AnswerRecords(stream=stream, names=answers.names)
+        return AnswerRecords(stream=stream, names=answers.names, named=named)
     return AnswerText(stream, answers.names, labeled=answers.several, partials=target.is_stdout)
 
 

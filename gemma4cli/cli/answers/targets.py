@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
@@ -31,15 +33,19 @@ def answer_target(
     *,
     several: bool,
     format: AnswerFormat | None = None,
+    extension: str | None = None,
 ) -> AnswerOutput:
     """Where answers go; a file that ends in .jsonl or .json gets JSON records.
 
-    With ``format`` each input has a file of its own. An answer by a schema is itself JSON, which a
+    With ``format`` each input has a file of its own, which ends in ``extension``, or else in the
+    format's name. An answer by a schema is itself JSON, which a
     .json file gets as it is. Raises OptionError.
     """
     suffix = suffix_of(run.output)
     if format is not None:
-        return _separate(run, format, several=several)
+        return _separate(run, format, extension or format, several=several)
+    if extension is not None:
+        raise OptionError("--extension is for the files of -f: add -f txt, caption or json")
     check_no_format(run.output, ("txt", "json"))
     if not run.json and (suffix in LINES_SUFFIXES or (suffix == "json" and run.schema is None)):
         if suffix == "json" and several:
@@ -57,18 +63,35 @@ def answer_target(
     return AnswerOutput(run=run, target=target)
 
 
-def _separate(run: RunOptions, format: AnswerFormat, *, several: bool) -> AnswerOutput:
+def checked_extension(extension: str | None, inputs: AbstractSet[str]) -> str | None:
+    """What ".txt" or "txt" means, None for None. Raises OptionError.
+
+    ``inputs`` are the suffixes of files that the command looks for.
+    """
+    if extension is None:
+        return None
+    plain = extension.removeprefix(".")
+    if not re.fullmatch(r"[^\s./\0-\x1f][^/\0-\x1f]{0,31}", plain):
+        raise OptionError(f"--extension takes the end of a name, such as txt, not {extension!r}")
+    if f".{plain.rpartition('.')[2].lower()}" in inputs:
+        raise OptionError(f"--extension {extension}: the files would be taken for inputs")
+    return plain
+
+
+def _separate(
+    run: RunOptions, format: AnswerFormat, extension: str, *, several: bool
+) -> AnswerOutput:
     if run.json and format != "json":
         raise OptionError(f"--json and -f {format} exclude each other")
     suffix = suffix_of(run.output)
-    others = {*get_args(AnswerFormat), *LINES_SUFFIXES} - {format}
+    others = {*get_args(AnswerFormat), *LINES_SUFFIXES} - {format, extension}
     if suffix in others:
         raise OptionError(f"{run.output}: is not a name for -f {format}; leave out one of them")
     if run.output == STDIN:
         raise OptionError("-f writes files: leave it out, or name a folder with -o")
     if run.output is None:
-        return AnswerOutput(run=run, target=Target(beside=True, suffixes=(format,)))
-    target = target_of(run.output, several=several, suffixes=(format,))
+        return AnswerOutput(run=run, target=Target(beside=True, suffixes=(extension,)))
+    target = target_of(run.output, several=several, suffixes=(extension,))
     if target.file is not None and format == "json":
         run = replace(run, json=True)
     return AnswerOutput(run=run, target=target)
@@ -85,7 +108,10 @@ class AnswerRun:
         target: Where the answers go.
         inputs: The files, if each name is one.
         needed: Files without which no model need be loaded.
+        format: That of files for each input, if their suffix does not say it.
+        file_names: Whether records have the places of their inputs, too.
         several: Whether answers are labeled, as those about a folder are, even with one file in it.
+        shard: What messages call the part of the inputs that these are; "" if these are all.
         question: What the answers depend on besides the model and the files; with it, the answers
             of an interrupted run are kept.
         restart: Answer again what an interrupted run has answered.
@@ -101,7 +127,10 @@ class AnswerRun:
     target: Target
     inputs: Sequence[Input] = ()
     needed: Sequence[Source] = ()
+    format: AnswerFormat | None = None
+    file_names: bool = False
     several: bool = False
+    shard: str = ""
     question: Mapping[str, object] | None = None
     restart: bool = False
     keeps_parts: bool = False

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...errors import OptionError
 from ..answers.choices import AnswerFormat
 from ..environment import Environment
 from ..run.addresses import check_allowed, opener
 from ..run.budgets import BudgetChoice, budget_option
-from ..run.common_options import allow_urls_option, restart_option
+from ..run.common_options import allow_urls_option, file_names_option, restart_option
 from ..run.inputs import Kind, are_several, inputs
 from ..run.options import RunOptions
 from ..run.pages import name_of, pages_of, pages_option, with_pages
+from ..run.shards import shard_of, shard_option
 from ..run.shared_options import runs_a_model
 
 if TYPE_CHECKING:
@@ -59,6 +61,15 @@ def describe(
             "caption (the answer on one line) or json.",
         ),
     ] = None,
+    extension: Annotated[
+        str | None,
+        typer.Option(
+            "--extension",
+            metavar="EXT",
+            help="With -f, what the files end in, such as txt or tags. (default: the format)",
+        ),
+    ] = None,
+    shard: Annotated[str | None, shard_option("images")] = None,
     skip_existing: Annotated[
         bool,
         typer.Option(
@@ -68,6 +79,7 @@ def describe(
     ] = False,
     restart: Annotated[bool, restart_option(", and replace files beside images")] = False,
     pages: Annotated[str | None, pages_option()] = None,
+    file_names: Annotated[bool, file_names_option()] = False,
     allow_urls: Annotated[bool, allow_urls_option()] = False,
 ) -> None:
     """Describe images, or answer a question about them.
@@ -80,21 +92,28 @@ def describe(
     from ...options import MediaOptions
     from ...prompts import DESCRIBE_IMAGE, DESCRIBE_IMAGES
     from ..answers.run import run_each
-    from ..answers.targets import AnswerRun, answer_target, skipping_written
+    from ..answers.targets import AnswerRun, answer_target, checked_extension, skipping_written
+    from ..run.shares import begin, share_of
     from .describe_many import ImageQuestion, describe_many
 
     check_allowed(allow_urls=allow_urls, offline=run.offline)
     media = MediaOptions(budget=budget)
     options = run.generate_options()
     chosen = None if pages is None else pages_of(pages)
+    part = shard_of(shard)
+    if together and (part is not None or file_names):
+        option = "--file-names" if part is None else "--shard"
+        raise OptionError(f"{option} is for an answer per image: leave out --together")
 
     kind = Kind(plural="images", suffixes=IMAGE_SUFFIXES)
     opened = opener(kind, fetches=allow_urls)
-    found = inputs(images, kind, env.say)
-    if chosen is not None:
-        found = with_pages(found, chosen, opened)
-    several = not together and are_several(found, images)
-    output = answer_target(run, several=several, format=format)
+    share = share_of(part, inputs(images, kind, env.say))
+    found = share.inputs if chosen is None else with_pages(share, chosen, opened)
+    several = part is not None or (not together and are_several(found, images))
+    ending = checked_extension(extension, IMAGE_SUFFIXES)
+    output = answer_target(run, several=several, format=format, extension=ending)
+    if file_names and not (output.run.json or format == "json"):
+        raise OptionError("--file-names is for JSON: add -o FILE.jsonl, -f json or --json")
     # One answer about all is named after all, and its file after the first.
     is_about_all = together and len(found) > 1
     answers = AnswerRun(
@@ -106,10 +125,19 @@ def describe(
         target=output.target,
         inputs=found[:1] if is_about_all else found,
         needed=() if several else [each.source for each in found if each.path is not None],
+        format=format,
+        file_names=file_names,
         several=several,
+        shard="" if part is None else part.name,
         restart=restart,
     )
-    output.target.check(env, run, answers.inputs, [each.path for each in found if each.path])
+    output.target.check(env, run, answers.inputs, share.paths())
+    replaces = output.run.json and not skip_existing
+    if not begin(env, run, share, output.target, kind.plural, replaces=replaces):
+        return
+    # With pages, nobody knows where they are among those of all shards.
+    positions = share.positions if chosen is None else None
+    del share  # other shards may have many inputs
     # Beside images there may be files that a person wrote.
     if skip_existing or (output.target.beside and not restart):
         answers = skipping_written(answers, quiet=run.quiet)
@@ -123,6 +151,8 @@ def describe(
             media=media,
             batch=batch,
             opened=opened,
+            shard=part,
+            positions=positions,
         )
         describe_many(answers, question, images)
         return

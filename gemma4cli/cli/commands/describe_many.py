@@ -19,6 +19,7 @@ from ..environment import Environment
 from ..output.consume import AnyEvent, Failed, Numbered
 from ..output.progress import ProgressLine
 from ..run.inputs import absolute
+from ..run.shards import Shard
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
@@ -28,13 +29,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageQuestion:
-    """What to ask about each image. ``opened`` fetches what is an address, or raises MediaError."""
+    """What to ask about each image. ``opened`` fetches what is an address, or raises MediaError.
+
+    ``shard`` is the part of all images that is asked about, ``positions`` where these are in it.
+    """
 
     prompt: str
     options: GenerateOptions
     media: MediaOptions
     batch: int | None
     opened: Callable[[Source], Source]
+    shard: Shard | None = None
+    positions: Sequence[int] | None = None
 
 
 def describe_many(answers: AnswerRun, question: ImageQuestion, arguments: Sequence[str]) -> None:
@@ -50,6 +56,7 @@ def describe_many(answers: AnswerRun, question: ImageQuestion, arguments: Sequen
             batch=question.batch,
             opened=lambda source: question.opened(Source.of(source)),
             skip=skip,
+            positions=question.positions,
         )
         is_expecting = _expects_guesses(answers, question)
         for each in stream:
@@ -78,9 +85,11 @@ def _expects_guesses(answers: AnswerRun, question: ImageQuestion) -> bool:
 
 def _facts(question: ImageQuestion, arguments: Sequence[str]) -> Mapping[str, object]:
     """What the answers depend on besides model and images: the batch size is left out."""
+    shard = {} if question.shard is None else {"shard": str(question.shard)}
     return {
         "command": "describe",
         "arguments": [absolute(each) for each in arguments],
+        **shard,
         "prompt": question.prompt,
         "options": question.options.facts,
         "media": asdict(question.media),

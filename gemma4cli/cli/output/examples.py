@@ -20,12 +20,15 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         'g4 describe photo.jpg "What color is the car?"',
         "g4 describe photos/ --json",
         'g4 describe before.png after.png --together -p "What changed?"',
+        "g4 describe photos/ -f caption --extension txt   # a.txt beside a.png, one line each",
+        "g4 describe photos/ --shard 2/8 -o captions-2.jsonl   # one of eight runs",
     ),
     "transcribe": (
         "g4 transcribe talk.mp3",
         "g4 transcribe talks/ -f srt -o subtitles/",
         "g4 transcribe talk.mp3 --language de --translate-to en",
         "g4 transcribe --mic",
+        "g4 transcribe talks/ --shard 2/8 -f all -o out/   # one of eight runs",
     ),
     "video": (
         "g4 video clip.mp4",

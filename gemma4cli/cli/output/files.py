@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from ...errors import OutputError
 from ...leftovers import prefix
 from ...own_files import shared_mode
+from .claims import Seen, lock, publish
 
 _STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
 _DESCRIPTOR = re.compile(r"(?:/dev|/proc/self)/fd/(\d{1,9})")
@@ -39,15 +40,18 @@ def replaced_file(path: Path, *, keeps_partial: bool = False) -> Iterator[TextIO
 
 
 @contextmanager
-def growing_file(path: Path, begin: str = "") -> Iterator[TextIO]:
+def growing_file(path: Path, begin: str = "", seen: Seen | None = None) -> Iterator[TextIO]:
     """A file that holds everything written so far after each ``flush``; its folder is created.
 
-    It replaces a file of that name at the first flush; ``begin`` is its first content. Raises
-    OutputError, also at a flush after another program has replaced or removed the file.
+    It replaces a file of that name at the first flush, the one that was ``seen`` if that is given;
+    ``begin`` is its first content. Raises OutputError, also at the first flush if another run adds
+    to a file of that name or has written it since, and at a later one after another program has
+    replaced or removed the file.
     """
     with _opened(path) as file:
         file.write(begin)
-        file.grows = True
+        file.grows, file.seen = True, seen
+        lock(file.fileno())
         yield file
         file.finish(even_empty=False)
 
@@ -78,6 +82,7 @@ class _ResultFile(io.TextIOWrapper):
             io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", newline=""
         )
         self.grows = False
+        self.seen: Seen | None = None
         self._path = path
         self._is_direct = written is None
         self.written = written
@@ -140,7 +145,10 @@ class _ResultFile(io.TextIOWrapper):
         self._sync()
         try:
             _take_rights(self.fileno(), self._path)
-            self.written.replace(self._path)
+            if self.grows:
+                publish(self.written, self._path, self.seen)
+            else:
+                self.written.replace(self._path)
         except OSError as exc:
             raise self.error(exc) from exc
         self.written = None

@@ -8,6 +8,7 @@ from tempfile import TemporaryFile
 
 from ...errors import OptionError
 from ...leftovers import prefix, remove_leftovers
+from .claims import ANOTHER_RUN, is_locked
 from .files import is_direct
 
 
@@ -25,6 +26,8 @@ def check_writable(path: Path) -> None:
         path = Path(os.path.realpath(path))
         if path.is_symlink():
             raise OptionError(f"{path}: is a link that leads nowhere")
+        if is_locked(path):
+            raise OptionError(f"{path}: {ANOTHER_RUN}; name a file for each run")
     except (OSError, RuntimeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else None
         raise OptionError(f"{path}: cannot be written ({reason or exc})") from exc

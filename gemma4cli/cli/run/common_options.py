@@ -25,6 +25,15 @@ def allow_urls_option(panel: str | None = None) -> OptionInfo:
     return option
 
 
+def file_names_option() -> OptionInfo:
+    """``--file-names``."""
+    option: OptionInfo = typer.Option(
+        "--file-names",
+        help="In JSON, also file_name: the path below the folder that was named, for datasets.",
+    )
+    return option
+
+
 def restart_option(more: str = "") -> OptionInfo:
     """``--restart``; ``more`` is what else it does."""
     option: OptionInfo = typer.Option(

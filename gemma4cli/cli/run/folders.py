@@ -22,4 +22,5 @@ def files_in(
 def _walk(folder: Path, closed: Callable[[OSError], None]) -> Iterator[Path]:
     for root, folders, files in os.walk(folder, onerror=closed):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root, name) for name in files if not name.startswith("."))
+        inside = Path(root)
+        yield from (inside / name for name in files if not name.startswith("."))

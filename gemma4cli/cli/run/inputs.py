@@ -14,12 +14,16 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
 from ...errors import MediaError, OptionError
 from ...messages import Source
 from ..escapes import one_line
 from .folders import files_in
+
+if TYPE_CHECKING:
+    from ...records import Record
 
 STDIN = "-"
 _ADDRESS = ("http://", "https://")
@@ -46,17 +50,26 @@ class Input:
     """One input: messages call it ``given``.
 
     ``source`` has neither path nor data for standard input and for an address. ``name`` is the path
-    of its outputs without a suffix, relative to the output folder.
+    of its outputs without a suffix, relative to the output folder. ``folder`` is the one that was
+    named, in which the file was found.
     """
 
     given: str
     source: Source
     name: Path
+    folder: Path | None = None
 
     @property
     def path(self) -> Path | None:
         """The file, None for standard input and for an address."""
         return self.source.path
+
+    @property
+    def place(self) -> str:
+        """The path below the folder that was named, or else as it was given, with slashes."""
+        if self.path is None:
+            return self.given
+        return (self.path.relative_to(self.folder) if self.folder else self.path).as_posix()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +107,13 @@ def inputs(arguments: Sequence[str], kind: Kind, say: Callable[[str], None]) -> 
         # With other inputs, the folder fails when its turn comes, and they do not.
         raise MediaError(found[0].given, kind.missing_in(found[0].given))
     return _distinct(found)
+
+
+def with_file_name(record: Record, given: Input) -> Record:
+    """The record of an input with the field ``file_name``: its place, if it is a file."""
+    if given.path is None:
+        return record
+    return {"input": record["input"], "file_name": given.place, **record}
 
 
 def are_several(found: Sequence[Input], arguments: Sequence[str]) -> bool:
@@ -138,7 +158,10 @@ def _found(
     for file in files:
         inner = file.relative_to(path)
         yield Input(
-            given=str(file), source=Source.of(file), name=inner.parent / namesakes.stem(file)
+            given=str(file),
+            source=Source(name=str(file), path=file),
+            name=inner.with_name(namesakes.stem(file)),
+            folder=path,
         )
     if not files:
         yield Input(
@@ -161,9 +184,10 @@ class _Namesakes:
 
     def stem(self, path: Path) -> str:
         """The name without its suffix, unless another such file in its folder has the same."""
-        if path.parent not in self._counts:
-            self._counts[path.parent] = Counter(self._listed(path.parent))
-        several = self._counts[path.parent][_folded(path.stem)] > 1
+        folder = path.parent
+        if folder not in self._counts:
+            self._counts[folder] = Counter(self._listed(folder))
+        several = self._counts[folder][_folded(path.stem)] > 1
         return path.name if several else _plain_stem(path.name)
 
     def _listed(self, folder: Path) -> Iterator[str]:
@@ -181,14 +205,18 @@ def _distinct(found: list[Input]) -> list[Input]:
     Equal names get their suffixes, then as many parent folders as make them distinct, or else a
     checksum.
     """
-    beside = Counter((_folder(each), _folded(str(each.name))) for each in found)
+    keys = [(_folder(each), _folded(str(each.name))) for each in found]
+    beside = Counter(keys)
     given = found = [
         replace(each, name=each.name.with_name(each.path.name))
-        if each.path and beside[_folder(each), _folded(str(each.name))] > 1
+        if each.path and beside[key] > 1
         else each
-        for each in found
+        for each, key in zip(found, keys, strict=True)
     ]
-    for depth in range(1, 1 + max((_depth(each) for each in found), default=0)):
+    twins = _twins(found)
+    if not any(twins):
+        return found
+    for depth in range(1, 1 + max(map(_depth, found))):
         twins = _twins(found)
         if not any(twins):
             break
@@ -228,7 +256,7 @@ def checksum(text: str) -> str:
 
 
 def _folder(given: Input) -> str:
-    return "" if given.path is None else absolute(str(given.path.parent))
+    return "" if given.path is None else absolute(os.path.dirname(given.path))
 
 
 def _twins(found: Sequence[Input]) -> list[bool]:

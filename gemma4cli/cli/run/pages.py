@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from .inputs import Input, with_checksums
 
 if TYPE_CHECKING:
     from ...records import PageOf
+    from .shares import Share
 
 ALL = "all"
 _RANGE = re.compile(r"(\d{1,9})(?:(-)(\d{1,9})?)?")
@@ -74,19 +75,18 @@ def pages_option(panel: str | None = None) -> OptionInfo:
     return option
 
 
-def with_pages(
-    inputs: Sequence[Input], pages: Pages, opened: Callable[[Source], Source]
-) -> list[Input]:
-    """The inputs with one for each chosen page; a file with one page stays as it is.
+def with_pages(share: Share, pages: Pages, opened: Callable[[Source], Source]) -> list[Input]:
+    """The inputs of a share with one for each chosen page; a file with one page stays as it is.
 
     ``opened`` fetches what is an address. A file that cannot be read stays as it is, too, and fails
     when its turn comes. Raises MediaDecodeError if the only input lacks a page.
     """
-    only = len(inputs) == 1
-    # A file may be called like a page of another.
-    return with_checksums(
-        [page for each in inputs for page in _pages_of(each, pages, opened, only)]
-    )
+    only = len(share.every) == 1
+    found = [page for each in share.inputs for page in _pages_of(each, pages, opened, only)]
+    # A file may be called like a page of another, also of another shard.
+    names = share.others()
+    others = [each for each in share.every if each.given in names]
+    return with_checksums([*found, *others])[: len(found)]
 
 
 def page_sources(source: Source, pages: Pages) -> list[Source]:

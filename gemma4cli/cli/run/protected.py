@@ -19,15 +19,18 @@ def check_protected(
     ``paths`` are those of the results, ``read`` those of the inputs.
     """
     kept: dict[_Identity, str] | None = None
-    files: dict[_Identity, str] = {}
+    files: dict[_Identity, str] | None = None
     folders: set[Path] = set()
     for path in paths:
         if kept is None:  # not for results on standard output
             kept = _identities(_folders(env))
-            files = _identities((each, "is a file of the model") for each in _model_files(run))
-            files |= _identities((each, "is an input") for each in [*read, *run.files])
-        if (identity := _identity(path)) in files:
-            raise OptionError(f"{path}: {files[identity]} and would be replaced; name another file")
+        if (identity := _identity(path)) is not None:
+            if files is None:  # not for results that are new: there may be many inputs
+                files = _identities((each, "is a file of the model") for each in _model_files(run))
+                files |= _identities((each, "is an input") for each in [*read, *run.files])
+            if identity in files:
+                problem = f"{files[identity]} and would be replaced; name another file"
+                raise OptionError(f"{path}: {problem}")
         if path.parent in folders:
             continue
         folders.add(path.parent)

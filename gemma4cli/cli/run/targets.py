@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import OptionError
 from ..environment import Environment
+from ..output.claims import Seen
 from ..output.writable import check_folder, check_writable
 from .inputs import STDIN, Input, check_named_once, checksum
 from .options import RunOptions
@@ -29,13 +30,15 @@ _MOST_BYTES = 255
 class Target:
     """Standard output, one file, or files of one or several formats for each input.
 
-    Those are in a folder, or, with ``beside``, next to their inputs.
+    Those are in a folder, or, with ``beside``, next to their inputs. ``seen`` is what the one file
+    was like at first.
     """
 
     file: Path | None = None
     folder: Path | None = None
     beside: bool = False
     suffixes: tuple[str, ...] = ()
+    seen: Seen | None = field(default=None, compare=False)
 
     @property
     def is_stdout(self) -> bool:
@@ -113,9 +116,9 @@ def target_of(
         return Target(folder=path, suffixes=tuple(suffixes))
     if several and shared:
         if exists or path.suffix:
-            return Target(file=path)
+            return Target(file=path, seen=Seen.at(path))
     elif not several and len(suffixes) == 1:
-        return Target(file=path)
+        return Target(file=path, seen=Seen.at(path))
     if exists:
         raise OptionError(f"{output}: is a file, but several results need a folder")
     if path.suffix:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from ...checked_json import JsonError, parse
 from ...errors import OptionError
 from ...records import Given, Record, named
 from ..environment import Environment
+from ..output.files import replaced_file
 from .inputs import Input
 from .targets import Target
 
@@ -61,6 +63,29 @@ def written_before(
     )
 
 
+def check_no_others(target: Target, others: AbstractSet[str]) -> None:
+    """Raise OptionError if a file of JSON lines that would be replaced has some about ``others``.
+
+    Those are the inputs of other shards.
+    """
+    if target.file is None:
+        return
+    inputs = [json.loads(key)[0] for key, _ in _results_in(target.file)]
+    count = sum(isinstance(each, str) and each in others for each in inputs)
+    if count:
+        raise OptionError(
+            f"{target.file}: has {count:,} of the results of other shards, which would be "
+            "replaced; name a file for each shard, or add --skip-existing to keep them"
+        )
+
+
+def write_nothing(target: Target) -> None:
+    """Write the one file without a result, for programs that wait for one from every shard."""
+    if target.file is not None and not os.path.lexists(target.file):
+        with replaced_file(target.file):
+            pass
+
+
 def say_skipped(env: Environment, target: Target, skipped: int, total: int) -> None:
     """Say how many inputs are skipped."""
     if skipped:
@@ -76,7 +101,7 @@ def _results_in(path: Path) -> Iterator[tuple[str, str]]:
         return
     except OSError as exc:
         raise OptionError(f"{path}: cannot be read ({exc.strerror})") from exc
-    for line in text.splitlines(keepends=True):
+    for line in io.StringIO(text):  # and not at what else Python takes for the end of a line
         try:
             record: Any = parse(line) if line.endswith("\n") else None
         except JsonError:

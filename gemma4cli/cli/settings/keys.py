@@ -16,8 +16,12 @@ PREFIX = "G4"
 
 OF_ONE_CALL: Mapping[str, frozenset[str]] = {
     "": frozenset({"help", "output", "json", "schema"}),
-    "describe": frozenset({"format", "skip_existing", "restart"}),
-    "transcribe": frozenset({"mic", "list_devices", "restart", "segments", "think"}),
+    "describe": frozenset(
+        {"format", "extension", "file_names", "skip_existing", "restart", "shard"}
+    ),
+    "transcribe": frozenset(
+        {"mic", "list_devices", "restart", "segments", "think", "shard", "file_names"}
+    ),
     "video": frozenset({"from", "to", "save_frames", "restart"}),
     "chat": frozenset(
         {

@@ -10,9 +10,10 @@ import typer
 from ...errors import OptionError
 from ..environment import Environment
 from ..run.addresses import check_allowed
-from ..run.common_options import allow_urls_option, restart_option, track_option
+from ..run.common_options import allow_urls_option, file_names_option, restart_option, track_option
 from ..run.model_command import is_typed
 from ..run.options import RunOptions
+from ..run.shards import shard_of, shard_option
 from ..run.shared_options import runs_a_model_differently
 from .choices import FORMATS, TEXT_SUFFIXES, Format, Shown, channels_of
 
@@ -119,6 +120,8 @@ def transcribe(
         ),
     ] = False,
     restart: Annotated[bool, restart_option()] = False,
+    shard: Annotated[str | None, shard_option("recordings")] = None,
+    file_names: Annotated[bool, file_names_option()] = False,
     segments: Annotated[
         bool,
         typer.Option(
@@ -194,6 +197,8 @@ def transcribe(
     run, format = _with_suffix(run, format, typed=is_typed(context, "format"))
     if segments and not run.json:
         raise OptionError("--segments is for --json to standard output or one file")
+    if file_names and (mic or not run.json):
+        raise OptionError("--file-names is for JSON lines about files: add -o FILE.jsonl or --json")
     spoken = None if language is None else language_name(language)
     default = CueStyle()
     style = CueStyle(
@@ -219,6 +224,8 @@ def transcribe(
         restart=restart,
         by_segment=segments,
         fetches=allow_urls,
+        file_names=file_names,
+        shard=shard_of(shard),
     )
     if recordings:
         transcription.files(recordings)

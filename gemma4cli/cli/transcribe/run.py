@@ -26,6 +26,8 @@ from ..run.addresses import opener
 from ..run.inputs import Input, Kind, are_several, check_named_once, inputs
 from ..run.options import RunOptions
 from ..run.runner import load_model
+from ..run.shards import Shard
+from ..run.shares import begin, share_of
 from ..run.targets import Target, target_of
 from ..run.written import Written, say_skipped, written_before
 from .progress import TranscribeProgress
@@ -56,6 +58,8 @@ class TranscribeRun:
     restart: bool = False
     by_segment: bool = False
     fetches: bool = False
+    file_names: bool = False
+    shard: Shard | None = None
 
     @property
     def _alone(self) -> RunOptions:
@@ -69,11 +73,16 @@ class TranscribeRun:
 
     def files(self, arguments: Sequence[str]) -> None:
         """Transcribe the recordings in the arguments; exits with the code of what failed."""
-        given = inputs(arguments, RECORDINGS, self.env.say)
-        check_named_once(given)
-        several = are_several(given, arguments)
+        share = share_of(self.shard, inputs(arguments, RECORDINGS, self.env.say))
+        check_named_once(share.every)
+        given = share.inputs
+        several = self.shard is not None or are_several(given, arguments)
         target = self._target(several)
-        target.check(self.env, self.run, given)
+        target.check(self.env, self.run, given, share.paths())
+        replaces = self.run.json and not self.skip_existing
+        if not begin(self.env, self.run, share, target, RECORDINGS.plural, replaces=replaces):
+            return
+        del share  # other shards may have many inputs
         written = self._written(given, target) if self.skip_existing else Written()
         given = [each for number, each in enumerate(given) if number not in written.numbers]
         if not given:
@@ -90,6 +99,9 @@ class TranscribeRun:
             )
             sources = [each.source for each in given]
             codes = self._transcribe(model, given, sources, results, target, opened=opened)
+        if self.shard is not None and not self.run.quiet:
+            done, total = len(given) - len(codes), len(given)
+            self.env.say(f"{self.shard.name}: {done:,} of {total:,} transcribed")
         exit_if_failed(codes, len(given))
 
     def microphone(self, device: str | None) -> None:
@@ -99,6 +111,8 @@ class TranscribeRun:
 
         if self.skip_existing:
             raise OptionError("--skip-existing and --mic exclude each other")
+        if self.shard is not None:
+            raise OptionError("--shard and --mic exclude each other")
         given = [Input(given=MICROPHONE, source=Source(name=MICROPHONE), name=Path(MICROPHONE))]
         target = self._target(several=False)
         target.check(self.env, self.run, given)
@@ -182,7 +196,7 @@ class TranscribeRun:
         begin: str = "",
     ) -> Results:
         if self.run.json and target.file is not None:
-            stream = stack.enter_context(growing_file(target.file, begin))
+            stream = stack.enter_context(growing_file(target.file, begin, target.seen))
         elif not target.is_stdout:
             return Files(target=target, style=self.style, suffixes=self.suffixes, inputs=given)
         else:
@@ -195,6 +209,7 @@ class TranscribeRun:
                 names=names,
                 model=model.name,
                 by_segment=self.by_segment or given[0].given == MICROPHONE,
+                files=given if self.file_names else (),
             )
         (suffix,) = self.suffixes
         if several or suffix != "txt":

@@ -8,7 +8,7 @@ from typing import Protocol, TextIO
 
 from ...errors import Gemma4Error, MediaError
 from ...events import Notice
-from ...records import failure_record, segment_record, transcript_record
+from ...records import Record, failure_record, segment_record, transcript_record
 from ...subtitles.cues import CueStyle
 from ...subtitles.formats import FORMATS, Transcript
 from ...times import clock
@@ -20,7 +20,7 @@ from ..output.exit_codes import exit_code_of
 from ..output.files import replaced_file
 from ..output.progress import ProgressLine
 from ..output.results import write_json
-from ..run.inputs import Input
+from ..run.inputs import Input, with_file_name
 from ..run.targets import Target
 from .choices import Shown
 
@@ -213,7 +213,8 @@ class JsonLines:
     """A line for each recording at its end.
 
     With ``by_segment``, there is one for each segment as soon as it is final, and the last line of
-    a recording has the rest, without text: nothing is there twice.
+    a recording has the rest, without text: nothing is there twice. With ``files``, those of the
+    recordings, each line has the place of its file, too.
     """
 
     stream: TextIO
@@ -221,11 +222,12 @@ class JsonLines:
     names: Sequence[str]
     model: str
     by_segment: bool
+    files: Sequence[Input] = ()
 
     def segment(self, number: int, segment: Segment) -> None:
         if self.by_segment:
             record = segment_record(segment, translated=self.style.translated)
-            write_json(self.stream, {"input": self.names[number], **record})
+            self._write(number, {"input": self.names[number], **record})
 
     def finished(self, number: int, event: RecordingFinished) -> None:
         language = self.style.language
@@ -234,7 +236,12 @@ class JsonLines:
         )
         if self.by_segment:
             record = {key: value for key, value in record.items() if key not in _OF_SEGMENTS}
-        write_json(self.stream, record)
+        self._write(number, record)
 
     def failed(self, number: int, error: Gemma4Error) -> None:
-        write_json(self.stream, failure_record(self.names[number], error, exit_code_of(error)))
+        self._write(number, failure_record(self.names[number], error, exit_code_of(error)))
+
+    def _write(self, number: int, record: Record) -> None:
+        if self.files:
+            record = with_file_name(record, self.files[number])
+        write_json(self.stream, record)
