@@ -174,9 +174,9 @@ LAYERS = {
     ),
     "cli.commands": layer(
         "distributed own_files "
-        "_version checked_json errors events lookups messages options prompts journal api "
-        "conversations machine hub media media.pictures serving server doctor cli.escapes "
-        "cli.environment cli.output cli.settings cli.run cli.answers",
+        "_version checked_json errors events languages lookups messages options prompts times "
+        "journal api conversations machine hub media media.pictures serving server doctor tuning "
+        "cli.escapes cli.environment cli.output cli.settings cli.run cli.answers",
         "typer rich",
         types="engine",
     ),

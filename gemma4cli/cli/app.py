@@ -28,6 +28,7 @@ from .commands.describe import describe
 from .commands.doctor import doctor
 from .commands.serve import serve
 from .commands.trace import trace
+from .commands.tune import tune
 from .commands.video import video
 from .environment import Environment, environment_of
 from .escapes import Escaping
@@ -159,6 +160,7 @@ app.command(cls=ModelCommand)(transcribe)
 app.command(cls=AskingCommand)(video)
 app.command(cls=ChatCommand)(chat)
 app.command(cls=ModelCommand)(serve)
+app.command(cls=ModelCommand)(tune)
 app.add_typer(models.app, name="models")
 app.command(cls=Command)(doctor)
 app.command(cls=Command)(config)

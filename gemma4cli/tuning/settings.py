@@ -1,14 +1,11 @@
-"""How a tuning is done: options with defaults that work, and what follows from the examples."""
+"""How a tuning is done: options with defaults that work. Imports neither MLX nor NumPy."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import OptionError
-from .batches import steps_per_round
-from .examples import Example
 
 LEAST_STEPS = 200
 """Steps by default where examples are few, in ``MOST_ROUNDS`` at most."""
@@ -89,9 +86,8 @@ class Schedule:
         return step % self.validate_every == 0 or step == self.steps
 
 
-def schedule_of(options: TuningOptions, learned: Sequence[Example], width: int) -> Schedule:
-    """The schedule for examples that are learned from, on a model of that width."""
-    in_round = steps_per_round(learned, options.batch)
+def schedule_of(options: TuningOptions, in_round: int, width: int) -> Schedule:
+    """The schedule for rounds of ``in_round`` steps, on a model of that width."""
     steps = options.steps
     if steps is None and options.rounds is not None:
         steps = options.rounds * in_round

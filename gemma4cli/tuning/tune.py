@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from ..errors import TuningDataError
 from ..events import Notice
 from ..models.training import recompute_layers, with_gradients
 from .adapter import LowRankOptions, in_towers, layout_of, target_paths, with_new_adapter
+from .batches import steps_per_round
 from .events import SamplesRead, TuningEvent, TuningFinished, TuningPlanned
 from .examples import Example, Prepared, TooLong, fingerprint, prepare_sample
 from .fit import fitting
@@ -36,7 +37,7 @@ class AlreadyTuned:
 
 def tune(
     model: LocalModel, samples: Samples, options: TuningOptions, folder: TuningFolder
-) -> Iterator[TuningEvent | Fault | AlreadyTuned]:
+) -> Generator[TuningEvent | Fault | AlreadyTuned, None, None]:
     """Tune an adapter for ``model``: events, at last TuningFinished or AlreadyTuned.
 
     Raises TuningDataError after a Fault for each sample that cannot be learned from, TuningError,
@@ -53,7 +54,8 @@ def tune(
     if folder.begin(job):
         yield AlreadyTuned(result=dict(folder.result()))
         return
-    schedule = schedule_of(options, learned, model.network.config.text.hidden_size)
+    in_round = steps_per_round(learned, options.batch)
+    schedule = schedule_of(options, in_round, model.network.config.text.hidden_size)
     rank, alpha = options.rank, options.alpha
     additions = LowRankOptions(
         rank=rank, alpha=2.0 * rank if alpha is None else alpha, targets=options.targets

@@ -47,6 +47,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "g4 serve -m e2b --port 8080",
         "G4_SERVE_TOKEN=... g4 serve --host 0.0.0.0",
     ),
+    "tune": (
+        "g4 tune pictures/ -m e2b -o style/   # a.png with a.txt, b.png with b.txt ...",
+        "g4 tune conversations.jsonl -m e2b -o helper/ --rounds 2",
+        "g4 describe photo.jpg -m e2b --adapter style/",
+    ),
     "models": ("g4 models list --all", "g4 models pull e2b", "g4 models info e2b"),
     "models list": ("g4 models list", "g4 models list --all --json"),
     "models pull": ("g4 models pull e2b", "g4 models pull e2b:8bit --yes"),

@@ -1,0 +1,87 @@
+"""What ``g4 tune`` does once its options are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...errors import TuningDataError
+from ...languages import language_name
+from ...prompts import DESCRIBE_IMAGE, transcription
+from ...tuning.data import Prompts, read_data
+from ...tuning.events import TuningFinished
+from ...tuning.samples import Fault, Samples
+from ...tuning.settings import TuningOptions
+from ..environment import Environment
+from ..run.options import RunOptions
+from .tune_progress import TuningProgress
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TuningRun:
+    """The command's own options."""
+
+    data: Path
+    folder: Path
+    options: TuningOptions
+    prompt: str | None
+    language: str | None
+    restart: bool
+
+
+def run_tuning(env: Environment, run: RunOptions, given: TuningRun) -> None:
+    """Read the data, load the model, tune; errors about data come before the model is loaded."""
+    from ..run.runner import load_local_model
+
+    samples = _read(env, given)
+    model = load_local_model(env, replace(run, draft="none"))
+    from ...tuning.folder import opened
+    from ...tuning.training import result_of
+    from ...tuning.tune import AlreadyTuned, tune
+
+    result: Mapping[str, Any] = {}
+    with (
+        opened(given.folder, restart=given.restart) as folder,
+        TuningProgress(env, given.folder, quiet=run.quiet) as display,
+        closing(tune(model, samples, given.options, folder)) as events,
+    ):
+        for event in events:
+            if isinstance(event, Fault):
+                with display.aside():
+                    env.say_error(str(event))
+            elif isinstance(event, AlreadyTuned):
+                result = event.result
+                display.notice(f"{given.folder}: is tuned already; --restart begins again")
+            else:
+                display.update(event)
+                if isinstance(event, TuningFinished):
+                    result = result_of(event)
+    if run.json:
+        env.echo(json.dumps({**result, "input": str(given.data), "model": model.name}))
+    else:
+        env.echo_path(given.folder)
+
+
+def _read(env: Environment, given: TuningRun) -> Samples:
+    """The samples. Raises TuningDataError after a line for each that is faulty."""
+    language = None if given.language is None else language_name(given.language)
+    prompts = Prompts(
+        image=given.prompt or DESCRIBE_IMAGE, sound=given.prompt or transcription(language)
+    )
+    samples = read_data(given.data, prompts)
+    for fault in samples.faults:
+        env.say_error(str(fault))
+    if samples.faults:
+        count = len(samples.faults)
+        total = count + len(samples.found) + len(samples.held_out)
+        raise TuningDataError(
+            f"{given.data}: {count} of {total} examples cannot be learned from: mend them or leave "
+            "them out"
+        )
+    if not samples.found:
+        raise TuningDataError(f"{given.data}: has no examples")
+    return samples
