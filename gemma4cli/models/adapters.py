@@ -107,6 +107,18 @@ def adapted(network: Gemma4, changes: Sequence[Change], *, head_follows: bool) -
     return twin
 
 
+def twin_of(module: nn.Module) -> nn.Module:
+    """A tree of the same modules, which shares nothing but arrays with ``module``."""
+    twin = _copy(module)
+    twin.__dict__["_no_grad"] = set(twin.__dict__["_no_grad"])
+    for name, child in dict.items(module):
+        if isinstance(child, nn.Module):
+            twin[name] = twin_of(child)
+        elif isinstance(child, list):
+            twin[name] = [twin_of(e) if isinstance(e, nn.Module) else e for e in child]
+    return twin
+
+
 def low_rank_layers(network: nn.Module) -> list[nn.Module]:
     """The layers of ``network`` that have a low-rank addition."""
     return [module for module in network.modules() if isinstance(module, LOW_RANK)]

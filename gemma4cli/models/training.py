@@ -13,8 +13,10 @@ from functools import cached_property, partial
 from typing import Any, cast
 
 import mlx.core as mx
+import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
+from .adapters import twin_of
 from .gemma4 import Gemma4, SoftTokens
 from .language import LanguageModel
 from .masks import Mask, Masks, make_masks
@@ -22,6 +24,10 @@ from .text_layer import TextLayer
 
 _LOGIT_ROWS = 256
 """Positions whose logits are in memory at once: the vocabulary is large."""
+
+
+_LANGUAGE = "language_model"
+_ROWS_ONLY = "embed_tokens_per_layer"
 
 
 class Uncached:
@@ -157,25 +163,35 @@ def recompute_layers(network: Gemma4) -> None:
 
 
 def with_gradients(network: Gemma4, *, towers: bool) -> Gemma4:
-    """``network`` on layers that have gradients, in the type that it computes in.
+    """``network`` on layers that have gradients, in the type that it computes in; it stays too.
 
-    Without ``towers`` they keep the native part's kernels, if they have them. The table of
-    per-layer embeddings, of which rows are read, stays in the type of its file.
+    Without ``towers`` they are shared, with the native part's kernels if they have them. The table
+    of per-layer embeddings, of which rows are read, stays in the type of its file.
     """
-    part = network if towers else network.language_model
-    if type(network.language_model) is LanguageModel:
-        return network
-    # Without the native part, it cannot be imported.
-    from .cpu_layers import use_whole_cpu
-    from .native_network import use_plain
+    twin = cast(Gemma4, twin_of(network))
+    if not towers:
+        dict.update(twin, {name: each for name, each in network.items() if name != _LANGUAGE})
+    part = twin if towers else twin.language_model
+    if type(network.language_model) is not LanguageModel:
+        # Without the native part, it cannot be imported.
+        from .cpu_layers import use_whole_cpu
+        from .native_network import use_plain
 
-    use_plain(part)
-    use_whole_cpu(part)
+        use_plain(part)
+        use_whole_cpu(part)
     dtype = network.language_model.model.norm.weight.dtype
-    changed = [
-        (name, value.astype(dtype))
-        for name, value in cast("list[tuple[str, mx.array]]", tree_flatten(part.parameters()))
-        if mx.issubdtype(value.dtype, mx.floating) and "embed_tokens_per_layer" not in name
-    ]
-    part.update(tree_unflatten(changed))
-    return network
+    part.update(
+        tree_unflatten(
+            [
+                (name, value.astype(dtype))
+                for name, value in parameters_of(part)
+                if mx.issubdtype(value.dtype, mx.floating) and _ROWS_ONLY not in name
+            ]
+        )
+    )
+    return twin
+
+
+def parameters_of(network: nn.Module) -> list[tuple[str, mx.array]]:
+    """All arrays of a network with their names."""
+    return cast("list[tuple[str, mx.array]]", tree_flatten(network.parameters()))

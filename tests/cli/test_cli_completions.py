@@ -165,7 +165,7 @@ def test_files_are_left_to_the_shell(subtests: pytest.Subtests) -> None:
 
 
 def test_topics_of_config() -> None:
-    commands = ["describe", "transcribe", "video", "chat", "serve", "trace"]
+    commands = ["describe", "transcribe", "video", "chat", "serve", "tune", "trace"]
     assert offered("g4 config ") == [*commands, "path", "set", "unset"]
     assert offered("g4 config set max_t") == ["max_tokens"]
     assert offered("g4 config unset chat.sys") == ["chat.system"]

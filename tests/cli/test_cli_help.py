@@ -136,8 +136,8 @@ RUNNING = [
     line
     for path, lines in EXAMPLES.items()
     for line in lines
-    # These need a microphone, a terminal, a conversation or the network.
-    if path not in ("models pull", "models rm", "doctor", "serve")
+    # These need a microphone, a terminal, a conversation, the network or time.
+    if path not in ("models pull", "models rm", "doctor", "serve", "tune")
     and not re.search(r"--mic|^g4 chat( -c| -m tiny.*)?$|models pull|models info e2b", line)
 ]
 

@@ -516,7 +516,8 @@ def test_settings_apply_to_every_command_that_runs_a_model() -> None:
         for name, command in program().commands.items()
         if {parameter.name for parameter in command.params} >= SHARED
     }
-    assert list(with_shared) == ["describe", "transcribe", "video", "chat", "serve", "trace"]
+    every = ["describe", "transcribe", "video", "chat", "serve", "tune", "trace"]
+    assert list(with_shared) == every
     assert all(isinstance(command, ModelCommand) for command in with_shared.values())
 
 

@@ -23,6 +23,7 @@ _ANSWERS = "tune answers nothing"
         **dict.fromkeys(
             ("max_tokens", "temperature", "top_p", "top_k", "stop", "schema"), _ANSWERS
         ),
+        "adapter": "tune begins with the model as it is",
         "think": "enable_thinking in a conversation says that its thoughts are learned",
         "draft": "tune guesses no tokens",
         "kv_bits": "tune needs no KV cache",

@@ -48,9 +48,9 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "G4_SERVE_TOKEN=... g4 serve --host 0.0.0.0",
     ),
     "tune": (
-        "g4 tune pictures/ -m e2b -o style/   # a.png with a.txt, b.png with b.txt ...",
-        "g4 tune conversations.jsonl -m e2b -o helper/ --rounds 2",
-        "g4 describe photo.jpg -m e2b --adapter style/",
+        "g4 tune pictures/ -o style/   # a.png with a.txt, b.png with b.txt ...",
+        "g4 tune talks.jsonl -m e2b -o helper/ --rounds 2",
+        "g4 describe photo.jpg --adapter style/",
     ),
     "models": ("g4 models list --all", "g4 models pull e2b", "g4 models info e2b"),
     "models list": ("g4 models list", "g4 models list --all --json"),
