@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -46,8 +46,11 @@ class BatchPrefill:
     soft_tokens: Sequence[Sequence[SoftTokens]]
     step: int
 
-    def run(self, cache: BatchCache) -> mx.array:
-        """Fill an empty ``cache``; returns the logits ``[B, V]`` of the last positions."""
+    def run(self, cache: BatchCache) -> Generator[int, None, mx.array]:
+        """Fill an empty ``cache``; returns the logits ``[B, V]`` of the last positions.
+
+        Yields the number of filled columns after each chunk but the last.
+        """
         text = self.network.language_model
         lengths = [len(ids) for ids in self.ids]
         padding = [lengths[0] - length for length in lengths]
@@ -60,6 +63,7 @@ class BatchPrefill:
                 mx.eval(cache.state)
                 # Free the chunk's buffers: the next chunk has a different size.
                 release_buffers()
+                yield end
             else:
                 logits = text.logits(text.model(*inputs, cache.layers, masks))[:, -1]
         return logits

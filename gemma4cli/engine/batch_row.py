@@ -42,14 +42,15 @@ class Row:
     Attributes:
         allowed: The tokens that may come next, with a schema.
         tail: The position at which the model's turn starts.
-        reading: The events of reading the prompt, once that has begun.
-        begun: Its run, likewise.
+        begun: Its run, once its prompt was begun to be read.
         read: How many tokens of the prompt have been read, those found in the cache aside.
+        reads_alone: Whether reading its prompt with others has failed.
         has_ended: Whether there are no more tokens.
         has_failed: Whether an error ended it.
         started: When its prompt was begun to be read; like the others, in seconds of a clock.
         encoded: When its media were soft tokens.
         prefilled: When its first token was there.
+        spent: Its share of the batch's time so far; shares add up to that time.
         draft: A drafter at work on it, as long as it runs alone.
         hidden: What that needs: the hidden state ``[1, 1, D]`` before the newest token.
     """
@@ -60,14 +61,15 @@ class Row:
     constraint: Constraint | None
     allowed: Allowed | None = None
     tail: int = 0
-    reading: Iterator[RowEvent] | None = None
     begun: CachedRun | None = None
     read: int = 0
+    reads_alone: bool = False
     has_ended: bool = False
     has_failed: bool = False
     started: float = 0.0
     encoded: float = 0.0
     prefilled: float = 0.0
+    spent: Timings = field(default_factory=Timings)
     draft: Draft | None = None
     hidden: mx.array | None = None
 

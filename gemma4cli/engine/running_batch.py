@@ -1,24 +1,21 @@
 """A batch that prompts join and leave while it runs. Synchronous; nothing happens between steps.
 
-    batch.add(prompt)        the prompt waits for those before it to be read
-    batch.step()             a piece of the first of them, then a token for each answer
-    batch.remove(row)        also in the middle of a prompt
-
-A prompt is read alone, in its own KV cache: an image or some clips at a time, then a chunk of
-tokens at a time, so that answers flow on meanwhile. Its row then joins the others.
+batch.add(prompt)        the prompt waits for those before it to be read
+batch.step()             a piece of the first of them, then a token for each answer
+batch.remove(row)        also in the middle of a prompt
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from time import perf_counter
 from typing import cast
 
 import mlx.core as mx
 
-from ..events import PrefillProgress
+from ..events import Timings
 from ..machine.backend import on_cpu
+from ..models.batch_cache import BatchCache
 from .answering import Prompt
 from .batch_row import Chosen, Counts, Row, RowEvent, choose, wanted_logits
 from .constrain import Constraint
@@ -28,11 +25,10 @@ from .freed_buffers import release_buffers
 from .generate import Answer, is_repeated, make_answer_sampler, make_constraint, stop_ids_of
 from .memory_limits import memory_beside
 from .model import LoadedDrafter, LoadedModel
-from .prompt_reading import is_piece, read_prompt
+from .prompt_reader import Begun, PromptReader
 from .running_rows import RunningRows
-from .sampling import are_finite, suppress
+from .sampling import suppress
 from .shared_turns import SharedTurns
-from .turn_cache import content_of
 
 _CHUNK_ON_CPU, _CHUNK_ON_GPU = 64, 512
 """Prompt tokens between two steps of decoding. Larger chunks are read up to a fifth faster."""
@@ -46,21 +42,35 @@ class RunningBatch:
 
     Rows sample independently, with a seed what they sample alone. Sums are in another order than
     in a run alone: see ``stream_batch``. ``shared`` is what earlier prompts left, and ``chunk`` how
-    many tokens of a prompt are read between two steps of decoding, at most twice as many.
+    many tokens of prompts are read between two steps of decoding, at most twice as many. Prompts
+    that are together no longer than that are read together, and with ``reads_all`` any.
 
     Rows of a model with quantized KV caches take turns in each step. A drafter helps a row whose
     answer begins while no other runs, as long as none does.
     """
 
     def __init__(
-        self, model: LoadedModel, *, shared: SharedTurns | None = None, chunk: int | None = None
+        self,
+        model: LoadedModel,
+        *,
+        shared: SharedTurns | None = None,
+        chunk: int | None = None,
+        reads_all: bool = False,
     ) -> None:
         self.counts = Counts()
         self.shared = SharedTurns(model.network, 0) if shared is None else shared
         self._model = model
-        self._chunk = chunk or (_CHUNK_ON_CPU if on_cpu() else _CHUNK_ON_GPU)
         self._bias = suppress(model.network.config.text.vocab_size, model.generation.suppressed_ids)
-        self._joining: deque[Row] = deque()
+        chunk = chunk or (_CHUNK_ON_CPU if on_cpu() else _CHUNK_ON_GPU)
+        self._reader = PromptReader(
+            model,
+            self.shared,
+            self.counts,
+            chunk=chunk,
+            together=None if reads_all else chunk,
+            bias=self._bias,
+            on_begun=self._begin_decoding,
+        )
         self._rows: list[Row] = []
         self._caches = RunningRows(model.network, together=model.options.kv_bits is None)
         self._chosen = Chosen()
@@ -68,7 +78,7 @@ class RunningBatch:
     @property
     def rows(self) -> list[Row]:
         """The rows that have not ended: those being decoded, then those that wait to be read."""
-        return [*self._rows, *self._joining]
+        return [*self._rows, *self._reader.waiting]
 
     def add(self, prompt: Prompt, constraint: Constraint | None = None) -> Row:
         """Let a prompt join; ``constraint`` is its schema's, if that has been made already.
@@ -81,7 +91,7 @@ class RunningBatch:
             constraint = make_constraint(model, options, inputs.ids)
         sampler = make_answer_sampler(model, options)
         row = Row(prompt, Answer(model, inputs, options), sampler, constraint)
-        self._joining.append(row)
+        self._reader.waiting.append(row)
         return row
 
     def has_room(self, prompt: Prompt) -> bool:
@@ -98,84 +108,38 @@ class RunningBatch:
 
     def remove(self, row: Row) -> None:
         """Take a row out, unless it has ended; what it has computed is kept for later prompts."""
-        if row in self._joining:
-            self._joining.remove(row)
-            if row.begun is not None:
-                self.shared.keep(row.begun)
+        if row in self._reader.waiting:
+            self._reader.remove(row)
         elif row in self._rows:
             self._drop([self._rows.index(row)])
 
     def step(self) -> list[tuple[Row, RowEvent]]:
-        """Compute a piece of the prompt whose turn it is, then a token for each answer."""
+        """Compute a piece of the prompts whose turn it is, then a token for each answer."""
         events: list[tuple[Row, RowEvent]] = []
-        if self._joining:
-            row = self._joining[0]
-            events += [(row, event) for event in self._read_on(row)]
+        if self._reader.waiting:
+            events += self._reader.read(has_others=bool(self._rows))
         if self._rows:
             events += self._decode_safely()
         return events
 
-    def _read_on(self, row: Row) -> Iterator[RowEvent]:
-        """The events of the next piece of a prompt, or of its end."""
-        began = perf_counter()
-        if row.reading is None:
-            row.started = began
-            row.reading = self._read(row)
-        try:
-            start = row.read
-            for event in row.reading:
-                yield event
-                if isinstance(event, PrefillProgress):
-                    row.read = event.done
-                # What is left after a small chunk may be the few tokens at a prompt's end.
-                if is_piece(event) and not 0 < row.read - start < self._chunk:
-                    return
-        except Exception as error:  # noqa: BLE001 - an odd prompt does not end the others
-            yield row.fail(error)
-        finally:
-            if row.encoded:
-                self.counts.prefill_seconds += perf_counter() - began
-            else:
-                self.counts.encode_seconds += perf_counter() - began
-        self._joining.remove(row)
-
-    def _read(self, row: Row) -> Iterator[RowEvent]:
-        """Encode and prefill a prompt, and begin its answer."""
-        inputs = row.prompt.inputs
-        run = row.begun = self.shared.begin(content_of(inputs))
-        row.answer.cached_tokens = run.start
-        hidden = yield from read_prompt(
-            self._model, row, lambda: self._chunk if self._rows else None
-        )
-        logits = self._model.network.language_model.logits(hidden)[0]
-        row.allow()
-        biased = logits if self._bias is None else logits + self._bias
-        token = choose([row], biased)
-        finite = are_finite(logits)
-        mx.eval(token, finite)
-        row.prefilled = perf_counter()
-        self.counts.prompt_tokens += len(inputs.ids)
-        self.counts.cached_tokens += run.start
-        (seen,) = wanted_logits([row], biased)
-        first = cast(int, token.item())
-        yield from self._push(row, first, is_finite=bool(finite.item()), logits=seen)
-        self.shared.keep(run)
-        if not row.has_ended:
-            self._begin_decoding(row, hidden)
-
-    def _begin_decoding(self, row: Row, hidden: mx.array) -> None:
-        run, drafter = row.run, self._model.drafter
-        may_draft = not self._rows and row.logprobs is None
-        if drafter is not None and may_draft and drafter.pace.begin():
-            row.draft, row.hidden = self._draft(row, drafter), hidden
-        self._caches.join(run.cache)
-        # A batch holds a copy, and checkpoints are only kept within the limit.
-        run.release()
-        self._chosen.add(row.newest)
-        self._rows.append(row)
+    def _begin_decoding(self, begun: Begun) -> None:
+        if isinstance(begun.cache, BatchCache):
+            self._caches.join_all(begun.cache)
+        else:
+            (row,) = begun.rows
+            drafter = self._model.drafter
+            may_draft = not self._rows and row.logprobs is None
+            if drafter is not None and may_draft and drafter.pace.begin():
+                row.draft, row.hidden = self._draft(row, drafter), begun.hidden
+            self._caches.join(begun.cache)
+        for row in begun.rows:
+            # A batch holds a copy, and checkpoints are only kept within the limit.
+            row.run.release()
+            self._chosen.add(row.newest)
+        self._rows += begun.rows
 
     def _decode_safely(self) -> list[tuple[Row, RowEvent]]:
-        began = perf_counter()
+        began, rows = perf_counter(), list(self._rows)
         try:
             return self._decode()
         except Exception as error:  # noqa: BLE001 - prompts that wait have their turn
@@ -184,7 +148,10 @@ class RunningBatch:
             self._caches.keep([])
             return list(failed)
         finally:
-            self.counts.decode_seconds += perf_counter() - began
+            seconds = perf_counter() - began
+            self.counts.decode_seconds += seconds
+            for row in rows:
+                row.spent += Timings(decode=seconds / len(rows))
 
     def _decode(self) -> list[tuple[Row, RowEvent]]:
         """A token for each row. On a GPU the one after it is computed meanwhile."""

@@ -77,17 +77,26 @@ class RunningRows:
     def join(self, cache: list[RowCache]) -> None:
         """Add a row after the others."""
         number, length = len(self), cache[0].offset
-        group = next((each for each in self._groups if self._takes(each, length)), None)
+        group = self._group_for(length, length)
         if group is None:
             self._groups.append(_Group([number], cache))
             return
-        if not isinstance(group.cache, BatchCache):
-            batch = self._network.language_model.make_batch_cache()
-            batch.join(group.cache)
-            group.cache = batch
-        group.cache.join(cache)
+        batch = self._as_batch(group)
+        batch.join(cache)
         group.rows.append(number)
-        mx.eval(group.cache.state)
+        mx.eval(batch.state)
+
+    def join_all(self, cache: BatchCache) -> None:
+        """Add rows after the others, which were computed together."""
+        numbers = list(range(len(self), len(self) + len(cache)))
+        group = self._group_for(min(cache.lengths), max(cache.lengths))
+        if group is None:
+            self._groups.append(_Group(numbers, cache))
+            return
+        batch = self._as_batch(group)
+        batch.join_all(cache)
+        group.rows += numbers
+        mx.eval(batch.state)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Continue with these rows only, in this order, which is that of before."""
@@ -134,7 +143,18 @@ class RunningRows:
         logits = text.logits(hidden, bias)[:, -1]
         return logits, step_is_finite(hidden[:, -1], logits)
 
-    def _takes(self, group: _Group, length: int) -> bool:
-        return self._together and share_batch(
-            min(length, group.shortest), max(length, group.longest)
-        )
+    def _group_for(self, shortest: int, longest: int) -> _Group | None:
+        """The group that rows of these lengths may join."""
+        for group in self._groups:
+            lengths = min(shortest, group.shortest), max(longest, group.longest)
+            if self._together and share_batch(*lengths):
+                return group
+        return None
+
+    def _as_batch(self, group: _Group) -> BatchCache:
+        """The cache of a group, to be joined."""
+        if not isinstance(group.cache, BatchCache):
+            batch = self._network.language_model.make_batch_cache()
+            batch.join(group.cache)
+            group.cache = batch
+        return group.cache

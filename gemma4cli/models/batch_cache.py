@@ -92,9 +92,8 @@ class BatchLayerCache:
             added = [(0, count), (0, 0), (0, 0), (0, 0)]
             self._buffers = mx.pad(keys, added), mx.pad(values, added)
 
-    def join(self, row: RowCache, filled: int) -> None:
-        """Add a row to ``filled`` columns, so that all end in the same one."""
-        added = _newest(row)
+    def join(self, added: tuple[mx.array, mx.array], filled: int) -> None:
+        """Add rows of keys and values to ``filled`` columns, so that all end in the same one."""
         needed = min(self._within_window(filled), self._held)
         width = max(needed, added[0].shape[2])
         buffers = self._buffers or tuple(each[:0] for each in added)
@@ -104,6 +103,13 @@ class BatchLayerCache:
             for held, new in zip(buffers, added, strict=True)
         )
         self._buffers, self._held = (keys, values), width
+
+    def newest(self, filled: int) -> tuple[mx.array, mx.array]:
+        """The keys and values of all rows in ``filled`` columns, as far as the window reaches."""
+        assert self._buffers is not None
+        needed = min(self._within_window(filled), self._held)
+        keys, values = (each[:, :, self._held - needed : self._held] for each in self._buffers)
+        return keys, values
 
     def extract(self, row: int, length: int) -> RowCache:
         """The cache of one row with ``length`` tokens, with arrays of its own."""
@@ -201,12 +207,23 @@ class BatchCache:
 
     def join(self, row: Sequence[RowCache]) -> None:
         """Add a row after the others: the caches of its layers, which stay as they are."""
-        columns, length = self._columns, row[0].offset
-        for layer, each in zip(self.layers, row, strict=True):
+        self._join([_newest(each) for each in row], row[0].offset, (0,))
+
+    def join_all(self, other: BatchCache) -> None:
+        """Add the rows of another batch after the others; it stays as it is."""
+        theirs = other._columns
+        added = [layer.newest(theirs.filled) for layer in other.layers]
+        self._join(added, theirs.filled, theirs.padding)
+
+    def _join(
+        self, added: Sequence[tuple[mx.array, mx.array]], filled: int, padding: tuple[int, ...]
+    ) -> None:
+        columns = self._columns
+        for layer, each in zip(self.layers, added, strict=True):
             layer.join(each, columns.filled)
-        added = max(length - columns.filled, 0)
-        columns.filled += added
-        columns.padding = (*(p + added for p in columns.padding), columns.filled - length)
+        ours, theirs = max(filled - columns.filled, 0), max(columns.filled - filled, 0)
+        columns.filled += ours
+        columns.padding = (*(p + ours for p in columns.padding), *(p + theirs for p in padding))
 
     def extract(self, row: int) -> list[RowCache]:
         """The caches of one row, as if it had always been alone; the row stays."""

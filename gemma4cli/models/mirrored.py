@@ -189,6 +189,11 @@ class LeadingBatchCache(BatchCache):
         self.mirror.call("join", self, list(row))
 
     @callback
+    def join_all(self, other: BatchCache) -> None:
+        super().join_all(other)
+        self.mirror.call("join_all", self, other)
+
+    @callback
     def extract(self, row: int) -> list[RowCache]:
         made = super().extract(row)
         self.mirror.call("extract", self, row, makes=made)
@@ -223,6 +228,7 @@ class Replica:
             "admit": BatchCache.admit,
             "extend": self._extend,
             "join": self._join,
+            "join_all": self._join_all,
             "extract": BatchCache.extract,
             "keep": BatchCache.keep,
         }
@@ -293,6 +299,10 @@ class Replica:
 
     def _join(self, cache: BatchCache, row: Sequence[RowCache]) -> None:
         cache.join(row)
+        mx.eval(cache.state)
+
+    def _join_all(self, cache: BatchCache, other: BatchCache) -> None:
+        cache.join_all(other)
         mx.eval(cache.state)
 
 

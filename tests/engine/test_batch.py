@@ -14,19 +14,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.goldens import inputs_of, soft_tokens_of
 from support.models import fresh, logits_after, narrow
+from support.scripted import script
 
 from gemma4cli.decoded import AudioClip
-from gemma4cli.engine import batch as batch_module
+from gemma4cli.engine import prompt_reader, running_batch
 from gemma4cli.engine.answering import Prompt, generate_batch
-from gemma4cli.engine.batch import can_batch, stream_batch
+from gemma4cli.engine.batch import stream_batch
 from gemma4cli.engine.batch_prefill import BatchPrefill, batch_chunks
 from gemma4cli.engine.generate import generate, make_prefill
 from gemma4cli.engine.model import LoadedModel
+from gemma4cli.engine.prompt_reading import can_read_together
 from gemma4cli.errors import ContextLengthError, NonFiniteError
 from gemma4cli.events import Finished, TextDelta
 from gemma4cli.messages import AudioPart, Message, Part, Source, TextPart
 from gemma4cli.models import batch_cache
-from gemma4cli.models.gemma4 import Gemma4
+from gemma4cli.models.gemma4 import Gemma4, SoftTokens
 from gemma4cli.models.language import TextModel
 from gemma4cli.options import GenerateOptions
 from gemma4cli.processing.inputs import ModelInputs
@@ -133,14 +135,14 @@ def test_prompts_with_and_without_thinking_share_a_batch(
 def test_images_without_bidirectional_blocks_share_a_batch(parity_model: ParityModel) -> None:
     model = parity_model("e2b")
     inputs = [inputs_of(model, "image_70"), clip_prompt(model, 1.0), inputs_of(model, "mixed")]
-    assert all(can_batch(model, each) for each in inputs)
+    assert all(can_read_together(model, each) for each in inputs)
     check_as_alone(model, inputs)
 
 
-def test_images_with_bidirectional_blocks_run_alone(parity_model: ParityModel) -> None:
+def test_images_with_bidirectional_blocks_are_read_alone(parity_model: ParityModel) -> None:
     model = parity_model("12b")
     inputs = [clip_prompt(model, 1.0), inputs_of(model, "image_70"), clip_prompt(model, 0.3)]
-    assert [can_batch(model, each) for each in inputs] == [True, False, True]
+    assert [can_read_together(model, each) for each in inputs] == [True, False, True]
     check_as_alone(model, inputs)
 
 
@@ -157,7 +159,7 @@ def test_lookahead_does_not_change_answers(
     limits = [9, 1, 4, 9, 2]
     runs = []
     for lookahead in (False, True):
-        monkeypatch.setattr(batch_module, "on_cpu", lambda ahead=lookahead: not ahead)
+        monkeypatch.setattr(running_batch, "on_cpu", lambda ahead=lookahead: not ahead)
         runs.append(generate_batch(model, inputs, GREEDY, max_tokens=limits))
     assert all(same(*pair) for pair in zip(*runs, strict=True))
     assert [len(answer.token_ids) for answer in runs[0]] == limits
@@ -303,7 +305,7 @@ def test_nan_in_one_row_is_an_error_of_the_batch(
     )
     table = model.network.language_model.model.embed_tokens_per_layer
     broken = mx.where((mx.arange(len(table.weight)) == odd)[:, None], mx.nan, table.weight)
-    monkeypatch.setattr(batch_module, "on_cpu", lambda: not lookahead)
+    monkeypatch.setattr(running_batch, "on_cpu", lambda: not lookahead)
     monkeypatch.setitem(table, "weight", broken)
     options = dataclasses.replace(GREEDY, max_tokens=3)
     with pytest.raises(NonFiniteError) as caught:
@@ -315,31 +317,15 @@ def test_nan_in_one_row_is_an_error_of_the_batch(
 # Thoughts
 
 
-class Scripted:
-    """A decoder whose rows, longest prompt first, generate given ids."""
-
-    def __init__(self, scripts: Sequence[Sequence[int]]) -> None:
-        self._rows = [iter(script) for script in scripts]
-
-    def step(self) -> list[int]:
-        return [next(row) for row in self._rows]
-
-    def keep(self, rows: Sequence[int]) -> None:
-        self._rows = [self._rows[row] for row in rows]
-
-
 def test_thoughts_are_separated_in_each_row(
     tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tokenizer = tiny.tokenizer
-    begin, end = tokenizer.control_id("<|channel>"), tokenizer.control_id("<channel|>")
-    stop = min(tiny.generation.stop_ids)
     scripts = [
-        [begin, *tokenizer.encode("thought\nhmm"), end, *tokenizer.encode("well"), stop],
-        [*tokenizer.encode("at once"), stop],
-        [begin, *tokenizer.encode("thought\nno end"), stop],
+        ["<|channel>", "thought\nhmm", "<channel|>", "well"],
+        ["at once"],
+        ["<|channel>", "thought\nno end"],
     ]
-    monkeypatch.setattr(batch_module, "BatchDecoder", lambda *a, **k: Scripted(scripts))
+    script(monkeypatch, *scripts)
     inputs = [text_prompt(tiny, "A " * size) for size in (30, 20, 10)]
     answers = generate_batch(tiny, inputs, GREEDY)
     assert [(a.thoughts, a.text) for a in answers] == [
@@ -352,12 +338,13 @@ def test_thoughts_are_separated_in_each_row(
 # Time
 
 
-def test_timings_of_rows_add_up_to_the_elapsed_time(
+def test_timings_of_rows_are_their_shares_of_the_time(
     tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """1 s for the towers, 2 s for prefill, 4 s for decoding."""
-    clock = iter([0.0, 1.0, 3.0, 5.0, 6.0, 7.0])
-    monkeypatch.setattr(batch_module, "perf_counter", lambda: next(clock))
+    """Of the towers, by soft tokens; of reading, by tokens; of each step, equal parts."""
+    clock = iter(range(1000))
+    monkeypatch.setattr(prompt_reader, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(running_batch, "perf_counter", lambda: float(next(clock)))
     inputs = [
         text_prompt(tiny, "A"),
         clip_prompt(tiny, 1.0),
@@ -365,15 +352,17 @@ def test_timings_of_rows_add_up_to_the_elapsed_time(
         clip_prompt(tiny, 4.0),
     ]
     model = fresh(tiny, stop_ids=NEVER)
-    answers = generate_batch(model, inputs, GREEDY, max_tokens=[1, 3, 3, 1])
-    timings = [answer.timings for answer in answers]
-    assert sum(t.encode for t in timings) == pytest.approx(1)
-    assert sum(t.prefill for t in timings) == pytest.approx(2)
-    assert sum(t.decode for t in timings) == pytest.approx(4)
+    timings = [a.timings for a in generate_batch(model, inputs, GREEDY, max_tokens=[2, 4, 4, 2])]
     assert timings[0].encode == 0
     assert timings[1] == timings[2]
     assert timings[3].encode == pytest.approx(100 / 25 * timings[1].encode)
-    assert timings[3].decode == timings[0].decode == pytest.approx(2 / 4)
+    lengths = [len(each.ids) for each in inputs]
+    for each, length in zip(timings, lengths, strict=True):
+        assert each.prefill / timings[0].prefill == pytest.approx(length / lengths[0])
+    # Three steps, each one tick of the clock: of all rows, then twice of two.
+    assert [each.decode for each in timings] == [1 / 4, 5 / 4, 5 / 4, 1 / 4]
+    total = [sum(getattr(each, name) for each in timings) for name in ("encode", "prefill")]
+    assert all(each == pytest.approx(round(each)) and each > 0 for each in total)
 
 
 def test_without_media_the_encoding_times_are_not_negative(tiny: LoadedModel) -> None:
@@ -382,6 +371,17 @@ def test_without_media_the_encoding_times_are_not_negative(tiny: LoadedModel) ->
 
 
 # Logits
+
+
+def filled(prefill: BatchPrefill, cache: batch_cache.BatchCache) -> mx.array:
+    """The logits after a prefill."""
+    chunks = prefill.run(cache)
+    while True:
+        try:
+            next(chunks)
+        except StopIteration as end:
+            logits: mx.array = end.value
+            return logits
 
 
 def passes(
@@ -403,7 +403,7 @@ def passes(
         network=network, ids=[each.ids for each in inputs], soft_tokens=soft_tokens, step=step
     )
     rows = list(range(len(inputs)))
-    yield rows, np.array(prefill.run(cache))
+    yield rows, np.array(filled(prefill, cache))
     for number, left in enumerate(steps):
         if left != rows:
             cache.keep([rows.index(row) for row in left])
@@ -462,7 +462,7 @@ def test_positions_count_from_the_first_token(parity_model: ParityModel) -> None
         soft_tokens=[[]] * 3,
         step=512,
     )
-    prefill.run(cache)
+    filled(prefill, cache)
     assert cache.layers[0].offset.tolist() == [length - 1 for length in lengths]
     cache.keep([1, 2])
     cache.extend(1)
@@ -489,7 +489,10 @@ def test_padding_stays_zero(arch: str, parity_model: ParityModel) -> None:
     inputs = by_length([inputs_of(model, "text"), inputs_of(model, "text_short")])
     cache = model.network.language_model.make_batch_cache()
     ids = [each.ids for each in inputs]
-    BatchPrefill(network=model.network, ids=ids, soft_tokens=[[], []], step=10_000).run(cache)
+    soft_tokens: list[list[SoftTokens]] = [[], []]
+    filled(
+        BatchPrefill(network=model.network, ids=ids, soft_tokens=soft_tokens, step=10_000), cache
+    )
     padding = len(ids[0]) - len(ids[1])
     kinds = model.network.config.text.layer_types
     full = [layer for layer, kind in zip(cache.layers, kinds, strict=False) if "full" in kind]
@@ -600,7 +603,7 @@ def test_once_the_longest_row_has_left_rows_of_equal_length_need_no_masks(
     soft_tokens = [soft_tokens_of(model, each) for each in inputs]
     ids = [each.ids for each in inputs]
     network = model.network
-    BatchPrefill(network=network, ids=ids, soft_tokens=soft_tokens, step=512).run(cache)
+    filled(BatchPrefill(network=network, ids=ids, soft_tokens=soft_tokens, step=512), cache)
     assert isinstance(cache.extend(1).full.mask, mx.array)
     cache.keep([1, 2])
     assert cache.extend(1).full.mask is None
@@ -613,7 +616,7 @@ def test_sliding_layers_cache_about_the_window(parity_model: ParityModel) -> Non
     prefill = BatchPrefill(
         network=model.network, ids=[inputs.ids] * 2, soft_tokens=[[]] * 2, step=64
     )
-    prefill.run(cache)
+    filled(prefill, cache)
     for layer, kind in zip(cache.layers, model.network.config.text.layer_types, strict=True):
         keys, _ = layer.state
         bound = len(inputs.ids) if kind == "full_attention" else 32

@@ -12,11 +12,11 @@ import pytest
 from support.goldens import ARCHS, FOLDER, inputs_of
 from support.models import logits_after
 
-from gemma4cli.engine.batch import can_batch
 from gemma4cli.engine.generate import generate
 from gemma4cli.engine.loading import load_drafter
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.engine.prefill import Prefill
+from gemma4cli.engine.prompt_reading import can_read_together
 from gemma4cli.engine.turn_cache import TurnCache
 from gemma4cli.errors import OptionError
 from gemma4cli.events import Finished
@@ -227,8 +227,8 @@ def test_prompts_are_not_answered_in_a_batch(
     quantized: Callable[..., LoadedModel], parity_model: ParityModel
 ) -> None:
     inputs = inputs_of(parity_model("e2b"), "text")
-    assert can_batch(parity_model("e2b"), inputs)
-    assert not can_batch(quantized("e2b"), inputs)
+    assert can_read_together(parity_model("e2b"), inputs)
+    assert not can_read_together(quantized("e2b"), inputs)
 
 
 def test_groups_divide_heads() -> None:

@@ -24,7 +24,7 @@ from gemma4cli.engine.pace import Pace
 from gemma4cli.engine.running_batch import RunningBatch
 from gemma4cli.engine.running_rows import padded_lengths
 from gemma4cli.engine.shared_turns import SharedTurns
-from gemma4cli.errors import ContextLengthError, NonFiniteError
+from gemma4cli.errors import ContextLengthError, NonFiniteError, PlaceholderMismatchError
 from gemma4cli.events import EncodeProgress, Finished, PrefillProgress, TextDelta
 from gemma4cli.hub.resolved import ResolvedModel
 from gemma4cli.machine.memory import cache_size
@@ -229,6 +229,124 @@ def test_a_schema_stops_computing_ahead(tiny: LoadedModel, monkeypatch: pytest.M
         Prompt(inputs=text(tiny, "Who?"), options=replace(GREEDY, max_tokens=9)),
     ]
     check_as_alone(tiny, prompts, joins=(0, 3, 4))
+
+
+# Prompts that wait together
+
+
+def spied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Rows and columns of each pass through the network that fills the cache, as they come."""
+    fill, passes = TextModel.fill, []
+
+    def spy(self: TextModel, embeddings: mx.array, *args: object) -> None:
+        passes.append((embeddings.shape[0], embeddings.shape[1]))
+        fill(self, embeddings, *args)
+
+    monkeypatch.setattr(TextModel, "fill", spy)
+    return passes
+
+
+@pytest.mark.parametrize("arch", FAST_AND_SLOW)
+def test_short_prompts_that_wait_are_read_together_up_to_a_chunk(
+    arch: str, parity_model: ParityModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by options of their own, and while others are answered; longer ones keep their turn."""
+    model = fresh(parity_model(arch), stop_ids=NEVER)
+    prompts = [
+        Prompt(inputs=text(model, question), options=options)
+        for question, options in (
+            (LONG, GREEDY),
+            (SHORT, replace(GREEDY, max_tokens=5)),
+            ("Who is it?", SAMPLED),
+            ("Where?", replace(GREEDY, max_tokens=1)),
+            (LONG, SAMPLED),
+            ("When?", GREEDY),
+        )
+    ]
+    lengths = [len(each.inputs.ids) for each in prompts]
+    chunk = 3 * max(lengths[1], lengths[2], lengths[3])
+    expected = [alone(model, each) for each in prompts]
+    passes = spied(monkeypatch)
+    driver = Driver(RunningBatch(fresh(model), chunk=chunk))
+    driver.run(prompts, joins=(0, 4, 4, 4, 4, 4))
+    for number, each in enumerate(expected):
+        last = driver.events[number][-1]
+        assert isinstance(last, Finished)
+        assert replace(last, timings=each.timings) == each
+    assert next(rows for rows, _ in passes if rows > 1) == 3
+    assert all(rows == 1 or rows * (columns + 1) <= chunk for rows, columns in passes)
+
+
+def test_prompts_that_are_read_together_have_the_events_of_each_alone(
+    parity_model: ParityModel,
+) -> None:
+    model = parity_model("e2b")
+    inputs = [inputs_of(model, case) for case in ("mixed", "text_short", "image_70")]
+    prompts = [Prompt(inputs=each, options=GREEDY) for each in inputs]
+    driver = Driver(RunningBatch(fresh(model), reads_all=True))
+    driver.run(prompts, joins=(0, 0, 0))
+    for number, prompt in enumerate(prompts):
+        expected = list(generate(fresh(model), prompt.inputs, prompt.options))
+        assert kinds(driver.events[number]).keys() == kinds(expected).keys()
+        assert driver.tokens(number) == alone(model, prompt).token_ids
+        done = [each.done for each in driver.events[number] if isinstance(each, PrefillProgress)]
+        assert done[0] == 0 and done[-1] == len(prompt.inputs.ids)
+
+
+def test_a_prompt_that_goes_on_from_another_is_not_read_with_others(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = RunningBatch(tiny, shared=SharedTurns(tiny.network, 10**9), chunk=512)
+    prompts = [Prompt(inputs=text(tiny, each), options=GREEDY) for each in (SHORT, "Who?", "Me?")]
+    first = Driver(batch)
+    first.run(prompts[:1], joins=(0,))
+    passes = spied(monkeypatch)
+    driver = Driver(batch)
+    driver.run(prompts, joins=(0, 0, 0))
+    assert max(rows for rows, _ in passes) == 2
+    again = driver.events[0][-1]
+    assert isinstance(again, Finished) and again.usage.cached_tokens > 0
+    assert driver.tokens(0) == first.tokens(0)
+
+
+def test_what_is_taken_out_of_prompts_that_are_read_together_changes_no_other(
+    parity_model: ParityModel,
+) -> None:
+    """Two of three between two pieces, and in another batch all."""
+    model = fresh(parity_model("e2b"))
+    inputs = [inputs_of(model, case) for case in ("mixed", "text_short", "image_70")]
+    prompts = [Prompt(inputs=each, options=GREEDY) for each in inputs]
+    for left in ([1], []):
+        driver = Driver(RunningBatch(fresh(model), reads_all=True))
+        rows = [driver.add(number, prompt) for number, prompt in enumerate(prompts)]
+        driver.step()
+        assert any(isinstance(each, EncodeProgress) for each in driver.events[0])
+        for number, row in enumerate(rows):
+            if number not in left:
+                driver.batch.remove(row)
+        later = driver.add(3, prompts[1])
+        driver.finish()
+        assert not any(isinstance(each, Finished) for each in driver.events[0])
+        for number in (*left, 3):
+            assert driver.tokens(number) == alone(model, prompts[1]).token_ids
+        assert later.has_ended
+
+
+def test_a_prompt_that_cannot_be_read_does_not_end_those_read_with_it(
+    parity_model: ParityModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = fresh(parity_model("e2b"))
+    odd = inputs_of(model, "image_70")
+    broken = replace(odd, spans=(replace(odd.spans[0], end=odd.spans[0].end - 1),))
+    prompts = [
+        Prompt(inputs=each, options=GREEDY)
+        for each in (text(model, SHORT), broken, text(model, "Who?"))
+    ]
+    driver = Driver(RunningBatch(fresh(model), reads_all=True))
+    driver.run(prompts, joins=(0, 0, 0))
+    assert isinstance(driver.events[1][-1], PlaceholderMismatchError)
+    for number in (0, 2):
+        assert driver.tokens(number) == alone(model, prompts[number]).token_ids
 
 
 # Who leaves early

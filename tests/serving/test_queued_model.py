@@ -11,11 +11,13 @@ from threading import Event as Flag
 from typing import Any
 
 import pytest
+from support.models import fresh
 
 from gemma4cli.api import load
 from gemma4cli.conversations.chat import Chat
 from gemma4cli.engine import running_batch
 from gemma4cli.engine.answering import Prompt, generate_batch
+from gemma4cli.engine.local import LocalModel
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import ClosingError, ModelNotFoundError, QueueFullError, UnexpectedError
 from gemma4cli.events import Finished, PrefillProgress
@@ -27,7 +29,15 @@ from gemma4cli.serving.queued_model import QueuedModel
 
 GREEDY = GenerateOptions(temperature=0, max_tokens=12)
 ENDLESS = GenerateOptions(temperature=0, max_tokens=100_000, repetition_guard=False)
+"""For an ``endless`` model."""
 QUESTIONS = ("Hello", "What is this?", "Count to three", "A red square")
+
+
+def endless() -> LocalModel:
+    """A model that never stops by itself."""
+    model = fresh(load("tiny"), stop_ids=frozenset({1 << 30}))
+    assert isinstance(model, LocalModel)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +50,7 @@ def queued() -> Iterator[QueuedModel]:
 @pytest.fixture(scope="module")
 def single() -> Iterator[QueuedModel]:
     """A queue that answers one prompt at a time."""
-    model = QueuedModel(lambda: load("tiny"), slots=1)
+    model = QueuedModel(endless, slots=1)
     yield model
     model.close()
 
@@ -103,7 +113,7 @@ def test_a_later_turn_resumes_where_the_conversation_was(queued: QueuedModel) ->
 
 
 def test_counts_of_a_queue_that_refuses_more_prompts_than_may_wait() -> None:
-    model = QueuedModel(lambda: load("tiny"), most_waiting=3, slots=1)
+    model = QueuedModel(endless, most_waiting=3, slots=1)
     first, second = (prompt(model, each) for each in QUESTIONS[:2])
     finished = generate_batch(model, [first, second], GREEDY)
     stream = model.generate(first, ENDLESS)
@@ -215,7 +225,7 @@ def test_closing_ends_answers_that_have_begun_and_refuses_those_that_wait() -> N
 
 @pytest.mark.parametrize("how", [{"finish": False}, {"limit": 0.0}])
 def test_closing_at_once_ends_answers_with_an_error(how: dict[str, Any]) -> None:
-    model = QueuedModel(lambda: load("tiny"))
+    model = QueuedModel(endless)
     begun = model.generate(prompt(model, "Hello"), ENDLESS)
     next(begun)
     model.close(**how)

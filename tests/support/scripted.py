@@ -85,6 +85,6 @@ def script(patch: pytest.MonkeyPatch, *answers: Sequence[Said]) -> list[str]:
         constraint = _MAKE_CONSTRAINT(model, options, prompt_ids)
         return Scripted(ids, constraint, model.network.config.text.vocab_size)
 
-    for module in ("engine.generate", "serving.queued_model"):
+    for module in ("engine.generate", "engine.running_batch", "serving.queued_model"):
         patch.setattr(f"gemma4cli.{module}.make_constraint", scripted)
     return prompts
