@@ -103,6 +103,22 @@ def change_adapter(model: AnsweringModel, adapter: str | None) -> AnsweringModel
     return plain if adapter is None else with_adapter(plain, find_adapter(adapter))
 
 
+def merge_adapter(model: str | ResolvedModel, folder: Path) -> Iterator[tuple[int, int]]:
+    """Write a checkpoint with an adapter merged into a model's weights, in the model's layout.
+
+    ``model`` is as for ``load``, with an adapter ("MODEL+ADAPTER"), and ``folder`` is empty. Yields
+    how many bytes are done, and of how many. Raises LoadError, and OSError.
+    """
+    from .hub.cache import resolve
+    from .machine.backend import require_backend
+
+    found = resolve(model) if isinstance(model, str) else model
+    require_backend()
+    from .engine.merging import merge
+
+    yield from merge(found, folder)
+
+
 def connect(server: str, *, token: str | None = None) -> AnsweringModel:
     """The model of a running ``g4 serve``; nothing is loaded here, and mlx is not imported.
 

@@ -173,7 +173,7 @@ LAYERS = {
         types="engine",
     ),
     "cli.commands": layer(
-        "distributed own_files "
+        "distributed leftovers own_files "
         "_version checked_json errors events languages lookups messages options prompts times "
         "journal api conversations machine hub media media.pictures serving server doctor tuning "
         "cli.escapes cli.environment cli.output cli.settings cli.run cli.answers",

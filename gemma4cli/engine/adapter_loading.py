@@ -12,6 +12,7 @@ from ..hub.adapter_files import AdapterFile
 from ..hub.adapter_layouts import Part
 from ..machine.backend import native_in_use
 from ..models.adapters import Change, LowRank, MisfitError, Replaced, adapted, low_rank_layers
+from ..models.gemma4 import Gemma4
 from ..models.weights import is_used
 from .checkpoint import lazy_tensors
 from .loaded_weights import computed_in
@@ -29,14 +30,30 @@ def with_adapter(model: LocalModel, adapter: AdapterFile, name: str | None = Non
     if model.is_divided:
         problem = "several processes use none: merge it into the weights, or run one process"
         raise AdapterError(adapter.name, problem)
+    network = adapted_network(model, adapter)
+    for layer in low_rank_layers(network):
+        if "m" in layer:
+            layer.compute_norms()
+    return replace(
+        model,
+        name=name or f"{model.name}+{adapter.name}",
+        network=network,
+        adapter=adapter,
+        without_adapter=model,
+        soft_tokens=FeatureCache(),
+        sizes={},
+    )
+
+
+def adapted_network(model: LocalModel, adapter: AdapterFile) -> Gemma4:
+    """The network of ``with_adapter``; none of the model's weights is read. Raises AdapterError."""
     try:
         tensors = lazy_tensors(adapter.weights)
     except (OSError, RuntimeError, ValueError) as exc:
         raise AdapterError(adapter.name, f"{adapter.weights.name} cannot be read ({exc})") from exc
-    network = model.network
     try:
         changes = list(_changes(model, adapter, tensors))
-        twin = adapted(network, changes, head_follows=adapter.head_follows)
+        twin = adapted(model.network, changes, head_follows=adapter.head_follows)
     except MisfitError as exc:
         raise _misfit(model, adapter, exc) from exc
     if native_in_use(model.options.dtype):
@@ -45,18 +62,7 @@ def with_adapter(model: LocalModel, adapter: AdapterFile, name: str | None = Non
         use_native(twin)
     layers = low_rank_layers(twin)
     mx.eval([layer.parameters()[name] for layer in layers for name in ("lora_a", "lora_b")])
-    for layer in layers:
-        if "m" in layer:
-            layer.compute_norms()
-    return replace(
-        model,
-        name=name or f"{model.name}+{adapter.name}",
-        network=twin,
-        adapter=adapter,
-        without_adapter=model,
-        soft_tokens=FeatureCache(),
-        sizes={},
-    )
+    return twin
 
 
 def _misfit(model: LocalModel, adapter: AdapterFile, misfit: MisfitError) -> AdapterError:

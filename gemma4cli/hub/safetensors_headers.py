@@ -128,6 +128,23 @@ def file_headers(path: Path) -> dict[str, TensorHeader]:
     return result
 
 
+def stored_tensors(path: Path) -> dict[str, tuple[int, int]]:
+    """Where the bytes of a file's tensors begin and end, in the order of the file.
+
+    Raises CheckpointError, and OSError.
+    """
+    with path.open("rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+    found = {}
+    with open_weights(path) as tensors:
+        for name in tensors.offset_keys():
+            entry = tensors.get_slice(name)
+            header = TensorHeader(dtype=entry.get_dtype(), shape=tuple(entry.get_shape()))
+            found[name] = (start, start + header.size())
+            start += header.size()
+    return found
+
+
 def open_weights(path: Path) -> safe_open:
     """Open a safetensors file; no tensor is read yet.
 

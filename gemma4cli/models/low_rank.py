@@ -8,6 +8,8 @@ and the norms of DoRA are computed once, not at each call.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import mlx.core as mx
 import mlx.nn as nn
 
@@ -200,6 +202,41 @@ def plain_rows(layer: nn.Module, start: int, end: int) -> mx.array:
         dtype=mx.float32,
     )
     return unpacked
+
+
+def merged_rows(layer: nn.Module, weight: mx.array) -> Iterator[mx.array]:
+    """``weight`` with the addition of a layer, in float32 and some rows at a time.
+
+    Of experts, ``[E, N, K]``, one expert at a time.
+    """
+    if isinstance(layer, LowRankSwitchLinear):
+        for number in range(weight.shape[0]):
+            added = layer.scale * (layer.lora_b[number] @ layer.lora_a[number])
+            yield weight[number : number + 1].astype(mx.float32) + added
+        return
+    left, right = layer.lora_a, layer.lora_b
+    if isinstance(layer, LowRankLinear):
+        left, right = layer.lora_b.T, layer.lora_a.T
+    m = layer.get("m")
+    plain = _Plain(weight)
+    shares = None
+    if m is not None and m.shape[0] != weight.shape[0]:
+        shares = m / _column_norms(plain, left, right, layer.scale)
+    for start in range(0, weight.shape[0], _ROWS):
+        rows = _summed_rows(plain, left, right, layer.scale, start)
+        if shares is not None:
+            rows = rows * shares
+        elif m is not None:
+            rows = rows * (m[start : start + _ROWS, None] / mx.linalg.norm(rows, axis=1)[:, None])
+        yield rows
+
+
+class _Plain(nn.Module):
+    """Weights that are no layer's."""
+
+    def __init__(self, weight: mx.array) -> None:
+        super().__init__()
+        self.weight = weight
 
 
 def row_norms(layer: nn.Module, left: mx.array, right: mx.array, scale: float) -> mx.array:

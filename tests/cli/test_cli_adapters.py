@@ -80,3 +80,17 @@ def test_facts_of_a_model_name_its_adapter(adapter: Path) -> None:
         "whole_tensors": 0,
         "base": "tiny",
     }
+
+
+def test_a_merged_checkpoint_answers_as_the_model_with_its_adapter(
+    adapter: Path, tmp_path: Path
+) -> None:
+    result = g4("models", "merge", adapter, "-o", tmp_path / "merged")
+    assert result.stdout == f"{tmp_path / 'merged'}\n"
+    (found,) = records(g4("chat", "-m", tmp_path / "merged", *ASK))
+    (expected,) = records(g4("chat", "-m", adapter, *ASK))
+    assert found["text"] == expected["text"]
+    again = g4("models", "merge", "tiny", "--adapter", adapter, "-o", tmp_path / "merged")
+    assert_fails(again, 1, "is there already: name a new folder")
+    assert_fails(g4("models", "merge", "tiny", "-o", tmp_path / "x"), 4, "it has no adapter")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["merged", "mine"]

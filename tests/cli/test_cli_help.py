@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 import typer
 from cli_runs import ROOT, assert_fails, g4, g4_with, write_clip_with_sound
+from support.adapters import matrices, write_peft
 from support.samples import sample
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from gemma4cli.cli.app import app
 from gemma4cli.cli.output.examples import EXAMPLES, PROJECT
+from gemma4cli.engine.local import LocalModel
 
 COMMANDS = list(EXAMPLES)
 
@@ -115,8 +117,9 @@ def test_length_means_something_else_to_each_command() -> None:
 
 
 @pytest.fixture
-def inputs() -> None:
+def inputs(tiny: LocalModel) -> None:
     """The files that the examples name."""
+    write_peft(Path("my-lora"), matrices(tiny.network, "layers.0.self_attn.q_proj"))
     Path("tools.py").write_text("def now() -> str:\n    return 'noon'\n")
     shutil.copy(sample("image02.png"), "photo.jpg")
     shutil.copy(sample("image02.png"), "before.png")
@@ -138,7 +141,7 @@ RUNNING = [
     for line in lines
     # These need a microphone, a terminal, a conversation, the network or time.
     if path not in ("models pull", "models rm", "doctor", "serve", "tune")
-    and not re.search(r"--mic|^g4 chat( -c| -m tiny.*)?$|models pull|models info e2b", line)
+    and not re.search(r"--mic|^g4 chat( -c| -m tiny.*)?$|models pull|models (info|merge) e2b", line)
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -199,6 +200,30 @@ def remove(context: typer.Context, name: _Cached, yes: _Yes = False, quiet: _Qui
     delete(removal)
     if not quiet:
         env.say(f"{removal.repo} was deleted; {size_text(removal.size)} freed")
+
+
+@app.command("merge", cls=Command)
+def merge_adapter(
+    context: typer.Context,
+    name: _Name,
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="FOLDER", help="New folder for the checkpoint."),
+    ],
+    adapter: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Adapter, folder or hub id. (default: NAME is one)"),
+    ] = None,
+    quiet: _Quiet = False,
+) -> None:
+    """Write a checkpoint with an adapter merged into a model's weights.
+
+    It has the model's layout, types and quantization: mlx-lm and transformers load it as they load
+    the model.
+    """
+    from .merge import merge_into
+
+    merge_into(environment_of(context), name, adapter, output, quiet=quiet)
 
 
 @app.command("path", cls=Command)

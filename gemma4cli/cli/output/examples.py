@@ -56,6 +56,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "models list": ("g4 models list", "g4 models list --all --json"),
     "models pull": ("g4 models pull e2b", "g4 models pull e2b:8bit --yes"),
     "models rm": ("g4 models rm e2b",),
+    "models merge": (
+        "g4 models merge e2b --adapter ./my-lora -o ./my-model",
+        "g4 models merge ./my-lora -o ./my-model",
+    ),
     "models path": ("g4 models path tiny",),
     "models info": ("g4 models info tiny", "g4 models info e2b:8bit --json"),
     "doctor": ("g4 doctor", "g4 doctor --json > report.json"),
