@@ -304,7 +304,8 @@ def chat(
             text = with_attached_text(prompt or "", texts, last=autosave.shares_prompts)
             answer_file(options, messages, text, parts)
         else:
-            reads_stdin = "-" not in takes_stdin
+            # The standard input of mlx.launch never ends.
+            reads_stdin = "-" not in takes_stdin and processes(env.variables) == 1
             text = whole_question(options, prompt, texts, reads_stdin=reads_stdin)
             ask(options, text, parts)
 
