@@ -16,7 +16,7 @@ from ..errors import DownloadError, UnsupportedModelError
 from ..models.drafter_config import parse_config
 from .blobs import link, set_main
 from .hub_errors import hub_errors
-from .listing import FILES, WEIGHTS, ListedFile, read_listing
+from .listing import ADAPTER_WEIGHTS, FILES, WEIGHTS, ListedFile, Listing, read_listing
 from .transfer import OnBytes, WantedFile, downloaded_bytes, fetch_small, transfer
 
 __all__ = ["FILES", "WEIGHTS", "Download", "RemoteFile", "fetch", "plan"]
@@ -97,19 +97,31 @@ def plan(repo: str) -> Download:
     with hub_errors(repo):
         root = repo_folder(repo)
         listing = read_listing(repo)
-    names = [file.name for file in listing.files]
-    if "config.json" not in names:
-        raise DownloadError(repo, "has no config.json, so g4 cannot read it as a checkpoint")
-    if not any(name.endswith(".safetensors") for name in names):
-        raise DownloadError(repo, "has no safetensors files, the only weights that g4 reads")
+    files = _wanted(repo, listing)
     with hub_errors(repo):
         return Download(
             repo=repo,
             commit=listing.commit,
             folder=root,
-            files=tuple(_remote_file(repo, listing.commit, root, each) for each in listing.files),
+            files=tuple(_remote_file(repo, listing.commit, root, each) for each in files),
             disk_free=_disk_free(root),
         )
+
+
+def _wanted(repo: str, listing: Listing) -> list[ListedFile]:
+    """The files of a model, or those of an adapter. Raises DownloadError if it is neither."""
+    of_adapter = ("adapter_config.json", *ADAPTER_WEIGHTS)
+    of_model = [file for file in listing.files if file.name not in of_adapter]
+    names = [file.name for file in of_model]
+    has_weights = any(name.endswith(".safetensors") for name in names)
+    if "config.json" in names and has_weights:
+        return of_model
+    adapter = [file for file in listing.files if file.name in of_adapter]
+    if len(adapter) > 1 and any(file.name == "adapter_config.json" for file in adapter):
+        return adapter
+    if "config.json" not in names:
+        raise DownloadError(repo, "has no config.json, so g4 cannot read it as a checkpoint")
+    raise DownloadError(repo, "has no safetensors files, the only weights that g4 reads")
 
 
 def _remote_file(repo: str, commit: str, root: Path, listed: ListedFile) -> RemoteFile:

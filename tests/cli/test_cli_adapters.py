@@ -9,7 +9,10 @@ from cli_runs import PARITY, assert_fails, g4, g4_with, records
 from support.adapters import matrices, write_mlx_lm, write_peft
 from talks import Talk
 
+from gemma4cli.cli.commands.serve_run import labeled, names_of
+from gemma4cli.cli.run.options import RunOptions
 from gemma4cli.engine.local import LocalModel
+from gemma4cli.hub.cache import resolve
 
 ASK = ("--max-tokens", "4", "--temperature", "0", "-p", "Hello", "--json")
 
@@ -94,3 +97,14 @@ def test_a_merged_checkpoint_answers_as_the_model_with_its_adapter(
     assert_fails(again, 1, "is there already: name a new folder")
     assert_fails(g4("models", "merge", "tiny", "-o", tmp_path / "x"), 4, "it has no adapter")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["merged", "mine"]
+
+
+def test_a_served_model_goes_by_the_name_of_its_adapter(adapter: Path) -> None:
+    label, run = labeled(RunOptions(model="tiny", adapter=f"brief={adapter}"))
+    assert (label, run.adapter) == ("brief", str(adapter))
+    assert labeled(RunOptions(adapter=str(adapter)))[0] is None
+    found = resolve("tiny", str(adapter))
+    assert names_of(found.name, found.adapter) == ("mine", "tiny+mine")
+    assert names_of(found.name, found.adapter, "brief") == ("brief", "tiny+brief")
+    alone = resolve(str(adapter))
+    assert names_of(alone.name, alone.adapter) == ("mine",)

@@ -339,3 +339,18 @@ def test_unreachable_hub(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     set_constants(monkeypatch, ENDPOINT="http://127.0.0.1:9")
     with pytest.raises(DownloadError, match="the hub cannot be reached"):
         plan(REPO)
+
+
+def test_an_adapter_is_fetched_without_a_model(hub: FakeHub) -> None:
+    files = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"x" * 5000}
+    hub.repos["me/lora"] = {**files, "README.md": b"", "training_args.bin": b""}
+    folder = fetch(plan("me/lora"), lambda done: None)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
+    hub.repos["me/lora"] = {"adapter_config.json": b"{}", "adapter_model.bin": b""}
+    with pytest.raises(DownloadError, match=r"has no config\.json"):
+        plan("me/lora")
+
+
+def test_adapter_files_beside_a_model_are_not_fetched(hub: FakeHub) -> None:
+    hub.repos[REPO]["adapters.safetensors"] = b"x"
+    assert "adapters.safetensors" not in [file.name for file in plan(REPO).files]

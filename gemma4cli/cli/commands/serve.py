@@ -29,6 +29,8 @@ _REQUESTS = "each request says that"
         "server": "serve is the server, and needs the model itself",
     },
     helps={
+        "adapter": "Adapter (LoRA or DoRA) for the model: folder or hub id, or NAME=FOLDER, where "
+        "NAME is what clients call the model.",
         "max_tokens": "Length of an answer whose request sets none. (default: 2048)",
         "temperature": "Temperature where a request sets none. (default: the model's)",
         "top_p": "Nucleus sampling where a request sets none. (default: the model's)",

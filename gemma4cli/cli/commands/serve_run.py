@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from ..run.runner import found_model
 
 if TYPE_CHECKING:
     from ...engine.local import LocalModel
+    from ...hub.adapter_files import AdapterFile
     from ...server.served import ServerOptions
     from ...serving.queued_model import QueuedModel
 
@@ -88,9 +90,10 @@ class _Loading:
         """Raises LoadError."""
         self._is_abandoned = False
         self._is_over = Event()
+        label, run = labeled(run)
         found = found_model(env, run, on_progress=self._check)
         self._load: Callable[[], LocalModel] = found.load
-        self.names = names_of(found.resolved.name)
+        self.names = names_of(found.resolved.name, found.resolved.adapter, label)
 
     def queued(self, most_waiting: int, slots: int | None) -> QueuedModel:
         """Raises LoadError. A signal waits until loading has stopped, unless that takes long."""
@@ -114,10 +117,29 @@ class _Loading:
             raise ClosingError
 
 
-def names_of(name: str) -> tuple[str, ...]:
-    """What clients may call a model: as the user does, without folders, and as the hub does."""
+def labeled(run: RunOptions) -> tuple[str | None, RunOptions]:
+    """The name before "=" in ``--adapter NAME=FOLDER``, and the options without it."""
+    label, sign, folder = (run.adapter or "").partition("=")
+    if not sign or not folder or "/" in label or not label or os.path.exists(run.adapter or ""):
+        return None, run
+    return label, replace(run, adapter=folder)
+
+
+def names_of(
+    name: str, adapter: AdapterFile | None = None, label: str | None = None
+) -> tuple[str, ...]:
+    """What clients may call a model: as the user does, without folders, and as the hub does.
+
+    One with an ``adapter`` has the adapter's ``label``, by default the last part of its name, alone
+    and after "MODEL+".
+    """
     from ...hub.catalog import alias_of, entry_of
 
+    if adapter is not None:
+        label = label or Path(adapter.name).expanduser().resolve().name
+        base = name.removesuffix(f"+{adapter.name}")
+        models = () if base == name else names_of(base)
+        return (label, *(f"{each}+{label}" for each in models))
     own = Path(name).resolve().name if os.path.isdir(name) else name
     entry = entry_of(name)
     repo = name if entry is None else entry.repo
