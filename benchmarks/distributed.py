@@ -1,0 +1,142 @@
+"""Where several machines pay: the time per token, from measured times of messages.
+
+    mlx.launch --hostfile hosts.json -- PYTHON benchmarks/distributed.py --read 400
+    mlx.launch -n 2 -- PYTHON benchmarks/distributed.py --read 20
+
+measures sums of hidden states between the processes. A token reads every weight that a process
+holds once, at ``--read`` GB/s (of experts, those that are chosen), and waits for two sums a layer
+and five more. ``--sums 150`` takes that many microseconds instead of measuring, in one process.
+Computing is not counted: on a GPU it is less than reading.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import lzma
+import os
+import statistics
+import time
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import mlx.core as mx
+
+from gemma4cli.distributed.launch import launched
+from gemma4cli.distributed.team import Group
+from gemma4cli.models.config import Gemma4Config, TextConfig
+from gemma4cli.models.names import canonical_names
+from gemma4cli.models.shares import Share, bytes_by_name, shares_of
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "gemma4"
+MODELS = {
+    "12B.mlx-community-4bit": "mlx-community__gemma-4-12B-it-4bit",
+    "26B-A4B.mlx-community-4bit": "mlx-community__gemma-4-26b-a4b-it-4bit",
+    "31B.mlx-community-4bit": "mlx-community__gemma-4-31b-it-4bit",
+    "26B-A4B.mlx-bf16": "google__gemma-4-26B-A4B-it",
+    "31B.mlx-bf16": "google__gemma-4-31B-it",
+}
+_BYTES = {"BF16": 2, "U32": 4}
+_TIMES = 50
+
+Sizes = dict[str, tuple[tuple[int, ...], int]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Model:
+    name: str
+    text: TextConfig
+    sizes: Sizes
+
+    @property
+    def sums(self) -> int:
+        """Messages that a token waits for, one after the other."""
+        return 2 * self.text.num_layers + 5 + 3 * bool(self.text.ple_size)
+
+    def read_bytes(self, share: Share) -> int:
+        """Bytes of weights that a token reads in one process."""
+        total = 0
+        for name, size in bytes_by_name(share, self.sizes).items():
+            if not name.startswith("language_model.") or "embed_tokens_per_layer" in name:
+                continue
+            moe = self.text.moe
+            chosen = moe is not None and ".experts." in name
+            total += size * moe.top_k // moe.num_experts if chosen and moe else size
+        return total
+
+
+def models() -> list[Model]:
+    lists = json.loads(lzma.decompress((FIXTURES / "tensors.json.xz").read_bytes()))
+    found = []
+    for name, config in MODELS.items():
+        raw = json.loads((FIXTURES / "configs" / config / "config.json").read_bytes())
+        names = canonical_names(lists[name])
+        sizes = {}
+        for given, canonical in names.items():
+            dtype, shape = lists[name][given]
+            sizes[canonical] = tuple(shape), prod(shape) * _BYTES[dtype]
+        text = Gemma4Config.from_dict(raw).text
+        found.append(Model(name=name, text=text, sizes=sizes))
+    return found
+
+
+def seconds_of_sum(group: Group, width: int) -> float:
+    """The median time of a sum of one token's hidden state in 16 bits."""
+    part = mx.ones((1, 1, width), mx.bfloat16)
+    taken = []
+    for _ in range(_TIMES):
+        started = time.perf_counter()
+        mx.eval(group.sum(part))
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken[_TIMES // 10 :])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--read", type=float, default=100, help="GB/s at which weights are read")
+    parser.add_argument("--sums", type=float, help="microseconds of a sum, instead of measuring")
+    parser.add_argument("--count", type=int, default=2, help="processes, if nothing is measured")
+    options = parser.parse_args()
+    launch = launched(os.environ)
+    group = None if launch is None or options.sums is not None else Group(launch)
+    count = options.count if group is None else group.size
+    if group is None and options.sums is None:
+        parser.error("start it with mlx.launch, or pass --sums")
+    rows = []
+    for model in models():
+        one = shares_of(model.text, model.sizes, 1)[0]
+        parts = shares_of(model.text, model.sizes, count)
+        width = model.text.hidden_size
+        summed = options.sums / 1e6 if group is None else seconds_of_sum(group, width)
+        alone = model.read_bytes(one) / options.read / 1e9
+        reading = max(model.read_bytes(each) for each in parts) / options.read / 1e9
+        together = reading + model.sums * summed
+        held = [sum(bytes_by_name(each, model.sizes).values()) for each in (one, *parts)]
+        rows.append(
+            {
+                "model": model.name,
+                "processes": count,
+                "gb": held[0] / 1e9,
+                "gb_per_process": max(held[1:]) / 1e9,
+                "sum_us": summed * 1e6,
+                "sums": model.sums,
+                "ms_alone": alone * 1e3,
+                "ms_together": together * 1e3,
+                "pays_below_us": (alone - reading) / model.sums * 1e6,
+            }
+        )
+    if group is not None and group.rank:
+        return
+    print("model                          GB  each  sum us     alone  together  pays below")
+    for row in rows:
+        print(
+            f"{row['model']:<28} {row['gb']:5.1f} {row['gb_per_process']:5.1f} "
+            f"{row['sum_us']:7.0f} {row['ms_alone']:5.1f} ms {row['ms_together']:5.1f} ms "
+            f"{row['pays_below_us']:6.0f} us"
+        )
+    print(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()
