@@ -351,7 +351,7 @@ def tuning_size(config: Gemma4Config, numerics: Numerics, work: TuningWork) -> i
         matrices = _matrix_sizes(text)
         unpacked = max(matrices) if work.recompute else sum(matrices)
         unpacked += text.vocab_size * text.hidden_size
-    kept = entries + 2 * layer if work.recompute else entries + every + layer
+    kept = entries + 4 * layer if work.recompute else entries + every + layer
     logits = 4 * 5 * min(work.targets, _LOGIT_ROWS) * text.vocab_size
     towers = _tower_values(config, work)
     return numerics.item * (kept + unpacked + towers) + logits + 4 * 8 * work.parameters
@@ -364,8 +364,8 @@ def _layer_values(text: TextConfig, work: TuningWork, kind: str) -> int:
     inner = text.intermediate_size * (2 if text.double_wide_mlp else 1)
     if text.moe is not None:
         inner += text.moe.top_k * text.moe.intermediate_size
-    attended = 4 * text.num_heads * work.length
-    values = 12 * text.hidden_size + 8 * text.num_heads * width + 10 * inner + attended
+    attended = 2 * text.num_heads * work.length
+    values = 6 * text.hidden_size + 4 * text.num_heads * width + 5 * inner + attended
     return work.rows * work.length * values
 
 

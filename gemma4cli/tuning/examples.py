@@ -98,11 +98,14 @@ def prepare_sample(
 
 def _prepared(
     model: LocalModel, sample: Sample, opened: Sequence[OpenedMessage], longest: int
-) -> Prepared | TooLong:
+) -> Prepared | TooLong | Fault:
     conversation = sample.conversation
     processor = model.processor
     messages = [each.message for each in opened]
     media = [each.prepared(processor, conversation.media.budget) for each in opened]
+    cut = [notice for items in media for item in items for notice in item.notices]
+    if cut:  # what is said in the rest would be learned as if it had been heard
+        return Fault(origin=sample.origin, problem=cut[0].removeprefix(f"{sample.origin}: "))
     examples: list[Example] = []
     features: dict[str, MediaFeatures] = {}
     for index, message in enumerate(messages):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import mlx.core as mx
+
 from ..engine.loaded_weights import numerics_of, tensors_of
 from ..engine.local import LocalModel
 from ..engine.memory_limits import available_memory, checks_memory
 from ..errors import TuningTooLargeError
-from ..machine.memory import TuningWork, Weights, tuning_size
+from ..machine.memory import TuningWork, tuning_size
 from .batches import padded_length
 from .examples import Example
 from .settings import TuningOptions
@@ -37,9 +39,7 @@ def fitting(
     network = learner.network
     config = network.config
     numerics = replace(numerics_of(model), native=False)
-    weights = Weights.of(
-        ((name, value.nbytes) for name, value in tensors_of(network)), mapped=False
-    ).total
+    weights = sum(each.nbytes for each in arrays_of(learner))
     longest = max(examples, key=lambda each: len(each.ids))
     length = padded_length(len(longest.ids))
     parameters = sum(each.size for each in learner.parameters.values())
@@ -74,3 +74,8 @@ def fitting(
         available,
         "leave out longer examples with --longest, lower --rank, use a smaller model with -m",
     )
+
+
+def arrays_of(learner: Learner) -> list[mx.array]:
+    """All arrays of the network, each once."""
+    return list({id(each): each for _, each in tensors_of(learner.network)}.values())

@@ -63,6 +63,7 @@ def test_an_adapter_is_learned_from_pictures_with_captions(pictures: Path) -> No
     assert len(drawing.findall("{http://www.w3.org/2000/svg}polyline")) == 2
 
 
+@pytest.mark.slow
 def test_what_was_tuned_is_used_with_an_adapter(pictures: Path) -> None:
     """So that learning shows at once, the rate is high and nothing is held out."""
     learned = ("--steps", "14", "--rate", "0.02", "--validation", "0")
@@ -72,6 +73,7 @@ def test_what_was_tuned_is_used_with_an_adapter(pictures: Path) -> None:
     assert g4(*question, "--adapter", "style").stdout == "All red.\n"
 
 
+@pytest.mark.slow
 def test_the_result_as_json(pictures: Path) -> None:
     result = g4("tune", pictures, "-o", "style", "--steps", "1", "--json", "-q", *QUICK)
     record = json.loads(result.stdout)
@@ -91,6 +93,7 @@ def test_a_finished_tuning_is_not_done_again(pictures: Path) -> None:
     assert (Path("style") / "adapter_model.safetensors").stat().st_mtime_ns > before
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_tuning_is_refused(pictures: Path) -> None:
     assert g4("tune", pictures, "-o", "style", "--steps", "1", *QUICK).exit_code == 0
     result = g4("tune", pictures, "-o", "style", "--steps", "2", *QUICK)
@@ -101,7 +104,7 @@ class StopError(KeyboardInterrupt):
     """Ctrl-C."""
 
 
-@pytest.mark.parametrize("end", ["Ctrl-C", "kill -9"])
+@pytest.mark.parametrize("end", ["Ctrl-C", pytest.param("kill -9", marks=pytest.mark.slow)])
 def test_a_run_that_is_cut_off_goes_on_with_the_same_curve(
     end: str, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +249,7 @@ def test_more_memory_than_there_is_is_foreseen(
     assert_fails(result, 1, "of memory; 1 MB available: leave out longer examples with --longest")
 
 
+@pytest.mark.slow
 def test_towers_can_be_tuned(tiny: LoadedModel, pictures: Path) -> None:
     chosen = ("--steps", "1", "--targets", "vision,projections", *QUICK)
     result = g4("tune", pictures, "-o", "style", *chosen)

@@ -68,7 +68,9 @@ def largest_difference(one: Parameters, other: Parameters) -> float:
     )
 
 
-@pytest.mark.parametrize("arch", ["e2b", "12b", "26b"])
+@pytest.mark.parametrize(
+    "arch", ["12b", *(pytest.param(arch, marks=pytest.mark.slow) for arch in ("e2b", "26b"))]
+)
 def test_a_padded_batch_gives_the_gradients_of_its_rows_one_by_one(
     arch: str, tmp_path: Path
 ) -> None:
@@ -83,6 +85,7 @@ def test_a_padded_batch_gives_the_gradients_of_its_rows_one_by_one(
     assert largest_difference(together, one_by_one) < 1e-3
 
 
+@pytest.mark.slow
 def test_layers_that_compute_their_values_again_give_the_same_gradients(tmp_path: Path) -> None:
     learner, examples = learner_of("e2b", tmp_path, 10**6)
     with_numbers(learner)

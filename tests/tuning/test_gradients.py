@@ -98,7 +98,10 @@ def set_parameters(model: LocalModel, network: nn.Module, golden: dict[str, np.n
     network.update(tree_unflatten(drawn))
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize(
+    "arch",
+    [arch if arch == "12b" else pytest.param(arch, marks=pytest.mark.slow) for arch in ARCHS],
+)
 def test_gradients_are_those_of_torch(arch: str, tmp_path: Path) -> None:
     golden = recorded(arch)
     model = load(

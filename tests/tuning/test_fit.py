@@ -1,0 +1,77 @@
+"""What a step needs of memory is known before it: an upper bound, and not a far one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+
+from gemma4cli.engine.local import LocalModel
+from gemma4cli.errors import TuningTooLargeError
+from gemma4cli.models.training import recompute_layers, with_gradients
+from gemma4cli.tuning import fit
+from gemma4cli.tuning.adapter import LowRankOptions, with_new_adapter
+from gemma4cli.tuning.examples import Example
+from gemma4cli.tuning.media_store import MediaStore
+from gemma4cli.tuning.settings import TuningOptions
+from gemma4cli.tuning.steps import Learner, Optimizer
+
+LENGTH = 160
+
+
+def learner_of(model: LocalModel, folder: Path) -> Learner:
+    additions = LowRankOptions(rank=4, alpha=8, targets=("attention", "mlp"))
+    network = with_new_adapter(with_gradients(model.network, towers=False), additions, seed=0)
+    media = MediaStore(model=model, folder=folder, in_step=False)
+    return Learner(network=network, media=media, tokens_at_once=10**6)
+
+
+def example(length: int) -> Example:
+    ids = tuple(index * 7 % 2000 for index in range(length))
+    learned = ((length // 2, length),)
+    return Example(origin="long", ids=ids, learned=learned, spans=(), digests=())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recompute", [False, True])
+def test_the_estimate_is_above_the_peak_and_within_a_multiple(
+    recompute: bool, tiny: LocalModel, tmp_path: Path
+) -> None:
+    learner = learner_of(tiny, tmp_path)
+    examples = [example(LENGTH)] * 2
+    options = TuningOptions(batch=2, recompute=recompute)
+    estimate = fit.fitting(tiny, learner, examples, options).memory
+    if recompute:
+        recompute_layers(learner.network)
+    mx.eval(learner.network.parameters())
+    before = mx.get_active_memory()
+    weights = sum(each.nbytes for each in fit.arrays_of(learner))
+    mx.reset_peak_memory()
+    _, gradients = learner.gradients(examples)
+    Optimizer(learner.parameters, 0.01).changed(learner.parameters, gradients, 1e-3)
+    step = mx.get_peak_memory() - before
+    assert step <= estimate - weights <= 4 * step
+
+
+def test_examples_that_do_not_fit_together_are_computed_alone_then_with_less_kept(
+    tiny: LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = learner_of(tiny, tmp_path)
+    examples = [example(LENGTH), example(40)]
+    options = TuningOptions(batch=4)
+    found = []
+    memory = fit.fitting(tiny, learner, examples, options).memory
+    for available in range(memory, 0, -memory // 40):
+        monkeypatch.setattr(fit, "available_memory", lambda available=available: available)
+        try:
+            each = fit.fitting(tiny, learner, examples, options)
+        except TuningTooLargeError as error:
+            assert "long (160 tokens)" in str(error)
+            break
+        assert each.memory <= available
+        assert each.tokens_at_once == each.rows * LENGTH
+        found.append((each.recompute, each.rows))
+    assert found[0] == (False, 4)
+    assert (False, 1) in found and found[-1] == (True, 1)
+    assert sorted(found, key=lambda each: each[0]) == found
