@@ -7,8 +7,8 @@ The files, pictures of one color and recordings of one short sentence, are made 
 folder. Each row is a process of the real program with the built-in model, which is killed after
 ``--answers`` results. Times are of the CPU, since other work on the machine does not change these;
 the cost of a result is that of the results after the first. ``resumed`` is a run that finds
-``--kept`` answers of an earlier one: it begins with the first new one. The last line of stdout is
-one JSON document.
+``--kept`` answers of an earlier one, and its first result is the one after these. The last
+line of stdout is one JSON document.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def memory(process: int) -> float:
 def run(arguments: Sequence[str], state: Path, answers: int, passed: int = 0) -> Row:
     """Run g4 up to a number of results; the first ``passed`` are those of an earlier run."""
     process = subprocess.Popen(
-        [*G4, *arguments, "-m", "tiny", "--json", "--batch", "1", "-q"],
+        [*G4, arguments[0], "-m", "tiny", "--json", "--batch", "1", "-q", *arguments[1:]],
         stdout=subprocess.PIPE,
         env={**os.environ, "XDG_STATE_HOME": str(state)},
     )
@@ -101,16 +101,20 @@ def rows(folder: Path, options: argparse.Namespace) -> dict[str, Row]:
         print(f"{name:<44} {row.first:8.2f} {row.each:8.1f} {row.memory:8.0f}", flush=True)
 
     print(f"{'':<44} {'first s':>8} {'each ms':>8} {'MB':>8}")
-    for command, suffix in (("describe", ".png"), ("transcribe", ".wav")):
-        few, many = folder / f"few{suffix}", folder / f"many{suffix}"
-        make(few, options.answers + 1, suffix)
-        make(many, options.files, suffix)
-        measure(f"{command}, {options.answers + 1} files", command, str(few))
-        measure(f"{command}, {options.files} files", command, str(many))
-        measure(f"{command}, shard 1/8", command, str(many), "--shard", "1/8")
     many = folder / "many.png"
-    measure("describe, to be killed", "describe", str(many), "--restart", answers=options.kept)
-    measure(f"describe, {options.kept} resumed", "describe", str(many), passed=options.kept)
+    if options.resume_only:
+        make(many, options.files, ".png")
+    each = (("describe", ".png"), ("transcribe", ".wav"))
+    for command, suffix in () if options.resume_only else each:
+        few, all_of_them = folder / f"few{suffix}", folder / f"many{suffix}"
+        make(few, options.answers + 1, suffix)
+        make(all_of_them, options.files, suffix)
+        measure(f"{command}, {options.answers + 1} files", command, str(few))
+        measure(f"{command}, {options.files} files", command, str(all_of_them))
+        measure(f"{command}, shard 1/8", command, str(all_of_them), "--shard", "1/8")
+    short = ("describe", str(many), "--max-tokens", "1", "--batch", "64")
+    measure("describe one token, to be killed", *short, answers=options.kept)
+    measure(f"describe one token, {options.kept} resumed", *short, passed=options.kept)
     return found
 
 
@@ -126,6 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=20_000)
     parser.add_argument("--answers", type=int, default=100, help="results to wait for in each run")
+    parser.add_argument("--resume-only", action="store_true", help="only the last two rows")
     parser.add_argument("--kept", type=int, default=10_000, help="answers to resume after")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
