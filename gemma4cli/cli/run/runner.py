@@ -118,9 +118,10 @@ def _begin(env: Environment, run: RunOptions, needed: Sequence[Source]) -> None:
 def _resolved(env: Environment, run: RunOptions) -> ResolvedModel:
     from ...hub.cache import largest_that_fits, resolve, with_adapter
 
-    if not run.model and (found := largest_that_fits()) is not None:
-        return found if run.adapter is None else with_adapter(found, run.adapter)
-    return resolve(run.model or _no_model(env, run), run.adapter)
+    found = largest_that_fits() if not run.model else None
+    if found is None:
+        found = resolve(run.model or _no_model(env, run))
+    return found if run.adapter is None else with_adapter(found, run.adapter)
 
 
 def _no_model(env: Environment, run: RunOptions) -> str:
