@@ -83,8 +83,17 @@ def divided(folder: Path, count: int, options: LoadOptions) -> Iterator[Gemma4]:
     queues: list[SimpleQueue[Message | None]] = [SimpleQueue() for _ in range(count - 1)]
     groups = [ThreadGroup(meeting, rank) for rank in range(count)]
 
+    reading = threading.Lock()
+
+    def loaded(rank: int) -> Gemma4:
+        """One after the other: while one is read, no other may wait for anything of MLX."""
+        with reading:
+            network = part_of(folder, groups[rank], options)
+        meeting.barrier.wait()
+        return network
+
     def follow(rank: int) -> None:
-        replica = Replica(part_of(folder, groups[rank], options).language_model, groups[rank])
+        replica = Replica(loaded(rank).language_model, groups[rank])
         while (message := queues[rank - 1].get()) is not None:
             try:
                 replica.repeat(message)
@@ -97,7 +106,7 @@ def divided(folder: Path, count: int, options: LoadOptions) -> Iterator[Gemma4]:
         thread.start()
     try:
         groups[0].told.extend(queues)
-        network = part_of(folder, groups[0], options)
+        network = loaded(0)
         lead(network.language_model, groups[0], 0)
         yield network
     finally:
