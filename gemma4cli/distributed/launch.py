@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..errors import OptionError
+
 Backend = Literal["ring", "jaccl", "nccl", "mpi"]
 
 _MPI = (("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE"))
@@ -26,6 +28,12 @@ def processes(variables: Mapping[str, str]) -> int:
     """How many processes compute together."""
     found = launched(variables)
     return 1 if found is None else found.count
+
+
+def require_one(variables: Mapping[str, str], command: str) -> None:
+    """Raise OptionError if several processes run a command that is for one."""
+    if processes(variables) > 1:
+        raise OptionError(f"{command} runs in one process: start it without the others")
 
 
 def launched(variables: Mapping[str, str]) -> Launch | None:

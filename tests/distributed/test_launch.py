@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gemma4cli.distributed.launch import Launch, launched, processes
+from gemma4cli.distributed.launch import Launch, launched, processes, require_one
+from gemma4cli.errors import OptionError
 
 
 @pytest.fixture
@@ -60,3 +61,9 @@ def test_mpi_says_rank_and_size() -> None:
 def test_other_processes_are_alone(variables: dict[str, str]) -> None:
     assert launched(variables) is None
     assert processes(variables) == 1
+
+
+def test_what_changes_a_model_runs_in_one_process(hosts: str) -> None:
+    with pytest.raises(OptionError, match="g4 tune runs in one process"):
+        require_one({"MLX_RANK": "0", "MLX_HOSTFILE": hosts}, "g4 tune")
+    require_one({}, "g4 tune")

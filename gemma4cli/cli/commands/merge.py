@@ -7,6 +7,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from ...distributed.launch import require_one
 from ...errors import OutputError
 from ...leftovers import prefix, remove_leftovers
 from ..environment import Environment
@@ -23,6 +24,7 @@ def merge_into(
     from ...api import merge_adapter
     from ...hub.cache import resolve
 
+    require_one(env.variables, "g4 models merge")
     target = Path(os.path.expanduser(output))
     model = resolve(name, adapter)
     if os.path.lexists(target) and not _is_empty_folder(target):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ...distributed.launch import require_one
 from ...errors import TuningDataError
 from ...languages import language_name
 from ...prompts import DESCRIBE_IMAGE, transcription
@@ -37,6 +38,7 @@ def run_tuning(env: Environment, run: RunOptions, given: TuningRun) -> None:
     """Read the data, load the model, tune; errors about data come before the model is loaded."""
     from ..run.runner import load_local_model
 
+    require_one(env.variables, "g4 tune")
     samples = _read(env, given)
     model = load_local_model(env, replace(run, draft="none"))
     from ...tuning.folder import opened
