@@ -27,7 +27,7 @@ _LOGIT_ROWS = 256
 
 
 _LANGUAGE = "language_model"
-_ROWS_ONLY = "embed_tokens_per_layer"
+_ROWS_ONLY = "embed_tokens_per_layer.weight"
 
 
 class Uncached:

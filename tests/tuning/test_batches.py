@@ -9,9 +9,12 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from support.goldens import FOLDER, inputs_of
+from support.quantized_checkpoints import AFFINE4, MXFP8, Kind, quantize_checkpoint
 
 from gemma4cli.api import load
+from gemma4cli.engine import loading
 from gemma4cli.engine.local import LocalModel
+from gemma4cli.machine import backend
 from gemma4cli.models.gemma4 import Gemma4
 from gemma4cli.models.training import recompute_layers, with_gradients
 from gemma4cli.options import LoadOptions
@@ -134,3 +137,50 @@ def test_parts_of_a_step_stay_below_a_number_of_tokens() -> None:
     examples = [example(length) for length in (100, 30, 30, 30, 10)]
     parts = list(rows_within(examples, tokens=100))
     assert [[len(each.ids) for each in part] for part in parts] == [[100], [30, 30, 30], [10]]
+
+
+def surprising(length: int) -> Example:
+    """An example whose tokens follow from nothing."""
+    ids = tuple(index * 37 % 2000 for index in range(length))
+    learned = ((length // 2, length),)
+    return Example(origin="x", ids=ids, learned=learned, spans=(), digests=())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [AFFINE4, MXFP8], ids=str)
+def test_quantized_weights_give_the_gradients_of_the_same_weights_unpacked(
+    kind: Kind, tiny: LocalModel, tmp_path: Path
+) -> None:
+    small, same, _ = quantize_checkpoint(tiny, tmp_path, lambda _: kind, kind)
+    found = []
+    for model in (small, same):
+        assert isinstance(model, LocalModel)
+        media = MediaStore(model=model, folder=tmp_path, in_step=False)
+        learner = Learner(network=trainable(model), media=media, tokens_at_once=1000)
+        with_numbers(learner)
+        found.append(learner.gradients([surprising(40), surprising(20)])[1])
+    assert largest_difference(*found) < 1e-3
+
+
+@pytest.mark.slow
+def test_in_bfloat16_the_adapter_its_gradients_and_the_loss_are_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where weights are in bfloat16."""
+    for module in (backend, loading):
+        monkeypatch.setattr(module, "native_in_use", lambda dtype="auto": False)
+    found = {}
+    for dtype in ("float32", "bfloat16"):
+        model = load("tiny", options=LoadOptions(dtype=dtype, draft="none"))
+        network = with_gradients(model.network, towers=False)
+        assert network.language_model.model.norm.weight.dtype == getattr(mx, dtype)
+        additions = LowRankOptions(rank=2, alpha=4, targets=("mlp",))
+        media = MediaStore(model=model, folder=tmp_path, in_step=False)
+        learner = Learner(
+            network=with_new_adapter(network, additions, 0), media=media, tokens_at_once=1000
+        )
+        with_numbers(learner)
+        found[dtype] = learner.gradients([surprising(40)])
+    loss, gradients = found["bfloat16"]
+    assert {each.dtype for each in gradients.values()} == {mx.float32}
+    assert loss == pytest.approx(found["float32"][0], rel=0.05)
