@@ -16,6 +16,7 @@ from ..options import LoadOptions
 from .checkpoint import Checkpoint
 from .divided_loading import load_divided
 from .division import Division, fingerprint
+from .freed_buffers import release_buffers
 from .loaded_weights import computed_dtype
 from .memory_limits import require_memory_for_model
 
@@ -49,4 +50,4 @@ def _loaded(follower: Follower, message: Message) -> Replica:
     network, _ = load_divided(checkpoint, model.config, config, options, division)
     network.language_model.kv_bits = options.kv_bits
     follower.answer({"loaded": str(computed_dtype(network))})
-    return Replica(network.language_model, follower)
+    return Replica(network.language_model, follower, release_buffers)

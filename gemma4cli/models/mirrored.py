@@ -210,10 +210,16 @@ _STEPS_UNTIL_CLEARED = 256
 
 
 class Replica:
-    """The network of a process that follows, which repeats what it is told."""
+    """The network of a process that follows, which repeats what it is told.
 
-    def __init__(self, network: ShardedLanguageModel, group: Group) -> None:
+    ``release_buffers`` gives the memory of arrays that are gone back to the device.
+    """
+
+    def __init__(
+        self, network: ShardedLanguageModel, group: Group, release_buffers: Callable[[], None]
+    ) -> None:
         self._network = network
+        self._release_buffers = release_buffers
         self._group = group
         self._objects: dict[int, Any] = {}
         self._steps = 0
@@ -271,13 +277,13 @@ class Replica:
         for layer in cache:
             if isinstance(layer, FullCache):
                 for _ in layer.make_room(room - layer.offset):
-                    mx.clear_cache()
+                    self._release_buffers()
         hidden = self._network.model._through(count, embeddings, per_layer_inputs, cache, masks)
         computed = [hidden, [layer.state for layer in cache]]
         self._steps += 1
         if embeddings.shape[1] > 1 or self._steps % _STEPS_UNTIL_CLEARED == 0:
             mx.eval(computed)
-            mx.clear_cache()
+            self._release_buffers()
         else:
             mx.async_eval(computed)
 

@@ -21,6 +21,7 @@ CODES = {
     errors.UnsupportedModelError: 4,
     errors.CheckpointError: 4,
     errors.WeightsMismatchError: 4,
+    errors.AdapterError: 4,
     errors.ServerError: 4,
     errors.MediaError: 3,
     errors.MediaNotFoundError: 3,
@@ -37,6 +38,9 @@ CODES = {
     errors.ContextLengthError: 3,
     errors.PromptTooLargeError: 1,
     errors.FunctionsError: 3,
+    errors.TuningDataError: 3,
+    errors.TuningError: 1,
+    errors.TuningTooLargeError: 1,
     errors.OptionError: 2,
     errors.JournalError: 1,
     errors.AnswerCutError: 1,
@@ -60,7 +64,12 @@ def all_errors(kind: type[Gemma4Error] = Gemma4Error) -> Iterator[type[Gemma4Err
 
 
 def test_every_error_is_in_the_table() -> None:
-    assert set(all_errors()) == set(CODES)
+    assert set(all_errors()) == {*CODES, errors.ProcessLostError}
+
+
+def test_the_end_of_another_process_has_its_exit_code() -> None:
+    codes = [exit_code_of(errors.ProcessLostError("gone", status)) for status in (1, 4, 77)]
+    assert codes == [1, 4, 1]
 
 
 def test_every_error_has_its_exit_code(subtests: pytest.Subtests) -> None:

@@ -15,6 +15,7 @@ import mlx.core as mx
 from gemma4cli.engine.checkpoint import Checkpoint
 from gemma4cli.engine.divided_loading import load_divided
 from gemma4cli.engine.division import Division
+from gemma4cli.engine.freed_buffers import release_buffers
 from gemma4cli.hub.resolved import ResolvedModel
 from gemma4cli.models.config import Gemma4Config
 from gemma4cli.models.gemma4 import Gemma4
@@ -93,7 +94,7 @@ def divided(folder: Path, count: int, options: LoadOptions) -> Iterator[Gemma4]:
         return network
 
     def follow(rank: int) -> None:
-        replica = Replica(loaded(rank).language_model, groups[rank])
+        replica = Replica(loaded(rank).language_model, groups[rank], release_buffers)
         while (message := queues[rank - 1].get()) is not None:
             try:
                 replica.repeat(message)
