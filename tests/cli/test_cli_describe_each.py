@@ -176,6 +176,14 @@ def test_a_terminal_gets_a_bar_of_the_images(script: Script) -> None:
     assert "0/2" in run.stderr and "images/s" in run.stderr
 
 
+def test_the_sentence_at_the_end_is_not_on_the_line_of_the_bar(script: Script) -> None:
+    script(done(0, "A"), done(1, "B"))
+    run = g4_at_a_terminal("describe", "-m", "tiny", "a.png", "b.png", "-f", "txt")
+    bar, erased, sentence = run.stderr.rpartition("\x1b[2K")
+    assert "images/s" in bar and erased
+    assert sentence.strip() == "2 of 2 answers are in files beside the inputs"
+
+
 @pytest.mark.parametrize(("quiet", "animated"), [(True, True), (False, False)])
 def test_no_bar(quiet: bool, animated: bool) -> None:
     env = environment(stderr=Tty() if animated else io.StringIO())

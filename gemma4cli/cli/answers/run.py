@@ -99,10 +99,11 @@ def run_events(
                         )
                     )
             raise
-        if answers.target.beside and not run.quiet:
-            env.say(f"{whole.done} of {len(answers.names)} answers are in files beside the inputs")
-        elif answers.shard and not run.quiet:
-            env.say(f"{answers.shard}: {whole.done:,} of {len(answers.names):,} answered")
+    # Not before the progress bar is gone, on whose line it would be.
+    if answers.target.beside and not run.quiet:
+        env.say(f"{whole.done} of {len(answers.names)} answers are in files beside the inputs")
+    elif answers.shard and not run.quiet:
+        env.say(f"{answers.shard}: {whole.done:,} of {len(answers.names):,} answered")
     exit_if_failed(codes, len(answers.names))
 
 
