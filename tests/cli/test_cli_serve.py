@@ -151,6 +151,12 @@ def test_curl_gets_a_streamed_answer_and_ctrl_c_ends_the_server() -> None:
         assert line.startswith("POST /v1/chat/completions 200 ") and line.endswith("4 tokens")
 
 
+def read_to_content(lines: Iterator[str]) -> None:
+    """The first event comes before the prompt's turn, and a server that ends refuses who waits."""
+    while '"delta": {"content": "' not in next(lines):
+        continue
+
+
 @pytest.mark.slow
 def test_a_second_signal_ends_answers_at_once() -> None:
     endless = {"type": "array", "items": {"enum": [1, 2]}, "minItems": 3500}
@@ -159,7 +165,7 @@ def test_a_second_signal_ends_answers_at_once() -> None:
         body = asked(response_format=schema, max_tokens=8000)
         with client.stream("POST", f"{server.url}/chat/completions", json=body) as response:
             lines = response.iter_lines()
-            assert next(lines).startswith("data: ")
+            read_to_content(lines)
             server.process.send_signal(signal.SIGTERM)
             assert server.process.stderr is not None
             assert "again" in server.process.stderr.readline()
@@ -181,9 +187,7 @@ def test_sigterm_in_mid_answer_lets_it_end() -> None:
         url = f"{server.url}/chat/completions"
         with client.stream("POST", url, json=body) as response:
             lines = response.iter_lines()
-            # The first event comes before the prompt's turn: one that waits would be refused.
-            while '"delta": {"content": "' not in next(lines):
-                continue
+            read_to_content(lines)
             server.process.send_signal(signal.SIGTERM)
             *_, last, _, end, _ = lines
         assert '"finish_reason": "' in last and end == "data: [DONE]"
