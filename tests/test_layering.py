@@ -101,7 +101,7 @@ LAYERS = {
     ),
     "tuning": layer(
         "bounded checked_json errors events leftovers media messages own_files plain_text prompts "
-        "machine models processing conversations engine",
+        "machine hub models processing conversations engine",
         "mlx numpy",
     ),
     "transcription": layer(

@@ -14,11 +14,9 @@ from typing import Any, Literal
 
 from ..checked_json import JsonError, read_object
 from ..errors import AdapterError, CheckpointError
-from .adapter_layouts import CONFIG, Layout, Part, read_mlx, read_peft
+from .adapter_layouts import Layout, Part, read_mlx, read_peft
+from .adapter_names import CONFIG, MLX_WEIGHTS, PEFT_WEIGHTS, WEIGHTS
 from .safetensors_headers import TensorHeader, TensorHeaders, file_headers
-
-PEFT_WEIGHTS = "adapter_model.safetensors"
-MLX_WEIGHTS = ("adapters.safetensors", "weights.safetensors")
 
 _FLOATS = ("F32", "BF16", "F16")
 
@@ -92,8 +90,7 @@ class AdapterFile:
 
 def is_adapter(folder: Path) -> bool:
     """Whether a folder has the files of an adapter."""
-    names = (PEFT_WEIGHTS, "adapters.safetensors")
-    return any((folder / name).is_file() for name in names) or (
+    return any((folder / name).is_file() for name in WEIGHTS) or (
         (folder / CONFIG).is_file() and not (folder / "config.json").is_file()
     )
 
@@ -179,7 +176,7 @@ def _layout(config: Mapping[str, Any]) -> Layout:
 
 
 def _weights(name: str, folder: Path, layout: Layout) -> Path:
-    wanted = (PEFT_WEIGHTS,) if layout == "PEFT" else MLX_WEIGHTS
+    wanted = (PEFT_WEIGHTS,) if layout == "PEFT" else (MLX_WEIGHTS, "weights.safetensors")
     for each in wanted:
         if os.path.isfile(folder / each):
             return folder / each

@@ -14,10 +14,9 @@ from typing import Any, Literal
 from ..checked_json import JsonError, number, shown, whole
 from ..errors import AdapterError
 from ..models.names import adapter_tensors, canonical_name
+from .adapter_names import CONFIG
 from .safetensors_headers import TensorHeaders
 from .scale_patterns import ScalePatterns, value_for
-
-CONFIG = "adapter_config.json"
 
 Layout = Literal["PEFT", "mlx-lm", "mlx-vlm"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import AdapterError
 from .adapter_files import AdapterFile, is_adapter, read_adapter
+from .adapter_names import CONFIG
 from .not_a_checkpoint import refuse_folder
 from .snapshots import find_repo
 
@@ -17,7 +18,7 @@ def find_adapter(name: str) -> AdapterFile:
     if os.path.isdir(path):
         return read_adapter(name, _folder(name, path))
     if os.path.exists(path):
-        if path.suffix != ".safetensors" and path.name != "adapter_config.json":
+        if path.suffix != ".safetensors" and path.name != CONFIG:
             raise AdapterError(name, "is no adapter: name its folder")
         return read_adapter(name, path if path.suffix == ".safetensors" else path.parent)
     if name.count("/") != 1 or name.startswith((".", "/", "~")):

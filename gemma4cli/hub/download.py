@@ -14,9 +14,10 @@ from pathlib import Path
 from ..checked_json import JsonError, parse
 from ..errors import DownloadError, UnsupportedModelError
 from ..models.drafter_config import parse_config
+from . import adapter_names
 from .blobs import link, set_main
 from .hub_errors import hub_errors
-from .listing import ADAPTER_WEIGHTS, FILES, WEIGHTS, ListedFile, Listing, read_listing
+from .listing import FILES, WEIGHTS, ListedFile, Listing, read_listing
 from .transfer import OnBytes, WantedFile, downloaded_bytes, fetch_small, transfer
 
 __all__ = ["FILES", "WEIGHTS", "Download", "RemoteFile", "fetch", "plan"]
@@ -110,14 +111,14 @@ def plan(repo: str) -> Download:
 
 def _wanted(repo: str, listing: Listing) -> list[ListedFile]:
     """The files of a model, or those of an adapter. Raises DownloadError if it is neither."""
-    of_adapter = ("adapter_config.json", *ADAPTER_WEIGHTS)
+    of_adapter = (adapter_names.CONFIG, *adapter_names.WEIGHTS)
     of_model = [file for file in listing.files if file.name not in of_adapter]
     names = [file.name for file in of_model]
     has_weights = any(name.endswith(".safetensors") for name in names)
     if "config.json" in names and has_weights:
         return of_model
     adapter = [file for file in listing.files if file.name in of_adapter]
-    if len(adapter) > 1 and any(file.name == "adapter_config.json" for file in adapter):
+    if len(adapter) > 1 and any(file.name == adapter_names.CONFIG for file in adapter):
         return adapter
     if "config.json" not in names:
         raise DownloadError(repo, "has no config.json, so g4 cannot read it as a checkpoint")

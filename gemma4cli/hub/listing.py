@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from ..checked_json import JsonError, parse
 from ..errors import DownloadError
+from . import adapter_names
 from .requests import small_answer
 
 WEIGHTS = "model*.safetensors"
@@ -23,11 +24,9 @@ FILES = (
     "chat_template.jinja",
     "chat_template.json",
     "model.safetensors.index.json",
-    "adapter_config.json",
+    adapter_names.CONFIG,
 )
 """The files that g4 reads in addition to the weights."""
-ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapters.safetensors")
-"""Weights of adapters."""
 
 _MOST_BYTES = 16_000_000
 _MOST_BYTES_OF_WEIGHTS = 10**12
@@ -92,7 +91,7 @@ def _file(repo: str, listed: Mapping[str, Any]) -> ListedFile | None:
     name = listed.get("rfilename")
     if not isinstance(name, str):
         raise _unexpected(repo, "a file has no name")
-    is_weights = (fnmatchcase(name, WEIGHTS) and "/" not in name) or name in ADAPTER_WEIGHTS
+    is_weights = (fnmatchcase(name, WEIGHTS) and "/" not in name) or name in adapter_names.WEIGHTS
     is_read = is_weights or name in FILES
     if _UNSAFE.search(name):
         raise DownloadError(repo, f"the hub lists a file under an unsafe name, {name[:80]!r}")

@@ -10,10 +10,10 @@ from pathlib import Path
 from ..errors import CheckpointError, LoadError, ModelNotFoundError
 from ..models.names import adapter_tensors
 from .adapter_files import base_of
-from .adapter_layouts import CONFIG
+from .adapter_names import CONFIG, WEIGHTS
 from .safetensors_headers import open_weights
 
-ADAPTER_FILES = ("adapter_model.safetensors", "adapters.safetensors", "adapter_model.bin")
+ADAPTER_FILES = (*WEIGHTS, "adapter_model.bin")
 
 _CONVERSION = "use a conversion for MLX, for example: g4 models pull e2b"
 _CONVERT = (

@@ -197,7 +197,7 @@ def _with_tensor(module: nn.Module, key: str, value: mx.array, tensor: str) -> n
             raise MisfitError(tensor, "belongs to no layer of the model")
         shape = module["weight"].shape[:1]
     else:
-        shape = _plain_shape(module) if quantized else expected.shape
+        shape = plain_shape(module) if quantized else expected.shape
     if value.shape != shape and value.ndim in (3, 4):
         value = mx.moveaxis(value, 1, -1)  # a convolution's channels
     if value.shape != shape:
@@ -217,7 +217,7 @@ def _shapes(found: Sequence[int], expected: Sequence[int]) -> str:
     return f"has the shape {list(found)}, and its layer needs {list(expected)}"
 
 
-def _plain_shape(layer: nn.Module) -> tuple[int, ...]:
+def plain_shape(layer: nn.Module) -> tuple[int, ...]:
     """The shape of a layer's weights, not packed."""
     shape = tuple(layer["weight"].shape)
     if "scales" not in layer:
@@ -236,7 +236,7 @@ def _with_low_rank(change: LowRank, module_of: Any) -> list[tuple[str, nn.Module
         raise MisfitError(
             change.tensor, "is for a layer that is neither a matrix nor a table of embeddings"
         )
-    outputs, inputs = _plain_shape(module)
+    outputs, inputs = plain_shape(module)
     is_table = hasattr(module, "as_linear")
     if change.of_table and not is_table:
         raise MisfitError(change.tensor, "is for a table of embeddings, and its layer is a matrix")
@@ -277,7 +277,7 @@ def _require(tensor: str, value: mx.array, shape: Sequence[int]) -> None:
 
 def _switched(change: LowRank, layer: nn.Module) -> LowRankSwitchLinear:
     """The matrix of each expert, in mlx-lm's shapes."""
-    experts, outputs, inputs = _plain_shape(layer)
+    experts, outputs, inputs = plain_shape(layer)
     rank = change.a.shape[1] if change.a.ndim == 3 else 0
     _require(change.tensor, change.a, (experts, rank, inputs))
     _require(change.tensor, change.b, (experts, outputs, rank))
@@ -289,7 +289,7 @@ def _switched(change: LowRank, layer: nn.Module) -> LowRankSwitchLinear:
 def _with_experts(change: LowRank, module: nn.Module) -> list[tuple[str, nn.Module]]:
     """PEFT's addition to one of the fused matrices of all experts, found by its shapes."""
     experts = module.switch_glu
-    count, hidden, size = _plain_shape(experts.gate_proj)
+    count, hidden, size = plain_shape(experts.gate_proj)
     rank, odd = divmod(change.a.shape[0], count)
     outputs = change.b.shape[0] if change.b.ndim == 2 else 0
     is_down = outputs == size and change.a.shape[-1] == hidden

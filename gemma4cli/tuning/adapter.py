@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Literal, cast
 
 import mlx.core as mx
-import mlx.nn as nn
 
 from ..errors import OptionError
-from ..models.adapters import LowRank, adapted, low_rank_layers
+from ..hub.adapter_names import CONFIG, PEFT_WEIGHTS
+from ..models.adapters import LowRank, adapted, low_rank_layers, plain_shape
 from ..models.config import Gemma4Config
 from ..models.gemma4 import Gemma4
 from ..own_files import shared_mode, whole_file
-
-WEIGHTS_FILE, CONFIG_FILE = "adapter_model.safetensors", "adapter_config.json"
 
 _TEXT = r"language_model\.model\.layers\.\d+\."
 _GROUPS = {
@@ -83,7 +81,7 @@ def with_new_adapter(network: Gemma4, options: LowRankOptions, seed: int) -> Gem
     changes = []
     layers = dict(network.named_modules())
     for path in target_paths(network, options.targets):
-        outputs, inputs = _shape(layers[path])
+        outputs, inputs = plain_shape(layers[path])
         key = mx.random.key((seed << 32 | zlib.crc32(path.encode())) & (2**63 - 1))
         bound = inputs**-0.5
         a = mx.random.uniform(-bound, bound, (options.rank, inputs), key=key)
@@ -95,14 +93,6 @@ def with_new_adapter(network: Gemma4, options: LowRankOptions, seed: int) -> Gem
     for layer in low_rank_layers(tuned):
         layer.unfreeze(recurse=False, keys=["lora_a", "lora_b"])
     return tuned
-
-
-def _shape(layer: nn.Module) -> tuple[int, int]:
-    """Outputs and inputs of a linear layer."""
-    outputs, inputs = layer["weight"].shape
-    if "scales" in layer:
-        inputs = layer["scales"].shape[-1] * layer.group_size
-    return outputs, inputs
 
 
 Layout = Literal["gemma4", "gemma4_unified", "text"]
@@ -160,8 +150,8 @@ def write_adapter(
         "init_lora_weights": True,
         "target_modules": sorted(modules),
     }
-    save_tensors(folder / WEIGHTS_FILE, tensors, {"format": "pt"})
-    with whole_file(folder / CONFIG_FILE, mode=shared_mode()) as file:
+    save_tensors(folder / PEFT_WEIGHTS, tensors, {"format": "pt"})
+    with whole_file(folder / CONFIG, mode=shared_mode()) as file:
         file.write(json.dumps(config, indent=2).encode() + b"\n")
 
 

@@ -21,9 +21,9 @@ from typing import Any
 from ..bounded import read_bounded
 from ..checked_json import JsonError, parse
 from ..errors import TuningError
+from ..hub.adapter_names import PEFT_WEIGHTS
 from ..leftovers import remove_leftovers
 from ..own_files import shared_mode, whole_file
-from .adapter import WEIGHTS_FILE
 
 RECORD = "tuning.json"
 _UNFINISHED = "unfinished"
@@ -51,7 +51,7 @@ class TuningFolder:
         """
         known = self._record()
         if known is None:
-            if (self.path / WEIGHTS_FILE).exists():
+            if (self.path / PEFT_WEIGHTS).exists():
                 raise TuningError(
                     f"{self.path}: has an adapter of something else: name another folder with -o"
                 )
@@ -111,7 +111,7 @@ def opened(path: Path, *, restart: bool) -> Iterator[TuningFolder]:
         remove_leftovers(path)
         if restart and (path / RECORD).exists():
             (path / RECORD).unlink(missing_ok=True)
-            (path / WEIGHTS_FILE).unlink(missing_ok=True)
+            (path / PEFT_WEIGHTS).unlink(missing_ok=True)
             shutil.rmtree(folder.unfinished, ignore_errors=True)
         folder.unfinished.mkdir(exist_ok=True)
         remove_leftovers(folder.unfinished)
