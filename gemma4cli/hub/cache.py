@@ -104,15 +104,9 @@ def resolve(name: str, adapter: str | None = None) -> ResolvedModel:
         if not base or not added:
             raise
         return with_adapter(resolve(base), added)
-    folder = found if isinstance(found, Path) else found.folder
-    if (isinstance(found, Path) or found.model is None) and is_only_adapter(name, folder):
+    if (folder := _only_adapter(name, found)) is not None:
         return _base_of(read_adapter(name, folder))
-    if isinstance(found, Path):
-        return ResolvedModel.of(name, found)
-    if found.model is not None:
-        return found.model
-    assert found.error is not None
-    raise found.error
+    return _model_of(name, found)
 
 
 def with_adapter(model: ResolvedModel, name: str) -> ResolvedModel:
@@ -134,7 +128,7 @@ def _base_of(adapter: AdapterFile) -> ResolvedModel:
             name, f"names no model that it is for: name that, -m MODEL --adapter {name}"
         )
     try:
-        model = resolve(adapter.base)
+        found = _find(adapter.base)
     except ModelNotFoundError as exc:
         hub = adapter.base.count("/") == 1 and not adapter.base.startswith((".", "/", "~"))
         pull = f"download that with: g4 models pull {adapter.base}, or " if hub else ""
@@ -143,10 +137,27 @@ def _base_of(adapter: AdapterFile) -> ResolvedModel:
             f"is an adapter for {adapter.base}, which is not on this machine: {pull}name another "
             f"copy of it: -m MODEL --adapter {name}",
         ) from exc
-    if model.adapter is not None:
+    if _only_adapter(adapter.base, found) is not None:
         raise AdapterError(name, f"is an adapter for {adapter.base}, which is an adapter too")
+    model = _model_of(adapter.base, found)
     logger.warning("%s is an adapter (%s); its model is %s", name, adapter.summary, adapter.base)
     return replace(model, name=name, adapter=adapter)
+
+
+def _only_adapter(name: str, found: Path | Snapshot) -> Path | None:
+    """The folder of what was found, if that is an adapter and no model."""
+    folder, model = (found, None) if isinstance(found, Path) else (found.folder, found.model)
+    return folder if model is None and is_only_adapter(name, folder) else None
+
+
+def _model_of(name: str, found: Path | Snapshot) -> ResolvedModel:
+    """The model that was found. Raises LoadError."""
+    if isinstance(found, Path):
+        return ResolvedModel.of(name, found)
+    if found.model is not None:
+        return found.model
+    assert found.error is not None
+    raise found.error
 
 
 def folder_of(name: str) -> Path:

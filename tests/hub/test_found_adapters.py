@@ -169,6 +169,18 @@ def test_an_adapter_whose_model_is_elsewhere_says_which_to_get(tmp_path: Path) -
         resolve(str(folder))
 
 
+@pytest.mark.parametrize("base", ["mine", "other", "mine+other"])
+def test_an_adapter_of_an_adapter_is_an_error(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of itself, and of one that is in turn for the first."""
+    monkeypatch.chdir(tmp_path)
+    adapter(Path("other"), peft_config(base_model_name_or_path="mine"), LORA)
+    adapter(Path("mine"), peft_config(base_model_name_or_path=base), LORA)
+    with pytest.raises(AdapterError, match=f"is an adapter for {re.escape(base)}, which is"):
+        resolve("mine")
+
+
 def test_an_adapter_in_the_cache_goes_by_its_id(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
