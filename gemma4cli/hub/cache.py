@@ -138,7 +138,11 @@ def _base_of(adapter: AdapterFile) -> ResolvedModel:
             f"copy of it: -m MODEL --adapter {name}",
         ) from exc
     if _only_adapter(adapter.base, found) is not None:
-        raise AdapterError(name, f"is an adapter for {adapter.base}, which is an adapter too")
+        raise AdapterError(
+            name,
+            f"is an adapter for {adapter.base}, which is an adapter too: name the model, "
+            f"-m MODEL --adapter {name}",
+        )
     model = _model_of(adapter.base, found)
     logger.warning("%s is an adapter (%s); its model is %s", name, adapter.summary, adapter.base)
     return replace(model, name=name, adapter=adapter)
