@@ -25,9 +25,10 @@ import mlx.core as mx
 
 from gemma4cli.distributed.launch import launched
 from gemma4cli.distributed.team import Group
-from gemma4cli.models.config import Gemma4Config, TextConfig
+from gemma4cli.models.config import Gemma4Config
 from gemma4cli.models.names import canonical_names
 from gemma4cli.models.shares import Share, bytes_by_name, shares_of
+from gemma4cli.models.text_config import TextConfig
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "gemma4"
 MODELS = {

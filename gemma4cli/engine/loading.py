@@ -18,17 +18,12 @@ from ..hub.not_a_checkpoint import unused_adapter
 from ..hub.resolved import ResolvedModel
 from ..machine.backend import native_in_use, on_cpu
 from ..machine.process_settings import SETTINGS
-from ..models.config import (
-    AudioConfig,
-    Gemma4Config,
-    UnifiedAudioConfig,
-    UnifiedVisionConfig,
-    VisionConfig,
-    group_size,
-)
+from ..models.block_sizes import group_size
+from ..models.config import Gemma4Config
 from ..models.drafter import Drafter
 from ..models.drafter_config import DrafterConfig
 from ..models.gemma4 import Gemma4
+from ..models.tower_config import AudioConfig, UnifiedAudioConfig, UnifiedVisionConfig, VisionConfig
 from ..options import LoadOptions
 from ..processing.config import MelConfig, ProcessorConfig, RawAudioConfig
 from ..processing.processor import Processor

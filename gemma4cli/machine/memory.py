@@ -11,16 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from ..models.config import (
-    MOST_SCORES,
-    VISION_QUERIES,
-    AudioConfig,
-    Gemma4Config,
-    TextConfig,
-    UnifiedVisionConfig,
-    VisionConfig,
-    group_size,
-)
+from ..models.block_sizes import MOST_SCORES, VISION_QUERIES, group_size
+from ..models.config import Gemma4Config
+from ..models.text_config import TextConfig
+from ..models.tower_config import AudioConfig, UnifiedVisionConfig, VisionConfig
 
 Backend = Literal["Metal", "CUDA", "CPU"]
 Part = Literal["text", "vision", "audio"]

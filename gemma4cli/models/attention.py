@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import mlx.core as mx
 
-from .config import MOST_SCORES, group_size
+from .block_sizes import MOST_SCORES, group_size
 from .masks import Mask
 from .mlx_lm_parts import Attention, KVCache
 

@@ -14,8 +14,8 @@ from functools import partial
 import mlx.core as mx
 import mlx.nn as nn
 
-from .config import AudioConfig
 from .layers import ClippedLinear, clip
+from .tower_config import AudioConfig
 
 _NORM_EPS = 1e-6
 """The epsilon of norms to which the reference does not pass the config's."""

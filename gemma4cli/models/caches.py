@@ -9,8 +9,8 @@ from typing import Any
 import mlx.core as mx
 
 from .attention import KeysValues, positions
-from .config import LayerType
 from .mlx_lm_parts import KVCache, RowCache
+from .text_config import LayerType
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)

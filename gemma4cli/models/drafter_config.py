@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import CheckpointError, UnsupportedModelError
-from .config import Gemma4Config, Json, LayerType, TextConfig, need, need_size
+from .config import Gemma4Config
+from .config_values import Json, need, need_size
+from .text_config import LayerType, TextConfig
 
 _FILE = "config.json"
 DRAFTERS = ("gemma4_assistant", "gemma4_unified_assistant")

@@ -17,10 +17,11 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from .audio_tower import AudioTower, token_count
-from .config import AudioConfig, Gemma4Config, UnifiedVisionConfig, VisionConfig
+from .config import Gemma4Config
 from .language import LanguageModel
 from .layers import MultimodalEmbedder
 from .shares import Share
+from .tower_config import AudioConfig, UnifiedVisionConfig, VisionConfig
 from .unified_vision import UnifiedVisionEmbedder
 from .vision_tower import VisionTower
 

@@ -17,10 +17,10 @@ import mlx.nn as nn
 from .attention import FullAttention, FullCache, KeysValues, QuantizedKVCache
 from .batch_cache import BatchCache, BatchLayerCache
 from .caches import Checkpoint, checkpoint_of, resume
-from .config import Rope, TextConfig
 from .masks import NO_MASKS, Masks
 from .mlx_lm_parts import KVCache, ModelArgs, RotatingKVCache, RowCache
 from .shares import Share
+from .text_config import Rope, TextConfig
 from .text_layer import TextLayer
 
 Cache: TypeAlias = RowCache | BatchLayerCache

@@ -18,8 +18,8 @@ from .audio_tower import (
     SubsampleProjection,
     stem_ends,
 )
-from .config import AudioConfig
 from .native_layers import norm
+from .tower_config import AudioConfig
 
 
 class NativeSubsampleProjection(SubsampleProjection):

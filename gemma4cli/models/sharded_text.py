@@ -13,10 +13,10 @@ from typing import Protocol
 import mlx.core as mx
 import mlx.nn as nn
 
-from .config import TextConfig
 from .language import LanguageModel, TextModel
 from .mlx_lm_parts import SwitchLinear
 from .shares import Share, parts
+from .text_config import TextConfig
 from .text_layer import TextLayer
 
 

@@ -20,8 +20,8 @@ from itertools import pairwise
 from math import prod
 from typing import Literal
 
-from .config import LayerType, TextConfig
 from .names import EMBEDDINGS, HEAD
+from .text_config import LayerType, TextConfig
 
 Role = Literal["queries", "keys", "attended", "inner", "narrowed", "vocabulary", "per layer"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import mlx.core as mx
 import mlx.nn as nn
 
-from .config import UnifiedVisionConfig
+from .tower_config import UnifiedVisionConfig
 
 EPS = 1e-5
 

@@ -12,10 +12,11 @@ from typing import TypeAlias
 import mlx.core as mx
 import mlx.nn as nn
 
-from .config import VISION_QUERIES, VisionConfig
+from .block_sizes import VISION_QUERIES
 from .cpu_layers import cpu_streams
 from .layers import ClippedLinear, rms_norm_unscaled
 from .mlx_lm_parts import geglu
+from .tower_config import VisionConfig
 
 Turns: TypeAlias = tuple[mx.array, ...]
 """Cosines and sines of patches' positions; see ``axial_angles``."""

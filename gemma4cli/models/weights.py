@@ -17,8 +17,10 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from ..errors import CheckpointError, WeightsMismatchError
-from .config import AudioConfig, Gemma4Config, Json, VisionConfig
+from .config import Gemma4Config
+from .config_values import Json
 from .names import EMBEDDINGS, HEAD, canonical_name, canonical_names
+from .tower_config import AudioConfig, VisionConfig
 
 Weights = dict[str, mx.array]
 

@@ -24,8 +24,8 @@ from gemma4cli.hub.resolved import ResolvedModel
 from gemma4cli.machine.backend import native_in_use
 from gemma4cli.models import attention
 from gemma4cli.models.attention import QuantizedKVCache, attend, attend_to_packed, dequantized
+from gemma4cli.models.block_sizes import group_size
 from gemma4cli.models.caches import rewind
-from gemma4cli.models.config import group_size
 from gemma4cli.models.language import Cache
 from gemma4cli.models.masks import NO_MASKS, Mask
 from gemma4cli.models.mlx_lm_parts import KVCache, RotatingKVCache

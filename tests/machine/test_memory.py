@@ -32,7 +32,9 @@ from gemma4cli.machine.memory import (
     prefill_size,
     vision_size,
 )
-from gemma4cli.models.config import MOST_SCORES, Gemma4Config, VisionConfig
+from gemma4cli.models.block_sizes import MOST_SCORES
+from gemma4cli.models.config import Gemma4Config
+from gemma4cli.models.tower_config import VisionConfig
 
 CPU = Numerics(item=4, backend="CPU")
 GPU = Numerics(item=2, backend="Metal")

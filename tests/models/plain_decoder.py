@@ -12,7 +12,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from gemma4cli.models.config import TextConfig
+from gemma4cli.models.text_config import TextConfig
 
 Array = npt.NDArray[np.float64]
 Weights = Callable[[str], Array]

@@ -13,13 +13,9 @@ from support.json_values import JSON_VALUES
 from support.published import CONFIGS, config_of
 
 from gemma4cli.errors import CheckpointError, LoadError, UnsupportedModelError
-from gemma4cli.models.config import (
-    FAMILIES,
-    Gemma4Config,
-    TextConfig,
-    UnifiedVisionConfig,
-    VisionConfig,
-)
+from gemma4cli.models.config import FAMILIES, Gemma4Config
+from gemma4cli.models.text_config import TextConfig
+from gemma4cli.models.tower_config import UnifiedVisionConfig, VisionConfig
 
 RUNNABLE = [name for name in CONFIGS if "assistant" not in name and "-ct/" not in name]
 OPTIONAL = {

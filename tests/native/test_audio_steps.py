@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from gemma4cli.models.audio_tower import AudioAttention, _clip_masks, relative_positions
-from gemma4cli.models.config import AudioConfig
+from gemma4cli.models.tower_config import AudioConfig
 
 CONFIGS = Path(__file__).parents[2] / "fixtures" / "gemma4" / "configs"
 

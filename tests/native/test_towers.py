@@ -14,7 +14,7 @@ import pytest
 from mlx.utils import tree_flatten
 
 from gemma4cli.models.audio_tower import AudioTower, token_count
-from gemma4cli.models.config import AudioConfig, UnifiedVisionConfig, VisionConfig
+from gemma4cli.models.tower_config import AudioConfig, UnifiedVisionConfig, VisionConfig
 from gemma4cli.models.unified_vision import UnifiedVisionEmbedder
 from gemma4cli.models.vision_tower import VisionTower
 

@@ -25,7 +25,7 @@ from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import CheckpointError, MediaDecodeError, UnsupportedModelError
 from gemma4cli.messages import AudioPart, Message, Source, TextPart
 from gemma4cli.models.audio_tower import SubsampleProjection
-from gemma4cli.models.config import AudioConfig, VisionConfig
+from gemma4cli.models.tower_config import AudioConfig, VisionConfig
 from gemma4cli.models.vision_tower import VisionTower
 from gemma4cli.options import SOFT_TOKEN_BUDGETS
 from gemma4cli.processing.audio import (
