@@ -25,8 +25,9 @@ def g4(folder: Path) -> Steps:
     from dataclasses import replace
 
     from gemma4cli.api import load
-    from gemma4cli.engine.generate import make_answer_sampler, make_prefill
+    from gemma4cli.engine.answer_rules import make_answer_sampler
     from gemma4cli.engine.memory_limits import prefill_step
+    from gemma4cli.engine.prefill import make_prefill
     from gemma4cli.machine.backend import on_cpu
     from gemma4cli.options import GenerateOptions, LoadOptions
     from gemma4cli.processing.inputs import ModelInputs

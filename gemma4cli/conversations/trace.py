@@ -67,7 +67,7 @@ def trace(
 
     from ..engine.decode import decode_tokens
     from ..engine.encode import encode_media
-    from ..engine.generate import make_prefill
+    from ..engine.prefill import make_prefill
     from ..engine.sampling import make_sampler
 
     conversation = _read(conversation)

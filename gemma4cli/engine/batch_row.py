@@ -19,11 +19,11 @@ from ..events import (
     Timings,
 )
 from ..models.caches import rewind
+from .answer import Answer
 from .answering import Prompt
 from .constrain import Constraint
 from .decode import only
 from .drafting import Draft
-from .generate import Answer
 from .logprobs import token_logprob
 from .sampling import Sampler
 from .turn_cache import CachedRun

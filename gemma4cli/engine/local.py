@@ -9,11 +9,12 @@ from ..events import Event
 from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
 from ..processing.prompt import Prompt as PlannedPrompt
+from .answer_rules import make_constraint
 from .answering import BatchEvent, Prompt, Turns
 from .batch import stream_batch
 from .batch_size import batch_size
 from .context_limits import check_context
-from .generate import generate, make_constraint
+from .generate import generate
 from .memory_limits import require_memory_for_plan, require_memory_for_prompt
 from .model import LoadedModel
 from .turn_cache import TurnCache

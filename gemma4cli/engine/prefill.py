@@ -12,9 +12,11 @@ from ..events import PrefillProgress
 from ..models.gemma4 import Gemma4, SoftTokens
 from ..models.language import Cache
 from ..models.masks import Masks, make_masks
+from ..processing.inputs import ModelInputs
 from ..processing.prompt import MediaSpan
 from .cache_room import make_room
 from .freed_buffers import release_buffers
+from .model import LoadedModel
 
 
 def chunk_ends(length: int, step: int, spans: Sequence[MediaSpan]) -> list[int]:
@@ -135,3 +137,36 @@ class Prefill:
             if span.kind != "audio" and start <= span.start < end:
                 blocks[span.start - start : span.end - start] = [number] * (span.end - span.start)
         return blocks
+
+
+def make_prefill(
+    model: LoadedModel,
+    inputs: ModelInputs,
+    soft_tokens: list[SoftTokens],
+    step: int,
+    *,
+    start: int = 0,
+    tail: int | None = None,
+) -> Prefill:
+    """The prefill of one prompt with the model's masks; ``start``, ``tail``: see Prefill."""
+    return Prefill(
+        network=model.network,
+        ids=inputs.ids,
+        spans=inputs.spans,
+        soft_tokens=soft_tokens,
+        step=step,
+        blocks_on_full_layers=model.blocks_on_full_layers,
+        start=start,
+        tail=tail,
+    )
+
+
+def uncached_media(inputs: ModelInputs, start: int) -> ModelInputs:
+    """Inputs without the media that end before position ``start``."""
+    pairs = zip(inputs.spans, inputs.features, strict=True)
+    kept = [(span, feature) for span, feature in pairs if span.end > start]
+    return replace(
+        inputs,
+        spans=tuple(span for span, _ in kept),
+        features=tuple(feature for _, feature in kept),
+    )

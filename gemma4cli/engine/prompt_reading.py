@@ -16,9 +16,10 @@ from .batch_prefill import BatchPrefill
 from .batch_row import Row, RowEvent
 from .cache_room import make_room
 from .encode import arrange_soft_tokens, encode_features, encode_media
-from .generate import answer_start, make_prefill, uncached_media
 from .memory_limits import prefill_step
 from .model import LoadedModel
+from .prefill import make_prefill, uncached_media
+from .repeated_turns import answer_start
 
 
 def read_prompt(

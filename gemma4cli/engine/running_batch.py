@@ -16,16 +16,18 @@ import mlx.core as mx
 from ..events import Timings
 from ..machine.backend import on_cpu
 from ..models.batch_cache import BatchCache
+from .answer import Answer
+from .answer_rules import make_answer_sampler, make_constraint, stop_ids_of
 from .answering import Prompt
 from .batch_row import Chosen, Counts, Row, RowEvent, choose, wanted_logits
 from .constrain import Constraint
 from .context_limits import check_context
 from .drafting import Draft, DraftCounts
 from .freed_buffers import release_buffers
-from .generate import Answer, is_repeated, make_answer_sampler, make_constraint, stop_ids_of
 from .memory_limits import memory_beside
 from .model import LoadedDrafter, LoadedModel
 from .prompt_reader import Begun, PromptReader
+from .repeated_turns import is_repeated
 from .running_rows import RunningRows
 from .sampling import suppress
 from .shared_turns import SharedTurns

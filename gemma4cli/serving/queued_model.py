@@ -10,10 +10,10 @@ from queue import SimpleQueue
 from threading import Condition, Thread
 from time import monotonic
 
+from ..engine.answer_rules import make_constraint, prepare_constraints
 from ..engine.answering import BatchEvent, Prompt, Turns
 from ..engine.batch_row import Counts, Row
 from ..engine.batch_size import batch_size
-from ..engine.generate import make_constraint, prepare_constraints
 from ..engine.local import LocalModel
 from ..engine.running_batch import RunningBatch
 from ..engine.shared_turns import SharedTurns, default_limit

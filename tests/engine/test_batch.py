@@ -21,8 +21,9 @@ from gemma4cli.engine import prompt_reader, running_batch
 from gemma4cli.engine.answering import Prompt, generate_batch
 from gemma4cli.engine.batch import stream_batch
 from gemma4cli.engine.batch_prefill import BatchPrefill, batch_chunks
-from gemma4cli.engine.generate import generate, make_prefill
+from gemma4cli.engine.generate import generate
 from gemma4cli.engine.model import LoadedModel
+from gemma4cli.engine.prefill import make_prefill
 from gemma4cli.engine.prompt_reading import can_read_together
 from gemma4cli.errors import ContextLengthError, NonFiniteError
 from gemma4cli.events import Finished, TextDelta

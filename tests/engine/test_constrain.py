@@ -12,9 +12,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from gemma4cli.engine.answer_rules import make_constraint, prepare_constraints
 from gemma4cli.engine.constrain import SchemaConstraint
 from gemma4cli.engine.decode import decode_tokens
-from gemma4cli.engine.generate import make_constraint, prepare_constraints
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.engine.sampling import make_sampler
 from gemma4cli.engine.schema_depth import check_depth

@@ -19,10 +19,11 @@ from support.goldens import ARCHS, FOLDER, goldens, inputs_of, soft_tokens_of
 from gemma4cli.engine import drafting
 from gemma4cli.engine.constrain import Trial
 from gemma4cli.engine.drafting import Draft, DraftCounts
-from gemma4cli.engine.generate import generate, make_prefill
+from gemma4cli.engine.generate import generate
 from gemma4cli.engine.loading import load_drafter
 from gemma4cli.engine.model import LoadedDrafter, LoadedModel
 from gemma4cli.engine.pace import Pace
+from gemma4cli.engine.prefill import make_prefill
 from gemma4cli.engine.sampling import make_sampler
 from gemma4cli.engine.turn_cache import TurnCache
 from gemma4cli.errors import NonFiniteError

@@ -14,11 +14,13 @@ from support.goldens import FOLDER, goldens, inputs_of, soft_tokens_of
 from support.models import narrow
 
 from gemma4cli.api import load, stream_generate
+from gemma4cli.engine import answer_rules
 from gemma4cli.engine import decode as decode_module
 from gemma4cli.engine import generate as generate_module
 from gemma4cli.engine.decode import decode_tokens
-from gemma4cli.engine.generate import generate, make_prefill
+from gemma4cli.engine.generate import generate
 from gemma4cli.engine.model import FeatureCache, LoadedModel
+from gemma4cli.engine.prefill import make_prefill
 from gemma4cli.engine.sampling import make_sampler, suppress
 from gemma4cli.errors import ContextLengthError, NonFiniteError
 from gemma4cli.events import (
@@ -230,7 +232,7 @@ def test_the_checkpoints_sampling_settings_apply_unless_options_override_them(
         asked.append(settings)
         return make_sampler(temperature=0, top_p=1, top_k=0)
 
-    monkeypatch.setattr(generate_module, "make_sampler", spy)
+    monkeypatch.setattr(answer_rules, "make_sampler", spy)
     generation = dataclasses.replace(tiny.generation, temperature=0.9, top_p=0.95, top_k=64)
     model = dataclasses.replace(tiny, generation=generation)
     for options in (

@@ -11,9 +11,10 @@ import pytest
 
 from gemma4cli.engine import generate as generate_module
 from gemma4cli.engine import running_batch
+from gemma4cli.engine.answer import Answer
 from gemma4cli.engine.answering import Prompt
 from gemma4cli.engine.batch import stream_batch
-from gemma4cli.engine.generate import Answer, generate
+from gemma4cli.engine.generate import generate
 from gemma4cli.engine.logprobs import token_logprob
 from gemma4cli.engine.model import LoadedDrafter, LoadedModel
 from gemma4cli.engine.pace import Pace

@@ -16,9 +16,8 @@ from support.goldens import ARCHS, inputs_of, logits_of, soft_tokens_of
 from support.models import logits_after
 
 from gemma4cli.engine.decode import decode_tokens
-from gemma4cli.engine.generate import make_prefill
 from gemma4cli.engine.model import LoadedModel
-from gemma4cli.engine.prefill import chunk_ends
+from gemma4cli.engine.prefill import chunk_ends, make_prefill
 from gemma4cli.engine.sampling import make_sampler
 from gemma4cli.events import PrefillProgress
 from gemma4cli.models.language import LanguageModel

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from gemma4cli.conversations import trace
 from gemma4cli.engine.encode import encode_media
-from gemma4cli.engine.generate import make_prefill
 from gemma4cli.engine.model import LoadedModel
+from gemma4cli.engine.prefill import make_prefill
 from gemma4cli.models.gemma4 import SoftTokens
 from gemma4cli.processing.inputs import ModelInputs
 
