@@ -23,8 +23,8 @@ from pathlib import Path
 
 import mlx.core as mx
 
+from gemma4cli.distributed.group import Group
 from gemma4cli.distributed.launch import launched
-from gemma4cli.distributed.team import Group
 from gemma4cli.models.config import Gemma4Config
 from gemma4cli.models.names import canonical_names
 from gemma4cli.models.shares import Share, bytes_by_name, shares_of

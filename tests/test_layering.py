@@ -81,7 +81,7 @@ LAYERS = {
     ),
     "native": layer(foreign="mlx safetensors"),
     "models": layer("callbacks checked_json errors native", "mlx mlx_lm"),
-    "distributed": layer("errors", "mlx"),
+    "distributed": layer("_version errors", "mlx"),
     "machine": layer("errors options native models", "mlx"),
     "hub": layer(
         "checked_json distributed errors lookups options models machine",

@@ -43,8 +43,7 @@ def run_together(env: Environment, launch: Launch, command: Callable[[], object]
 
 
 def _follow(env: Environment, launch: Launch) -> NoReturn:
-    """Ctrl-C is for the first process, which may end an answer only."""
-    interrupts.ignore()
+    """Do what the first process tells. Signals are for that one: Ctrl-C may end an answer only."""
     try:
         from ..distributed.team import Follower
 
@@ -52,14 +51,11 @@ def _follow(env: Environment, launch: Launch) -> NoReturn:
     except Gemma4Error as error:
         env.say_error(error)
         sys.exit(exit_code_of(error))
+    interrupts.ignore()
     try:
         from ..engine.following import follow
 
         follow(follower)
-        status = ExitCode.FAILED
     except Exception as error:  # noqa: BLE001 - the first process reports it
         known = unexpected(error)
-        status = exit_code_of(known)
-        follower.fail(str(known), status)
-    sys.stdout.flush()
-    os._exit(status)
+        follower.fail(str(known), exit_code_of(known))

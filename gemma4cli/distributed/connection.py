@@ -13,8 +13,12 @@ Message = dict[str, Any]
 _LENGTH = 4
 _TO_GREET, _LONGEST_GREETING = 5.0, 1000
 """Seconds and bytes for the first message."""
-_IDLE, _INTERVAL, _PROBES = 4, 2, 3
+_IDLE, _INTERVAL, _PROBES = 4, 2, 2
 """Seconds of silence before the system asks whether the other machine is there; how often."""
+_UNCONFIRMED = 8
+"""Seconds in which the other machine must confirm what was sent; until then it is not asked."""
+_TCP_RXT_CONNDROPTIME = 0x80
+"""What macOS calls that; Python has no name for it. Source: netinet/tcp.h."""
 
 
 class ConnectionEndedError(Exception):
@@ -30,9 +34,17 @@ class Connection:
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         idle = "TCP_KEEPALIVE" if sys.platform == "darwin" else "TCP_KEEPIDLE"
-        for name, value in ((idle, _IDLE), ("TCP_KEEPINTVL", _INTERVAL), ("TCP_KEEPCNT", _PROBES)):
+        for name, value in (
+            (idle, _IDLE),
+            ("TCP_KEEPINTVL", _INTERVAL),
+            ("TCP_KEEPCNT", _PROBES),
+            ("TCP_USER_TIMEOUT", 1000 * _UNCONFIRMED),
+        ):
             if (option := getattr(socket, name, None)) is not None:
                 connected.setsockopt(socket.IPPROTO_TCP, option, value)
+        if sys.platform == "darwin":
+            with suppress(OSError):
+                connected.setsockopt(socket.IPPROTO_TCP, _TCP_RXT_CONNDROPTIME, _UNCONFIRMED)
 
     def send(self, message: Message) -> None:
         """Raises ConnectionEndedError."""
@@ -77,11 +89,14 @@ class Connection:
 
 
 def addresses() -> list[str]:
-    """Addresses of this machine, as far as they can be found out without asking anybody."""
+    """Addresses of this machine, as far as they can be found out without asking anybody.
+
+    Those that mean another machine elsewhere come last.
+    """
     found = ["127.0.0.1"]
     with suppress(OSError):
         found += socket.gethostbyname_ex(socket.gethostname())[2]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
         probe.connect(("192.0.2.1", 9))  # nothing is sent; it chooses an interface
         found.append(probe.getsockname()[0])
-    return list(dict.fromkeys(found))
+    return sorted(dict.fromkeys(found), key=lambda each: each.startswith("127."))

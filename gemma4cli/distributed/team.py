@@ -14,16 +14,16 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import count
 from queue import SimpleQueue
 from time import monotonic
-from typing import Any, cast
+from typing import Any, NoReturn
 
-import mlx.core as mx
-
+from .._version import __version__
 from ..errors import LoadError, ProcessLostError
 from .connection import Connection, ConnectionEndedError, Message, addresses
+from .group import Group
 from .launch import Launch
 
 _TO_MEET = 30.0
@@ -31,43 +31,6 @@ _TO_MEET = 30.0
 
 _TO_NOTICE, _TO_CLEAN_UP = 3.0, 5.0
 """Seconds for the program to see that another process is gone; then for what it cleans up."""
-
-_TEXT = 2048
-"""Bytes of what the first process says about itself before there are connections."""
-
-
-class Group:
-    """The group of MLX: sums over all processes."""
-
-    def __init__(self, launch: Launch) -> None:
-        self.launch = launch
-        try:
-            self._group = mx.distributed.init(strict=True, backend=launch.backend)
-        except (RuntimeError, ValueError) as exc:
-            raise LoadError(
-                f"the {launch.count} processes cannot connect ({exc}): check the addresses of the "
-                "hosts, and that nothing else uses their ports"
-            ) from exc
-
-    @property
-    def rank(self) -> int:
-        return self.launch.rank
-
-    @property
-    def size(self) -> int:
-        return self.launch.count
-
-    def sum(self, part: mx.array) -> mx.array:
-        return mx.distributed.all_sum(part, group=self._group)
-
-    def gather(self, part: mx.array) -> mx.array:
-        return mx.distributed.all_gather(part[None], group=self._group)
-
-    def text_of_first(self, text: str = "") -> str:
-        """A short text of the first process, in all of them."""
-        data = text.encode().ljust(_TEXT)
-        part = mx.array(list(data), mx.int32) if self.rank == 0 else mx.zeros((_TEXT,), mx.int32)
-        return bytes(cast("list[int]", self.sum(part).tolist())).decode().strip()
 
 
 class Leader(Group):
@@ -81,6 +44,7 @@ class Leader(Group):
         self._ending = False
         self._numbers = count()
         self._closed: list[int] = []
+        self._hosts: dict[int, str] = {}
         self._answers: SimpleQueue[tuple[int, Message]] = SimpleQueue()
         self._connections = self._meet()
         for rank, connection in enumerate(self._connections, 1):
@@ -91,6 +55,10 @@ class Leader(Group):
     def failure(self) -> ProcessLostError | None:
         """Why another process has ended, if one has."""
         return self._failure
+
+    def name(self, rank: int) -> str:
+        """What a person calls one of the others."""
+        return f"process {rank} on {self._hosts[rank]}"
 
     def tell(self, message: Message) -> None:
         """Send a message to all others. Raises ProcessLostError."""
@@ -145,6 +113,7 @@ class Leader(Group):
                 connection.send({"end": status})
             except ConnectionEndedError:
                 continue
+        self.leave()
 
     def _meet(self) -> list[Connection]:
         secret = secrets.token_hex(16)
@@ -169,8 +138,18 @@ class Leader(Group):
                 except (ConnectionEndedError, ValueError):
                     continue
                 if hmac.compare_digest(str(hello.get("secret")), secret):
-                    found[int(hello["rank"])] = connection
+                    rank = int(hello["rank"])
+                    found[rank] = connection
+                    self._hosts[rank] = str(hello.get("host"))
+                    self._check_version(rank, hello.get("version"))
         return [found[rank] for rank in sorted(found)]
+
+    def _check_version(self, rank: int, version: object) -> None:
+        if version != __version__:
+            raise LoadError(
+                f"{self.name(rank)} is of g4 {version}, and the first one of {__version__}: "
+                "install the same version on all machines"
+            )
 
     def _watch(self, rank: int, connection: Connection) -> None:
         """Take what another process says until it ends, which it does last."""
@@ -178,7 +157,7 @@ class Leader(Group):
             try:
                 message = connection.receive()
             except ConnectionEndedError:
-                message = {"failed": f"process {rank} has ended", "status": 1}
+                message = {"failed": f"{self.name(rank)} has ended", "status": 1}
             if "failed" in message:
                 if not self._ending and self._failure is None:
                     self._failure = ProcessLostError(message["failed"], message["status"])
@@ -198,33 +177,40 @@ class Leader(Group):
         sys.stderr.write(f"g4: {self._failure}\n")
         os.kill(os.getpid(), signal.SIGTERM)
         threading.Event().wait(_TO_CLEAN_UP)
+        self.end(self._failure.status)
         os._exit(self._failure.status)
 
 
 class Follower(Group):
-    """The end of another process."""
+    """The end of another process, which ends after the first one.
+
+    A launcher that sees it end earlier would end the first one, before that has said why.
+    """
 
     def __init__(self, launch: Launch) -> None:
         super().__init__(launch)
         self._messages: SimpleQueue[Message] = SimpleQueue()
+        self._status: int | None = None
+        self._host = socket.gethostname()
         self._connection = self._reach(json.loads(self.text_of_first()))
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def messages(self) -> Iterator[Message]:
-        """What the first process tells. When that ends, this process does."""
-        while True:
-            yield self._messages.get()
+    def next_message(self) -> Message:
+        """Wait for what the first process tells. When that ends, this process does."""
+        return self._messages.get()
 
     def answer(self, message: Message) -> None:
         try:
             self._connection.send(message)
         except ConnectionEndedError:
-            _gone()
+            self._leave()
 
-    def fail(self, problem: str, status: int) -> None:
-        """Say why this process ends."""
-        host = socket.gethostname()
-        self.answer({"failed": f"process {self.rank} on {host}: {problem}", "status": status})
+    def fail(self, problem: str, status: int) -> NoReturn:
+        """Let the first process say why this one ends, and end with it."""
+        text = f"process {self.rank} on {self._host}: {problem}"
+        self.answer({"failed": text, "status": status})
+        threading.Event().wait(_TO_NOTICE + _TO_CLEAN_UP)
+        os._exit(status)
 
     def _reach(self, first: dict[str, Any]) -> Connection:
         tried: Sequence[str] = first["hosts"]
@@ -234,7 +220,8 @@ class Follower(Group):
             except OSError:
                 continue
             connection = Connection(connected)
-            connection.send({"secret": first["secret"], "rank": self.rank})
+            hello = {"rank": self.rank, "host": self._host, "version": __version__}
+            connection.send({"secret": first["secret"], **hello})
             return connection
         raise LoadError(f"the first process cannot be reached at {', '.join(tried)}")
 
@@ -244,13 +231,15 @@ class Follower(Group):
             try:
                 message = self._connection.receive()
             except ConnectionEndedError:
-                _gone()
+                self._leave()
             if "end" in message:
-                os._exit(message["end"])
-            self._messages.put(message)
+                self._status = message["end"]
+                self.leave()
+            else:
+                self._messages.put(message)
 
-
-def _gone() -> None:
-    """End because the first process is gone: it cannot say so itself."""
-    sys.stderr.write("g4: the first process has ended\n")
-    os._exit(1)
+    def _leave(self) -> NoReturn:
+        """End because the first process has; unless it was about to, it cannot say so itself."""
+        if self._status is None:
+            sys.stderr.write("g4: the first process has ended\n")
+        os._exit(1 if self._status is None else self._status)

@@ -45,7 +45,7 @@ def load_with_others(
         if answer["loaded"] != dtype:
             raise UnsupportedModelError(
                 f"{model.name} in several processes",
-                f"process {rank} computes in {answer['loaded']}, the first one in {dtype}: "
+                f"{team.name(rank)} computes in {answer['loaded']}, the first one in {dtype}: "
                 "set --dtype",
             )
     lead(network.language_model, team, number)

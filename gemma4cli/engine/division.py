@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
-from ..errors import UnsupportedModelError
+from ..errors import CheckpointError, UnsupportedModelError
 from ..hub.resolved import ResolvedModel
+from ..hub.safetensors_headers import stored_tensors, weight_files
 from ..models.config import Gemma4Config
 from ..models.names import canonical_names
 from ..models.sharded_text import Group
@@ -63,8 +64,29 @@ class Division:
         return {self.names[name]: value for name, value in found.items()}
 
 
+_SAMPLE = 64
+"""Bytes of a tensor that are compared between machines."""
+
+
 def fingerprint(model: ResolvedModel) -> str:
-    """What must be the same of a model on all machines: its config and its tensors' shapes."""
+    """What must be the same of a model on all machines.
+
+    Its config, its tensors' shapes, and some bytes in the middle of each tensor: another revision
+    has other numbers there. Raises CheckpointError.
+    """
     tensors = {name: [each.dtype, list(each.shape)] for name, each in model.headers.items()}
     content = json.dumps([model.config, tensors], sort_keys=True, default=str)
-    return hashlib.sha256(content.encode()).hexdigest()
+    found = hashlib.sha256(content.encode())
+    samples: dict[str, bytes] = {}
+    for path in weight_files(model.folder):
+        try:
+            with path.open("rb") as file:
+                for name, (first, last) in stored_tensors(path).items():
+                    middle = (first + last) // 2
+                    file.seek(middle)
+                    samples[name] = file.read(min(_SAMPLE, last - middle))
+        except OSError as exc:
+            raise CheckpointError(path.name, f"cannot be read ({exc.strerror or exc})") from exc
+    for name in sorted(samples):
+        found.update(samples[name])
+    return found.hexdigest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from ..distributed.connection import Message
 from ..distributed.team import Follower
@@ -21,11 +21,12 @@ from .loaded_weights import computed_dtype
 from .memory_limits import require_memory_for_model
 
 
-def follow(follower: Follower) -> None:
+def follow(follower: Follower) -> NoReturn:
     """Repeat what the first process tells, until that ends this one. Raises what any step does."""
     require_backend()
     replicas: dict[int, tuple[Replica, Hold]] = {}
-    for message in follower.messages():
+    while True:
+        message = follower.next_message()
         for number in message.get("closed", ()):
             del replicas[number]
         if "load" in message:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from support.samples import GREETING, TEXT_OF, sample
 
 pytestmark = pytest.mark.slow
 CASES = PARITY.parent / "cases"
+G4 = (sys.executable, "-m", "gemma4cli")
 LIMIT = 120
 """Seconds in which a run ends on the busiest machine."""
 
@@ -37,15 +39,17 @@ def hostfile(folder: Path, count: int) -> Path:
 
 
 @contextmanager
-def started(folder: Path, count: int, *words: str) -> Iterator[list[Process]]:
-    """g4 in ``count`` processes, the first one first."""
+def started(
+    folder: Path, count: int, *words: str, others: Sequence[str] = G4
+) -> Iterator[list[Process]]:
+    """g4 in ``count`` processes, the first one first; ``others`` start all but that one."""
     hosts = str(hostfile(folder, count))
     found: list[Process] = []
     try:
         for rank in range(count):
             found.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "gemma4cli", *words],
+                    [*(others if rank else G4), *words],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
@@ -99,17 +103,33 @@ def test_logits_are_those_of_the_reference(arch: str, count: int, tmp_path: Path
     assert error.max() <= 1e-3 * golden[f"{case}/spread"][1]
 
 
-def test_mlx_launch_starts_it(tmp_path: Path) -> None:
+def launched(folder: Path, *words: str) -> tuple[str, str]:
+    """What mlx.launch prints, with two processes: on standard output and error."""
     launch = "from mlx._distributed_utils.launch import main; main()"
-    port = json.loads(hostfile(tmp_path, 2).read_text())[0][0].rpartition(":")[2]
-    words = [sys.executable, "-m", "gemma4cli", "chat", "-m", "tiny", "-q", "-p", "Hello"]
+    port = json.loads(hostfile(folder, 2).read_text())[0][0].rpartition(":")[2]
     command = [sys.executable, "-c", launch, "-n", "2", "--backend", "ring", "-p", port, "--"]
     with subprocess.Popen(
-        [*command, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*command, *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
     ) as launcher:
-        assert launcher.stdout is not None
-        output = launcher.stdout.read()
-    assert output.strip() == GREETING
+        assert launcher.stdout is not None and launcher.stderr is not None
+        return launcher.stdout.read().strip(), launcher.stderr.read()
+
+
+def test_mlx_launch_starts_it(tmp_path: Path) -> None:
+    assert launched(tmp_path, *G4, "chat", "-m", "tiny", "-q", "-p", "Hello")[0] == GREETING
+
+
+def test_mlx_launch_shows_why_another_process_fails(tmp_path: Path) -> None:
+    """It ends all others once one has failed, so the first one must have spoken by then."""
+    (tmp_path / "m").symlink_to(PARITY / "31b")
+    elsewhere = '[ $MLX_RANK = 0 ] || cd /; exec "$0" "$@"'
+    words = ("bash", "-c", elsewhere, *G4, "chat", "-m", "./m", "-p", "Hello")
+    assert "model './m' not found" in launched(tmp_path, *words)[1]
 
 
 @contextmanager
@@ -128,7 +148,8 @@ def test_a_killed_process_ends_the_others(killed: int, tmp_path: Path) -> None:
         other = found[1 - killed]
         _, errors = other.communicate(timeout=30)
         assert other.returncode == 1
-        assert ("process 1" if killed else "the first process") + " has ended" in errors
+        lost = f"process 1 on {socket.gethostname()}" if killed else "the first process"
+        assert f"{lost} has ended" in errors
 
 
 def test_ctrl_c_in_the_first_process_ends_all(tmp_path: Path) -> None:
@@ -146,6 +167,41 @@ def test_the_first_process_reports_why_another_one_fails(tmp_path: Path) -> None
         _, errors = found[0].communicate(timeout=LIMIT)
         assert found[1].wait(timeout=LIMIT) == 4
     assert "not found" in errors
+
+
+def test_processes_of_different_versions_do_not_begin(tmp_path: Path) -> None:
+    older = (
+        "import gemma4cli._version as it; it.__version__ = '0.0.1';"
+        "from gemma4cli.__main__ import main; main()"
+    )
+    words = ("chat", "-m", "tiny", "-p", "Hello")
+    with started(tmp_path, 2, *words, others=(sys.executable, "-c", older)) as found:
+        _, errors = found[0].communicate(timeout=LIMIT)
+        assert [each.wait(timeout=LIMIT) for each in found] == [4, 1]
+    assert f"process 1 on {socket.gethostname()} is of g4 0.0.1" in errors
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_waits_for_the_others_can_be_ended(rank: int, tmp_path: Path) -> None:
+    with started(tmp_path, 2, "chat", "-m", "tiny", "-p", "Hello") as found:
+        found[1 - rank].kill()
+        found[rank].terminate()
+        assert found[rank].wait(timeout=30) in (1, 4, 143, -signal.SIGTERM)
+
+
+@pytest.mark.skipif(shutil.which("mpirun") is None, reason="needs Open MPI")
+def test_mpirun_starts_it(tmp_path: Path) -> None:
+    allowed = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    command = ["mpirun", "--oversubscribe", "-np", "2", *G4]
+    found = subprocess.run(
+        [*command, "chat", "-m", "tiny", "-q", "-p", "Hello"],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        cwd=tmp_path,
+        env={**os.environ, **allowed},
+    )
+    assert (found.stdout.strip(), found.returncode) == (GREETING, 0), found.stderr
 
 
 def test_an_input_that_is_not_there_ends_all_with_its_status(tmp_path: Path) -> None:

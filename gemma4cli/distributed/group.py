@@ -1,0 +1,82 @@
+"""The group of MLX: several processes that add up arrays."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import mlx.core as mx
+
+from ..errors import LoadError
+from .launch import Launch
+from .mpi import finalize, name_library
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_TEXT = 2048
+"""Bytes of what the first process says about itself before there are connections."""
+
+
+class Group:
+    """One process's end; made in the main thread. Raises LoadError."""
+
+    def __init__(self, launch: Launch) -> None:
+        self.launch = launch
+        if launch.backend == "mpi":
+            name_library()
+        try:
+            with _ended_by_signals():
+                self._group = mx.distributed.init(strict=True, backend=launch.backend)
+        except (RuntimeError, ValueError) as exc:
+            raise LoadError(
+                f"the {launch.count} processes cannot connect ({exc}): check the addresses of the "
+                "hosts, and that nothing else uses their ports"
+            ) from exc
+
+    @property
+    def rank(self) -> int:
+        return self.launch.rank
+
+    @property
+    def size(self) -> int:
+        return self.launch.count
+
+    def sum(self, part: mx.array) -> mx.array:
+        return mx.distributed.all_sum(part, group=self._group)
+
+    def gather(self, part: mx.array) -> mx.array:
+        return mx.distributed.all_gather(part[None], group=self._group)
+
+    def leave(self) -> None:
+        """Say that this process ends; all of them do so together."""
+        if self.launch.backend == "mpi":
+            finalize()
+
+    def text_of_first(self, text: str = "") -> str:
+        """A short text of the first process, in all of them."""
+        data = text.encode().ljust(_TEXT)
+        part = mx.array(list(data), mx.int32) if self.rank == 0 else mx.zeros((_TEXT,), mx.int32)
+        try:
+            found = cast("list[int]", self.sum(part).tolist())
+        except RuntimeError as exc:
+            raise LoadError(f"a process has ended before all had met ({exc})") from exc
+        return bytes(found).decode().strip()
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Within this, signals end the process at once.
+
+    MLX waits for the other processes in one call, during which no code of Python runs.
+    """
+    found = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number, handler in found.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in found.items():
+            signal.signal(number, handler)
