@@ -90,7 +90,7 @@ def main() -> None:
         if (folder := arguments.model) is None:
             folder = Path(made) / "tiny"
             copy_without_end(TINY, folder)
-        model = QueuedModel(lambda: load(str(folder)), slots=4)
+        model = QueuedModel.alone(lambda: load(str(folder)), slots=4)
         inputs = model.processor.prepare([Message(role="user", content="What is there?")], [])
 
         def answer(schema: dict[str, Any]) -> None:
@@ -114,7 +114,7 @@ def main() -> None:
                     took, worst = (max(each) for each in zip(*found, strict=True))
                     print(f"{name}: {worst * 1e3:.0f} ms; the answer took {took * 1e3:.0f} ms")
         finally:
-            model.close(finish=False)
+            model.queue.close(finish=False)
 
 
 if __name__ == "__main__":

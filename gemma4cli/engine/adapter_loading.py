@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import mlx.core as mx
@@ -17,7 +17,7 @@ from ..models.weights import is_used
 from .checkpoint import lazy_tensors
 from .loaded_weights import computed_in
 from .local import LocalModel
-from .model import FeatureCache
+from .pace import Pace
 
 
 def with_adapter(model: LocalModel, adapter: AdapterFile, name: str | None = None) -> LocalModel:
@@ -34,15 +34,33 @@ def with_adapter(model: LocalModel, adapter: AdapterFile, name: str | None = Non
     for layer in low_rank_layers(network):
         if "m" in layer:
             layer.compute_norms()
+    soft_tokens, drafter = model.soft_tokens, model.drafter
     return replace(
         model,
         name=name or f"{model.name}+{adapter.name}",
         network=network,
+        drafter=None if drafter is None else replace(drafter, pace=Pace()),
         adapter=adapter,
         without_adapter=model,
-        soft_tokens=FeatureCache(),
+        soft_tokens=soft_tokens.apart() if _has_towers(adapter) else soft_tokens,
         sizes={},
     )
+
+
+def with_adapters(model: LocalModel, adapters: Sequence[AdapterFile]) -> list[LocalModel]:
+    """``model`` with each of the adapters, and at last without one, to answer at the same time.
+
+    Each knows that the others are in memory. Raises AdapterError as ``with_adapter``.
+    """
+    found = [*(with_adapter(model, each) for each in adapters), model]
+    networks = tuple(each.network for each in found)
+    return [replace(each, beside=networks, sizes={}) for each in found]
+
+
+def _has_towers(adapter: AdapterFile) -> bool:
+    """Whether it changes what media become."""
+    changed = [*(part.path for part in adapter.parts), *adapter.whole.values()]
+    return not all(each.startswith("language_model.") for each in changed)
 
 
 def adapted_network(model: LocalModel, adapter: AdapterFile) -> Gemma4:

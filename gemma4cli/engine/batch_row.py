@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass, field
 from time import perf_counter
 from typing import TypeAlias
 
@@ -173,6 +173,11 @@ class Counts:
     encode_seconds: float = 0.0
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
+
+
+def sum_of(counts: Iterable[Counts]) -> Counts:
+    """What several batches have done together."""
+    return Counts(*map(sum, zip(*map(astuple, counts), strict=True)))
 
 
 @dataclass(slots=True, eq=False)

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 
 def weights_in_memory(model: LoadedModel) -> Weights:
-    """Bytes of a model's weights in memory, with those of its drafter; computed once.
+    """Bytes of a model's weights in memory, with those of its drafter and of others beside it.
+
+    Computed once.
 
     Other threads may ask while the model runs, which changes what its layers hold.
     """
-    networks = [model.network, *(() if model.drafter is None else (model.drafter.network,))]
+    drafter = () if model.drafter is None else (model.drafter.network,)
+    networks = [*model.beside, model.network, *drafter]
     key = tuple(id(each) for each in networks)
     if key not in model.sizes:
         # By identity: an output head may be the embeddings with something added.

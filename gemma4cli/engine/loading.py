@@ -106,8 +106,7 @@ def load_resolved(
         return loaded
     from .adapter_loading import with_adapter
 
-    plain = replace(loaded, name=model.name.removesuffix(f"+{model.adapter.name}"))
-    return with_adapter(plain, model.adapter, model.name)
+    return with_adapter(replace(loaded, name=model.plain.name), model.adapter, model.name)
 
 
 def _is_eager(read_weights: bool | None) -> bool:
@@ -148,7 +147,14 @@ def load_drafter(
     if _is_eager(read_weights):
         for _ in read(tensors_of(network, "text")):
             pass
-    return replace(model, drafter=LoadedDrafter(name=drafter.name, network=network))
+    plain = model.without_adapter
+    if plain is not None:
+        plain = replace(plain, drafter=LoadedDrafter(name=drafter.name, network=network))
+    return replace(
+        model,
+        drafter=LoadedDrafter(name=drafter.name, network=network),
+        without_adapter=plain,
+    )
 
 
 def _check_ids(config: Gemma4Config, tokenizer: Tokenizer, generation: GenerationConfig) -> None:

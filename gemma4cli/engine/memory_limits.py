@@ -15,7 +15,7 @@ from ..errors import LoadError, ModelTooLargeError, PromptTooLargeError
 from ..hub.cache import needs_of, weights_needed
 from ..hub.catalog import largest_within
 from ..machine.address_space import address_limit
-from ..machine.device import device, memory_limit, model_memory, taken
+from ..machine.device import device, float_size, memory_limit, model_memory, taken
 from ..machine.memory import (
     Footprint,
     Kept,
@@ -30,6 +30,7 @@ from ..machine.memory import (
 from .context_limits import check_plan_context, smaller_clip
 
 if TYPE_CHECKING:
+    from ..hub.adapter_files import AdapterFile
     from ..hub.resolved import ResolvedModel
     from ..models.config import Gemma4Config
     from ..options import DType, GenerateOptions
@@ -59,15 +60,22 @@ def available_memory() -> int:
 
 
 def require_memory_for_model(
-    model: ResolvedModel, dtype: DType = "auto", drafter: ResolvedModel | None = None
+    model: ResolvedModel,
+    dtype: DType = "auto",
+    drafter: ResolvedModel | None = None,
+    adapters: Sequence[AdapterFile] = (),
 ) -> None:
-    """Raise ModelTooLargeError if not even the smallest request fits in memory."""
+    """Raise ModelTooLargeError if not even the smallest request fits in memory.
+
+    ``adapters`` are to be loaded beside the model.
+    """
     if _ignored():
         return
     try:
         needed = needs_of(model, _SHORTEST, dtype)
         if drafter is not None:
             needed += weights_needed(drafter, dtype)
+        needed += sum(each.size(float_size(dtype)) for each in adapters)
     except LoadError:  # loading reports the problem in more detail
         return
     available = available_memory()

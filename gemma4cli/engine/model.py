@@ -118,29 +118,42 @@ class FeatureCache:
     ``limit`` is in bytes; a video of 32 frames takes about 14 MB on E2B.
     """
 
-    def __init__(self, limit: int = KEPT_SOFT_TOKENS) -> None:
-        self._limit = limit
-        self._held = 0
-        self._items: OrderedDict[str, mx.array] = OrderedDict()
+    def __init__(self, limit: int = KEPT_SOFT_TOKENS, kept: _KeptSoftTokens | None = None) -> None:
+        self._kept = kept or _KeptSoftTokens(limit)
+        self._towers = object()
+
+    def apart(self) -> FeatureCache:
+        """A cache for other towers, which finds nothing of this one; the limit is that of both."""
+        return FeatureCache(kept=self._kept)
 
     @property
     def held(self) -> int:
         """Bytes of what is kept."""
-        return self._held
+        return self._kept.held
 
     def get(self, digest: str) -> mx.array | None:
-        if digest in self._items:
-            self._items.move_to_end(digest)
-        return self._items.get(digest)
+        items = self._kept.items
+        if (self._towers, digest) in items:
+            items.move_to_end((self._towers, digest))
+        return items.get((self._towers, digest))
 
     def put(self, digest: str, values: mx.array) -> None:
-        if digest in self._items:
+        if (self._towers, digest) in self._kept.items:
             return
-        self._items[digest] = values
-        self._held += values.nbytes
-        while self._held > self._limit:
-            _, oldest = self._items.popitem(last=False)
-            self._held -= oldest.nbytes
+        self._kept.items[self._towers, digest] = values
+        self._kept.held += values.nbytes
+        while self._kept.held > self._kept.limit:
+            _, oldest = self._kept.items.popitem(last=False)
+            self._kept.held -= oldest.nbytes
+
+
+@dataclass(slots=True, eq=False)
+class _KeptSoftTokens:
+    """Soft tokens by what stands for their towers and by digest, the least recently used first."""
+
+    limit: int
+    held: int = 0
+    items: OrderedDict[tuple[object, str], mx.array] = field(default_factory=OrderedDict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -156,7 +169,8 @@ class LoadedDrafter:
 class LoadedModel:
     """The result of ``load``. ``name`` is the name that the user gave.
 
-    One with an ``adapter`` shares its weights with the one ``without_adapter``.
+    One with an ``adapter`` shares its weights with the one ``without_adapter``. ``beside`` are the
+    networks that share them too and are in memory at the same time; what fits depends on them.
     Settings of the process that models need hold as long as this object lives.
     """
 
@@ -170,6 +184,7 @@ class LoadedModel:
     drafter: LoadedDrafter | None = None
     adapter: AdapterFile | None = None
     without_adapter: Self | None = field(default=None, repr=False)
+    beside: tuple[Gemma4, ...] = field(default=(), repr=False)
     soft_tokens: FeatureCache = field(default_factory=FeatureCache)
     unread: UnreadTowers = field(default_factory=UnreadTowers)
     settings: Hold = field(default_factory=SETTINGS.hold)

@@ -116,7 +116,7 @@ class PromptReader:
         rows: list[Row] = []
         for row in self.waiting:
             if self._fits(rows, row):
-                row.begun = self._shared.begin(content_of(row.prompt.inputs))
+                row.begun = self._shared.begin(self._model.network, content_of(row.prompt.inputs))
                 if not row.begun.start:  # it does not go on from another prompt
                     rows.append(row)
             if not rows:
@@ -135,7 +135,7 @@ class PromptReader:
     def _read_alone(self, row: Row) -> Iterator[_Piece]:
         """Encode and prefill a prompt, and begin its answer."""
         row.started = perf_counter()
-        run = row.begun = self._shared.begin(content_of(row.prompt.inputs))
+        run = row.begun = self._shared.begin(self._model.network, content_of(row.prompt.inputs))
         row.answer.cached_tokens = run.start
         start, reading = 0, read_prompt(self._model, row, self._most)
         while True:

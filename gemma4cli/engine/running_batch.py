@@ -3,6 +3,8 @@
 batch.add(prompt)        the prompt waits for those before it to be read
 batch.step()             a piece of the first of them, then a token for each answer
 batch.remove(row)        also in the middle of a prompt
+
+``running_batches`` has several of them at once.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ class RunningBatch:
         reads_all: bool = False,
     ) -> None:
         self.counts = Counts()
-        self.shared = SharedTurns(model.network, 0) if shared is None else shared
+        self.shared = SharedTurns(0) if shared is None else shared
         self._model = model
         self._bias = suppress(model.network.config.text.vocab_size, model.generation.suppressed_ids)
         chunk = chunk or (_CHUNK_ON_CPU if on_cpu() else _CHUNK_ON_GPU)
@@ -96,13 +98,23 @@ class RunningBatch:
         self._reader.waiting.append(row)
         return row
 
-    def has_room(self, prompt: Prompt) -> bool:
+    @property
+    def decoding(self) -> bool:
+        """Whether there are answers that have begun."""
+        return bool(self._rows)
+
+    @property
+    def next_to_read(self) -> Row | None:
+        """The row whose prompt is being read, or is the next to be."""
+        return self._reader.waiting[0] if self._reader.waiting else None
+
+    def has_room(self, prompt: Prompt, beside: Sequence[Row] = ()) -> bool:
         """Whether a prompt and its answer fit in memory beside the rows that run.
 
-        Without any it has room: what it needs alone is checked before. What earlier prompts left
-        is forgotten if that makes room.
+        ``beside`` are those of other batches. Without any it has room: what it needs alone is
+        checked before. What earlier prompts left is forgotten if that makes room.
         """
-        others = [row.prompt for row in self.rows]
+        others = [row.prompt for row in (*self.rows, *beside)]
         spare = memory_beside(self._model, prompt, others)
         if spare < self.shared.nbytes:
             self.shared.shrink(max(spare, 0))
@@ -117,12 +129,17 @@ class RunningBatch:
 
     def step(self) -> list[tuple[Row, RowEvent]]:
         """Compute a piece of the prompts whose turn it is, then a token for each answer."""
-        events: list[tuple[Row, RowEvent]] = []
-        if self._reader.waiting:
-            events += self._reader.read(has_others=bool(self._rows))
-        if self._rows:
-            events += self._decode_safely()
-        return events
+        return [*self.read(has_others=self.decoding), *self.decode()]
+
+    def read(self, *, has_others: bool) -> list[tuple[Row, RowEvent]]:
+        """A piece of the prompts whose turn it is; ``has_others``: whether answers wait for it."""
+        if not self._reader.waiting:
+            return []
+        return list(self._reader.read(has_others=has_others))
+
+    def decode(self) -> list[tuple[Row, RowEvent]]:
+        """A token for each answer that has begun."""
+        return self._decode_safely() if self._rows else []
 
     def _begin_decoding(self, begun: Begun) -> None:
         if isinstance(begun.cache, BatchCache):
@@ -255,4 +272,4 @@ class RunningBatch:
         if is_repeated(self._model, run.content[row.tail :]):
             cache = self._caches.extract(number)
             mx.eval([layer.state for layer in cache])
-            self.shared.keep_all(run.content, cache)
+            self.shared.keep_all(self._model.network, run.content, cache)

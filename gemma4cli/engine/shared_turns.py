@@ -51,9 +51,11 @@ class _Kept:
     def newest(self) -> int:
         return self.held.checkpoints[-1].position
 
-    def longest_within(self, content: Content) -> int:
-        """The longest checkpoint from which ``content`` can go on, or 0."""
+    def longest_within(self, network: Gemma4, content: Content) -> int:
+        """The longest checkpoint from which ``content`` can go on in ``network``, or 0."""
         own = self.held.content
+        if self.held.network is not network:
+            return 0
         for each in reversed(self.held.checkpoints):
             # At least the last position remains to be computed. Most others differ in the last one.
             last = each.position - 1
@@ -66,23 +68,24 @@ class _Kept:
     def begins(self, other: _Kept) -> bool:
         """Whether ``other`` goes on from all that is held here."""
         own = self.held.content
-        return own == other.held.content[: len(own)]
+        is_same = self.held.network is other.held.network
+        return is_same and own == other.held.content[: len(own)]
 
 
 class SharedTurns:
-    """The newest prompts and answers of a model, up to ``limit`` bytes; the rest is forgotten.
+    """The newest prompts and answers, up to ``limit`` bytes; the rest is forgotten.
 
-    See ``make_masks`` for ``blocks_on_full_layers``.
+    They may be of several networks, such as one with several adapters: what one has computed is
+    never found by another. See ``make_masks`` for ``blocks_on_full_layers``.
 
     Attributes:
         limit: Bytes to keep.
         nbytes: Bytes that are kept; what several prompts have in common counts once.
     """
 
-    def __init__(self, network: Gemma4, limit: int, *, blocks_on_full_layers: bool = False) -> None:
+    def __init__(self, limit: int, *, blocks_on_full_layers: bool = False) -> None:
         self.limit = limit
         self.nbytes = 0
-        self._network = network
         self._blocks_on_full_layers = blocks_on_full_layers
         self._kept: list[_Kept] = []
         self._uses: Counter[int] = Counter()
@@ -91,22 +94,20 @@ class SharedTurns:
         """How many prompts are kept that are not the beginning of another."""
         return len(self._kept)
 
-    def begin(self, content: Content) -> CachedRun:
+    def begin(self, network: Gemma4, content: Content) -> CachedRun:
         """Start the run of a prompt from the longest checkpoint that agrees with it."""
         turns = TurnCache(min(KEPT_CHECKPOINTS, self.limit))
         turns.shared = self.limit > 0
         longest, found = 0, None
         for each in self._kept:
-            position = each.longest_within(content)
+            position = each.longest_within(network, content)
             if position and position >= longest:
                 longest, found = position, each
         if found is not None:
             self._kept.remove(found)
             self._kept.append(found)
             turns.restore(found.held)
-        return turns.begin(
-            self._network, content, blocks_on_full_layers=self._blocks_on_full_layers
-        )
+        return turns.begin(network, content, blocks_on_full_layers=self._blocks_on_full_layers)
 
     def keep(self, run: CachedRun) -> None:
         """Keep what a run has computed, as far as it has checkpoints."""
@@ -128,9 +129,9 @@ class SharedTurns:
             self._remove(self._kept[0])
         self.shrink(self.limit)
 
-    def keep_all(self, content: Content, cache: list[RowCache]) -> None:
+    def keep_all(self, network: Gemma4, content: Content, cache: list[RowCache]) -> None:
         """Keep what ``cache`` holds of ``content``, with the checkpoints in it that are kept."""
-        run = self.begin(content)
+        run = self.begin(network, content)
         run.move(cache)
         run.keep()
         self.keep(run)

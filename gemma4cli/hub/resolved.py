@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +27,16 @@ class ResolvedModel:
     config: Mapping[str, Any] = field(repr=False)
     headers: TensorHeaders = field(repr=False)
     adapter: AdapterFile | None = None
+
+    @property
+    def plain(self) -> Self:
+        """The model without its adapter."""
+        if self.adapter is None:
+            return self
+        name = self.name.removesuffix(f"+{self.adapter.name}")
+        if name == self.name:  # the adapter was given as a model
+            name = self.adapter.base or name
+        return replace(self, name=name, adapter=None)
 
     @classmethod
     def of(cls, name: str, folder: Path) -> Self:

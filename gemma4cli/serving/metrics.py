@@ -6,6 +6,15 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ModelMetrics:
+    """What one of several models with the same queue has done; see ``Metrics``."""
+
+    finished: int = 0
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Metrics:
     """Counts of a queue; sums are since its start. Durations are in seconds.
 
@@ -30,6 +39,7 @@ class Metrics:
         first_tokens: Answers that have begun.
         first_token_seconds: Time from a prompt's arrival to the first token of its answer, summed
             over these answers.
+        models: What each model has done of that, in the order of the queue.
     """
 
     slots: int = 0
@@ -51,3 +61,4 @@ class Metrics:
     decode_seconds: float = 0.0
     first_tokens: int = 0
     first_token_seconds: float = 0.0
+    models: tuple[ModelMetrics, ...] = ()

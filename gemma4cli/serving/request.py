@@ -18,17 +18,21 @@ Events: TypeAlias = SimpleQueue[tuple[int, Event | Exception] | None]
 class Request:
     """A prompt, and where the events of its answer go. ``number`` is its place in its stream.
 
+    ``model`` is the place of its model in the queue.
+
     The model's thread finds out by itself that it ``is_cancelled``: a stream can be dropped where
     no lock may be taken.
     """
 
     def __init__(
         self,
+        model: int,
         prompt: Prompt,
         constraint: Constraint | None,
         number: int,
         events: Events,
     ) -> None:
+        self.model = model
         self.prompt = prompt
         self.constraint = constraint
         self.arrived = monotonic()

@@ -136,7 +136,7 @@ def test_prompts_join_and_leave_a_running_batch(two: Both) -> None:
         for case, most in (("text_short", 3), ("system", 6), ("text_short", 6))
     ]
     alone = [last_of(two.whole.generate(each.inputs, each.options)) for each in prompts]
-    batch = RunningBatch(two.parts, shared=SharedTurns(two.parts.network, 10**7), chunk=512)
+    batch = RunningBatch(two.parts, shared=SharedTurns(10**7), chunk=512)
     rows = {batch.add(prompts[0]): 0}
     batch.step()
     # The others are read together.

@@ -296,7 +296,7 @@ def test_prompts_that_are_read_together_have_the_events_of_each_alone(
 def test_a_prompt_that_goes_on_from_another_is_not_read_with_others(
     tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batch = RunningBatch(tiny, shared=SharedTurns(tiny.network, 10**9), chunk=512)
+    batch = RunningBatch(tiny, shared=SharedTurns(10**9), chunk=512)
     prompts = [Prompt(inputs=text(tiny, each), options=GREEDY) for each in (SHORT, "Who?", "Me?")]
     first = Driver(batch)
     first.run(prompts[:1], joins=(0,))
@@ -480,7 +480,7 @@ def test_what_was_kept_makes_room_for_what_runs(
     tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prompt = Prompt(inputs=text(tiny, LONG), options=GREEDY)
-    batch = RunningBatch(tiny, shared=SharedTurns(tiny.network, 10**9))
+    batch = RunningBatch(tiny, shared=SharedTurns(10**9))
     Driver(batch).run([prompt], [0])
     kept = batch.shared.nbytes
     monkeypatch.setattr(running_batch, "memory_beside", lambda *_: kept)
@@ -568,7 +568,7 @@ def test_a_drafter_helps_a_row_as_long_as_it_runs_alone(
             Prompt(inputs=text(model, question), options=options)
             for question in (LONG, SHORT, "Who?")[: len(company)]
         ]
-        driver = Driver(RunningBatch(helped, shared=SharedTurns(model.network, 10**9)))
+        driver = Driver(RunningBatch(helped, shared=SharedTurns(10**9)))
         driver.run(prompts, company)
         for number, prompt in enumerate(prompts):
             assert driver.tokens(number) == alone(model, prompt).token_ids
@@ -608,7 +608,7 @@ def test_an_answer_that_ends_among_guesses_leaves_what_a_later_prompt_resumes_fr
     oracle = Oracle(len(inputs.ids), whole.token_ids)
     drafter = LoadedDrafter(name="oracle", network=oracle, pace=Pace(clock=lambda: 0.0))
     helped = replace(model, drafter=drafter)
-    shared = SharedTurns(model.network, 10**9)
+    shared = SharedTurns(10**9)
     stop = replace(options, stop=(whole.text[place : place + 2],))
     driver = Driver(RunningBatch(helped, shared=shared))
     driver.run([Prompt(inputs=inputs, options=stop)], [0])

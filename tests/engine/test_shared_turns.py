@@ -64,7 +64,7 @@ def alone(model: LoadedModel, inputs: ModelInputs) -> Finished:
 
 
 def make_batch(model: LoadedModel, limit: int = ROOM) -> RunningBatch:
-    shared = SharedTurns(model.network, limit, blocks_on_full_layers=model.blocks_on_full_layers)
+    shared = SharedTurns(limit, blocks_on_full_layers=model.blocks_on_full_layers)
     return RunningBatch(model, shared=shared)
 
 

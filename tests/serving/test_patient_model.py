@@ -28,9 +28,9 @@ QUESTIONS = ("Hello", "What is this?", "Count to three")
 @pytest.fixture(scope="module")
 def narrow() -> Iterator[QueuedModel]:
     """A queue for one prompt."""
-    model = QueuedModel(lambda: load("tiny"), most_waiting=1)
+    model = QueuedModel.alone(lambda: load("tiny"), most_waiting=1)
     yield model
-    model.close()
+    model.queue.close()
 
 
 def prompts(model: PatientModel | QueuedModel) -> list[ModelInputs]:
@@ -63,7 +63,7 @@ class Scripted(QueuedModel):
         if self._refusals and (refusal := self._refusals.pop(0)):
             raise refusal
         events: Events = SimpleQueue()
-        self.entered.append(Request(Prompt(inputs=inputs, options=options), None, 0, events))
+        self.entered.append(Request(0, Prompt(inputs=inputs, options=options), None, 0, events))
         self.entered[-1].put(TextDelta(text="Well"))
         return AnswerEvents(AnswerStream(self.entered[-1:], events))
 
@@ -83,7 +83,7 @@ def test_what_has_begun_has_a_place_in_a_full_queue(narrow: QueuedModel) -> None
     """It would wait for ever if others came whenever there was room."""
     model = PatientModel(narrow)
     first, second, other = prompts(model)
-    before = narrow.metrics().accepted
+    before = narrow.queue.metrics().accepted
     list(model.generate(first, GREEDY))
     stream = narrow.generate(other, ENDLESS)
     next(stream)
@@ -94,7 +94,7 @@ def test_what_has_begun_has_a_place_in_a_full_queue(narrow: QueuedModel) -> None
     stream.close()
     *_, last = events
     assert isinstance(last, Finished)
-    assert narrow.metrics().accepted - before == 3
+    assert narrow.queue.metrics().accepted - before == 3
 
 
 def test_what_has_begun_has_no_more_than_one_place_in_a_full_queue(tiny: LoadedModel) -> None:

@@ -24,7 +24,7 @@ from gemma4cli.events import Finished, PrefillProgress
 from gemma4cli.messages import Message
 from gemma4cli.options import GenerateOptions
 from gemma4cli.processing.inputs import ModelInputs
-from gemma4cli.serving import queued_model
+from gemma4cli.serving import queue
 from gemma4cli.serving.queued_model import QueuedModel
 
 GREEDY = GenerateOptions(temperature=0, max_tokens=12)
@@ -42,17 +42,17 @@ def endless() -> LocalModel:
 
 @pytest.fixture(scope="module")
 def queued() -> Iterator[QueuedModel]:
-    model = QueuedModel(lambda: load("tiny"))
+    model = QueuedModel.alone(lambda: load("tiny"))
     yield model
-    model.close()
+    model.queue.close()
 
 
 @pytest.fixture(scope="module")
 def single() -> Iterator[QueuedModel]:
     """A queue that answers one prompt at a time."""
-    model = QueuedModel(endless, slots=1)
+    model = QueuedModel.alone(endless, slots=1)
     yield model
-    model.close()
+    model.queue.close()
 
 
 def prompt(model: QueuedModel, question: str) -> ModelInputs:
@@ -82,9 +82,9 @@ def test_an_answer_that_nobody_reads_any_more_makes_room(queued: QueuedModel) ->
 
 
 def test_prompts_that_come_together_are_answered_together(queued: QueuedModel) -> None:
-    before = queued.metrics()
+    before = queued.queue.metrics()
     finished = generate_batch(queued, [prompt(queued, each) for each in QUESTIONS], GREEDY)
-    after = queued.metrics()
+    after = queued.queue.metrics()
     assert [each.reason for each in finished]
     assert after.steps > before.steps
     assert after.rows - before.rows > 2 * (after.steps - before.steps)
@@ -113,7 +113,7 @@ def test_a_later_turn_resumes_where_the_conversation_was(queued: QueuedModel) ->
 
 
 def test_counts_of_a_queue_that_refuses_more_prompts_than_may_wait() -> None:
-    model = QueuedModel(endless, most_waiting=3, slots=1)
+    model = QueuedModel.alone(endless, most_waiting=3, slots=1)
     first, second = (prompt(model, each) for each in QUESTIONS[:2])
     finished = generate_batch(model, [first, second], GREEDY)
     stream = model.generate(first, ENDLESS)
@@ -125,8 +125,8 @@ def test_counts_of_a_queue_that_refuses_more_prompts_than_may_wait() -> None:
     stream.close()
     for each in entered:
         list(each)
-    model.close()
-    found = model.metrics()
+    model.queue.close()
+    found = model.queue.metrics()
     assert (found.slots, found.running, found.waiting) == (1, 0, 0)
     assert (found.accepted, found.refused) == (5, 1)
     assert (found.finished, found.cancelled, found.failed) == (4, 1, 0)
@@ -145,22 +145,22 @@ def test_prompts_have_their_turn_in_the_order_they_came(single: QueuedModel) -> 
 
 def test_a_prompt_that_is_cancelled_while_it_waits_is_never_read(single: QueuedModel) -> None:
     first, second, third = (prompt(single, each) for each in QUESTIONS[:3])
-    before = single.metrics()
+    before = single.queue.metrics()
     stream = single.generate(first, ENDLESS)
     next(stream)
     single.generate(second, GREEDY).close()
     stream.close()
     list(single.generate(third, GREEDY))
-    after = single.metrics()
+    after = single.queue.metrics()
     assert after.cancelled - before.cancelled == 2
     assert after.prompt_tokens - before.prompt_tokens <= len(first.ids) + len(third.ids)
 
 
 def test_a_stream_that_is_dropped_before_it_was_read_is_cancelled(single: QueuedModel) -> None:
-    before = single.metrics().cancelled
+    before = single.queue.metrics().cancelled
     single.generate(prompt(single, "Hello"), ENDLESS)
     assert answer(single, "Hello").token_ids
-    assert single.metrics().cancelled == before + 1
+    assert single.queue.metrics().cancelled == before + 1
 
 
 def test_prompts_wait_until_there_is_memory_for_them(
@@ -169,9 +169,9 @@ def test_prompts_wait_until_there_is_memory_for_them(
     """One after the other then, as if there were one slot."""
     monkeypatch.setattr(running_batch, "memory_beside", lambda *_: -1)
     prompts = [Prompt(inputs=prompt(queued, each), options=GREEDY) for each in QUESTIONS]
-    before = queued.metrics()
+    before = queued.queue.metrics()
     numbers = [number for number, _ in queued.stream_batch(prompts)]
-    after = queued.metrics()
+    after = queued.queue.metrics()
     assert numbers == sorted(numbers)
     assert after.rows - before.rows == after.steps - before.steps > 0
 
@@ -196,51 +196,51 @@ def test_a_prompt_that_needs_much_memory_is_not_overtaken(
 
 def test_memory_is_given_back_while_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     given = Flag()
-    monkeypatch.setattr(queued_model, "give_back_memory", given.set)
-    monkeypatch.setattr(queued_model, "_QUIET_SECONDS", 0.0)
-    model = QueuedModel(lambda: load("tiny"))
+    monkeypatch.setattr(queue, "give_back_memory", given.set)
+    monkeypatch.setattr(queue, "_QUIET_SECONDS", 0.0)
+    model = QueuedModel.alone(lambda: load("tiny"))
     given.clear()
     assert answer(model, "Hello").token_ids
     assert given.wait(20)
-    model.close()
+    model.queue.close()
 
 
 # The end
 
 
 def test_closing_ends_answers_that_have_begun_and_refuses_those_that_wait() -> None:
-    model = QueuedModel(lambda: load("tiny"), slots=1)
+    model = QueuedModel.alone(lambda: load("tiny"), slots=1)
     begun = model.generate(prompt(model, "Hello"), GREEDY)
     next(begun)
     waiting = model.generate(prompt(model, "What is this?"), GREEDY)
-    model.close()
+    model.queue.close()
     *_, last = begun
     assert isinstance(last, Finished)
     with pytest.raises(ClosingError):
         list(waiting)
     with pytest.raises(ClosingError):
         model.generate(prompt(model, "Hello"), GREEDY)
-    model.close()
+    model.queue.close()
 
 
 @pytest.mark.parametrize("how", [{"finish": False}, {"limit": 0.0}])
 def test_closing_at_once_ends_answers_with_an_error(how: dict[str, Any]) -> None:
-    model = QueuedModel(endless)
+    model = QueuedModel.alone(endless)
     begun = model.generate(prompt(model, "Hello"), ENDLESS)
     next(begun)
-    model.close(**how)
+    model.queue.close(**how)
     with pytest.raises(ClosingError):
         list(begun)
 
 
 def test_an_error_in_the_thread_ends_all_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = QueuedModel(lambda: load("tiny"))
+    model = QueuedModel.alone(lambda: load("tiny"))
     monkeypatch.setattr(running_batch, "memory_beside", lambda *_: 1 / 0)
     with pytest.raises(UnexpectedError, match="ZeroDivisionError"):
         list(model.generate(prompt(model, "Hello"), GREEDY))
     with pytest.raises(ClosingError):
         model.generate(prompt(model, "Hello"), GREEDY)
-    model.close()
+    model.queue.close()
 
 
 def test_an_answer_is_cancelled_while_another_thread_waits_for_it(
@@ -257,7 +257,7 @@ def test_an_answer_is_cancelled_while_another_thread_waits_for_it(
 
 def test_an_error_of_loading_is_raised_where_the_model_is_made() -> None:
     with pytest.raises(ModelNotFoundError):
-        QueuedModel(lambda: load("no-such-model"))
+        QueuedModel.alone(lambda: load("no-such-model"))
 
 
 _PROGRAM = """
@@ -266,9 +266,9 @@ from gemma4cli.conversations.chat import Chat
 from gemma4cli.options import GenerateOptions
 from gemma4cli.serving.queued_model import QueuedModel
 
-model = QueuedModel(lambda: load("tiny"))
+model = QueuedModel.alone(lambda: load("tiny"))
 list(Chat(model).send("Hello", GenerateOptions(max_tokens=4)))
-model.close()
+model.queue.close()
 """
 
 

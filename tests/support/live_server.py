@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -15,8 +15,15 @@ from gemma4cli.serving.queued_model import QueuedModel
 @contextmanager
 def serving(model: QueuedModel, name: str = "tiny", **options: Any) -> Iterator[str]:
     """The address of a server with a model that is loaded."""
-    served = Served(ServerOptions(**options), (name,))
-    served.ready(model)
+    with serving_each({name: model}, **options) as address:
+        yield address
+
+
+@contextmanager
+def serving_each(models: Mapping[str, QueuedModel], **options: Any) -> Iterator[str]:
+    """The address of a server with models of one queue, by their names."""
+    served = Served(ServerOptions(**options), *((name,) for name in models))
+    served.ready(*models.values())
     with (
         closing(bound_socket("127.0.0.1", 0)) as bound,
         HttpThread(make_app(served, lambda line: None), bound),
