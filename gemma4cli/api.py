@@ -89,16 +89,19 @@ def load(
 def change_adapter(model: AnsweringModel, adapter: str | None) -> AnsweringModel:
     """A loaded model with another adapter, or without one; nothing else is loaded again.
 
-    ``model`` goes on answering as it does; both share the weights. ``adapter`` is as for ``load``.
-    Raises AdapterError, also for a model that a server has loaded.
+    ``model`` goes on answering as it does; both share the weights. ``adapter`` is as for ``load``,
+    and of a model that a server has loaded the name of one of the adapters there.
+    Raises AdapterError.
     """
+    from .remote.remote_model import RemoteModel
+
+    if isinstance(model, RemoteModel):
+        return model.with_adapter(adapter)
     from .engine.adapter_loading import with_adapter
     from .engine.local import LocalModel
-    from .errors import AdapterError
     from .hub.adapters import find_adapter
 
-    if not isinstance(model, LocalModel):
-        raise AdapterError(adapter or "none", "the model is loaded by the server, which chooses it")
+    assert isinstance(model, LocalModel), "those of a queue are not handed out"
     plain = model.without_adapter or model
     return plain if adapter is None else with_adapter(plain, find_adapter(adapter))
 
@@ -119,11 +122,12 @@ def merge_adapter(model: str | ResolvedModel, folder: Path) -> Iterator[tuple[in
     yield from merge(found, folder)
 
 
-def connect(server: str, *, token: str | None = None) -> AnsweringModel:
+def connect(server: str, *, model: str | None = None, token: str | None = None) -> AnsweringModel:
     """The model of a running ``g4 serve``; nothing is loaded here, and mlx is not imported.
 
     Args:
         server: Its address: "http://studio:11535", "studio", "https://host/g4".
+        model: Which of its models, by a name of its /v1/models; by default its first.
         token: What it wants of its clients, if it wants something.
 
     Returns:
@@ -138,7 +142,7 @@ def connect(server: str, *, token: str | None = None) -> AnsweringModel:
     from .remote.connection import Connection
     from .remote.remote_model import RemoteModel
 
-    return RemoteModel(Connection(address_of(server), token))
+    return RemoteModel(Connection(address_of(server), token), model)
 
 
 def stream_generate(

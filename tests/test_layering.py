@@ -115,8 +115,9 @@ LAYERS = {
     ),
     "remote": layer("_version checked_json errors events lookups options processing engine wire"),
     "api": layer(
-        "leftovers errors "
+        "leftovers "
         "events messages options transcript machine hub engine conversations transcription remote",
+        types="errors",
     ),
     "__init__": layer(
         "_version", types="errors events messages options transcript conversations api"

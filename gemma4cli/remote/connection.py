@@ -85,6 +85,10 @@ class Connection:
             except _Busy as busy:
                 raise busy.error from None
 
+    def another(self) -> Connection:
+        """One to the same server, for another of its models."""
+        return Connection(self.address, self._token, wait=self._wait)
+
     def close(self) -> None:
         """Close the connections that are kept."""
         while self._idle:

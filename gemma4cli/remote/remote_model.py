@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from urllib.parse import quote
 
 from .._version import __version__
 from ..checked_json import JsonError
 from ..engine.answering import BatchEvent, NoTurns, Prompt, Turns
 from ..engine.context_limits import check_context, check_plan_context
-from ..errors import RemoteError, ServerError
+from ..errors import AdapterError, RemoteError, ServerError
 from ..events import Event, Finished, Notice
 from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
 from ..processing.processor import Processor
 from ..processing.prompt import Prompt as PlannedPrompt
-from ..wire.model_facts import PROTOCOL, ModelFacts, read_facts, read_protocol
+from ..wire.model_facts import (
+    NAME_PARAMETER,
+    PROTOCOL,
+    ModelFacts,
+    read_facts,
+    read_protocol,
+)
 from ..wire.requests import MOST_PROMPTS, options_body, prompts_body
 from .connection import Connection, Numbered
 from .remote_encoder import RemoteEncoder
@@ -31,10 +38,10 @@ class RemoteModel:
     inputs here; the server gets pixels and frames of sound, no file and no name.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        """Ask the server for its model."""
+    def __init__(self, connection: Connection, name: str | None = None) -> None:
+        """Ask the server for its model of this name, or for the one that it has for everybody."""
         self._connection = connection
-        self.facts = _facts(connection)
+        self.facts = _facts(connection, name)
         connection.model = self.facts.identity
         controls = {each.name: each.id for each in self.facts.controls}
         self._processor = Processor(
@@ -50,6 +57,25 @@ class RemoteModel:
     @property
     def name(self) -> str:
         return self.facts.names[0]
+
+    def beside(self, name: str) -> RemoteModel:
+        """Another model of the same server."""
+        return RemoteModel(self._connection.another(), name)
+
+    def with_adapter(self, adapter: str | None) -> RemoteModel:
+        """The server's model with another of the adapters there, or without one.
+
+        Raises AdapterError if the server has none of this name.
+        """
+        offers = [each for each in self.facts.offers if each.has_adapter == (adapter is not None)]
+        for each in offers:
+            if adapter is None or adapter in each.names:
+                return self.beside(each.names[0])
+        there = f"it has {', '.join(each.names[0] for each in offers)}" if offers else "it has none"
+        raise AdapterError(
+            adapter or "none",
+            f"the model is loaded by the server, which chooses its adapters: {there}",
+        )
 
     @property
     def processor(self) -> Processor:
@@ -130,8 +156,9 @@ def _too_large(size: int, most: int) -> RemoteError:
     )
 
 
-def _facts(connection: Connection) -> ModelFacts:
-    body = connection.get(_MODEL)
+def _facts(connection: Connection, name: str | None) -> ModelFacts:
+    query = "" if name is None else f"?{NAME_PARAMETER}={quote(name, safe='')}"
+    body = connection.get(f"{_MODEL}{query}")
     try:
         protocol = read_protocol(body)
         if protocol != PROTOCOL:

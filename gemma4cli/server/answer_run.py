@@ -11,6 +11,7 @@ from ..conversations.chat import Chat
 from ..events import Event
 from ..messages import Message, sources_of
 from ..options import GenerateOptions, MediaOptions
+from ..serving.queued_model import QueuedModel
 from ..serving.request import AnswerEvents
 from .media_urls import fetching
 from .served import Served
@@ -37,11 +38,10 @@ class Accepted:
 class AnswerRun(ThreadRun[Accepted | Event]):
     """Opens a question's media and asks the model; see ``running``."""
 
-    def __init__(self, served: Served, question: Question) -> None:
-        """Raises ClosingError, and RequestError while the model is being loaded."""
+    def __init__(self, served: Served, model: QueuedModel, question: Question) -> None:
         super().__init__()
         self._served = served
-        self._model = served.model
+        self._model = model
         self._question = question
         self._events: AnswerEvents | None = None
 

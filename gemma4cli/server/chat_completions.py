@@ -115,17 +115,17 @@ async def chat_completions(served: Served, scope: Scope, receive: Receive, send:
         body = await Request(scope, receive).body()
         asked = await run_in_threadpool(_read, body, served)
         del body
-        served.check_name(asked.model)
+        model = served.chosen(asked.model)
         question = Question(
             messages=asked.messages, options=asked.options, tools=asked.tools, media=asked.media
         )
         completion = Completion(
-            served.names[0],
+            model.name,
             includes_usage=asked.include_usage,
-            tokenizer=None if asked.options.logprobs is None else served.model.model.tokenizer,
+            tokenizer=None if asked.options.logprobs is None else model.queued.model.tokenizer,
         )
-        async with running(AnswerRun(served, question), receive) as run:
-            answer = Answer(tokenizer=served.model.processor.tokenizer)
+        async with running(AnswerRun(served, model.queued, question), receive) as run:
+            answer = Answer(tokenizer=model.queued.processor.tokenizer)
             if asked.stream:
                 stream = EventStream(served, send)
                 await _stream(run, answer, completion, asked, stream)

@@ -16,12 +16,19 @@ from ..events import Finished
 from ..serving.queued_model import QueuedModel
 from ..wire.answers import STILL_THERE, error_line, event_line
 from ..wire.faults import fault_of
-from ..wire.model_facts import MODEL_HEADER, ModelFacts, facts_body, facts_of
+from ..wire.model_facts import (
+    MODEL_HEADER,
+    NAME_PARAMETER,
+    ModelFacts,
+    Offer,
+    facts_body,
+    facts_of,
+)
 from ..wire.requests import PromptLimits, ids_body, read_options, read_prompts, read_texts
 from .errors import RequestError, failure_of
 from .g4_answers import PromptsRun
 from .request_log import note_tokens
-from .served import Served
+from .served import Served, ServedModel
 from .thread_run import running
 
 _BEAT_SECONDS = 10.0
@@ -31,23 +38,28 @@ _HEADERS = ((b"content-type", b"application/x-ndjson"), (b"cache-control", b"no-
 
 
 async def show_facts(served: Served, request: Request) -> Response:
-    """What a client must know of the model."""
-    return Response(facts_body(await _facts(served)), media_type=_JSON)
+    """What a client must know of a model: that of ``?name=``, or the first."""
+    model = served.chosen(request.query_params.get(NAME_PARAMETER))
+    return Response(facts_body(await _facts(served, model)), media_type=_JSON)
 
 
-async def _facts(served: Served) -> ModelFacts:
-    if served.facts is None:
-        served.facts = await run_in_threadpool(_facts_now, served, served.model)
-    return served.facts
+async def _facts(served: Served, model: ServedModel) -> ModelFacts:
+    if model.facts is None:
+        model.facts = await run_in_threadpool(_facts_now, served, model)
+    return model.facts
 
 
-def _facts_now(served: Served, model: QueuedModel) -> ModelFacts:
+def _facts_now(served: Served, served_model: ServedModel) -> ModelFacts:
+    model = served_model.queued
     tokenizer = model.model.tokenizer
     return facts_of(
         model.processor,
         tokenizer.controls,
         model.identity,
-        names=served.names,
+        names=served_model.names,
+        offers=tuple(
+            Offer(names=each.names, has_adapter=each.has_adapter) for each in served.models
+        ),
         context_length=model.context_length,
         slots=model.slots,
         most_body=min(served.options.most_body, LARGEST),
@@ -55,18 +67,21 @@ def _facts_now(served: Served, model: QueuedModel) -> ModelFacts:
     )
 
 
-async def _check_model(served: Served, request: Request) -> None:
-    """Raise RequestError for a client that began with another model, which was at this address.
+async def _model_of(served: Served, request: Request) -> QueuedModel:
+    """The model that a client began with.
 
-    Its token ids would mean something else here.
+    Raises RequestError if that is not here, but was at this address: its token ids would mean
+    something else.
     """
     wanted = request.headers.get(MODEL_HEADER)
-    if wanted is not None and wanted != (await _facts(served)).identity:
-        raise RequestError(
-            "this server has another model than the one you began with",
-            status=409,
-            code="other_model",
-        )
+    for each in served.models:
+        if wanted is None or wanted == (await _facts(served, each)).identity:
+            return each.queued
+    raise RequestError(
+        "this server has another model than the one you began with",
+        status=409,
+        code="other_model",
+    )
 
 
 async def encode_texts(served: Served, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,11 +112,11 @@ async def _answered(
     send: Send,
 ) -> None:
     request = Request(scope, receive)
-    await _check_model(served, request)
+    model = await _model_of(served, request)
     body = await request.body()
     response: Response
     try:
-        found = await run_in_threadpool(answer, served.model, body)
+        found = await run_in_threadpool(answer, model, body)
         response = Response(found, media_type=_BYTES)
     except (JsonError, Gemma4Error) as error:
         response = _refusal(served, error)
@@ -111,13 +126,13 @@ async def _answered(
 async def answer_prompts(served: Served, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer prompts, which join the others together, in lines as the answers come."""
     request = Request(scope, receive)
-    await _check_model(served, request)
+    model = await _model_of(served, request)
     with served.admitted():
         body = await request.body()
         try:
-            prompts = await run_in_threadpool(_prompts, served.model, body)
+            prompts = await run_in_threadpool(_prompts, model, body)
             del body
-            async with running(PromptsRun(served.model, prompts), receive) as run:
+            async with running(PromptsRun(model, prompts), receive) as run:
                 await run.next()
                 await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS]})
                 note_tokens(scope, await _stream(served, run, send))

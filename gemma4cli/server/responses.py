@@ -22,22 +22,22 @@ from .request_fields import parsed
 from .request_log import note_tokens
 from .response_output import Output
 from .response_request import ResponseRequest, response_request
-from .served import Served
+from .served import Served, ServedModel
 from .thread_run import running
 
 
 class Response:
     """A response in the making."""
 
-    def __init__(self, model: str, asked: ResponseRequest, served: Served) -> None:
-        tokenizer = served.model.model.tokenizer
+    def __init__(self, model: ServedModel, asked: ResponseRequest) -> None:
+        tokenizer = model.queued.model.tokenizer
         self.answer = Answer(tokenizer=tokenizer)
         self.output = Output(tokenizer)
         self._head = {
             "id": f"resp_{token_hex(12)}",
             "object": "response",
             "created_at": int(time.time()),
-            "model": model,
+            "model": model.name,
         }
         self._repeated = asked.repeated
 
@@ -109,10 +109,10 @@ async def responses(served: Served, scope: Scope, receive: Receive, send: Send) 
         body = await Request(scope, receive).body()
         asked = await run_in_threadpool(_read, body, served)
         del body
-        served.check_name(asked.model)
+        model = served.chosen(asked.model)
         question = Question(messages=asked.messages, options=asked.options, tools=asked.tools)
-        async with running(AnswerRun(served, question), receive) as run:
-            response = Response(served.names[0], asked, served)
+        async with running(AnswerRun(served, model.queued, question), receive) as run:
+            response = Response(model, asked)
             if asked.stream:
                 await _stream(run, response, ResponseStream(served, send))
             else:

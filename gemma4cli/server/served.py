@@ -1,4 +1,4 @@
-"""What all handlers of a server share: the model, the limits, and whether it is ending."""
+"""What all handlers of a server share: the models, the limits, and whether it is ending."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from ..wire.model_facts import ModelFacts
 from .errors import RequestError, failure_of
 from .in_turn import InTurn
 
+DEFAULT = "default"
+"""What stands for the first model in requests."""
 _AT_ONCE = 4
 """Requests whose media are decoded at the same time; a picture may take hundreds of megabytes."""
 _BODIES = 8
@@ -45,19 +47,41 @@ class ServerOptions:
     media: MediaOptions = field(default_factory=MediaOptions)
 
 
+@dataclass(slots=True, eq=False)
+class ServedModel:
+    """One of the models of a server.
+
+    Attributes:
+        names: What clients may call it; the first is the one that they are told.
+        queued: The model.
+        facts: What other g4s are told of it; None before the first asks.
+    """
+
+    names: tuple[str, ...]
+    queued: QueuedModel
+    facts: ModelFacts | None = None
+
+    @property
+    def name(self) -> str:
+        return self.names[0]
+
+    @property
+    def has_adapter(self) -> bool:
+        return self.queued.model.adapter is not None
+
+
 class Served:
-    """A model that is being loaded, answers, or is being closed.
+    """Models that are being loaded, answer, or are being closed.
 
     Attributes:
         options: What the server allows.
-        names: The names of the model; the first is the one that clients are told.
-        facts: What other g4s are told of the model; None before the first asks.
+        names: The names of each model. The first one answers those who name none.
     """
 
     def __init__(
         self,
         options: ServerOptions,
-        names: tuple[str, ...],
+        *names: tuple[str, ...],
         on_error: Callable[[Exception], None] = lambda error: None,
     ) -> None:
         """``on_error`` is told of the errors that are the server's fault, by any thread."""
@@ -66,8 +90,7 @@ class Served:
         self._on_error = on_error
         self.started = int(time())
         self.opening = InTurn(_AT_ONCE)
-        self.facts: ModelFacts | None = None
-        self._model: QueuedModel | None = None
+        self._models: tuple[ServedModel, ...] = ()
         self._is_closing = False
         self._requests = 0
         self._ends_early: set[Callable[[], None]] = set()
@@ -78,21 +101,36 @@ class Served:
         """ "loading", "ready" or "closing"."""
         if self._is_closing:
             return "closing"
-        return "loading" if self._model is None else "ready"
+        return "ready" if self._models else "loading"
 
     @property
-    def model(self) -> QueuedModel:
-        """Raises ClosingError, and RequestError while the model is being loaded."""
+    def models(self) -> tuple[ServedModel, ...]:
+        """Raises ClosingError, and RequestError while they are being loaded."""
         if self._is_closing:
             raise ClosingError
-        if self._model is None:
+        if not self._models:
             raise RequestError(
                 "the model is being loaded: try again soon",
                 status=503,
                 type="server_error",
                 code="loading",
             )
-        return self._model
+        return self._models
+
+    def chosen(self, name: str | None) -> ServedModel:
+        """The model of this name, or for None the first. Raises as ``models``, and RequestError."""
+        if name is None or name == DEFAULT:
+            return self.models[0]
+        for place, names in enumerate(self.names):
+            if name in names:
+                return self.models[place]
+        shown = name if len(name) <= 60 else f"{name[:59]}…"
+        there = ", ".join(repr(names[0]) for names in self.names)
+        raise RequestError(
+            f"there is no model {shown!r} here; this server has {there}",
+            status=404,
+            code="model_not_found",
+        )
 
     def report(self, error: Exception) -> None:
         """Tell the terminal of an error that a client got, if it is this side that failed."""
@@ -100,9 +138,10 @@ class Served:
         if is_ours and failure_of(error).status >= 500:
             self._on_error(error)
 
-    def ready(self, model: QueuedModel) -> None:
-        """The model is loaded."""
-        self._model = model
+    def ready(self, *models: QueuedModel) -> None:
+        """The models are loaded, one for each of the names."""
+        pairs = zip(self.names, models, strict=True)
+        self._models = tuple(ServedModel(names, model) for names, model in pairs)
 
     def closing(self) -> None:
         """From now on, requests are refused."""
@@ -143,14 +182,3 @@ class Served:
 
     def release(self, count: int) -> None:
         self._held -= count
-
-    def check_name(self, name: str | None) -> None:
-        """Raise RequestError for a model that is not the one here."""
-        if name is None or name == "default" or name in self.names:
-            return
-        shown = name if len(name) <= 60 else f"{name[:59]}…"
-        raise RequestError(
-            f"there is no model {shown!r} here; this server has {self.names[0]!r}",
-            status=404,
-            code="model_not_found",
-        )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 
-from ..serving.metrics import Metrics
+from ..serving.metrics import Metrics, ModelMetrics
 from .served import Served
 
 _PREFIX = "g4_"
@@ -23,17 +24,31 @@ async def health(served: Served, request: Request) -> JSONResponse:
 
 async def metrics(served: Served, request: Request) -> PlainTextResponse:
     """The queue's counters in the text format of Prometheus."""
-    return PlainTextResponse(prometheus(served.model.metrics()), media_type=_FORMAT)
+    models = served.models
+    counts = models[0].queued.queue.metrics()
+    text = prometheus(counts, [each.name for each in models])
+    return PlainTextResponse(text, media_type=_FORMAT)
 
 
-def prometheus(counts: Metrics) -> str:
-    """Counters as lines of text."""
+def prometheus(counts: Metrics, models: Sequence[str]) -> str:
+    """Counters as lines of text, and then those of each of the ``models``."""
     lines = []
     for field in fields(counts):
+        if field.name == "models":
+            continue
         is_sum = field.name not in _NOW
         name = f"{_PREFIX}{field.name}{'_total' if is_sum else ''}"
         lines += [
             f"# TYPE {name} {'counter' if is_sum else 'gauge'}",
             f"{name} {getattr(counts, field.name)}",
         ]
+    for field in fields(ModelMetrics):
+        name = f"{_PREFIX}model_{field.name}_total"
+        lines.append(f"# TYPE {name} counter")
+        for model, each in zip(models, counts.models, strict=True):
+            lines.append(f'{name}{{model="{_label(model)}"}} {getattr(each, field.name)}')
     return "\n".join(lines) + "\n"
+
+
+def _label(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -13,6 +13,7 @@ from ..errors import ClosingError
 from ..leftovers import temporary_folder
 from ..messages import AudioPart, Source
 from ..serving.patient_model import PatientModel
+from ..serving.queued_model import QueuedModel
 from ..transcript import (
     RecordingFailed,
     RecordingFinished,
@@ -44,12 +45,12 @@ Happened = Begun | TranscriptEvent
 class TranscriptionRun(ThreadRun[Happened]):
     """Copies a recording to a private file and transcribes it; pieces join the running batch."""
 
-    def __init__(self, served: Served, asked: TranscriptionRequest) -> None:
-        """Raises UnsupportedModalityError, ClosingError, and RequestError before it is loaded."""
+    def __init__(self, served: Served, model: QueuedModel, asked: TranscriptionRequest) -> None:
+        """Raises UnsupportedModalityError."""
         super().__init__()
         self._served = served
         self._asked = asked
-        self._model = PatientModel(served.model, on_begun=lambda: self.tell(Begun()))
+        self._model = PatientModel(model, on_begun=lambda: self.tell(Begun()))
         self._recording: FileRecording | None = None
         self._model.processor.check_modality(AudioPart(source=Source(name=_NAME)))
 
@@ -105,8 +106,7 @@ async def _answer(
     with served.admitted():
         async with uploaded(scope, receive) as form:
             asked = transcription_request(form, served.options, translates=translates)
-            served.check_name(asked.model)
-            run = TranscriptionRun(served, asked)
+            run = TranscriptionRun(served, served.chosen(asked.model).queued, asked)
             with served.ending_early(run.end_early):
                 async with running(run, receive):
                     if asked.stream:

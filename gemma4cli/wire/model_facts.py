@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 PROTOCOL = 1
 MODEL_HEADER = "X-G4-Model"
 """The identity of the model that a request is for."""
+NAME_PARAMETER = "name"
+"""In the query for a model's facts: which of a server's models."""
 _MOST_SIZE = 2**24
 _LONGEST_NAME = 4096
 
@@ -32,6 +34,14 @@ class ControlToken:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Offer:
+    """One of a server's models: its names, as in ``ModelFacts``, and whether it has an adapter."""
+
+    names: tuple[str, ...]
+    has_adapter: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelFacts:
     """A served model.
 
@@ -39,6 +49,7 @@ class ModelFacts:
         protocol: The version of what is sent.
         g4: The server's version.
         names: The names of the model; the first is what it is called.
+        offers: All models of the server, this one among them; the first is for those who name none.
         identity: Another one for another model, and for the same with other weights.
         context_length: The most tokens that prompt and answer can have together.
         slots: The most prompts that are answered at once.
@@ -58,6 +69,7 @@ class ModelFacts:
     protocol: int
     g4: str
     names: tuple[str, ...]
+    offers: tuple[Offer, ...]
     identity: str
     context_length: int
     slots: int
@@ -86,6 +98,7 @@ def facts_of(
     identity: Mapping[str, object],
     *,
     names: tuple[str, ...],
+    offers: tuple[Offer, ...],
     context_length: int,
     slots: int,
     most_body: int,
@@ -100,6 +113,7 @@ def facts_of(
         protocol=PROTOCOL,
         g4=__version__,
         names=names,
+        offers=offers,
         identity=_digest({**identity, "g4": __version__}),
         context_length=context_length,
         slots=slots,
@@ -138,10 +152,11 @@ def read_protocol(body: bytes) -> int:
 def read_facts(body: bytes) -> ModelFacts:
     """The facts of this version of the protocol. Raises JsonError."""
     facts = as_dataclass(ModelFacts, parse(body))
-    for text in (*facts.names, facts.source, facts.identity):
+    offered = [name for offer in facts.offers for name in offer.names]
+    for text in (*facts.names, *offered, facts.source, facts.identity):
         if not 1 <= len(text) <= _LONGEST_NAME or not text.isprintable():
             raise JsonError(f"must be a name, not {shown(text)}", "names")
-    if not facts.names:
+    if not facts.names or not all(offer.names for offer in facts.offers):
         raise JsonError("must be a list of names", "names")
     for name in ("context_length", "slots", "vocabulary", "most_body"):
         whole(getattr(facts, name), name)

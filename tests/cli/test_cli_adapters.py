@@ -9,9 +9,10 @@ from cli_runs import PARITY, assert_fails, g4, g4_with, records
 from support.adapters import matrices, write_mlx_lm, write_peft
 from talks import Talk
 
-from gemma4cli.cli.commands.serve_run import labeled, names_of
-from gemma4cli.cli.run.options import RunOptions
+from gemma4cli.cli.commands.serve_names import labeled, names_of_all
 from gemma4cli.engine.local import LocalModel
+from gemma4cli.errors import OptionError
+from gemma4cli.hub.adapters import find_adapter
 from gemma4cli.hub.cache import resolve
 
 ASK = ("--max-tokens", "4", "--temperature", "0", "-p", "Hello", "--json")
@@ -99,12 +100,20 @@ def test_a_merged_checkpoint_answers_as_the_model_with_its_adapter(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["merged", "mine"]
 
 
-def test_a_served_model_goes_by_the_name_of_its_adapter(adapter: Path) -> None:
-    label, run = labeled(RunOptions(model="tiny", adapter=f"brief={adapter}"))
-    assert (label, run.adapter) == ("brief", str(adapter))
-    assert labeled(RunOptions(adapter=str(adapter)))[0] is None
-    found = resolve("tiny", str(adapter))
-    assert names_of(found.name, found.adapter) == ("mine", "tiny+mine")
-    assert names_of(found.name, found.adapter, "brief") == ("brief", "tiny+brief")
-    alone = resolve(str(adapter))
-    assert names_of(alone.name, alone.adapter) == ("mine",)
+def test_served_adapters_have_names_of_their_own(adapter: Path) -> None:
+    assert labeled(f"brief={adapter}") == ("brief", str(adapter))
+    assert labeled(str(adapter)) == (None, str(adapter))
+    found = find_adapter(str(adapter))
+    assert names_of_all("tiny", [found, found], [None, "brief"]) == [
+        ("mine", "tiny+mine"),
+        ("brief", "tiny+brief"),
+        ("tiny",),
+    ]
+    for labels in ([None, None], ["a", "a"], ["tiny", None], ["default", None]):
+        with pytest.raises(OptionError, match=r"two models would be called .*NAME="):
+            names_of_all("tiny", [found, found], labels)
+
+
+@pytest.mark.parametrize("named", ["{}", "tiny+{}"])
+def test_a_model_named_with_its_adapter_is_known_without_it(adapter: Path, named: str) -> None:
+    assert resolve(named.format(adapter)).plain.name == "tiny"

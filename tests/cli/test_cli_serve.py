@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
@@ -18,8 +18,10 @@ from typing import Any
 import httpx
 import pytest
 from cli_runs import ROOT, assert_fails, g4, g4_with, records
+from support.served_adapters import write_three
 
-from gemma4cli.cli.commands.serve_run import names_of
+from gemma4cli.cli.commands.serve_names import names_of
+from gemma4cli.engine.model import LoadedModel
 
 PATIENCE = 60.0
 
@@ -191,5 +193,30 @@ def test_sigterm_in_mid_answer_lets_it_end() -> None:
             server.process.send_signal(signal.SIGTERM)
             *_, last, _, end, _ = lines
         assert '"finish_reason": "' in last and end == "data: [DONE]"
+        status, said = server.ends()
+        assert status == 143 and "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_a_process_serves_several_adapters_and_lets_their_answers_end(
+    tmp_path: Path, tiny: LoadedModel
+) -> None:
+    folders = write_three(tmp_path, tiny)
+    given = [f"--adapter={name}={folders[name]}" for name in ("loud", "dora")]
+    with serving(*given) as server, httpx.Client(timeout=PATIENCE) as client:
+        url = f"{server.url}/chat/completions"
+        body = asked(response_format=LONG, max_tokens=4000, temperature=0)
+        with ExitStack() as stack:
+            responses = {
+                name: stack.enter_context(client.stream("POST", url, json={**body, "model": name}))
+                for name in ("loud", "dora", "tiny")
+            }
+            lines = {name: each.iter_lines() for name, each in responses.items()}
+            for each in lines.values():
+                read_to_content(each)
+            server.process.send_signal(signal.SIGTERM)
+            for each in lines.values():
+                *_, last, _, end, _ = each
+                assert '"finish_reason": "' in last and end == "data: [DONE]"
         status, said = server.ends()
         assert status == 143 and "Traceback" not in said

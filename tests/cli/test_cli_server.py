@@ -50,9 +50,9 @@ CLIP = sample("video00.mp4")
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[QueuedModel]:
-    model = QueuedModel(lambda: load("tiny"))
+    model = QueuedModel.alone(lambda: load("tiny"))
     yield model
-    model.close()
+    model.queue.close()
 
 
 @pytest.fixture(scope="module")
@@ -352,12 +352,13 @@ def test_an_answer_that_nobody_wants_any_more_ends_at_the_server(
         return replace(loaded, generation=replace(loaded.generation, stop_ids=frozenset()))
 
     endlessly = GenerateOptions(max_tokens=8000, repetition_guard=False)
-    with closing(QueuedModel(endless)) as model, serving(model) as url:
+    model = QueuedModel.alone(endless)
+    with closing(model.queue), serving(model) as url:
         events = Chat(served_model(world, url, None)).send("Hello", endlessly)
         assert any(isinstance(event, TextDelta) for event in events)
-        assert model.waiting == 1
+        assert model.queue.waiting == 1
         events.close()  # type: ignore[attr-defined]
-        wait_until(lambda: model.waiting == 0)
+        wait_until(lambda: model.queue.waiting == 0)
 
 
 @pytest.mark.slow
@@ -370,7 +371,7 @@ def test_a_client_that_is_killed_leaves_nothing_and_continues(
     wait_for_pieces(process, 2)
     process.kill()
     process.wait()
-    wait_until(lambda: model.waiting == 0)
+    wait_until(lambda: model.queue.waiting == 0)
     result = g4(*command)
     assert result.exit_code == 0
     assert "long.wav: resumes at 0:" in result.stderr

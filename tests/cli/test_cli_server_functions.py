@@ -29,7 +29,8 @@ ALLOWED = ("--yes-to", "get_weather")
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with closing(QueuedModel(lambda: load("tiny"))) as model, serving(model) as address:
+    model = QueuedModel.alone(lambda: load("tiny"))
+    with closing(model.queue), serving(model) as address:
         yield address
 
 

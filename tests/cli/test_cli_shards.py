@@ -409,12 +409,12 @@ def test_recordings_have_shards_too() -> None:
 
 
 def test_a_server_answers_shards(photos: list[str]) -> None:
-    model = QueuedModel(lambda: api.load("tiny"))
+    model = QueuedModel.alone(lambda: api.load("tiny"))
     command = ("describe", "photos", "--shard", "2/3", "--temperature", "0")
     here = tiny_g4(*command)
     with serving(model) as url:
         there = g4(*command, "--server", url)
-    model.close()
+    model.queue.close()
     assert (there.exit_code, there.stdout, there.stderr) == (0, here.stdout, here.stderr)
 
 

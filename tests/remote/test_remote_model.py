@@ -25,10 +25,10 @@ GREEDY = GenerateOptions(temperature=0, max_tokens=12)
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    model = QueuedModel(lambda: gemma4cli.load("tiny"))
+    model = QueuedModel.alone(lambda: gemma4cli.load("tiny"))
     with serving(model) as address:
         yield address
-    model.close()
+    model.queue.close()
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ URL = "http://127.0.0.1:11535"
 
 @pytest.fixture(scope="session")
 def queued() -> Iterator[QueuedModel]:
-    model = QueuedModel(lambda: load("tiny"))
+    model = QueuedModel.alone(lambda: load("tiny"))
     yield model
-    model.close()
+    model.queue.close()
 
 
 @pytest.fixture

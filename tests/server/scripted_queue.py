@@ -26,7 +26,7 @@ class Scripted(QueuedModel):
         self, inputs: ModelInputs, options: GenerateOptions, turns: object = None
     ) -> AnswerEvents:
         events: Events = SimpleQueue()
-        request = Request(Prompt(inputs=inputs, options=options), None, 0, events)
+        request = Request(0, Prompt(inputs=inputs, options=options), None, 0, events)
         for event in self._script:
             request.put(event)
         self.requests.append(request)

@@ -156,9 +156,9 @@ def test_what_is_no_form_is_refused(
 def test_a_model_that_does_not_hear_says_so(
     serve: Serve, parity_model: Callable[[str], LoadedModel]
 ) -> None:
-    deaf = QueuedModel(lambda: parity_model("31b"))
+    deaf = QueuedModel.alone(lambda: parity_model("31b"))
     response = send(serve(deaf))
-    deaf.close()
+    deaf.queue.close()
     assert error(response)[0] == 400
     assert response.json()["error"]["code"] == "unsupported_modality"
 

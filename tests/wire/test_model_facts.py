@@ -10,7 +10,14 @@ import pytest
 from gemma4cli.checked_json import JsonError
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.processing.config import ProcessorConfig, RawAudioConfig
-from gemma4cli.wire.model_facts import ModelFacts, facts_body, facts_of, read_facts, read_protocol
+from gemma4cli.wire.model_facts import (
+    ModelFacts,
+    Offer,
+    facts_body,
+    facts_of,
+    read_facts,
+    read_protocol,
+)
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +27,10 @@ def facts(tiny: LoadedModel) -> ModelFacts:
         tiny.tokenizer.controls,
         tiny.identity,
         names=("tiny",),
+        offers=(
+            Offer(names=("brief",), has_adapter=True),
+            Offer(names=("tiny",), has_adapter=False),
+        ),
         context_length=tiny.context_length,
         slots=4,
         most_body=1 << 20,
@@ -48,6 +59,7 @@ def test_no_path_of_the_server_is_told(facts: ModelFacts, tiny: LoadedModel) -> 
         tiny.tokenizer.controls,
         {**tiny.identity, "dtype": "bfloat16"},
         names=("tiny",),
+        offers=(),
         context_length=1,
         slots=1,
         most_body=1,
@@ -62,6 +74,9 @@ def test_no_path_of_the_server_is_told(facts: ModelFacts, tiny: LoadedModel) -> 
         {"names": []},
         {"names": ["a\nb"]},
         {"names": [""]},
+        {"offers": [{"names": [], "has_adapter": False}]},
+        {"offers": [{"names": ["a\nb"], "has_adapter": False}]},
+        {"offers": None},
         {"identity": ""},
         {"context_length": 0},
         {"slots": 0},

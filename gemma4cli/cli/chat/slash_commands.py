@@ -113,8 +113,18 @@ def _model(repl: Repl, rest: str) -> None:
         run = replace(repl.run, model=rest, adapter=None)
         repl.rebuild(model=load_model(repl.env, run))
         repl.run = run
-    served = "" if repl.run.server is None else f", served at {repl.run.server}"
-    repl.env.say(f"{repl.chat.model.name}{served}")
+    repl.env.say(f"{repl.chat.model.name}{_served(repl)}")
+
+
+def _served(repl: Repl) -> str:
+    """Where the model is served, if it is, and what else is there."""
+    if repl.run.server is None:
+        return ""
+    from ..run.served_model import others_beside
+
+    others = others_beside(repl.chat.model)
+    also = f", which also has {', '.join(others)}" if others else ""
+    return f", served at {repl.run.server}{also}"
 
 
 def _adapter(repl: Repl, rest: str) -> None:

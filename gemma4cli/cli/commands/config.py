@@ -188,6 +188,8 @@ def _change(context: typer.Context, arguments: tuple[str, str | None], *, projec
         after, done = without_value(before, command, setting.key), f"{full} is no longer set"
     else:
         value = checked(setting, text, full, full, context)
+        if setting.option.multiple:
+            (value,) = value
         if setting.key == "model":
             value = _model_name(text)
         if (why := refusal(path, setting.key, value)) is not None:
@@ -261,6 +263,8 @@ def _shown(value: Any, width: int = _WIDTH) -> str:
     """A value as in a file, on one line; "-" for None."""
     if value is None:
         return "-"
+    if isinstance(value, list):
+        value = ", ".join(value)
     text = str(value).lower() if isinstance(value, bool) else " ".join(str(value).split())
     return text if len(text) <= width else f"{text[: width - 1]}…"
 

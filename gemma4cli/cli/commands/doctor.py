@@ -85,7 +85,7 @@ def _server(context: typer.Context, env: Environment) -> Iterator[Finding]:
 
     from ...doctor.findings import Finding
     from ..run.options import SHARED
-    from ..run.served_model import served_model
+    from ..run.served_model import offered, served_model
     from ..run.server_options import NO_SERVER
     from ..settings.resolve import Settings
 
@@ -96,13 +96,14 @@ def _server(context: typer.Context, env: Environment) -> Iterator[Finding]:
         if found is None or found.value in ("", NO_SERVER):
             return
         advice = f"start it with g4 serve there, or remove server from {found.source}"
-        facts = served_model(env, found.value, None).facts
+        model = served_model(env, found.value, None)
     except Gemma4Error as error:
         yield Finding(name="server", value=str(error), state="note", advice=advice)
         return
     yield Finding(
         name="server",
-        value=f"{found.value} has {facts.names[0]}, {facts.slots} at once, g4 {facts.g4}",
+        value=f"{found.value} has {offered(model)}, {model.facts.slots} at once, "
+        f"g4 {model.facts.g4}",
         seconds=time.perf_counter() - began,
     )
 

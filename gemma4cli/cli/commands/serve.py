@@ -29,8 +29,6 @@ _REQUESTS = "each request says that"
         "server": "serve is the server, and needs the model itself",
     },
     helps={
-        "adapter": "Adapter (LoRA or DoRA) for the model: folder or hub id, or NAME=FOLDER, where "
-        "NAME is what clients call the model.",
         "max_tokens": "Length of an answer whose request sets none. (default: 2048)",
         "temperature": "Temperature where a request sets none. (default: the model's)",
         "top_p": "Nucleus sampling where a request sets none. (default: the model's)",
@@ -43,6 +41,15 @@ _REQUESTS = "each request says that"
 def serve(
     run: RunOptions,
     env: Environment,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Adapter (LoRA or DoRA) to serve the model with, beside the model itself: folder "
+            "or hub id, or NAME=FOLDER, where NAME is what clients call it (repeatable).",
+            rich_help_panel="Model",
+        ),
+    ] = None,
     host: Annotated[
         str,
         typer.Option(
@@ -144,7 +151,7 @@ def serve(
         most_requests=queue,
         generate=run.generate_options(),
     )
-    run_server(env, run, options, host=host, port=port, slots=slots)
+    run_server(env, run, options, adapters=adapter or (), host=host, port=port, slots=slots)
 
 
 def _origins(given: str) -> frozenset[str]:

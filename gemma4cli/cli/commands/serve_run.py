@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
-from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -16,12 +13,12 @@ from ..environment import Environment
 from ..escapes import one_line
 from ..run.options import RunOptions
 from ..run.runner import found_model
+from .serve_names import labeled, names_of_all
 
 if TYPE_CHECKING:
     from ...engine.local import LocalModel
-    from ...hub.adapter_files import AdapterFile
     from ...server.served import ServerOptions
-    from ...serving.queued_model import QueuedModel
+    from ...serving.queue import Queue
 
 _FINISH_SECONDS = 20.0
 """In which answers may end that have begun when the server is stopped."""
@@ -33,15 +30,20 @@ def run_server(
     run: RunOptions,
     options: ServerOptions,
     *,
+    adapters: Sequence[str],
     host: str,
     port: int,
     slots: int | None,
 ) -> None:
-    """Listen, load the model, and answer until a signal comes, which is raised again."""
+    """Listen, load the model, and answer until a signal comes, which is raised again.
+
+    ``adapters`` are served too, each by its name or as NAME=FOLDER.
+    """
     from ...machine.heap import share_one_heap
     from ...server.app import make_app
     from ...server.listening import HttpThread, bound_socket, url_of
     from ...server.served import Served
+    from ...serving.queued_model import QueuedModel
 
     def log(line: str) -> None:
         if not run.quiet:
@@ -50,21 +52,28 @@ def run_server(
     # At once, as loading takes long and the port may be taken.
     with closing(bound_socket(host, port)) as bound:
         share_one_heap()  # each request has a thread, and none of them the same heap otherwise
-        load = _Loading(env, run)
+        load = _Loading(env, run, adapters)
         served = Served(
-            options, load.names, on_error=lambda error: env.say_error(error, debug=run.debug)
+            options, *load.names, on_error=lambda error: env.say_error(error, debug=run.debug)
         )
         with HttpThread(make_app(served, log), bound) as http:
-            model = load.queued(options.most_requests, slots)
-            served.ready(model)
+            queue = load.queue(options.most_requests, slots)
+            served.ready(*(QueuedModel(queue, place) for place in range(len(queue.models))))
             try:
                 if not run.quiet:
-                    env.say(f"{served.names[0]} is at {_shown(url_of(bound))} (Ctrl-C ends it)")
+                    place = _shown(url_of(bound))
+                    env.say(f"{_listed(served.names)} at {place} (Ctrl-C ends it)")
                 http.wait()
             finally:
                 served.closing()
                 http.stop()
-                _finish(env, run, model)
+                _finish(env, run, queue)
+
+
+def _listed(names: Sequence[Sequence[str]]) -> str:
+    """What is served, by the first name of each."""
+    *others, last = (each[0] for each in names)
+    return f"{', '.join(others)} and {last} are" if others else f"{last} is"
 
 
 def _shown(url: str) -> str:
@@ -72,76 +81,49 @@ def _shown(url: str) -> str:
     return url if unix_path(url) else f"{url}/v1"
 
 
-def _finish(env: Environment, run: RunOptions, model: QueuedModel) -> None:
+def _finish(env: Environment, run: RunOptions, queue: Queue) -> None:
     """Let answers end; another signal ends them at once."""
     try:
-        if model.waiting and not run.quiet:
+        if queue.waiting and not run.quiet:
             env.say("finishing answers; Ctrl-C again ends them now")
-        model.close(limit=_FINISH_SECONDS)
+        queue.close(limit=_FINISH_SECONDS)
     except KeyboardInterrupt:
-        model.close(finish=False)
+        queue.close(finish=False)
         raise
 
 
 class _Loading:
     """The model of a command, found here and loaded in the thread that is to compute."""
 
-    def __init__(self, env: Environment, run: RunOptions) -> None:
-        """Raises LoadError."""
+    def __init__(self, env: Environment, run: RunOptions, adapters: Sequence[str]) -> None:
+        """Raises LoadError, and OptionError for names that two models would have."""
         self._is_abandoned = False
         self._is_over = Event()
-        label, run = labeled(run)
-        found = found_model(env, run, on_progress=self._check)
-        self._load: Callable[[], LocalModel] = found.load
-        self.names = names_of(found.resolved.name, found.resolved.adapter, label)
+        given = [labeled(each) for each in adapters]
+        self._found = found_model(
+            env, run, adapters=[name for _, name in given], on_progress=self._check
+        )
+        # Of a model that was named with its adapter, that is the only one, without a label.
+        labels = [label for label, _ in given] or [None] * len(self._found.adapters)
+        self.names = names_of_all(self._found.resolved.name, self._found.adapters, labels)
 
-    def queued(self, most_waiting: int, slots: int | None) -> QueuedModel:
+    def queue(self, most_waiting: int, slots: int | None) -> Queue:
         """Raises LoadError. A signal waits until loading has stopped, unless that takes long."""
-        from ...serving.queued_model import QueuedModel
+        from ...serving.queue import Queue
 
         try:
-            return QueuedModel(self._loaded, most_waiting=most_waiting, slots=slots)
+            return Queue(self._loaded, most_waiting=most_waiting, slots=slots)
         except KeyboardInterrupt:
             self._is_abandoned = True
             self._is_over.wait(_LEAVE_SECONDS)
             raise
 
-    def _loaded(self) -> LocalModel:
+    def _loaded(self) -> Sequence[LocalModel]:
         try:
-            return self._load()
+            return self._found.load_each()
         finally:
             self._is_over.set()
 
     def _check(self) -> None:
         if self._is_abandoned:
             raise ClosingError
-
-
-def labeled(run: RunOptions) -> tuple[str | None, RunOptions]:
-    """The name before "=" in ``--adapter NAME=FOLDER``, and the options without it."""
-    label, sign, folder = (run.adapter or "").partition("=")
-    if not sign or not folder or "/" in label or not label or os.path.exists(run.adapter or ""):
-        return None, run
-    return label, replace(run, adapter=folder)
-
-
-def names_of(
-    name: str, adapter: AdapterFile | None = None, label: str | None = None
-) -> tuple[str, ...]:
-    """What clients may call a model: as the user does, without folders, and as the hub does.
-
-    One with an ``adapter`` has the adapter's ``label``, by default the last part of its name, alone
-    and after "MODEL+".
-    """
-    from ...hub.catalog import alias_of, entry_of
-
-    if adapter is not None:
-        label = label or Path(adapter.name).expanduser().resolve().name
-        base = name.removesuffix(f"+{adapter.name}")
-        models = () if base == name else names_of(base)
-        return (label, *(f"{each}+{label}" for each in models))
-    own = Path(name).resolve().name if os.path.isdir(name) else name
-    entry = entry_of(name)
-    repo = name if entry is None else entry.repo
-    found = (own, repo.rpartition("/")[2] if entry else own, repo if entry else own, alias_of(repo))
-    return tuple(dict.fromkeys(each for each in found if each is not None))

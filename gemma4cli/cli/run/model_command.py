@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ class ModelCommand(Command):
     """A command whose settings apply to the options that its command line leaves out."""
 
     def before_parsing(self, ctx: Any, args: list[str]) -> None:
-        values, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        values, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        _refuse_several_adapters(order)
         typed = {name for name, value in values.items() if value is not None}
         ctx.meta[_TYPED] = typed
         ctx.meta[_FOUND] = {}
@@ -53,6 +55,19 @@ class ModelCommand(Command):
             from ..settings.resolve import blamed
 
             raise blamed(error, ctx.meta[_FOUND].values()) from error
+
+
+def _refuse_several_adapters(order: Iterable[Any]) -> None:
+    """Raise OptionError for adapters of which only the last would count.
+
+    Of other options the last one counts, but g4 serve takes several adapters.
+    """
+    given = [each for each in order if each.name == "adapter" and not each.multiple]
+    if len(given) > 1:
+        raise OptionError(
+            "--adapter: a run uses one adapter, and several are given: name one; g4 serve has "
+            "several at once, and /adapter in a chat goes on with another"
+        )
 
 
 class AskingCommand(ModelCommand):

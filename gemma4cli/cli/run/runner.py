@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ...distributed.launch import launched
-from ...errors import ModelTooLargeError, NoModelError, OptionError
+from ...errors import AdapterError, ModelTooLargeError, NoModelError, OptionError
 from ...media.sources import require
 from ...messages import Source
 from ..environment import Environment
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ...engine.answering import AnsweringModel
     from ...engine.local import LocalModel
     from ...events import LoadProgress
+    from ...hub.adapter_files import AdapterFile
     from ...hub.resolved import ResolvedModel
 
 _SMALLEST = "e2b"
@@ -51,10 +52,20 @@ def load_local_model(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoundModel:
-    """A model that fits into the memory; ``load`` loads it, in any thread, and shows how far."""
+    """A model that fits into the memory; ``load`` loads it, in any thread, and shows how far.
+
+    ``adapters`` are those to be used beside it.
+    """
 
     resolved: ResolvedModel
     load: Callable[[], LocalModel]
+    adapters: Sequence[AdapterFile] = ()
+
+    def load_each(self) -> Sequence[LocalModel]:
+        """Load the model with each of the adapters, and at last without one; the weights once."""
+        from ...engine.adapter_loading import with_adapters
+
+        return with_adapters(self.load(), self.adapters)
 
 
 def found_model(
@@ -62,9 +73,14 @@ def found_model(
     run: RunOptions,
     needed: Sequence[Source] = (),
     *,
+    adapters: Sequence[str] | None = None,
     on_progress: Callable[[], None] = lambda: None,
 ) -> FoundModel:
-    """``load_local_model`` up to loading, during which ``on_progress`` is called."""
+    """``load_local_model`` up to loading, during which ``on_progress`` is called.
+
+    With ``adapters``, none or more, the model is loaded without one; if it was named with one, that
+    is the only one.
+    """
     _begin(env, run, needed)
     if run.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
@@ -73,14 +89,17 @@ def found_model(
     from ...machine.backend import require_backend
 
     model = _resolved(env, run)
+    files: Sequence[AdapterFile] = ()
+    if adapters is not None:
+        model, files = _beside(model, adapters)
     drafter = _drafter(model, run)
     require_backend()
     try:
-        require_memory_for_model(model, run.dtype, drafter)
+        require_memory_for_model(model, run.dtype, drafter, files)
     except ModelTooLargeError:
         if drafter is None or run.draft != "auto":
             raise
-        require_memory_for_model(model, run.dtype)
+        require_memory_for_model(model, run.dtype, adapters=files)
         drafter = None
     options = replace(run.load_options, draft="none")  # or it would be looked for again
 
@@ -93,7 +112,21 @@ def found_model(
 
             return load(model, options=options, drafter=drafter, on_progress=update)
 
-    return FoundModel(resolved=model, load=loaded)
+    return FoundModel(resolved=model, load=loaded, adapters=files)
+
+
+def _beside(
+    model: ResolvedModel, adapters: Sequence[str]
+) -> tuple[ResolvedModel, Sequence[AdapterFile]]:
+    """The model without an adapter, and those to be used beside it. Raises AdapterError."""
+    from ...hub.adapters import find_adapter
+
+    if model.adapter is None:
+        return model, [find_adapter(each) for each in adapters]
+    if adapters:
+        problem = f"{model.name} has an adapter already: name the model with -m, and both adapters"
+        raise AdapterError(adapters[0], problem)
+    return model.plain, [model.adapter]
 
 
 def _drafter(model: ResolvedModel, run: RunOptions) -> ResolvedModel | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from ...engine.answering import AnsweringModel
 from ...errors import OptionError, ServerError
 from ...hub.catalog import entry_of
 from ...remote.address import address_of
@@ -13,13 +16,28 @@ _LONGEST_TOKEN = 4096
 
 
 def served_model(env: Environment, server: str, wanted: str | None) -> RemoteModel:
-    """The model that a server has. Raises ServerError, also if it is not the one that is wanted."""
+    """The model that a server has, or that of the wanted name. Raises ServerError without one."""
     model = RemoteModel(Connection(address_of(server), _token(env)))
-    if wanted is not None and not _has_name(model, wanted):
-        raise ServerError(
-            server, f"has {model.name}, not {wanted}: leave out -m, or start a server for it"
-        )
-    return model
+    if wanted is None or _has_name(model.facts.names, wanted):
+        return model
+    for offer in model.facts.offers:
+        if _has_name(offer.names, wanted):
+            return model.beside(offer.names[0])
+    raise ServerError(
+        server, f"has {offered(model)}, not {wanted}: leave out -m, or start a server for it"
+    )
+
+
+def others_beside(model: AnsweringModel) -> list[str]:
+    """The names of the other models of a model's server."""
+    if not isinstance(model, RemoteModel):
+        return []
+    return [each.names[0] for each in model.facts.offers if each.names != model.facts.names]
+
+
+def offered(model: RemoteModel) -> str:
+    """The names of all models of its server."""
+    return ", ".join(each.names[0] for each in model.facts.offers)
 
 
 def _token(env: Environment) -> str | None:
@@ -30,8 +48,8 @@ def _token(env: Environment) -> str | None:
     return token or None
 
 
-def _has_name(model: RemoteModel, wanted: str) -> bool:
-    return any(_names(each) & _names(wanted) for each in model.facts.names)
+def _has_name(names: Iterable[str], wanted: str) -> bool:
+    return any(_names(each) & _names(wanted) for each in names)
 
 
 def _names(name: str) -> set[str]:

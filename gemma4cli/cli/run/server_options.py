@@ -29,6 +29,11 @@ def checked_for_server(context: typer.Context, run: RunOptions) -> RunOptions:
     address = address_of(run.server)
     if run.offline and not address.is_this_machine:
         raise OptionError("--offline: --server is reached over the network: leave out one of them")
+    if is_typed(context, "adapter"):
+        raise OptionError(
+            "--server: adapters are loaded by the server: choose one by its name there, with -m, "
+            "and leave out --adapter"
+        )
     for name in _OF_LOADING:
         if is_typed(context, name):
             raise OptionError(

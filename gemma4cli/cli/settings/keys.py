@@ -39,6 +39,12 @@ OF_ONE_CALL: Mapping[str, frozenset[str]] = {
 }
 """Options for a single call, which cannot be set ("": of any command); nor can repeatable ones."""
 
+_SEVERAL = frozenset({"adapter"})
+"""Repeatable options that can be set all the same, to a text or in a file to a list of texts."""
+
+MODELS = frozenset({"model", "adapter", "draft"})
+"""Settings that name a folder or a repository of the hub; adapters perhaps after "NAME="."""
+
 SECRET = frozenset({"token"})
 """Settings whose values are not shown."""
 
@@ -71,7 +77,9 @@ def settings_of(name: str, command: TyperCommand) -> Iterator[tuple[str, Setting
     assert command.callback is not None, "a command has a function"
     declared = inspect.signature(command.callback).parameters
     for option in command.params:
-        if not isinstance(option, TyperOption) or option.multiple or option.hidden:
+        if not isinstance(option, TyperOption) or option.hidden:
+            continue
+        if option.multiple and option.name not in _SEVERAL:
             continue
         key = max(option.opts, key=len).lstrip("-").replace("-", "_")
         if key not in of_one_call:

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from .files import PROJECT_FILE
+from .keys import MODELS
 
 _OF_SERVERS = ("host", "port", "token", "allow_origin")
 """Who may call a server, and who gets what its clients send."""
@@ -24,11 +25,11 @@ def refusal(path: Path, key: str, value: object) -> str | None:
         return f"is ignored: use --{flag}, or your own settings (g4 config path)"
     if key == "server":
         return "is ignored: what you ask would go there; use --server, or your own settings"
-    if (
-        key in ("model", "adapter", "draft")
-        and isinstance(value, str)
-        and _is_outside(value, path.parent)
-    ):
+    values = value if isinstance(value, list) else [value]
+    names = [each for each in values if isinstance(each, str)] if key in MODELS else []
+    if key == "adapter":
+        names += [each.rpartition("=")[2] for each in names]
+    if any(_is_outside(each, path.parent) for each in names):
         return "is ignored, since it lies outside the project: use an option, or your own settings"
     return None
 

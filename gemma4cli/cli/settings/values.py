@@ -11,7 +11,7 @@ import typer
 from ...checked_json import shown
 from ...errors import OptionError
 from ..output.usage_errors import plain
-from .keys import Setting
+from .keys import MODELS, Setting
 
 _TOML_TYPES: Mapping[type, tuple[str, set[type]]] = {
     bool: ("true or false", {bool}),
@@ -25,6 +25,15 @@ def checked(
     setting: Setting, value: object, source: Path | str, key: str, context: typer.Context
 ) -> Any:
     """The value as the command line would take it. Raises OptionError."""
+    if setting.option.multiple:
+        values = value if isinstance(value, list) and isinstance(source, Path) else [value]
+        return [text for each in values for text in _checked(setting, each, source, key, context)]
+    return _checked(setting, value, source, key, context)
+
+
+def _checked(
+    setting: Setting, value: object, source: Path | str, key: str, context: typer.Context
+) -> Any:
     where = f"{source}: {key}" if isinstance(source, Path) else source
     name_only = setting.option.metavar == "NAME"
     choices = get_args(setting.kind) if get_origin(setting.kind) is Literal else ()
@@ -39,7 +48,8 @@ def checked(
             raise wrong
         value = _from_folder(setting, value, source.parent)
     try:
-        return setting.option.process_value(context, value)
+        several = setting.option.multiple
+        return setting.option.process_value(context, [value] if several else value)
     except typer.BadParameter as exc:
         raise (
             wrong if choices else OptionError(f"{where} is {shown(value)}: {plain(exc.message)}")
@@ -49,5 +59,9 @@ def checked(
 def _from_folder(setting: Setting, value: object, folder: Path) -> object:
     """A path, or a model like "./mine", relative to its file's folder; other values unchanged."""
     text = str(value)
-    is_path = setting.kind is Path or (setting.key == "model" and text.startswith(("./", "../")))
-    return str(folder / Path(text).expanduser()) if is_path else value
+    label, sign, named = text.rpartition("=") if setting.key == "adapter" else ("", "", text)
+    if setting.kind is Path:
+        return str(folder / Path(text).expanduser())
+    if setting.key in MODELS and named.startswith(("./", "../")):
+        return f"{label}{sign}{folder / named}"
+    return value
