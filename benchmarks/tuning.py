@@ -1,7 +1,8 @@
 """What the built-in model learns from 60 pictures, what it says without, and what it forgets.
 
     python benchmarks/tuning.py              # tuning takes a minute or two on two cores
-    python benchmarks/tuning.py --keep       # among answers that it gave before, which it keeps
+    python benchmarks/tuning.py --keep       # with prompts that are to be answered as before
+    python benchmarks/tuning.py --rank 4     # other options are those of g4 tune
 
 Draws pictures of one or two shapes, whose captions give the colors names ("Ruby the circle sits at
 the top left"), tunes with the defaults of ``g4 tune``, and asks about pictures that were not among
@@ -98,59 +99,89 @@ def draw(folder: Path, count: int, chance: random.Random) -> list[tuple[Path, st
 
 
 ABOUT_PICTURES = (
-    "How many objects are there?",
-    "What color is the circle?",
-    "Is there a red star?",
-    "What shape is blue?",
-    "Where is the square?",
-    "What is written here?",
-)
+    "How many objects are there?", "What color is the {shape}?", "Is there a {color} {shape}?",
+    "What shape is {color}?", "Where is the {shape}?", "What is written here?",
+    "Do you see a red star?", "How many {color} shapes are there?", "Read the number.",
+    "Which color is this?",
+)  # fmt: skip
 TALK = (
     "Who are you?", "What is your name?", "What can you do?", "Hello", "Can you see photos?",
     "What is 7 times 8?", "Tell me a joke", "Who made you?", "Which model is better?",
     "Write a story", "What is the capital of France?", "Do you speak German?", "How old are you?",
     "Thank you", "Help", "What are you?", "Where is the picture?", "Can you write code?",
-    "What languages do you know?", "Translate hello to French",
+    "What languages do you know?", "Translate hello to French", "Why is grass green?",
+    "Do you like music?", "Can you see?", "Can you listen to a recording?", "Yes",
+    "How do computers work?", "What is 9 + 3", "Is it raining?",
+)  # fmt: skip
+GERMAN = (
+    "der mann hat drei rote hüte", "wir gehen am montag in den garten", "die katze ist müde",
+    "das wetter ist heute kalt", "sie kauft zwei grüne äpfel", "der bus kommt morgen früh",
+)  # fmt: skip
+SPOKEN = (
+    "how many objects are there", "what color is the circle", "is there a red star",
+    "what shape is blue", "where is the square", "what color is the triangle",
 )  # fmt: skip
 
 
-def with_earlier_answers(learned: list[tuple[Path, str]], file: Path) -> Path:
-    """JSON Lines of the captions, and of what the model answers to other questions today."""
-    import gemma4cli
-    from gemma4cli import GenerateOptions
-    from gemma4cli.prompts import transcription
+def prompts_to_keep(learned: list[tuple[Path, str]], folder: Path) -> Path:
+    """JSON Lines of prompts without answers, such as a person would use the model for.
 
-    model = gemma4cli.load("tiny")
+    None of them, and no medium, is a case by which is measured what is forgotten.
+    """
+    from gemma4cli.prompts import DESCRIBE_VIDEO, transcription, translation
+
+    folder.mkdir()
+    chance = random.Random(11)
     lines: list[str] = []
 
-    def add(
-        prompt: str, image: Path | None = None, sound: Path | None = None, said: str = ""
-    ) -> None:
-        images, sounds = ([each] if each else [] for each in (image, sound))
-        answer = said or gemma4cli.generate(
-            model, prompt, images=images, audio=sounds, options=GenerateOptions(temperature=0)
-        )
-        content = [
-            *({"type": "image", "path": str(each)} for each in images),
-            {"type": "text", "text": prompt},
-            *({"type": "audio", "path": str(each)} for each in sounds),
-        ]
-        said_by = [("user", content), ("assistant", answer)]
-        if answer.strip():
-            messages = [{"role": role, "content": each} for role, each in said_by]
-            lines.append(json.dumps({"messages": messages}))
+    def add(prompt: str, **media: Path) -> None:
+        content = [{"type": "text", "text": prompt}]
+        for name, file in media.items():
+            part = {"type": name.rstrip("0123456789"), "path": str(file)}
+            content.insert(len(content) if name.startswith("audio") else len(content) - 1, part)
+        lines.append(json.dumps({"messages": [{"role": "user", "content": content}]}))
 
-    for index, (picture_file, text) in enumerate(learned):
-        add("Describe this image.", picture_file, said=text)
-        add(ABOUT_PICTURES[index % len(ABOUT_PICTURES)], picture_file)
+    pictures = [file for file, _ in learned]
+    for index, file in enumerate(pictures):
+        asked = ABOUT_PICTURES[index % len(ABOUT_PICTURES)]
+        color, shape = chance.choice(list(COLORS)), chance.choice(SHAPES)
+        add(asked.format(color=color, shape=shape), image=file)
+    for one, other in zip(pictures[:12:2], pictures[1:12:2], strict=True):
+        add("Do these images show the same?", image=one, image2=other)
     samples = ROOT / "fixtures" / "samples"
     for recording in sorted(samples.glob("speech*.wav")):
-        add(transcription(), sound=recording)
-    for sample in sorted(samples.glob("image*.png")):
-        add("What color is it?", sample)
+        add(transcription(), audio=recording)
+        add(transcription("English"), audio=recording)
+    for number, sentence in enumerate(GERMAN):
+        file = spoken(sentence, "de", folder / f"german{number}.wav")
+        add(transcription("German"), audio=file)
+        add(translation("German", "English"), audio=file)
+    for number, (sentence, shown) in enumerate(zip(SPOKEN, pictures, strict=False)):
+        said = spoken(sentence, "en", folder / f"question{number}.wav")
+        add("Answer the question.", image=shown, audio=said)
+    for number, clip in enumerate(sorted(samples.glob("video*.mp4"))):
+        for question in (DESCRIBE_VIDEO, "How many scenes are there?", "What is shown at 00:00?"):
+            add(question, video=clip)
+        for word in range(2):
+            sound = samples / f"speech{2 * number + word:02}.wav"
+            add(DESCRIBE_VIDEO, video=with_sound(clip, sound, folder / f"{number}{word}.mp4"))
     for question in TALK:
         add(question)
+    file = folder / "keep.jsonl"
     file.write_text("".join(f"{line}\n" for line in lines))
+    return file
+
+
+def spoken(sentence: str, language: str, file: Path) -> Path:
+    """A recording of a sentence, by espeak-ng."""
+    subprocess.run(["espeak-ng", "-v", language, "-w", str(file), sentence], check=True)
+    return file
+
+
+def with_sound(clip: Path, sound: Path, file: Path) -> Path:
+    """A clip with that sound, by ffmpeg."""
+    command = ["ffmpeg", "-v", "error", "-i", clip, "-i", sound, "-c:v", "copy", "-c:a", "aac"]
+    subprocess.run([*map(str, command), str(file)], check=True)
     return file
 
 
@@ -163,11 +194,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pictures", type=int, default=60)
     parser.add_argument("--asked", type=int, default=40, help="pictures that are asked about")
-    parser.add_argument("--steps", type=int, help="default: as g4 tune chooses, 400 with --keep")
-    parser.add_argument("--keep", action="store_true", help="learn earlier answers, too")
+    parser.add_argument("--keep", action="store_true", help="name prompts to be kept")
     parser.add_argument("-o", "--output", type=Path, help="keep the adapter in this folder")
     parser.add_argument("--no-forgotten", action="store_true", help="leave out what is forgotten")
-    given = parser.parse_args()
+    given, options = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as scratch:
         chance = random.Random(7)
         learned = draw(Path(scratch, "learned"), given.pictures, chance)
@@ -175,14 +205,10 @@ def main() -> None:
         asked = [each for each in asked if each[1] not in {text for _, text in learned}]
         adapter = given.output or Path(scratch, "adapter")
         started = monotonic()
-        data = Path(scratch, "learned")
-        steps = given.steps
         if given.keep:
-            data = with_earlier_answers(learned, Path(scratch, "mixed.jsonl"))
-            steps = steps or 400
-        command = [sys.executable, "-m", "gemma4cli", "tune", str(data)]
-        chosen = [] if steps is None else ["--steps", str(steps)]
-        subprocess.run([*command, "-m", "tiny", "-o", str(adapter), *chosen], check=True)
+            options += ["--keep", str(prompts_to_keep(learned, Path(scratch, "keep")))]
+        command = [sys.executable, "-m", "gemma4cli", "tune", str(Path(scratch, "learned"))]
+        subprocess.run([*command, "-m", "tiny", "-o", str(adapter), *options], check=True)
         seconds = monotonic() - started
         report(adapter, asked, seconds, forgotten=not given.no_forgotten)
 

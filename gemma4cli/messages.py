@@ -55,7 +55,11 @@ class ImagePart:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AudioPart:
+    """A recording, or what is between two of its seconds, as players show them."""
+
     source: Source
+    start: float = 0.0
+    end: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -64,7 +64,7 @@ LAYERS = {
     "pending_signals": layer("callbacks"),
     "interrupts": layer("pending_signals"),
     "journal": layer("checked_json errors own_files"),
-    "subtitles": layer("errors languages times transcript", "rich"),
+    "subtitles": layer("checked_json errors languages times transcript", "rich"),
     "markdown": layer(foreign="rich"),
     "lookups": layer(),
     "limit_variables": layer("errors"),
@@ -100,8 +100,9 @@ LAYERS = {
         "mlx numpy",
     ),
     "tuning": layer(
-        "bounded checked_json errors events leftovers media messages own_files plain_text prompts "
-        "machine hub models processing conversations engine",
+        "bounded checked_json errors events journal leftovers media messages options own_files "
+        "plain_text prompts subtitles times transcript machine hub models processing conversations "
+        "engine",
         "mlx numpy",
     ),
     "transcription": layer(

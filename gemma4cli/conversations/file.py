@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bounded import read_bounded
-from ..checked_json import JsonError, parse, whole
+from ..checked_json import JsonError, is_finite_number, parse, whole
 from ..errors import ConversationError
 from ..messages import (
     AudioPart,
@@ -144,12 +144,26 @@ class _Parser(MessageReader):
             case "image":
                 return ImagePart(source=self.page(part, path))
             case "audio":
-                return AudioPart(source=self.source(part, path))
+                return self.sound(part, path)
             case "video" if "frames" in part or "timestamps" in part:
                 return self.frames(part, path)
             case "video":
                 return VideoPart(source=self.source(part, path))
         raise self.error(f"{path}.type", f"unknown type {kind!r}: use {_KNOWN}")
+
+    def sound(self, part: Mapping[str, Any], path: str) -> AudioPart:
+        """A recording, or a part of it."""
+        start, end = part.get("start", 0), part.get("end")
+        for key, value in (("start", start), ("end", end)):
+            if value is not None and (not is_finite_number(value) or value < 0):
+                raise self.error(f"{path}.{key}", "must be seconds, 0 or more")
+        if end is not None and end <= start:
+            raise self.error(f"{path}.end", "must be after the start")
+        return AudioPart(
+            source=self.source(part, path),
+            start=float(start or 0),
+            end=None if end is None else float(end),
+        )
 
     def frames(self, part: Mapping[str, Any], path: str) -> VideoPart:
         """A video as frames that are already sampled."""
@@ -261,7 +275,9 @@ def _part_data(part: Part, path_of: PathOf) -> dict[str, Any]:
             page = {} if source.page is None else {"page": source.page}
             return {"type": "image", "path": path_of(source), "name": source.name, **page}
         case AudioPart(source=source):
-            return {"type": "audio", "path": path_of(source), "name": source.name}
+            given = {"start": part.start or None, "end": part.end}
+            span = {key: seconds for key, seconds in given.items() if seconds is not None}
+            return {"type": "audio", "path": path_of(source), "name": source.name, **span}
         case VideoPart(source=None):
             frames = [path_of(frame) for frame in part.frames]
             return {"type": "video", "frames": frames, "timestamps": list(part.timestamps)}

@@ -89,7 +89,7 @@ def open_message(
         yield DecodeProgress(source=_name_of(part))
         if number not in clips:
             if isinstance(part, AudioPart):
-                item: Decoded = yield from _open_sound(model, part.source, options)
+                item: Decoded = yield from _open_sound(model, part, options)
             else:
                 item = _open_part(model, part, options)
             parts.append(part)
@@ -173,15 +173,18 @@ def _name_of(part: MediaPart) -> str:
 
 
 def _open_sound(
-    model: AnsweringModel, given: Source, options: MediaOptions
+    model: AnsweringModel, part: AudioPart, options: MediaOptions
 ) -> Generator[Notice, None, AudioClip]:
     """Decode a clip of sound; a notice says which track, unless that is clear."""
+    from ..media.sound.audio import load_part
     from ..media.sources import settle
 
-    source = settle(given)
+    source = settle(part.source)
     track, notice = _chosen_track(source, options)
     if notice is not None:
         yield notice
+    if part.end is not None or part.start:
+        return load_part(source, part.start, part.end, track)
     return sound_that_fits(model, source, track)
 
 

@@ -57,6 +57,8 @@ class Curve:
                 "tokens": event.tokens,
                 "tokens_per_second": round(event.tokens_per_second, 1),
             }
+            if event.drift is not None:
+                record["drift"] = round(event.drift, 6)
         else:
             record["validation_loss"] = round(event.loss, 6)
         self.lines.append(record | {"seconds": round(event.seconds, 2)})

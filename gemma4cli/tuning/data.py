@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..bounded import read_bounded
-from ..checked_json import JsonError, parse
-from ..conversations.file import parse_conversation
-from ..errors import ConversationError, MediaNotFoundError, TuningDataError
+from ..errors import MediaNotFoundError, TuningDataError
 from ..media.kinds import CLIP_SUFFIXES, IMAGE_SUFFIXES, SOUND_SUFFIXES
+from ..messages import Message, Source, content_of
 from ..plain_text import decode_text
 from ..prompts import DESCRIBE_IMAGE, transcription
-from .samples import Fault, Sample, Samples, medium_sample, problem_of
+from .lines import conversations_in
+from .pieces import TimedRecording, timed_recording, transcript_of
+from .samples import Fault, Sample, medium_sample, problem_of
 from .tables import TableError, rows_of, tables_in
 
-_LARGEST = 1 << 30
-"""Bytes of a file of conversations: all of it is in memory once."""
 _TEXT_SUFFIXES = (".txt", ".caption", ".lab")
 """Files beside a medium that hold its text, the first that is there."""
 _REPEATED = re.compile(r"(\d{1,3})_.")
@@ -37,6 +36,27 @@ class Prompts:
 
     image: str = DESCRIBE_IMAGE
     sound: str = transcription()
+
+
+@dataclass(kw_only=True, slots=True)
+class Samples:
+    """What was found in DATA.
+
+    Attributes:
+        found: What is learned, or asked.
+        held_out: What came as data for validation.
+        timed: Recordings that become samples once it is known how much a model hears at once.
+        faults: What is wrong.
+    """
+
+    found: list[Sample] = field(default_factory=list)
+    held_out: list[Sample] = field(default_factory=list)
+    timed: list[TimedRecording] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.found and not self.timed
 
 
 def read_data(data: Path, prompts: Prompts) -> Samples:
@@ -60,42 +80,12 @@ def read_data(data: Path, prompts: Prompts) -> Samples:
 
 def _read_lines(file: Path, samples: Samples, *, held_out: bool) -> None:
     """A conversation on each line, as ``g4 chat --messages`` reads them from a file."""
-    try:
-        found = decode_text(read_bounded(file, _LARGEST))
-    except OSError as exc:
-        raise TuningDataError(f"{file}: cannot be read ({exc.strerror or exc})") from exc
-    if found is None or found.notice is not None:
-        raise TuningDataError(
-            f"{file}: is not UTF-8 text: give a file of JSON Lines, or a folder of media"
-        )
-    for number, line in enumerate(found.text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        origin = f"{file}:{number}"
-        try:
-            conversation = parse_conversation(
-                _messages_of(parse(line)), folder=file.parent, name=origin
-            )
-        except JsonError as exc:
-            samples.faults.append(Fault(origin=origin, problem=str(exc)))
-        except ConversationError as exc:
-            problem = str(exc).removeprefix(f"{origin}: ")
-            samples.faults.append(Fault(origin=origin, problem=problem))
+    for each in conversations_in(file):
+        if isinstance(each, Fault):
+            samples.faults.append(each)
         else:
+            origin, conversation = each
             _add(samples, Sample(origin=origin, conversation=conversation), held_out=held_out)
-
-
-def _messages_of(data: object) -> object:
-    """A line as a conversation file has it; mlx-lm's prompt and completion become messages."""
-    if isinstance(data, Mapping) and "messages" not in data:
-        if {"prompt", "completion"} <= data.keys():
-            said = (("user", data["prompt"]), ("assistant", data["completion"]))
-            return {"messages": [{"role": role, "content": text} for role, text in said]}
-        if "text" in data:
-            raise JsonError(
-                'has "text", in which no answer can be told from a question: write "messages"'
-            )
-    return data
 
 
 def _add(samples: Samples, sample: Sample, *, held_out: bool = False) -> None:
@@ -122,7 +112,7 @@ def _read_folder(folder: Path, prompts: Prompts, samples: Samples) -> None:
     for each in closed:
         origin = str(each.filename or folder)
         samples.faults.append(Fault(origin=origin, problem=f"cannot be read ({each.strerror})"))
-    if not samples.found and not samples.faults:
+    if samples.is_empty and not samples.faults:
         raise TuningDataError(
             f"{folder}: has no pictures or recordings: give a file of JSON Lines, or a folder of "
             "media with a text file beside each"
@@ -132,14 +122,33 @@ def _read_folder(folder: Path, prompts: Prompts, samples: Samples) -> None:
 def _with_texts(folder: Path, prompts: Prompts, samples: Samples) -> Iterator[Sample]:
     match = _REPEATED.match(folder.name)
     repeats = max(1, int(match.group(1))) if match else 1
-    for medium in sorted(folder.iterdir()):
-        if medium.name.startswith(".") or _kind_of(medium) is None or not medium.is_file():
+    for medium in _media_of(folder):
+        timed = transcript_of(medium) if _kind_of(medium) == "sound" else None
+        if timed is not None:
+            found = timed_recording(medium, timed, prompts.sound, repeats)
+            if isinstance(found, Fault):
+                samples.faults.append(found)
+            else:
+                samples.timed.append(found)
             continue
         text = _text_of(medium)
         if isinstance(text, Fault):
             samples.faults.append(text)
         else:
             yield _medium(medium, text, prompts, repeats)
+
+
+def media_in(folder: Path) -> Iterator[Path]:
+    """The pictures and recordings of a folder and of those in it."""
+    for root, inner, _ in os.walk(folder):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        yield from _media_of(Path(root))
+
+
+def _media_of(folder: Path) -> Iterator[Path]:
+    for medium in sorted(folder.iterdir()):
+        if not medium.name.startswith(".") and _kind_of(medium) is not None and medium.is_file():
+            yield medium
 
 
 def _text_of(medium: Path) -> str | Fault:
@@ -184,11 +193,17 @@ def _read_table(table: Path, prompts: Prompts, samples: Samples) -> None:
 
 
 def _medium(medium: Path, text: str, prompts: Prompts, repeats: int) -> Sample:
-    sound = _kind_of(medium) == "sound"
     # A transcript of several lines, one for each segment, is said on one, as the prompt asks.
-    answer = " ".join(text.split()) if sound else text.strip()
-    prompt = prompts.sound if sound else prompts.image
-    return medium_sample(medium, answer, prompt, sound=sound, repeats=repeats)
+    answer = " ".join(text.split()) if _kind_of(medium) == "sound" else text.strip()
+    return medium_sample(question_about(medium, prompts), answer, str(medium), repeats)
+
+
+def question_about(medium: Path, prompts: Prompts) -> Message:
+    """What is asked about a picture or a recording of a folder."""
+    source = Source.of(medium)
+    if _kind_of(medium) == "sound":
+        return Message(role="user", content=content_of(prompts.sound, audio=[source]))
+    return Message(role="user", content=content_of(prompts.image, images=[source]))
 
 
 def _kind_of(medium: Path) -> str | None:

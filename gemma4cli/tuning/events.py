@@ -17,6 +17,14 @@ class SamplesRead:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PromptsAnswered:
+    """The model has answered ``done`` of ``total`` prompts at which it is to stay as it is."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TuningPlanned:
     """What will be done.
 
@@ -24,6 +32,7 @@ class TuningPlanned:
         examples: Examples that are learned from.
         held_out: Those that are not, by which it is measured.
         skipped: Samples that are too long.
+        kept: Examples of what the model is to keep.
         tokens: Tokens of the examples of one round; ``targets`` of them are learned.
         targets: See ``tokens``.
         parameters: Numbers that are trained.
@@ -38,6 +47,7 @@ class TuningPlanned:
     examples: int
     held_out: int
     skipped: int
+    kept: int
     tokens: int
     targets: int
     parameters: int
@@ -47,6 +57,25 @@ class TuningPlanned:
     memory: int
     recompute: bool
     rows: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TuningChecked:
+    """Nothing is wrong with what is to be learned.
+
+    Attributes:
+        longest: Tokens of the longest example.
+        origin: Where that is from.
+        step_seconds: How long a step took whose length is in the middle.
+        seconds: How long all steps will take, validations included.
+        loss: The mean loss of that step's learned tokens, in nats.
+    """
+
+    longest: int
+    origin: str
+    step_seconds: float
+    seconds: float
+    loss: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +91,7 @@ class StepDone:
         seconds_left: How long the others will take, validations included.
         tokens: Tokens until now.
         seconds: Seconds until now.
+        drift: The mean distance of the kept tokens' distributions from those before, in nats.
     """
 
     step: int
@@ -72,6 +102,7 @@ class StepDone:
     seconds_left: float
     tokens: int
     seconds: float
+    drift: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,4 +140,13 @@ class TuningFinished:
     seconds: float
 
 
-TuningEvent = SamplesRead | TuningPlanned | StepDone | Validated | TuningFinished | Notice
+TuningEvent = (
+    SamplesRead
+    | PromptsAnswered
+    | TuningPlanned
+    | TuningChecked
+    | StepDone
+    | Validated
+    | TuningFinished
+    | Notice
+)

@@ -8,11 +8,13 @@ computed once. That is not so where prompts leave out earlier thoughts.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..conversations.open_media import open_message
 from ..conversations.opened import OpenedMessage
+from ..engine.answering import Prompt
 from ..engine.local import LocalModel
 from ..errors import (
     ContextLengthError,
@@ -22,9 +24,14 @@ from ..errors import (
     UnsupportedModalityError,
 )
 from ..events import Notice
+from ..messages import Message
+from ..options import GenerateOptions
 from ..processing.inputs import MediaFeatures, ModelInputs
+from ..processing.processor import PreparedMedium
 from ..processing.prompt import MediaSpan, answer_ids
 from .samples import Fault, Sample
+
+_HOW_TO_CUT = "put a transcript with times beside it (.srt, .vtt, or .json of whisper or g4)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -77,6 +84,42 @@ def prepare_sample(
 
     Raises UnsupportedModalityError, since no other sample of the kind can be learned either.
     """
+    for step in _opened(model, sample):
+        yield step if not isinstance(step, _Opened) else _prepared(model, sample, step, longest)
+
+
+def prompt_of(
+    model: LocalModel, sample: Sample, longest: int
+) -> Iterator[Notice | Fault | TooLong | Prompt]:
+    """As ``prepare_sample``, for the greedy answer to a sample that ends with a question."""
+    for step in _opened(model, sample):
+        if not isinstance(step, _Opened):
+            yield step
+            continue
+        conversation = sample.conversation
+        inputs = _inputs(model, sample, step, len(step.messages))
+        options = GenerateOptions(
+            temperature=0.0,
+            think=conversation.think,
+            tools=json.dumps(conversation.tools) if conversation.tools else None,
+        )
+        is_long = len(inputs.ids) > longest
+        yield (
+            TooLong(origin=sample.origin, tokens=len(inputs.ids))
+            if is_long
+            else Prompt(inputs=inputs, options=options)
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Opened:
+    """A sample's messages, and the media of each as the model takes them."""
+
+    messages: Sequence[Message]
+    media: Sequence[tuple[PreparedMedium, ...]]
+
+
+def _opened(model: LocalModel, sample: Sample) -> Iterator[Notice | Fault | TooLong | _Opened]:
     conversation = sample.conversation
     opened: list[OpenedMessage] = []
     try:
@@ -86,7 +129,13 @@ def prepare_sample(
                     opened.append(step)
                 elif isinstance(step, Notice):
                     yield Notice(text=f"{sample.origin}: {step.text}")
-        yield _prepared(model, sample, opened, longest)
+        media = [each.prepared(model.processor, conversation.media.budget) for each in opened]
+        cut = [notice for items in media for item in items for notice in item.notices]
+        if cut:  # what is said in the rest would be learned as if it had been heard
+            problem = cut[0].removeprefix(f"{sample.origin}: ")
+            yield Fault(origin=sample.origin, problem=f"{problem}: {_HOW_TO_CUT}")
+        else:
+            yield _Opened(messages=[each.message for each in opened], media=media)
     except UnsupportedModalityError:
         raise
     except ContextLengthError as exc:
@@ -96,30 +145,28 @@ def prepare_sample(
         yield Fault(origin=sample.origin, problem=problem)
 
 
+def _inputs(model: LocalModel, sample: Sample, opened: _Opened, count: int) -> ModelInputs:
+    """The prompt that a chat sends after the first ``count`` messages."""
+    return model.processor.prepare_prompt(
+        opened.messages[:count],
+        [item for items in opened.media[:count] for item in items],
+        think=sample.conversation.think,
+        tools=sample.conversation.tools,
+    )
+
+
 def _prepared(
-    model: LocalModel, sample: Sample, opened: Sequence[OpenedMessage], longest: int
-) -> Prepared | TooLong | Fault:
-    conversation = sample.conversation
-    processor = model.processor
-    messages = [each.message for each in opened]
-    media = [each.prepared(processor, conversation.media.budget) for each in opened]
-    cut = [notice for items in media for item in items for notice in item.notices]
-    if cut:  # what is said in the rest would be learned as if it had been heard
-        return Fault(origin=sample.origin, problem=cut[0].removeprefix(f"{sample.origin}: "))
+    model: LocalModel, sample: Sample, opened: _Opened, longest: int
+) -> Prepared | TooLong:
+    think = sample.conversation.think
+    messages = opened.messages
     examples: list[Example] = []
     features: dict[str, MediaFeatures] = {}
     for index, message in enumerate(messages):
         if message.role != "assistant":
             continue
-        inputs = processor.prepare_prompt(
-            messages[:index],
-            [item for items in media[:index] for item in items],
-            think=conversation.think,
-            tools=conversation.tools,
-        )
-        answer = answer_ids(
-            messages[: index + 1], tokenizer=processor.tokenizer, think=conversation.think
-        )
+        inputs = _inputs(model, sample, opened, index)
+        answer = answer_ids(messages[: index + 1], tokenizer=model.processor.tokenizer, think=think)
         features |= {each.digest: each for each in inputs.features}
         example = _example(sample, inputs, answer)
         if len(example.ids) > longest:
@@ -127,9 +174,10 @@ def _prepared(
         if examples and _continues(example, examples[-1]):
             example = _joined(examples.pop(), example)
         examples.append(example)
-    thoughts = sum(bool(each.thoughts) for each in messages) if not conversation.think else 0
     return Prepared(
-        examples=tuple(examples), media=tuple(features.values()), unlearned_thoughts=thoughts
+        examples=tuple(examples),
+        media=tuple(features.values()),
+        unlearned_thoughts=0 if think else sum(bool(each.thoughts) for each in messages),
     )
 
 

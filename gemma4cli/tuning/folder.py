@@ -3,7 +3,8 @@
 adapter_model.safetensors, adapter_config.json    the adapter, for g4 and PEFT
 curve.jsonl, curve.svg                            the losses
 tuning.json                                       what was tuned, from what, and the result
-unfinished/                                       until it is finished: checkpoint, soft tokens
+unfinished/                                       until it is finished: checkpoint, soft tokens,
+                                                  the model's own answers and states
 """
 
 from __future__ import annotations
@@ -43,6 +44,16 @@ class TuningFolder:
     def media(self) -> Path:
         """Where soft tokens are kept."""
         return self.unfinished / "media"
+
+    @property
+    def answers(self) -> Path:
+        """Where the model's own answers are kept."""
+        return self.unfinished / "answers"
+
+    @property
+    def states(self) -> Path:
+        """Where hidden states before the first step are kept."""
+        return self.unfinished / "states"
 
     def begin(self, job: Mapping[str, Any]) -> bool:
         """Take up a job; returns whether it is finished already.

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 from ..conversations.file import Conversation
-from ..messages import Message, Source, content_of, sources_of
+from ..messages import AudioPart, Message, sources_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +27,8 @@ class Sample:
     def group(self) -> tuple[str, ...]:
         """What it is about: samples of the same media are held out together."""
         parts = [part for message in self.conversation.messages for part in message.parts]
+        if any(isinstance(part, AudioPart) and part.end is not None for part in parts):
+            return (self.origin,)  # other parts of a recording say something else
         return tuple(str(each.path or each.name) for each in sources_of(parts)) or (self.origin,)
 
 
@@ -42,26 +43,10 @@ class Fault:
         return f"{self.origin}: {self.problem}"
 
 
-@dataclass(kw_only=True, slots=True)
-class Samples:
-    """What was found in DATA; ``held_out`` are those that came as data for validation."""
-
-    found: list[Sample] = field(default_factory=list)
-    held_out: list[Sample] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
-
-
-def medium_sample(
-    medium: Path, answer: str, prompt: str, *, sound: bool, repeats: int = 1
-) -> Sample:
-    """A picture with its caption, or a recording with its transcript."""
-    source = Source.of(medium)
-    content = content_of(prompt, audio=[source]) if sound else content_of(prompt, images=[source])
-    messages = (
-        Message(role="user", content=content),
-        Message(role="assistant", content=answer),
-    )
-    return Sample(origin=str(medium), conversation=Conversation(messages=messages), repeats=repeats)
+def medium_sample(question: Message, answer: str, origin: str, repeats: int = 1) -> Sample:
+    """A question about a picture or a recording, with its caption or transcript."""
+    messages = (question, Message(role="assistant", content=answer))
+    return Sample(origin=origin, conversation=Conversation(messages=messages), repeats=repeats)
 
 
 def problem_of(messages: Sequence[Message]) -> str | None:
@@ -76,10 +61,13 @@ def problem_of(messages: Sequence[Message]) -> str | None:
             return f"messages[{index}] is an empty answer"
         if len(sources_of(message.parts)):
             return f"messages[{index}] is an answer with media, which the model cannot give"
-    missing = [
-        source
-        for message in messages
-        for source in sources_of(message.parts)
-        if source.path is not None and not source.path.is_file()
-    ]
-    return f"{missing[0].name}: no such file" if missing else None
+    return missing_media(messages)
+
+
+def missing_media(messages: Sequence[Message]) -> str | None:
+    """Which file of ``messages`` is not there, if so."""
+    for message in messages:
+        for source in sources_of(message.parts):
+            if source.path is not None and not source.path.is_file():
+                return f"{source.name}: no such file"
+    return None

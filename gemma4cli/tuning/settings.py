@@ -10,6 +10,7 @@ from ..errors import OptionError
 LEAST_STEPS = 200
 """Steps by default where examples are few, in ``MOST_ROUNDS`` at most."""
 ROUNDS, MOST_ROUNDS = 3, 30
+_MOST_SHARE = 16
 _VALIDATIONS = 12
 """How often is validated in a run, by default."""
 _FIRST_RATE, _FIRST_WIDTH, _WIDTH_POWER = 2e-4, 1536, 0.78
@@ -36,6 +37,8 @@ class TuningOptions:
         longest: Tokens of the longest example; None is the model's context.
         recompute: Whether layers recompute their inner values; None is where memory needs it.
         decay: Weight decay.
+        keep_share: How many kept examples a step has for each that it learns.
+        keep_weight: What their distance from the model before counts, beside the loss.
         seed: Of the additions, the order and what is held out.
     """
 
@@ -51,6 +54,8 @@ class TuningOptions:
     longest: int | None = None
     recompute: bool | None = None
     decay: float = 0.01
+    keep_share: float = 1.0
+    keep_weight: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -62,8 +67,18 @@ class TuningOptions:
             raise OptionError(f"validation must be from 0 to below 1, not {self.validation}")
         if self.rate is not None and not 0 < self.rate < math.inf:
             raise OptionError(f"the rate must be above 0, not {self.rate}")
+        if not 0 < self.keep_share <= _MOST_SHARE:
+            raise OptionError(
+                f"the share of what is kept must be above 0 and at most {_MOST_SHARE}, not "
+                f"{self.keep_share}"
+            )
         if not self.targets:
             raise OptionError("targets must name at least one group of layers")
+
+    @property
+    def kept_at_once(self) -> int:
+        """Kept examples of a step."""
+        return max(1, round(self.batch * self.keep_share))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -12,10 +12,12 @@ import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_unflatten
 
 from ..errors import TuningError
+from ..models.divergence import summed_divergences
 from ..models.gemma4 import Gemma4
 from ..models.training import hidden_states, summed_losses
 from .batches import Batch, make_batch, rows_within
 from .examples import Example
+from .kept_states import KeptStates
 from .media_store import MediaStore
 
 Parameters: TypeAlias = dict[str, mx.array]
@@ -47,6 +49,16 @@ class Learner:
 
     def loss(self, network: Gemma4, batch: Batch) -> mx.array:
         """The sum of the losses of a batch's learned tokens."""
+        before = self.hidden_before(network, batch)
+        return summed_losses(network.language_model, before, mx.array(batch.targets))
+
+    def divergence(self, network: Gemma4, batch: Batch, before: mx.array) -> mx.array:
+        """The sum of how far the distributions of a batch's learned tokens have moved."""
+        now = self.hidden_before(network, batch)
+        return summed_divergences(network.language_model, now, before)
+
+    def hidden_before(self, network: Gemma4, batch: Batch) -> mx.array:
+        """The hidden states ``[n, D]`` from which a batch's learned tokens follow."""
         has_blocks = network.config.text.vision_blocks and batch.has_blocks
         hidden = hidden_states(
             network,
@@ -55,31 +67,43 @@ class Learner:
             batch.blocks.tolist() if has_blocks else None,
             blocks_on_full_layers=self.blocks_on_full_layers,
         )
-        before = hidden[mx.array(batch.rows), mx.array(batch.columns)]
-        return summed_losses(network.language_model, before, mx.array(batch.targets))
+        return hidden[mx.array(batch.rows), mx.array(batch.columns)]
 
     def gradients(self, examples: Sequence[Example]) -> tuple[float, Parameters]:
         """The mean loss of the examples' learned tokens, and its gradients."""
         compute = nn.value_and_grad(self.network, self.loss)
+        return self._mean(examples, lambda batch: compute(self.network, batch))
+
+    def drift(self, kept: Sequence[Example], states: KeptStates) -> tuple[float, Parameters]:
+        """The mean divergence of the tokens of kept examples, and its gradients."""
+        compute = nn.value_and_grad(self.network, self.divergence)
+        return self._mean(
+            kept, lambda batch: compute(self.network, batch, states.of(batch.examples))
+        )
+
+    def _mean(
+        self, examples: Sequence[Example], compute: Callable[[Batch], tuple[mx.array, Any]]
+    ) -> tuple[float, Parameters]:
         targets = sum(each.targets for each in examples)
         total = 0.0
         summed: Parameters = {}
-        for batch in self._parts(examples):
-            loss, tree = compute(self.network, batch)
+        for batch in self.parts(examples):
+            value, tree = compute(batch)
             for name, each in _flat(tree).items():
                 summed[name] = summed[name] + each if name in summed else each
-            mx.eval(loss, summed)
-            total += _number(loss)
+            mx.eval(value, summed)
+            total += _number(value)
         return total / targets, {name: each / targets for name, each in summed.items()}
 
     def validation_loss(self, examples: Sequence[Example]) -> float:
         """The mean loss of the examples' learned tokens."""
         total = 0.0
-        for batch in self._parts(examples):
+        for batch in self.parts(examples):
             total += _number(self.loss(self.network, batch))
         return total / sum(each.targets for each in examples)
 
-    def _parts(self, examples: Sequence[Example]) -> list[Batch]:
+    def parts(self, examples: Sequence[Example]) -> list[Batch]:
+        """Batches that are computed one after the other."""
         pad = self.network.config.text.pad_token_id
         return [make_batch(part, pad) for part in rows_within(examples, self.tokens_at_once)]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -17,11 +18,12 @@ from .adapter import Layout, LowRankOptions, write_adapter
 from .batches import round_of, steps_per_round
 from .checkpoints import Checkpoint, Progress
 from .curve import Curve
-from .events import StepDone, TuningFinished, Validated
+from .events import StepDone, TuningChecked, TuningFinished, Validated
 from .examples import Example
 from .folder import TuningFolder
+from .kept_states import KeptStates
 from .settings import Schedule, TuningOptions
-from .steps import Learner, Optimizer
+from .steps import Learner, Optimizer, Parameters
 
 _SECONDS_UNSAVED = 30.0
 """How long steps may take before they are saved."""
@@ -31,11 +33,17 @@ _RECENT = 20
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class Training:
-    """The steps of a tuning. ``additions``, ``base`` and ``layout`` are for its files."""
+    """The steps of a tuning.
+
+    At ``kept`` the network is to stay as it is in ``states``. ``additions``, ``base`` and
+    ``layout`` are for its files.
+    """
 
     learner: Learner
     learned: Sequence[Example]
     held_out: Sequence[Example]
+    kept: Sequence[Example]
+    states: KeptStates
     options: TuningOptions
     schedule: Schedule
     folder: TuningFolder
@@ -53,9 +61,36 @@ class Training:
         if found is not None:
             self.learner.use(found.parameters)
             return found
+        return self.new()
+
+    def new(self) -> Checkpoint:
+        """The state before the first step."""
         parameters = self.learner.parameters
         optimizer = Optimizer(parameters, self.options.decay)
         return Checkpoint(progress=Progress(), parameters=parameters, optimizer=optimizer.state)
+
+    def checked(self) -> TuningChecked:
+        """What a step takes: one is computed, and changes nothing."""
+        in_round = range(1, steps_per_round(self.learned, self.options.batch) + 1)
+        tokens = {step: sum(len(each.ids) for each in self._examples_of(step)) for step in in_round}
+        step = sorted(in_round, key=lambda each: tokens[each])[len(tokens) // 2]
+        seconds = inf
+        for _ in range(2):  # the first one allocates what others use again
+            started = monotonic()
+            loss, _, _ = self._gradients(step)
+            release_buffers()
+            seconds = min(seconds, monotonic() - started)
+        longest = max([*self.learned, *self.held_out, *self.kept], key=lambda each: len(each.ids))
+        # A validation has no gradients, which take two thirds of a step.
+        share = len(self.held_out) / self.options.batch / 3
+        validations = 1 + self.schedule.steps / self.schedule.validate_every
+        return TuningChecked(
+            longest=len(longest.ids),
+            origin=longest.origin,
+            step_seconds=seconds,
+            seconds=seconds * (self.schedule.steps + share * validations),
+            loss=loss,
+        )
 
     def run(self, start: Checkpoint) -> Iterator[StepDone | Validated | TuningFinished]:
         """All steps after ``start``.
@@ -105,13 +140,12 @@ class Training:
     def _step(self, state: Checkpoint, optimizer: Optimizer) -> tuple[Checkpoint, StepDone]:
         started = monotonic()
         step = state.progress.step + 1
-        examples = self._examples_of(step)
         rate = self.schedule.rate_at(step)
-        loss, gradients = self.learner.gradients(examples)
+        loss, drift, gradients = self._gradients(step)
         after = optimizer.changed(state.parameters, gradients, rate)
         self.learner.use(after)
         release_buffers()
-        tokens = sum(len(each.ids) for each in examples)
+        tokens = sum(len(each.ids) for each in [*self._examples_of(step), *self._kept_of(step)])
         seconds = monotonic() - started
         self._recent.append((seconds, tokens))
         state = Checkpoint(
@@ -130,12 +164,31 @@ class Training:
             seconds_left=self._seconds_left(step, recent / len(self._recent)),
             tokens=state.progress.tokens,
             seconds=state.progress.seconds,
+            drift=drift,
         )
+
+    def _gradients(self, step: int) -> tuple[float, float | None, Parameters]:
+        """The loss of a step, how far it is from what is kept, and the gradients of both."""
+        loss, gradients = self.learner.gradients(self._examples_of(step))
+        kept = self._kept_of(step)
+        if not kept:
+            return loss, None, gradients
+        drift, pull = self.learner.drift(kept, self.states)
+        weight = self.options.keep_weight
+        return loss, drift, {name: each + weight * pull[name] for name, each in gradients.items()}
 
     def _examples_of(self, step: int) -> list[Example]:
         size, seed = self.options.batch, self.options.seed
         number, index = divmod(step - 1, steps_per_round(self.learned, size))
         return [self.learned[each] for each in round_of(self.learned, size, seed, number)[index]]
+
+    def _kept_of(self, step: int) -> list[Example]:
+        """The kept examples of a step, all of which have their turn in rounds of their own."""
+        if not self.kept:
+            return []
+        size, seed = self.options.kept_at_once, self.options.seed
+        number, index = divmod(step - 1, steps_per_round(self.kept, size))
+        return [self.kept[each] for each in round_of(self.kept, size, seed, number)[index]]
 
     def _seconds_left(self, step: int, seconds: float) -> float:
         left = self.schedule.steps - step

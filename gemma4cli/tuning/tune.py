@@ -6,26 +6,24 @@ from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from ..engine.local import LocalModel
-from ..errors import TuningDataError
-from ..events import Notice
 from ..models.training import recompute_layers, with_gradients
 from .adapter import LowRankOptions, in_towers, layout_of, target_paths, with_new_adapter
 from .batches import steps_per_round
-from .events import SamplesRead, TuningEvent, TuningFinished, TuningPlanned
-from .examples import Example, Prepared, TooLong, fingerprint, prepare_sample
-from .fit import fitting
+from .checkpoints import Checkpoint
+from .data import Samples
+from .events import TuningEvent, TuningFinished, TuningPlanned
+from .examples import fingerprint
+from .fit import Fit, fitting
 from .folder import TuningFolder
+from .kept_states import KeptStates
 from .media_store import MediaStore
-from .samples import Fault, Sample, Samples
+from .own_answers import key_of
+from .reading import Examples, read_examples, read_kept, read_states
+from .samples import Fault, Sample
 from .settings import TuningOptions, schedule_of
 from .steps import Learner
 from .training import Training, result_of
-
-_LEAST_GROUPS = 5
-"""Fewer different examples than these are all learned from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,26 +34,60 @@ class AlreadyTuned:
 
 
 def tune(
-    model: LocalModel, samples: Samples, options: TuningOptions, folder: TuningFolder
+    model: LocalModel,
+    samples: Samples,
+    options: TuningOptions,
+    folder: TuningFolder,
+    keep: Sequence[Sample] = (),
+    *,
+    check: bool = False,
 ) -> Generator[TuningEvent | Fault | AlreadyTuned, None, None]:
     """Tune an adapter for ``model``: events, at last TuningFinished or AlreadyTuned.
+
+    ``keep`` are prompts that it is to answer afterwards as before. With ``check``, nothing is
+    learned, and the last event is TuningChecked; what was computed for it is not computed again.
 
     Raises TuningDataError after a Fault for each sample that cannot be learned from, TuningError,
     OptionError for targets, and OSError if the folder cannot be written.
     """
     paths = target_paths(model.network, options.targets)
     media = MediaStore(model=model, folder=folder.media, in_step=in_towers(paths))
-    learned, held_out, skipped = yield from _examples(model, samples, options, media)
+    found = yield from read_examples(model, samples, options, media)
+    keys = [key_of(each) for each in keep]
     job = {
         "model": dict(model.identity),
-        "examples": fingerprint([*learned, *held_out]),
+        "examples": fingerprint([*found.learned, *found.held_out]),
+        **({"kept": keys} if keys else {}),
         **asdict(options),
     }
-    if folder.begin(job):
+    if not check and folder.begin(job):
         yield AlreadyTuned(result=dict(folder.result()))
         return
-    in_round = steps_per_round(learned, options.batch)
-    schedule = schedule_of(options, in_round, model.network.config.text.hidden_size)
+    kept = Examples()
+    if keep:
+        kept = yield from read_kept(model, keep, keys, options, media, folder)
+    training, fit = _training(model, found, kept, options, folder, media)
+    start = training.begin() if not check else training.new()
+    yield _planned(training, fit, start, skipped=found.skipped + kept.skipped)
+    if check:
+        yield training.checked()
+        return
+    for event in training.run(start):
+        if isinstance(event, TuningFinished):
+            folder.finish(job, result_of(event))
+        yield event
+
+
+def _training(
+    model: LocalModel,
+    found: Examples,
+    kept: Examples,
+    options: TuningOptions,
+    folder: TuningFolder,
+    media: MediaStore,
+) -> tuple[Training, Fit]:
+    """The network that learns, and how its steps fit into memory."""
+    in_round = steps_per_round(found.learned, options.batch)
     rank, alpha = options.rank, options.alpha
     additions = LowRankOptions(
         rank=rank, alpha=2.0 * rank if alpha is None else alpha, targets=options.targets
@@ -69,96 +101,42 @@ def tune(
         tokens_at_once=0,
         blocks_on_full_layers=model.blocks_on_full_layers,
     )
-    fit = fitting(model, learner, [*learned, *held_out], options)
+    fit = fitting(model, learner, [*found.learned, *found.held_out, *kept.learned], options)
     learner = replace(learner, tokens_at_once=fit.tokens_at_once)
     if fit.recompute:
         recompute_layers(network)
+    states = KeptStates(folder=folder.states)
+    read_states(learner, kept.learned, states)
     training = Training(
         learner=learner,
-        learned=learned,
-        held_out=held_out,
+        learned=found.learned,
+        held_out=found.held_out,
+        kept=kept.learned,
+        states=states,
         options=options,
-        schedule=schedule,
+        schedule=schedule_of(options, in_round, model.network.config.text.hidden_size),
         folder=folder,
         additions=additions,
         base=model.name,
         layout=layout_of(model.network.config),
     )
-    start = training.begin()
-    yield TuningPlanned(
+    return training, fit
+
+
+def _planned(training: Training, fit: Fit, start: Checkpoint, *, skipped: int) -> TuningPlanned:
+    learned = training.learned
+    return TuningPlanned(
         examples=len(learned),
-        held_out=len(held_out),
+        held_out=len(training.held_out),
         skipped=skipped,
+        kept=len(training.kept),
         tokens=sum(len(each.ids) * each.repeats for each in learned),
         targets=sum(each.targets * each.repeats for each in learned),
-        parameters=sum(each.size for each in learner.parameters.values()),
-        steps=schedule.steps,
+        parameters=sum(each.size for each in start.parameters.values()),
+        steps=training.schedule.steps,
         done=start.progress.step,
-        rate=schedule.rate,
+        rate=training.schedule.rate,
         memory=fit.memory,
         recompute=fit.recompute,
         rows=fit.rows,
     )
-    for event in training.run(start):
-        if isinstance(event, TuningFinished):
-            folder.finish(job, result_of(event))
-        yield event
-
-
-def _examples(
-    model: LocalModel, samples: Samples, options: TuningOptions, media: MediaStore
-) -> Generator[TuningEvent | Fault, None, tuple[list[Example], list[Example], int]]:
-    """Events; returns the examples to learn from, those held out, and how many are too long."""
-    found: list[Example] = []
-    held: list[Example] = []
-    faults = skipped = thoughts = 0
-    outside = _held_out(samples.found, options) if not samples.held_out else set()
-    longest = min(options.longest or model.context_length, model.context_length)
-    every = [*samples.found, *samples.held_out]
-    for number, sample in enumerate(every):
-        yield SamplesRead(done=number, total=len(every))
-        for step in prepare_sample(model, sample, longest):
-            match step:
-                case Fault():
-                    faults += 1
-                    yield step
-                case TooLong(tokens=tokens):
-                    skipped += 1
-                    text = f"{sample.origin}: skipped: {tokens:,} tokens, more than {longest:,}"
-                    yield Notice(text=text)
-                case Prepared(examples=examples):
-                    thoughts += step.unlearned_thoughts
-                    media.add(step.media)
-                    is_held = number in outside or number >= len(samples.found)
-                    (held if is_held else found).extend(examples)
-                case Notice():
-                    yield step
-    media.complete()
-    yield SamplesRead(done=len(every), total=len(every))
-    if faults:
-        raise TuningDataError(
-            f"{faults} of {len(every)} examples cannot be learned from: mend them or leave them out"
-        )
-    if not found:
-        raise TuningDataError("no example is left to learn from: raise --longest")
-    if thoughts:
-        yield Notice(
-            text=f"the reasoning of {thoughts} answers is not learned: it is where the "
-            'conversation has "enable_thinking": true'
-        )
-    if not held and options.validation:
-        yield Notice(text="too few examples to hold any out: the loss is that of what is learned")
-    return found, held, skipped
-
-
-def _held_out(samples: Sequence[Sample], options: TuningOptions) -> set[int]:
-    """The numbers of the samples that are held out: whole groups, drawn by the seed."""
-    groups: dict[str, list[int]] = {}
-    for number, sample in enumerate(samples):
-        groups.setdefault(sample.group[0], []).append(number)
-    if not options.validation or len(groups) < _LEAST_GROUPS:
-        return set()
-    count = max(1, round(options.validation * len(groups)))
-    order = np.random.default_rng(options.seed).permutation(len(groups))[:count]
-    names = sorted(groups)
-    return {number for index in order for number in groups[names[int(index)]]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import wave
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,7 +15,7 @@ from PIL import Image
 from support.samples import sample
 
 from gemma4cli.engine.model import LoadedModel
-from gemma4cli.tuning import training
+from gemma4cli.tuning import own_answers, training
 from gemma4cli.tuning.events import StepDone
 
 ONE = ("-m", "tiny", "--rank", "2", "--batch", "1", "--seed", "1")
@@ -229,6 +230,83 @@ def test_examples_that_are_too_long_are_counted() -> None:
     result = g4("tune", file, "-o", "out", *chosen)
     assert "talks.jsonl:2: skipped: " in result.stderr
     assert "1 examples, 1 too long" in result.stderr
+
+
+def recording_of(*names: str) -> Path:
+    """Recordings one after the other."""
+    path = Path("talks") / "long.wav"
+    path.parent.mkdir()
+    sound = b""
+    for name in names:
+        with wave.open(sample(name)) as file:
+            sound += file.readframes(file.getnframes())
+            facts = file.getparams()
+    with wave.open(str(path), "wb") as file:
+        file.setparams(facts)
+        file.writeframes(sound)
+    return path
+
+
+def test_a_long_recording_is_learned_in_pieces_only_with_times() -> None:
+    recording = recording_of(*["speech00.wav", "speech01.wav"] * 10)
+    recording.with_suffix(".txt").write_text("All that is said.")
+    chosen = ("-o", "out", "--steps", "1", *QUICK)
+    whole = g4("tune", "talks", *chosen)
+    assert whole.exit_code == 3
+    assert "long.wav: only the first 10 s of 40.7 s are used" in whole.stderr
+    assert "put a transcript with times beside it" in whole.stderr
+    cues = [f"{n}\n00:00:{4 * n:02},000 --> 00:00:{4 * n + 3:02},500\nWord.\n" for n in range(9)]
+    recording.with_suffix(".srt").write_text("\n".join(cues))
+    result = g4("tune", "talks", *chosen)
+    assert result.exit_code == 0, result.stderr
+    assert "4 examples, 1 held out: " in result.stderr
+    recording.with_suffix(".srt").write_text("00:00:01,000 --> 00:00:13,000\nWord.\n")
+    assert (
+        "lasts 12 s, and the model hears 10 s at once: divide it"
+        in g4("tune", "talks", *chosen).stderr
+    )
+
+
+KEEP = talk(("user", "Who are you?"))
+
+
+@pytest.mark.slow
+def test_what_is_kept_moves_less(pictures: Path) -> None:
+    """The distance from the model before, after the same steps with and without its weight."""
+    file = lines(KEEP, KEEP, talk(("user", "Hello"), ("assistant", "Ignored.")))
+    far: list[float] = []
+    for weight in ("0.0001", "4"):
+        folder = f"with{weight}"
+        chosen = ("--steps", "10", "--rate", "0.01", "--keep-weight", weight)
+        result = g4("tune", pictures, "--keep", file, "-o", folder, *chosen, *QUICK)
+        assert result.exit_code == 0, result.stderr
+        assert "5 examples, 1 held out, 3 kept" in result.stderr
+        far.append([each["drift"] for each in curve_of(Path(folder)) if "drift" in each][-1])
+    assert far[1] < far[0] / 2
+    again = g4("tune", pictures, "--keep", file, "-o", folder, *chosen, *QUICK)
+    assert "is tuned already" in again.stderr
+    lines(KEEP)
+    other = g4("tune", pictures, "--keep", file, "-o", folder, *chosen, *QUICK)
+    assert_fails(other, 1, f"{folder}: is of another tuning (")
+
+
+def test_a_check_learns_nothing_and_what_it_computed_is_used(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("tune", pictures, "--keep", lines(KEEP), "-o", "out", "--steps", "1", *QUICK)
+    result = g4(*command, "--check", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert "the longest example has " in result.stderr
+    found = json.loads(result.stdout)
+    assert (found["examples"], found["held_out"], found["kept"], found["steps"]) == (5, 1, 1, 1)
+    assert found["longest"] > 10 and found["memory"] > 10**6
+    assert found["seconds"] >= found["step_seconds"] > 0
+    assert {each.name for each in Path("out").iterdir()} == {"unfinished"}
+    (pictures / "1.png").write_bytes(b"no picture")
+    assert g4(*command, "--check").exit_code == 3
+    Image.new("RGB", (48, 48), "blue").save(pictures / "1.png")
+    monkeypatch.setattr(own_answers, "prompt_of", lambda *_: pytest.fail("is asked again"))
+    assert g4(*command).exit_code == 0
 
 
 def test_no_folder_and_unknown_layers(pictures: Path) -> None:

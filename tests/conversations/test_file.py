@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 
-from gemma4cli.conversations.file import Conversation, parse_conversation, read_conversation
+from gemma4cli.conversations.file import (
+    Conversation,
+    conversation_data,
+    parse_conversation,
+    read_conversation,
+)
 from gemma4cli.errors import ConversationError
 from gemma4cli.messages import AudioPart, ImagePart, Message, Source, TextPart, ToolCall, VideoPart
 
@@ -65,6 +70,20 @@ def test_full_file(tmp_path: Path) -> None:
         max_soft_tokens=280,
         video_max_frames=32,
     )
+
+
+def test_a_part_of_a_recording_is_written_as_it_is_read() -> None:
+    parts = [{"type": "audio", "path": "a.wav", "start": 61.5, "end": 84}]
+    read = parse({"messages": [{"role": "user", "content": [*parts, *SOUNDS]}]})
+    assert read.messages[0].content == (
+        AudioPart(source=source("a.wav"), start=61.5, end=84.0),
+        AudioPart(source=source("a.wav"), end=3.0),
+        AudioPart(source=source("a.wav")),
+    )
+    assert parse(conversation_data(read, lambda each: each.name)) == read
+
+
+SOUNDS = [{"type": "audio", "path": "a.wav", "end": 3}, {"type": "audio", "path": "a.wav"}]
 
 
 def test_defaults() -> None:
@@ -199,6 +218,7 @@ def test_other_keys_are_ignored() -> None:
 
 
 CALL = {"function": {"name": "f", "arguments": {}}}
+SOUND = {"type": "audio", "path": "a.wav"}
 FRAMES = {"type": "video", "frames": ["a"], "timestamps": [0]}
 
 
@@ -259,6 +279,9 @@ def test_each_mistake_is_named_with_its_location(subtests: pytest.Subtests) -> N
         (content_of({"type": "smell", "path": "x"}), r"content\[0\]\.type: unknown type 'smell'"),
         (content_of({"type": "video"}), r"content\[0\]: lacks 'path'"),
         (content_of(FRAMES | {"path": "x"}), "either a path or frames"),
+        (content_of(SOUND | {"start": -1}), r"\.start: must be seconds, 0 or more"),
+        (content_of(SOUND | {"end": "9"}), r"\.end: must be seconds, 0 or more"),
+        (content_of(SOUND | {"start": 9, "end": 9}), r"\.end: must be after the start"),
         (content_of(FRAMES | {"timestamps": [0, 1]}), "has 1 frames but 2 timestamps"),
         (content_of({"type": "video", "frames": ["a"]}), r"\.timestamps: must be a list"),
         (content_of({"type": "video", "timestamps": [0]}), r"\.frames: must be a list"),

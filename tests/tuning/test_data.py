@@ -10,8 +10,8 @@ import pytest
 from gemma4cli.errors import MediaNotFoundError, TuningDataError
 from gemma4cli.messages import AudioPart, ImagePart, TextPart
 from gemma4cli.prompts import DESCRIBE_IMAGE, transcription
-from gemma4cli.tuning.data import Prompts, read_data
-from gemma4cli.tuning.samples import Sample, Samples
+from gemma4cli.tuning.data import Prompts, Samples, read_data
+from gemma4cli.tuning.samples import Sample
 
 
 def read(folder: Path) -> Samples:

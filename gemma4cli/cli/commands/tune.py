@@ -65,6 +65,14 @@ def tune(
             help="Language of the recordings of a folder, as transcribe takes it.",
         ),
     ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DATA",
+            help="Prompts that are to be answered afterwards as before: JSON Lines of "
+            "conversations, whose answers may be missing, or a folder of pictures and recordings.",
+        ),
+    ] = None,
     rank: Annotated[
         int,
         typer.Option(min=1, metavar="N", help="Rank of the adapter.", rich_help_panel=_LAYERS),
@@ -146,6 +154,22 @@ def tune(
         float,
         typer.Option(min=0, metavar="D", help="Weight decay.", rich_help_panel=_STEPS),
     ] = 0.01,
+    keep_share: Annotated[
+        float,
+        typer.Option(
+            metavar="N",
+            help="Kept prompts in a step for each example.",
+            rich_help_panel=_STEPS,
+        ),
+    ] = 1.0,
+    keep_weight: Annotated[
+        float,
+        typer.Option(
+            metavar="W",
+            help="What it counts that kept prompts are answered as before.",
+            rich_help_panel=_STEPS,
+        ),
+    ] = 1.0,
     recompute: Annotated[
         bool | None,
         typer.Option(
@@ -155,6 +179,14 @@ def tune(
             rich_help_panel=_STEPS,
         ),
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Learn nothing: check the data, count tokens, measure a step, foresee memory and "
+            "time. The same command without it goes on from there.",
+        ),
+    ] = False,
     restart: Annotated[bool, restart_option(", and replace the folder's adapter")] = False,
 ) -> None:
     """Tune an adapter (LoRA) that makes a model answer as in examples.
@@ -180,6 +212,8 @@ def tune(
         longest=longest,
         recompute=recompute,
         decay=decay,
+        keep_share=keep_share,
+        keep_weight=keep_weight,
         seed=run.seed or 0,
     )
     run_tuning(
@@ -192,5 +226,7 @@ def tune(
             prompt=prompt,
             language=language,
             restart=restart,
+            keep=keep,
+            check=check,
         ),
     )

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from ...events import Notice
 from ...times import clock
 from ...tuning.events import (
+    PromptsAnswered,
     SamplesRead,
     StepDone,
+    TuningChecked,
     TuningEvent,
     TuningFinished,
     TuningPlanned,
@@ -48,8 +50,16 @@ class TuningProgress(ProgressLine):
                 self.notice(text)
             case SamplesRead(done=done, total=total):
                 self._show("reading examples", done, total, "")
+            case PromptsAnswered(done=done, total=total):
+                self._show("answering what is kept", done, total, "")
             case TuningPlanned():
                 self._planned(event)
+            case TuningChecked(longest=longest, origin=origin):
+                self.notice(
+                    f"the longest example has {longest:,} tokens: {origin}; a step takes "
+                    f"{_seconds(event.step_seconds)}, all of them about {clock(event.seconds)}; "
+                    f"the loss before the first one is {event.loss:.3f}"
+                )
             case StepDone():
                 self._step = event.step
                 speed = f"{event.tokens_per_second:,.0f} tokens/s"
@@ -71,12 +81,14 @@ class TuningProgress(ProgressLine):
         if event.done:
             self.notice(f"{self._folder}: goes on after step {event.done}")
         held_out = f", {event.held_out} held out" if event.held_out else ""
+        kept = f", {event.kept} kept" if event.kept else ""
         skipped = f", {event.skipped} too long" if event.skipped else ""
         again = ", layers compute their values again" if event.recompute else ""
         self.notice(
-            f"{event.examples} examples{held_out}{skipped}: {event.targets:,} of {event.tokens:,} "
-            f"tokens are learned in a round; {event.steps} steps; {event.parameters:,} numbers are "
-            f"trained; memory: up to {size_text(event.memory)}{again}"
+            f"{event.examples} examples{held_out}{kept}{skipped}: {event.targets:,} of "
+            f"{event.tokens:,} tokens are learned in a round; {event.steps} steps; "
+            f"{event.parameters:,} numbers are trained; memory: up to {size_text(event.memory)}"
+            f"{again}"
         )
 
     def _finished(self, event: TuningFinished) -> None:
@@ -100,6 +112,10 @@ class TuningProgress(ProgressLine):
         if self.task is None:
             self.task = self.bar.add_task(text, total=total, facts=facts)
         self.bar.update(self.task, description=text, completed=done, total=total, facts=facts)
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2g} s" if seconds < 10 else clock(seconds)
 
 
 def _columns() -> Sequence[ProgressColumn]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from ...distributed.launch import require_one
 from ...errors import TuningDataError
 from ...languages import language_name
 from ...prompts import DESCRIBE_IMAGE, transcription
-from ...tuning.data import Prompts, read_data
-from ...tuning.events import TuningFinished
-from ...tuning.samples import Fault, Samples
+from ...tuning.data import Prompts, Samples, read_data
+from ...tuning.events import TuningChecked, TuningFinished, TuningPlanned
+from ...tuning.keep_data import read_prompts
+from ...tuning.samples import Fault
 from ...tuning.settings import TuningOptions
 from ..environment import Environment
 from ..run.options import RunOptions
@@ -32,6 +33,8 @@ class TuningRun:
     prompt: str | None
     language: str | None
     restart: bool
+    keep: Path | None
+    check: bool
 
 
 def run_tuning(env: Environment, run: RunOptions, given: TuningRun) -> None:
@@ -39,7 +42,7 @@ def run_tuning(env: Environment, run: RunOptions, given: TuningRun) -> None:
     from ..run.runner import load_local_model
 
     require_one(env.variables, "g4 tune")
-    samples = _read(env, given)
+    samples, keep = _read(env, given)
     model = load_local_model(env, replace(run, draft="none"))
     from ...tuning.folder import opened
     from ...tuning.training import result_of
@@ -49,7 +52,9 @@ def run_tuning(env: Environment, run: RunOptions, given: TuningRun) -> None:
     with (
         opened(given.folder, restart=given.restart) as folder,
         TuningProgress(env, given.folder, quiet=run.quiet) as display,
-        closing(tune(model, samples, given.options, folder)) as events,
+        closing(
+            tune(model, samples, given.options, folder, keep.found, check=given.check)
+        ) as events,
     ):
         for event in events:
             if isinstance(event, Fault):
@@ -62,28 +67,37 @@ def run_tuning(env: Environment, run: RunOptions, given: TuningRun) -> None:
                 display.update(event)
                 if isinstance(event, TuningFinished):
                     result = result_of(event)
+                elif given.check and isinstance(event, TuningPlanned | TuningChecked):
+                    result = {**result, **asdict(event)}
     if run.json:
         env.echo(json.dumps({**result, "input": str(given.data), "model": model.name}))
-    else:
+    elif not given.check:
         env.echo_path(given.folder)
 
 
-def _read(env: Environment, given: TuningRun) -> Samples:
-    """The samples. Raises TuningDataError after a line for each that is faulty."""
+def _read(env: Environment, given: TuningRun) -> tuple[Samples, Samples]:
+    """What is learned, and what is kept. Raises TuningDataError after a line for each fault."""
     language = None if given.language is None else language_name(given.language)
     prompts = Prompts(
         image=given.prompt or DESCRIBE_IMAGE, sound=given.prompt or transcription(language)
     )
-    samples = read_data(given.data, prompts)
+    samples = _without_faults(env, given.data, read_data(given.data, prompts))
+    if samples.is_empty:
+        raise TuningDataError(f"{given.data}: has no examples")
+    if given.keep is None:
+        return samples, Samples()
+    plain = Prompts(sound=transcription(language))
+    return samples, _without_faults(env, given.keep, read_prompts(given.keep, plain))
+
+
+def _without_faults(env: Environment, data: Path, samples: Samples) -> Samples:
     for fault in samples.faults:
         env.say_error(str(fault))
     if samples.faults:
         count = len(samples.faults)
-        total = count + len(samples.found) + len(samples.held_out)
+        total = count + len(samples.found) + len(samples.timed) + len(samples.held_out)
         raise TuningDataError(
-            f"{given.data}: {count} of {total} examples cannot be learned from: mend them or leave "
-            "them out"
+            f"{data}: {count} of {total} examples cannot be learned from: mend them or leave them "
+            "out"
         )
-    if not samples.found:
-        raise TuningDataError(f"{given.data}: has no examples")
     return samples

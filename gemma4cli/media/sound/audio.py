@@ -14,9 +14,11 @@ import numpy as np
 
 from ...decoded import SAMPLE_RATE, AudioClip
 from ...decoded import Samples as Samples
-from ...errors import MediaError
+from ...errors import MediaDecodeError, MediaError
 from ...messages import Source
+from ..containers import open_container
 from ..sources import settle
+from .decoding import start_of
 from .lengths import audio_seconds, counted_seconds
 from .resampling import resampled as resampled
 from .sound_blocks import BLOCK_SECONDS as BLOCK_SECONDS
@@ -105,6 +107,22 @@ def load_span(
     """``load_audio`` for one span; see ``iter_audio``."""
     samples = _joined(iter_audio(source, start, end, origin, choice))
     return AudioClip(samples=samples, name=source.name)
+
+
+def load_part(
+    source: Source, start: float, end: float | None, choice: TrackChoice = ANY_TRACK
+) -> AudioClip:
+    """``load_audio`` from ``start`` to ``end`` in seconds as players show them.
+
+    Raises MediaDecodeError, too, if the recording ends before ``start``.
+    """
+    source = settle(source)
+    with open_container(source) as container:
+        zero = start_of(container)
+    clip = load_span(source, start, end, None if zero is None else float(zero), choice)
+    if not len(clip.samples):
+        raise MediaDecodeError(source.name, f"it ends before {start:.1f} s")
+    return clip
 
 
 def iter_audio(
