@@ -27,13 +27,8 @@ def with_adapter(model: LocalModel, adapter: AdapterFile, name: str | None = Non
     layers that it changes, whose norms it needs.
     Raises AdapterError for one that cannot be read, and for the first tensor that does not fit.
     """
-    if model.is_divided:
-        problem = "several processes use none: merge it into the weights, or run one process"
-        raise AdapterError(adapter.name, problem)
     network = adapted_network(model, adapter)
-    for layer in low_rank_layers(network):
-        if "m" in layer:
-            layer.compute_norms()
+    _compute_norms(network)
     soft_tokens, drafter = model.soft_tokens, model.drafter
     return replace(
         model,
@@ -71,16 +66,47 @@ def adapted_network(model: LocalModel, adapter: AdapterFile) -> Gemma4:
         raise AdapterError(adapter.name, f"{adapter.weights.name} cannot be read ({exc})") from exc
     try:
         changes = list(_changes(model, adapter, tensors))
-        twin = adapted(model.network, changes, head_follows=adapter.head_follows)
+        twin = _changed(model, changes, head_follows=adapter.head_follows)
     except MisfitError as exc:
         raise _misfit(model, adapter, exc) from exc
-    if native_in_use(model.options.dtype):
+    _let_compute(twin, native=native_in_use(model.options.dtype))
+    return twin
+
+
+def prepare(network: Gemma4, *, native: bool) -> None:
+    """Let a network that was changed compute; ``native`` is whether with the native part."""
+    _let_compute(network, native=native)
+    _compute_norms(network)
+
+
+def _changed(model: LocalModel, changes: Sequence[Change], *, head_follows: bool) -> Gemma4:
+    if not model.is_divided:
+        return adapted(model.network, changes, head_follows=head_follows)
+    from ..models.divided_adapters import lead_adapted
+
+    return lead_adapted(model.network, changes, head_follows=head_follows)
+
+
+def _let_compute(network: Gemma4, *, native: bool) -> None:
+    if native:
         from ..models.native_network import use_native
 
-        use_native(twin)
-    layers = low_rank_layers(twin)
+        use_native(network)
+    layers = low_rank_layers(network)
+    for layer in layers:
+        layer.eval()  # so that DoRA keeps its norms
     mx.eval([layer.parameters()[name] for layer in layers for name in ("lora_a", "lora_b")])
-    return twin
+
+
+def _compute_norms(network: Gemma4) -> None:
+    if network.language_model.is_divided:
+        from ..models.divided_adapters import compute_norms
+
+        compute_norms(network)
+        return
+    for layer in low_rank_layers(network):
+        if "m" in layer:
+            layer.compute_norms()
 
 
 def _misfit(model: LocalModel, adapter: AdapterFile, misfit: MisfitError) -> AdapterError:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any
-from weakref import finalize
 
 from ..distributed.team import Leader
 from ..errors import UnsupportedModelError
@@ -32,7 +31,7 @@ def load_with_others(
     number = team.next_number()
     team.tell(
         {
-            "load": model.name,
+            "load": _without_adapter(model),
             "number": number,
             "options": asdict(options),
             "fingerprint": fingerprint(model),
@@ -49,8 +48,16 @@ def load_with_others(
                 "set --dtype",
             )
     lead(network.language_model, team, number)
-    finalize(network.language_model, team.close, number).atexit = False
     return network, kinds
+
+
+def _without_adapter(model: ResolvedModel) -> str:
+    """The model's name on machines that have no adapters: those get the first one's."""
+    if model.adapter is None:
+        return model.name
+    if model.name == model.adapter.name and model.adapter.base is not None:
+        return model.adapter.base
+    return model.name.removesuffix(f"+{model.adapter.name}")
 
 
 def load_divided(

@@ -11,8 +11,11 @@ from ..hub.cache import resolve
 from ..machine.backend import require_backend
 from ..machine.process_settings import SETTINGS, Hold
 from ..models.config import Gemma4Config
+from ..models.divided_adapters import follow_adapted
 from ..models.mirrored import Replica
+from ..models.sharded_text import Group
 from ..options import LoadOptions
+from .adapter_loading import prepare
 from .checkpoint import Checkpoint
 from .divided_loading import load_divided
 from .division import Division, fingerprint
@@ -31,8 +34,13 @@ def follow(follower: Follower) -> NoReturn:
             del replicas[number]
         if "load" in message:
             replicas[message["number"]] = _loaded(follower, message), SETTINGS.hold()
+            continue
+        replica, held = replicas[message["network"]]
+        if message["call"] == "adapt":
+            number, adapted = adapted_replica(replica, message, follower)
+            replicas[number] = adapted, held
         else:
-            replicas[message["network"]][0].repeat(message)
+            replica.repeat(message)
 
 
 def _loaded(follower: Follower, message: Message) -> Replica:
@@ -51,4 +59,12 @@ def _loaded(follower: Follower, message: Message) -> Replica:
     network, _ = load_divided(checkpoint, model.config, config, options, division)
     network.language_model.kv_bits = options.kv_bits
     follower.answer({"loaded": str(computed_dtype(network))})
-    return Replica(network.language_model, follower, release_buffers)
+    return Replica(network, follower, release_buffers)
+
+
+def adapted_replica(replica: Replica, message: Message, group: Group) -> tuple[int, Replica]:
+    """A network with an adapter, and its number."""
+    number, head_follows, changes = replica.arguments(message)
+    network = follow_adapted(replica.whole, changes, head_follows=head_follows)
+    prepare(network, native=False)
+    return number, Replica(network, group, release_buffers)

@@ -74,10 +74,6 @@ def load_resolved(
     _check_ids(config, tokenizer, generation)
     report("weights")
     team = leader()
-    if team is not None and model.adapter is not None:
-        raise UnsupportedModelError(
-            f"{model.name} in several processes", "merge the adapter first, with g4 models merge"
-        )
     if team is None:
         network, kinds = load_network(checkpoint, model.config, config, Gemma4, options)
     else:

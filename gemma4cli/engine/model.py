@@ -12,7 +12,6 @@ from typing import Any, Self
 import mlx.core as mx
 
 from ..checked_json import LARGEST, JsonError, is_finite_number, number, shown
-from ..distributed.current import leader
 from ..errors import CheckpointError
 from ..hub.adapter_files import AdapterFile
 from ..machine.memory import KEPT_SOFT_TOKENS, Weights
@@ -198,7 +197,7 @@ class LoadedModel:
     @property
     def is_divided(self) -> bool:
         """Whether other processes hold parts of it, and of what it keeps."""
-        return leader() is not None
+        return self.network.language_model.is_divided
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -109,7 +109,7 @@ def adapted(network: Gemma4, changes: Sequence[Change], *, head_follows: bool) -
 
 def twin_of(module: nn.Module) -> nn.Module:
     """A tree of the same modules, which shares nothing but arrays with ``module``."""
-    twin = _copy(module)
+    twin = copied(module)
     twin.__dict__["_no_grad"] = set(twin.__dict__["_no_grad"])
     for name, child in dict.items(module):
         if isinstance(child, nn.Module):
@@ -135,19 +135,19 @@ def _tree(node: Any, changes: Mapping[tuple[str, ...], nn.Module]) -> Any:
     for (first, *rest), module in changes.items():
         by_first[first][tuple(rest)] = module
     if isinstance(node, list):
-        copied = list(node)
+        items = list(node)
         for first, inner in by_first.items():
-            copied[int(first)] = _tree(node[int(first)], inner)
-        return copied
-    twin = _copy(node)
+            items[int(first)] = _tree(node[int(first)], inner)
+        return items
+    twin = copied(node)
     for first, inner in by_first.items():
         if first in node:  # but for a head that is the embeddings
             twin[first] = _tree(node[first], inner)
     return twin
 
 
-def _copy(module: nn.Module) -> nn.Module:
-    """A module of the same class with the same arrays and modules inside."""
+def copied(module: nn.Module) -> nn.Module:
+    """Another module of the same class with the same arrays and modules inside."""
     twin: nn.Module = nn.Module.__new__(type(module))
     twin.__dict__.update(module.__dict__)
     for name in ("_recordings",):
@@ -161,7 +161,7 @@ def _untie(network: Gemma4, head: nn.Module) -> None:
     model = network.language_model
     text = replace(network.config.text, tied_embeddings=False)
     network.config = replace(network.config, text=text)
-    twin = _copy(model)
+    twin = copied(model)
     twin.config = text
     twin.lm_head = head
     network.language_model = twin
@@ -201,8 +201,8 @@ def _with_tensor(module: nn.Module, key: str, value: mx.array, tensor: str) -> n
     if value.shape != shape and value.ndim in (3, 4):
         value = mx.moveaxis(value, 1, -1)  # a convolution's channels
     if value.shape != shape:
-        raise MisfitError(tensor, _shapes(value.shape, shape))
-    twin = _copy(module)
+        raise MisfitError(tensor, shapes(value.shape, shape))
+    twin = copied(module)
     if quantized:
         for each in ("scales", "biases"):
             twin.pop(each, None)
@@ -213,7 +213,8 @@ def _with_tensor(module: nn.Module, key: str, value: mx.array, tensor: str) -> n
     return twin
 
 
-def _shapes(found: Sequence[int], expected: Sequence[int]) -> str:
+def shapes(found: Sequence[int], expected: Sequence[int]) -> str:
+    """What a MisfitError says about the shape of a tensor."""
     return f"has the shape {list(found)}, and its layer needs {list(expected)}"
 
 
@@ -229,7 +230,12 @@ def _with_low_rank(change: LowRank, module_of: Any) -> list[tuple[str, nn.Module
     """The paths of layers that ``change`` is about, and what takes their places."""
     module = module_of(change.path, change.tensor)
     if "switch_glu" in module:
-        return _with_experts(change, module)
+        experts = module.switch_glu
+        each_matrix = of_each_matrix(change, *plain_shape(experts.gate_proj))
+        return [
+            (each.path, _switched(each, experts[each.path.rpartition(".")[2]]))
+            for each in each_matrix
+        ]
     if isinstance(module, (SwitchLinear, QuantizedSwitchLinear)):
         return [(change.path, _switched(change, module))]
     if "weight" not in module or module["weight"].ndim != 2:
@@ -266,13 +272,13 @@ def _on_table(change: LowRank, table: nn.Module) -> LowRankEmbedding:
     a, b = (change.a.T, change.b.T) if change.of_table else (change.b, change.a)
     m = change.magnitude
     if m is not None and (m.ndim != 1 or m.size not in (a.shape[0], b.shape[1])):
-        raise MisfitError(change.tensor, _shapes(m.shape, (a.shape[0],)))
+        raise MisfitError(change.tensor, shapes(m.shape, (a.shape[0],)))
     return LowRankEmbedding(table, a, b, change.scale, m)
 
 
 def _require(tensor: str, value: mx.array, shape: Sequence[int]) -> None:
     if tuple(value.shape) != tuple(shape):
-        raise MisfitError(tensor, _shapes(value.shape, shape))
+        raise MisfitError(tensor, shapes(value.shape, shape))
 
 
 def _switched(change: LowRank, layer: nn.Module) -> LowRankSwitchLinear:
@@ -286,10 +292,12 @@ def _switched(change: LowRank, layer: nn.Module) -> LowRankSwitchLinear:
     return LowRankSwitchLinear(layer, change.a, change.b, change.scale)
 
 
-def _with_experts(change: LowRank, module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """PEFT's addition to one of the fused matrices of all experts, found by its shapes."""
-    experts = module.switch_glu
-    count, hidden, size = plain_shape(experts.gate_proj)
+def of_each_matrix(change: LowRank, count: int, hidden: int, size: int) -> list[LowRank]:
+    """PEFT's addition to one of the fused matrices of all experts, found by its shapes.
+
+    There are ``count`` experts between ``size`` and ``hidden`` numbers. Returns additions in
+    mlx-lm's shapes, to one matrix each. Raises MisfitError.
+    """
     rank, odd = divmod(change.a.shape[0], count)
     outputs = change.b.shape[0] if change.b.ndim == 2 else 0
     is_down = outputs == size and change.a.shape[-1] == hidden
@@ -307,7 +315,4 @@ def _with_experts(change: LowRank, module: nn.Module) -> list[tuple[str, nn.Modu
         gate, up = mx.split(b, 2, axis=1)
         parts = {"gate_proj": gate, "up_proj": up}
     path = f"{change.path}.switch_glu"
-    return [
-        (f"{path}.{name}", _switched(replace(change, a=a, b=each), experts[name]))
-        for name, each in parts.items()
-    ]
+    return [replace(change, path=f"{path}.{name}", a=a, b=each) for name, each in parts.items()]

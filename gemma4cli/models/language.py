@@ -252,8 +252,10 @@ class LanguageModel(nn.Module):
     """The text model and its vocabulary projection.
 
     ``kv_bits`` is the size of keys and values in the caches of full-attention layers, if those are
-    quantized.
+    quantized. ``is_divided`` is whether other processes hold parts of it.
     """
+
+    is_divided = False
 
     def __init__(self, config: TextConfig, share: Share | None = None) -> None:
         super().__init__()

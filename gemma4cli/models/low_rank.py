@@ -146,12 +146,12 @@ class LowRankEmbedding(nn.Module):
         summed = mx.addmm(rows, self.lora_a[ids], self.lora_b, alpha=self.scale)
         if "m" in self:
             share = self._share()
-            summed = summed * (share[ids][..., None] if self._by_row() else share)
+            summed = summed * (share[ids][..., None] if self.is_by_row else share)
         return summed.astype(rows.dtype)
 
     def as_linear(self, x: mx.array) -> mx.array:
         """``x`` ``[..., D]`` times the transposed table, ``[..., V]``."""
-        columns = "m" in self and not self._by_row()
+        columns = "m" in self and not self.is_by_row
         if columns:
             x = (x * self._share()).astype(x.dtype)
         out = self.embedding.as_linear(x)
@@ -160,7 +160,9 @@ class LowRankEmbedding(nn.Module):
             summed = summed * self._share()
         return summed.astype(out.dtype)
 
-    def _by_row(self) -> bool:
+    @property
+    def is_by_row(self) -> bool:
+        """Whether DoRA has a magnitude for each row of the table, not for each column."""
         return self.m.shape[0] == self.lora_a.shape[0]
 
     def _share(self) -> mx.array:
@@ -171,7 +173,7 @@ class LowRankEmbedding(nn.Module):
     def compute_norms(self) -> None:
         """See ``LowRankLinear.compute_norms``."""
         if "m" in self:
-            norms = row_norms if self._by_row() else _column_norms
+            norms = row_norms if self.is_by_row else _column_norms
             found = norms(self.embedding, self.lora_a, self.lora_b, self.scale)
             self["_kept_share"] = self.m.astype(mx.float32) / found
             mx.eval(self["_kept_share"])
@@ -223,7 +225,7 @@ def merged_rows(layer: nn.Module, weight: mx.array) -> Iterator[mx.array]:
     if m is not None and m.shape[0] != weight.shape[0]:
         shares = m / _column_norms(plain, left, right, layer.scale)
     for start in range(0, weight.shape[0], _ROWS):
-        rows = _summed_rows(plain, left, right, layer.scale, start)
+        rows = summed_rows(plain, left, right, layer.scale, start)
         if shares is not None:
             rows = rows * shares
         elif m is not None:
@@ -246,7 +248,7 @@ def row_norms(layer: nn.Module, left: mx.array, right: mx.array, scale: float) -
     """
     parts = []
     for start in range(0, left.shape[0], _ROWS):
-        rows = _summed_rows(layer, left, right, scale, start)
+        rows = summed_rows(layer, left, right, scale, start)
         parts.append(mx.linalg.norm(rows, axis=1))
         if not layer.training:
             mx.eval(parts[-1])
@@ -257,14 +259,15 @@ def _column_norms(layer: nn.Module, left: mx.array, right: mx.array, scale: floa
     """As ``row_norms``, of the columns ``[K]``."""
     squares = mx.zeros((right.shape[1],))
     for start in range(0, left.shape[0], _ROWS):
-        rows = _summed_rows(layer, left, right, scale, start)
+        rows = summed_rows(layer, left, right, scale, start)
         squares = squares + mx.square(rows).sum(axis=0)
         mx.eval(squares)
     return mx.sqrt(squares)
 
 
-def _summed_rows(
+def summed_rows(
     layer: nn.Module, left: mx.array, right: mx.array, scale: float, start: int
 ) -> mx.array:
+    """Some thousand rows from ``start`` on of ``W + scale * left right``, in float32."""
     added = left[start : start + _ROWS].astype(mx.float32) @ right.astype(mx.float32)
     return plain_rows(layer, start, start + _ROWS).astype(mx.float32) + scale * added

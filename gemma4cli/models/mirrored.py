@@ -24,6 +24,7 @@ from ..callbacks import callback
 from .attention import FullCache
 from .batch_cache import BatchCache
 from .caches import Checkpoint, resume
+from .gemma4 import Gemma4
 from .language import Cache, LanguageModel
 from .masks import Masks, Visibility
 from .mlx_lm_parts import KVCache, RowCache
@@ -39,13 +40,19 @@ class Followers(Group, Protocol):
     def tell(self, message: Message) -> None:
         """Send a call to all of them. Raises an error if one has ended."""
 
+    def next_number(self) -> int:
+        """A number for another network."""
+
+    def close(self, number: int) -> None:
+        """Let them forget a network."""
+
 
 class Mirror:
     """What the first process tells the others about one network, by its ``number``."""
 
     def __init__(self, followers: Followers, number: int) -> None:
         self.followers = followers
-        self._network = number
+        self.number = number
         self._numbers: WeakKeyDictionary[object, int] = WeakKeyDictionary()
         self._next = count()
         self._dropped: list[int] = []
@@ -59,7 +66,7 @@ class Mirror:
         self.followers.tell(
             {
                 "call": name,
-                "network": self._network,
+                "network": self.number,
                 "arguments": encoded,
                 "makes": made,
                 "dropped": dropped,
@@ -84,18 +91,27 @@ class Mirror:
             return {"masks": [asdict(value.full), asdict(value.sliding)]}
         if isinstance(value, list | tuple):
             return [self._encoded(each, arrays) for each in value]
-        if value is None or isinstance(value, bool | int | str):
+        if value is None or isinstance(value, bool | int | float | str):
             return value
         return {"number": self._numbers[value]}
 
 
 def lead(network: LanguageModel, followers: Followers, number: int) -> None:
     """Let the first process's divided ``network`` tell the others what it computes."""
-    mirror = Mirror(followers, number)
     network.__class__ = LeadingLanguageModel
     network.model.__class__ = LeadingTextModel
+    _tell_as(network, Mirror(followers, number))
+
+
+def lead_apart(network: LeadingLanguageModel, number: int) -> None:
+    """Let a copy of a network that leads tell what it computes under a number of its own."""
+    _tell_as(network, Mirror(network._mirror.followers, number))
+
+
+def _tell_as(network: LanguageModel, mirror: Mirror) -> None:
     for module in (network, network.model):
         module._mirror = mirror
+    finalize(network, mirror.followers.close, mirror.number).atexit = False
 
 
 class LeadingTextModel(ShardedTextModel):
@@ -215,9 +231,9 @@ class Replica:
     ``release_buffers`` gives the memory of arrays that are gone back to the device.
     """
 
-    def __init__(
-        self, network: ShardedLanguageModel, group: Group, release_buffers: Callable[[], None]
-    ) -> None:
+    def __init__(self, whole: Gemma4, group: Group, release_buffers: Callable[[], None]) -> None:
+        self.whole = whole
+        network: ShardedLanguageModel = whole.language_model
         self._network = network
         self._release_buffers = release_buffers
         self._group = group
@@ -239,12 +255,15 @@ class Replica:
             "keep": BatchCache.keep,
         }
 
-    def repeat(self, message: Message) -> None:
-        """Do what the first process did."""
+    def arguments(self, message: Message) -> list[Any]:
+        """What the first process has called something with."""
         for number in message["dropped"]:
             del self._objects[number]
-        arguments = [self._decoded(each) for each in message["arguments"]]
-        made = self._calls[message["call"]](*arguments)
+        return [self._decoded(each) for each in message["arguments"]]
+
+    def repeat(self, message: Message) -> None:
+        """Do what the first process did."""
+        made = self._calls[message["call"]](*self.arguments(message))
         for number, each in zip(message["makes"], made or (), strict=True):
             self._objects[number] = each
 

@@ -60,6 +60,11 @@ class Padded(nn.Module):
         self.inner = inner
         self._before, self._after = before, after
 
+    @property
+    def padding(self) -> tuple[int, int]:
+        """Columns of others before and after its own."""
+        return self._before, self._after
+
     def __call__(self, x: mx.array, *rest: mx.array, **more: bool) -> mx.array:
         columns = [(0, 0)] * (x.ndim - 1) + [(self._before, self._after)]
         return self.inner(mx.pad(x, columns), *rest, **more)
@@ -93,6 +98,7 @@ class ShardedTextModel(TextModel):
 
 
 class ShardedLanguageModel(LanguageModel):
+    is_divided = True
     _group: Group
     _share: Share
 

@@ -258,6 +258,30 @@ class Share:
         own = ((first, last), (width + first, width + last)) if fused else ((first, last),)
         return Piece(axis=-2, ranges=own)
 
+    def whole(self, name: str) -> int | None:
+        """How long the axis of a tensor is in all that is divided; None for none."""
+        role = _role(name)
+        if role is None:
+            return None
+        if role == "vocabulary":
+            return self.text.vocab_size
+        if role == "per layer":
+            return self.text.ple_vocab_size
+        if role in ("queries", "keys"):
+            heads = replace(self, rank=0, count=1).heads(self._kind(name))
+            number = heads.number if role == "queries" else heads.number_of_keys
+            return number * self._head_size(name)
+        width = self._columns(name, role)[1]
+        return 2 * width if ".experts.gate_up_proj" in name else width
+
+    def is_by_columns(self, name: str) -> bool:
+        """Whether the processes hold columns of a matrix, and add up its outputs."""
+        return _role(name) in ("attended", "narrowed")
+
+    def counts(self, name: str) -> bool:
+        """Whether this process's part of a matrix is its own, not that of another one."""
+        return _role(name) != "attended" or self.heads(self._kind(name)).counts
+
     def columns(self, name: str) -> int:
         """How many columns a matrix of an MLP or of experts has in all."""
         return self._columns(name, "narrowed")[1]

@@ -15,9 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.adapters import matrices, write_peft
 from support.checkpoints import PARITY
 from support.goldens import goldens
 from support.samples import GREETING, TEXT_OF, sample
+
+from gemma4cli.api import load
 
 pytestmark = pytest.mark.slow
 CASES = PARITY.parent / "cases"
@@ -167,6 +170,20 @@ def test_the_first_process_reports_why_another_one_fails(tmp_path: Path) -> None
         _, errors = found[0].communicate(timeout=LIMIT)
         assert found[1].wait(timeout=LIMIT) == 4
     assert "not found" in errors
+
+
+def test_only_the_first_process_needs_the_adapter(tmp_path: Path) -> None:
+    network = load("tiny").network
+    write_peft(tmp_path / "style", matrices(network, "o_proj", "down_proj", "up_proj", size=3))
+    words = ("chat", "-m", "tiny", "-q", "-p", "Hello", "--adapter", "style", "--temperature", "0")
+    words = (*words, "--max-tokens", "8")
+    alone = subprocess.run([*G4, *words], capture_output=True, text=True, cwd=tmp_path)
+    assert alone.stdout.strip() != GREETING
+    elsewhere = ("bash", "-c", 'cd /; exec "$0" "$@"', *G4)
+    with started(tmp_path, 2, *words, others=elsewhere) as found:
+        output, errors = found[0].communicate(timeout=LIMIT)
+        assert [each.wait(timeout=LIMIT) for each in found] == [0, 0], errors
+    assert output == alone.stdout
 
 
 def test_processes_of_different_versions_do_not_begin(tmp_path: Path) -> None:

@@ -75,6 +75,14 @@ def test_quantized_weights_are_added_to(dora: bool, kind: Kind, tmp_path: Path) 
     assert np.abs(found - logits(packed)).max() > 0.1
 
 
+def test_norms_of_dora_are_computed_once(e2b: LocalModel, tmp_path: Path) -> None:
+    changes = matrices(e2b.network, "q_proj")
+    model = adapted(e2b, write_peft(tmp_path / "dora", changes, magnitude=1.3))
+    layer = next(each for each in model.network.modules() if isinstance(each, LowRankLinear))
+    layer["_kept_share"] = mx.zeros_like(layer["_kept_share"])
+    assert not layer(mx.ones((1, layer.lora_a.shape[0]))).any()
+
+
 def test_dora_of_mlx_lm_scales_rows_to_magnitudes(e2b: LocalModel, tmp_path: Path) -> None:
     path = "language_model.model.layers.2.mlp.up_proj"
     ((_, (a, b)),) = matrices(e2b.network, "layers.2.mlp.up_proj").items()

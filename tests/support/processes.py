@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -15,6 +16,7 @@ import mlx.core as mx
 from gemma4cli.engine.checkpoint import Checkpoint
 from gemma4cli.engine.divided_loading import load_divided
 from gemma4cli.engine.division import Division
+from gemma4cli.engine.following import adapted_replica
 from gemma4cli.engine.freed_buffers import release_buffers
 from gemma4cli.hub.resolved import ResolvedModel
 from gemma4cli.models.config import Gemma4Config
@@ -48,6 +50,7 @@ class ThreadGroup:
     meeting: Meeting
     rank: int
     told: list[SimpleQueue[Message | None]] = field(default_factory=list)
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     @property
     def size(self) -> int:
@@ -67,6 +70,12 @@ class ThreadGroup:
         for queue in self.told:
             queue.put(message)
 
+    def next_number(self) -> int:
+        return next(self.numbers)
+
+    def close(self, number: int) -> None:
+        """The threads end soon."""
+
 
 def part_of(folder: Path, group: Any, options: LoadOptions) -> Gemma4:
     model = ResolvedModel.of(folder.name, folder)
@@ -78,11 +87,11 @@ def part_of(folder: Path, group: Any, options: LoadOptions) -> Gemma4:
 
 
 @contextmanager
-def divided(folder: Path, count: int, options: LoadOptions) -> Iterator[Gemma4]:
-    """The first of ``count`` parts of a network, whose calls threads with the others repeat."""
-    meeting = Meeting(count)
-    queues: list[SimpleQueue[Message | None]] = [SimpleQueue() for _ in range(count - 1)]
-    groups = [ThreadGroup(meeting, rank) for rank in range(count)]
+def divided(folder: Path, size: int, options: LoadOptions) -> Iterator[Gemma4]:
+    """The first of ``size`` parts of a network, whose calls threads with the others repeat."""
+    meeting = Meeting(size)
+    queues: list[SimpleQueue[Message | None]] = [SimpleQueue() for _ in range(size - 1)]
+    groups = [ThreadGroup(meeting, rank) for rank in range(size)]
 
     reading = threading.Lock()
 
@@ -94,15 +103,20 @@ def divided(folder: Path, count: int, options: LoadOptions) -> Iterator[Gemma4]:
         return network
 
     def follow(rank: int) -> None:
-        replica = Replica(loaded(rank).language_model, groups[rank], release_buffers)
+        replicas = {0: Replica(loaded(rank), groups[rank], release_buffers)}
         while (message := queues[rank - 1].get()) is not None:
             try:
-                replica.repeat(message)
+                replica = replicas[message["network"]]
+                if message["call"] == "adapt":
+                    number, adapted = adapted_replica(replica, message, groups[rank])
+                    replicas[number] = adapted
+                else:
+                    replica.repeat(message)
             except BaseException:
                 meeting.barrier.abort()
                 raise
 
-    threads = [threading.Thread(target=follow, args=(rank,)) for rank in range(1, count)]
+    threads = [threading.Thread(target=follow, args=(rank,)) for rank in range(1, size)]
     for thread in threads:
         thread.start()
     try:
