@@ -295,10 +295,11 @@ def needs_of(model: ResolvedModel, work: Work, dtype: DType = "auto") -> int:
     computed = numerics(dtype)
     count = processes(os.environ)
     try:
-        if count > 1:
-            return _needs_of_parts(model, config, work, dtype, count)
-        weights = weights_of(model.headers, float_size(dtype), mapped=computed.native)
+        # Of several processes, each has it whole while it takes its part.
         added = 0 if model.adapter is None else model.adapter.size(float_size(dtype))
+        if count > 1:
+            return _needs_of_parts(model, config, work, dtype, count) + added
+        weights = weights_of(model.headers, float_size(dtype), mapped=computed.native)
         return footprint(config, weights, computed, work).total + added
     except (ArithmeticError, ValueError) as exc:
         raise CheckpointError("config.json", f"has sizes that cannot be ({exc})") from exc
