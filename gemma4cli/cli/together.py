@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -11,20 +10,23 @@ from .. import interrupts
 from ..distributed.current import set_leader
 from ..distributed.launch import Launch
 from ..errors import Gemma4Error, unexpected
+from ..machine.backend import require_backend
 from .environment import Environment
 from .output.exit_codes import ExitCode, exit_code_of
 
 
 def run_together(env: Environment, launch: Launch, command: Callable[[], object]) -> NoReturn:
     """Run ``command``, which exits, in the first process; in the others, what it tells them."""
-    # The native part computes whole layers; parts of them have sums in between.
-    os.environ["G4_NO_NATIVE"] = "1"
     if launch.rank:
         _follow(env, launch)
-    from ..distributed.team import Leader
-
     try:
+        require_backend()  # before others import MLX, which then has the slow BLAS
+        from ..distributed.team import Leader
+
         team = Leader(launch)
+        from ..machine.cores import share_cores
+
+        share_cores(team.sharing_cores())
     except Gemma4Error as error:
         env.say_error(error)
         sys.exit(exit_code_of(error))
@@ -45,9 +47,13 @@ def run_together(env: Environment, launch: Launch, command: Callable[[], object]
 def _follow(env: Environment, launch: Launch) -> NoReturn:
     """Do what the first process tells. Signals are for that one: Ctrl-C may end an answer only."""
     try:
+        require_backend()
         from ..distributed.team import Follower
 
         follower = Follower(launch)
+        from ..machine.cores import share_cores
+
+        share_cores(follower.sharing_cores())
     except Gemma4Error as error:
         env.say_error(error)
         sys.exit(exit_code_of(error))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Any
 
 import mlx.core as mx
 
 from ..errors import LoadError
 from .launch import Launch
 from .mpi import finalize, name_library
+from .place import place, sharing
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -54,15 +55,23 @@ class Group:
         if self.launch.backend == "mpi":
             finalize()
 
+    def sharing_cores(self) -> int:
+        """How many of the processes may use the same cores as this one, which is one of them."""
+        own = place()
+        return sharing(own, self._as_lists(self.gather(mx.array(own, mx.int32))))
+
     def text_of_first(self, text: str = "") -> str:
         """A short text of the first process, in all of them."""
         data = text.encode().ljust(_TEXT)
         part = mx.array(list(data), mx.int32) if self.rank == 0 else mx.zeros((_TEXT,), mx.int32)
+        return bytes(self._as_lists(self.sum(part))).decode().strip()
+
+    def _as_lists(self, found: mx.array) -> Any:
+        """What all processes have made together, as lists."""
         try:
-            found = cast("list[int]", self.sum(part).tolist())
+            return found.tolist()
         except RuntimeError as exc:
             raise LoadError(f"a process has ended before all had met ({exc})") from exc
-        return bytes(found).decode().strip()
 
 
 @contextmanager

@@ -10,10 +10,11 @@ from typing import Any
 from ..distributed.team import Leader
 from ..errors import UnsupportedModelError
 from ..hub.resolved import ResolvedModel
+from ..machine.backend import native_in_use
 from ..models.config import Gemma4Config
+from ..models.divided import divide
 from ..models.gemma4 import Gemma4
 from ..models.mirrored import lead
-from ..models.sharded_text import divide
 from ..models.weights import Quantization
 from ..options import LoadOptions
 from .checkpoint import Checkpoint
@@ -71,7 +72,8 @@ def load_divided(
     network, kinds = load_network(
         checkpoint, raw, config, partial(Gemma4, share=division.share), options, division
     )
-    divide(network, division.share, division.group, division.padding)
+    native = native_in_use(options.dtype)
+    divide(network, division.share, division.group, division.padding, native=native)
     for _ in read(tensors_of(network, "text")):
         pass
     return network, kinds

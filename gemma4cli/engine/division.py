@@ -58,9 +58,12 @@ class Division:
             padding=share.padding(shapes),
         )
 
-    def weights(self, checkpoint: Checkpoint) -> dict[str, mx.array]:
-        """This process's part of the tensors, by canonical names. Raises CheckpointError."""
-        found = read_parts(checkpoint.folder, self.pieces)
+    def weights(self, checkpoint: Checkpoint, *, mapped: bool) -> dict[str, mx.array]:
+        """This process's part of the tensors, by canonical names; ``mapped`` as in ``Checkpoint``.
+
+        Raises CheckpointError.
+        """
+        found = read_parts(checkpoint.folder, self.pieces, mapped=mapped)
         return {self.names[name]: value for name, value in found.items()}
 
 

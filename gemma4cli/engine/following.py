@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from ..distributed.connection import Message
 from ..distributed.team import Follower
 from ..errors import UnsupportedModelError
 from ..hub.cache import resolve
 from ..machine.backend import require_backend
-from ..machine.process_settings import SETTINGS, Hold
+from ..machine.process_settings import Hold, hold_settings
 from ..models.config import Gemma4Config
 from ..models.divided_adapters import follow_adapted
 from ..models.mirrored import Replica
-from ..models.sharded_text import Group
+from ..models.sharded_text import Group, ShardedLayer
 from ..options import LoadOptions
 from .adapter_loading import prepare
 from .checkpoint import Checkpoint
@@ -33,7 +33,9 @@ def follow(follower: Follower) -> NoReturn:
         for number in message.get("closed", ()):
             del replicas[number]
         if "load" in message:
-            replicas[message["number"]] = _loaded(follower, message), SETTINGS.hold()
+            options = LoadOptions(**message["options"])
+            held = hold_settings(options.dtype)
+            replicas[message["number"]] = _loaded(follower, message, options), held
             continue
         replica, held = replicas[message["network"]]
         if message["call"] == "adapt":
@@ -43,9 +45,7 @@ def follow(follower: Follower) -> NoReturn:
             replica.repeat(message)
 
 
-def _loaded(follower: Follower, message: Message) -> Replica:
-    fields: dict[str, Any] = message["options"]
-    options = LoadOptions(**fields)
+def _loaded(follower: Follower, message: Message, options: LoadOptions) -> Replica:
     model = resolve(message["load"])
     if fingerprint(model) != message["fingerprint"]:
         raise UnsupportedModelError(
@@ -66,5 +66,6 @@ def adapted_replica(replica: Replica, message: Message, group: Group) -> tuple[i
     """A network with an adapter, and its number."""
     number, head_follows, changes = replica.arguments(message)
     network = follow_adapted(replica.whole, changes, head_follows=head_follows)
-    prepare(network, native=False)
+    layers = network.language_model.model.layers
+    prepare(network, native=not any(isinstance(each, ShardedLayer) for each in layers))
     return number, Replica(network, group, release_buffers)

@@ -16,8 +16,8 @@ from ..errors import CheckpointError, UnsupportedModelError
 from ..events import LoadProgress
 from ..hub.not_a_checkpoint import unused_adapter
 from ..hub.resolved import ResolvedModel
-from ..machine.backend import native_in_use, on_cpu
-from ..machine.process_settings import SETTINGS
+from ..machine.backend import on_cpu
+from ..machine.process_settings import hold_settings
 from ..models.block_sizes import group_size
 from ..models.config import Gemma4Config
 from ..models.drafter import Drafter
@@ -59,7 +59,7 @@ def load_resolved(
             on_progress(LoadProgress(stage=stage, model=model.name, done=done, total=total))
 
     report("config")
-    settings = SETTINGS.hold(rounded=native_in_use(options.dtype) and options.dtype == "bfloat16")
+    settings = hold_settings(options.dtype)
     checkpoint = Checkpoint(folder=model.folder)
     config = Gemma4Config.from_dict(model.config)
     if model.adapter is None and (adapter := unused_adapter(model.folder)) is not None:

@@ -44,11 +44,11 @@ def load_network(
     gets it as the tensors make it: without missing towers, and with the head they have. With a
     ``division`` only that part is read.
     """
-    native = division is None and native_in_use(options.dtype)
+    native = native_in_use(options.dtype)
     if division is None:
         weights = renamed(checkpoint.weights(mapped=native))
     else:
-        weights = division.weights(checkpoint)
+        weights = division.weights(checkpoint, mapped=native)
     config, weights = fit_head(fit_config(config, weights.keys()), weights)
     weights = sanitize(weights, config)
     try:

@@ -27,32 +27,45 @@ _LONG_RUN = 1 << 16
 """Bytes in a row from which they are read by themselves; shorter ones with what is between them."""
 
 
-def read_parts(folder: Path, pieces: Mapping[str, Piece]) -> dict[str, mx.array]:
-    """The parts of tensors by their names in the files, lazy. Raises CheckpointError."""
+def read_parts(folder: Path, pieces: Mapping[str, Piece], *, mapped: bool) -> dict[str, mx.array]:
+    """The parts of tensors by their names in the files, lazy. Raises CheckpointError.
+
+    With ``mapped``, which needs the native part, those in one run of bytes stay in the file.
+    """
     result: dict[str, mx.array] = {}
     for path in weight_files(folder):
         open_weights(path)  # compares the file with its header
         try:
-            result |= _parts_of(path, pieces)
+            result |= _parts_of(path, pieces, mapped)
         except (OSError, RuntimeError, ValueError) as exc:
             raise CheckpointError(path.name, f"cannot be read ({exc})") from exc
     return result
 
 
-def _parts_of(path: Path, pieces: Mapping[str, Piece]) -> dict[str, mx.array]:
+def _parts_of(path: Path, pieces: Mapping[str, Piece], mapped: bool) -> dict[str, mx.array]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header: dict[str, Any] = json.loads(file.read(length))
-    cut = {}
+    read = lazy_tensors
+    if mapped:
+        from ..native.mapped import mapped_tensors as read
+    whole = read(path)
+    found, cut = {}, {}
     for name, entry in header.items():
-        if name in pieces and (ranges := pieces[name].ranges) is not None:
+        if name not in pieces:
+            continue
+        ranges = pieces[name].ranges
+        shape = tuple(entry["shape"])
+        if ranges is None:
+            found[name] = whole[name]
+        elif mapped and len(shape) + pieces[name].axis == 0 and len(ranges) == 1:
+            first, last = ranges[0]
+            found[name] = whole[name][first:last]
+        else:
             first, last = entry["data_offsets"]
-            shape = tuple(entry["shape"])
             start = 8 + length + first
             item = (last - first) // max(1, prod(shape))
             cut[name] = _Cut(start, shape, item, pieces[name], ranges), entry["dtype"]
-    whole = lazy_tensors(path)
-    found = {name: whole[name] for name in header if name in pieces and name not in cut}
     if cut:
         parts = mx.load(cast("Any", _PartsFile(path, cut)), format="safetensors")
         found |= cast("dict[str, mx.array]", parts)

@@ -26,7 +26,8 @@ from itertools import count
 from threading import RLock
 
 from ..native.extension import extension
-from .backend import on_cpu
+from ..options import DType
+from .backend import native_in_use, on_cpu
 from .streams import end_streams_at_exit
 
 _TF32 = "MLX_ENABLE_TF32"
@@ -84,6 +85,11 @@ class ProcessSettings:
 
 SETTINGS = ProcessSettings()
 """Those of this process."""
+
+
+def hold_settings(dtype: DType) -> Hold:
+    """The settings for a model that is loaded with this dtype."""
+    return SETTINGS.hold(rounded=native_in_use(dtype) and dtype == "bfloat16")
 
 
 def _set() -> ExitStack:

@@ -72,7 +72,17 @@ def cpu_streams() -> tuple[mx.Stream | None, ...]:
     return _streams() if mx.default_device() == mx.Device(mx.cpu) else (None,)
 
 
+_SHARED_BY = [1]
+"""Processes that share the cores."""
+
+
+def use_share_of_cores(processes: int) -> None:
+    """Use only this process's part of the cores; call it before anything is computed."""
+    _SHARED_BY[0] = processes
+
+
 @cache
 def _streams() -> tuple[mx.Stream, ...]:
     """One stream per core, created on first use."""
-    return tuple(mx.new_stream(mx.cpu) for _ in range(min(os.cpu_count() or 1, _MOST_STREAMS)))
+    cores = max(1, (os.cpu_count() or 1) // _SHARED_BY[0])
+    return tuple(mx.new_stream(mx.cpu) for _ in range(min(cores, _MOST_STREAMS)))

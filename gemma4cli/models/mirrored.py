@@ -98,8 +98,8 @@ class Mirror:
 
 def lead(network: LanguageModel, followers: Followers, number: int) -> None:
     """Let the first process's divided ``network`` tell the others what it computes."""
-    network.__class__ = LeadingLanguageModel
-    network.model.__class__ = LeadingTextModel
+    network.__class__ = _leading(LeadingLanguageModel, type(network))
+    network.model.__class__ = _leading(LeadingTextModel, type(network.model))
     _tell_as(network, Mirror(followers, number))
 
 
@@ -112,6 +112,13 @@ def _tell_as(network: LanguageModel, mirror: Mirror) -> None:
     for module in (network, network.model):
         module._mirror = mirror
     finalize(network, mirror.followers.close, mirror.number).atexit = False
+
+
+def _leading(leading: type[nn.Module], sharded: type[nn.Module]) -> type[nn.Module]:
+    """What the first process's class adds to one of all processes, of the native part or not."""
+    return (
+        leading if sharded in leading.__bases__ else type(leading.__name__, (leading, sharded), {})
+    )
 
 
 class LeadingTextModel(ShardedTextModel):

@@ -66,6 +66,6 @@ def gated(x: mx.array, gate: nn.Module, up: nn.Module) -> mx.array:
 
 def expert_product(x: mx.array, chosen: mx.array, experts: nn.Module) -> mx.array:
     """``x`` ``[T, K]`` or ``[T, k, K]`` and its experts ``[T, k]`` to ``[T, k, N]``."""
-    if isinstance(experts, NativeLowRankSwitchLinear):
+    if not is_plain(experts):
         return experts.of_tokens(x, chosen)
     return native.expert_linear(x, chosen, *matrix(experts))

@@ -26,6 +26,10 @@ Part: TypeAlias = Callable[..., list[mx.array]]
 """A part of a layer whose steps depend on nothing but the shapes of its inputs."""
 
 
+Run: TypeAlias = Callable[..., list[mx.array]]
+"""Computes a part with its inputs, recorded or not."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class View:
     """Which keys the new tokens see, and the cosines and sines of their positions."""
@@ -47,7 +51,7 @@ class NativeTextModel(TextModel):
         if not config.ple_size:
             return None
         shape = (*ids.shape, config.num_layers, config.ple_size)
-        rows = scaled_rows(self.embed_tokens_per_layer, ids, config.ple_size**0.5)
+        rows = self._per_layer_rows(ids, config.ple_size**0.5)
         projected = self.per_layer_model_projection(embeddings)
         # The projection's factor is hidden_size ** -0.5; a norm takes any factor out of its input,
         # but for epsilon.
@@ -58,6 +62,9 @@ class NativeTextModel(TextModel):
             residual=rows.reshape(shape),
             scale=2.0**-0.5,
         )
+
+    def _per_layer_rows(self, ids: mx.array, scale: float) -> mx.array:
+        return scaled_rows(self.embed_tokens_per_layer, ids, scale)
 
     def _by_layer(self, per_layer_inputs: mx.array) -> Sequence[mx.array]:
         return native.unstack(per_layer_inputs)
@@ -162,7 +169,7 @@ class NativeDecoderLayer(DecoderLayer):
     ) -> tuple[mx.array, KeysValues]:
         """``x`` ``[B, L, D]``; returns the hidden states and the keys and values that were used."""
         is_recorded = x.shape[1] <= _FEW_TOKENS and not self.enable_moe and not self._is_adapted()
-        run = self._recorded if is_recorded else _directly
+        run: Run = self._recorded if is_recorded else _directly
         if cache is None:
             (queries,) = run(self._queries, x, view.rotation)
             keys, values = shared
@@ -171,8 +178,12 @@ class NativeDecoderLayer(DecoderLayer):
             keys, values = cache.update_and_fetch(*new)
         attended = native.attention(queries, keys, values, self.self_attn.scale, view.rule)
         per_layer = () if per_layer_input is None else (per_layer_input,)
+        return self._rest(run, x, attended, *per_layer), (keys, values)
+
+    def _rest(self, run: Run, x: mx.array, attended: mx.array, *per_layer: mx.array) -> mx.array:
+        """The layer's output, after attention."""
         (hidden,) = run(self._after_attention, x, attended, *per_layer)
-        return hidden, (keys, values)
+        return hidden
 
     def _recorded(self, part: Part, *inputs: mx.array) -> list[mx.array]:
         if self._recordings is None:
@@ -219,17 +230,29 @@ class NativeDecoderLayer(DecoderLayer):
         return [each.reshape(shape) for each in projected]
 
     def _after_attention(
-        self, x: mx.array, attended: mx.array, per_layer_input: mx.array | None = None
+        self, x: mx.array, attended: mx.array, *per_layer: mx.array
     ) -> list[mx.array]:
-        projected = self.self_attn.o_proj(attended)
+        h, *fed = self._fed(x, self.self_attn.o_proj(attended))
+        return self._ended(h, *fed, *per_layer)
+
+    def _fed(self, x: mx.array, projected: mx.array) -> list[mx.array]:
+        """The hidden states with attention, and what MLPs make of them: one, or also experts."""
         h = norm(self.post_attention_layernorm, projected, residual=x)
-        last = per_layer_input is None
+        dense = self._feed_forward(h)
+        return [h, dense, self._experts(h)] if self.enable_moe else [h, dense]
+
+    def _ended(self, h: mx.array, fed: mx.array, *rest: mx.array) -> list[mx.array]:
+        """The layer's output from what ``_fed`` gives and, last, the layer's own input if any."""
+        if self.enable_moe:
+            dense = norm(self.post_feedforward_layernorm_1, fed)
+            fed = norm(self.post_feedforward_layernorm_2, rest[0], residual=dense)
+            rest = rest[1:]
         scale = self._scalar()
-        fed = self._feed_forward_experts(h) if self.enable_moe else self._feed_forward(h)
-        h = norm(self.post_feedforward_layernorm, fed, residual=h, scale=scale if last else 1.0)
-        if not last:
+        last = 1.0 if rest else scale
+        h = norm(self.post_feedforward_layernorm, fed, residual=h, scale=last)
+        if rest:
             gate = self.per_layer_input_gate(h)
-            gate = native.activate("gelu", gate, per_layer_input)
+            gate = native.activate("gelu", gate, rest[0])
             projected = self.per_layer_projection(gate)
             h = norm(self.post_per_layer_input_norm, projected, residual=h, scale=scale)
         return [h]
@@ -239,10 +262,8 @@ class NativeDecoderLayer(DecoderLayer):
         mlp = self.mlp
         return mlp.down_proj(gated(normed, mlp.gate_proj, mlp.up_proj))
 
-    def _feed_forward_experts(self, h: mx.array) -> mx.array:
-        """The dense MLP plus the experts that the router chooses."""
-        dense = self._feed_forward(h)
-        dense = norm(self.post_feedforward_layernorm_1, dense)
+    def _experts(self, h: mx.array) -> mx.array:
+        """What the experts that the router chooses make of ``h``."""
         indices, weights = self.router(h)
         normed = self.pre_feedforward_layernorm_2(h)
         experts = self.experts.switch_glu
@@ -252,8 +273,7 @@ class NativeDecoderLayer(DecoderLayer):
         up = expert_product(tokens, chosen, experts.up_proj)
         inner = native.activate("gelu", gate, up)
         out = expert_product(inner, chosen, experts.down_proj)
-        mixed = (weights.reshape(*chosen.shape, 1) * out).sum(-2).reshape(h.shape)
-        return norm(self.post_feedforward_layernorm_2, mixed, residual=dense)
+        return (weights.reshape(*chosen.shape, 1) * out).sum(-2).reshape(h.shape)
 
 
 class NativeLanguageModel(LanguageModel):

@@ -66,8 +66,10 @@ class Padded(nn.Module):
         return self._before, self._after
 
     def __call__(self, x: mx.array, *rest: mx.array, **more: bool) -> mx.array:
-        columns = [(0, 0)] * (x.ndim - 1) + [(self._before, self._after)]
-        return self.inner(mx.pad(x, columns), *rest, **more)
+        return self.inner(self._padded(x), *rest, **more)
+
+    def _padded(self, x: mx.array) -> mx.array:
+        return mx.pad(x, [(0, 0)] * (x.ndim - 1) + [(self._before, self._after)])
 
 
 class ShardedLayer(TextLayer):
@@ -120,21 +122,3 @@ class ShardedLanguageModel(LanguageModel):
 
     def _own_scores(self, hidden: mx.array) -> mx.array:
         return super()._scores(hidden)
-
-
-def divide(
-    network: nn.Module, share: Share, group: Group, padding: Mapping[str, tuple[int, int]]
-) -> None:
-    """Let a network with the weights of ``share`` compute together with those of the others."""
-    modules = dict(network.named_modules())
-    for path, (before, after) in padding.items():
-        parent, _, name = path.rpartition(".")
-        modules[parent][name] = Padded(modules[path], before, after)
-    language = network.language_model
-    language.__class__ = ShardedLanguageModel
-    language.model.__class__ = ShardedTextModel
-    for module in (language, language.model):
-        module._group, module._share = group, share
-    for layer, kind in zip(language.model.layers, share.text.layer_types, strict=True):
-        layer.__class__ = ShardedLayer
-        layer._group, layer._counts = group, share.heads(kind).counts

@@ -82,6 +82,7 @@ NB_MODULE(_native, module) {
   module.def("has_amx", &g4::has_amx);
   module.def("use_amx", &g4::use_amx, "use"_a);
   module.def("set_bf16_products", &g4::set_bf16_products, "rounded"_a);
+  module.def("share_cores", &g4::share_cores, "processes"_a);
   module.def("threads", [] { return g4::ThreadPool::shared().size(); });
 
   nb::class_<g4::MappedFile>(module, "MappedFile")

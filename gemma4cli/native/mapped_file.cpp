@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <fstream>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
@@ -45,10 +46,10 @@ bool has_large_pages() {
   return std::getline(file, choices) && choices.find("[never]") == std::string::npos;
 }
 
-/// Room for a file's bytes, each at its offset; pages take memory when they are written.
+/// Room for tensors of a file, one after the other; pages take memory when they are written.
 class LargePages {
  public:
-  explicit LargePages(int64_t size) : size_(size + page_size) {
+  explicit LargePages(int64_t size) : size_(size + page_size + before) {
     start_ = mmap(
         nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (start_ == MAP_FAILED) throw std::system_error(errno, std::generic_category(), "mmap");
@@ -58,17 +59,27 @@ class LargePages {
   LargePages(const LargePages&) = delete;
   LargePages& operator=(const LargePages&) = delete;
 
-  /// Where the file's first byte belongs: at the start of a large page.
+  /// Where `size` bytes from `offset` on belong, the same at each call. Close to each other: of a file
+  /// in parts, what lies between them would be as much as they are.
+  char* place(int64_t offset, int64_t size) {
+    const auto [known, is_new] = places_.try_emplace(offset, end_);
+    if (is_new) end_ += size;
+    return start() + known->second;
+  }
+
+ private:
+  static constexpr uintptr_t page_size = 1 << 21;
+  static constexpr int64_t before = 64;  // MLX may read what is before the first tensor
+
+  /// The start of a large page.
   char* start() const {
     const auto address = reinterpret_cast<uintptr_t>(start_);
     return static_cast<char*>(start_) + (-address & (page_size - 1));
   }
 
- private:
-  static constexpr uintptr_t page_size = 1 << 21;
-
   void* start_;
-  int64_t size_;
+  int64_t size_, end_ = before;
+  std::map<int64_t, int64_t> places_;  // by offsets in the file
 };
 
 }  // namespace
@@ -103,11 +114,11 @@ class Mapping {
   char* start() const { return start_; }
   int64_t size() const { return size_; }
 
-  /// Room for the file's bytes, which lasts as long as the mapping.
-  LargePages& large_pages() {
+  /// Where bytes of the file belong in large pages, which last as long as the mapping.
+  char* place(int64_t offset, int64_t size) {
     std::lock_guard lock(guard_);
     if (!large_pages_) large_pages_ = std::make_unique<LargePages>(size_);
-    return *large_pages_;
+    return large_pages_->place(offset, size);
   }
 
   /// Copies bytes to `place`, and no longer holds the pages that they were read from.
@@ -178,7 +189,7 @@ class Move : public RowPrimitive {
 
   Work prepare(const std::vector<mx::array>&, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
-    char* place = mapping_->large_pages().start() + offset_;
+    char* place = mapping_->place(offset_, int64_t(out.nbytes()));
     out.set_data(mx::allocator::Data(
         mx::allocator::Buffer(place - buffer_header),
         [mapping = mapping_](mx::allocator::Buffer) {}));

@@ -3,10 +3,17 @@
 #include "cpu_features.h"
 
 namespace g4 {
+namespace {
+
+std::atomic<int> processes_sharing{1};
+
+}  // namespace
+
+void share_cores(int processes) { processes_sharing = std::max(1, processes); }
 
 ThreadPool& ThreadPool::shared() {
   // Never destroyed: MLX's threads may still be running when the process ends.
-  static ThreadPool* pool = new ThreadPool(usable_cores());
+  static ThreadPool* pool = new ThreadPool(std::max(1, usable_cores() / processes_sharing));
   return *pool;
 }
 

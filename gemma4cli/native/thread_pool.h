@@ -12,7 +12,7 @@
 
 namespace g4 {
 
-/// As many threads as the process may use cores, one of which is the caller's.
+/// As many threads as the process may use cores, one of which is the caller's; see `share_cores`.
 ///
 /// Threads take parts until none is left, so that one that is kept from running by another program
 /// takes fewer of them. Waiting threads sleep.
@@ -54,6 +54,10 @@ class ThreadPool {
   Function function_ = nullptr;
   const void* context_ = nullptr;
 };
+
+/// Let the shared pool leave room for other processes that compute at the same time, `processes` with
+/// this one. Call it before anything is computed.
+void share_cores(int processes);
 
 /// `ThreadPool::run` of the shared pool.
 template <class Work>

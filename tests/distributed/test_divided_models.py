@@ -24,7 +24,9 @@ from gemma4cli.engine.model import FeatureCache
 from gemma4cli.engine.running_batch import RunningBatch
 from gemma4cli.engine.shared_turns import SharedTurns
 from gemma4cli.events import Event, Finished
+from gemma4cli.machine import backend
 from gemma4cli.messages import Message
+from gemma4cli.native.extension import Extension, extension
 from gemma4cli.options import GenerateOptions, LoadOptions
 
 TOLERANCE = 1e-3
@@ -55,18 +57,31 @@ def both(folder: Path, count: int, options: LoadOptions = FLOAT32) -> Iterator[B
         yield Both(whole, replace(whole, network=network, soft_tokens=FeatureCache()))
 
 
-PLAIN = [("e2b", 2), ("26b", 4)]
+@pytest.fixture(params=["native", "mlx"])
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Models that are loaded compute on the native part's kernels, or on MLX alone."""
+    name: str = request.param
+    if name == "native" and extension().module is None:
+        pytest.skip("the native part is missing")
+    if name == "mlx":
+        monkeypatch.setattr(backend, "extension", lambda: Extension(reason="switched off"))
+    return name
+
+
+QUICK = [("e2b", 2), ("26b", 4)]
 ALL = [
-    pytest.param(arch, count, marks=() if (arch, count) in PLAIN else pytest.mark.slow)
+    pytest.param(arch, count, marks=() if (arch, count) in QUICK else pytest.mark.slow)
     for arch in ARCHS
     for count in (2, 3, 4)
 ]
 
 
 @pytest.mark.parametrize(("arch", "count"), ALL)
-def test_logits_are_those_of_one_process(arch: str, count: int) -> None:
+def test_logits_are_those_of_one_process(arch: str, count: int, kernels: str) -> None:
     for each in both(PARITY / arch, count):
-        each.check("text_short" if (arch, count) in PLAIN else "image_70")
+        layer = type(each.parts.network.language_model.model.layers[0])
+        assert ("native" in layer.__module__) == (kernels == "native")
+        each.check("text_short" if (arch, count) in QUICK else "image_70")
 
 
 QUANTIZED = [
@@ -81,7 +96,7 @@ QUANTIZED = [
 
 @pytest.mark.parametrize(("arch", "count", "kind"), QUANTIZED, ids=str)
 def test_quantized_numbers_are_those_of_one_process(
-    arch: str, count: int, kind: Kind, tmp_path: Path
+    arch: str, count: int, kind: Kind, kernels: str, tmp_path: Path
 ) -> None:
     """Parts end within groups: the attention of a head has 16 columns, a group up to 32."""
     model = load(str(PARITY / arch), options=FLOAT32)
@@ -150,7 +165,7 @@ def test_prompts_join_and_leave_a_running_batch(two: Both) -> None:
 
 
 @pytest.mark.slow
-def test_a_cache_of_eight_bits_is_divided_too() -> None:
+def test_a_cache_of_eight_bits_is_divided_too(kernels: str) -> None:
     """A number between two of 256 steps may be stored as the other one."""
     for each in both(PARITY / "31b", 2, replace(FLOAT32, kv_bits=8)):
         each.check("text", tolerance=5 * TOLERANCE)

@@ -21,6 +21,7 @@ from support.goldens import goldens
 from support.samples import GREETING, TEXT_OF, sample
 
 from gemma4cli.api import load
+from gemma4cli.native.extension import extension
 
 pytestmark = pytest.mark.slow
 CASES = PARITY.parent / "cases"
@@ -43,16 +44,16 @@ def hostfile(folder: Path, count: int) -> Path:
 
 @contextmanager
 def started(
-    folder: Path, count: int, *words: str, others: Sequence[str] = G4
+    folder: Path, count: int, *words: str, others: Sequence[str] = G4, first: Sequence[str] = G4
 ) -> Iterator[list[Process]]:
-    """g4 in ``count`` processes, the first one first; ``others`` start all but that one."""
+    """g4 in ``count`` processes, the first one first; ``first`` starts that one."""
     hosts = str(hostfile(folder, count))
     found: list[Process] = []
     try:
         for rank in range(count):
             found.append(
                 subprocess.Popen(
-                    [*(others if rank else G4), *words],
+                    [*(others if rank else first), *words],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
@@ -226,3 +227,34 @@ def test_an_input_that_is_not_there_ends_all_with_its_status(tmp_path: Path) -> 
         _, errors = found[0].communicate(timeout=LIMIT)
         assert [each.wait(timeout=LIMIT) for each in found] == [3, 3]
     assert "nothing.png" in errors
+
+
+THREADS = """
+import os
+from gemma4cli.cli.environment import Environment
+from gemma4cli.cli.together import run_together
+from gemma4cli.distributed.launch import launched
+
+def show():
+    from gemma4cli.models.cpu_layers import _streams
+    from gemma4cli.native import _native
+    print(_native.threads(), len(_streams()))
+
+launch = launched(os.environ)
+if launch is None:
+    show()
+else:
+    run_together(Environment.of_process(), launch, show)
+"""
+
+
+def test_processes_of_a_machine_divide_its_cores(tmp_path: Path) -> None:
+    if extension().module is None:
+        pytest.skip("the native part is missing")
+    alone = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True)
+    program = (sys.executable, "-c", THREADS)
+    with started(tmp_path, 2, first=program, others=program) as found:
+        output, errors = found[0].communicate(timeout=LIMIT)
+    assert found[0].returncode == 0, errors
+    expected = [max(1, int(each) // 2) for each in alone.stdout.split()]
+    assert [int(each) for each in output.split()] == expected

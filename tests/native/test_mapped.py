@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import mlx.core as mx
+import numpy as np
 import pytest
 from support.models import logits_after
 
@@ -177,3 +178,21 @@ def test_moving_the_weights_while_decoding_changes_nothing(
 
     for one, other in zip(logits(2), logits(1000), strict=True):
         assert mx.array_equal(one, other)
+
+
+def test_tensors_lie_side_by_side_in_large_pages(tmp_path: Path, native: ModuleType) -> None:
+    """Those of other processes lie between them in the file, and take no memory here."""
+    from gemma4cli.native.mapped import mapped_tensors
+
+    path = tmp_path / "model.safetensors"
+    mx.save_safetensors(str(path), {"all": mx.arange(3 << 20, dtype=mx.uint32).reshape(3, -1)})
+    rows = mapped_tensors(path)["all"]
+    first, last = rows[:1], rows[2:]
+    mx.eval(first, last)
+    moved = [native.in_large_pages(each) for each in (first, last)]
+    mx.eval(moved)
+    one, other = (np.asarray(each).__array_interface__["data"][0] for each in moved)
+    if moved[0] is first:
+        pytest.skip("the system has no large pages")
+    assert abs(one - other) == first.nbytes
+    assert mx.array_equal(mx.concatenate(moved), mx.concatenate([rows[:1], rows[2:]]))
