@@ -499,11 +499,12 @@ def model_path(name: str) -> Path:
     return folder_of(name)
 
 
-def model_info(name: str) -> ModelInfo:
+def model_info(name: str, *, adapter: str | None = None) -> ModelInfo:
     """Describe a model from its config and its tensors' headers; no weight is read.
 
     Args:
         name: An alias, a folder or a hub id.
+        adapter: An adapter for it, as in ``load``.
 
     Returns:
         Architecture, sizes, and the memory that prompts of several lengths take, in bytes.
@@ -514,7 +515,7 @@ def model_info(name: str) -> ModelInfo:
     from .hub.cache import resolve
     from .machine.backend import require_backend
 
-    found = resolve(name)
+    found = resolve(name, adapter)
     require_backend()
     from .engine.model_info import describe
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -18,6 +19,8 @@ from .checkpoint import lazy_tensors
 from .loaded_weights import computed_in
 from .local import LocalModel
 from .pace import Pace
+
+logger = logging.getLogger(__name__)
 
 
 def with_adapter(model: LocalModel, adapter: AdapterFile, name: str | None = None) -> LocalModel:
@@ -60,6 +63,8 @@ def _has_towers(adapter: AdapterFile) -> bool:
 
 def adapted_network(model: LocalModel, adapter: AdapterFile) -> Gemma4:
     """The network of ``with_adapter``; none of the model's weights is read. Raises AdapterError."""
+    if adapter.doubt is not None:
+        logger.warning("%s: %s", adapter.name, adapter.doubt)
     try:
         tensors = lazy_tensors(adapter.weights)
     except (OSError, RuntimeError, ValueError) as exc:

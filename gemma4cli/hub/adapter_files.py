@@ -35,6 +35,7 @@ class AdapterFile:
         parts: Its low-rank additions.
         whole: Names in the file of whole tensors, to the model's names for them.
         headers: Every tensor of the file.
+        doubt: What its files do not say for certain, and how it is taken.
     """
 
     name: str
@@ -46,6 +47,7 @@ class AdapterFile:
     parts: tuple[Part, ...] = field(repr=False)
     whole: Mapping[str, str] = field(repr=False)
     headers: TensorHeaders = field(repr=False)
+    doubt: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -142,8 +144,8 @@ def read_adapter(name: str, path: Path) -> AdapterFile:
         raise AdapterError(name, f"{CONFIG}: {exc}") from exc
     except CheckpointError as exc:
         raise AdapterError(name, str(exc)) from exc
-    parts, saved = found
-    if not parts and not saved:
+    parts = found.parts
+    if not parts and not found.whole:
         raise AdapterError(name, f"{weights.name} has no tensors")
     ranks = [_rank(headers[part.a], layout) for part in parts]
     kind: Literal["LoRA", "DoRA"] = "DoRA" if any(part.magnitude for part in parts) else "LoRA"
@@ -155,7 +157,8 @@ def read_adapter(name: str, path: Path) -> AdapterFile:
         base=_base(config),
         rank=max(set(ranks), key=ranks.count, default=0),
         parts=tuple(parts),
-        whole=saved,
+        whole=found.whole,
+        doubt=found.doubt,
         headers=headers,
     )
 

@@ -6,7 +6,7 @@ Which layers an adapter changes follows from its tensors, so targets in the conf
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any, Literal
@@ -41,6 +41,9 @@ _PEFT = re.compile(
 )
 _MLX = re.compile(r"^(?P<module>.+)\.(?:lora_(?P<part>a|b)|(?P<old>A|B)|(?P<magnitude>m))$")
 _TABLES = ("embed_tokens", "embed_tokens_per_layer")
+_TRAINED_BEFORE_0_5 = ("embed_audio.", "embed_vision.")
+"""Modules that mlx-vlm 0.4.3 and 0.4.4, the first ones with Gemma 4, did not freeze. Of audio
+towers 0.5.0 left parts unfrozen, too."""
 _SAVED = re.compile(r"\.modules_to_save(\.default)?\.")
 
 
@@ -63,7 +66,13 @@ class Part:
     of_table: bool = False
 
 
-Found = tuple[list[Part], dict[str, str]]
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The additions, whole tensors by their names, and what the files do not say for certain."""
+
+    parts: list[Part]
+    whole: dict[str, str]
+    doubt: str | None = None
 
 
 @dataclass(slots=True)
@@ -98,9 +107,9 @@ def read_peft(name: str, config: Mapping[str, Any], headers: TensorHeaders) -> F
             parts.a, parts.of_table = tensor, match["table"] is not None
         else:
             parts.b = tensor
-    return [
-        _peft_part(name, module, tensors, scales, headers) for module, tensors in found.items()
-    ], saved
+    return Found(
+        [_peft_part(name, module, each, scales, headers) for module, each in found.items()], saved
+    )
 
 
 def _require_plain_lora(name: str, config: Mapping[str, Any]) -> None:
@@ -198,7 +207,11 @@ def read_mlx(name: str, config: Mapping[str, Any], headers: TensorHeaders, layou
             parts.a = tensor
         else:
             parts.b = tensor
-    rank, scale = _mlx_scale(config, layout) if found else (0, 0.0)
+    rank, scale, doubt = 0, 0.0, None
+    if found and layout == "mlx-vlm":
+        rank, scale, doubt = _vlm_scale(config, saved.values())
+    elif found:
+        rank, scale = _mlx_scale(config)
     parts_of = []
     for module, tensors in found.items():
         a, b = _both(name, module, tensors)
@@ -218,14 +231,34 @@ def read_mlx(name: str, config: Mapping[str, Any], headers: TensorHeaders, layou
                 of_table=module.rpartition(".")[2] in _TABLES,
             )
         )
-    return parts_of, saved
+    return Found(parts_of, saved, doubt)
 
 
-def _mlx_scale(config: Mapping[str, Any], layout: Layout) -> tuple[int, float]:
-    """Rank and scale, which are the same for all layers."""
-    if layout == "mlx-vlm":
-        rank = whole(config.get("rank"), "rank", most=_MOST_RANK)
-        return rank, number(config.get("alpha", 0.1), "alpha", least=-1e30) / rank
+def _vlm_scale(config: Mapping[str, Any], names: Iterable[str]) -> tuple[int, float, str | None]:
+    """Rank and scale of mlx-vlm's older layout, and what the files leave open about the scale.
+
+    Up to mlx-vlm 0.4.4 the product counted alpha times, in 0.5.0 alpha / rank times. The config is
+    the same, but the earlier ones trained, and saved, what is between the towers and the text.
+    """
+    rank = whole(config.get("rank"), "rank", most=_MOST_RANK)
+    if "scale" in config:  # what this module's doubt asks for
+        return rank, number(config["scale"], "scale", least=-1e30), None
+    alpha = number(config.get("alpha", 0.1), "alpha", least=-1e30)
+    if any(name.startswith(_TRAINED_BEFORE_0_5) for name in names):
+        return rank, alpha, None
+    scale = alpha / rank
+    doubt = (
+        f"its scale is taken for alpha / rank, {scale:g}, as mlx-vlm 0.5 and later have it; if it "
+        f'was trained with 0.4.4 or earlier, add "scale": {alpha:g} to {CONFIG}'
+    )
+    return rank, scale, doubt if rank > 1 else None
+
+
+def _mlx_scale(config: Mapping[str, Any]) -> tuple[int, float]:
+    """Rank and scale, which are the same for all layers.
+
+    There may be an "alpha" too, which mlx-lm does not use since 0.14, long before Gemma 4.
+    """
     parameters = config.get("lora_parameters")
     if not isinstance(parameters, Mapping):
         raise JsonError("must be an object", "lora_parameters")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from cli_runs import PARITY, assert_fails, g4, g4_with, records
-from support.adapters import matrices, write_mlx_lm, write_peft
+from support.adapters import matrices, write_mlx_lm, write_mlx_vlm, write_peft
 from talks import Talk
 
 from gemma4cli.cli.commands.serve_names import labeled, names_of_all
@@ -71,7 +71,8 @@ def test_a_chat_changes_its_adapter(talk: Talk, tiny: LocalModel, tmp_path: Path
 
 def test_facts_of_a_model_name_its_adapter(adapter: Path) -> None:
     result = g4("models", "info", adapter)
-    assert "adapter       LoRA of rank 2 for 12 layers, PEFT, trained on tiny" in result.stdout
+    assert "adapter       LoRA of rank 2 for 12 layers, PEFT, " in result.stdout
+    assert " kB, trained on tiny; " in result.stdout
     (found,) = records(g4("models", "info", adapter, "--json"))
     size = found["adapter"].pop("bytes")
     assert 0 < size < (adapter / "adapter_model.safetensors").stat().st_size
@@ -117,3 +118,55 @@ def test_served_adapters_have_names_of_their_own(adapter: Path) -> None:
 @pytest.mark.parametrize("named", ["{}", "tiny+{}"])
 def test_a_model_named_with_its_adapter_is_known_without_it(adapter: Path, named: str) -> None:
     assert resolve(named.format(adapter)).plain.name == "tiny"
+
+
+@pytest.fixture
+def in_cache(tiny: LocalModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A hub cache with an adapter, a damaged one, and one of mlx-vlm."""
+    hub = tmp_path / "hub"
+    changes = matrices(tiny.network, "q_proj", "down_proj")
+
+    def snapshot(name: str) -> Path:
+        return hub / f"models--me--{name}" / "snapshots" / "main"
+
+    write_peft(snapshot("good"), changes)
+    write_mlx_vlm(snapshot("old"), changes)
+    (write_peft(snapshot("worse"), changes) / "adapter_model.safetensors").write_bytes(b"nothing")
+    monkeypatch.setattr("gemma4cli.hub.snapshots.cache_folder", lambda: hub)
+    return hub
+
+
+def test_cached_adapters_are_listed_with_the_models_they_are_for(in_cache: Path) -> None:
+    result = g4("models", "list")
+    lines = result.stdout.splitlines()
+    at = lines.index("Adapters, each for --adapter with the model it was trained on:")
+    good, old, worse = lines[at + 1 :]
+    assert good.startswith("me/good  ") and good.endswith(" for 12 layers, PEFT  tiny")
+    assert old.startswith("me/old  ") and old.endswith(", mlx-vlm")
+    assert worse.startswith("me/worse  ") and "adapter_model.safetensors" in worse
+    found = [each for each in records(g4("models", "list", "--json")) if "adapter" in each]
+    assert [each["adapter"] for each in found] == ["me/good", "me/old", "me/worse"]
+    assert (found[0]["base"], found[0]["rank"], found[0]["problem"]) == ("tiny", 2, None)
+    assert found[0]["path"] == str(in_cache / "models--me--good" / "snapshots" / "main")
+    assert found[2]["problem"] and "rank" not in found[2]
+    (answer,) = records(g4("chat", "-m", "tiny", "--adapter", "me/good", *ASK))
+    assert answer["model"] == "tiny+me/good"
+
+
+def test_facts_of_a_model_with_an_adapter(in_cache: Path) -> None:
+    result = g4("models", "info", "tiny", "--adapter", "me/old")
+    assert "name          tiny+me/old\n" in result.stdout
+    assert "adapter       LoRA of rank 2 for 12 layers, mlx-vlm, 45.1 kB; " in result.stdout
+    assert 'add "scale": 3 to adapter_config.json' in result.stdout
+    (found,) = records(g4("models", "info", "tiny", "--adapter", "me/good", "--json"))
+    (plain,) = records(g4("models", "info", "tiny", "--json"))
+    assert found["bytes"] == plain["bytes"] + found["adapter"]["bytes"]
+    assert_fails(g4("models", "info", "tiny", "--adapter", "nowhere"), 4, "no such folder")
+    assert_fails(g4("models", "info", "e2b", "--adapter", "me/good"), 4, "g4 models pull e2b")
+
+
+def test_an_adapter_of_mlx_vlm_says_what_its_scale_is_taken_for(
+    in_cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    g4("chat", "-m", "tiny", "--adapter", "me/old", *ASK)
+    assert "me/old: its scale is taken for alpha / rank, 1.5" in caplog.text

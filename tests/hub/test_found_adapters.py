@@ -61,9 +61,37 @@ def test_the_scale_of_peft(more: dict[str, object], scale: float, tmp_path: Path
 def test_the_scales_of_mlx(tmp_path: Path) -> None:
     (new,) = adapter(tmp_path / "a", mlx_config(), MLX, "adapters.safetensors").parts
     assert (new.path, new.scale) == (MLX_Q, 1.5)
-    shapes = {f"{MLX_Q}.A": (8, 2), f"{MLX_Q}.B": (2, 8)}
-    old = adapter(tmp_path / "b", {"rank": 2, "alpha": 0.5}, shapes, "adapters.safetensors")
-    assert (old.layout, old.parts[0].scale) == ("mlx-vlm", 0.25)
+    file = "adapters.safetensors"
+    left = mlx_config(lora_parameters={"rank": 2, "scale": 1.5, "alpha": 16})
+    assert adapter(tmp_path / "c", left, MLX, file).parts[0].scale == 1.5, "of mlx-lm before 0.14"
+
+
+VLM = {f"{MLX_Q}.A": (8, 2), f"{MLX_Q}.B": (2, 8)}
+VLM_CONFIG = {"rank": 2, "alpha": 16, "dropout": 0.0}
+
+
+def test_the_scale_of_mlx_vlm_follows_its_version_where_the_file_tells_it(tmp_path: Path) -> None:
+    """0.4.3 and 0.4.4 multiplied by alpha, and saved what they had not frozen; 0.5.0 divides."""
+    file = "adapters.safetensors"
+    new = adapter(tmp_path / "a", VLM_CONFIG, VLM, file)
+    assert (new.layout, new.parts[0].scale) == ("mlx-vlm", 8.0)
+    assert new.doubt is not None and 'add "scale": 16 to adapter_config.json' in new.doubt
+    told = adapter(tmp_path / "b", {**VLM_CONFIG, "scale": 16}, VLM, file)
+    assert (told.parts[0].scale, told.doubt) == (16.0, None)
+    for name in ("embed_vision", "embed_audio"):
+        shapes = {**VLM, f"{name}.embedding_projection.weight": (4, 4)}
+        old = adapter(tmp_path / name, VLM_CONFIG, shapes, file)
+        assert (old.parts[0].scale, old.doubt) == (16.0, None)
+    tower = {**VLM, "audio_tower.layers.0.self_attn.per_dim_scale": (4,)}
+    assert adapter(tmp_path / "tower", VLM_CONFIG, tower, file).parts[0].scale == 8.0
+    alike = {f"{MLX_Q}.A": (8, 1), f"{MLX_Q}.B": (1, 8)}
+    assert adapter(tmp_path / "c", {"rank": 1, "alpha": 16}, alike, file).doubt is None
+
+
+def test_weights_of_the_first_mlx_lm_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "adapters.npz").write_bytes(b"")
+    with pytest.raises(AdapterError, match=r"mlx-lm before 0\.6.*train it again"):
+        find_adapter(str(tmp_path))
 
 
 def test_names_of_a_training_run_are_those_of_the_file(tmp_path: Path) -> None:

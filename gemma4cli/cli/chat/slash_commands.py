@@ -135,6 +135,12 @@ def _adapter(repl: Repl, rest: str) -> None:
     repl.env.say(repl.chat.model.name)
 
 
+def _adapter_names() -> Iterable[str]:
+    from ...hub.adapters import adapter_names
+
+    return ("none", *adapter_names())
+
+
 def _model_names() -> Iterable[str]:
     return (entry.name for entry in api.list_models())
 
@@ -301,7 +307,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "model": _command("NAME", "continue with another model", _model, _model_names),
     "adapter": _command(
-        "[NAME|none]", "continue with another adapter of the model", _adapter, _among("none")
+        "[NAME|none]", "continue with another adapter of the model", _adapter, _adapter_names
     ),
     "undo": _command("", "remove the last turn", _undo),
     "retry": _command("", "generate the last answer again", _retry),

@@ -37,10 +37,11 @@ def info_lines(info: ModelInfo) -> Iterator[str]:
 
 def _adapter_text(adapter: AdapterFile) -> str:
     trained = "" if adapter.base is None else f", trained on {adapter.base}"
-    return f"{adapter.summary}{trained}; {adapter.folder}"
+    doubt = "" if adapter.doubt is None else f"\n{'':<13} {adapter.doubt}"
+    return f"{adapter.summary}, {size_text(adapter.size())}{trained}; {adapter.folder}{doubt}"
 
 
-def _adapter_record(adapter: AdapterFile) -> dict[str, Any]:
+def adapter_record(adapter: AdapterFile) -> dict[str, Any]:
     return {
         "path": str(adapter.folder),
         "layout": adapter.layout,
@@ -57,7 +58,7 @@ def info_record(info: ModelInfo) -> dict[str, Any]:
     return {
         "name": info.name,
         "path": str(info.folder),
-        **({} if info.adapter is None else {"adapter": _adapter_record(info.adapter)}),
+        **({} if info.adapter is None else {"adapter": adapter_record(info.adapter)}),
         "architecture": info.architecture,
         "inputs": list(info.inputs),
         "parameters": info.parameters,

@@ -57,7 +57,7 @@ def list_models(
         bool, typer.Option("--all", help="Also list the aliases that can be pulled.")
     ] = False,
 ) -> None:
-    """List the models that run without a download: built in or in the hub cache."""
+    """List the models and adapters that run without a download: built in or in the hub cache."""
     from ... import api
     from ...machine.device import device, memory_limit
     from ..output.results import write_json
@@ -76,6 +76,7 @@ def list_models(
             sizes = size_text(entry.size), size_text(entry.needs)
             env.echo_row(_ROW.format(entry.name, *sizes, fits, entry.repo or "built in"))
     _list_drafters(env, json=json)
+    _list_adapters(env, json=json)
     if every:
         _list_published(env, {entry.repo for entry in entries}, json=json)
     for entry in entries:
@@ -127,6 +128,28 @@ def _list_drafters(env: Environment, *, json: bool) -> None:
         else:
             remark = "" if each.problem is None else f"  {each.problem}"
             env.echo_row(f"{each.repo}  {size_text(each.size)}{remark}")
+
+
+def _list_adapters(env: Environment, *, json: bool) -> None:
+    """The adapters in the cache, each with the model that it is for."""
+    from ...hub.adapters import cached_adapters
+    from ..output.results import write_json
+    from .model_facts import adapter_record
+
+    adapters = list(cached_adapters())
+    if adapters and not json:
+        env.echo("Adapters, each for --adapter with the model it was trained on:")
+    for each in adapters:
+        if json:
+            record = {"path": str(each.folder), "base": each.base}
+            facts = record if each.file is None else adapter_record(each.file)
+            write_json(env.stdout, {"adapter": each.repo, **facts, "problem": each.problem})
+        elif each.file is None:
+            env.echo_row(f"{each.repo}  {each.problem}")
+        else:
+            base = f"  {each.base}" if each.base else ""
+            size = size_text(each.file.size())
+            env.echo_row(f"{each.repo}  {size}  {each.file.summary}{base}")
 
 
 def _list_published(env: Environment, cached: set[str | None], *, json: bool) -> None:
@@ -212,7 +235,11 @@ def merge_adapter(
     ],
     adapter: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Adapter, folder or hub id. (default: NAME is one)"),
+        typer.Option(
+            metavar="NAME",
+            help="Adapter, folder or hub id. (default: NAME is one)",
+            autocompletion=completers.adapters,
+        ),
     ] = None,
     quiet: _Quiet = False,
 ) -> None:
@@ -235,7 +262,19 @@ def model_path(context: typer.Context, name: _Name) -> None:
 
 
 @app.command("info", cls=Command)
-def model_info(context: typer.Context, name: _Name, json: _Json = False) -> None:
+def model_info(
+    context: typer.Context,
+    name: _Name,
+    adapter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Adapter to show it with: folder or hub id.",
+            autocompletion=completers.adapters,
+        ),
+    ] = None,
+    json: _Json = False,
+) -> None:
     """Show what a model is and how much memory it needs, without reading weights.
 
     Of an alias that is not in the cache it shows what is known before the download.
@@ -248,9 +287,9 @@ def model_info(context: typer.Context, name: _Name, json: _Json = False) -> None
 
     env = environment_of(context)
     try:
-        info = api.model_info(name)
+        info = api.model_info(name, adapter=adapter)
     except ModelNotFoundError:
-        if (known := published_info(name)) is None:
+        if adapter is not None or (known := published_info(name)) is None:
             raise
         lines, record = published_lines(known), published_record(known)
     else:

@@ -34,6 +34,13 @@ def drafters(incomplete: str) -> Words:
     return _starting(names | dict.fromkeys(drafter_names(), ""), incomplete)
 
 
+def adapters(incomplete: str) -> Words:
+    """The adapters in the cache."""
+    from ...hub.adapters import adapter_names
+
+    return _starting(dict.fromkeys(adapter_names(), ""), incomplete)
+
+
 def published_names(incomplete: str) -> Words:
     """Aliases of published models that are not in the cache."""
     from ...hub.cache import cached_repos
@@ -98,6 +105,7 @@ def _starting(words: Mapping[str, str], incomplete: str) -> Words:
 
 COMPLETERS: Mapping[str, Callable[[str], Words]] = {
     "model": model_names,
+    "adapter": adapters,
     "draft": drafters,
     "language": languages,
     "translate_to": languages,
