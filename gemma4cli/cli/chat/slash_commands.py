@@ -16,6 +16,7 @@ from ...messages import TextPart
 from ...options import SOFT_TOKEN_BUDGETS
 from ..answers.writer import statistics
 from ..output.numbers import turns_text
+from ..run import completers
 from ..run.budgets import ALLOWED, budget_of
 from ..run.protected import check_protected
 from ..run.runner import load_model
@@ -136,9 +137,7 @@ def _adapter(repl: Repl, rest: str) -> None:
 
 
 def _adapter_names() -> Iterable[str]:
-    from ...hub.adapters import adapter_names
-
-    return ("none", *adapter_names())
+    return ("none", *(name for name, _ in completers.adapters("")))
 
 
 def _model_names() -> Iterable[str]:
