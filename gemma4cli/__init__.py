@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     from .options import MediaOptions as MediaOptions
     from .options import TranscribeOptions as TranscribeOptions
     from .transcript import Segment as Segment
+    from .tune_api import stream_tune as stream_tune
+    from .tune_api import tune as tune
+    from .tuning.events import StepDone as StepDone
+    from .tuning.events import TuningFinished as TuningFinished
+    from .tuning.settings import TuningOptions as TuningOptions
 else:
     _MODULES = {
         "api": "connect generate list_models load model_info model_path stream_each "
@@ -49,6 +54,9 @@ else:
         "messages": "ToolCall",
         "options": "GenerateOptions LoadOptions MediaOptions TranscribeOptions",
         "transcript": "Segment",
+        "tune_api": "stream_tune tune",
+        "tuning.events": "StepDone TuningFinished",
+        "tuning.settings": "TuningOptions",
     }
     _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 

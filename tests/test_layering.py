@@ -120,8 +120,10 @@ LAYERS = {
         "events messages options transcript machine hub engine conversations transcription remote",
         types="errors",
     ),
+    "tune_api": layer("errors tuning engine"),
     "__init__": layer(
-        "_version", types="errors events messages options transcript conversations api"
+        "_version",
+        types="errors events messages options transcript conversations api tune_api tuning",
     ),
     "serving": layer("errors events options processing engine machine"),
     "server": layer(

@@ -11,7 +11,7 @@ import mlx.core as mx
 
 from ..checked_json import JsonError, parse
 from ..errors import TuningError
-from .adapter import load_tensors, save_tensors
+from .adapter_files import load_tensors, save_tensors
 from .steps import Parameters
 
 FILE = "checkpoint.safetensors"

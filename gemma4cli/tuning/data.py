@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..bounded import read_bounded
+from ..conversations.file import Conversation
 from ..errors import MediaNotFoundError, TuningDataError
 from ..media.kinds import CLIP_SUFFIXES, IMAGE_SUFFIXES, SOUND_SUFFIXES
 from ..messages import Message, Source, content_of
 from ..plain_text import decode_text
 from ..prompts import DESCRIBE_IMAGE, transcription
-from .lines import conversations_in
+from .lines import conversation_of, conversations_in
 from .pieces import TimedRecording, timed_recording, transcript_of
 from .samples import Fault, Sample, medium_sample, problem_of
 from .tables import TableError, rows_of, tables_in
@@ -78,14 +79,28 @@ def read_data(data: Path, prompts: Prompts) -> Samples:
     return samples
 
 
+def read_conversations(data: Sequence[object]) -> Samples:
+    """The samples in conversations as lines of a file have them; paths from the working folder."""
+    samples = Samples()
+    for number, value in enumerate(data):
+        _add_found(samples, conversation_of(value, f"example {number}", Path()), held_out=False)
+    return samples
+
+
 def _read_lines(file: Path, samples: Samples, *, held_out: bool) -> None:
     """A conversation on each line, as ``g4 chat --messages`` reads them from a file."""
     for each in conversations_in(file):
-        if isinstance(each, Fault):
-            samples.faults.append(each)
-        else:
-            origin, conversation = each
-            _add(samples, Sample(origin=origin, conversation=conversation), held_out=held_out)
+        _add_found(samples, each, held_out=held_out)
+
+
+def _add_found(
+    samples: Samples, found: tuple[str, Conversation] | Fault, *, held_out: bool
+) -> None:
+    if isinstance(found, Fault):
+        samples.faults.append(found)
+    else:
+        origin, conversation = found
+        _add(samples, Sample(origin=origin, conversation=conversation), held_out=held_out)
 
 
 def _add(samples: Samples, sample: Sample, *, held_out: bool = False) -> None:

@@ -1,6 +1,7 @@
 """The folder of a tuning: the adapter, its curve, and what a run needs to go on.
 
-adapter_model.safetensors, adapter_config.json    the adapter, for g4 and PEFT
+adapter_model.safetensors, adapter_config.json    the adapter, for g4 and PEFT; or
+adapters.safetensors                              for g4 and mlx-lm
 curve.jsonl, curve.svg                            the losses
 tuning.json                                       what was tuned, from what, and the result
 unfinished/                                       until it is finished: checkpoint, soft tokens,
@@ -22,7 +23,7 @@ from typing import Any
 from ..bounded import read_bounded
 from ..checked_json import JsonError, parse
 from ..errors import TuningError
-from ..hub.adapter_names import PEFT_WEIGHTS
+from ..hub.adapter_names import WEIGHTS
 from ..leftovers import remove_leftovers
 from ..own_files import shared_mode, whole_file
 
@@ -62,7 +63,7 @@ class TuningFolder:
         """
         known = self._record()
         if known is None:
-            if (self.path / PEFT_WEIGHTS).exists():
+            if any((self.path / name).exists() for name in WEIGHTS):
                 raise TuningError(
                     f"{self.path}: has an adapter of something else: name another folder with -o"
                 )
@@ -122,7 +123,8 @@ def opened(path: Path, *, restart: bool) -> Iterator[TuningFolder]:
         remove_leftovers(path)
         if restart and (path / RECORD).exists():
             (path / RECORD).unlink(missing_ok=True)
-            (path / PEFT_WEIGHTS).unlink(missing_ok=True)
+            for name in WEIGHTS:
+                (path / name).unlink(missing_ok=True)
             shutil.rmtree(folder.unfinished, ignore_errors=True)
         folder.unfinished.mkdir(exist_ok=True)
         remove_leftovers(folder.unfinished)

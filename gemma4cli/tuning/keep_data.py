@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..conversations.file import Conversation
 from ..errors import MediaNotFoundError, TuningDataError
 from .data import Prompts, Samples, media_in, question_about
-from .lines import conversations_in
+from .lines import conversation_of, conversations_in
 from .samples import Fault, Sample, missing_media
 
 
@@ -36,19 +37,31 @@ def read_prompts(data: Path, prompts: Prompts) -> Samples:
     return samples
 
 
+def read_asked(data: Sequence[object]) -> Samples:
+    """The prompts in conversations as lines of a file have them; paths from the working folder."""
+    samples = Samples()
+    for number, value in enumerate(data):
+        _add(samples, conversation_of(value, f"prompt {number}", Path()))
+    return samples
+
+
 def _read_lines(file: Path, samples: Samples) -> None:
     for each in conversations_in(file):
-        if isinstance(each, Fault):
-            samples.faults.append(each)
-            continue
-        origin, conversation = each
-        messages = conversation.messages
-        last = max((n for n, m in enumerate(messages) if m.role in ("user", "tool")), default=-1)
-        problem = "asks nothing: it needs a message of the user"
-        if last >= 0:
-            conversation = replace(conversation, messages=messages[: last + 1])
-            problem = missing_media(conversation.messages) or ""
-        if problem:
-            samples.faults.append(Fault(origin=origin, problem=problem))
-        else:
-            samples.found.append(Sample(origin=origin, conversation=conversation))
+        _add(samples, each)
+
+
+def _add(samples: Samples, found: tuple[str, Conversation] | Fault) -> None:
+    if isinstance(found, Fault):
+        samples.faults.append(found)
+        return
+    origin, conversation = found
+    messages = conversation.messages
+    last = max((n for n, m in enumerate(messages) if m.role in ("user", "tool")), default=-1)
+    problem = "asks nothing: it needs a message of the user"
+    if last >= 0:
+        conversation = replace(conversation, messages=messages[: last + 1])
+        problem = missing_media(conversation.messages) or ""
+    if problem:
+        samples.faults.append(Fault(origin=origin, problem=problem))
+    else:
+        samples.found.append(Sample(origin=origin, conversation=conversation))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from .adapter import load_tensors, save_tensors
+from .adapter_files import load_tensors, save_tensors
 from .examples import Example, fingerprint
 
 _STATES = "states"

@@ -30,14 +30,23 @@ def conversations_in(file: Path) -> Iterator[tuple[str, Conversation] | Fault]:
         raise TuningDataError(
             f"{file}: is not UTF-8 text: give a file of JSON Lines, or a folder of media"
         )
-    for origin, value in _values(file, found.text):
+    for origin, line in _values(file, found.text):
         try:
-            data = value if not isinstance(value, str) else parse(value)
-            yield origin, parse_conversation(as_messages(data), folder=file.parent, name=origin)
+            value = parse(line) if isinstance(line, str) else line
         except JsonError as exc:
             yield Fault(origin=origin, problem=str(exc))
-        except ConversationError as exc:
-            yield Fault(origin=origin, problem=str(exc).removeprefix(f"{origin}: "))
+        else:
+            yield conversation_of(value, origin, file.parent)
+
+
+def conversation_of(value: object, origin: str, folder: Path) -> tuple[str, Conversation] | Fault:
+    """A conversation in one of the known forms; its paths start from ``folder``."""
+    try:
+        return origin, parse_conversation(as_messages(value), folder=folder, name=origin)
+    except JsonError as exc:
+        return Fault(origin=origin, problem=str(exc))
+    except ConversationError as exc:
+        return Fault(origin=origin, problem=str(exc).removeprefix(f"{origin}: "))
 
 
 def _values(file: Path, content: str) -> Iterator[tuple[str, object]]:

@@ -15,7 +15,7 @@ from ..engine.encode import encode_features
 from ..engine.local import LocalModel
 from ..models.gemma4 import Gemma4, SoftTokens
 from ..processing.inputs import AudioFeatures, MediaFeatures
-from .adapter import load_tensors, save_tensors
+from .adapter_files import load_tensors, save_tensors
 from .examples import Example
 
 _VALUES = "values"

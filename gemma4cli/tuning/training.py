@@ -14,7 +14,8 @@ from time import monotonic
 from typing import Any
 
 from ..engine.freed_buffers import release_buffers
-from .adapter import Layout, LowRankOptions, write_adapter
+from .adapter import LowRankOptions
+from .adapter_files import Form, Layout, write_adapter
 from .batches import round_of, steps_per_round
 from .checkpoints import Checkpoint, Progress
 from .curve import Curve
@@ -35,8 +36,8 @@ _RECENT = 20
 class Training:
     """The steps of a tuning.
 
-    At ``kept`` the network is to stay as it is in ``states``. ``additions``, ``base`` and
-    ``layout`` are for its files.
+    At ``kept`` the network is to stay as it is in ``states``. ``additions``, ``base``,
+    ``layout`` and ``form`` are for its files.
     """
 
     learner: Learner
@@ -50,6 +51,7 @@ class Training:
     additions: LowRankOptions
     base: str
     layout: Layout
+    form: Form = "peft"
     seconds_unsaved: float = _SECONDS_UNSAVED
     _recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_RECENT))
     _validation_seconds: float = 0.0
@@ -229,6 +231,7 @@ class Training:
             self.additions,
             base=self.base,
             layout=self.layout,
+            form=self.form,
         )
 
     def _finish(self, state: Checkpoint, loss: float | None) -> TuningFinished:

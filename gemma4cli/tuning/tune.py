@@ -8,7 +8,15 @@ from typing import Any
 
 from ..engine.local import LocalModel
 from ..models.training import recompute_layers, with_gradients
-from .adapter import LowRankOptions, in_towers, layout_of, target_paths, with_new_adapter
+from .adapter import LowRankOptions, in_towers, target_paths, with_new_adapter
+from .adapter_files import (
+    FILES,
+    Form,
+    layout_of,
+    read_parameters,
+    require_form,
+    write_adapter,
+)
 from .batches import steps_per_round
 from .checkpoints import Checkpoint
 from .data import Samples
@@ -41,16 +49,19 @@ def tune(
     keep: Sequence[Sample] = (),
     *,
     check: bool = False,
+    form: Form = "peft",
 ) -> Generator[TuningEvent | Fault | AlreadyTuned, None, None]:
     """Tune an adapter for ``model``: events, at last TuningFinished or AlreadyTuned.
 
     ``keep`` are prompts that it is to answer afterwards as before. With ``check``, nothing is
     learned, and the last event is TuningChecked; what was computed for it is not computed again.
+    ``form`` is that of the adapter's files, in which one that is tuned already is written again.
 
     Raises TuningDataError after a Fault for each sample that cannot be learned from, TuningError,
     OptionError for targets, and OSError if the folder cannot be written.
     """
     paths = target_paths(model.network, options.targets)
+    require_form(form, paths)
     media = MediaStore(model=model, folder=folder.media, in_step=in_towers(paths))
     found = yield from read_examples(model, samples, options, media)
     keys = [key_of(each) for each in keep]
@@ -61,12 +72,14 @@ def tune(
         **asdict(options),
     }
     if not check and folder.begin(job):
+        if not (folder.path / FILES[form]).exists():
+            _write_again(model, options, folder, paths, form)
         yield AlreadyTuned(result=dict(folder.result()))
         return
     kept = Examples()
     if keep:
         kept = yield from read_kept(model, keep, keys, options, media, folder)
-    training, fit = _training(model, found, kept, options, folder, media)
+    training, fit = _training(model, found, kept, options, folder, media, form)
     start = training.begin() if not check else training.new()
     yield _planned(training, fit, start, skipped=found.skipped + kept.skipped)
     if check:
@@ -85,13 +98,11 @@ def _training(
     options: TuningOptions,
     folder: TuningFolder,
     media: MediaStore,
+    form: Form,
 ) -> tuple[Training, Fit]:
     """The network that learns, and how its steps fit into memory."""
     in_round = steps_per_round(found.learned, options.batch)
-    rank, alpha = options.rank, options.alpha
-    additions = LowRankOptions(
-        rank=rank, alpha=2.0 * rank if alpha is None else alpha, targets=options.targets
-    )
+    additions = _additions(options)
     network = with_new_adapter(
         with_gradients(model.network, towers=media.in_step), additions, options.seed
     )
@@ -119,8 +130,30 @@ def _training(
         additions=additions,
         base=model.name,
         layout=layout_of(model.network.config),
+        form=form,
     )
     return training, fit
+
+
+def _additions(options: TuningOptions) -> LowRankOptions:
+    rank, alpha = options.rank, options.alpha
+    return LowRankOptions(
+        rank=rank, alpha=2.0 * rank if alpha is None else alpha, targets=options.targets
+    )
+
+
+def _write_again(
+    model: LocalModel,
+    options: TuningOptions,
+    folder: TuningFolder,
+    paths: Sequence[str],
+    form: Form,
+) -> None:
+    """Write a finished adapter in another form."""
+    additions, layout = _additions(options), layout_of(model.network.config)
+    names = [f"{path}.lora_{part}" for path in paths for part in "ab"]
+    parameters = read_parameters(folder.path, names, additions, layout)
+    write_adapter(folder.path, parameters, additions, base=model.name, layout=layout, form=form)
 
 
 def _planned(training: Training, fit: Fit, start: Checkpoint, *, skipped: int) -> TuningPlanned:

@@ -309,6 +309,23 @@ def test_a_check_learns_nothing_and_what_it_computed_is_used(
     assert g4(*command).exit_code == 0
 
 
+def test_an_adapter_is_written_again_for_mlx_lm(pictures: Path) -> None:
+    command = ("tune", pictures, "-o", "style", "--steps", "1", *QUICK)
+    assert g4(*command).exit_code == 0
+    folder = Path("style")
+    first = mx.load("style/adapter_model.safetensors")
+    again = g4(*command, "--layout", "mlx-lm")
+    assert "is tuned already" in again.stderr
+    assert not (folder / "adapter_model.safetensors").exists()
+    second = mx.load("style/adapters.safetensors")
+    assert set(second) >= {"language_model.model.layers.0.mlp.up_proj.lora_a"}
+    assert json.loads((folder / "adapter_config.json").read_text())["num_layers"] == -1
+    assert g4("describe", pictures / "0.png", "-m", "tiny", "--adapter", "style").exit_code == 0
+    assert g4(*command).exit_code == 0
+    third = mx.load("style/adapter_model.safetensors")
+    assert all(np.array_equal(np.array(first[name]), np.array(third[name])) for name in first)
+
+
 def test_no_folder_and_unknown_layers(pictures: Path) -> None:
     assert_fails(g4("tune", pictures, "-m", "tiny"), 2, "name the adapter's folder with -o DIR")
     unknown = ("-o", "x", "--targets", "attention,wings")

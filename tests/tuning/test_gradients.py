@@ -21,7 +21,8 @@ from gemma4cli.engine.local import LocalModel
 from gemma4cli.models.training import with_gradients
 from gemma4cli.options import LoadOptions
 from gemma4cli.processing.prompt import MediaSpan
-from gemma4cli.tuning.adapter import LowRankOptions, layout_of, peft_name, with_new_adapter
+from gemma4cli.tuning.adapter import LowRankOptions, with_new_adapter
+from gemma4cli.tuning.adapter_files import layout_of, peft_name
 from gemma4cli.tuning.examples import Example
 from gemma4cli.tuning.media_store import MediaStore
 from gemma4cli.tuning.steps import Learner

@@ -90,10 +90,19 @@ def tune(
         typer.Option(
             metavar="LAYERS",
             help="Layers that get an addition, with commas between: attention, mlp, per-layer, "
-            "projections, vision, audio, or names such as q_proj.",
+            "experts, projections, vision, audio, or names such as q_proj.",
             rich_help_panel=_LAYERS,
         ),
     ] = "attention,mlp",
+    layout: Annotated[
+        str,
+        typer.Option(
+            metavar="LAYOUT",
+            help="Layout of the adapter's files: peft or mlx-lm. An adapter that is tuned already "
+            "is written again.",
+            rich_help_panel=_LAYERS,
+        ),
+    ] = "peft",
     rate: Annotated[
         float | None,
         typer.Option(
@@ -228,5 +237,6 @@ def tune(
             restart=restart,
             keep=keep,
             check=check,
+            layout=layout,
         ),
     )

@@ -35,6 +35,7 @@ class TuningRun:
     restart: bool
     keep: Path | None
     check: bool
+    layout: str
 
 
 def run_tuning(env: Environment, run: RunOptions, given: TuningRun) -> None:
@@ -44,6 +45,7 @@ def run_tuning(env: Environment, run: RunOptions, given: TuningRun) -> None:
     require_one(env.variables, "g4 tune")
     samples, keep = _read(env, given)
     model = load_local_model(env, replace(run, draft="none"))
+    from ...tuning.adapter_files import form_of
     from ...tuning.folder import opened
     from ...tuning.training import result_of
     from ...tuning.tune import AlreadyTuned, tune
@@ -53,7 +55,15 @@ def run_tuning(env: Environment, run: RunOptions, given: TuningRun) -> None:
         opened(given.folder, restart=given.restart) as folder,
         TuningProgress(env, given.folder, quiet=run.quiet) as display,
         closing(
-            tune(model, samples, given.options, folder, keep.found, check=given.check)
+            tune(
+                model,
+                samples,
+                given.options,
+                folder,
+                keep.found,
+                check=given.check,
+                form=form_of(given.layout),
+            )
         ) as events,
     ):
         for event in events:
