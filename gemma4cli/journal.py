@@ -222,11 +222,12 @@ def not_kept(error: JournalError) -> str:
 def file_facts(file: Path) -> Mapping[str, object]:
     """What tells a file from another, and from itself after a change. Raises OSError."""
     status = file.stat()
-    return {
-        "file": str(file.resolve()),
-        "bytes": status.st_size,
-        "changed": status.st_mtime_ns,
-    }
+    return facts_of(str(file), status.st_size, status.st_mtime_ns)
+
+
+def facts_of(file: str, size: int, changed: int) -> Mapping[str, object]:
+    """``file_facts`` of a file whose bytes and nanoseconds of the last change are known."""
+    return {"file": os.path.realpath(file), "bytes": size, "changed": changed}
 
 
 def remove_stale(folder: Path) -> None:

@@ -58,9 +58,10 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Script:
         asked: list[dict[str, Any]] = []
 
         def stream_each(
-            model: object, prompt: str, images: Sequence[Source], **more: Any
+            model: object, prompt: str, images: Sequence[Source | str], **more: Any
         ) -> Iterator[object]:
-            asked.append({"prompt": prompt, "images": [each.name for each in images], **more})
+            names = [Source.of(each).name for each in images]
+            asked.append({"prompt": prompt, "images": names, **more})
             for event in events:
                 if isinstance(event, BaseException):
                     raise event

@@ -22,7 +22,8 @@ from support.samples import sample
 from gemma4cli import api
 from gemma4cli.cli.output.claims import Seen
 from gemma4cli.cli.output.files import growing_file
-from gemma4cli.cli.run.inputs import Kind, inputs
+from gemma4cli.cli.run.inputs import Kind
+from gemma4cli.cli.run.listing import Listing
 from gemma4cli.cli.run.shards import Shard, shard_of
 from gemma4cli.cli.run.shares import share_of
 from gemma4cli.errors import OptionError, OutputError
@@ -53,7 +54,7 @@ def number_of(place: str, count: int) -> int:
 
 
 def places(arguments: Sequence[str], shard: str) -> list[str]:
-    found = inputs(arguments, IMAGES, lambda line: None)
+    found = Listing(arguments, IMAGES, lambda line: None)
     return [each.place for each in share_of(shard_of(shard), found).inputs]
 
 

@@ -25,9 +25,9 @@ from gemma4cli.engine.model import LoadedModel
 
 START = imports(
     foreign="annotated_doc shellingham typer",
-    standard="__future__ collections collections.abc contextlib copy dataclasses difflib enum "
-    "errno fcntl functools inspect io itertools math os pathlib re shlex shutil signal struct sys "
-    "resource termios textwrap types typing unicodedata urllib.parse",
+    standard="__future__ array collections collections.abc contextlib copy dataclasses difflib "
+    "enum errno fcntl functools inspect io itertools math os pathlib re shlex shutil signal struct "
+    "sys resource termios textwrap types typing unicodedata urllib.parse",
     own="_version distributed distributed.current distributed.launch errors messages options "
     "cli.app cli.answers.choices cli.chat.command cli.commands.completion cli.commands.config "
     "cli.commands.describe cli.commands.doctor "
@@ -36,8 +36,8 @@ START = imports(
     "cli.environment cli.escapes "
     "cli.habits.* interrupts cli.output.conversion cli.output.examples cli.output.exit_codes "
     "cli.output.help_pages cli.output.numbers cli.output.pictures cli.output.usage_errors "
-    "cli.run.addresses cli.run.budgets cli.run.common_options cli.run.completers cli.run.folders "
-    "cli.run.inputs cli.run.model_command cli.run.options cli.run.pages cli.run.shared_options "
+    "cli.run.addresses cli.run.budgets cli.run.common_options cli.run.completers cli.run.inputs "
+    "cli.run.model_command cli.run.names cli.run.options cli.run.pages cli.run.shared_options "
     "cli.run.shards cli.run.time_options cli.transcribe.choices cli.transcribe.command machine "
     "machine.address_space",
 )

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from gemma4cli.cli.environment import Environment
 from gemma4cli.cli.output.results import opened_output
 from gemma4cli.cli.run.inputs import Input, check_named_once
-from gemma4cli.cli.run.inputs import inputs as inputs_of
 from gemma4cli.cli.run.options import RunOptions
+from gemma4cli.cli.run.shares import inputs as inputs_of
 from gemma4cli.cli.run.targets import Target, target_of
 from gemma4cli.cli.transcribe.run import RECORDINGS
 from gemma4cli.errors import MediaError, NonFiniteError, OptionError
@@ -32,7 +32,7 @@ def touch(*paths: Path) -> None:
 
 
 def inputs(arguments: list[str]) -> list[Input]:
-    return inputs_of(arguments, RECORDINGS, ENV.say)
+    return list(inputs_of(arguments, RECORDINGS, ENV.say))
 
 
 def names(arguments: list[str]) -> list[str]:
@@ -91,7 +91,7 @@ def test_any_named_file_is_tried(tmp_path: Path) -> None:
 
 
 def test_standard_input_has_a_name() -> None:
-    assert inputs(["-"]) == [Input(given="-", source=Source(name="-"), name=Path("stdin"))]
+    assert inputs(["-"]) == [Input(given="-", label="stdin", origin=Source(name="-"))]
 
 
 def test_a_name_with_dots_keeps_them(tmp_path: Path) -> None:

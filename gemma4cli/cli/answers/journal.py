@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import time
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import JournalError
-from ...journal import JobJournal, file_facts, remove_stale
+from ...journal import JobJournal, facts_of, remove_stale
 from ...records import Answer
 from ..run.inputs import Input
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeptAnswer:
-    """An answer, and the file that it is about as it was then (see ``file_facts``).
+    """An answer, and the file that it is about as it was then (see ``facts_of``).
 
     ``answered`` is the time in nanoseconds, that of an output file with this answer or later.
     """
@@ -49,19 +51,32 @@ class AnswerJournal:
 
     def __init__(self, journal: _Journal, inputs: Sequence[Input]) -> None:
         self._journal = journal
-        self._facts = [_facts(each) for each in inputs]
+        self._inputs = inputs
+        # As they are now, which is before they are read; numbers, since there may be a million.
+        self._bytes, self._changed = array("q"), array("q")
+        for each in inputs:
+            size, changed = _state(each)
+            self._bytes.append(size)
+            self._changed.append(changed)
         kept = {_key(each.about): each for each in journal.done}
         self.known = {
             number: kept[_key(facts)]
-            for number, facts in enumerate(self._facts)
-            if facts is not None and _key(facts) in kept
+            for number in range(len(inputs) if kept else 0)
+            if (facts := self._facts(number)) is not None and _key(facts) in kept
         }
 
     def add(self, number: int, answer: Answer) -> None:
         """Put an answer on disk. Raises JournalError."""
-        facts = self._facts[number]
+        facts = self._facts(number)
         if facts is not None:
             self._journal.add(KeptAnswer(about=facts, answer=answer, answered=time.time_ns()))
+
+    def _facts(self, number: int) -> Mapping[str, object] | None:
+        given, size = self._inputs[number], self._bytes[number]
+        if size == _NO_FILE:
+            return None
+        page = {} if given.source.page is None else {"page": given.source.page}
+        return {**facts_of(str(given.path), size, self._changed[number]), **page}
 
 
 @contextmanager
@@ -94,14 +109,18 @@ def answer_journal(
         journal.forget()
 
 
-def _facts(given: Input) -> Mapping[str, object] | None:
+_NO_FILE = -1
+
+
+def _state(given: Input) -> tuple[int, int]:
+    """Size and time of the last change of a file."""
     try:
-        if given.path is None:
-            return None
-        page = {} if given.source.page is None else {"page": given.source.page}
-        return {**file_facts(given.path), **page}
+        if (path := given.path) is not None:
+            status = os.stat(path)
+            return status.st_size, status.st_mtime_ns
     except (OSError, ValueError):
-        return None
+        pass
+    return _NO_FILE, 0
 
 
 def _key(facts: Mapping[str, object]) -> tuple[tuple[str, object], ...]:

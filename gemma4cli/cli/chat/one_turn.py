@@ -144,7 +144,7 @@ def _run(
     files = [each.path for each in (asked, *media) if each.path is not None]
     # In a folder, the answer is called after what it is about.
     stem = files[0].stem if files else "answer"
-    given = Input(given=asked.name, source=asked, name=Path(stem))
+    given = Input(given=asked.name, label=stem, origin=asked)
     output.target.check(options.env, options.run, [given], [*files, *options.texts])
     run_each(
         AnswerRun(

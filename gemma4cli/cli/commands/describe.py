@@ -13,7 +13,7 @@ from ..environment import Environment
 from ..run.addresses import check_allowed, opener
 from ..run.budgets import BudgetChoice, budget_option
 from ..run.common_options import allow_urls_option, file_names_option, restart_option
-from ..run.inputs import Kind, are_several, inputs
+from ..run.inputs import Kind, are_several
 from ..run.options import RunOptions
 from ..run.pages import name_of, pages_of, pages_option, with_pages
 from ..run.shards import shard_of, shard_option
@@ -93,6 +93,7 @@ def describe(
     from ...prompts import DESCRIBE_IMAGE, DESCRIBE_IMAGES
     from ..answers.run import run_each
     from ..answers.targets import AnswerRun, answer_target, checked_extension, skipping_written
+    from ..run.listing import Listing
     from ..run.shares import begin, share_of
     from .describe_many import ImageQuestion, describe_many
 
@@ -107,7 +108,7 @@ def describe(
 
     kind = Kind(plural="images", suffixes=IMAGE_SUFFIXES)
     opened = opener(kind, fetches=allow_urls)
-    share = share_of(part, inputs(images, kind, env.say))
+    share = share_of(part, Listing(images, kind, env.say))
     found = share.inputs if chosen is None else with_pages(share, chosen, opened)
     several = part is not None or (not together and are_several(found, images))
     ending = checked_extension(extension, IMAGE_SUFFIXES)

@@ -18,7 +18,7 @@ from ..answers.targets import AnswerRun
 from ..environment import Environment
 from ..output.consume import AnyEvent, Failed, Numbered
 from ..output.progress import ProgressLine
-from ..run.inputs import absolute
+from ..run.names import absolute
 from ..run.shards import Shard
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def describe_many(answers: AnswerRun, question: ImageQuestion, arguments: Sequen
         stream = api.stream_each(
             model,
             question.prompt,
-            [each.source for each in answers.inputs],
+            [each.origin or each.given for each in answers.inputs],
             options=question.options,
             media=question.media,
             batch=question.batch,

@@ -60,9 +60,7 @@ def trace(
         raise OptionError("trace writes a binary file: name it with -o OUT.npz")
     content = read_conversation(conversation, for_trace=True)
     media = [each for message in content.messages for each in sources_of(message.parts)]
-    given = Input(
-        given=str(conversation), source=Source.of(conversation), name=Path(conversation.stem)
-    )
+    given = Input(given=str(conversation), label=conversation.stem, origin=Source.of(conversation))
     target.check(env, run, [given], [each.path for each in media if each.path is not None])
     (path,) = target.paths(given)
     result = run_trace(

@@ -13,7 +13,8 @@ from ..._version import __version__
 from ..environment import Environment
 from ..run.addresses import check_allowed, opener
 from ..run.common_options import allow_urls_option, restart_option, track_option
-from ..run.inputs import Input, Kind, absolute, are_several, inputs
+from ..run.inputs import Input, Kind, are_several
+from ..run.names import absolute
 from ..run.options import RunOptions
 from ..run.shared_options import runs_a_model
 from ..run.time_options import time_option
@@ -97,6 +98,7 @@ def video(
     from ..answers.targets import AnswerRun, answer_target
     from ..output.writable import check_folder
     from ..run.protected import check_protected
+    from ..run.shares import inputs
     from .kept_segments import keeping_segments
     from .video_frames import saving_frames
 

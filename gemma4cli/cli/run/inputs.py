@@ -1,32 +1,22 @@
-"""The files that a command's arguments name, and what the outputs for them are called.
-
-Two inputs never share an output: names differ by their suffix if the inputs are in the same
-folder, and by their folders otherwise.
-"""
+"""The files that a command's arguments name."""
 
 from __future__ import annotations
 
 import os
-import unicodedata
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlparse
 
-from ...errors import MediaError, OptionError
+from ...errors import OptionError
 from ...messages import Source
-from ..escapes import one_line
-from .folders import files_in
+from .names import absolute, repeated
 
 if TYPE_CHECKING:
     from ...records import Record
 
 STDIN = "-"
-_ADDRESS = ("http://", "https://")
 
 
 def source_of(argument: str) -> Source:
@@ -47,29 +37,39 @@ def address_source(url: str) -> Source:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Input:
-    """One input: messages call it ``given``.
+    """One input, in 250 bytes, since there may be a million: messages call it ``given``.
 
-    ``source`` has neither path nor data for standard input and for an address. ``name`` is the path
-    of its outputs without a suffix, relative to the output folder. ``folder`` is the one that was
-    named, in which the file was found.
+    ``label`` is the path of its outputs without a suffix, relative to the output folder. ``below``
+    is what comes in ``given`` before the path below the folder that was named; None if there is no
+    such folder. ``origin`` is its source, None for the file of the name ``given``.
     """
 
     given: str
-    source: Source
-    name: Path
-    folder: Path | None = None
+    label: str
+    below: str | None = None
+    origin: Source | None = field(default=None, repr=False)
+
+    @property
+    def source(self) -> Source:
+        """Has neither path nor data for standard input and for an address."""
+        return self.origin or Source(name=self.given, path=Path(self.given))
 
     @property
     def path(self) -> Path | None:
         """The file, None for standard input and for an address."""
-        return self.source.path
+        return Path(self.given) if self.origin is None else self.origin.path
+
+    @property
+    def name(self) -> Path:
+        """``label`` as a path."""
+        return Path(self.label)
 
     @property
     def place(self) -> str:
         """The path below the folder that was named, or else as it was given, with slashes."""
-        if self.path is None:
-            return self.given
-        return (self.path.relative_to(self.folder) if self.folder else self.path).as_posix()
+        if self.below is not None:
+            return self.given[len(self.below) :]
+        return self.given if self.path is None else self.path.as_posix()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,26 +87,13 @@ class Kind:
         try:
             os.listdir(folder)
         except OSError as exc:
-            return _unread(exc)
+            return unread(exc)
         return f"contains no {self.plural}"
 
 
-def _unread(problem: OSError) -> str:
+def unread(problem: OSError) -> str:
+    """What is wrong with a folder that cannot be read."""
     return f"cannot be read ({problem.strerror or problem})"
-
-
-def inputs(arguments: Sequence[str], kind: Kind, say: Callable[[str], None]) -> list[Input]:
-    """The inputs that the arguments name; those of a folder are sorted by path.
-
-    ``say`` gets a notice for each folder below a named one that cannot be read. Raises MediaError
-    for a folder without such files if there is no other input.
-    """
-    namesakes = _Namesakes(kind)
-    found = [each for argument in arguments for each in _found(argument, kind, namesakes, say)]
-    if all(os.path.isdir(each.given) for each in found):
-        # With other inputs, the folder fails when its turn comes, and they do not.
-        raise MediaError(found[0].given, kind.missing_in(found[0].given))
-    return _distinct(found)
 
 
 def with_file_name(record: Record, given: Input) -> Record:
@@ -116,174 +103,30 @@ def with_file_name(record: Record, given: Input) -> Record:
     return {"input": record["input"], "file_name": given.place, **record}
 
 
-def are_several(found: Sequence[Input], arguments: Sequence[str]) -> bool:
+def are_several(found: Collection[Input], arguments: Sequence[str]) -> bool:
     """Whether results are those of several inputs; a folder counts as such, whatever it holds."""
     return len(found) > 1 or any(map(os.path.isdir, arguments))
 
 
-def check_named_once(given: Sequence[Input]) -> None:
-    """Raise OptionError for a file that is named twice: its results would have one name."""
-    counts = Counter(
-        (
-            each.source.address or each.given if each.path is None else absolute(str(each.path)),
-            each.source.page,
-        )
-        for each in given
-    )
-    for (name, _), count in counts.items():
-        if count > 1:
-            raise OptionError(f"{name}: is named {count} times")
+def check_named_once(given: Iterable[Input]) -> None:
+    """Raise OptionError for a file that is named twice: its results would have one name.
 
-
-def _found(
-    argument: str, kind: Kind, namesakes: _Namesakes, say: Callable[[str], None]
-) -> Iterator[Input]:
-    from ...media.near_names import existing
-
-    if argument == STDIN:
-        yield Input(given=STDIN, source=source_of(STDIN), name=Path("stdin"))
-        return
-    if argument.lower().startswith(_ADDRESS):
-        name = Path(unquote(urlparse(argument).path)).name
-        source = address_source(argument)
-        yield Input(given=source.name, source=source, name=Path(_plain_stem(name)))
-        return
-    path = existing(Path(argument))
-
-    def closed(problem: OSError) -> None:
-        if problem.filename != str(path):  # that one is an input without a result
-            say(one_line(f"{problem.filename}: {_unread(problem)}; its files are left out"))
-
-    files = files_in(path, kind.suffixes, closed) if os.path.isdir(path) else []
-    for file in files:
-        inner = file.relative_to(path)
-        yield Input(
-            given=str(file),
-            source=Source(name=str(file), path=file),
-            name=inner.with_name(namesakes.stem(file)),
-            folder=path,
-        )
-    if not files:
-        yield Input(
-            given=argument, source=Source(name=argument, path=path), name=Path(namesakes.stem(path))
-        )
-
-
-def _plain_stem(name: str) -> str:
-    """The name without its suffix; "..png" keeps it, since "." names no file."""
-    stem = Path(name).stem
-    return stem if stem.strip(".") else name or "file"
-
-
-class _Namesakes:
-    """Finds files of a kind with one stem in a folder; each folder is listed once."""
-
-    def __init__(self, kind: Kind) -> None:
-        self._suffixes = kind.suffixes
-        self._counts: dict[Path, Counter[str]] = {}
-
-    def stem(self, path: Path) -> str:
-        """The name without its suffix, unless another such file in its folder has the same."""
-        folder = path.parent
-        if folder not in self._counts:
-            self._counts[folder] = Counter(self._listed(folder))
-        several = self._counts[folder][_folded(path.stem)] > 1
-        return path.name if several else _plain_stem(path.name)
-
-    def _listed(self, folder: Path) -> Iterator[str]:
-        # A folder that cannot be listed may hold readable files.
-        with suppress(OSError, ValueError), os.scandir(folder) as entries:
-            for entry in entries:
-                each = Path(entry.name)
-                if each.suffix.lower() in self._suffixes:
-                    yield _folded(each.stem)
-
-
-def _distinct(found: list[Input]) -> list[Input]:
-    """Names that differ, also where the file system ignores case.
-
-    Equal names get their suffixes, then as many parent folders as make them distinct, or else a
-    checksum.
+    ``given`` is gone through several times.
     """
-    keys = [(_folder(each), _folded(str(each.name))) for each in found]
-    beside = Counter(keys)
-    given = found = [
-        replace(each, name=each.name.with_name(each.path.name))
-        if each.path and beside[key] > 1
-        else each
-        for each, key in zip(found, keys, strict=True)
-    ]
-    twins = _twins(found)
-    if not any(twins):
-        return found
-    for depth in range(1, 1 + max(map(_depth, found))):
-        twins = _twins(found)
-        if not any(twins):
-            break
-        found = [
-            replace(each, name=_with_parents(each, depth)) if twin else each
-            for each, twin in zip(found, twins, strict=True)
-        ]
-    # Folders do not help addresses, nor names that differ only in case.
-    return with_checksums(
-        [
-            short if twin else each
-            for short, each, twin in zip(given, found, _twins(found), strict=True)
-        ]
-    )
+    if len({each.below for each in given}) == 1 and all(each.below is not None for each in given):
+        return  # the files of one folder
+    for name in sorted(repeated(lambda: map(_identity, given))):
+        count = sum(_identity(each) == name for each in given)
+        raise OptionError(f"{name.partition(_PAGE)[0]}: is named {count} times")
 
 
-def with_checksums(found: Sequence[Input]) -> list[Input]:
-    """The inputs; those whose names another has, too, get a checksum of what they are called."""
-    return [
-        replace(
-            each,
-            name=each.name.with_name(
-                f"{each.name.name}~{checksum(each.source.address or each.given)}"
-            ),
-        )
-        if twin
-        else each
-        for each, twin in zip(found, _twins(found), strict=True)
-    ]
+_PAGE = "\0"
 
 
-def checksum(text: str) -> str:
-    """Eight digits that differ for names that differ."""
-    import hashlib
-
-    return hashlib.sha256(os.fsencode(text)).hexdigest()[:8]
-
-
-def _folder(given: Input) -> str:
-    return "" if given.path is None else absolute(os.path.dirname(given.path))
-
-
-def _twins(found: Sequence[Input]) -> list[bool]:
-    """Which inputs share their name with another."""
-    counts = Counter(_folded(str(each.name)) for each in found)
-    return [counts[_folded(str(each.name))] > 1 for each in found]
-
-
-def _folded(name: str) -> str:
-    """Equal for names that are one file to a file system that ignores case."""
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def _depth(given: Input) -> int:
-    return 0 if given.path is None else len(Path(absolute(str(given.path))).parents)
-
-
-def _with_parents(given: Input, depth: int) -> Path:
-    if given.path is None:
-        return given.name
-    parents = Path(absolute(str(given.path))).parent.parts[1:]
-    return Path(*parents[-depth:], given.name.name)
-
-
-def absolute(path: str) -> str:
-    """The absolute path; the path itself in a folder that was removed."""
-    try:
-        return os.path.abspath(path)
-    except FileNotFoundError:
-        return path
+def _identity(given: Input) -> str:
+    """What is equal for two names of one input."""
+    if given.origin is None:
+        return absolute(given.given)
+    path, address, page = given.origin.path, given.origin.address, given.origin.page
+    name = address or given.given if path is None else absolute(str(path))
+    return name if page is None else f"{name}{_PAGE}{page}"

@@ -12,7 +12,8 @@ from typer.models import OptionInfo
 
 from ...errors import MediaDecodeError, MediaError, OptionError
 from ...messages import Source
-from .inputs import Input, with_checksums
+from .inputs import Input
+from .names import folded
 
 if TYPE_CHECKING:
     from ...records import PageOf
@@ -81,11 +82,13 @@ def with_pages(share: Share, pages: Pages, opened: Callable[[Source], Source]) -
     ``opened`` fetches what is an address. A file that cannot be read stays as it is, too, and fails
     when its turn comes. Raises MediaDecodeError if the only input lacks a page.
     """
-    only = len(share.every) == 1
+    from .listing import with_checksums
+
+    only = share.count == 1
     found = [page for each in share.inputs for page in _pages_of(each, pages, opened, only)]
     # A file may be called like a page of another, also of another shard.
-    names = share.others()
-    others = [each for each in share.every if each.given in names]
+    labels = {folded(each.label) for each in found}
+    others = [each for each in share.others() if folded(each.label) in labels]
     return with_checksums([*found, *others])[: len(found)]
 
 
@@ -128,13 +131,13 @@ def _pages_of(
         return
     for page in chosen:
         if page.page is None:
-            yield replace(each, source=page)
+            yield replace(each, origin=page)
             continue
         yield replace(
             each,
             given=f"{each.given}, page {page.page}",
-            source=page,
-            name=each.name.with_name(f"{each.name.name}-page{page.page}"),
+            label=f"{each.label}-page{page.page}",
+            origin=page,
         )
 
 

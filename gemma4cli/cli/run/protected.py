@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from itertools import chain
 from pathlib import Path
 
 from ...errors import OptionError
@@ -12,31 +14,45 @@ from .options import RunOptions
 
 
 def check_protected(
-    env: Environment, run: RunOptions, paths: Iterable[Path], read: Iterable[Path]
+    env: Environment,
+    run: RunOptions,
+    paths: Iterable[Path],
+    read: Iterable[Path],
 ) -> None:
     """Raise OptionError if a result would get into a folder of g4, or replace what a run reads.
 
-    ``paths`` are those of the results, ``read`` those of the inputs.
+    ``paths`` are those of the results, gone through again if one is an input. ``read`` are those of
+    the inputs, looked at only if there is a result already.
     """
     kept: dict[_Identity, str] | None = None
-    files: dict[_Identity, str] | None = None
+    existing: set[int] = set()
     folders: set[Path] = set()
     for path in paths:
         if kept is None:  # not for results on standard output
             kept = _identities(_folders(env))
         if (identity := _identity(path)) is not None:
-            if files is None:  # not for results that are new: there may be many inputs
-                files = _identities((each, "is a file of the model") for each in _model_files(run))
-                files |= _identities((each, "is an input") for each in [*read, *run.files])
-            if identity in files:
-                problem = f"{files[identity]} and would be replaced; name another file"
-                raise OptionError(f"{path}: {problem}")
+            existing.add(hash(identity))  # a number: there may be a million
         if path.parent in folders:
             continue
         folders.add(path.parent)
         for folder in Path(os.path.realpath(path)).parents:
             if (identity := _identity(folder)) in kept:
                 raise OptionError(f"{path}: is where {kept[identity]}; name a file elsewhere")
+    if existing:
+        for each in _model_files(run):
+            _check_other(each, "is a file of the model", existing, paths)
+        for each in chain(read, run.files):
+            _check_other(each, "is an input", existing, paths)
+
+
+def _check_other(file: Path, what: str, existing: AbstractSet[int], paths: Iterable[Path]) -> None:
+    """Raise OptionError if a file is that of a result; ``existing`` has hashes of these."""
+    identity = _identity(file)
+    if identity is None or hash(identity) not in existing:
+        return
+    for path in paths:
+        if _identity(path) == identity:
+            raise OptionError(f"{path}: {what} and would be replaced; name another file")
 
 
 def _folders(env: Environment) -> Iterator[tuple[Path, str]]:

@@ -43,9 +43,10 @@ class Shard:
         """
         import hashlib  # not for every start of g4
 
-        text = os.fsencode(place).decode("utf-8", "surrogateescape")
-        data = unicodedata.normalize("NFC", text).encode("utf-8", "surrogateescape")
-        digest = hashlib.sha256(data).digest()
+        if not place.isascii():
+            text = os.fsencode(place).decode("utf-8", "surrogateescape")
+            place = unicodedata.normalize("NFC", text)
+        digest = hashlib.sha256(place.encode("utf-8", "surrogateescape")).digest()
         return int.from_bytes(digest[:8], "big") % self.count == self.number - 1
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import OptionError
+from ...errors import MediaError, OptionError
 from ..environment import Environment
-from .inputs import STDIN, Input, check_named_once
+from .inputs import STDIN, Input, Kind, check_named_once
+from .listing import Listing, distinct
+from .names import Hashes, folded
 from .options import RunOptions
 from .shards import Shard
 from .targets import Target
@@ -18,48 +21,94 @@ from .written import check_no_others, write_nothing
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Share:
-    """The ``inputs`` of a run, with their positions among ``every`` one.
+    """The ``inputs`` of a run, with their positions among all ``count`` of the listing.
 
     Without ``shard``, that is all of them.
     """
 
     shard: Shard | None
-    every: Sequence[Input]
+    listing: Listing
+    count: int
     inputs: Sequence[Input]
     positions: Sequence[int]
 
-    def others(self) -> set[str]:
-        """What the inputs of other shards are called."""
-        return {each.given for each in self.every} - {each.given for each in self.inputs}
+    def others(self) -> Iterator[Input]:
+        """The inputs of other shards, listed again; they may have one label."""
+        if self.shard is not None:
+            yield from (each for each in self.listing if not _is_in(self.shard, each))
 
-    def paths(self) -> list[Path]:
-        """The files of all shards."""
-        return [each.path for each in self.every if each.path is not None]
+    def paths(self) -> Iterator[Path]:
+        """The files of other shards, listed again."""
+        return (each.path for each in self.others() if each.path is not None)
+
+    def count_others(self, given: Iterable[str]) -> int:
+        """How many of these are what inputs of other shards are, or were, called."""
+        if self.shard is None:
+            return 0
+        return sum(not self.shard.has(place) for place in self.listing.places(given))
+
+    def check_named_once(self) -> None:
+        """Raise OptionError for a file of any shard that is named twice."""
+        check_named_once(self.listing if len(self.listing.arguments) > 1 else ())
 
 
-def share_of(shard: Shard | None, every: Sequence[Input]) -> Share:
-    """A shard's share of all inputs. Raises OptionError for standard input.
+def inputs(arguments: Sequence[str], kind: Kind, say: Callable[[str], None]) -> Sequence[Input]:
+    """The inputs that the arguments name; see ``share_of``."""
+    return share_of(None, Listing(arguments, kind, say)).inputs
 
-    What was named and is not there is in every share: a machine may lack the whole folder.
+
+def share_of(shard: Shard | None, listing: Listing) -> Share:
+    """A shard's share of all inputs, of which others are not kept in memory.
+
+    What was named and is not there is in every share: a machine may lack the whole folder. Raises
+    OptionError for standard input, and MediaError for a folder without files of the kind if there
+    is no other input.
     """
-    if shard is None:
-        return Share(shard=None, every=every, inputs=every, positions=range(len(every)))
-    if any(each.given == STDIN for each in every):
+    if shard is not None and STDIN in listing.arguments:
         raise OptionError("--shard is for files and folders: standard input has no path to go by")
-    positions = [
-        number for number, each in enumerate(every) if shard.has(each.place) or _is_missing(each)
-    ]
+    chosen = _Chosen(shard, listing)
+    if chosen.has_twins:  # only then is all of it in memory, so that each gets a label of its own
+        chosen = _Chosen(shard, distinct(list(listing)))
+    if chosen.is_empty and chosen.inputs:
+        # With other inputs, the folder fails when its turn comes, and they do not.
+        folder = chosen.inputs[0].given
+        raise MediaError(folder, listing.kind.missing_in(folder))
     return Share(
         shard=shard,
-        every=every,
-        inputs=[every[number] for number in positions],
-        positions=positions,
+        listing=listing,
+        count=chosen.count,
+        inputs=chosen.inputs,
+        positions=chosen.positions,
     )
+
+
+class _Chosen:
+    """The inputs of a shard among every one; ``is_empty`` if these are folders without any."""
+
+    def __init__(self, shard: Shard | None, every: Iterable[Input]) -> None:
+        self.inputs: list[Input] = []
+        self.positions = array("q")
+        self.count = 0
+        self.is_empty = True
+        labels = Hashes()
+        for each in every:
+            labels.add(folded(each.label))
+            if shard is None or _is_in(shard, each):
+                self.inputs.append(each)
+                self.positions.append(self.count)
+            if each.below is not None or each.path is None or not os.path.isdir(each.path):
+                self.is_empty = False
+            self.count += 1
+        self.has_twins = bool(labels.repeated())
+
+
+def _is_in(shard: Shard, given: Input) -> bool:
+    return shard.has(given.place) or _is_missing(given)
 
 
 def _is_missing(given: Input) -> bool:
     """Whether an argument is no file, but perhaps a folder without any."""
-    if given.folder is not None or given.path is None:
+    if given.below is not None or given.path is None:
         return False
     return os.path.isdir(given.path) or not os.path.exists(given.path)
 
@@ -75,11 +124,11 @@ def begin(
     if share.shard is None:
         return True
     if target.is_separate:
-        check_named_once(share.every)
+        share.check_named_once()
     if replaces:
-        check_no_others(target, share.others())
+        check_no_others(target, share.count_others)
     if not run.quiet:
-        count, total = len(share.inputs), len(share.every)
+        count, total = len(share.inputs), share.count
         env.say(f"{share.shard.name}: {count:,} of {total:,} {plural}")
     if not share.inputs:
         write_nothing(target)

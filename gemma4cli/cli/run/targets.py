@@ -7,15 +7,17 @@ other name is a file. All of it is checked before a model is loaded.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from ...errors import OptionError
 from ..environment import Environment
 from ..output.claims import Seen
 from ..output.writable import check_folder, check_writable
-from .inputs import STDIN, Input, check_named_once, checksum
+from .inputs import STDIN, Input, check_named_once
+from .names import checksum
 from .options import RunOptions
 from .protected import check_protected
 
@@ -72,21 +74,19 @@ class Target:
         self,
         env: Environment,
         run: RunOptions,
-        given: Iterable[Input],
+        given: Collection[Input],
         others: Iterable[Path] = (),
     ) -> None:
         """Raise OptionError if a result cannot be written or would replace what is not a result.
 
         ``others`` are further files that the command reads.
         """
-        known = list(given)
         if self.is_separate:
-            check_named_once(known)
-        read = [each.path for each in known if each.path is not None] + list(others)
-        paths = dict.fromkeys(path for each in known for path in self.paths(each))
-        check_protected(env, run, paths, read)
+            check_named_once(given)
+        read = (each.path for each in given if each.path is not None)
+        check_protected(env, run, _Files(self, given), chain(read, others))
         folders: set[Path] = set()
-        for path in paths:
+        for path in _Files(self, given):
             if not self.is_separate:
                 check_writable(path)
             elif os.path.isdir(path):
@@ -94,6 +94,21 @@ class Target:
             elif path.parent not in folders:
                 folders.add(path.parent)
                 check_folder(path.parent)
+
+
+@dataclass(frozen=True, slots=True)
+class _Files(Iterable[Path]):
+    """The output files of all inputs, of which each iteration makes one after the other."""
+
+    target: Target
+    given: Iterable[Input]
+
+    def __iter__(self) -> Iterator[Path]:
+        if self.target.file is not None:
+            yield self.target.file
+        elif self.target.is_separate:
+            for each in self.given:
+                yield from self.target.paths(each)
 
 
 def target_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,15 +63,15 @@ def written_before(
     )
 
 
-def check_no_others(target: Target, others: AbstractSet[str]) -> None:
-    """Raise OptionError if a file of JSON lines that would be replaced has some about ``others``.
+def check_no_others(target: Target, count_others: Callable[[Iterable[str]], int]) -> None:
+    """Raise OptionError if a file of JSON lines that would be replaced has some of other shards.
 
-    Those are the inputs of other shards.
+    ``count_others`` says how many inputs are theirs.
     """
     if target.file is None:
         return
-    inputs = [json.loads(key)[0] for key, _ in _results_in(target.file)]
-    count = sum(isinstance(each, str) and each in others for each in inputs)
+    inputs = (json.loads(key)[0] for key, _ in _results_in(target.file))
+    count = count_others(each for each in inputs if isinstance(each, str))
     if count:
         raise OptionError(
             f"{target.file}: has {count:,} of the results of other shards, which would be "

@@ -6,7 +6,6 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,8 @@ from ..output.consume import Failed, Numbered, consume, exit_if_failed
 from ..output.exit_codes import ExitCode
 from ..output.files import growing_file
 from ..run.addresses import opener
-from ..run.inputs import Input, Kind, are_several, check_named_once, inputs
+from ..run.inputs import Input, Kind, are_several
+from ..run.listing import Listing
 from ..run.options import RunOptions
 from ..run.runner import load_model
 from ..run.shards import Shard
@@ -73,8 +73,8 @@ class TranscribeRun:
 
     def files(self, arguments: Sequence[str]) -> None:
         """Transcribe the recordings in the arguments; exits with the code of what failed."""
-        share = share_of(self.shard, inputs(arguments, RECORDINGS, self.env.say))
-        check_named_once(share.every)
+        share = share_of(self.shard, Listing(arguments, RECORDINGS, self.env.say))
+        share.check_named_once()
         given = share.inputs
         several = self.shard is not None or are_several(given, arguments)
         target = self._target(several)
@@ -89,7 +89,7 @@ class TranscribeRun:
             return
         opened = opener(RECORDINGS, fetches=self.fetches)
         if not several:  # with others, it fails when its turn comes, and they do not
-            given = [replace(each, source=opened(each.source)) for each in given]
+            given = [replace(each, origin=opened(each.source)) for each in given]
         model = load_model(
             self.env, self._alone, () if several else [each.source for each in given]
         )
@@ -113,7 +113,7 @@ class TranscribeRun:
             raise OptionError("--skip-existing and --mic exclude each other")
         if self.shard is not None:
             raise OptionError("--shard and --mic exclude each other")
-        given = [Input(given=MICROPHONE, source=Source(name=MICROPHONE), name=Path(MICROPHONE))]
+        given = [Input(given=MICROPHONE, label=MICROPHONE, origin=Source(name=MICROPHONE))]
         target = self._target(several=False)
         target.check(self.env, self.run, given)
         model = load_model(self.env, self._alone)
