@@ -4,12 +4,11 @@ A journal is a text file with one JSON object per line: first the job, then the 
 order, each with a checksum ("sum") of the rest of its line. Version 1 had none; its journals are
 read, and added to as they are. Each line is synced to disk before the next item starts. A torn last
 line, which a power failure may leave, is cut off. An open journal is locked: another process with
-the same job works without.
+the same job works without. Where the file system has no locks, both add lines.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -23,6 +22,7 @@ from typing import Generic, Self, TypeVar
 
 from .checked_json import JsonError, parse
 from .errors import JournalError
+from .locks import Lock, lock
 from .own_files import private_folder
 
 VERSION = 2
@@ -46,14 +46,14 @@ class JobJournal(ABC, Generic[Item]):
         self.path = folder / journal_name(job)
         try:
             private_folder(folder)
-            self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._handle = os.open(
+                self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+            )
         except OSError as exc:
             raise JournalError(self.path, exc.strerror or str(exc)) from exc
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
+        if lock(self._handle) is Lock.TAKEN:
             os.close(self._handle)
-            raise JournalError(self.path, "another process is at the same work") from exc
+            raise JournalError(self.path, "another process is at the same work")
         self._closed = False
         self.damage: str | None = None
         """What was wrong with the journal that was here, and where it is; None if it was whole."""
@@ -172,7 +172,7 @@ class JobJournal(ABC, Generic[Item]):
 
     def _append(self, line: str) -> None:
         data = _encoded(line) + b"\n"
-        begin = os.lseek(self._handle, 0, os.SEEK_CUR)
+        begin = os.lseek(self._handle, 0, os.SEEK_END)
         try:
             while data:
                 data = data[os.write(self._handle, data) :]

@@ -60,10 +60,11 @@ LAYERS = {
     "events": layer("messages", types="decoded"),
     "transcript": layer("errors events"),
     "leftovers": layer("errors"),
+    "locks": layer(),
     "own_files": layer("leftovers"),
     "pending_signals": layer("callbacks"),
     "interrupts": layer("pending_signals"),
-    "journal": layer("checked_json errors own_files"),
+    "journal": layer("checked_json errors locks own_files"),
     "subtitles": layer("checked_json errors languages times transcript", "rich"),
     "markdown": layer(foreign="rich"),
     "lookups": layer(),
@@ -84,7 +85,7 @@ LAYERS = {
     "distributed": layer("_version errors", "mlx"),
     "machine": layer("errors options native models", "mlx"),
     "hub": layer(
-        "checked_json distributed errors lookups options models machine",
+        "checked_json distributed errors locks lookups options models machine",
         "huggingface_hub hf_xet safetensors",
     ),
     "engine": layer(
@@ -94,14 +95,14 @@ LAYERS = {
     ),
     "records": layer("errors events transcript subtitles"),
     "conversations": layer(
-        "leftovers limit_variables own_files "
+        "leftovers limit_variables locks own_files "
         "bounded checked_json errors events messages options prompts plain_text decoded media "
         "media.sound media.pictures processing engine",
         "mlx numpy",
     ),
     "tuning": layer(
-        "bounded checked_json errors events journal leftovers media messages options own_files "
-        "plain_text prompts subtitles times transcript machine hub models processing conversations "
+        "bounded checked_json errors events journal leftovers locks media messages options "
+        "own_files plain_text prompts subtitles times transcript machine hub models processing conversations "
         "engine",
         "mlx numpy",
     ),
@@ -143,7 +144,7 @@ LAYERS = {
     "cli.environment": layer("cli.escapes", "typer"),
     "cli.habits": layer("errors media"),
     "cli.output": layer(
-        "leftovers own_files "
+        "leftovers locks own_files "
         "errors events decoded transcript records hub cli.escapes cli.environment cli.habits",
         "rich PIL typer",
     ),

@@ -12,7 +12,6 @@ no terminal.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -37,6 +36,7 @@ from ..errors import (
     unexpected,
 )
 from ..leftovers import prefix, remove_leftovers
+from ..locks import Lock, lock
 from ..messages import Message, Part, Source, TextPart
 from ..own_files import close_to_others, private_folder, whole_file
 from .file import Conversation, conversation_data, read_conversation
@@ -90,18 +90,18 @@ class SavedConversation:
                 private_folder(self._folder)
                 close_to_others(self._folder.parent)
                 close_to_others(self._folder)
-                lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            if not _try_to_lock(lock):
-                os.close(lock)
+                handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if lock(handle) is Lock.TAKEN:
+                os.close(handle)
                 raise SavedConversationError(
                     self.name,
                     "another g4 has it open: leave that one first, or choose another name",
                 )
             # Another process may have removed the folder between the two steps.
-            if os.fstat(lock).st_nlink:
+            if os.fstat(handle).st_nlink:
                 _remove_unfinished(self._folder, self._folder / _MEDIA)
-                return lock
-            os.close(lock)
+                return handle
+            os.close(handle)
 
     @classmethod
     def create(cls, sessions: Path) -> Self:
@@ -216,15 +216,15 @@ def remove_abandoned(sessions: Path) -> None:
         try:
             if (folder / _FILE).exists():
                 continue
-            lock = os.open(lock_path, os.O_RDWR | os.O_CLOEXEC)
+            handle = os.open(lock_path, os.O_RDWR | os.O_CLOEXEC)
         except OSError:
             continue
         try:
-            if _try_to_lock(lock) and not (folder / _FILE).exists():
+            if lock(handle) is Lock.OURS and not (folder / _FILE).exists():
                 with suppress(OSError):
                     _remove_if_empty(folder)
         finally:
-            os.close(lock)
+            os.close(handle)
 
 
 def drop_prompt_caches(sessions: Path, limit: int, newest: Path) -> None:
@@ -342,14 +342,6 @@ def _is_empty(path: Path) -> bool:
         return path.stat().st_size < _LARGER_THAN_EMPTY and _json_of(path).get("messages") == []
     except (OSError, ConversationError):
         return False
-
-
-def _try_to_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def _json_of(path: Path) -> dict[str, Any]:

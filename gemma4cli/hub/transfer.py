@@ -7,7 +7,6 @@ requested: from the Xet storage, which sends in parallel, or by HTTP if a file i
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -19,6 +18,7 @@ from time import sleep as pause
 from typing import TYPE_CHECKING, BinaryIO
 
 from ..errors import DownloadError
+from ..locks import Lock, lock
 from .blobs import write_small
 from .requests import SECONDS, SECONDS_OF_FILE, authorization, hub_answer, small_answer, within
 
@@ -149,12 +149,8 @@ def _part(blob: Path) -> Path:
 
 def _lock(repo: str, file: BinaryIO) -> None:
     """Keep another g4 from writing the same file; the lock ends with the process."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
-        raise DownloadError(repo, "another g4 is downloading it") from exc
-    except OSError:  # a file system without locks
-        logger.debug("cannot lock %s", file.name)
+    if lock(file.fileno()) is Lock.TAKEN:
+        raise DownloadError(repo, "another g4 is downloading it")
     file.seek(0, os.SEEK_END)
 
 

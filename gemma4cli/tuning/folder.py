@@ -10,7 +10,6 @@ unfinished/                                       until it is finished: checkpoi
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -25,6 +24,7 @@ from ..checked_json import JsonError, parse
 from ..errors import TuningError
 from ..hub.adapter_names import WEIGHTS
 from ..leftovers import remove_leftovers
+from ..locks import Lock, lock
 from ..own_files import shared_mode, whole_file
 
 RECORD = "tuning.json"
@@ -116,10 +116,8 @@ def opened(path: Path, *, restart: bool) -> Iterator[TuningFolder]:
     except OSError as exc:
         raise TuningError(f"{path}: cannot be written ({exc.strerror or exc})") from exc
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            raise TuningError(f"{path}: another process is tuning into it") from exc
+        if lock(handle) is Lock.TAKEN:
+            raise TuningError(f"{path}: another process is tuning into it")
         remove_leftovers(path)
         if restart and (path / RECORD).exists():
             (path / RECORD).unlink(missing_ok=True)

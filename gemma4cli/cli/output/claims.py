@@ -1,29 +1,23 @@
 """Result files that a run adds to are locked, so that no other run replaces them meanwhile.
 
-The lock is on the open file, and gone when its process is, however that ends. Where a file system
-has no locks, there is no such protection.
+Where a file system has no locks, the first of two runs notices at its next line that its file is no
+more under its name, and ends with an error.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from ...errors import OutputError
+from ...locks import Lock, lock
 
 ANOTHER_RUN = "another run of g4 is writing it"
 _INSTEAD = "name a file for each run"
-
-
-def lock(handle: int) -> None:
-    """Lock a new file until it is closed."""
-    with suppress(OSError):
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def is_locked(path: Path) -> bool:
@@ -85,21 +79,13 @@ def _unlocked(path: Path) -> Iterator[bool]:
             yield not isinstance(exc, FileNotFoundError)
             return
         try:
-            _lock_or_raise(handle, path)
+            if lock(handle) is Lock.TAKEN:
+                raise OutputError(path, ANOTHER_RUN, _INSTEAD)
             if _is_at(handle, path):  # and not one that was replaced meanwhile
                 yield True
                 return
         finally:
             os.close(handle)
-
-
-def _lock_or_raise(handle: int, path: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
-        raise OutputError(path, ANOTHER_RUN, _INSTEAD) from exc
-    except OSError:
-        pass
 
 
 def _is_at(handle: int, path: Path) -> bool:

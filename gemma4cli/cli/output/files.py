@@ -15,8 +15,9 @@ from typing import Any, TextIO
 
 from ...errors import OutputError
 from ...leftovers import prefix
+from ...locks import lock
 from ...own_files import shared_mode
-from .claims import Seen, lock, publish
+from .claims import Seen, publish
 
 _STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
 _DESCRIPTOR = re.compile(r"(?:/dev|/proc/self)/fd/(\d{1,9})")
