@@ -7,8 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -51,22 +51,23 @@ def _journal() -> AbstractContextManager[object]:
     return Journal(Path("journals"), {"file": "x"})
 
 
-def _results() -> AbstractContextManager[object]:
-    stack = ExitStack()
-    file = stack.enter_context(growing_file(Path("x.jsonl")))
-    file.write("{}\n")
-    file.flush()
-    return stack
+@contextmanager
+def _results() -> Iterator[None]:
+    with growing_file(Path("x.jsonl")) as file:
+        file.write("{}\n")
+        file.flush()
+        yield
 
 
 def _tuning() -> AbstractContextManager[object]:
     return tuning_folder.opened(Path("adapter"), restart=False)
 
 
-def _download() -> AbstractContextManager[object]:
-    stack = ExitStack()
-    lock_part("a/b", stack.enter_context(open("x.incomplete", "ab")))
-    return stack
+@contextmanager
+def _download() -> Iterator[None]:
+    with open("x.incomplete", "ab") as file:
+        lock_part("a/b", file)
+        yield
 
 
 def _conversation() -> AbstractContextManager[object]:

@@ -133,8 +133,7 @@ def describe(
         restart=restart,
     )
     output.target.check(env, run, answers.inputs, share.paths())
-    replaces = output.run.json and not skip_existing
-    if not begin(env, run, share, output.target, kind.plural, replaces=replaces):
+    if not begin(env, output.run, share, output.target, kind.plural, replaces=not skip_existing):
         return
     # With pages, nobody knows where they are among those of all shards.
     positions = share.positions if chosen is None else None

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlparse
 from ..escapes import one_line
 from .folders import files_in, stems_in
 from .inputs import STDIN, Input, Kind, address_source, source_of, unread
-from .names import absolute, checksum, folded, label_of, plain_stem
+from .names import absolute, checksum, folded, label_of, plain_stem, suffix_of_name
 
 _ADDRESS = ("http://", "https://")
 
@@ -54,6 +54,8 @@ class Listing:
         for each in given:
             if each in files:
                 yield files[each]
+            elif suffix_of_name(os.path.basename(each)) not in self.kind.suffixes:
+                continue
             elif (below := next(filter(each.startswith, folders), None)) is not None:
                 yield each[len(below) :]
 

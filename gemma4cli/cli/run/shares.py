@@ -119,14 +119,14 @@ def begin(
     """Say what a shard has to do; False if that is nothing, and its empty file is there.
 
     ``plural`` is the noun for the inputs. Raises OptionError if a result would take the place of
-    another shard's; ``replaces`` says that a file of JSON lines is written anew.
+    another shard's; ``replaces`` says that a file is written anew.
     """
     if share.shard is None:
         return True
     if target.is_separate:
         share.check_named_once()
     if replaces:
-        check_no_others(target, share.count_others)
+        check_no_others(target, share.count_others, lines=run.json)
     if not run.quiet:
         count, total = len(share.inputs), share.count
         env.say(f"{share.shard.name}: {count:,} of {total:,} {plural}")

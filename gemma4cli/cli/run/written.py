@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -63,20 +63,37 @@ def written_before(
     )
 
 
-def check_no_others(target: Target, count_others: Callable[[Iterable[str]], int]) -> None:
-    """Raise OptionError if a file of JSON lines that would be replaced has some of other shards.
+def check_no_others(
+    target: Target, count_others: Callable[[Iterable[str]], int], *, lines: bool
+) -> None:
+    """Raise OptionError if a file that would be replaced has results of other shards.
 
-    ``count_others`` says how many inputs are theirs.
+    It has ``lines`` of JSON, or else text. ``count_others`` says how many inputs are theirs.
     """
     if target.file is None:
         return
-    inputs = (json.loads(key)[0] for key, _ in _results_in(target.file))
-    count = count_others(each for each in inputs if isinstance(each, str))
+    count = count_others(_inputs_in(target.file) if lines else _labels_in(target.file))
     if count:
+        keep = ", or add --skip-existing to keep them" if lines else ""
         raise OptionError(
             f"{target.file}: has {count:,} of the results of other shards, which would be "
-            "replaced; name a file for each shard, or add --skip-existing to keep them"
+            f"replaced; name a file for each shard{keep}"
         )
+
+
+def _inputs_in(path: Path) -> Iterator[str]:
+    """The inputs of the results in a file of JSON lines."""
+    for key, _ in _results_in(path):
+        name = json.loads(key)[0]
+        if isinstance(name, str):
+            yield name
+
+
+def _labels_in(path: Path) -> Iterator[str]:
+    """What may be labels in a file of answers as text: each beginning of a line with a colon."""
+    for line in _lines_of(path):
+        for colon in re.finditer(r":(?=\s)", line):
+            yield line[: colon.start()]
 
 
 def write_nothing(target: Target) -> None:
@@ -95,19 +112,24 @@ def say_skipped(env: Environment, target: Target, skipped: int, total: int) -> N
 
 def _results_in(path: Path) -> Iterator[tuple[str, str]]:
     """Input and line of each result in a file of JSON lines, without errors and torn lines."""
-    try:
-        text = path.read_text("utf-8", "backslashreplace")
-    except FileNotFoundError:
-        return
-    except OSError as exc:
-        raise OptionError(f"{path}: cannot be read ({exc.strerror})") from exc
-    for line in io.StringIO(text):  # and not at what else Python takes for the end of a line
+    for line in _lines_of(path):
         try:
             record: Any = parse(line) if line.endswith("\n") else None
         except JsonError:
             continue
         if isinstance(record, dict) and "text" in record:
             yield _key(record), line
+
+
+def _lines_of(path: Path) -> Iterator[str]:
+    """The lines of a text, none if it is not there. Raises OptionError."""
+    try:
+        with open(path, encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+            yield from file
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        raise OptionError(f"{path}: cannot be read ({exc.strerror})") from exc
 
 
 def _key(record: Record) -> str:

@@ -79,7 +79,7 @@ class TranscribeRun:
         several = self.shard is not None or are_several(given, arguments)
         target = self._target(several)
         target.check(self.env, self.run, given, share.paths())
-        replaces = self.run.json and not self.skip_existing
+        replaces = not self.skip_existing
         if not begin(self.env, self.run, share, target, RECORDINGS.plural, replaces=replaces):
             return
         del share  # other shards may have many inputs
