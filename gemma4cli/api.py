@@ -254,7 +254,8 @@ def stream_each(
     Args:
         model: The model; see ``load``.
         prompt: The question or instruction, the same for all images.
-        images: Image files, their bytes, or sources. One batch of them is in memory at a time.
+        images: Image files, their bytes, or sources. One batch of them is in memory at a time, and
+            up to eight that threads decoded ahead of their turn, as large as the model sees them.
         options: How the answers are generated. With a seed, the first image uses it and each of
             the others a seed derived from it. None means ``GenerateOptions()``.
         media: How the images are sampled. None means ``MediaOptions()``.

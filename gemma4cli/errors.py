@@ -425,11 +425,17 @@ class RemoteError(Gemma4Error):
 
 
 class OutputError(Gemma4Error):
-    """A result cannot be written. ``kept`` says what has become of the file there before."""
+    """A result cannot be written. ``kept`` says what has become of the file there before.
 
-    def __init__(self, path: Path, problem: str, kept: str = "") -> None:
+    ``others_may`` says that it is about this name, and results of other names may be written.
+    """
+
+    def __init__(
+        self, path: Path, problem: str, kept: str = "", *, others_may: bool = False
+    ) -> None:
         self.path = path
         self.problem = problem
+        self.others_may = others_may
         super().__init__(f"{path}: cannot be written ({problem}){'; ' if kept else ''}{kept}")
 
 

@@ -5,17 +5,21 @@ mlx is imported by the calls, not by the import of this module.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import Gemma4Error, LoadError, OptionError, unexpected
-from ..events import Event, Finished, Notice
+from ..events import Event, Finished, Notice, PicturesDecoded
 from ..messages import Message, Part
 from ..options import SOFT_TOKEN_BUDGETS, GenerateOptions, MediaOptions
 
 if TYPE_CHECKING:
+    from ..decoded import Image
     from ..engine.answering import AnsweringModel, Prompt
+    from ..processing.inputs import ModelInputs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +49,9 @@ def answer_each(
     positions: Sequence[int] | None = None,
 ) -> Iterator[ImageEvent | ImageFailed]:
     """As ``api.stream_each``; ``content(number)`` is the message about an image."""
+    from ..engine.answering import Prompt
     from ..engine.seeds import seed_of
+    from .ahead import done_ahead
 
     if batch is not None and batch < 1:
         raise OptionError(f"the batch must be 1 or more, not {batch}")
@@ -54,27 +60,47 @@ def answer_each(
     if options.schema is not None:  # a constraint applies to one answer at a time
         model.check_schema(options)  # the same error for every image
         batch = 1
-    waiting: list[_Waiting] = []
-    for number in numbers:
+
+    def own(number: int) -> GenerateOptions:
         position = number if positions is None else positions[number]
-        own = replace(options, seed=seed_of(options.seed, position))
-        try:
-            if batch == 1:
-                yield from _answer_alone(model, number, content(number), own, media)
+        return replace(options, seed=seed_of(options.seed, position))
+
+    if batch == 1:
+        for number in numbers:
+            try:
+                yield from _answer_alone(model, number, content(number), own(number), media)
+            except LoadError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one odd image does not end the others
+                yield ImageFailed(image=number, error=unexpected(error))
+        return
+
+    def prepared(number: int) -> _Prepared:
+        return _prepared(model, content(number), media, think=options.think)
+
+    threads = min(_MOST_THREADS, len(numbers), os.cpu_count() or 1)
+    waiting: list[_Waiting] = []
+    with closing(done_ahead(prepared, numbers, threads=threads, most=2 * threads)) as ready:
+        for number, found in ready:
+            try:
+                if isinstance(found, Exception):
+                    raise found
+                for event in found.events:
+                    yield ImageEvent(image=number, event=event)
+                prompt = Prompt(inputs=found.inputs, options=own(number))
+                model.check_prompt(prompt.inputs, prompt.options)
+            except LoadError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one odd image does not end the others
+                yield ImageFailed(image=number, error=unexpected(error))
                 continue
-            for step in _prepare(model, number, content(number), own, media):
-                if isinstance(step, _Waiting):
-                    waiting.append(step)
-                else:
-                    yield step
-        except LoadError:
-            raise
-        except Exception as error:  # noqa: BLE001 - one odd image does not end the others
-            yield ImageFailed(image=number, error=unexpected(error))
-        if len(waiting) == batch:
-            yield from _answer(model, waiting)
-            waiting.clear()
-    yield from _answer(model, waiting)
+            for notice in found.inputs.notices:
+                yield ImageEvent(image=number, event=Notice(text=notice))
+            waiting.append(_Waiting(number, prompt))
+            if len(waiting) == batch:
+                yield from _answer(model, waiting)
+                waiting.clear()
+        yield from _answer(model, waiting)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +110,9 @@ class _Waiting:
     image: int
     prompt: Prompt
 
+
+_MOST_THREADS = 4
+"""That decode pictures. One of 12 megapixels takes a quarter of a second and 100 MB meanwhile."""
 
 _LONGEST_QUESTION = 256
 """Tokens of a prompt without its image, as assumed by the memory estimate."""
@@ -108,27 +137,36 @@ def _answer_alone(
         yield ImageEvent(image=number, event=event)
 
 
-def _prepare(
-    model: AnsweringModel,
-    number: int,
-    content: tuple[Part, ...],
-    options: GenerateOptions,
-    media: MediaOptions,
-) -> Iterator[ImageEvent | _Waiting]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Prepared:
+    """An image as the model takes it, and the events of its decoding."""
+
+    inputs: ModelInputs
+    events: Sequence[Event]
+
+
+def _prepared(
+    model: AnsweringModel, content: tuple[Part, ...], media: MediaOptions, *, think: bool
+) -> _Prepared:
     """Open an image and make model inputs of it; its pixels are not kept."""
-    from ..engine.answering import Prompt
     from .open_media import open_message, prepare
     from .opened import OpenedMessage
 
+    events: list[Event] = []
     for step in open_message(model, Message(role="user", content=content), media):
-        if not isinstance(step, OpenedMessage):
-            yield ImageEvent(image=number, event=step)
-            continue
-        inputs = prepare(model, [step], media, think=options.think)
-        model.check_prompt(inputs, options)
-        for notice in inputs.notices:
-            yield ImageEvent(image=number, event=Notice(text=notice))
-        yield _Waiting(number, Prompt(inputs=inputs, options=options))
+        if isinstance(step, OpenedMessage):
+            inputs = prepare(model, [step], media, think=think)
+            seen = {item.name: item for item in step.images}
+            return _Prepared(inputs, [_small(event, seen) for event in events])
+        events.append(step)
+    raise AssertionError("the message comes last")
+
+
+def _small(event: Event, seen: Mapping[str, Image]) -> Event:
+    """The event with pictures as the model sees them: several wait, and a photo takes 36 MB."""
+    if not isinstance(event, PicturesDecoded):
+        return event
+    return replace(event, pictures=tuple(seen.get(event.source, each) for each in event.pictures))
 
 
 def _answer(

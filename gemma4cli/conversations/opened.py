@@ -35,6 +35,11 @@ class OpenedMedium:
         self._version = None if source is None else _version(source)
         self._prepared: tuple[Processor, Budget | None, PreparedMedium] | None = None
 
+    @property
+    def item(self) -> Decoded:
+        """The item; an image no larger than the model has seen it."""
+        return self._item
+
     def prepared(self, processor: Processor, budget: Budget | None) -> PreparedMedium:
         """The item as the prompt and the model take it, computed once per budget."""
         if self._prepared is not None:
@@ -96,6 +101,11 @@ class OpenedMessage:
     message: Message
     original: Message
     media: Sequence[OpenedMedium]
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """The images among the media, as they are kept."""
+        return tuple(each.item for each in self.media if isinstance(each.item, Image))
 
     def prepared(self, processor: Processor, budget: Budget | None) -> tuple[PreparedMedium, ...]:
         """The media as the prompt and the model take them, computed once per budget."""

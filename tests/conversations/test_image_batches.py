@@ -17,7 +17,7 @@ from gemma4cli.engine.answering import BatchEvent, Prompt
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.engine.seeds import seed_of
 from gemma4cli.errors import Gemma4Error, MediaDecodeError, NonFiniteError
-from gemma4cli.events import Finished
+from gemma4cli.events import Finished, PicturesDecoded
 from gemma4cli.messages import Media, Source
 from gemma4cli.options import GenerateOptions, MediaOptions
 
@@ -85,7 +85,9 @@ def test_bad_image_leaves_the_others_alone(
     assert (found[0], found[2]) == (expected[0], expected[1])
 
 
-def test_at_most_one_batch_of_images_is_open(tiny: LoadedModel, images: list[Path]) -> None:
+def test_at_most_one_batch_of_images_is_open_and_a_few_ahead(
+    tiny: LoadedModel, images: list[Path]
+) -> None:
     asked: list[str] = []
 
     def opened(image: Media) -> Source:
@@ -94,10 +96,28 @@ def test_at_most_one_batch_of_images_is_open(tiny: LoadedModel, images: list[Pat
 
     options = GenerateOptions(max_tokens=1, temperature=0)
     when: list[int] = []
-    for each in api.stream_each(tiny, "?", images, options=options, batch=2, opened=opened):
+    many = images * 8
+    for each in api.stream_each(tiny, "?", many, options=options, batch=2, opened=opened):
         if isinstance(each, ImageEvent) and isinstance(each.event, Finished):
             when.append(len(asked))
-    assert when == [2, 2, 4, 4, 5]
+    begun = [2 + answered // 2 * 2 for answered in range(len(many))]
+    assert all(least <= found <= least + 2 * 4 for least, found in zip(begun, when, strict=True))
+
+
+def test_pictures_that_wait_are_no_larger_than_the_model_sees_them(
+    tiny: LoadedModel, tmp_path: Path
+) -> None:
+    for number in range(3):
+        Pillow.new("RGB", (2000, 1500), "red").save(tmp_path / f"{number}.png")
+    names = [str(tmp_path / f"{number}.png") for number in range(3)]
+    seen = [
+        picture.pixels.shape
+        for each in api.stream_each(tiny, "?", names, options=GREEDY, batch=2)
+        if isinstance(each, ImageEvent) and isinstance(each.event, PicturesDecoded)
+        for picture in each.event.pictures
+    ]
+    assert len(seen) == 3
+    assert all(height < 1500 and width < 2000 for height, width, _ in seen)
 
 
 def test_a_row_with_nan_fails_alone(

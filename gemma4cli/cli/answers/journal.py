@@ -46,10 +46,12 @@ class _Journal(JobJournal[KeptAnswer]):
 class AnswerJournal:
     """Keeps answers by their inputs' numbers; ``known`` are those of an earlier run.
 
+    ``stays`` says that they are needed after this run, since not all of them could be written.
     Standard input and addresses are not kept: what they give may be different next time.
     """
 
     def __init__(self, journal: _Journal, inputs: Sequence[Input]) -> None:
+        self.stays = False
         self._journal = journal
         self._inputs = inputs
         # As they are now, which is before they are read; numbers, since there may be a million.
@@ -105,8 +107,10 @@ def answer_journal(
     if journal.damage is not None:
         damaged(journal.damage)
     with journal:
-        yield AnswerJournal(journal, inputs)
-        journal.forget()
+        kept = AnswerJournal(journal, inputs)
+        yield kept
+        if not kept.stays:
+            journal.forget()
 
 
 _NO_FILE = -1

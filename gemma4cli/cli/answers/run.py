@@ -99,11 +99,15 @@ def run_events(
                         )
                     )
             raise
+        codes += whole.unwritten
+        if whole.unwritten and kept.journal is not None:
+            kept.journal.stays = True
     # Not before the progress bar is gone, on whose line it would be.
     if answers.target.beside and not run.quiet:
         env.say(f"{whole.done} of {len(answers.names)} answers are in files beside the inputs")
     elif answers.shard and not run.quiet:
-        env.say(f"{answers.shard}: {whole.done:,} of {len(answers.names):,} answered")
+        failed = f", {len(codes):,} failed" if codes else ""
+        env.say(f"{answers.shard}: {whole.done:,} of {len(answers.names):,} answered{failed}")
     exit_if_failed(codes, len(answers.names))
 
 

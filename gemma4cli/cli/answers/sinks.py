@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ...errors import Gemma4Error, MediaError
+from ...errors import Gemma4Error, MediaError, OutputError
 from ...events import Event, Finished, TextDelta
 from ...records import Answer, Given, VideoRecord, answer_record, interrupted_record
 from ..environment import Environment
 from ..output.consume import AnyEvent, Display, Failed, Known, Sink
-from ..output.exit_codes import exit_code_of
+from ..output.exit_codes import ExitCode, exit_code_of
 from .results import AnswerResults, label
 from .writer import AnswerWriter
 
@@ -41,7 +41,8 @@ class WholeAnswers:
     """Answers about one input after the other, each written to ``results`` when it is complete.
 
     ``keep`` gets each new answer first. ``writer`` shows thoughts and notices. ``done`` counts the
-    answers; ``has_partial`` says that a record of an interrupted one was written.
+    answers; ``has_partial`` says that a record of an interrupted one was written. ``unwritten`` are
+    the exit codes of answers whose files cannot have their names; others are written all the same.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class WholeAnswers:
     ) -> None:
         self.done = 0
         self.has_partial = False
+        self.unwritten: list[ExitCode] = []
         self._env = env
         self._writer = writer
         self._display = display
@@ -118,10 +120,18 @@ class WholeAnswers:
         self._write(number, answer)
 
     def _write(self, number: int, answer: Answer | None) -> None:
-        self.done += 1
-        if answer is not None:
+        try:
+            if answer is not None:
+                with self._display.aside():
+                    self._results.answer(number, answer)
+        except OutputError as error:
+            if not error.others_may:
+                raise
+            self.unwritten.append(exit_code_of(error))
             with self._display.aside():
-                self._results.answer(number, answer)
+                self._env.say_error(error, debug=self._debug)
+        else:
+            self.done += 1
 
 
 class InOrder:

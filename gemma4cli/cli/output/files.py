@@ -91,8 +91,7 @@ class _ResultFile(io.TextIOWrapper):
     def error(self, exc: OSError) -> OutputError:
         """The error for a failed write, with what has become of a file that was there."""
         unchanged = self.written is not None and os.path.exists(self._path)
-        problem = exc.strerror or str(exc)
-        return OutputError(self._path, problem, "the file there is unchanged" if unchanged else "")
+        return _error(self._path, exc, "the file there is unchanged" if unchanged else "")
 
     def flush(self) -> None:
         super().flush()
@@ -185,12 +184,24 @@ def _opened(path: Path) -> Iterator[_ResultFile]:
             handle, name = mkstemp(dir=path.parent, prefix=prefix())
             written = Path(name)
     except OSError as exc:
-        raise OutputError(path, exc.strerror or str(exc)) from exc
+        raise _error(path, exc) from exc
     file = _ResultFile(handle, path, written)
     try:
         yield file
     finally:
         file.discard()
+
+
+_OF_A_NAME = frozenset({
+    errno.EINVAL, errno.EILSEQ, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT,
+    errno.ENOTDIR,
+})  # fmt: skip
+"""What file systems say of a name that they do not take: of "a:b" on SMB and exFAT, for example."""
+
+
+def _error(path: Path, exc: OSError, kept: str = "") -> OutputError:
+    may = exc.errno in _OF_A_NAME
+    return OutputError(path, exc.strerror or str(exc), kept, others_may=may)
 
 
 def is_direct(path: Path) -> bool:

@@ -16,7 +16,7 @@ from ...media.kinds import CLIP_SUFFIXES, SOUND_SUFFIXES
 from ...messages import Source
 from ...options import GenerateOptions, TranscribeOptions
 from ...times import clock
-from ...transcript import RecordingFailed, TranscriptEvent
+from ...transcript import RecordingFailed, RecordingFinished, TranscriptEvent
 from ..environment import Environment
 from ..output.consume import Failed, Numbered, consume, exit_if_failed
 from ..output.exit_codes import ExitCode
@@ -101,7 +101,8 @@ class TranscribeRun:
             codes = self._transcribe(model, given, sources, results, target, opened=opened)
         if self.shard is not None and not self.run.quiet:
             done, total = len(given) - len(codes), len(given)
-            self.env.say(f"{self.shard.name}: {done:,} of {total:,} transcribed")
+            failed = f", {len(codes):,} failed" if codes else ""
+            self.env.say(f"{self.shard.name}: {done:,} of {total:,} transcribed{failed}")
         exit_if_failed(codes, len(given))
 
     def microphone(self, device: str | None) -> None:
@@ -161,7 +162,8 @@ class TranscribeRun:
                 debug=self.run.debug,
             )
             try:
-                return consume(_numbered(events), sink, progress)
+                codes = consume(_numbered(events, len(given), sink), sink, progress)
+                return codes + sink.unwritten
             except KeyboardInterrupt:
                 progress.notice(_interrupted(given, sink, target))
                 raise
@@ -235,8 +237,14 @@ def _interrupted(given: Sequence[Input], sink: TranscriptSink, target: Target) -
     return f"interrupted: {state}; {more}"
 
 
-def _numbered(events: Iterator[TranscriptEvent]) -> Iterator[Numbered]:
-    """The events with the numbers of their recordings; a notice belongs to the current one."""
+def _numbered(
+    events: Iterator[TranscriptEvent], count: int, sink: TranscriptSink
+) -> Iterator[Numbered]:
+    """The events with the numbers of their recordings; a notice belongs to the current one.
+
+    They end with the last of ``count`` recordings if not all could be written: journals are removed
+    after that.
+    """
     number = 0
     for event in events:
         if isinstance(event, Notice):
@@ -244,6 +252,9 @@ def _numbered(events: Iterator[TranscriptEvent]) -> Iterator[Numbered]:
             continue
         number = event.recording
         yield number, Failed(event.error) if isinstance(event, RecordingFailed) else event
+        is_last = number == count - 1 and isinstance(event, RecordingFinished | RecordingFailed)
+        if is_last and sink.unwritten:
+            return
 
 
 @contextmanager

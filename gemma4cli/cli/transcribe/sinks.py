@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TextIO
 
-from ...errors import Gemma4Error, MediaError
+from ...errors import Gemma4Error, MediaError, OutputError
 from ...events import Notice
 from ...records import Record, failure_record, segment_record, transcript_record
 from ...subtitles.cues import CueStyle
@@ -16,7 +16,7 @@ from ...transcript import PieceDone, RecordingFinished, RecordingOpened, Segment
 from ..environment import Environment
 from ..escapes import one_line, printable
 from ..output.consume import AnyEvent
-from ..output.exit_codes import exit_code_of
+from ..output.exit_codes import ExitCode, exit_code_of
 from ..output.files import replaced_file
 from ..output.progress import ProgressLine
 from ..output.results import write_json
@@ -78,7 +78,8 @@ class TranscriptSink:
     """Takes the events of recordings: writes results to ``results``, notices to stderr.
 
     ``finished`` counts complete recordings; recording number ``current`` is transcribed up to
-    ``position``, in seconds.
+    ``position``, in seconds. ``unwritten`` are the exit codes of those whose files cannot have
+    their names; others are written all the same.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class TranscriptSink:
         self._translated = translated
         self._debug = debug
         self.finished = 0
+        self.unwritten: list[ExitCode] = []
         self.current = 0
         self.position = 0.0
 
@@ -117,10 +119,22 @@ class TranscriptSink:
             case PieceDone(position=position):
                 self.current, self.position = number, position
             case RecordingFinished():
-                with self._display.aside():
-                    self._results.finished(number, event)
-                self._tell_missing(self._names[number], event.segments)
-                self.finished, self.position = self.finished + 1, 0.0
+                self.position = 0.0
+                self._finish(number, event)
+
+    def _finish(self, number: int, event: RecordingFinished) -> None:
+        try:
+            with self._display.aside():
+                self._results.finished(number, event)
+        except OutputError as error:
+            if not error.others_may:
+                raise
+            self.unwritten.append(exit_code_of(error))
+            with self._display.aside():
+                self._env.say_error(error, debug=self._debug)
+            return
+        self._tell_missing(self._names[number], event.segments)
+        self.finished += 1
 
     def failed(self, number: int, error: Gemma4Error) -> None:
         with self._display.aside():
