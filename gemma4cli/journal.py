@@ -152,10 +152,7 @@ class JobJournal(ABC, Generic[Item]):
 
     def _content(self) -> bytes:
         os.lseek(self._handle, 0, os.SEEK_SET)
-        content = b""
-        while block := os.read(self._handle, 1 << 20):
-            content += block
-        return content
+        return b"".join(iter(lambda: os.read(self._handle, 1 << 20), b""))
 
     def _truncate(self, length: int) -> None:
         os.ftruncate(self._handle, length)
