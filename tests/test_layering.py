@@ -102,8 +102,8 @@ LAYERS = {
     ),
     "tuning": layer(
         "bounded checked_json errors events journal leftovers locks media messages options "
-        "own_files plain_text prompts subtitles times transcript machine hub models processing conversations "
-        "engine",
+        "own_files plain_text prompts subtitles times transcript machine hub models processing "
+        "conversations engine",
         "mlx numpy",
     ),
     "transcription": layer(
