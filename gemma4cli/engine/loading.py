@@ -46,10 +46,12 @@ def load_resolved(
     on_progress: OnProgress | None = None,
     *,
     read_weights: bool | None = None,
+    divided: bool = True,
 ) -> LocalModel:
     """Load a resolved model.
 
     ``read_weights`` is whether weights are read before a graph uses them; None: on a GPU.
+    ``divided`` is whether several processes, if there are, each load a part.
 
     Raises LoadError if the checkpoint cannot run.
     """
@@ -73,7 +75,7 @@ def load_resolved(
     )
     _check_ids(config, tokenizer, generation)
     report("weights")
-    team = leader()
+    team = leader() if divided else None
     if team is None:
         network, kinds = load_network(checkpoint, model.config, config, Gemma4, options)
     else:

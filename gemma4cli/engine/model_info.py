@@ -87,8 +87,11 @@ class ModelInfo:
 
 
 def describe(found: ResolvedModel) -> ModelInfo:
-    """Describe a model without reading its weights. Raises the same LoadErrors as loading it."""
-    model = load_resolved(found, LoadOptions(), read_weights=False)
+    """Describe a model without reading its weights: the whole one, also in several processes.
+
+    Raises the same LoadErrors as loading it.
+    """
+    model = load_resolved(found, LoadOptions(), read_weights=False, divided=False)
     config, text = model.network.config, model.network.config.text
     stored = text.layer_types[: text.num_stored_layers]
     return ModelInfo(

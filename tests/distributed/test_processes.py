@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ import pytest
 from support.adapters import matrices, write_peft
 from support.checkpoints import PARITY
 from support.goldens import goldens
+from support.launched import G4, Process, hostfile, started
 from support.samples import GREETING, TEXT_OF, sample
 
 from gemma4cli.api import load
@@ -25,48 +26,8 @@ from gemma4cli.native.extension import extension
 
 pytestmark = pytest.mark.slow
 CASES = PARITY.parent / "cases"
-G4 = (sys.executable, "-m", "gemma4cli")
 LIMIT = 120
 """Seconds in which a run ends on the busiest machine."""
-
-Process = subprocess.Popen[str]
-
-
-def hostfile(folder: Path, count: int) -> Path:
-    """A list of free ports of this machine, one for each process."""
-    with ExitStack() as held:
-        taken = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        hosts = [[f"127.0.0.1:{each.getsockname()[1]}"] for each in taken]
-    path = folder / "hosts.json"
-    path.write_text(json.dumps(hosts))
-    return path
-
-
-@contextmanager
-def started(
-    folder: Path, count: int, *words: str, others: Sequence[str] = G4, first: Sequence[str] = G4
-) -> Iterator[list[Process]]:
-    """g4 in ``count`` processes, the first one first; ``first`` starts that one."""
-    hosts = str(hostfile(folder, count))
-    found: list[Process] = []
-    try:
-        for rank in range(count):
-            found.append(
-                subprocess.Popen(
-                    [*(others if rank else first), *words],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                    cwd=folder,
-                    env={**os.environ, "MLX_RANK": str(rank), "MLX_HOSTFILE": hosts},
-                )
-            )
-        yield found
-    finally:
-        for each in found:
-            each.kill()
-            each.communicate()
 
 
 def run(folder: Path, count: int, *words: str) -> tuple[str, list[int]]:
