@@ -18,7 +18,6 @@ from ..events import (
     PrefillProgress,
     Timings,
 )
-from ..models.caches import rewind
 from .answer import Answer
 from .answering import Prompt
 from .constrain import Constraint
@@ -118,7 +117,7 @@ class Row:
                 # The draft has pushed it to the constraint.
                 yield from self._added(token)
                 if self.has_ended:
-                    rewind(self.draft.cache, len(tokens) - number)
+                    self.draft.network.language_model.rewind(self.draft.cache, len(tokens) - number)
                     return
             self.allow()
         except Exception as error:  # noqa: BLE001 - as above

@@ -14,7 +14,6 @@ from typing import cast
 import mlx.core as mx
 
 from ..errors import NonFiniteError
-from ..models.caches import newest_keys_values, rewind
 from ..models.drafter import Drafter
 from ..models.gemma4 import Gemma4
 from ..models.masks import make_masks
@@ -81,7 +80,7 @@ class Draft:
                 try:
                     yield token
                 except GeneratorExit:
-                    rewind(self.cache, len(chosen) - 1 - number)
+                    self.network.language_model.rewind(self.cache, len(chosen) - 1 - number)
                     raise
         return token
 
@@ -113,8 +112,7 @@ class Draft:
         With a ``trial`` they end before one that it forbids or that ends the answer. It has
         advanced by them; what it allows in place of each token so far, ``[V]``, comes with them.
         """
-        types = self.network.config.text.layer_types
-        keys_values = newest_keys_values(self.cache, types)
+        keys_values = self.network.language_model.newest_keys_values(self.cache)
         position = self.cache[0].offset
         embed = self.network.language_model.model.embed
         newest = mx.array(token)
@@ -172,10 +170,10 @@ class Draft:
                 raise NonFiniteError("decoding")
             # Attention spreads what is not finite, and a wrong guess may have brought it. A single
             # token does not fit sliding caches that were rewound by a whole step.
-            rewind(self.cache, length)
+            self.network.language_model.rewind(self.cache, length)
             return self._check(token, [mx.array(token)], allowed[:1], None, again=True)
         right = len(chosen) - 1
-        rewind(self.cache, length - 1 - right)
+        self.network.language_model.rewind(self.cache, length - 1 - right)
         return chosen, hidden[:, right : right + 1]
 
     def _chosen(

@@ -16,7 +16,7 @@ import mlx.nn as nn
 
 from .attention import FullAttention, FullCache, KeysValues, QuantizedKVCache
 from .batch_cache import BatchCache, BatchLayerCache
-from .caches import Checkpoint, checkpoint_of, resume
+from .caches import Checkpoint, checkpoint_of, newest_keys_values, resume, rewind
 from .masks import NO_MASKS, Masks
 from .mlx_lm_parts import KVCache, ModelArgs, RotatingKVCache, RowCache
 from .shares import Share
@@ -315,6 +315,14 @@ class LanguageModel(nn.Module):
     def checkpoint(self, cache: Sequence[RowCache]) -> Checkpoint:
         """What a cache needs in order to continue from its present position."""
         return checkpoint_of(cache)
+
+    def rewind(self, cache: Sequence[RowCache], count: int) -> None:
+        """Forget the newest ``count`` tokens of a cache; see ``caches.rewind``."""
+        rewind(cache, count)
+
+    def newest_keys_values(self, cache: Sequence[RowCache]) -> dict[str, KeysValues]:
+        """Of all heads, those of the last caching layer of each type, as a drafter reads them."""
+        return newest_keys_values(cache, self.config.layer_types)
 
     def resumed_cache(
         self, full_layers: Sequence[KVCache | None], checkpoint: Checkpoint

@@ -21,7 +21,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..callbacks import callback
-from .attention import FullCache
+from .attention import FullCache, KeysValues
 from .batch_cache import BatchCache
 from .caches import Checkpoint, resume
 from .gemma4 import Gemma4
@@ -174,6 +174,18 @@ class LeadingLanguageModel(ShardedLanguageModel):
         return made
 
     @callback
+    def rewind(self, cache: Sequence[RowCache], count: int) -> None:
+        super().rewind(cache, count)
+        self._mirror.call("rewind", list(cache), count)
+
+    @callback
+    def newest_keys_values(self, cache: Sequence[RowCache]) -> dict[str, KeysValues]:
+        self._mirror.call("newest_keys_values", list(cache))
+        found = super().newest_keys_values(cache)
+        mx.async_eval(found)
+        return found
+
+    @callback
     def resumed_cache(
         self, full_layers: Sequence[KVCache | None], checkpoint: Checkpoint
     ) -> list[RowCache]:
@@ -232,6 +244,10 @@ _STEPS_UNTIL_CLEARED = 256
 """Calls of one token after which freed buffers go back to the device."""
 
 
+_MOST_OF_A_STEP = 16
+"""Tokens of an answer that are computed at once; more are a piece of a prompt."""
+
+
 class Replica:
     """The network of a process that follows, which repeats what it is told.
 
@@ -252,6 +268,8 @@ class Replica:
             "scores": self._scores,
             "make_cache": network.make_cache,
             "checkpoint": self._checkpoint,
+            "rewind": network.rewind,
+            "newest_keys_values": self._newest_keys_values,
             "resumed_cache": network.resumed_cache,
             "make_batch_cache": self._batch_cache,
             "admit": BatchCache.admit,
@@ -307,7 +325,7 @@ class Replica:
         hidden = self._network.model._through(count, embeddings, per_layer_inputs, cache, masks)
         computed = [hidden, [layer.state for layer in cache]]
         self._steps += 1
-        if embeddings.shape[1] > 1 or self._steps % _STEPS_UNTIL_CLEARED == 0:
+        if embeddings.shape[1] > _MOST_OF_A_STEP or self._steps % _STEPS_UNTIL_CLEARED == 0:
             mx.eval(computed)
             self._release_buffers()
         else:
@@ -315,6 +333,9 @@ class Replica:
 
     def _scores(self, hidden: mx.array) -> None:
         mx.async_eval(self._network._scores(hidden))
+
+    def _newest_keys_values(self, cache: Sequence[RowCache]) -> None:
+        mx.async_eval(self._network.newest_keys_values(cache))
 
     def _checkpoint(self, cache: Sequence[RowCache]) -> list[Checkpoint]:
         made = self._network.checkpoint(cache)

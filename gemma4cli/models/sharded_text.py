@@ -7,16 +7,18 @@ one for each lookup in a vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import mlx.core as mx
 import mlx.nn as nn
 
+from .attention import KeysValues, Stored
 from .language import LanguageModel, TextModel
-from .mlx_lm_parts import SwitchLinear
+from .mlx_lm_parts import RowCache, SwitchLinear
 from .shares import Share, parts
-from .text_config import TextConfig
+from .text_config import LayerType, TextConfig
 from .text_layer import TextLayer
 
 
@@ -119,6 +121,32 @@ class ShardedLanguageModel(LanguageModel):
         return mx.concatenate(
             [each[..., :width] for each, width in zip(gathered, widths, strict=True)], axis=-1
         )
+
+    def newest_keys_values(self, cache: Sequence[RowCache]) -> dict[str, KeysValues]:
+        found = super().newest_keys_values(cache)
+        for kind in sorted(set(self.config.layer_types) & found.keys()):
+            keys, values = found[kind]
+            found[kind] = self._whole(kind, keys), self._whole(kind, values)
+        return found
+
+    def _whole(self, kind: LayerType, stored: Stored) -> Stored:
+        if isinstance(stored, mx.array):
+            return self._of_all_heads(kind, stored)
+        values, scales, biases = (self._of_all_heads(kind, each) for each in stored)
+        return values, scales, biases
+
+    def _of_all_heads(self, kind: LayerType, stored: mx.array) -> mx.array:
+        shares = [replace(self._share, rank=rank) for rank in range(self._share.count)]
+        held = [share.heads(kind) for share in shares]
+        most = max(each.number_of_keys for each in held)
+        missing = most - stored.shape[1]
+        gathered = self._group.gather(mx.pad(stored, [(0, 0), (0, missing), (0, 0), (0, 0)]))
+        # A head that several processes hold is the same in all of them.
+        heads: dict[int, mx.array] = {}
+        for each, part in zip(held, gathered, strict=True):
+            first, last = each.keys
+            heads |= {head: part[:, head - first : head - first + 1] for head in range(first, last)}
+        return mx.concatenate([heads[head] for head in sorted(heads)], axis=1)
 
     def _own_scores(self, hidden: mx.array) -> mx.array:
         return super()._scores(hidden)

@@ -19,11 +19,14 @@ from support.quantized_checkpoints import AFFINE4, NVFP4, Kind, quantize_checkpo
 from gemma4cli.api import load
 from gemma4cli.conversations.trace import trace
 from gemma4cli.engine.answering import Prompt
+from gemma4cli.engine.loading import load_drafter
 from gemma4cli.engine.local import LocalModel
 from gemma4cli.engine.model import FeatureCache
+from gemma4cli.engine.pace import Pace
 from gemma4cli.engine.running_batch import RunningBatch
 from gemma4cli.engine.shared_turns import SharedTurns
 from gemma4cli.events import Event, Finished
+from gemma4cli.hub.resolved import ResolvedModel
 from gemma4cli.machine import backend
 from gemma4cli.messages import Message
 from gemma4cli.native.extension import Extension, extension
@@ -162,6 +165,34 @@ def test_prompts_join_and_leave_a_running_batch(two: Both) -> None:
             if isinstance(event, Finished):
                 found[rows[row]] = event.token_ids
     assert [found[number] for number in range(3)] == [each.token_ids for each in alone]
+
+
+DRAFTED = [
+    pytest.param(arch, count, bits, marks=() if (arch, count) == ("e2b", 2) else pytest.mark.slow)
+    for arch in ARCHS
+    for count in (2, 4)
+    for bits in ((None, 8) if arch == "31b" else (None,))
+]
+
+
+@pytest.mark.parametrize(("arch", "count", "bits"), DRAFTED)
+def test_a_drafter_guesses_as_in_one_process(arch: str, count: int, bits: int | None) -> None:
+    """It is in the first process alone, which gets the keys and values of all heads."""
+    folder = PARITY.parent / "drafters" / arch
+    drafter = ResolvedModel.of(folder.name, folder)
+    options = replace(GREEDY, max_tokens=24, repetition_guard=False)
+    for each in both(PARITY / arch, count, replace(FLOAT32, kv_bits=bits)):
+        inputs = inputs_of(each.whole, "text")
+        found = []
+        for model in (each.whole, each.parts):
+            helped = load_drafter(drafter, model)
+            assert helped.drafter is not None
+            always = replace(helped.drafter, pace=Pace(clock=lambda: 0.0))
+            found.append(last_of(replace(helped, drafter=always).generate(inputs, options)))
+        expected, result = found
+        assert result.token_ids == expected.token_ids
+        assert result.usage == expected.usage
+        assert result.usage.guessed_tokens > 0
 
 
 @pytest.mark.slow

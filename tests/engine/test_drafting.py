@@ -29,7 +29,7 @@ from gemma4cli.engine.turn_cache import TurnCache
 from gemma4cli.errors import NonFiniteError
 from gemma4cli.events import Finished, TextDelta
 from gemma4cli.hub.resolved import ResolvedModel
-from gemma4cli.models.caches import newest_keys_values
+from gemma4cli.models.caches import newest_keys_values, rewind
 from gemma4cli.models.drafter import Guess
 from gemma4cli.models.masks import NO_MASKS, Masks
 from gemma4cli.models.mlx_lm_parts import KVCache
@@ -310,6 +310,12 @@ class Chain:
 
     def embed(self, ids: mx.array) -> tuple[mx.array, None]:
         return self.model.embed(ids.reshape(1, -1)), None
+
+    def rewind(self, cache: list[KVCache], count: int) -> None:
+        rewind(cache, count)
+
+    def newest_keys_values(self, cache: list[KVCache]) -> dict[str, object]:
+        return {}
 
     def logits(self, hidden: mx.array, bias: None = None) -> mx.array:
         return self.table[hidden[..., 0].astype(mx.int32)]

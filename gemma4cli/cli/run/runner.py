@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ...distributed.launch import launched
-from ...errors import AdapterError, ModelTooLargeError, NoModelError, OptionError
+from ...errors import AdapterError, ModelTooLargeError, NoModelError
 from ...media.sources import require
 from ...messages import Source
 from ..environment import Environment
@@ -86,13 +85,14 @@ def found_model(
         os.environ["HF_HUB_OFFLINE"] = "1"
     from ...api import load
     from ...engine.memory_limits import require_memory_for_model
+    from ...hub.drafters import find_drafter
     from ...machine.backend import require_backend
 
     model = _resolved(env, run)
     files: Sequence[AdapterFile] = ()
     if adapters is not None:
         model, files = _beside(model, adapters)
-    drafter = _drafter(model, run)
+    drafter = find_drafter(model, run.draft)
     require_backend()
     try:
         require_memory_for_model(model, run.dtype, drafter, files)
@@ -127,17 +127,6 @@ def _beside(
         problem = f"{model.name} has an adapter already: name the model with -m, and both adapters"
         raise AdapterError(adapters[0], problem)
     return model.plain, [model.adapter]
-
-
-def _drafter(model: ResolvedModel, run: RunOptions) -> ResolvedModel | None:
-    """The drafter to use. Raises OptionError for one in several processes."""
-    from ...hub.drafters import find_drafter
-
-    if launched(os.environ) is None:
-        return find_drafter(model, run.draft)
-    if run.draft not in ("auto", "none"):
-        raise OptionError("--draft: no drafter is used in several processes: leave it out")
-    return None
 
 
 def _begin(env: Environment, run: RunOptions, needed: Sequence[Source]) -> None:
