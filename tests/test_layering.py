@@ -153,7 +153,7 @@ LAYERS = {
     ),
     "cli.run": layer(
         "leftovers limit_variables "
-        "bounded checked_json distributed records plain_text errors messages options languages "
+        "bounded checked_json records plain_text errors messages options languages "
         "times machine hub engine media media.pictures conversations api remote cli.escapes "
         "cli.environment cli.habits cli.output cli.settings",
         "typer",
