@@ -7,6 +7,9 @@ measures sums of hidden states between the processes. A token reads every weight
 holds once, at ``--read`` GB/s (of experts, those that are chosen), and waits for two sums a layer
 and five more. ``--sums 150`` takes that many microseconds instead of measuring, in one process.
 Computing is not counted: on a GPU it is less than reading.
+
+``-m FOLDER --alone 120`` is about a checkpoint here instead, of which one process takes that many
+milliseconds for a token: ``python benchmarks/divided.py`` measures that, and what several take.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import mlx.core as mx
 
 from gemma4cli.distributed.group import Group
 from gemma4cli.distributed.launch import launched
+from gemma4cli.hub.resolved import ResolvedModel
 from gemma4cli.models.config import Gemma4Config
 from gemma4cli.models.names import canonical_names
 from gemma4cli.models.shares import Share, bytes_by_name, shares_of
@@ -82,6 +86,13 @@ def models() -> list[Model]:
     return found
 
 
+def model_in(folder: Path) -> Model:
+    found = ResolvedModel.of(folder.name, folder)
+    names = canonical_names(found.headers)
+    sizes = {names[name]: (each.shape, each.size()) for name, each in found.headers.items()}
+    return Model(name=folder.name, text=Gemma4Config.from_dict(found.config).text, sizes=sizes)
+
+
 def seconds_of_sum(group: Group, width: int) -> float:
     """The median time of a sum of one token's hidden state in 16 bits."""
     part = mx.ones((1, 1, width), mx.bfloat16)
@@ -98,6 +109,8 @@ def main() -> None:
     parser.add_argument("--read", type=float, default=100, help="GB/s at which weights are read")
     parser.add_argument("--sums", type=float, help="microseconds of a sum, instead of measuring")
     parser.add_argument("--count", type=int, default=2, help="processes, if nothing is measured")
+    parser.add_argument("-m", "--model", type=Path, help="a checkpoint instead of published ones")
+    parser.add_argument("--alone", type=float, help="milliseconds of a token in one process")
     options = parser.parse_args()
     launch = launched(os.environ)
     group = None if launch is None or options.sums is not None else Group(launch)
@@ -105,13 +118,15 @@ def main() -> None:
     if group is None and options.sums is None:
         parser.error("start it with mlx.launch, or pass --sums")
     rows = []
-    for model in models():
+    for model in models() if options.model is None else [model_in(options.model)]:
         one = shares_of(model.text, model.sizes, 1)[0]
         parts = shares_of(model.text, model.sizes, count)
         width = model.text.hidden_size
         summed = options.sums / 1e6 if group is None else seconds_of_sum(group, width)
         alone = model.read_bytes(one) / options.read / 1e9
-        reading = max(model.read_bytes(each) for each in parts) / options.read / 1e9
+        if options.alone is not None:
+            alone = options.alone / 1e3
+        reading = alone * max(model.read_bytes(each) for each in parts) / model.read_bytes(one)
         together = reading + model.sums * summed
         held = [sum(bytes_by_name(each, model.sizes).values()) for each in (one, *parts)]
         rows.append(
