@@ -2,6 +2,7 @@
 
     python benchmarks/many_files.py
     python benchmarks/many_files.py --files 100000 --answers 500
+    python benchmarks/many_files.py --listed 1000000
 
 The files, pictures of one color and recordings of one short sentence, are made in a temporary
 folder. Each row is a process of the real program with the built-in model, which is killed after
@@ -91,6 +92,42 @@ def run(arguments: Sequence[str], state: Path, answers: int, passed: int = 0) ->
     return Row(first=first, each=(last - first) / answers * 1000, memory=most)
 
 
+LISTING = """
+import resource, sys, time
+from gemma4cli.cli.run.inputs import Kind
+from gemma4cli.cli.run.listing import Listing
+from gemma4cli.cli.run.shards import shard_of
+from gemma4cli.cli.run.shares import share_of
+from gemma4cli.media.kinds import IMAGE_SUFFIXES
+begun = time.process_time()
+kind = Kind(plural="images", suffixes=IMAGE_SUFFIXES)
+share = share_of(shard_of(sys.argv[2]), Listing([sys.argv[1]], kind, print))
+seconds = time.process_time() - begun
+print(len(share.inputs), seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def list_only(folder: Path, count: int) -> dict[str, dict[str, float]]:
+    """What it takes to list empty files, hard links in folders of a thousand."""
+    for number in range(count):
+        path = folder / "many" / f"{number // IN_A_FOLDER:04}" / f"{number:07}.jpg"
+        if number % IN_A_FOLDER == 0:
+            path.parent.mkdir(parents=True)
+            first = path
+            path.touch()
+        else:
+            os.link(first, path)
+    print(f"{'':<10} {'files':>10} {'CPU s':>8} {'MB':>8}")
+    found = {}
+    for shard in ("1/1", "1/8", "1/64"):
+        command = [sys.executable, "-c", LISTING, str(folder / "many"), shard]
+        done = subprocess.run(command, capture_output=True, check=True, text=True)
+        files, seconds, most = map(float, done.stdout.split())
+        print(f"{shard:<10} {files:>10,.0f} {seconds:>8.1f} {most:>8.0f}", flush=True)
+        found[shard] = {"files": files, "seconds": seconds, "memory": most}
+    return found
+
+
 def rows(folder: Path, options: argparse.Namespace) -> dict[str, Row]:
     found: dict[str, Row] = {}
 
@@ -132,7 +169,12 @@ def main() -> None:
     parser.add_argument("--answers", type=int, default=100, help="results to wait for in each run")
     parser.add_argument("--resume-only", action="store_true", help="only the last two rows")
     parser.add_argument("--kept", type=int, default=10_000, help="answers to resume after")
+    parser.add_argument("--listed", type=int, default=0, help="only list so many empty files")
     options = parser.parse_args()
+    if options.listed:
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(list_only(Path(folder), options.listed)))
+        return
     with tempfile.TemporaryDirectory() as folder:
         found = rows(Path(folder), options)
     shares = spread(options.files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -518,3 +519,23 @@ def test_two_shards_at_once_do_not_tear_one_file() -> None:
     again = (*common, "--shard", f"{lost + 1}/2", "--skip-existing")
     assert g4(*again).exit_code == 0
     assert len(lines_of("all.jsonl")) == 40
+
+
+def test_a_log_says_how_far_a_shard_is(photos: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a terminal there is no bar; nobody would know for hours."""
+    monkeypatch.setattr("gemma4cli.cli.output.progress.LOG_SECONDS", 0.0)
+    command = ("describe", "photos", "--shard", "1/1", "--json", "--max-tokens", "1")
+    result = tiny_g4(*command)
+    first, *logged, last = result.stderr.splitlines()
+    logged = [line for line in logged if "truncated" not in line]
+    counts = [line.partition(", ")[0] for line in logged]
+    assert counts == [f"{number} of 12 images" for number in range(1, 13)]
+    assert all(re.fullmatch(r".*, \d+\.\d\d images/s, \d+:\d\d left", line) for line in logged)
+    assert (first, last) == ("shard 1 of 1: 12 of 12 images", "shard 1 of 1: 12 of 12 answered")
+    assert tiny_g4(*command, "-q").stderr == ""
+    Path("talks").mkdir()
+    Path("talks/a.wav").write_bytes(Path(sample("speech00.wav")).read_bytes())
+    heard = tiny_g4("transcribe", "talks", "--json")
+    assert re.search(r"talks/a\.wav: at 0:02/0:02, recording 1 of 1\n", heard.stderr)
+    monkeypatch.setattr("gemma4cli.cli.output.progress.LOG_SECONDS", 300.0)
+    assert tiny_g4("transcribe", "talks", "--json").stderr == ""

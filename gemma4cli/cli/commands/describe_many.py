@@ -13,6 +13,7 @@ from ...conversations.image_batches import ImageFailed
 from ...events import Finished, LoadProgress, Notice
 from ...messages import Source
 from ...options import GenerateOptions, MediaOptions
+from ...times import clock
 from ..answers.run import run_events
 from ..answers.targets import AnswerRun
 from ..environment import Environment
@@ -120,11 +121,16 @@ class ImageProgress(ProgressLine):
         if not isinstance(event, Finished | Failed):
             return
         self._done += 1
-        if self.bar is not None and self.task is not None:
-            speed = self._done / max(1e-9, time.monotonic() - self._started)
-            self.bar.update(
-                self.task, completed=self._known + self._done, speed=f"{speed:.2f} images/s"
+        speed = self._done / max(1e-9, time.monotonic() - self._started)
+        completed = self._known + self._done
+        self.log(
+            lambda: (
+                f"{completed:,} of {self._total:,} images, {speed:.2f} images/s, "
+                f"{clock((self._total - completed) / speed)} left"
             )
+        )
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, completed=completed, speed=f"{speed:.2f} images/s")
 
 
 def _columns() -> Sequence[ProgressColumn]:

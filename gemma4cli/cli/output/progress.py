@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
@@ -92,6 +93,10 @@ def _with_bar(line: Text, done: int, total: int) -> RenderableType:
     return row
 
 
+LOG_SECONDS = 300.0
+"""Between two lines about the progress in a log, where there is no terminal."""
+
+
 class ProgressLine:
     """A line with a bar; not shown with ``quiet`` or without a terminal.
 
@@ -106,6 +111,7 @@ class ProgressLine:
         self.bar: Progress | None = None
         self.task: TaskID | None = None
         self._columns = columns
+        self._logged = time.monotonic()
 
     def __enter__(self) -> Self:
         if self.env.is_animated(self.env.stderr) and not self.quiet:
@@ -138,6 +144,13 @@ class ProgressLine:
             yield
         finally:
             self.bar.start()
+
+    def log(self, text: Callable[[], str]) -> None:
+        """Write a line every few minutes where nobody sees a bar, as in a scheduler's log."""
+        now = time.monotonic()
+        if self.bar is None and now - self._logged >= LOG_SECONDS:
+            self._logged = now
+            self.notice(text())
 
     def notice(self, text: str) -> None:
         """Write one line that is not erased."""

@@ -71,6 +71,10 @@ class TranscribeProgress(ProgressLine):
             self.bar.update(self.task, completed=event.resumed)
 
     def _piece_done(self, event: PieceDone) -> None:
+        if self._source is None:
+            name, at = self._names[event.recording], _audio(event.position, self._total)
+            count = f"recording {event.recording + 1:,} of {len(self._names):,}"
+            self.log(lambda: f"{name}: at {at}, {count}")
         if self.bar is None or self.task is None:
             return
         elapsed = time.monotonic() - self._started
