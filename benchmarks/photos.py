@@ -6,7 +6,7 @@
 A JPEG of noise that was enlarged, of so many megapixels, is opened and prepared as ``g4 describe``
 does it ahead of the model: decoded, turned upright, fitted to the budget and cut into patches.
 Rounds with each number of threads take turns. CPU seconds say what a photo costs, photos a second
-what threads gain. Beside it stands what they gain for SHA-256, where no thread waits for another: on
+what threads gain. Beside it is what they gain for SHA-256, where no thread waits for another: on
 a machine with other work that is less than their number, and what photos can gain. The last line of
 stdout is one JSON document.
 """
