@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,17 +30,25 @@ class KeptAnswers:
     journal: AnswerJournal | None
     failed: bool = field(default=False, init=False)
 
-    def known(self) -> Mapping[int, Known]:
-        """What needs no answer, by number."""
-        known = dict.fromkeys(self.answers.written.numbers, Known(None))
-        earlier = {} if self.journal is None else self.journal.known
-        for number, kept in earlier.items():
-            if number not in known:
-                known[number] = Known(self._as_named_now(number, kept))
-        if earlier and not self.answers.run.quiet:
+    def numbers(self) -> AbstractSet[int]:
+        """The inputs that need no answer."""
+        return self.answers.written.numbers | self._earlier.keys()
+
+    def known(self) -> Iterator[tuple[int, Known]]:
+        """What is known of each of them; an answer is made when it is taken."""
+        for number in sorted(self.numbers()):
+            kept = None if number in self.answers.written.numbers else self._earlier[number]
+            yield number, Known(None if kept is None else self._as_named_now(number, kept))
+
+    def say(self) -> None:
+        """Say how many answers an earlier run has left."""
+        if self._earlier and not self.answers.run.quiet:
             total = len(self.answers.names)
-            self.answers.env.say(f"resumes: {len(earlier)} of {total} were answered before")
-        return known
+            self.answers.env.say(f"resumes: {len(self._earlier)} of {total} were answered before")
+
+    @property
+    def _earlier(self) -> Mapping[int, KeptAnswer]:
+        return {} if self.journal is None else self.journal.known
 
     def keep(self, number: int, answer: Answer) -> None:
         """Put an answer on disk; if that fails, say so once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from ...events import Event
 from ...records import Record
-from ..output.consume import Display, Known, Numbered, consume, exit_if_failed, one_by_one
+from ..output.consume import Display, Numbered, consume, exit_if_failed, one_by_one
 from ..output.files import growing_file
 from ..output.pictures import pictures_for
 from ..output.progress import Spinner
@@ -59,7 +59,8 @@ def run_events(
     model = load_model(env, run, answers.needed)
     with ExitStack() as stack:
         kept = kept_answers(answers, model, stack)
-        known = kept.known()
+        kept.say()
+        known = kept.numbers()
         stream = _stream(answers, stack)
         shown = stack.enter_context(display(len(known)))
         writer = stack.enter_context(
@@ -86,7 +87,7 @@ def run_events(
         )
         sink = single if answers.is_streamed else InOrder(whole)
         try:
-            codes = consume(_after(known, events(model, known.keys())), sink, shown)
+            codes = consume(_after(kept.known(), events(model, known)), sink, shown)
         except KeyboardInterrupt:
             if not run.quiet:
                 with shown.aside():
@@ -140,10 +141,10 @@ def _results(answers: AnswerRun, stream: TextIO) -> AnswerResults:
     return AnswerText(stream, answers.names, labeled=answers.several, partials=target.is_stdout)
 
 
-def _after(known: Mapping[int, Known], events: Iterator[Numbered]) -> Iterator[Numbered]:
+def _after(known: Iterator[Numbered], events: Iterator[Numbered]) -> Iterator[Numbered]:
     """What is known, then the events; closing the stream closes them."""
     try:
-        yield from known.items()
+        yield from known
         yield from events
     finally:
         if isinstance(events, Generator):

@@ -7,7 +7,7 @@ import io
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkstemp
@@ -41,16 +41,18 @@ def replaced_file(path: Path, *, keeps_partial: bool = False) -> Iterator[TextIO
 
 
 @contextmanager
-def growing_file(path: Path, begin: str = "", seen: Seen | None = None) -> Iterator[TextIO]:
+def growing_file(
+    path: Path, begin: Iterable[str] = (), seen: Seen | None = None
+) -> Iterator[TextIO]:
     """A file that holds everything written so far after each ``flush``; its folder is created.
 
     It replaces a file of that name at the first flush, the one that was ``seen`` if that is given;
-    ``begin`` is its first content. Raises OutputError, also at the first flush if another run adds
+    ``begin`` are its first lines. Raises OutputError, also at the first flush if another run adds
     to a file of that name or has written it since, and at a later one after another program has
     replaced or removed the file.
     """
     with _opened(path) as file:
-        file.write(begin)
+        file.writelines(begin)
         file.grows, file.seen = True, seen
         lock(file.fileno())
         yield file

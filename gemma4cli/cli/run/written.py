@@ -22,10 +22,21 @@ from .targets import Target
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Written:
-    """Numbers of the inputs that are done, and the part of the file of JSON lines that stays."""
+    """Numbers of the inputs that are done, and the lines of the file of JSON lines that stay."""
 
     numbers: AbstractSet[int] = frozenset()
-    begin: str = ""
+    begin: Iterable[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _LinesThatStay(Iterable[str]):
+    """Lines of a file by their numbers, read when they are wanted: they may be hundreds of MB."""
+
+    path: Path
+    numbers: AbstractSet[int]
+
+    def __iter__(self) -> Iterator[str]:
+        return (line for n, line in enumerate(_lines_of(self.path)) if n in self.numbers)
 
 
 def written_before(
@@ -42,9 +53,10 @@ def written_before(
     OptionError if several inputs share a text, or the output is no file.
     """
     if target.file is not None and lines:
-        found = dict(_results_in(target.file))
+        found = {key: line for line, key in _results_in(target.file)}
         numbers = {n for n, name in enumerate(names) if _key(named(name)) in found}
-        return Written(numbers=numbers, begin="".join(found.values()))
+        stay = _LinesThatStay(target.file, frozenset(found.values()))
+        return Written(numbers=numbers, begin=stay)
     if target.is_stdout or (target.file is not None and len(inputs) > 1):
         raise OptionError(
             "--skip-existing needs a file for each input or JSON lines: "
@@ -83,7 +95,7 @@ def check_no_others(
 
 def _inputs_in(path: Path) -> Iterator[str]:
     """The inputs of the results in a file of JSON lines."""
-    for key, _ in _results_in(path):
+    for _, key in _results_in(path):
         name = json.loads(key)[0]
         if isinstance(name, str):
             yield name
@@ -110,15 +122,15 @@ def say_skipped(env: Environment, target: Target, skipped: int, total: int) -> N
         env.say(f"skipped: {skipped} of {total} were written before{again}")
 
 
-def _results_in(path: Path) -> Iterator[tuple[str, str]]:
-    """Input and line of each result in a file of JSON lines, without errors and torn lines."""
-    for line in _lines_of(path):
+def _results_in(path: Path) -> Iterator[tuple[int, str]]:
+    """The line from 0 and the input of each result in a file of JSON lines, without errors."""
+    for number, line in enumerate(_lines_of(path)):
         try:
             record: Any = parse(line) if line.endswith("\n") else None
         except JsonError:
             continue
         if isinstance(record, dict) and "text" in record:
-            yield _key(record), line
+            yield number, _key(record)
 
 
 def _lines_of(path: Path) -> Iterator[str]:

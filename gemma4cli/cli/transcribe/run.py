@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from types import FrameType
@@ -195,7 +195,7 @@ class TranscribeRun:
         stack: ExitStack,
         *,
         several: bool,
-        begin: str = "",
+        begin: Iterable[str] = (),
     ) -> Results:
         if self.run.json and target.file is not None:
             stream = stack.enter_context(growing_file(target.file, begin, target.seen))
