@@ -36,6 +36,7 @@ class Server:
 
     engine: str
     port: int
+    pid: int
     fields: dict[str, Any]
 
 
@@ -98,7 +99,7 @@ def serving(engine: str, command: Command, paths: Paths) -> Iterator[Server]:
         try:
             wait_until_it_answers(process, port)
             fields = {} if engine == "g4 serve" else {"model": str(paths.model)}
-            yield Server(engine=engine, port=port, fields=fields)
+            yield Server(engine=engine, port=port, pid=process.pid, fields=fields)
         except BaseException:
             log.seek(0)
             print(log.read().decode(errors="replace")[-3000:], file=sys.stderr)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from scripted_queue import Scripted, finished
 from selenium.webdriver import Chrome, Keys
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.support.ui import Select, WebDriverWait
 from server_requests import Serve
 from starlette.testclient import TestClient
 from support.browser import browser, drop
@@ -346,3 +346,26 @@ def test_everything_has_a_name_and_is_reached_by_the_keyboard(page: Chrome) -> N
         assert any(name in each for each in seen), (name, seen)
     buttons = page.find_elements("tag name", "button")
     assert all(each.accessible_name for each in buttons if each.is_displayed())
+
+
+@pytest.mark.slow
+def test_one_of_several_models_is_chosen_on_the_page(driven: Chrome, tiny: LocalModel) -> None:
+    server = Served(ServerOptions(), ("brief",), ("tiny",))
+    said = [Scripted(tiny, TextDelta(text=each), finished(each)) for each in ("short", "long")]
+    server.ready(*said)
+    bound = bound_socket("127.0.0.1", 0)
+    with HttpThread(make_app(server, lambda line: None), bound):
+        driven.get(url_of(bound))
+        until(driven, lambda: driven.title == "g4 brief")
+        ask(driven, "Hello")
+        assert answered(driven) == "short"
+        Select(driven.find_element("id", "models")).select_by_visible_text("tiny")
+        assert driven.title == "g4 tiny"
+        ask(driven, "Hello")
+        until(driven, lambda: len(texts(driven, "assistant")) == 2)
+        assert answered(driven) == "long"
+
+
+@pytest.mark.slow
+def test_there_is_nothing_to_choose_from_where_there_is_one_model(page: Chrome) -> None:
+    assert not page.find_element("id", "models").is_displayed()
