@@ -11,7 +11,8 @@ from cli_runs import ROOT, assert_fails, g4_with_a_person, records, tiny_g4
 from support.samples import GREETING, TEXT_OF, sample
 
 from gemma4cli.cli.environment import Environment
-from gemma4cli.conversations.store import SavedConversation, list_saved
+from gemma4cli.conversations.saved_list import list_saved
+from gemma4cli.conversations.store import SavedConversation
 
 STARS = TEXT_OF["image00.png"]
 

@@ -22,10 +22,11 @@ from talks import Talk
 
 from gemma4cli.cli.chat import attach_commands, loop, slash_commands
 from gemma4cli.cli.chat.slash_commands import COMMANDS
-from gemma4cli.conversations import store
+from gemma4cli.conversations import saved_list
 from gemma4cli.conversations.chat import Chat
 from gemma4cli.conversations.file import read_conversation
-from gemma4cli.conversations.store import SavedConversation, list_saved
+from gemma4cli.conversations.saved_list import list_saved
+from gemma4cli.conversations.store import SavedConversation
 from gemma4cli.doctor import facts, trial
 from gemma4cli.engine import generate as generate_module
 from gemma4cli.engine import local
@@ -258,9 +259,9 @@ def test_an_odd_model_hides_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_an_odd_conversation_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("good", "odd"):
         assert tiny_g4("chat", "--session", name, "-p", "Hello").exit_code == 0
-    read = store.read_conversation
+    read = saved_list.read_conversation
     monkeypatch.setattr(
-        store,
+        saved_list,
         "read_conversation",
         lambda path, **more: fail() if path.parent.name == "odd" else read(path, **more),
     )

@@ -17,7 +17,8 @@ from PIL import Image as Pillow
 
 from gemma4cli import locks
 from gemma4cli.cli.output.files import growing_file
-from gemma4cli.conversations.store import SavedConversation, remove_abandoned
+from gemma4cli.conversations.saved_list import remove_abandoned
+from gemma4cli.conversations.store import SavedConversation
 from gemma4cli.errors import Gemma4Error
 from gemma4cli.hub.transfer import _lock as lock_part
 from gemma4cli.locks import Lock, lock

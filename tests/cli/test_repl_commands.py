@@ -21,7 +21,8 @@ from gemma4cli.cli.chat.sessions import Autosave
 from gemma4cli.cli.chat.slash_commands import COMMANDS
 from gemma4cli.cli.environment import Environment
 from gemma4cli.conversations.chat import ContextUse
-from gemma4cli.conversations.store import SavedConversation, list_saved
+from gemma4cli.conversations.saved_list import list_saved
+from gemma4cli.conversations.store import SavedConversation
 from gemma4cli.errors import ContextLengthError
 from gemma4cli.media.sound import microphone
 from gemma4cli.media.sound.microphone import Level

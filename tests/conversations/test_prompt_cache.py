@@ -27,7 +27,8 @@ from support.models import narrow
 from gemma4cli.api import load
 from gemma4cli.conversations.chat import Chat
 from gemma4cli.conversations.prompt_cache import PromptCache
-from gemma4cli.conversations.store import SavedConversation, drop_prompt_caches, remove_abandoned
+from gemma4cli.conversations.saved_list import drop_prompt_caches, remove_abandoned
+from gemma4cli.conversations.store import SavedConversation
 from gemma4cli.engine.generate import generate
 from gemma4cli.engine.loading import load_drafter
 from gemma4cli.engine.model import LoadedModel

@@ -11,13 +11,8 @@ from pathlib import Path
 import pytest
 
 from gemma4cli.conversations.file import Conversation, read_conversation
-from gemma4cli.conversations.store import (
-    SavedConversation,
-    check_name,
-    list_saved,
-    remove_abandoned,
-    save_copy,
-)
+from gemma4cli.conversations.saved_list import list_saved, remove_abandoned
+from gemma4cli.conversations.store import SavedConversation, check_name, save_copy
 from gemma4cli.errors import ConversationError, OptionError, SavedConversationError
 from gemma4cli.messages import (
     AudioPart,

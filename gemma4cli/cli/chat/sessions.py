@@ -14,14 +14,13 @@ import typer
 
 from ...conversations.file import Conversation
 from ...conversations.prompt_cache import prompt_cache_limit, prompt_cache_of
-from ...conversations.store import (
-    SavedConversation,
+from ...conversations.saved_list import (
     SavedSummary,
-    check_name,
     drop_prompt_caches,
     list_saved,
     remove_abandoned,
 )
+from ...conversations.store import SavedConversation, check_name
 from ...errors import OptionError, SavedConversationError, unexpected
 from ...messages import Message
 from ...options import GenerateOptions, MediaOptions

@@ -77,7 +77,7 @@ def languages(incomplete: str) -> Words:
 
 def conversations(incomplete: str) -> Words:
     """Saved conversations, the latest first."""
-    from ...conversations.store import list_saved
+    from ...conversations.saved_list import list_saved
     from ..environment import Environment
     from ..output.numbers import turns_text
 
