@@ -17,7 +17,7 @@ from .examples import Example, Prepared, TooLong, prepare_sample
 from .folder import TuningFolder
 from .kept_states import KeptStates
 from .media_store import MediaStore
-from .own_answers import answered
+from .own_answers import answered, key_of
 from .samples import Fault, Sample
 from .settings import TuningOptions
 from .steps import Learner
@@ -68,6 +68,21 @@ def read_examples(
     if not found.held_out and options.validation:
         yield Notice(text="too few examples to hold any out: the loss is that of what is learned")
     return found
+
+
+def keys_of(prompts: Sequence[Sample]) -> Generator[Fault, None, list[str]]:
+    """What tells each prompt from others. Raises TuningDataError after a Fault for each file."""
+    keys: list[str] = []
+    for sample in prompts:
+        try:
+            keys.append(key_of(sample))
+        except OSError as exc:
+            name = str(exc.filename)
+            problem = f"cannot be read ({exc.strerror})"
+            problem = problem if name == sample.origin else f"{name}: {problem}"
+            yield Fault(origin=sample.origin, problem=problem)
+    _require_none(len(prompts) - len(keys), len(prompts))
+    return keys
 
 
 def read_kept(

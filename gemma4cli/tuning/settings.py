@@ -54,7 +54,7 @@ class TuningOptions:
     longest: int | None = None
     recompute: bool | None = None
     decay: float = 0.01
-    keep_share: float = 1.0
+    keep_share: float = 0.5
     keep_weight: float = 1.0
     seed: int = 0
 

@@ -26,8 +26,7 @@ from .fit import Fit, fitting
 from .folder import TuningFolder
 from .kept_states import KeptStates
 from .media_store import MediaStore
-from .own_answers import key_of
-from .reading import Examples, read_examples, read_kept, read_states
+from .reading import Examples, keys_of, read_examples, read_kept, read_states
 from .samples import Fault, Sample
 from .settings import TuningOptions, schedule_of
 from .steps import Learner
@@ -64,7 +63,7 @@ def tune(
     require_form(form, paths)
     media = MediaStore(model=model, folder=folder.media, in_step=in_towers(paths))
     found = yield from read_examples(model, samples, options, media)
-    keys = [key_of(each) for each in keep]
+    keys = yield from keys_of(keep)
     job = {
         "model": dict(model.identity),
         "examples": fingerprint([*found.learned, *found.held_out]),

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from gemma4cli.engine.local import LocalModel
+from gemma4cli.errors import TuningDataError
 from gemma4cli.models.divergence import summed_divergences
 from gemma4cli.models.training import with_gradients
 from gemma4cli.tuning import own_answers
@@ -22,7 +23,7 @@ from gemma4cli.tuning.keep_data import read_prompts
 from gemma4cli.tuning.kept_states import KeptStates
 from gemma4cli.tuning.media_store import MediaStore
 from gemma4cli.tuning.own_answers import answered, key_of
-from gemma4cli.tuning.reading import read_states
+from gemma4cli.tuning.reading import keys_of, read_states
 from gemma4cli.tuning.samples import Sample
 from gemma4cli.tuning.steps import Learner
 
@@ -67,6 +68,17 @@ def test_a_prompt_is_known_by_its_media_s_content_not_their_path(tmp_path: Path)
         file = lines(tmp_path / name, {"messages": [{"role": "user", "content": content}]})
         keys += [key_of(each) for each in read_prompts(file, Prompts()).found]
     assert keys[0] == keys[1] != keys[2]
+
+
+def test_a_file_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
+    """It was there when the prompts were read."""
+    (tmp_path / "x.png").write_bytes(b"")
+    found = read_prompts(tmp_path, Prompts()).found
+    (tmp_path / "x.png").unlink()
+    faults: list[str] = []
+    with pytest.raises(TuningDataError, match="1 of 1 examples"):
+        faults.extend(str(each) for each in keys_of(found))
+    assert faults == [f"{tmp_path / 'x.png'}: cannot be read (No such file or directory)"]
 
 
 def prompts(folder: Path) -> list[tuple[Sample, str]]:

@@ -170,7 +170,7 @@ def tune(
             help="Kept prompts in a step for each example.",
             rich_help_panel=_STEPS,
         ),
-    ] = 1.0,
+    ] = 0.5,
     keep_weight: Annotated[
         float,
         typer.Option(
