@@ -28,6 +28,7 @@ from gemma4cli.api import change_adapter, load
 from gemma4cli.engine.local import LocalModel
 from gemma4cli.engine.prompt_cache import key_of
 from gemma4cli.errors import AdapterError
+from gemma4cli.hub.resolved import ResolvedModel
 from gemma4cli.models.low_rank import LowRankLinear, LowRankSwitchLinear, plain_rows
 from gemma4cli.options import LoadOptions
 
@@ -185,3 +186,15 @@ def test_whole_tensors_take_the_place_of_quantized_ones(tmp_path: Path) -> None:
     cap = found.network.config.text.logit_softcap
     expected = mx.tanh(hidden @ head.T / cap) * cap
     assert mx.allclose(found.network.language_model.logits(hidden), expected, atol=1e-3).item()
+
+
+def test_a_drafter_stays_when_the_adapter_changes(e2b: LocalModel, tmp_path: Path) -> None:
+    """How well it guesses is learned anew for each adapter."""
+    folder = write_peft(tmp_path / "mine", matrices(e2b.network, "q_proj"))
+    drafter = ResolvedModel.of("drafter", PARITY.parent / "drafters" / "e2b")
+    model = load(str(PARITY / "e2b"), adapter=str(folder), options=FLOAT, drafter=drafter)
+    plain = change_adapter(model, None)
+    again = change_adapter(model, str(folder))
+    found = [each.drafter for each in (model, plain, again) if isinstance(each, LocalModel)]
+    assert len({id(each.network) for each in found if each is not None}) == 1
+    assert len({id(each.pace) for each in found if each is not None}) == 3
