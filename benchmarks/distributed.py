@@ -5,7 +5,7 @@
 
 measures sums of hidden states between the processes. A token reads every weight that a process
 holds once, at ``--read`` GB/s (of experts, those that are chosen), and waits for two sums a layer
-and five more. ``--sums 150`` takes that many microseconds instead of measuring, in one process.
+and three more. ``--sums 150`` takes that many microseconds instead of measuring, in one process.
 Computing is not counted: on a GPU it is less than reading.
 
 ``-m FOLDER --alone 120`` is about a checkpoint here instead, of which one process takes that many
@@ -57,7 +57,7 @@ class Model:
     @property
     def sums(self) -> int:
         """Messages that a token waits for, one after the other."""
-        return 2 * self.text.num_layers + 5 + 3 * bool(self.text.ple_size)
+        return 2 * self.text.num_layers + 3
 
     def read_bytes(self, share: Share) -> int:
         """Bytes of weights that a token reads in one process."""

@@ -82,7 +82,7 @@ LAYERS = {
     ),
     "native": layer(foreign="mlx safetensors"),
     "models": layer("callbacks checked_json errors native", "mlx mlx_lm"),
-    "distributed": layer("_version errors", "mlx"),
+    "distributed": layer("_version errors native", "mlx"),
     "machine": layer("errors options native models", "mlx"),
     "hub": layer(
         "checked_json distributed errors locks lookups options models machine",

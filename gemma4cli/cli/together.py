@@ -26,7 +26,7 @@ def run_together(env: Environment, launch: Launch, command: Callable[[], object]
         team = Leader(launch)
         from ..machine.cores import share_cores
 
-        share_cores(team.sharing_cores())
+        share_cores(team.settle())
     except Gemma4Error as error:
         env.say_error(error)
         sys.exit(exit_code_of(error))
@@ -53,7 +53,7 @@ def _follow(env: Environment, launch: Launch) -> NoReturn:
         follower = Follower(launch)
         from ..machine.cores import share_cores
 
-        share_cores(follower.sharing_cores())
+        share_cores(follower.settle())
     except Gemma4Error as error:
         env.say_error(error)
         sys.exit(exit_code_of(error))

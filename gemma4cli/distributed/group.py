@@ -5,14 +5,20 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
 from ..errors import LoadError
 from .launch import Launch
+from .memory import shared_memory
 from .mpi import finalize, name_library
-from .place import place, sharing
+from .place import on_one_machine, place, sharing
+
+if TYPE_CHECKING:
+    from ..native._native import SharedMemory
+
+_SUMMED_IN_MEMORY = (mx.float32, mx.int32, mx.uint32)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -25,6 +31,7 @@ class Group:
 
     def __init__(self, launch: Launch) -> None:
         self.launch = launch
+        self._memory: SharedMemory | None = None
         if launch.backend == "mpi":
             name_library()
         try:
@@ -45,9 +52,13 @@ class Group:
         return self.launch.count
 
     def sum(self, part: mx.array) -> mx.array:
+        if self._memory is not None and part.dtype in _SUMMED_IN_MEMORY:
+            return self._memory.sum(part)
         return mx.distributed.all_sum(part, group=self._group)
 
     def gather(self, part: mx.array) -> mx.array:
+        if self._memory is not None:
+            return self._memory.gather(part)
         return mx.distributed.all_gather(part[None], group=self._group)
 
     def leave(self) -> None:
@@ -55,10 +66,25 @@ class Group:
         if self.launch.backend == "mpi":
             finalize()
 
-    def sharing_cores(self) -> int:
-        """How many of the processes may use the same cores as this one, which is one of them."""
+    def settle(self) -> int:
+        """Find out who is where: how many of the processes may use the same cores as this one.
+
+        If all are on one machine and compute on its CPU, they add up in memory from now on. All
+        call this at the same time.
+        """
         own = place()
-        return sharing(own, self._as_lists(self.gather(mx.array(own, mx.int32))))
+        places = self._as_lists(self.gather(mx.array(own, mx.int32)))
+        if on_one_machine(places):
+            memory = shared_memory(self.rank, self.size, self.text_of_first, self._count)
+            on_cpu = mx.default_device() == mx.Device(mx.cpu)
+            if self._count(on_cpu) == self.size:
+                self._memory = memory
+        return sharing(own, places)
+
+    def _count(self, answer: bool) -> int:
+        """How many of the processes say yes."""
+        count: int = self._as_lists(self.sum(mx.array([int(answer)])))[0]
+        return count
 
     def text_of_first(self, text: str = "") -> str:
         """A short text of the first process, in all of them."""

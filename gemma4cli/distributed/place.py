@@ -28,6 +28,10 @@ def place() -> list[int]:
     return [crc32(machine.encode()) >> 1, *words]
 
 
+def on_one_machine(all_places: Sequence[Sequence[int]]) -> bool:
+    return len({each[0] for each in all_places}) == 1
+
+
 def sharing(own: Sequence[int], all_places: Sequence[Sequence[int]]) -> int:
     """How many of the processes at ``all_places`` may use cores of the one at ``own``."""
     return sum(

@@ -12,7 +12,7 @@ from ..machine.backend import require_backend
 from ..machine.process_settings import Hold, hold_settings
 from ..models.config import Gemma4Config
 from ..models.divided_adapters import follow_adapted
-from ..models.mirrored import Replica
+from ..models.replica import Replica
 from ..models.sharded_text import Group, ShardedLayer
 from ..options import LoadOptions
 from .adapter_loading import prepare

@@ -125,6 +125,8 @@ class Gemma4(nn.Module):
         tokens = self._looked_up(ids)
         embeddings = text.embed(tokens)
         length = tokens.shape[1]
+        if any(soft_tokens) or any(start < 0 for start in starts):
+            embeddings = mx.array(embeddings)  # what the text model gave stays as it is
         for row, (items, start) in enumerate(zip(soft_tokens, starts, strict=True)):
             if start < 0:
                 embeddings[row, :-start] = 0

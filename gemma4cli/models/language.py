@@ -125,8 +125,15 @@ class TextModel(nn.Module):
         config = self.config
         if not config.ple_size:
             return None
-        shape = (*ids.shape, config.num_layers, config.ple_size)
-        rows = self._rows(self.embed_tokens_per_layer, ids) * config.ple_size**0.5
+        return self._mixed(self._per_layer_rows(ids, config.ple_size**0.5), embeddings)
+
+    def _per_layer_rows(self, ids: mx.array, scale: float) -> mx.array:
+        return self._rows(self.embed_tokens_per_layer, ids) * scale
+
+    def _mixed(self, rows: mx.array, embeddings: mx.array) -> mx.array:
+        """Per-layer inputs from the scaled rows of the tokens and their embeddings."""
+        config = self.config
+        shape = (*embeddings.shape[:2], config.num_layers, config.ple_size)
         projected = self.per_layer_model_projection(embeddings) * config.hidden_size**-0.5
         normed = self.per_layer_projection_norm(projected.reshape(shape))
         return (normed + rows.reshape(shape)) * 2.0**-0.5

@@ -3,7 +3,8 @@
 The first process runs the program. Whatever it asks of its language model or of a KV cache, it
 tells the others by name, with numbers in place of caches, and they do the same with theirs. Arrays
 that a call takes are not sent with it: all processes add them up, and those that follow add zeros.
-So a call can be told before its arrays are computed.
+So a call can be told before its arrays are computed. What a call makes, all processes have: it has
+a number too, by which later calls name it.
 
 Every call ends by starting to compute what it made. Sums are therefore computed in the same order
 everywhere, which they must be.
@@ -11,7 +12,7 @@ everywhere, which they must be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import count
 from typing import Any, Protocol
@@ -24,9 +25,8 @@ from ..callbacks import callback
 from .attention import FullCache, KeysValues
 from .batch_cache import BatchCache
 from .caches import Checkpoint, resume
-from .gemma4 import Gemma4
 from .language import Cache, LanguageModel
-from .masks import Masks, Visibility
+from .masks import Masks
 from .mlx_lm_parts import KVCache, RowCache
 from .sharded_text import Group, ShardedLanguageModel, ShardedTextModel
 
@@ -54,25 +54,44 @@ class Mirror:
         self.followers = followers
         self.number = number
         self._numbers: WeakKeyDictionary[object, int] = WeakKeyDictionary()
+        self._arrays: dict[int, int] = {}  # by identity: equality is another array
+        self._promised: list[int] = []
         self._next = count()
         self._dropped: list[int] = []
 
-    def call(self, name: str, *arguments: object, makes: Sequence[object] = ()) -> list[mx.array]:
-        """Tell a call; returns its arrays as all processes have them."""
-        arrays: list[mx.array] = []
+    def call(
+        self, name: str, *arguments: object, makes: Sequence[object] = (), arrays_made: int = 0
+    ) -> list[mx.array]:
+        """Tell a call; returns its arrays as all processes have them.
+
+        If it makes arrays, ``keep`` is called with them next.
+        """
+        arrays: list[tuple[mx.array, bool]] = []
         encoded = [self._encoded(each, arrays) for each in arguments]
         made = [self._numbered(each) for each in makes]
+        self._promised = [next(self._next) for _ in range(arrays_made)]
         dropped, self._dropped = self._dropped, []
         self.followers.tell(
             {
                 "call": name,
                 "network": self.number,
                 "arguments": encoded,
-                "makes": made,
+                "makes": [*made, *self._promised],
                 "dropped": dropped,
             }
         )
-        return [self.followers.sum(each) for each in arrays]
+        return [self.followers.sum(each) if is_new else each for each, is_new in arrays]
+
+    def keep(self, made: Sequence[mx.array]) -> None:
+        """Start to compute the arrays that the last call makes; they must not be changed."""
+        for number, each in zip(self._promised, made, strict=True):
+            self._arrays[id(each)] = number
+            finalize(each, self._forget, id(each), number).atexit = False
+        mx.async_eval(*made)
+
+    def _forget(self, identity: int, number: int) -> None:
+        del self._arrays[identity]
+        self._drop(number)
 
     def _numbered(self, made: object) -> int:
         number = next(self._next)
@@ -83,9 +102,12 @@ class Mirror:
     def _drop(self, number: int) -> None:
         self._dropped.append(number)
 
-    def _encoded(self, value: object, arrays: list[mx.array]) -> object:
+    def _encoded(self, value: object, arrays: list[tuple[mx.array, bool]]) -> object:
         if isinstance(value, mx.array):
-            arrays.append(value)
+            number = self._arrays.get(id(value))
+            arrays.append((value, number is None))
+            if number is not None:
+                return {"number": number}
             return {"array": list(value.shape), "dtype": str(value.dtype).rpartition(".")[2]}
         if isinstance(value, Masks):
             return {"masks": [asdict(value.full), asdict(value.sliding)]}
@@ -125,30 +147,70 @@ class LeadingTextModel(ShardedTextModel):
     _mirror: Mirror
 
     @callback
-    def _rows(self, table: nn.Embedding, ids: mx.array) -> mx.array:
-        per_layer = table is not self.embed_tokens
-        (ids,) = self._mirror.call("rows", per_layer, ids)
-        rows = super()._rows(table, ids)
-        mx.async_eval(rows)
-        return rows
+    def embed(self, ids: mx.array) -> mx.array:
+        made = 2 if self.config.ple_size else 1
+        (ids,) = self._mirror.call("embed", ids, arrays_made=made)
+        found = self.looked_up(ids)
+        self._mirror.keep(found)
+        embeddings, *self["_found"] = found
+        return embeddings
 
     @callback
-    def _through(
+    def per_layer_inputs(self, ids: mx.array, embeddings: mx.array) -> mx.array | None:
+        """As in the base, of the ids whose ``embed`` was called last."""
+        if not self.config.ple_size:
+            return None
+        found = self._mirror.call("mix", *self.pop("_found"), embeddings, arrays_made=1)
+        made = self.per_layer_of(*found)
+        self._mirror.keep([made])
+        return made
+
+    @callback
+    def __call__(
         self,
-        count: int,
         embeddings: mx.array,
         per_layer_inputs: mx.array | None,
         cache: Sequence[Cache],
         masks: Masks,
     ) -> mx.array:
+        inputs = self._told("run", embeddings, per_layer_inputs, cache, masks, arrays_made=1)
+        hidden = super().__call__(*inputs, cache, masks)
+        self._mirror.keep([hidden])
+        mx.async_eval([layer.state for layer in cache])
+        return hidden
+
+    @callback
+    def fill(
+        self,
+        embeddings: mx.array,
+        per_layer_inputs: mx.array | None,
+        cache: Sequence[Cache],
+        masks: Masks,
+    ) -> None:
+        inputs = self._told("fill", embeddings, per_layer_inputs, cache, masks)
+        super().fill(*inputs, cache, masks)
+        mx.async_eval([layer.state for layer in cache])
+
+    def _told(
+        self,
+        name: str,
+        embeddings: mx.array,
+        per_layer_inputs: mx.array | None,
+        cache: Sequence[Cache],
+        masks: Masks,
+        arrays_made: int = 0,
+    ) -> tuple[mx.array, mx.array | None]:
         room = max((layer.room for layer in cache if isinstance(layer, FullCache)), default=0)
         embeddings, *rest = self._mirror.call(
-            "through", count, embeddings, per_layer_inputs, list(cache), masks, room
+            name,
+            embeddings,
+            per_layer_inputs,
+            list(cache),
+            masks,
+            room,
+            arrays_made=arrays_made,
         )
-        per_layer = rest[0] if rest else None
-        hidden = super()._through(count, embeddings, per_layer, cache, masks)
-        mx.async_eval(hidden, [layer.state for layer in cache])
-        return hidden
+        return embeddings, rest[0] if rest else None
 
 
 class LeadingLanguageModel(ShardedLanguageModel):
@@ -238,133 +300,3 @@ class LeadingBatchCache(BatchCache):
     def keep(self, rows: Sequence[int]) -> None:
         super().keep(rows)
         self.mirror.call("keep", self, list(rows))
-
-
-_STEPS_UNTIL_CLEARED = 256
-"""Calls of one token after which freed buffers go back to the device."""
-
-
-_MOST_OF_A_STEP = 16
-"""Tokens of an answer that are computed at once; more are a piece of a prompt."""
-
-
-class Replica:
-    """The network of a process that follows, which repeats what it is told.
-
-    ``release_buffers`` gives the memory of arrays that are gone back to the device.
-    """
-
-    def __init__(self, whole: Gemma4, group: Group, release_buffers: Callable[[], None]) -> None:
-        self.whole = whole
-        network: ShardedLanguageModel = whole.language_model
-        self._network = network
-        self._release_buffers = release_buffers
-        self._group = group
-        self._objects: dict[int, Any] = {}
-        self._steps = 0
-        self._calls: Mapping[str, Callable[..., Sequence[object] | None]] = {
-            "rows": self._rows,
-            "through": self._through,
-            "scores": self._scores,
-            "make_cache": network.make_cache,
-            "checkpoint": self._checkpoint,
-            "rewind": network.rewind,
-            "newest_keys_values": self._newest_keys_values,
-            "resumed_cache": network.resumed_cache,
-            "make_batch_cache": self._batch_cache,
-            "admit": BatchCache.admit,
-            "extend": self._extend,
-            "join": self._join,
-            "join_all": self._join_all,
-            "extract": BatchCache.extract,
-            "keep": BatchCache.keep,
-        }
-
-    def arguments(self, message: Message) -> list[Any]:
-        """What the first process has called something with."""
-        for number in message["dropped"]:
-            del self._objects[number]
-        return [self._decoded(each) for each in message["arguments"]]
-
-    def repeat(self, message: Message) -> None:
-        """Do what the first process did."""
-        made = self._calls[message["call"]](*self.arguments(message))
-        for number, each in zip(message["makes"], made or (), strict=True):
-            self._objects[number] = each
-
-    def _decoded(self, value: Any) -> Any:
-        if isinstance(value, list):
-            return [self._decoded(each) for each in value]
-        if not isinstance(value, dict):
-            return value
-        if "array" in value:
-            return self._group.sum(mx.zeros(value["array"], getattr(mx, value["dtype"])))
-        if "masks" in value:
-            full, sliding = (_visibility(each) for each in value["masks"])
-            return Masks(full=full, sliding=sliding)
-        return self._objects[value["number"]]
-
-    def _rows(self, per_layer: bool, ids: mx.array) -> None:
-        text = self._network.model
-        table = text.embed_tokens_per_layer if per_layer else text.embed_tokens
-        mx.async_eval(text._rows(table, ids))
-
-    def _through(
-        self,
-        count: int,
-        embeddings: mx.array,
-        per_layer_inputs: mx.array | None,
-        cache: Sequence[Cache],
-        masks: Masks,
-        room: int,
-    ) -> None:
-        for layer in cache:
-            if isinstance(layer, FullCache):
-                for _ in layer.make_room(room - layer.offset):
-                    self._release_buffers()
-        hidden = self._network.model._through(count, embeddings, per_layer_inputs, cache, masks)
-        computed = [hidden, [layer.state for layer in cache]]
-        self._steps += 1
-        if embeddings.shape[1] > _MOST_OF_A_STEP or self._steps % _STEPS_UNTIL_CLEARED == 0:
-            mx.eval(computed)
-            self._release_buffers()
-        else:
-            mx.async_eval(computed)
-
-    def _scores(self, hidden: mx.array) -> None:
-        mx.async_eval(self._network._scores(hidden))
-
-    def _newest_keys_values(self, cache: Sequence[RowCache]) -> None:
-        mx.async_eval(self._network.newest_keys_values(cache))
-
-    def _checkpoint(self, cache: Sequence[RowCache]) -> list[Checkpoint]:
-        made = self._network.checkpoint(cache)
-        # An unevaluated slice keeps the whole array it comes from alive.
-        mx.eval(made.arrays)
-        return [made]
-
-    def _batch_cache(self) -> list[object]:
-        made = self._network.make_batch_cache()
-        return [made, *made.layers]
-
-    def _extend(self, cache: BatchCache, count: int) -> None:
-        cache.extend(count)
-
-    def _join(self, cache: BatchCache, row: Sequence[RowCache]) -> None:
-        cache.join(row)
-        mx.eval(cache.state)
-
-    def _join_all(self, cache: BatchCache, other: BatchCache) -> None:
-        cache.join_all(other)
-        mx.eval(cache.state)
-
-
-def _visibility(fields: dict[str, Any]) -> Visibility:
-    blocks = fields["blocks"]
-    return Visibility(
-        **{
-            **fields,
-            "blocks": None if blocks is None else tuple(blocks),
-            "padding": tuple(fields["padding"]),
-        }
-    )

@@ -45,8 +45,7 @@ class NativeShardedLayer(NativeDecoderLayer):
 
 
 class NativeShardedTextModel(ShardedTextModel, NativeTextModel):
-    def _per_layer_rows(self, ids: mx.array, scale: float) -> mx.array:
-        return self._rows(self.embed_tokens_per_layer, ids) * scale
+    pass
 
 
 class NativeShardedLanguageModel(ShardedLanguageModel, NativeLanguageModel):

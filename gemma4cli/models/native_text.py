@@ -46,12 +46,9 @@ Reading them there is up to a third faster, but moving them all takes as long as
 
 
 class NativeTextModel(TextModel):
-    def per_layer_inputs(self, ids: mx.array, embeddings: mx.array) -> mx.array | None:
+    def _mixed(self, rows: mx.array, embeddings: mx.array) -> mx.array:
         config = self.config
-        if not config.ple_size:
-            return None
-        shape = (*ids.shape, config.num_layers, config.ple_size)
-        rows = self._per_layer_rows(ids, config.ple_size**0.5)
+        shape = (*embeddings.shape[:2], config.num_layers, config.ple_size)
         projected = self.per_layer_model_projection(embeddings)
         # The projection's factor is hidden_size ** -0.5; a norm takes any factor out of its input,
         # but for epsilon.

@@ -93,12 +93,31 @@ class ShardedTextModel(TextModel):
     _group: Group
     _share: Share
 
+    def looked_up(self, ids: mx.array) -> list[mx.array]:
+        """Embeddings ``[B, L, D]``, and the scaled rows of the per-layer table if there is one.
+
+        Both are in one sum.
+        """
+        config = self.config
+        own = [self._rows(self.embed_tokens, ids) * config.hidden_size**0.5]
+        if config.ple_size:
+            own.append(self._rows(self.embed_tokens_per_layer, ids) * config.ple_size**0.5)
+        if len(own) == 1:
+            return [self._group.sum(own[0])]
+        summed = self._group.sum(mx.concatenate(own, axis=-1))
+        return list(mx.split(summed, [config.hidden_size], axis=-1))
+
+    def per_layer_of(self, rows: mx.array, embeddings: mx.array) -> mx.array:
+        """Per-layer inputs, from such rows."""
+        return self._mixed(rows, embeddings)
+
     def _rows(self, table: nn.Embedding, ids: mx.array) -> mx.array:
+        """The rows that this process has, and zeros."""
         per_layer = self.config.ple_size and table is self.embed_tokens_per_layer
         first, last = self._share.rows_per_layer if per_layer else self._share.rows
         own = (ids >= first) & (ids < last)
         rows = super()._rows(table, mx.where(own, ids - first, 0))
-        return self._group.sum(mx.where(own[..., None], rows, mx.zeros_like(rows)))
+        return mx.where(own[..., None], rows, mx.zeros_like(rows))
 
 
 class ShardedLanguageModel(LanguageModel):

@@ -24,6 +24,7 @@
 #include "product.h"
 #include "recording.h"
 #include "rotation.h"
+#include "shared_sum.h"
 #include "thread_pool.h"
 #include "top_k.h"
 #include "unstack.h"
@@ -183,6 +184,20 @@ NB_MODULE(_native, module) {
       "offsets"_a, "length"_a, "frequencies"_a);
 
   module.def("unstack", [](const mx::array& x) { return g4::unstack(x); }, "x"_a);
+
+  nb::class_<g4::SharedMemory>(module, "SharedMemory")
+      .def_static("file_size", &g4::SharedMemory::bytes, "processes"_a)
+      .def(
+          "__init__",
+          [](g4::SharedMemory* self, const nb::bytes& path, int rank, int size) {
+            new (self) g4::SharedMemory(std::string(path.c_str(), path.size()), rank, size);
+          },
+          "path"_a, "rank"_a, "size"_a)
+      .def(
+          "sum", [](const g4::SharedMemory& self, const mx::array& x) { return self.sum(x); }, "x"_a)
+      .def(
+          "gather", [](const g4::SharedMemory& self, const mx::array& x) { return self.gather(x); },
+          "x"_a);
 
   nb::class_<g4::Recording>(module, "Recording")
       .def(

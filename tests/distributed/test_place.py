@@ -7,7 +7,7 @@ import os
 import pytest
 
 from gemma4cli.distributed import place as module
-from gemma4cli.distributed.place import place, sharing
+from gemma4cli.distributed.place import on_one_machine, place, sharing
 
 
 def at(monkeypatch: pytest.MonkeyPatch, cores: set[int]) -> list[int]:
@@ -33,3 +33,10 @@ def test_other_machines_have_cores_of_their_own(monkeypatch: pytest.MonkeyPatch)
 def test_without_masks_all_processes_of_a_machine_share(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     assert sharing(place(), [place(), place(), place()]) == 3
+
+
+def test_all_are_on_one_machine_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = place()
+    assert on_one_machine([here, place()])
+    monkeypatch.setattr(module, "_BOOT", module._BOOT.with_name("uuid"))
+    assert not on_one_machine([here, place()])

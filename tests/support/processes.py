@@ -21,7 +21,8 @@ from gemma4cli.engine.freed_buffers import release_buffers
 from gemma4cli.hub.resolved import ResolvedModel
 from gemma4cli.models.config import Gemma4Config
 from gemma4cli.models.gemma4 import Gemma4
-from gemma4cli.models.mirrored import Message, Replica, lead
+from gemma4cli.models.mirrored import Message, lead
+from gemma4cli.models.replica import Replica
 from gemma4cli.options import LoadOptions
 
 
