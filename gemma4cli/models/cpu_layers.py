@@ -8,7 +8,7 @@ rows the weights are dequantized once and multiplied by BLAS. See docs/log.md fo
 from __future__ import annotations
 
 import os
-from functools import cache
+from threading import local
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -81,8 +81,17 @@ def use_share_of_cores(processes: int) -> None:
     _SHARED_BY[0] = processes
 
 
-@cache
+class _OfThread(local):
+    streams: tuple[mx.Stream, ...] = ()
+
+
+_OF_THREAD = _OfThread()
+
+
 def _streams() -> tuple[mx.Stream, ...]:
-    """One stream per core, created on first use."""
-    cores = max(1, (os.cpu_count() or 1) // _SHARED_BY[0])
-    return tuple(mx.new_stream(mx.cpu) for _ in range(min(cores, _MOST_STREAMS)))
+    """One stream per core, created on first use. Each belongs to the thread that created it."""
+    if not _OF_THREAD.streams:
+        cores = max(1, (os.cpu_count() or 1) // _SHARED_BY[0])
+        made = (mx.new_stream(mx.cpu) for _ in range(min(cores, _MOST_STREAMS)))
+        _OF_THREAD.streams = tuple(made)
+    return _OF_THREAD.streams

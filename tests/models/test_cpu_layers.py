@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
 
+from gemma4cli.machine.streams import end_streams
 from gemma4cli.models import cpu_layers, vision_tower
 from gemma4cli.models.cpu_layers import (
     CpuQuantizedEmbedding,
@@ -80,9 +83,28 @@ def test_weights_are_dequantized_from_eight_rows_on(monkeypatch: pytest.MonkeyPa
 def test_there_is_one_stream_per_core_up_to_eight(monkeypatch: pytest.MonkeyPatch) -> None:
     for cores, streams in ((None, 1), (2, 2), (64, 8)):
         monkeypatch.setattr(cpu_layers.os, "cpu_count", lambda cores=cores: cores)
-        cpu_layers._streams.cache_clear()
+        monkeypatch.setattr(cpu_layers, "_OF_THREAD", cpu_layers._OfThread())
         assert len(cpu_layers._streams()) == streams
-    cpu_layers._streams.cache_clear()
+
+
+def test_every_thread_has_streams_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLX refuses a stream in another thread than that which made it."""
+    monkeypatch.setattr(cpu_layers.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(cpu_layers, "_OF_THREAD", cpu_layers._OfThread())
+    monkeypatch.setattr(cpu_layers, "_LARGE", 1)
+    layer = CpuQuantizedLinear.from_linear(nn.Linear(64, 48), group_size=64, bits=4)
+    x = mx.ones((1, 64))
+    mx.eval(layer.parameters(), x)
+
+    def computed() -> list[list[float]]:
+        try:
+            return layer(x).tolist() 
+        finally:
+            end_streams()
+
+    here = layer(x).tolist()
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        assert one.submit(computed).result() == other.submit(computed).result() == here
 
 
 @pytest.mark.parametrize("queries", [1, 5, 12])
