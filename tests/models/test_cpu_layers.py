@@ -98,7 +98,7 @@ def test_every_thread_has_streams_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
 
     def computed() -> list[list[float]]:
         try:
-            return layer(x).tolist() 
+            return layer(x).tolist()
         finally:
             end_streams()
 
