@@ -28,11 +28,24 @@ def matrix(layer: nn.Module) -> Matrix:
     return layer["weight"], layer["scales"], layer.get("biases"), *kind
 
 
+Adapter: TypeAlias = tuple[
+    mx.array | None, mx.array | None, float, mx.array | None, mx.array | None
+]
+"""What changes the products with a matrix ``[N, K]``, as the native functions take it: ``a``
+``[r, K]``, ``b`` ``[N, r]``, scale, share ``[N]`` and bias ``[N]`` of
+``(product + b (scale * a x)) * share + bias``."""
+
+
+def bias_of(layer: nn.Module) -> Adapter | None:
+    """A layer's own bias, if it has one."""
+    return (None, None, 1.0, None, layer["bias"]) if "bias" in layer else None
+
+
 class NativeLinear(nn.Module):
     """A linear layer, quantized or not."""
 
     def __call__(self, x: mx.array) -> mx.array:
-        return native.linear(x, *matrix(self), bias=self.get("bias"))
+        return native.linear(x, *matrix(self), adapter=bias_of(self))
 
 
 class NativeEmbedding(nn.Module):

@@ -24,12 +24,11 @@ class NativeShardedLayer(NativeDecoderLayer):
     _group: Group
     _counts: bool
 
-    def _is_adapted(self) -> bool:
+    def _is_native(self) -> bool:
         # Columns are added to a padded matrix's input by a step of MLX.
-        if "_adapted" not in self:
-            padded = any(isinstance(each, Padded) for each in self.modules())
-            self["_adapted"] = padded or super()._is_adapted()
-        return bool(self["_adapted"])
+        if "_pads" not in self:
+            self["_pads"] = any(isinstance(each, Padded) for each in self.modules())
+        return not self["_pads"] and super()._is_native()
 
     def _rest(self, run: Run, x: mx.array, attended: mx.array, *per_layer: mx.array) -> mx.array:
         (projected,) = run(self._projected_heads, attended)

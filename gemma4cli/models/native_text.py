@@ -16,7 +16,6 @@ import mlx.nn as nn
 from ..native import _native as native
 from .attention import KeysValues
 from .language import Cache, LanguageModel, TextModel
-from .low_rank import LOW_RANK
 from .masks import Masks, Visibility
 from .mlx_lm_parts import DecoderLayer
 from .native_layers import move_to_large_pages, norm, scaled_rows
@@ -165,7 +164,7 @@ class NativeDecoderLayer(DecoderLayer):
         per_layer_input: mx.array | None,
     ) -> tuple[mx.array, KeysValues]:
         """``x`` ``[B, L, D]``; returns the hidden states and the keys and values that were used."""
-        is_recorded = x.shape[1] <= _FEW_TOKENS and not self.enable_moe and not self._is_adapted()
+        is_recorded = x.shape[1] <= _FEW_TOKENS and self._is_native()
         run: Run = self._recorded if is_recorded else _directly
         if cache is None:
             (queries,) = run(self._queries, x, view.rotation)
@@ -192,11 +191,9 @@ class NativeDecoderLayer(DecoderLayer):
         move_to_large_pages(self)
         self._recordings = None  # they have the weights of before
 
-    def _is_adapted(self) -> bool:
-        """Whether a layer of it has a low-rank addition: MLX's steps in it cannot be recorded."""
-        if "_adapted" not in self:
-            self["_adapted"] = any(isinstance(each, LOW_RANK) for each in self.modules())
-        return bool(self["_adapted"])
+    def _is_native(self) -> bool:
+        """Whether its parts have no steps of MLX, which cannot be recorded."""
+        return not self.enable_moe
 
     def _scalar(self) -> float:
         """The factor of the layer's output, read once."""

@@ -7,7 +7,7 @@ import mlx.nn as nn
 
 from ..native import _native as native
 from .layers import ClippedLinear
-from .native_layers import matrix
+from .native_layers import bias_of, matrix
 from .native_low_rank import is_plain
 
 
@@ -15,7 +15,8 @@ class NativeClippedLinear(ClippedLinear):
     def __call__(self, x: mx.array) -> mx.array:
         if not is_plain(self.linear):
             return super().__call__(x)
-        return native.linear(x, *matrix(self.linear), clip=self._limits())
+        linear = self.linear
+        return native.linear(x, *matrix(linear), clip=self._limits(), adapter=bias_of(linear))
 
     def _limits(self) -> mx.array | None:
         """The bounds of input and output as one array ``[4]``, made on first use."""

@@ -6,6 +6,10 @@ import mlx.core as mx
 # Weight, scales, biases, mode, bits, group size.
 Matrix = tuple[mx.array, mx.array | None, mx.array | None, str, int, int]
 
+# What an adapter does to products x times a transposed matrix [N, K]: (product + b (scale * a x)) *
+# share + bias; a [r, K] and b [N, r] or neither, share and bias [N] or none.
+Adapter = tuple[mx.array | None, mx.array | None, float, mx.array | None, mx.array | None]
+
 # Packed numbers, scales, biases.
 Packed = tuple[mx.array, mx.array, mx.array]
 
@@ -61,7 +65,7 @@ def linear(
     bits: int = 0,
     group_size: int = 0,
     clip: mx.array | None = None,
-    bias: mx.array | None = None,
+    adapter: Adapter | None = None,
 ) -> mx.array: ...
 def embedding(
     ids: mx.array,
@@ -73,8 +77,17 @@ def embedding(
     group_size: int = 0,
     scale: float = 1.0,
 ) -> mx.array: ...
-def linears(x: mx.array, matrices: Sequence[Matrix]) -> list[mx.array]: ...
-def gated(x: mx.array, gate: Matrix, up: Matrix, activation: str = "gelu") -> mx.array: ...
+def linears(
+    x: mx.array, matrices: Sequence[Matrix], adapters: Sequence[Adapter | None] = ()
+) -> list[mx.array]: ...
+def gated(
+    x: mx.array,
+    gate: Matrix,
+    up: Matrix,
+    activation: str = "gelu",
+    gate_adapter: Adapter | None = None,
+    up_adapter: Adapter | None = None,
+) -> mx.array: ...
 def expert_linear(
     x: mx.array,
     indices: mx.array,

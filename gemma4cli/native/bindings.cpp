@@ -10,6 +10,7 @@
 
 #include <limits>
 
+#include "adapter.h"
 #include "attention.h"
 #include "audio_steps.h"
 #include "cpu_features.h"
@@ -53,6 +54,18 @@ using MatrixTuple = std::tuple<
 g4::Matrix matrix_of(const MatrixTuple& parts) {
   const auto& [weight, scales, biases, mode, bits, group_size] = parts;
   return {weight, scales, biases, {mode, bits, group_size}};
+}
+
+/// What an adapter does: a, b, scale, share, bias; or None.
+using AdapterTuple = std::tuple<
+    std::optional<mx::array>, std::optional<mx::array>, float, std::optional<mx::array>,
+    std::optional<mx::array>>;
+using MaybeAdapter = std::optional<AdapterTuple>;
+
+g4::Adapter adapter_of(const MaybeAdapter& parts) {
+  if (!parts) return {};
+  const auto& [a, b, scale, share, bias] = *parts;
+  return {a, b, scale, share, bias};
 }
 
 /// From a Visibility of gemma4cli.models.masks, or None.
@@ -108,11 +121,12 @@ NB_MODULE(_native, module) {
       "linear",
       [](const mx::array& x, const mx::array& weight, const std::optional<mx::array>& scales,
          const std::optional<mx::array>& biases, const std::string& mode, int bits, int group_size,
-         const std::optional<mx::array>& clip, const std::optional<mx::array>& bias) {
-        return g4::linear(x, {weight, scales, biases, {mode, bits, group_size}}, {clip, bias});
+         const std::optional<mx::array>& clip, const MaybeAdapter& adapter) {
+        return g4::linear(
+            x, {weight, scales, biases, {mode, bits, group_size}}, {clip, adapter_of(adapter)});
       },
       "x"_a, "weight"_a, "scales"_a = nb::none(), "biases"_a = nb::none(), "mode"_a = "",
-      "bits"_a = 0, "group_size"_a = 0, "clip"_a = nb::none(), "bias"_a = nb::none());
+      "bits"_a = 0, "group_size"_a = 0, "clip"_a = nb::none(), "adapter"_a = nb::none());
 
   module.def(
       "embedding",
@@ -126,20 +140,29 @@ NB_MODULE(_native, module) {
 
   module.def(
       "linears",
-      [](const mx::array& x, const std::vector<MatrixTuple>& matrices) {
-        std::vector<g4::Matrix> all;
-        for (const auto& parts : matrices) all.push_back(matrix_of(parts));
+      [](const mx::array& x, const std::vector<MatrixTuple>& matrices,
+         const std::vector<MaybeAdapter>& adapters) {
+        std::vector<g4::Layer> all;
+        for (const auto& parts : matrices) all.push_back({matrix_of(parts), {}});
+        if (!adapters.empty() && adapters.size() != all.size()) {
+          throw std::invalid_argument("linears: there must be an adapter for each matrix, or none");
+        }
+        for (size_t i = 0; i < adapters.size(); i++) all[i].adapter = adapter_of(adapters[i]);
         return g4::linears(x, all);
       },
-      "x"_a, "matrices"_a);
+      "x"_a, "matrices"_a, "adapters"_a = nb::list());
 
   module.def(
       "gated",
       [](const mx::array& x, const MatrixTuple& gate, const MatrixTuple& up,
-         const std::string& activation) {
-        return g4::gated(x, matrix_of(gate), matrix_of(up), curve_named(activation));
+         const std::string& activation, const MaybeAdapter& gate_adapter,
+         const MaybeAdapter& up_adapter) {
+        return g4::gated(
+            x, {matrix_of(gate), adapter_of(gate_adapter)}, {matrix_of(up), adapter_of(up_adapter)},
+            curve_named(activation));
       },
-      "x"_a, "gate"_a, "up"_a, "activation"_a = "gelu");
+      "x"_a, "gate"_a, "up"_a, "activation"_a = "gelu", "gate_adapter"_a = nb::none(),
+      "up_adapter"_a = nb::none());
 
   module.def(
       "expert_linear",

@@ -4,6 +4,7 @@
 #include <new>
 
 #include "product.h"
+#include "thin_products.h"
 #include "thread_pool.h"
 
 namespace g4 {
@@ -103,12 +104,22 @@ void multiply_part(
   kernels().few_rows.multiply(weight, x.rows.data(), int64_t(x.rows.size()), y, first, last);
 }
 
-void multiply(const std::vector<Product>& products) {
+void multiply_part(
+    const Product& product, const ThinProducts& thin, int64_t first, int64_t last) {
+  multiply_part(product.weight, product.x, product.y.data(), first, last);
+  if (!product.addition) return;
+  thin.wait();
+  kernels().add_low_rank(
+      *product.addition, product.h, int64_t(product.y.size()), product.y[0], product.weight.rows,
+      first, last);
+}
+
+void multiply(const std::vector<Product>& products, ThinProducts& thin) {
   struct Part {
     const Product* product;
     int64_t first, last;
   };
-  int64_t bytes = 0;
+  int64_t bytes = thin.bytes();
   for (const auto& product : products) bytes += bytes_of(product.weight);
   std::vector<Part> parts;
   for (const auto& product : products) {
@@ -117,15 +128,22 @@ void multiply(const std::vector<Product>& products) {
       parts.push_back({&product, first, std::min(first + step, rows)});
     }
   }
+  const int64_t before = thin.parts(), count = before + int64_t(parts.size());
   const auto compute = [&](int64_t i) {
-    const auto& [product, first, last] = parts[size_t(i)];
-    multiply_part(product->weight, product->x, product->y.data(), first, last);
+    if (i < before) return thin.compute(i);
+    const auto& [product, first, last] = parts[size_t(i - before)];
+    multiply_part(*product, thin, first, last);
   };
   if (bytes >= least_shared) {
-    parallel(int64_t(parts.size()), compute);
+    parallel(count, compute);
   } else {
-    for (size_t i = 0; i < parts.size(); i++) compute(int64_t(i));
+    for (int64_t i = 0; i < count; i++) compute(i);
   }
+}
+
+void multiply(const std::vector<Product>& products) {
+  ThinProducts none;
+  multiply(products, none);
 }
 
 }  // namespace g4

@@ -52,21 +52,29 @@ class PreparedInput {
   Input input_;
 };
 
-/// y[i][n] = x[i] times row n of the matrix.
+class ThinProducts;
+
+/// y[i][n] = x[i] times row n of the matrix, and what is added to it.
 struct Product {
   Weight weight;
   Input x;
-  std::vector<float*> y;
+  std::vector<float*> y;           // without gaps between them where something is added
+  const Addition* addition = nullptr;
+  const float* h = nullptr;        // of the thin products
 };
 
 /// The start of each of `count` rows.
 std::vector<float*> rows_of(float* y, int64_t count, int64_t width);
 
-/// y[i][n] for first <= n < last, on this thread.
+/// y[i][n] for first <= n < last, on this thread; without what is added to it.
 void multiply_part(
     const Weight& weight, const Input& x, float* const* y, int64_t first, int64_t last);
 
-/// Compute all products; waits for the end.
+/// As above, with what is added: waits for the thin products before that.
+void multiply_part(const Product& product, const ThinProducts& thin, int64_t first, int64_t last);
+
+/// Compute the thin products, whose rows `products` may name, and all of these; waits for the end.
+void multiply(const std::vector<Product>& products, ThinProducts& thin);
 void multiply(const std::vector<Product>& products);
 
 /// Rows of weights that a thread takes at a time, where `bytes` are to be read in all.

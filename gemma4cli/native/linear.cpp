@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "few_products.h"
+#include "few_adapted.h"
 #include "operands.h"
 #include "product.h"
 
@@ -11,46 +11,44 @@ namespace g4 {
 namespace mx = mlx::core;
 namespace {
 
-/// What of the options a layer has; their arrays follow the matrix among the inputs.
-struct Extras {
-  bool clip = false;
-  bool bias = false;
-};
-
 class Linear : public RowPrimitive {
  public:
-  Linear(mx::Stream stream, Quantization quantization, Extras extras)
-      : RowPrimitive(stream), quantization_(std::move(quantization)), extras_(extras) {}
+  Linear(mx::Stream stream, Quantization quantization, AdapterForm adapter, bool clips)
+      : RowPrimitive(stream),
+        quantization_(std::move(quantization)),
+        adapter_(adapter),
+        clips_(clips) {}
 
   Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
     allocate(out);
     size_t index = 1;
-    const Weight weight = take_weight(inputs, index, quantization_);
-    const float* clip = extras_.clip ? inputs[index++].data<float>() : nullptr;
-    const float* bias = extras_.bias ? inputs[index++].data<float>() : nullptr;
+    const Adapted matrix = take_adapted(inputs, index, quantization_, adapter_);
+    const float* clip = clips_ ? inputs[index++].data<float>() : nullptr;
     const float* x = inputs[0].data<float>();
     float* y = out.data<float>();
-    const int64_t count = int64_t(out.size()) / std::max<int64_t>(1, weight.rows);
+    const int64_t count = int64_t(out.size()) / std::max<int64_t>(1, matrix.weight.rows);
     return [=] {
-      if (clip || bias || count >= many_rows_from(weight)) {
+      if (clip || count >= many_rows_from(matrix.weight)) {
         ProductOptions options;
-        options.output.bias = bias;
+        options.adapter = matrix.adapter;
         if (clip) {
           options.input = {clip[0], clip[1]};
-          options.output.limits = {clip[2], clip[3]};
+          options.output = {clip[2], clip[3]};
         }
-        return product(weight, x, count, y, weight.rows, options);
+        return product(matrix.weight, x, count, y, matrix.weight.rows, options);
       }
-      const PreparedInput input(weight, x, count);
-      multiply({{weight, input.input(), rows_of(y, count, weight.rows)}});
+      FewAdapted products(x, count);
+      products.add(matrix, y);
+      products.compute();
     };
   }
   const char* name() const override { return "G4Linear"; }
 
  private:
   Quantization quantization_;
-  Extras extras_;
+  AdapterForm adapter_;
+  bool clips_;
 };
 
 }  // namespace
@@ -62,23 +60,24 @@ mx::array linear(
   require_float32(x, "linear");
   matrix.check("linear", 2);
   if (x.shape(-1) != matrix.columns()) throw std::invalid_argument("linear: widths differ");
-  const auto& [clip, bias] = options;
+  const auto& [clip, adapter] = options;
   if (clip && (clip->dtype() != mx::float32 || clip->shape() != mx::Shape{4})) {
     throw std::invalid_argument("linear: clip must hold 4 numbers in float32");
   }
-  if (bias && bias->shape() != mx::Shape{matrix.weight.shape(0)}) {
-    throw std::invalid_argument("linear: bias must have a number for each output");
+  adapter.check("linear", matrix);
+  if (clip && (adapter.a || adapter.share)) {
+    throw std::invalid_argument("linear: an adapter has no limits");
   }
   std::vector<mx::array> inputs{in_rows(x, stream)};
   matrix.append_to(inputs, stream);
+  adapter.append_to(inputs, stream);
   if (clip) inputs.push_back(in_rows(*clip, stream));
-  if (bias) inputs.push_back(in_rows(mx::astype(*bias, mx::float32, stream), stream));
   mx::Shape shape = x.shape();
   shape.back() = matrix.weight.shape(0);
-  const Extras extras{clip.has_value(), bias.has_value()};
   return mx::array(
       std::move(shape), mx::float32,
-      std::make_shared<Linear>(stream, matrix.quantization, extras), std::move(inputs));
+      std::make_shared<Linear>(stream, matrix.quantization, adapter.form(), clip.has_value()),
+      std::move(inputs));
 }
 
 }  // namespace g4

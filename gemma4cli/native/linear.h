@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "adapter.h"
 #include "matrix.h"
 #include "mlx/utils.h"
 
@@ -14,8 +15,8 @@ struct LinearOptions {
   /// Limits [4] in float32: the least and the greatest input, then output. What is no number stays so.
   std::optional<mlx::core::array> clip;
 
-  /// Added to the products before the outputs are limited: [N], of any type.
-  std::optional<mlx::core::array> bias;
+  /// What changes the products before the outputs are limited. With limits, it may be a bias only.
+  Adapter adapter;
 };
 
 /// x [..., K] (float32) times the transposed matrix [N, K]: [..., N] in float32.

@@ -3,23 +3,30 @@
 
 #include <vector>
 
+#include "adapter.h"
 #include "matrix.h"
 #include "mlx/utils.h"
 
 namespace g4 {
 
+/// A matrix, and what an adapter does to products with it.
+struct Layer {
+  Matrix matrix;
+  Adapter adapter;
+};
+
 /// x [..., K] (float32) times each of the transposed matrices [N, K]: arrays [..., N] in float32.
 ///
 /// Throws std::invalid_argument if shapes or types do not fit.
 std::vector<mlx::core::array> linears(
-    const mlx::core::array& x, const std::vector<Matrix>& matrices,
+    const mlx::core::array& x, const std::vector<Layer>& layers,
     mlx::core::StreamOrDevice stream = {});
 
 /// curve(x times gate) * (x times up) for matrices [N, K] of the same shape: [..., N] in float32.
 ///
 /// Throws std::invalid_argument if shapes or types do not fit.
 mlx::core::array gated(
-    const mlx::core::array& x, const Matrix& gate, const Matrix& up, Curve curve,
+    const mlx::core::array& x, const Layer& gate, const Layer& up, Curve curve,
     mlx::core::StreamOrDevice stream = {});
 
 }  // namespace g4

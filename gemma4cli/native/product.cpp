@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <memory>
 #include <mutex>
 
 #include "cpu_features.h"
@@ -69,9 +70,15 @@ Part part_of(const ManyRows& kernel, int64_t rows, int64_t outputs) {
   return {step, round_up(ceil_div(rows, row_parts), kernel.panel_rows)};
 }
 
+/// What is added to the results of a product, and the rows of h.
+struct Added {
+  const Addition* addition = nullptr;
+  const float* h = nullptr;
+};
+
 void multiply(
     const ManyRows& kernel, const Weight& weight, const uint8_t* packed, int64_t rows, float* y,
-    int64_t stride, const Finish& finish) {
+    int64_t stride, const Finish& finish, const Added& added) {
   const Part part = part_of(kernel, rows, weight.rows);
   const int64_t across = ceil_div(weight.rows, part.outputs), down = ceil_div(rows, part.rows);
   parallel(across * down, [&](int64_t number) {
@@ -84,6 +91,10 @@ void multiply(
     kernel.multiply(
         weight, packed + kernel.packed_bytes(row, weight.columns), count, first, last, scratch, own,
         y + row * stride + first, stride);
+    if (!added.addition) return;
+    kernels().add_low_rank(
+        *added.addition, added.h + row * added.addition->b.columns, count, y + row * stride, stride,
+        first, last);
   });
 }
 
@@ -92,11 +103,21 @@ void many_rows(
     int64_t stride, const ProductOptions& options) {
   const int64_t blocks = ceil_div(rows, most_rows);
   const int64_t step = round_up(ceil_div(rows, blocks), kernel.panel_rows);
+  const LowRank& adapter = options.adapter;
+  const int64_t rank = adapter.a.rows;
+  const std::unique_ptr<float[]> h(new float[size_t(step * rank)]);
+  const bool is_bias = adapter.is_bias();
+  const Finish finish{options.output, is_bias ? adapter.addition.bias : nullptr};
+  const Added added{is_bias ? nullptr : &adapter.addition, h.get()};
   with_shared_memory(kernel.packed_bytes(std::min(step, rows), weight.columns), [&](auto* packed) {
     for (int64_t i = 0; i < rows; i += step) {
       const int64_t count = std::min(step, rows - i);
       pack(kernel, x + i * weight.columns, count, weight.columns, options.input, packed);
-      multiply(kernel, weight, packed, count, y + i * stride, stride, options.output);
+      if (rank > 0) {
+        multiply(kernel, adapter.a, packed, count, h.get(), rank, {}, {});
+        for (int64_t j = 0; j < count * rank; j++) h[size_t(j)] *= adapter.scale;
+      }
+      multiply(kernel, weight, packed, count, y + i * stride, stride, finish, added);
     }
   });
 }

@@ -1,14 +1,16 @@
 // Products of many rows of input with a matrix of weights, divided among the threads.
 #pragma once
 
+#include "adapter.h"
 #include "kernels/kernels.h"
 
 namespace g4 {
 
-/// What a product does besides multiplying: limits of x, then of x times the weights plus a bias.
+/// What a product does besides multiplying: limits of x, then what an adapter does, then limits of the
+/// results. Those have no effect with an adapter that is more than a bias.
 struct ProductOptions {
-  Limits input;
-  Finish output;
+  Limits input, output;
+  LowRank adapter;
 };
 
 /// Rows of input from which `product` is faster than reading the weights for each few of them; with a

@@ -1,6 +1,7 @@
 // One instruction set's kernels; compiled once per set, see kernels.cmake.
 #include "few_rows.h"
 #include "kernels.h"
+#include "low_rank.h"
 #include "many_rows.h"
 #include "steps.h"
 #include "select.h"
@@ -17,6 +18,7 @@ const Kernels table = {
     .unpack = unpack,
     .few_rows = {prepared_size, prepare, few_rows},
     .many_rows = many_rows,
+    .add_low_rank = add_low_rank,
     .select_above = select_above,
     .rms_norm = rms_norm,
     .layer_norm = layer_norm,

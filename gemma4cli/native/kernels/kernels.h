@@ -55,6 +55,13 @@ struct Finish {
   const float* bias = nullptr;  // one per output, or null
 };
 
+/// What an adapter makes of the results of a product: y = (y + b h) * share + bias.
+struct Addition {
+  Weight b{};                    // [outputs, rank], not quantized; without columns there is no b h
+  const float* share = nullptr;  // one per output, or null
+  const float* bias = nullptr;   // one per output, or null
+};
+
 /// A way to multiply few rows of x: each is laid out once, and the weights are read as they are.
 struct FewRows {
   /// Floats of a row of input that `prepare` has laid out for `multiply`, a multiple of 16.
@@ -217,6 +224,12 @@ struct Kernels {
 
   FewRows few_rows;
   ManyRows many_rows;
+
+  /// y[i, n] = (y[i, n] + sum_j h[i, j] * b[n, j]) * share[n] + bias[n] for i < count and first <= n <
+  /// last. Rows of y are `stride` apart, those of h as long as the rank.
+  void (*add_low_rank)(
+      const Addition& addition, const float* h, int64_t count, float* y, int64_t stride,
+      int64_t first, int64_t last);
 
   /// Places of the numbers that are not at most `limit`, in order, and how many: all those above it,
   /// and NaN; all numbers if it is NaN. `places` has room for `count`.

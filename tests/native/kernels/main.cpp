@@ -8,7 +8,7 @@ namespace {
 
 void test(const Kernels& set) {
   // A kernel without a test does not compile: the number of names must fit.
-  const auto& [name, unpack, few_rows, many_rows, select_above,
+  const auto& [name, unpack, few_rows, many_rows, add_low_rank, select_above,
                rms_norm, layer_norm, rotate, attention, merge, local_attention, convolve,
                convolve_past, activate, softcap] = set;
   std::printf("%s\n", name);
@@ -16,6 +16,7 @@ void test(const Kernels& set) {
   test_unpack(set);
   test_few_rows(set);
   test_many_rows(many_rows);
+  test_add_low_rank(set);
   test_select_above(set);
   test_rms_norm(set);
   test_rotate(set);

@@ -10,6 +10,7 @@ void test_few_rows(const Kernels& set);
 void test_together(const Together& kernel);
 /// `rounding`: the largest error, as a share of the spread of such sums.
 void test_many_rows(const ManyRows& kernel, double rounding = 1e-5);
+void test_add_low_rank(const Kernels& set);
 void test_select_above(const Kernels& set);
 void test_rms_norm(const Kernels& set);
 void test_rotate(const Kernels& set);
