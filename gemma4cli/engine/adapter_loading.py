@@ -130,10 +130,12 @@ def _changes(
     """What the adapter changes, without what no layer of the model reads."""
     config = model.network.config
     dtype = computed_in(model)
+    widened = dtype == mx.float32 and not native_in_use(model.options.dtype)
 
     def value(tensor: str) -> mx.array:
-        # The thin products are computed in the adapter's own precision, as mlx-lm and PEFT do.
-        return tensors[tensor].astype(dtype) if dtype == mx.float32 else tensors[tensor]
+        # The thin products are computed in the adapter's own precision, as mlx-lm and PEFT do. The
+        # native part reads any type; MLX would widen it at each step.
+        return tensors[tensor].astype(dtype) if widened else tensors[tensor]
 
     for part in adapter.parts:
         if is_used(f"{part.path}.weight", config):

@@ -21,7 +21,7 @@ from ..errors import AdapterError, UnsupportedModelError
 from ..hub.adapter_files import AdapterFile
 from ..hub.resolved import ResolvedModel
 from ..hub.safetensors_headers import INDEX, TensorHeader, stored_tensors, weight_files
-from ..models.low_rank import LOW_RANK, merged_rows
+from ..models.low_rank import LOW_RANK, added_to_expert, merged_rows
 from ..models.names import EMBEDDINGS, HEAD, canonical_names
 from ..options import LoadOptions
 from .adapter_loading import adapted_network
@@ -221,9 +221,8 @@ class _Merged:
             halves = mx.split(value[number].astype(mx.float32), len(paths), axis=0)
             for path, half in zip(paths, halves, strict=True):
                 layer = self._changed.get(path)
-                added = 0 if layer is None else layer.lora_b[number] @ layer.lora_a[number]
-                factor = 1 if layer is None else layer.scale
-                yield bytes_of((half + factor * added).astype(DTYPES[header.dtype]))
+                summed = half if layer is None else half + added_to_expert(layer, number)
+                yield bytes_of(summed.astype(DTYPES[header.dtype]))
 
 
 def _write_others(model: ResolvedModel, folder: Path, merged: _Merged) -> None:

@@ -20,7 +20,7 @@ from .mlx_lm_parts import QuantizedSwitchLinear, SwitchLinear
 from .names import EMBEDDINGS, HEAD
 
 _HEAD, _EMBEDDINGS = HEAD.removesuffix("."), EMBEDDINGS.removesuffix(".")
-_KEPT_OF_A_RUN = ("_factor", "_bounds", "_steps", "_by_kind", "_adapter")
+_KEPT_OF_A_RUN = ("_factor", "_bounds", "_steps", "_by_kind", "_adapter", "_pads")
 """What layers keep of their weights when they are used; a changed layer computes it again."""
 
 

@@ -206,6 +206,12 @@ def plain_rows(layer: nn.Module, start: int, end: int) -> mx.array:
     return unpacked
 
 
+def added_to_expert(layer: LowRankSwitchLinear, number: int) -> mx.array:
+    """What a layer adds to the weights of an expert, ``[N, K]`` in float32."""
+    left, right = (each[number].astype(mx.float32) for each in (layer.lora_b, layer.lora_a))
+    return layer.scale * (left @ right)
+
+
 def merged_rows(layer: nn.Module, weight: mx.array) -> Iterator[mx.array]:
     """``weight`` with the addition of a layer, in float32 and some rows at a time.
 
@@ -213,8 +219,7 @@ def merged_rows(layer: nn.Module, weight: mx.array) -> Iterator[mx.array]:
     """
     if isinstance(layer, LowRankSwitchLinear):
         for number in range(weight.shape[0]):
-            added = layer.scale * (layer.lora_b[number] @ layer.lora_a[number])
-            yield weight[number : number + 1].astype(mx.float32) + added
+            yield weight[number : number + 1].astype(mx.float32) + added_to_expert(layer, number)
         return
     left, right = layer.lora_a, layer.lora_b
     if isinstance(layer, LowRankLinear):

@@ -32,6 +32,15 @@ std::vector<T*> starts_of(T* start, int64_t count, int64_t width) {
   return rows;
 }
 
+/// Ask for rows of a thin matrix that are needed when those of the large one have been read: too few
+/// follow each other for the processor to see it coming.
+void ask_for(const Weight& thin, int64_t first, int64_t last) {
+  constexpr int64_t line = 64, most = 1 << 15;
+  const uint8_t* start = thin.data + first * thin.row_bytes();
+  const int64_t bytes = std::min((last - first) * thin.row_bytes(), most);
+  for (int64_t at = 0; at < bytes; at += line) __builtin_prefetch(start + at, 0, 2);
+}
+
 }  // namespace
 
 void PreparedRows::Free::operator()(float* memory) const { ::operator delete[](memory, cache_line); }
@@ -106,6 +115,7 @@ void multiply_part(
 
 void multiply_part(
     const Product& product, const ThinProducts& thin, int64_t first, int64_t last) {
+  if (product.addition) ask_for(product.addition->b, first, last);
   multiply_part(product.weight, product.x, product.y.data(), first, last);
   if (!product.addition) return;
   thin.wait();

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import TypeAlias
 
@@ -246,6 +247,25 @@ def test_a_step_with_an_adapter_has_no_more_operations(
     plain, changed = (Counter(operations(model, count)) for model in (e2b, adapted))
     assert changed["G4Replay"] == plain["G4Replay"] > 0
     assert changed == plain
+
+
+def test_an_adapter_is_read_in_the_type_of_its_file(
+    native: ModuleType, e2b: LocalModel, tmp_path: Path
+) -> None:
+    changes = matrices(e2b.network, "q_proj", "down_proj", "lm_head", "embed_tokens")
+    found = {}
+    for dtype in (mx.bfloat16, mx.float32):
+        rounded = {
+            path: (a.astype(mx.bfloat16).astype(dtype), b.astype(mx.bfloat16).astype(dtype))
+            for path, (a, b) in changes.items()
+        }
+        model = change_adapter(e2b, str(write_peft(tmp_path / str(dtype), rounded)))
+        assert isinstance(model, LocalModel)
+        layer = model.network.language_model.model.layers[0].mlp.down_proj
+        assert layer.lora_a.dtype == layer.lora_b.dtype == dtype
+        found[dtype] = np.array(logits(model, 2))
+    narrow, wide = found[mx.bfloat16], found[mx.float32]
+    np.testing.assert_allclose(narrow, wide, rtol=0, atol=1e-4 * wide.std())
 
 
 @pytest.mark.parametrize("of_rows", [True, False])

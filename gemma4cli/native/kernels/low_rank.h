@@ -31,29 +31,39 @@ G4_INLINE void finish(const Addition& addition, Vec value, float* y, int64_t n, 
   store_some(y + n, value, some);
 }
 
+/// Lane r is the product of h with the row of b that begins `r` rows after `at`; there are `some`.
+template <Kind kind>
+G4_INLINE Vec dot_products(const uint8_t* at, const float* h, int64_t rank, int64_t some) {
+  constexpr int size = kind == Kind::f32 ? 4 : 2;
+  const int64_t row = rank * size, whole = some == lanes ? rank / lanes * lanes : 0;
+  Vec sums[lanes] = {};
+  for (int64_t j = 0; j < whole; j += lanes) {
+    const Vec inner = load(h + j);
+#pragma GCC unroll 16
+    for (int r = 0; r < lanes; r++) sums[r] += load_kind<kind>(at + r * row + j * size) * inner;
+  }
+  for (int64_t j = whole; j < rank; j += lanes) {
+    const Vec inner = load_some(h + j, rank - j);
+    for (int r = 0; r < some; r++) {
+      sums[r] += load_some_of<kind>(at + r * row + j * size, rank - j) * inner;
+    }
+  }
+  return sums_of(sums);
+}
+
 /// Each row of results for itself: dot products of rows of b with h.
 template <Kind kind>
 void add_by_row(
     const Addition& addition, const float* h, int64_t count, float* y, int64_t stride,
     int64_t first, int64_t last) {
-  constexpr int size = kind == Kind::f32 ? 4 : 2;
   const int64_t rank = addition.b.columns;
   for (int64_t n = first; n < last; n += lanes) {
     const int64_t some = smaller(lanes, last - n);
-    const uint8_t* start = addition.b.data + n * rank * size;
+    const uint8_t* at = addition.b.data + n * addition.b.row_bytes();
     for (int64_t i = 0; i < count; i++) {
-      Vec sums[lanes];
-      for (int r = 0; r < lanes; r++) {
-        sums[r] = Vec{};
-        if (r >= some) continue;
-        const uint8_t* at = start + r * rank * size;
-        for (int64_t j = 0; j < rank; j += lanes) {
-          const Vec numbers = load_some_of<kind>(at + j * size, rank - j);
-          sums[r] += numbers * load_some(h + i * rank + j, rank - j);
-        }
-      }
       float* row = y + i * stride;
-      finish(addition, load_some(row + n, some) + sums_of(sums), row, n, some);
+      const Vec added = dot_products<kind>(at, h + i * rank, rank, some);
+      finish(addition, load_some(row + n, some) + added, row, n, some);
     }
   }
 }
