@@ -313,7 +313,7 @@ class TuningWork:
     ``length`` counts the tokens of each of ``rows``, ``targets`` those that are learned, and
     ``tower_tokens`` the soft tokens that towers compute in the step. ``parameters`` are trained.
     With ``unpacks``, quantized weights are unpacked for products, and kept for the gradient unless
-    layers ``recompute`` their inner values.
+    layers ``recompute`` their inner values; the native part unpacks none.
     """
 
     rows: int
@@ -326,7 +326,14 @@ class TuningWork:
 
 
 _LOGIT_ROWS = 256
-"""Positions whose logits are computed at once (models/training.py)."""
+_NATIVE_LOGIT_ROWS = 128
+"""Positions whose logits are in memory at once (models/training.py); two times 64 in flight."""
+_QUERY_ROWS = 1024
+"""Rows of scores that the native part computes again at once for gradients (attention_back.cpp)."""
+_SCORE_ARRAYS = 4
+"""Arrays of as many numbers as these scores, of all keys."""
+_VALUES_IN_FLIGHT = 8
+"""Widest arrays of a layer while its gradient is computed."""
 
 
 def tuning_size(config: Gemma4Config, numerics: Numerics, work: TuningWork) -> int:
@@ -336,41 +343,66 @@ def tuning_size(config: Gemma4Config, numerics: Numerics, work: TuningWork) -> i
     best parameters and one of each during an update.
     """
     text = config.text
-    layer = max(_layer_values(text, work, kind) for kind in set(text.layer_types))
-    every = sum(_layer_values(text, work, kind) for kind in text.layer_types)
+    native = numerics.native
+    by_layer = [_layer_values(text, work, index, native) for index in range(text.num_layers)]
+    layer, every = max(by_layer), sum(by_layer)
     tokens = work.rows * work.length
     entries = tokens * text.num_layers * (2 * text.hidden_size + 3 * text.ple_size)
-    unpacked = 0
-    if work.unpacks:
+    unpacked = scores = 0
+    if native:
+        scores = _SCORE_ARRAYS * _QUERY_ROWS * work.length
+        layer += _VALUES_IN_FLIGHT * tokens * _widest(text)
+    elif work.unpacks:
         matrices = _matrix_sizes(text)
         unpacked = max(matrices) if work.recompute else sum(matrices)
         unpacked += text.vocab_size * text.hidden_size
-    kept = entries + 4 * layer if work.recompute else entries + every + layer
-    logits = 4 * 5 * min(work.targets, _LOGIT_ROWS) * text.vocab_size
+    kept = entries + (1 if native else 4) * layer if work.recompute else entries + every + layer
+    at_once = _NATIVE_LOGIT_ROWS if native else _LOGIT_ROWS
+    logits = 4 * 5 * min(work.targets, at_once) * text.vocab_size
     towers = _tower_values(config, work)
-    return numerics.item * (kept + unpacked + towers) + logits + 4 * 8 * work.parameters
+    return numerics.item * (kept + unpacked + scores + towers) + logits + 4 * 8 * work.parameters
 
 
-def _layer_values(text: TextConfig, work: TuningWork, kind: str) -> int:
-    """Numbers that a layer keeps for its gradient."""
-    is_full = kind == "full_attention"
-    width = text.global_head_dim if is_full else text.head_dim
-    inner = text.intermediate_size * (2 if text.double_wide_mlp else 1)
+def _layer_values(text: TextConfig, work: TuningWork, index: int, native: bool) -> int:
+    """Numbers that a layer keeps for its gradient.
+
+    Without the native part, all attention weights and what MLX's norms and activations keep.
+    """
+    width = _head_width(text, index)
+    inner = _inner_width(text, index)
+    heads = text.num_heads * width
+    if native:
+        keys = text.num_kv_heads * width * (index < text.num_stored_layers)
+        values = 8 * text.hidden_size + 3 * heads + 4 * keys + 3 * inner + 3 * text.ple_size
+    else:
+        attended = 2 * text.num_heads * work.length
+        values = 6 * text.hidden_size + 4 * heads + 5 * _widest(text) + attended
+    return work.rows * work.length * values
+
+
+def _head_width(text: TextConfig, index: int) -> int:
+    return text.global_head_dim if text.layer_types[index] == "full_attention" else text.head_dim
+
+
+def _inner_width(text: TextConfig, index: int) -> int:
+    """Numbers of a token inside a layer's feed-forward step."""
+    doubled = text.double_wide_mlp and index >= text.num_stored_layers
+    inner = text.intermediate_size * (2 if doubled else 1)
     if text.moe is not None:
         inner += text.moe.top_k * text.moe.intermediate_size
-    attended = 2 * text.num_heads * work.length
-    values = 6 * text.hidden_size + 4 * text.num_heads * width + 5 * inner + attended
-    return work.rows * work.length * values
+    return inner
+
+
+def _widest(text: TextConfig) -> int:
+    return max(_inner_width(text, index) for index in range(text.num_layers))
 
 
 def _matrix_sizes(text: TextConfig) -> list[int]:
     """Numbers in the matrices of each layer."""
-    inner = text.intermediate_size * (2 if text.double_wide_mlp else 1)
     sizes = []
-    for kind in text.layer_types:
-        width = text.global_head_dim if kind == "full_attention" else text.head_dim
-        heads = 2 * (text.num_heads + text.num_kv_heads) * width
-        sizes.append(text.hidden_size * (heads + 3 * inner + 2 * text.ple_size))
+    for index in range(text.num_layers):
+        heads = 2 * (text.num_heads + text.num_kv_heads) * _head_width(text, index)
+        sizes.append(text.hidden_size * (heads + 3 * _widest(text) + 2 * text.ple_size))
     return sizes
 
 

@@ -83,6 +83,40 @@ class Masks:
         return self.full if layer_type == "full_attention" else self.sliding
 
 
+@dataclass(frozen=True, kw_only=True)
+class RowMasks(Masks):
+    """The masks of several rows whose image blocks differ; ``rows`` has those of each."""
+
+    rows: Sequence[Masks]
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[Masks]) -> Masks:
+        """The masks of rows of one length; one of them if all are alike."""
+        if all(each == rows[0] for each in rows):
+            return rows[0]
+        return cls(full=rows[0].full, sliding=rows[0].sliding, rows=rows)
+
+    def of(self, layer_type: str) -> Mask:
+        return self._full if layer_type == "full_attention" else self._sliding
+
+    @cached_property
+    def _full(self) -> Mask:
+        return _stacked([each.full.mask for each in self.rows], self.full.length)
+
+    @cached_property
+    def _sliding(self) -> Mask:
+        return _stacked([each.sliding.mask for each in self.rows], self.full.length)
+
+
+def _stacked(masks: Sequence[Mask], length: int) -> Mask:
+    """Masks ``[B, 1, L, L]``, or "causal" if all are."""
+    if all(isinstance(each, str) for each in masks):
+        return "causal"
+    causal = mx.arange(length)[:, None] >= mx.arange(length)
+    arrays = [each if isinstance(each, mx.array) else causal for each in masks]
+    return mx.stack(arrays)[:, None]
+
+
 _EVERYTHING = Visibility(causal=False)
 
 NO_MASKS = Masks(full=_EVERYTHING, sliding=_EVERYTHING)

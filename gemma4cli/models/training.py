@@ -1,15 +1,13 @@
 """The network as training runs it: padded rows at once, without a cache, with gradients.
 
 Rows are padded at their ends. All attention is causal but for image blocks, so no token of a row
-sees its padding, and rows give the gradients that they give alone. The native part's kernels have
-no gradients, so networks that are trained are loaded without it.
+sees its padding, and rows give the gradients that they give alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, cast
 
 import mlx.core as mx
@@ -19,11 +17,14 @@ from mlx.utils import tree_flatten, tree_unflatten
 from .adapters import twin_of
 from .gemma4 import Gemma4, SoftTokens
 from .language import LanguageModel
-from .masks import Mask, Masks, make_masks
+from .masks import RowMasks, make_masks
 from .text_layer import TextLayer
 
 _LOGIT_ROWS = 256
-"""Positions whose logits are in memory at once: the vocabulary is large."""
+_NATIVE_LOGIT_ROWS = 64
+"""Positions whose logits are in memory at once: the vocabulary is large.
+
+On the native part's kernels few are as fast as many."""
 
 
 _LANGUAGE = "language_model"
@@ -37,40 +38,6 @@ class Uncached:
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         return keys, values
-
-
-@dataclass(frozen=True, kw_only=True)
-class RowMasks(Masks):
-    """The masks of several rows whose image blocks differ; ``rows`` has those of each."""
-
-    rows: Sequence[Masks]
-
-    @classmethod
-    def of_rows(cls, rows: Sequence[Masks]) -> Masks:
-        """The masks of rows of one length; one of them if all are alike."""
-        if all(each == rows[0] for each in rows):
-            return rows[0]
-        return cls(full=rows[0].full, sliding=rows[0].sliding, rows=rows)
-
-    def of(self, layer_type: str) -> Mask:
-        return self._full if layer_type == "full_attention" else self._sliding
-
-    @cached_property
-    def _full(self) -> Mask:
-        return _stacked([each.full.mask for each in self.rows], self.full.length)
-
-    @cached_property
-    def _sliding(self) -> Mask:
-        return _stacked([each.sliding.mask for each in self.rows], self.full.length)
-
-
-def _stacked(masks: Sequence[Mask], length: int) -> Mask:
-    """Masks ``[B, 1, L, L]``, or "causal" if all are."""
-    if all(isinstance(each, str) for each in masks):
-        return "causal"
-    causal = mx.arange(length)[:, None] >= mx.arange(length)
-    arrays = [each if isinstance(each, mx.array) else causal for each in masks]
-    return mx.stack(arrays)[:, None]
 
 
 def hidden_states(
@@ -115,8 +82,9 @@ def summed_losses(
     """
 
     total = mx.array(0.0)
-    for start in range(0, hidden.shape[0], _LOGIT_ROWS):
-        end = start + _LOGIT_ROWS
+    step = _LOGIT_ROWS if type(model) is LanguageModel else _NATIVE_LOGIT_ROWS
+    for start in range(0, hidden.shape[0], step):
+        end = start + step
         losses = partial(_summed_losses, model, targets[start:end])
         total = total + (mx.checkpoint(losses) if recompute else losses)(hidden[start:end])
     return total
@@ -157,6 +125,11 @@ class RecomputedLayer(TextLayer):
 
 def recompute_layers(network: Gemma4) -> None:
     """Let the decoder layers of a network that is trained recompute their inner values."""
+    if is_native(network):
+        from .native_training import recompute_native_layers
+
+        recompute_native_layers(network.language_model)
+        return
     for layer in network.language_model.model.layers:
         if type(layer) is TextLayer:
             layer.__class__ = RecomputedLayer
@@ -165,21 +138,47 @@ def recompute_layers(network: Gemma4) -> None:
 def with_gradients(network: Gemma4, *, towers: bool) -> Gemma4:
     """``network`` on layers that have gradients, in the type that it computes in; it stays too.
 
-    Without ``towers`` they are shared, with the native part's kernels if they have them. The table
-    of per-layer embeddings, of which rows are read, stays in the type of its file.
+    Without ``towers`` they are shared. The native part's language model stays on its kernels; its
+    towers have no gradients, and get MLX's operations. The table of per-layer embeddings, of which
+    rows are read, stays in the type of its file.
     """
     twin = cast(Gemma4, twin_of(network))
     if not towers:
         dict.update(twin, {name: each for name, each in network.items() if name != _LANGUAGE})
-    part = twin if towers else twin.language_model
-    if type(network.language_model) is not LanguageModel:
-        # Without the native part, it cannot be imported.
-        from .cpu_layers import use_whole_cpu
-        from .native_network import use_plain
-
-        use_plain(part)
-        use_whole_cpu(part)
     dtype = network.language_model.model.norm.weight.dtype
+    if not is_native(network):
+        _widen(twin if towers else twin.language_model, dtype)
+        return twin
+    # Without the native part, they cannot be imported.
+    from .cpu_layers import use_whole_cpu
+    from .native_network import use_plain
+    from .native_training import use_gradients
+
+    use_gradients(twin.language_model)
+    for name, part in twin.children().items():
+        if towers and name != _LANGUAGE:
+            use_plain(part)
+            use_whole_cpu(part)
+            _widen(part, dtype)
+    return twin
+
+
+def use_fast_additions(network: Gemma4) -> None:
+    """Let additions that are trained take the native part's kernels, where their layers do."""
+    if is_native(network):
+        from .native_training import use_native_products
+
+        for module in network.language_model.modules():
+            use_native_products(module)
+
+
+def is_native(network: Gemma4) -> bool:
+    """Whether the language model is on the native part's kernels."""
+    return type(network.language_model) is not LanguageModel
+
+
+def _widen(part: nn.Module, dtype: mx.Dtype) -> None:
+    """Convert what is floating to the type that is computed in."""
     part.update(
         tree_unflatten(
             [
@@ -189,7 +188,6 @@ def with_gradients(network: Gemma4, *, towers: bool) -> Gemma4:
             ]
         )
     )
-    return twin
 
 
 def parameters_of(network: nn.Module) -> list[tuple[str, mx.array]]:

@@ -67,6 +67,15 @@ def linear(
     clip: mx.array | None = None,
     adapter: Adapter | None = None,
 ) -> mx.array: ...
+def linear_by_columns(
+    x: mx.array,
+    weight: mx.array,
+    scales: mx.array | None = None,
+    biases: mx.array | None = None,
+    mode: str = "",
+    bits: int = 0,
+    group_size: int = 0,
+) -> mx.array: ...
 def embedding(
     ids: mx.array,
     weight: mx.array,

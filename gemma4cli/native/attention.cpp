@@ -5,7 +5,9 @@
 #include <stdexcept>
 #include <vector>
 
+#include "attention_back.h"
 #include "kernels/kernels.h"
+#include "key_ranges.h"
 #include "operands.h"
 #include "scratch.h"
 #include "thread_pool.h"
@@ -16,52 +18,6 @@ namespace {
 
 /// Products that one thread computes at least, and keys that it reads.
 constexpr int64_t least_products = 1 << 21, least_keys = 256;
-
-/// The keys [low, high) that each query sees.
-struct Ranges {
-  std::vector<int32_t> low, high;  // [B * L]
-
-  const int32_t* low_of(int64_t row) const { return low.empty() ? nullptr : low.data() + row; }
-  const int32_t* high_of(int64_t row) const { return high.empty() ? nullptr : high.data() + row; }
-};
-
-/// What `ranges_of` reads; null for what there is not.
-struct Rule {
-  bool causal;
-  int64_t window;
-  bool blocks_beyond_window;
-  const int32_t *blocks, *padding;
-};
-
-Ranges ranges_of(const Rule& rule, int64_t batch, int64_t length, int64_t keys) {
-  Ranges ranges;
-  if (!rule.causal && rule.window == 0 && !rule.padding) return ranges;
-  const int64_t before = keys - length;
-  std::vector<int32_t> low(length), high(length);
-  for (int64_t first = 0, end = 0; first < length; first = end) {
-    const bool block = rule.blocks && rule.blocks[first] >= 0;
-    for (end = first + 1; block && end < length && rule.blocks[end] == rule.blocks[first];) end++;
-    for (int64_t i = first; i < end; i++) {
-      const int64_t position = before + i;
-      int64_t from = rule.window ? std::max<int64_t>(0, position - rule.window + 1) : 0;
-      if (block && rule.blocks_beyond_window) from = std::min(from, before + first);
-      low[i] = int32_t(from);
-      high[i] = int32_t(!rule.causal ? keys : block ? before + end : position + 1);
-    }
-  }
-  for (int64_t b = 0; b < batch; b++) {
-    ranges.low.insert(ranges.low.end(), low.begin(), low.end());
-    ranges.high.insert(ranges.high.end(), high.begin(), high.end());
-    if (!rule.padding) continue;
-    for (int64_t i = 0; i < length; i++) {
-      const int64_t position = before + i, at = b * length + i;
-      const bool empty = position < rule.padding[b];
-      ranges.low[at] = empty ? int32_t(position) : std::max(ranges.low[at], rule.padding[b]);
-      if (empty) ranges.high[at] = int32_t(position + 1);
-    }
-  }
-  return ranges;
-}
 
 /// Keys or values in memory.
 struct Stored {
@@ -187,6 +143,21 @@ class Attention : public RowPrimitive {
     };
   }
   const char* name() const override { return "G4Attention"; }
+
+  std::vector<mx::array> vjp(
+      const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents,
+      const std::vector<int>& argnums, const std::vector<mx::array>&) override {
+    if (packed_keys_ || packed_values_) no_gradient(name(), argnums[0]);
+    const AttentionRule rule{
+        scale_, causal_, window_, blocks_beyond_window_, has_blocks_, has_padding_, has_mask_};
+    const auto all = attention_back(rule, primals, cotangents[0], stream());
+    std::vector<mx::array> gradients;
+    for (int number : argnums) {
+      if (number > 2) no_gradient(name(), number);
+      gradients.push_back(all[size_t(number)]);
+    }
+    return gradients;
+  }
 
  private:
   /// The tile with this number, of all heads and rows.

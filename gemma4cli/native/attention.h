@@ -31,7 +31,7 @@ using Rows = std::variant<mlx::core::array, Packed>;
 /// softmax(scale * q k) v for q [B, H, L, D], k and v [B, KV, S, D] (float32): [B, L, H * D].
 ///
 /// H / KV neighboring heads share keys and values. Only the last axes must be dense. Packed numbers
-/// are unpacked a few keys at a time.
+/// are unpacked a few keys at a time; they have no gradients, those of floats have.
 mlx::core::array attention(
     const mlx::core::array& q, const Rows& k, const Rows& v, float scale,
     const Visibility& visibility, mlx::core::StreamOrDevice stream = {});

@@ -129,6 +129,16 @@ NB_MODULE(_native, module) {
       "bits"_a = 0, "group_size"_a = 0, "clip"_a = nb::none(), "adapter"_a = nb::none());
 
   module.def(
+      "linear_by_columns",
+      [](const mx::array& x, const mx::array& weight, const std::optional<mx::array>& scales,
+         const std::optional<mx::array>& biases, const std::string& mode, int bits,
+         int group_size) {
+        return g4::linear_by_columns(x, {weight, scales, biases, {mode, bits, group_size}});
+      },
+      "x"_a, "weight"_a, "scales"_a = nb::none(), "biases"_a = nb::none(), "mode"_a = "",
+      "bits"_a = 0, "group_size"_a = 0);
+
+  module.def(
       "embedding",
       [](const mx::array& ids, const mx::array& weight, const std::optional<mx::array>& scales,
          const std::optional<mx::array>& biases, const std::string& mode, int bits, int group_size,

@@ -27,6 +27,41 @@ class Activate : public RowPrimitive {
   }
   const char* name() const override { return "G4Activate"; }
 
+  std::vector<mx::array> vjp(
+      const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents,
+      const std::vector<int>& argnums, const std::vector<mx::array>&) override {
+    const auto factor = primals.size() > 1 ? std::optional(primals[1]) : std::nullopt;
+    const auto both = activate_back(curve_, primals[0], factor, cotangents[0], stream());
+    std::vector<mx::array> gradients;
+    for (int number : argnums) gradients.push_back(both[size_t(number)]);
+    return gradients;
+  }
+
+ private:
+  Curve curve_;
+};
+
+class ActivateBack : public RowPrimitive {
+ public:
+  ActivateBack(mx::Stream stream, Curve curve) : RowPrimitive(stream), curve_(curve) {}
+
+  /// The inputs are dy, x and perhaps the factor.
+  Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+    for (auto& out : outputs) allocate(out);
+    const float *dy = inputs[0].data<float>(), *x = inputs[1].data<float>();
+    const float* factor = inputs.size() > 2 ? inputs[2].data<float>() : nullptr;
+    float* dx = outputs[0].data<float>();
+    float* dfactor = outputs.size() > 1 ? outputs[1].data<float>() : nullptr;
+    return [=, size = int64_t(inputs[0].size()), curve = curve_] {
+      parallel_rows(size, 1, [&](int64_t first, int64_t last) {
+        kernels().activate_back(
+            curve, x + first, factor ? factor + first : nullptr, dy + first, dx + first,
+            dfactor ? dfactor + first : nullptr, last - first);
+      });
+    };
+  }
+  const char* name() const override { return "G4ActivateBack"; }
+
  private:
   Curve curve_;
 };
@@ -67,6 +102,15 @@ class Softcap : public RowPrimitive {
   }
   const char* name() const override { return "G4Softcap"; }
 
+  std::vector<mx::array> vjp(
+      const std::vector<mx::array>&, const std::vector<mx::array>& cotangents,
+      const std::vector<int>&, const std::vector<mx::array>& outputs) override {
+    // tanh's slope is 1 - tanh^2.
+    const auto share = mx::divide(outputs[0], mx::array(cap_), stream());
+    const auto slope = mx::subtract(mx::array(1.0f), mx::square(share, stream()), stream());
+    return {mx::multiply(cotangents[0], slope, stream())};
+  }
+
  private:
   float cap_;
 };
@@ -86,6 +130,18 @@ mx::array activate(
   }
   return mx::array(
       x.shape(), mx::float32, std::make_shared<Activate>(stream, curve), std::move(inputs));
+}
+
+std::vector<mx::array> activate_back(
+    Curve curve, const mx::array& x, const std::optional<mx::array>& factor, const mx::array& dy,
+    mx::StreamOrDevice device) {
+  const auto stream = mx::to_stream(device, mx::Device::cpu);
+  std::vector<mx::array> inputs{in_rows(dy, stream), in_rows(x, stream)};
+  if (factor) inputs.push_back(in_rows(*factor, stream));
+  const size_t count = inputs.size() - 1;
+  return mx::array::make_arrays(
+      std::vector<mx::Shape>(count, x.shape()), std::vector<mx::Dtype>(count, mx::float32),
+      std::make_shared<ActivateBack>(stream, curve), inputs);
 }
 
 mx::array glu(const mx::array& x, mx::StreamOrDevice device) {

@@ -21,10 +21,13 @@ struct Pairs {
   const float* x;
   int64_t indices_per_row;  // that share a row of input
   float* y;
-  Weight weight;  // of the first expert
+  Weight weight;            // of the first expert
+  bool by_columns = false;  // products with the matrices as they are, not transposed
 
-  const float* input(int64_t pair) const { return x + pair / indices_per_row * weight.columns; }
-  float* output(int64_t pair) const { return y + pair * weight.rows; }
+  int64_t width() const { return by_columns ? weight.rows : weight.columns; }
+  int64_t height() const { return by_columns ? weight.columns : weight.rows; }
+  const float* input(int64_t pair) const { return x + pair / indices_per_row * width(); }
+  float* output(int64_t pair) const { return y + pair * height(); }
 };
 
 /// The pairs of one expert.
@@ -52,14 +55,18 @@ std::vector<Group> groups_of(const int32_t* indices, int64_t count, int64_t expe
 void multiply_large(const Pairs& all, const Group& group) {
   const Weight weight = matrix_after(all.weight, group.expert);
   const int64_t count = int64_t(group.pairs.size());
-  const size_t width = size_t(weight.columns), height = size_t(weight.rows);
+  const size_t width = size_t(all.width()), height = size_t(all.height());
   const std::unique_ptr<float[]> x(new float[size_t(count) * width]);
   const std::unique_ptr<float[]> y(new float[size_t(count) * height]);
   for (int64_t i = 0; i < count; i++) {
     std::memcpy(
         x.get() + size_t(i) * width, all.input(group.pairs[size_t(i)]), width * sizeof(float));
   }
-  product(weight, x.get(), count, y.get(), weight.rows);
+  if (all.by_columns) {
+    product_by_columns(weight, x.get(), count, y.get());
+  } else {
+    product(weight, x.get(), count, y.get(), weight.rows);
+  }
   for (int64_t i = 0; i < count; i++) {
     std::memcpy(
         all.output(group.pairs[size_t(i)]), y.get() + size_t(i) * height, height * sizeof(float));
@@ -105,11 +112,11 @@ void multiply_pairs(const Pairs& all, const int32_t* indices, int64_t count, int
   for (int64_t pair = 0; pair < count; pair++) {
     if (names_one(indices[pair], experts)) continue;
     float* out = all.output(pair);
-    std::fill(out, out + all.weight.rows, std::numeric_limits<float>::quiet_NaN());
+    std::fill(out, out + all.height(), std::numeric_limits<float>::quiet_NaN());
   }
   auto groups = groups_of(indices, count, experts);
-  const auto first_small = std::find_if(groups.begin(), groups.end(), [](const Group& group) {
-    return int64_t(group.pairs.size()) < many_rows_from();
+  const auto first_small = std::find_if(groups.begin(), groups.end(), [&](const Group& group) {
+    return !all.by_columns && int64_t(group.pairs.size()) < many_rows_from();
   });
   const std::vector<Group> small(first_small, groups.end());
   groups.erase(first_small, groups.end());
@@ -137,9 +144,50 @@ class ExpertLinear : public RowPrimitive {
   }
   const char* name() const override { return "G4ExpertLinear"; }
 
+  std::vector<mx::array> vjp(
+      const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents,
+      const std::vector<int>& argnums, const std::vector<mx::array>&) override;
+
  private:
   Quantization quantization_;
 };
+
+/// A row [..., N] for each index, times the matrix of its expert as it is: [..., K].
+class ExpertLinearByColumns : public RowPrimitive {
+ public:
+  ExpertLinearByColumns(mx::Stream stream, Quantization quantization)
+      : RowPrimitive(stream), quantization_(std::move(quantization)) {}
+
+  Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+    auto& out = outputs[0];
+    allocate(out);
+    size_t index = 2;
+    const Weight weight = take_weight(inputs, index, quantization_);
+    const int64_t experts = inputs[2].shape(0), count = int64_t(inputs[1].size());
+    const auto* indices = reinterpret_cast<const int32_t*>(inputs[1].data<uint32_t>());
+    const Pairs all{inputs[0].data<float>(), 1, out.data<float>(), weight, true};
+    return [=] { multiply_pairs(all, indices, count, experts); };
+  }
+  const char* name() const override { return "G4ExpertLinearByColumns"; }
+
+ private:
+  Quantization quantization_;
+};
+
+std::vector<mx::array> ExpertLinear::vjp(
+    const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents,
+    const std::vector<int>& argnums, const std::vector<mx::array>&) {
+  if (argnums != std::vector<int>{0}) no_gradient(name(), argnums.back());
+  std::vector<mx::array> inputs = primals;
+  inputs[0] = in_rows(cotangents[0], stream());
+  mx::Shape shape = cotangents[0].shape();
+  shape.back() = primals[0].shape(-1);
+  const mx::array by_pair(
+      shape, mx::float32, std::make_shared<ExpertLinearByColumns>(stream(), quantization_),
+      std::move(inputs));
+  const bool shares_rows = by_pair.ndim() > primals[0].ndim();
+  return {shares_rows ? mx::sum(by_pair, -2, false, stream()) : by_pair};
+}
 
 bool starts_with(const mx::Shape& shape, const mx::Shape& start) {
   return shape.size() >= start.size() && std::equal(start.begin(), start.end(), shape.begin());

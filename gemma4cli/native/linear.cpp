@@ -11,6 +11,30 @@ namespace g4 {
 namespace mx = mlx::core;
 namespace {
 
+/// Rows of the last axis as a matrix.
+mx::array as_rows(const mx::array& x, mx::Stream stream) {
+  return mx::reshape(x, {int(row_count(x)), x.shape(-1)}, stream);
+}
+
+/// a^T b for a [M, N] and b [M, K]: the sum over M of the rows' products, [N, K].
+mx::array transposed_product(const mx::array& a, const mx::array& b, mx::Stream stream) {
+  const auto by_columns = [&](const mx::array& x, const mx::array& matrix) {
+    return linear_by_columns(mx::transpose(x, stream), {matrix, {}, {}, {}}, stream);
+  };
+  // Turning the narrower of the two takes less time.
+  return a.shape(1) <= b.shape(1) ? by_columns(a, b)
+                                  : mx::transpose(by_columns(b, a), stream);
+}
+
+/// The gradient for a matrix of plain numbers [N, K], from those of rows [..., N] and [..., K].
+mx::array matrix_gradient(
+    const mx::array& matrix, const mx::array& rows, const mx::array& columns, mx::Stream stream) {
+  if (matrix.dtype() != mx::float32) {
+    throw std::invalid_argument("only matrices of float32 have gradients");
+  }
+  return transposed_product(as_rows(rows, stream), as_rows(columns, stream), stream);
+}
+
 class Linear : public RowPrimitive {
  public:
   Linear(mx::Stream stream, Quantization quantization, AdapterForm adapter, bool clips)
@@ -45,10 +69,65 @@ class Linear : public RowPrimitive {
   }
   const char* name() const override { return "G4Linear"; }
 
+  std::vector<mx::array> vjp(
+      const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents,
+      const std::vector<int>& argnums, const std::vector<mx::array>&) override {
+    if (clips_ || adapter_.low_rank || adapter_.share) no_gradient(name(), 0);
+    std::vector<mx::array> gradients;
+    for (int number : argnums) {
+      if (number == 0) {
+        const Matrix matrix = matrix_at(primals, 1, quantization_);
+        gradients.push_back(linear_by_columns(cotangents[0], matrix, stream()));
+      } else if (number == 1 && quantization_.mode.empty()) {
+        gradients.push_back(matrix_gradient(primals[1], cotangents[0], primals[0], stream()));
+      } else {
+        no_gradient(name(), number);
+      }
+    }
+    return gradients;
+  }
+
  private:
   Quantization quantization_;
   AdapterForm adapter_;
   bool clips_;
+};
+
+class LinearByColumns : public RowPrimitive {
+ public:
+  LinearByColumns(mx::Stream stream, Quantization quantization)
+      : RowPrimitive(stream), quantization_(std::move(quantization)) {}
+
+  Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+    auto& out = outputs[0];
+    allocate(out);
+    size_t index = 1;
+    const Weight weight = take_weight(inputs, index, quantization_);
+    return [weight, x = inputs[0].data<float>(), y = out.data<float>(), rows = row_count(out)] {
+      product_by_columns(weight, x, rows, y);
+    };
+  }
+  const char* name() const override { return "G4LinearByColumns"; }
+
+  std::vector<mx::array> vjp(
+      const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents,
+      const std::vector<int>& argnums, const std::vector<mx::array>&) override {
+    std::vector<mx::array> gradients;
+    for (int number : argnums) {
+      if (number == 0) {
+        gradients.push_back(
+            linear(cotangents[0], matrix_at(primals, 1, quantization_), {}, stream()));
+      } else if (number == 1 && quantization_.mode.empty()) {
+        gradients.push_back(matrix_gradient(primals[1], primals[0], cotangents[0], stream()));
+      } else {
+        no_gradient(name(), number);
+      }
+    }
+    return gradients;
+  }
+
+ private:
+  Quantization quantization_;
 };
 
 }  // namespace
@@ -78,6 +157,23 @@ mx::array linear(
       std::move(shape), mx::float32,
       std::make_shared<Linear>(stream, matrix.quantization, adapter.form(), clip.has_value()),
       std::move(inputs));
+}
+
+mx::array linear_by_columns(
+    const mx::array& x, const Matrix& matrix, mx::StreamOrDevice device) {
+  const auto stream = mx::to_stream(device, mx::Device::cpu);
+  require_float32(x, "linear_by_columns");
+  matrix.check("linear_by_columns", 2);
+  if (x.shape(-1) != matrix.weight.shape(0)) {
+    throw std::invalid_argument("linear_by_columns: widths differ");
+  }
+  std::vector<mx::array> inputs{in_rows(x, stream)};
+  matrix.append_to(inputs, stream);
+  mx::Shape shape = x.shape();
+  shape.back() = int(matrix.columns());
+  return mx::array(
+      std::move(shape), mx::float32,
+      std::make_shared<LinearByColumns>(stream, matrix.quantization), std::move(inputs));
 }
 
 }  // namespace g4

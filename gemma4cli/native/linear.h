@@ -21,9 +21,16 @@ struct LinearOptions {
 
 /// x [..., K] (float32) times the transposed matrix [N, K]: [..., N] in float32.
 ///
-/// An infinite input can give NaN. Throws std::invalid_argument if shapes or types do not fit.
+/// It has gradients for x, and for a matrix of float32; none if there are limits or an adapter. An infinite input
+/// can give NaN. Throws std::invalid_argument if shapes or types do not fit.
 mlx::core::array linear(
     const mlx::core::array& x, const Matrix& matrix, const LinearOptions& options = {},
     mlx::core::StreamOrDevice stream = {});
+
+/// x [..., N] (float32) times the matrix [N, K] as it is: [..., K] in float32.
+///
+/// Throws std::invalid_argument if shapes or types do not fit.
+mlx::core::array linear_by_columns(
+    const mlx::core::array& x, const Matrix& matrix, mlx::core::StreamOrDevice stream = {});
 
 }  // namespace g4

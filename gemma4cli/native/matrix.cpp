@@ -76,6 +76,19 @@ void Matrix::append_to(std::vector<mx::array>& inputs, mx::Stream stream) const 
   if (biases) inputs.push_back(in_rows(*biases, stream));
 }
 
+size_t arrays_of(const Quantization& quantization) {
+  return quantization.mode.empty() ? 1 : quantization.mode == "affine" ? 3 : 2;
+}
+
+Matrix matrix_at(
+    const std::vector<mx::array>& inputs, size_t index, const Quantization& quantization) {
+  const size_t count = arrays_of(quantization);
+  Matrix matrix{inputs[index], std::nullopt, std::nullopt, quantization};
+  if (count > 1) matrix.scales = inputs[index + 1];
+  if (count > 2) matrix.biases = inputs[index + 2];
+  return matrix;
+}
+
 Weight take_weight(
     const std::vector<mx::array>& inputs, size_t& index, const Quantization& quantization) {
   const mx::array& data = inputs[index++];

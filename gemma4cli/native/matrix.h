@@ -34,6 +34,13 @@ struct Matrix {
   void append_to(std::vector<mlx::core::array>& inputs, mlx::core::Stream stream) const;
 };
 
+/// The arrays of a matrix of which the first is inputs[index].
+Matrix matrix_at(
+    const std::vector<mlx::core::array>& inputs, size_t index, const Quantization& quantization);
+
+/// How many arrays it has.
+size_t arrays_of(const Quantization& quantization);
+
 /// The matrix whose arrays begin at inputs[index], which moves past them. Of several matrices, the
 /// first. The arrays must outlive it.
 Weight take_weight(

@@ -32,10 +32,63 @@ class RmsNorm : public RowPrimitive {
   }
   const char* name() const override { return "G4RmsNorm"; }
 
+  std::vector<mx::array> vjp(
+      const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents,
+      const std::vector<int>& argnums, const std::vector<mx::array>&) override;
+
  private:
   NormRule rule_;
   bool weighted_, residual_;
 };
+
+class RmsNormBack : public RowPrimitive {
+ public:
+  RmsNormBack(mx::Stream stream, NormRule rule) : RowPrimitive(stream), rule_(rule) {}
+
+  /// The inputs are dy, x and perhaps the weight.
+  Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+    auto& out = outputs[0];
+    allocate_like(inputs[0], out);
+    const float *dy = inputs[0].data<float>(), *x = inputs[1].data<float>();
+    const float* weight = inputs.size() > 2 ? inputs[2].data<float>() : nullptr;
+    float* dx = out.data<float>();
+    const int64_t rows = row_count(out), width = out.shape(-1);
+    return [=, rule = rule_] {
+      parallel_rows(rows, width, [&](int64_t first, int64_t last) {
+        const int64_t at = first * width;
+        kernels().rms_norm_back(x + at, weight, dy + at, rule, dx + at, last - first, width);
+      });
+    };
+  }
+  const char* name() const override { return "G4RmsNormBack"; }
+
+ private:
+  NormRule rule_;
+};
+
+std::vector<mx::array> RmsNorm::vjp(
+    const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents,
+    const std::vector<int>& argnums, const std::vector<mx::array>&) {
+  const int residual = residual_ ? int(primals.size()) - 1 : -1;
+  std::vector<mx::array> gradients;
+  for (int number : argnums) {
+    if (number == 0) {
+      std::vector<mx::array> inputs{
+          in_rows(cotangents[0], stream()), in_rows(primals[0], stream())};
+      if (weighted_) inputs.push_back(in_rows(primals[1], stream()));
+      gradients.push_back(mx::array(
+          primals[0].shape(), mx::float32, std::make_shared<RmsNormBack>(stream(), rule_),
+          std::move(inputs)));
+    } else if (number == residual) {
+      gradients.push_back(
+          rule_.scale == 1 ? cotangents[0]
+                           : mx::multiply(cotangents[0], mx::array(rule_.scale), stream()));
+    } else {
+      no_gradient(name(), number);
+    }
+  }
+  return gradients;
+}
 
 class LayerNorm : public RowPrimitive {
  public:

@@ -23,6 +23,11 @@ void RowPrimitive::eval_cpu(
   mx::cpu::get_command_encoder(stream()).dispatch(prepare(inputs, outputs));
 }
 
+void no_gradient(const char* primitive, int number) {
+  throw std::invalid_argument(
+      std::string(primitive) + " has no gradient for its input " + std::to_string(number));
+}
+
 mx::array with_dense_last_axis(const mx::array& x, mx::Stream stream) {
   if (x.strides(-1) == 1 || x.shape(-1) == 1) return x;
   mx::array dense(x.shape(), x.dtype(), nullptr, {});

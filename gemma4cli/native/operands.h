@@ -31,6 +31,9 @@ class RowPrimitive : public mlx::core::Primitive {
   }
 };
 
+/// Throws std::invalid_argument: a primitive has no gradient for its input `number`.
+[[noreturn]] void no_gradient(const char* primitive, int number);
+
 /// `x` without gaps between its rows; a step is added to the graph only where it may be needed.
 inline mlx::core::array in_rows(const mlx::core::array& x, mlx::core::Stream stream) {
   if (x.status() != mlx::core::array::Status::unscheduled) {

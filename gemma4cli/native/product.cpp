@@ -76,21 +76,29 @@ struct Added {
   const float* h = nullptr;
 };
 
+/// A matrix, and which way it is multiplied.
+struct Operand {
+  const ManyRows& kernel;
+  const Weight& weight;
+  int64_t outputs, depth;  // as many numbers in a row of y, and of x
+};
+
 void multiply(
-    const ManyRows& kernel, const Weight& weight, const uint8_t* packed, int64_t rows, float* y,
-    int64_t stride, const Finish& finish, const Added& added) {
-  const Part part = part_of(kernel, rows, weight.rows);
-  const int64_t across = ceil_div(weight.rows, part.outputs), down = ceil_div(rows, part.rows);
+    const Operand& operand, const uint8_t* packed, int64_t rows, float* y, int64_t stride,
+    const Finish& finish, const Added& added) {
+  const ManyRows& kernel = operand.kernel;
+  const Part part = part_of(kernel, rows, operand.outputs);
+  const int64_t across = ceil_div(operand.outputs, part.outputs), down = ceil_div(rows, part.rows);
   parallel(across * down, [&](int64_t number) {
     const int64_t first = number % across * part.outputs, row = number / across * part.rows;
-    const int64_t last = std::min(first + part.outputs, weight.rows);
+    const int64_t last = std::min(first + part.outputs, operand.outputs);
     const int64_t count = std::min(part.rows, rows - row);
     Finish own = finish;
     if (own.bias) own.bias += first;
     uint8_t* scratch = thread_scratch(kernel.scratch_bytes(count, last - first));
     kernel.multiply(
-        weight, packed + kernel.packed_bytes(row, weight.columns), count, first, last, scratch, own,
-        y + row * stride + first, stride);
+        operand.weight, packed + kernel.packed_bytes(row, operand.depth), count, first, last, scratch,
+        own, y + row * stride + first, stride);
     if (!added.addition) return;
     kernels().add_low_rank(
         *added.addition, added.h + row * added.addition->b.columns, count, y + row * stride, stride,
@@ -99,8 +107,9 @@ void multiply(
 }
 
 void many_rows(
-    const ManyRows& kernel, const Weight& weight, const float* x, int64_t rows, float* y,
-    int64_t stride, const ProductOptions& options) {
+    const Operand& operand, const float* x, int64_t rows, float* y, int64_t stride,
+    const ProductOptions& options) {
+  const ManyRows& kernel = operand.kernel;
   const int64_t blocks = ceil_div(rows, most_rows);
   const int64_t step = round_up(ceil_div(rows, blocks), kernel.panel_rows);
   const LowRank& adapter = options.adapter;
@@ -109,15 +118,15 @@ void many_rows(
   const bool is_bias = adapter.is_bias();
   const Finish finish{options.output, is_bias ? adapter.addition.bias : nullptr};
   const Added added{is_bias ? nullptr : &adapter.addition, h.get()};
-  with_shared_memory(kernel.packed_bytes(std::min(step, rows), weight.columns), [&](auto* packed) {
+  with_shared_memory(kernel.packed_bytes(std::min(step, rows), operand.depth), [&](auto* packed) {
     for (int64_t i = 0; i < rows; i += step) {
       const int64_t count = std::min(step, rows - i);
-      pack(kernel, x + i * weight.columns, count, weight.columns, options.input, packed);
+      pack(kernel, x + i * operand.depth, count, operand.depth, options.input, packed);
       if (rank > 0) {
-        multiply(kernel, adapter.a, packed, count, h.get(), rank, {}, {});
+        multiply({kernel, adapter.a, rank, operand.depth}, packed, count, h.get(), rank, {}, {});
         for (int64_t j = 0; j < count * rank; j++) h[size_t(j)] *= adapter.scale;
       }
-      multiply(kernel, weight, packed, count, y + i * stride, stride, finish, added);
+      multiply(operand, packed, count, y + i * stride, stride, finish, added);
     }
   });
 }
@@ -137,7 +146,38 @@ void product(
     const Weight& weight, const float* x, int64_t rows, float* y, int64_t stride,
     const ProductOptions& options) {
   if (rows == 0 || weight.rows == 0) return;
-  many_rows(kernel_in_use(), weight, x, rows, y, stride, options);
+  const Operand operand{kernel_in_use(), weight, weight.rows, weight.columns};
+  many_rows(operand, x, rows, y, stride, options);
+}
+
+void product_by_columns(const Weight& weight, const float* x, int64_t rows, float* y) {
+  if (rows == 0 || weight.columns == 0) return;
+  const Operand operand{
+      kernels().many_rows_by_columns, weight, weight.columns, weight.rows};
+  many_rows(operand, x, rows, y, weight.columns, {});
+}
+
+Weight as_weight(const float* numbers, int64_t rows, int64_t columns) {
+  Weight weight{};
+  weight.kind = Kind::f32;
+  weight.bits = 32;
+  weight.group = 1;
+  weight.rows = rows;
+  weight.columns = columns;
+  weight.data = reinterpret_cast<const uint8_t*>(numbers);
+  return weight;
+}
+
+void transpose(const float* x, int64_t rows, int64_t columns, float* y) {
+  constexpr int64_t side = 32;  // of a square that fits the first cache with its lines
+  const int64_t across = ceil_div(columns, side);
+  parallel_ranges(across, std::max<int64_t>(1, 1024 / rows), [&](int64_t first, int64_t last) {
+    for (int64_t i = 0; i < rows; i += side) {
+      for (int64_t k = first * side; k < std::min(last * side, columns); k++) {
+        for (int64_t j = i; j < std::min(i + side, rows); j++) y[k * rows + j] = x[j * columns + k];
+      }
+    }
+  });
 }
 
 void use_amx(bool use) { amx_wanted = use; }

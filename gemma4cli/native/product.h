@@ -25,6 +25,15 @@ void product(
     const Weight& weight, const float* x, int64_t rows, float* y, int64_t stride,
     const ProductOptions& options = {});
 
+/// y[i, k] = sum_n x[i, n] * weight[n, k]: the matrix as it is, not transposed.
+void product_by_columns(const Weight& weight, const float* x, int64_t rows, float* y);
+
+/// A matrix of plain numbers, row by row.
+Weight as_weight(const float* numbers, int64_t rows, int64_t columns);
+
+/// The transpose of x [rows, columns], on all threads.
+void transpose(const float* x, int64_t rows, int64_t columns, float* y);
+
 /// Whether products use AMX where the processor has it; they do unless a test says otherwise.
 void use_amx(bool use);
 bool amx_in_use();

@@ -44,10 +44,75 @@ class Rotate : public RowPrimitive {
   }
   const char* name() const override { return "G4Rotate"; }
 
+  std::vector<mx::array> vjp(
+      const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents,
+      const std::vector<int>& argnums, const std::vector<mx::array>&) override;
+
  private:
   std::optional<float> eps_;
   bool weighted_, rotated_;
 };
+
+class RotateBack : public RowPrimitive {
+ public:
+  RotateBack(mx::Stream stream, std::optional<float> eps, bool weighted, bool rotated)
+      : RowPrimitive(stream), eps_(eps), weighted_(weighted), rotated_(rotated) {}
+
+  /// The inputs are x, dy [B, H, L, D] and those of Rotate that follow x; a table has the opposite
+  /// sines. Each head is turned back, then what its norm does is undone in place.
+  Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+    auto& out = outputs[0];
+    allocate(out);
+    if (out.size() == 0) return [] {};
+    const mx::array x = with_dense_last_axis(inputs[0], stream());
+    const float* weight = weighted_ ? inputs[2].data<float>() : nullptr;
+    const float* table = rotated_ ? inputs.back().data<float>() : nullptr;
+    const int64_t batch = x.shape(0), length = x.shape(1), heads = x.shape(2), width = x.shape(3);
+    const int64_t parts = rotated_ ? inputs.back().shape(2) : 1;
+    const int64_t row_turns = rotated_ && inputs.back().shape(0) > 1 ? length * width : 0;
+    const int64_t x_batch = x.strides(0), x_token = x.strides(1), x_head = x.strides(2);
+    return [=, x = x.data<float>(), dy = inputs[1].data<float>(), dx = out.data<float>(),
+            eps = eps_] {
+      const auto& set = kernels();
+      const NormRule rule{eps.value_or(0), 1, std::numeric_limits<float>::infinity()};
+      parallel_rows(batch * length, heads * width, [&](int64_t first, int64_t last) {
+        for (int64_t i = first; i < last; i++) {
+          const int64_t b = i / length, l = i % length;
+          float* token = dx + i * heads * width;
+          set.rotate(
+              dy + (b * heads * length + l) * width, length * width, nullptr, nullptr,
+              table ? table + b * row_turns + l * width : nullptr, parts, token, width, heads, width);
+          for (int64_t head = 0; eps && head < heads; head++) {
+            float* gradient = token + head * width;
+            set.rms_norm_back(
+                x + b * x_batch + l * x_token + head * x_head, weight, gradient, rule, gradient, 1,
+                width);
+          }
+        }
+      });
+    };
+  }
+  const char* name() const override { return "G4RotateBack"; }
+
+ private:
+  std::optional<float> eps_;
+  bool weighted_, rotated_;
+};
+
+std::vector<mx::array> Rotate::vjp(
+    const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents,
+    const std::vector<int>& argnums, const std::vector<mx::array>&) {
+  if (argnums != std::vector<int>{0}) no_gradient(name(), argnums.back());
+  std::vector<mx::array> inputs{primals[0], in_rows(cotangents[0], stream())};
+  if (weighted_) inputs.push_back(in_rows(primals[1], stream()));
+  if (rotated_) {
+    const auto signs = mx::reshape(mx::array({1.0f, -1.0f}), {2, 1}, stream());
+    inputs.push_back(in_rows(mx::multiply(primals.back(), signs, stream()), stream()));
+  }
+  return {mx::array(
+      primals[0].shape(), mx::float32,
+      std::make_shared<RotateBack>(stream(), eps_, weighted_, rotated_), std::move(inputs))};
+}
 
 class RopeTable : public RowPrimitive {
  public:

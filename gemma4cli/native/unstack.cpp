@@ -33,6 +33,12 @@ class Unstack : public RowPrimitive {
     };
   }
   const char* name() const override { return "G4Unstack"; }
+
+  std::vector<mx::array> vjp(
+      const std::vector<mx::array>&, const std::vector<mx::array>& cotangents,
+      const std::vector<int>&, const std::vector<mx::array>&) override {
+    return {mx::stack(cotangents, 2, stream())};
+  }
 };
 
 }  // namespace

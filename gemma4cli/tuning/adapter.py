@@ -13,6 +13,7 @@ import mlx.nn as nn
 from ..errors import OptionError
 from ..models.adapters import LowRank, adapted, low_rank_layers, plain_shape
 from ..models.gemma4 import Gemma4
+from ..models.training import use_fast_additions
 
 _TEXT = r"language_model\.model\.layers\.\d+\."
 _GROUPS = {
@@ -90,6 +91,7 @@ def with_new_adapter(network: Gemma4, options: LowRankOptions, seed: int) -> Gem
         scale = options.alpha / options.rank
         changes.append(LowRank(path=path, tensor=path, a=a, b=b, scale=scale, down_scale=scale))
     tuned = adapted(network, changes, head_follows=True)
+    use_fast_additions(tuned)
     tuned.freeze()
     for layer in low_rank_layers(tuned):
         layer.unfreeze(recurse=False, keys=["lora_a", "lora_b"])

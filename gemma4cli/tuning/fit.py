@@ -11,7 +11,8 @@ from ..engine.loaded_weights import numerics_of, tensors_of
 from ..engine.local import LocalModel
 from ..engine.memory_limits import available_memory, checks_memory
 from ..errors import TuningTooLargeError
-from ..machine.memory import TuningWork, tuning_size
+from ..machine.memory import TuningWork, Weights, tuning_size
+from ..models.training import is_native
 from .batches import padded_length
 from .examples import Example
 from .settings import TuningOptions
@@ -38,8 +39,8 @@ def fitting(
     """
     network = learner.network
     config = network.config
-    numerics = replace(numerics_of(model), native=False)
-    weights = sum(each.nbytes for each in arrays_of(learner))
+    numerics = replace(numerics_of(model), native=is_native(network))
+    weights = _weights_of(learner, examples, mapped=numerics.native)
     longest = max(examples, key=lambda each: len(each.ids))
     length = padded_length(len(longest.ids))
     parameters = sum(each.size for each in learner.parameters.values())
@@ -74,6 +75,15 @@ def fitting(
         available,
         "leave out longer examples with --longest, lower --rank, use a smaller model with -m",
     )
+
+
+def _weights_of(learner: Learner, examples: Sequence[Example], *, mapped: bool) -> int:
+    """Bytes of the network's arrays that a step needs; of ``mapped`` ones, those that it reads."""
+    if not mapped:
+        return sum(each.nbytes for each in arrays_of(learner))
+    found = {id(each): (name, each.nbytes) for name, each in tensors_of(learner.network)}
+    weights = Weights.of(found.values(), mapped=True)
+    return weights.total if any(each.spans for each in examples) else weights.text
 
 
 def arrays_of(learner: Learner) -> list[mx.array]:

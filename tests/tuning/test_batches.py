@@ -12,7 +12,7 @@ from support.goldens import FOLDER, inputs_of
 from support.quantized_checkpoints import AFFINE4, MXFP8, Kind, quantize_checkpoint
 
 from gemma4cli.api import load
-from gemma4cli.engine import loading
+from gemma4cli.engine import network_loading
 from gemma4cli.engine.local import LocalModel
 from gemma4cli.machine import backend
 from gemma4cli.models.gemma4 import Gemma4
@@ -167,7 +167,7 @@ def test_in_bfloat16_the_adapter_its_gradients_and_the_loss_are_float32(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a GPU, where weights are in bfloat16."""
-    for module in (backend, loading):
+    for module in (backend, network_loading):
         monkeypatch.setattr(module, "native_in_use", lambda dtype="auto": False)
     found = {}
     for dtype in ("float32", "bfloat16"):

@@ -231,6 +231,9 @@ struct Kernels {
       const Addition& addition, const float* h, int64_t count, float* y, int64_t stride,
       int64_t first, int64_t last);
 
+  /// Products with the matrix as it is, not transposed: y[i, n] = sum_k x[i, k] * weight[k, n].
+  ManyRows many_rows_by_columns;
+
   /// Places of the numbers that are not at most `limit`, in order, and how many: all those above it,
   /// and NaN; all numbers if it is NaN. `places` has room for `count`.
   int64_t (*select_above)(const float* x, int64_t count, float limit, int32_t* places);
@@ -239,6 +242,11 @@ struct Kernels {
   /// `y` may be `x` or `residual`.
   void (*rms_norm)(
       const float* x, const float* weight, const float* residual, const NormRule& rule, float* y,
+      int64_t rows, int64_t width);
+
+  /// The gradient of x for that of y, `dy`, by `rms_norm`. `dx` may be `dy`.
+  void (*rms_norm_back)(
+      const float* x, const float* weight, const float* dy, const NormRule& rule, float* dx,
       int64_t rows, int64_t width);
 
   /// y = (x - mean(x)) / deviation(x) * weight + bias for each row, or `least` where that is more;
@@ -259,6 +267,13 @@ struct Kernels {
   /// out = softmax(scale * q k) v for the rows and keys of a tile. A query must see a key.
   void (*attention)(const AttentionTile& tile, float* scratch);
 
+  /// A row of weights p of attention and the gradient of its scores, from what keys [low, high) give
+  /// with the query, `p`, and values with the gradient of the result, `ds`; zeros for all other keys
+  /// of `count` and those whose `mask` is false, if there is one.
+  void (*attention_back)(
+      float* p, float* ds, int64_t low, int64_t high, int64_t count, const bool* mask,
+      int64_t mask_key, float scale);
+
   /// The results of one row for `splits` parts of the keys, which are `stride` rows apart, as one.
   void (*merge)(
       const float* tops, const float* totals, const float* results, int64_t splits, int64_t stride,
@@ -278,6 +293,12 @@ struct Kernels {
 
   /// y = curve(x) * factor; `factor` may be null. `y` may be `x` or `factor`.
   void (*activate)(Curve curve, const float* x, const float* factor, float* y, int64_t count);
+
+  /// The gradients of x and of the factor for that of y, `dy`, by `activate`; without a factor,
+  /// `dfactor` is null.
+  void (*activate_back)(
+      Curve curve, const float* x, const float* factor, const float* dy, float* dx, float* dfactor,
+      int64_t count);
 
   /// y = tanh(x / cap) * cap, and NaN where x is infinite. `y` may be `x`.
   void (*softcap)(const float* x, float cap, float* y, int64_t count);

@@ -68,11 +68,63 @@ inline void pack_rows(
   }
 }
 
+/// Rows of weights that a block needs space for: whole tiles, and whole vectors to turn.
+inline int64_t block_outputs(int64_t count) {
+  return round_up(round_up(count, tile_step), lanes);
+}
+
+/// Blocks of weights whose rows make the outputs: [outputs, depth].
+struct ByRows {
+  static constexpr int64_t output_step = tile_step;
+  static int64_t depth(const Weight& weight) { return weight.columns; }
+  static constexpr int64_t floats(int64_t outputs) { return outputs * panel_stride; }
+  static constexpr int64_t at(int64_t output, int64_t k, int64_t) {
+    return output * panel_stride + k;
+  }
+
+  /// Depths [k, k + depth) of outputs [first, first + count); rows that fill the last tile count for
+  /// nothing, but must not be slow numbers.
+  static void unpack(
+      const Weight& weight, int64_t first, int64_t count, int64_t k, int64_t depth, int64_t outputs,
+      float* panel) {
+    for (int64_t n = 0; n < count; n++) {
+      G4_SET::unpack(weight, first + n, k, depth, panel + n * panel_stride);
+    }
+    if (k > 0) return;
+    std::memset(panel + count * panel_stride, 0, size_t((outputs - count) * panel_stride) * 4);
+  }
+};
+
+/// Blocks of weights whose columns make the outputs: [depth, outputs].
+struct ByColumns {
+  static constexpr int64_t output_step = 64;  // whole groups, for the most part
+  static int64_t depth(const Weight& weight) { return weight.rows; }
+  static constexpr int64_t stride(int64_t outputs) { return outputs + 16; }
+  static constexpr int64_t floats(int64_t outputs) { return depth_block * stride(outputs); }
+  static constexpr int64_t at(int64_t output, int64_t k, int64_t outputs) {
+    return k * stride(outputs) + output;
+  }
+
+  static void unpack(
+      const Weight& weight, int64_t first, int64_t count, int64_t k, int64_t depth, int64_t outputs,
+      float* panel) {
+    const uint8_t* data = weight.data + first * weight.bits / 8;
+    for (int64_t i = 0; i < depth; i++) {
+      // The next rows are far apart in memory, where the processor does not look ahead itself.
+      __builtin_prefetch(data + smaller(k + i + 12, weight.rows - 1) * weight.row_bytes());
+      float* row = panel + i * stride(outputs);
+      G4_SET::unpack(weight, k + i, first, count, row);
+      if (k == 0) std::memset(row + count, 0, size_t(outputs - count) * 4);
+    }
+  }
+};
+
 /// sums[r, m] (+)= sum_k weights[r, k] * x[k, m] for one tile. Each block of columns is summed from 0,
-/// because the rounding errors of short sums are smaller.
-template <int vectors>
+/// because the rounding errors of short sums are smaller. `all` are the outputs of the block.
+template <class Panel, int vectors>
 inline void multiply_tile(
-    const float* x, const float* weights, int64_t depth, float* sums, int64_t stride, bool add) {
+    const float* x, const float* weights, int64_t all, int64_t depth, float* sums, int64_t stride,
+    bool add) {
   constexpr int outputs = tile_outputs(vectors);
   Vec total[outputs][vectors] = {};
   for (int64_t k = 0; k < depth; k++) {
@@ -81,7 +133,7 @@ inline void multiply_tile(
     for (int v = 0; v < vectors; v++) values[v] = load(x + (k * vectors + v) * lanes);
 #pragma GCC unroll 16
     for (int r = 0; r < outputs; r++) {
-      const Vec weight = fill(weights[r * panel_stride + k]);
+      const Vec weight = fill(weights[Panel::at(r, k, all)]);
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; v++) total[r][v] += weight * values[v];
     }
@@ -96,12 +148,13 @@ inline void multiply_tile(
   }
 }
 
-template <int vectors>
+template <class Panel, int vectors>
 inline void multiply_panel(
-    const float* x, const float* weights, int64_t count, int64_t depth, float* sums,
+    const float* x, const float* weights, int64_t count, int64_t all, int64_t depth, float* sums,
     int64_t stride, bool add) {
   for (int64_t r = 0; r < count; r += tile_outputs(vectors)) {
-    multiply_tile<vectors>(x, weights + r * panel_stride, depth, sums + r * stride, stride, add);
+    multiply_tile<Panel, vectors>(
+        x, weights + Panel::at(r, 0, all), all, depth, sums + r * stride, stride, add);
   }
 }
 
@@ -123,46 +176,41 @@ inline void store_block(
   }
 }
 
-/// Rows of weights that a block needs space for: whole tiles, and whole vectors to turn.
-inline int64_t block_outputs(int64_t count) {
-  return round_up(round_up(count, tile_step), lanes);
-}
-
 /// Floats from the results of one row of weights to those of the next, apart for the same reason.
 inline int64_t sums_stride(int64_t rows) { return round_up(rows, lanes) + 16; }
 
+template <class Panel>
 inline int64_t scratch_bytes(int64_t rows, int64_t count) {
-  return block_outputs(count) * (panel_stride + sums_stride(rows)) * 4;
+  const int64_t outputs = block_outputs(count);
+  return (Panel::floats(outputs) + outputs * sums_stride(rows)) * 4;
 }
 
 /// y[i, n] for i < rows and first <= n < last, where y points to column `first`.
+template <class Panel>
 inline void multiply_block(
     const Weight& weight, const uint8_t* packed, int64_t rows, int64_t first, int64_t last,
     uint8_t* scratch, const Finish& finish, float* y, int64_t stride) {
-  const int64_t count = last - first, columns = weight.columns, step = sums_stride(rows);
+  const int64_t count = last - first, all = block_outputs(count), step = sums_stride(rows);
+  const int64_t columns = Panel::depth(weight);
   const float* x = reinterpret_cast<const float*>(packed);
   float* panel = reinterpret_cast<float*>(scratch);
-  float* sums = panel + block_outputs(count) * panel_stride;
-  // Rows that fill the last tile count for nothing, but must not be slow numbers.
-  std::memset(panel + count * panel_stride, 0, size_t(sums - panel - count * panel_stride) * 4);
+  float* sums = panel + Panel::floats(all);
   for (int64_t k = 0; k < columns; k += depth_block) {
     const int64_t depth = smaller(depth_block, columns - k);
-    for (int64_t n = 0; n < count; n++) {
-      unpack(weight, first + n, k, depth, panel + n * panel_stride);
-    }
+    Panel::unpack(weight, first, count, k, depth, all, panel);
     for (int64_t i = 0; i < rows; i += panel_rows) {
       const int64_t vectors = smaller(panel_rows, round_up(rows - i, lanes)) / lanes;
       const float* start = x + i * columns + k * vectors * lanes;
       switch (vectors) {
         case 1:
-          multiply_panel<1>(start, panel, count, depth, sums + i, step, k > 0);
+          multiply_panel<Panel, 1>(start, panel, count, all, depth, sums + i, step, k > 0);
           break;
         case 2:
-          multiply_panel<2>(start, panel, count, depth, sums + i, step, k > 0);
+          multiply_panel<Panel, 2>(start, panel, count, all, depth, sums + i, step, k > 0);
           break;
         default:
           if constexpr (panel_vectors > 2) {
-            multiply_panel<3>(start, panel, count, depth, sums + i, step, k > 0);
+            multiply_panel<Panel, 3>(start, panel, count, all, depth, sums + i, step, k > 0);
           }
           break;
       }
@@ -171,15 +219,19 @@ inline void multiply_block(
   store_block(sums, step, rows, count, finish, y, stride);
 }
 
-inline constexpr ManyRows many_rows = {
+template <class Panel>
+inline constexpr ManyRows many_rows_with = {
     .fewest = fewest_rows,
     .panel_rows = panel_rows,
-    .output_step = tile_step,
+    .output_step = Panel::output_step,
     .most_outputs = 128,
     .packed_bytes = packed_bytes,
     .pack = pack_rows,
-    .scratch_bytes = scratch_bytes,
-    .multiply = multiply_block,
+    .scratch_bytes = scratch_bytes<Panel>,
+    .multiply = multiply_block<Panel>,
 };
+
+inline constexpr ManyRows many_rows = many_rows_with<ByRows>;
+inline constexpr ManyRows many_rows_by_columns = many_rows_with<ByColumns>;
 
 }  // namespace g4::G4_SET

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels.h"
+#include "partial.h"
 #include "simd.h"
 
 namespace g4::G4_SET {
@@ -51,6 +52,37 @@ void rms_norm(
       y[j] = value * rule.scale;
     }
     if (residual) residual += width;
+  }
+}
+
+/// dx = (g - x mean(g x) / rms^2) / rms with g = dy * weight * scale, and 0 where the bound limits x.
+void rms_norm_back(
+    const float* x, const float* weight, const float* dy, const NormRule& rule, float* dx,
+    int64_t rows, int64_t width) {
+  for (int64_t i = 0; i < rows; i++, x += width, dy += width, dx += width) {
+    const float inverse = inverse_rms(x, width, rule.eps, rule.bound);
+    Vec sums[2] = {};
+    int64_t j = 0;
+    for (; j + 2 * lanes <= width; j += 2 * lanes) {
+      for (int n = 0; n < 2; n++) {
+        const int64_t at = j + n * lanes;
+        Vec g = load(dy + at);
+        if (weight) g *= load(weight + at);
+        sums[n] += g * within(load(x + at), rule.bound);
+      }
+    }
+    float total = sum(sums[0] + sums[1]);
+    for (; j < width; j++) total += dy[j] * (weight ? weight[j] : 1) * within(x[j], rule.bound);
+    const float share = total / float(width) * inverse * inverse, factor = inverse * rule.scale;
+    for (j = 0; j < width; j += lanes) {
+      const int64_t some = width - j;
+      const Vec value = load_some(x + j, some);
+      Vec g = load_some(dy + j, some);
+      if (weight) g *= load_some(weight + j, some);
+      const Vec change = (g - within(value, rule.bound) * share) * factor;
+      const IVec limited = (value > rule.bound) | (value < -rule.bound);
+      store_some(dx + j, choose(limited, Vec{}, change), some);
+    }
   }
 }
 

@@ -2,6 +2,7 @@
 #include "steps.h"
 
 #include "attention.h"
+#include "attention_back.h"
 #include "convolution.h"
 #include "elementwise.h"
 #include "local_attention.h"

@@ -8,15 +8,16 @@ namespace {
 
 void test(const Kernels& set) {
   // A kernel without a test does not compile: the number of names must fit.
-  const auto& [name, unpack, few_rows, many_rows, add_low_rank, select_above,
-               rms_norm, layer_norm, rotate, attention, merge, local_attention, convolve,
-               convolve_past, activate, softcap] = set;
+  const auto& [name, unpack, few_rows, many_rows, add_low_rank, many_rows_by_columns, select_above,
+               rms_norm, rms_norm_back, layer_norm, rotate, attention, attention_back, merge,
+               local_attention, convolve, convolve_past, activate, activate_back, softcap] = set;
   std::printf("%s\n", name);
   std::fflush(stdout);  // a kernel that touches a forbidden page ends the program
   test_unpack(set);
   test_few_rows(set);
   test_many_rows(many_rows);
   test_add_low_rank(set);
+  test_many_rows_by_columns(many_rows_by_columns);
   test_select_above(set);
   test_rms_norm(set);
   test_rotate(set);
@@ -24,6 +25,7 @@ void test(const Kernels& set) {
   test_audio(set);
   test_activate(set);
   test_softcap(set);
+  test_back(set);
 }
 
 }  // namespace
