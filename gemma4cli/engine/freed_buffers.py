@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import mlx.core as mx
 
-from ..machine.backend import on_cpu
+from ..machine.backend import native_in_use
+from ..native.extension import extension
 
 
 def release_buffers() -> None:
     """Free the buffers of arrays that are gone.
 
-    On a CPU MLX waits for its stream first, holding Python's lock, and a stream needs that lock to
-    drop what the native part has from Python: each would wait for the other. ``mx.eval`` waits
-    without the lock, and a stream works in order.
+    On a CPU MLX waits for the streams of all threads first, holding Python's lock, and a stream
+    needs that lock to drop what the native part has from Python: each would wait for the other. So
+    the native part calls it without the lock.
     """
-    if on_cpu():
-        mx.eval(mx.array(0) + 1)
-    mx.clear_cache()
+    module = extension().module if native_in_use() else None
+    (mx if module is None else module).clear_cache()

@@ -21,6 +21,7 @@
 #include "linear.h"
 #include "linears.h"
 #include "mapped_file.h"
+#include "mlx/memory.h"
 #include "norm.h"
 #include "product.h"
 #include "recording.h"
@@ -231,6 +232,9 @@ NB_MODULE(_native, module) {
       .def(
           "gather", [](const g4::SharedMemory& self, const mx::array& x) { return self.gather(x); },
           "x"_a);
+
+  // MLX waits for the streams of all threads, which may need Python's lock to drop what they have.
+  module.def("clear_cache", [] { mx::clear_cache(); }, nb::call_guard<nb::gil_scoped_release>());
 
   nb::class_<g4::Recording>(module, "Recording")
       .def(
