@@ -51,7 +51,7 @@ def _untouched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def settings(monkeypatch: pytest.MonkeyPatch) -> ProcessSettings:
     """New ones that models are loaded with."""
     made = ProcessSettings()
-    monkeypatch.setattr("gemma4cli.engine.loading.SETTINGS", made)
+    monkeypatch.setattr(process_settings, "SETTINGS", made)
     return made
 
 
