@@ -33,6 +33,8 @@ void by_columns(const ManyRows& kernel, const Form& form, const Matrix& matrix, 
   }
   const std::string what = "many_rows_by_columns, " + form.text() + ", " + std::to_string(count) +
       " x " + std::to_string(depth) + " x " + std::to_string(outputs);
+  // A quantized weight near zero is a difference of numbers as large as the other weights.
+  const double size = spread_of(matrix.exact.data(), int64_t(matrix.exact.size()));
   Exact exact, spreads;
   std::vector<float> got;
   for (int64_t i = 0; i < count; i++) {
@@ -43,9 +45,9 @@ void by_columns(const ManyRows& kernel, const Form& form, const Matrix& matrix, 
       }
       double sum = 0, squares = 0;
       for (int64_t k = 0; k < depth; k++) {
-        const double term = double(x[i * depth + k]) * matrix.exact[size_t(k * outputs + n)];
-        sum += term;
-        squares += term * term;
+        const double factor = x[i * depth + k], weight = matrix.exact[size_t(k * outputs + n)];
+        sum += factor * weight;
+        squares += factor * factor * (weight * weight + size * size);
       }
       exact.push_back(sum);
       spreads.push_back(std::sqrt(squares));
