@@ -28,7 +28,7 @@ from gemma4cli.journal import JobJournal
 from gemma4cli.messages import AudioPart, ImagePart, Message, Source, TextPart, ToolCall
 from gemma4cli.options import GenerateOptions
 from gemma4cli.wire.answers import error_line, event_line
-from gemma4cli.wire.model_facts import facts_body, facts_of
+from gemma4cli.wire.model_facts import Offer, facts_body, facts_of
 from gemma4cli.wire.requests import ids_body, options_body, prompts_body, texts_body
 from tests.support.sound_files import Track, write_tracks
 
@@ -233,6 +233,10 @@ def _wire(folder: Path) -> None:
         {"<turn|>": 5},
         {"model": "tiny"},
         names=("tiny",),
+        offers=(
+            Offer(names=("tiny",), has_adapter=False),
+            Offer(names=("a", "tiny+a"), has_adapter=True),
+        ),
         context_length=model.context_length,
         slots=4,
         most_body=1 << 20,
