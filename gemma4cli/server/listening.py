@@ -182,6 +182,8 @@ class _Protocol(H11Protocol):
         self._head.stop()
         self._write.stop()
         super().connection_lost(exc)
+        # Uvicorn does so only if no error ended the connection, such as a client's reset.
+        self._unset_keepalive_if_required()
 
     def pause_writing(self) -> None:
         self._write.start(self.loop, _WRITE_SECONDS, self.transport.abort)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import http.client
 import json
 import socket
+import struct
 import time
 from collections import Counter
 
@@ -44,6 +46,16 @@ def request(address: tuple[str, int], content: bytes) -> None:
             assert connection.recv(1 << 12).startswith(b"HTTP/1.1 ")
 
 
+def request_and_reset(address: tuple[str, int]) -> None:
+    """Read the whole answer, then end the connection with an error."""
+    client = http.client.HTTPConnection(*address, timeout=PATIENCE)
+    client.request("POST", "/v1/chat/completions", json.dumps(asked()))
+    connection = client.sock
+    assert client.getresponse().read()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
 def objects() -> Counter[str]:
     """Without timers: asyncio keeps up to a hundred that were stopped, and nothing of theirs."""
     gc.collect()
@@ -58,7 +70,7 @@ def settled() -> Counter[str]:
     found, before = objects(), None
     until = time.monotonic() + PATIENCE
     while found != before and time.monotonic() < until:
-        time.sleep(0.02)
+        time.sleep(0.2)
         found, before = objects(), found
     return found
 
@@ -71,8 +83,11 @@ def test_requests_leave_no_objects(tiny: LocalModel) -> None:
     with bound_socket("127.0.0.1", 0) as bound, HttpThread(make_app(served, len), bound):
 
         def make_requests(rounds: int) -> None:
-            for content in [*REQUESTS.values()] * rounds:
-                request(bound.getsockname(), content)
+            address = bound.getsockname()
+            for _ in range(rounds):
+                for content in REQUESTS.values():
+                    request(address, content)
+                request_and_reset(address)
             model.requests.clear()
 
         make_requests(1)
