@@ -290,12 +290,7 @@ class ContextLengthError(PromptError):
     """The prompt is longer than the model's context; by about how much, if it is ``estimated``."""
 
     def __init__(
-        self,
-        tokens: int,
-        limit: int,
-        hint: str = "use less text, fewer media, a smaller --budget or fewer video frames",
-        *,
-        estimated: bool = False,
+        self, tokens: int, limit: int, hint: str = "use less text", *, estimated: bool = False
     ) -> None:
         self.tokens = tokens
         self.limit = limit

@@ -7,18 +7,26 @@ from typing import TYPE_CHECKING
 from ..errors import ContextLengthError
 
 if TYPE_CHECKING:
+    from ..messages import MediaKind
     from ..processing.inputs import ModelInputs
     from ..processing.prompt import Prompt
 
 _FRAME_TEXT = 8
 """Tokens around the soft tokens of a frame: its timestamp and markers."""
+_SMALLER_MEDIA: dict[MediaKind, str] = {
+    "image": "fewer images, a smaller --budget",
+    "audio": "shorter recordings",
+    "video": "fewer video frames (--video-max-frames)",
+}
 _SMALLER_PART = "part of the clip with --from and --to, or split it with --segment"
 
 
 def check_context(inputs: ModelInputs, limit: int) -> None:
     """Raise ContextLengthError for a prompt that fills the whole context of ``limit`` tokens."""
     if len(inputs.ids) >= limit:
-        raise ContextLengthError(len(inputs.ids), limit)
+        kinds = {span.kind for span in inputs.spans}
+        cures = ["less text", *(cure for kind, cure in _SMALLER_MEDIA.items() if kind in kinds)]
+        raise ContextLengthError(len(inputs.ids), limit, f"use {', '.join(cures)}")
 
 
 def check_plan_context(prompt: Prompt, limit: int) -> None:
