@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..errors import AnswerCutError
 from ..events import (
@@ -19,7 +18,7 @@ from ..events import (
 )
 from ..processing.text_encoder import TextEncoder
 from .answer_run import Accepted
-from .token_usage import thought_tokens, usage_data
+from .token_usage import thought_tokens
 
 _REASONS: Mapping[FinishReason, str] = {
     "stop": "stop",
@@ -83,10 +82,6 @@ class Answer:
                 self.thought_tokens = thought_tokens(self.tokenizer, event)
                 self.reason = _REASONS[event.reason]
         return True
-
-    @property
-    def usage_data(self) -> dict[str, Any]:
-        return usage_data(self.usage, self.thought_tokens)
 
     def cut(self, error: AnswerCutError) -> None:
         """The answer was to match a schema, and is too long. Raises the error if nothing came."""

@@ -1,4 +1,4 @@
-"""/v1/chat/completions: an answer as one JSON object, or in events as it comes."""
+"""/v1/chat/completions: answers as one JSON object, or in events as they come."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from ..errors import AnswerCutError
 from ..events import TextDelta, ThoughtDelta, TokenLogprob, ToolCallDelta
 from ..processing.tokenizer import Tokenizer
-from .answer_run import AnswerRun, Question
+from .answer_run import Accepted, ChoiceEvent, ChoicesRun, Question
 from .answer_so_far import Answer, Call
 from .chat_request import ChatRequest, chat_request
 from .event_stream import EventStream
@@ -24,10 +24,11 @@ from .request_fields import parsed
 from .request_log import note_tokens
 from .served import Served
 from .thread_run import running
+from .token_usage import usage_data
 
 
 class Completion:
-    """The objects that are sent of one answer; with a ``tokenizer``, they have logprobs."""
+    """The objects that are sent of the answers; with a ``tokenizer``, they have logprobs."""
 
     def __init__(self, model: str, *, includes_usage: bool, tokenizer: Tokenizer | None) -> None:
         self._head = {
@@ -38,45 +39,48 @@ class Completion:
         self._includes_usage = includes_usage
         self._tokenizer = tokenizer
 
-    def whole(self, answer: Answer) -> dict[str, Any]:
+    def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
+        return {
+            **self._head,
+            "object": "chat.completion",
+            "choices": [self._choice(index, answer) for index, answer in enumerate(answers)],
+            "usage": _usage(answers),
+        }
+
+    def part(self, index: int, event: object) -> dict[str, Any] | None:
+        """The chunk for an event of an answer, if it adds to the message."""
+        delta = delta_data(event)
+        if delta is None:
+            return None
+        found = event.logprobs if isinstance(event, TextDelta) else ()
+        return self.chunk(index, delta, logprobs=self._logprobs(found) if found else None)
+
+    def chunk(
+        self,
+        index: int,
+        delta: Mapping[str, Any],
+        reason: str | None = None,
+        logprobs: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
+        return self._chunk([choice], {"usage": None} if self._includes_usage else {})
+
+    def usage(self, answers: Sequence[Answer]) -> dict[str, Any]:
+        return self._chunk([], {"usage": _usage(answers)})
+
+    def _choice(self, index: int, answer: Answer) -> dict[str, Any]:
         text = answer.text or (None if answer.calls else "")
         message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
         if answer.thoughts:
             message["reasoning_content"] = answer.thoughts
         if answer.calls:
             message["tool_calls"] = [_call_data(call) for call in answer.calls]
-        choice = {
-            "index": 0,
+        return {
+            "index": index,
             "message": message,
             "logprobs": self._logprobs(answer.logprobs),
             "finish_reason": answer.reason,
         }
-        return {
-            **self._head,
-            "object": "chat.completion",
-            "choices": [choice],
-            "usage": answer.usage_data,
-        }
-
-    def part(self, event: object) -> dict[str, Any] | None:
-        """The chunk for an event, if it adds to the message."""
-        delta = delta_data(event)
-        if delta is None:
-            return None
-        found = event.logprobs if isinstance(event, TextDelta) else ()
-        return self.chunk(delta, logprobs=self._logprobs(found) if found else None)
-
-    def chunk(
-        self,
-        delta: Mapping[str, Any],
-        reason: str | None = None,
-        logprobs: Mapping[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
-        return self._chunk([choice], {"usage": None} if self._includes_usage else {})
-
-    def usage(self, answer: Answer) -> dict[str, Any]:
-        return self._chunk([], {"usage": answer.usage_data})
 
     def _logprobs(self, found: Sequence[TokenLogprob]) -> dict[str, Any] | None:
         if self._tokenizer is None:
@@ -85,6 +89,12 @@ class Completion:
 
     def _chunk(self, choices: list[Any], more: Mapping[str, Any]) -> dict[str, Any]:
         return {**self._head, "object": "chat.completion.chunk", "choices": choices, **more}
+
+
+def _usage(answers: Sequence[Answer]) -> dict[str, Any]:
+    return usage_data(
+        [each.usage for each in answers], sum(each.thought_tokens for each in answers)
+    )
 
 
 def _call_data(call: Call) -> dict[str, Any]:
@@ -110,7 +120,7 @@ def delta_data(event: object) -> dict[str, Any] | None:
 
 
 async def chat_completions(served: Served, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a conversation. Raises RequestError, Gemma4Error and Disconnected."""
+    """Answer a conversation, ``n`` times. Raises RequestError, Gemma4Error and Disconnected."""
     with served.admitted():
         body = await Request(scope, receive).body()
         asked = await run_in_threadpool(_read, body, served)
@@ -124,45 +134,65 @@ async def chat_completions(served: Served, scope: Scope, receive: Receive, send:
             includes_usage=asked.include_usage,
             tokenizer=None if asked.options.logprobs is None else model.queued.model.tokenizer,
         )
-        async with running(AnswerRun(served, model.queued, question), receive) as run:
-            answer = Answer(tokenizer=model.queued.processor.tokenizer)
+        choices = ChoicesRun(served, model.queued, question, asked.count)
+        async with running(choices, receive) as run:
+            tokenizer = model.queued.processor.tokenizer
+            answers = [Answer(tokenizer=tokenizer) for _ in range(asked.count)]
             if asked.stream:
                 stream = EventStream(served, send)
-                await _stream(run, answer, completion, asked, stream)
-                if answer.reason is not None:
-                    note_tokens(scope, answer.usage.completion_tokens)
+                await _stream(run, answers, completion, asked, stream)
+                if all(each.reason is not None for each in answers):
+                    note_tokens(scope, _written(answers))
             else:
-                await _whole(run, answer)
-                note_tokens(scope, answer.usage.completion_tokens)
-                await JSONResponse(completion.whole(answer))(scope, receive, send)
+                async for happened in run.events():
+                    _take(answers, happened)
+                note_tokens(scope, _written(answers))
+                await JSONResponse(completion.whole(answers))(scope, receive, send)
 
 
 def _read(body: bytes, served: Served) -> ChatRequest:
     return chat_request(parsed(body), served.options)
 
 
-async def _whole(run: AnswerRun, answer: Answer) -> None:
-    try:
-        async for event in run.events():
-            answer.take(event)
-    except AnswerCutError as error:
-        answer.cut(error)
+def _take(answers: Sequence[Answer], happened: Accepted | ChoiceEvent) -> bool:
+    """Add what happened to its answer; returns whether it is news. Raises AnswerCutError."""
+    match happened:
+        case Accepted():
+            for each in answers:
+                each.take(happened)
+            return False
+        case ChoiceEvent(index=index, event=AnswerCutError() as error):
+            answers[index].cut(error)
+            return True
+        case ChoiceEvent(index=index, event=event):
+            return answers[index].take(event)
+
+
+def _written(answers: Sequence[Answer]) -> int:
+    return sum(each.usage.completion_tokens for each in answers)
 
 
 async def _stream(
-    run: AnswerRun, answer: Answer, completion: Completion, asked: ChatRequest, stream: EventStream
+    run: ChoicesRun,
+    answers: Sequence[Answer],
+    completion: Completion,
+    asked: ChatRequest,
+    stream: EventStream,
 ) -> None:
-    """Send an answer as it comes. Nothing is sent before the prompt is accepted."""
-    answer.take(await run.next())
+    """Send answers as they come. Nothing is sent before the prompt is accepted."""
+    if (accepted := await run.next()) is not None:
+        _take(answers, accepted)
     async with stream:
-        stream.put(completion.chunk({"role": "assistant", "content": ""}))
-        try:
-            async for event in stream.beating(run):
-                if answer.take(event) and (part := completion.part(event)) is not None:
-                    stream.put(part)
-        except AnswerCutError as error:
-            answer.cut(error)
-        stream.put(completion.chunk({}, answer.reason))
+        for index in range(asked.count):
+            stream.put(completion.chunk(index, {"role": "assistant", "content": ""}))
+        async for happened in stream.beating(run):
+            if not isinstance(happened, ChoiceEvent) or not _take(answers, happened):
+                continue
+            index, answer = happened.index, answers[happened.index]
+            if (part := completion.part(index, happened.event)) is not None:
+                stream.put(part)
+            if answer.reason is not None:
+                stream.put(completion.chunk(index, {}, answer.reason))
         if asked.include_usage:
-            stream.put(completion.usage(answer))
+            stream.put(completion.usage(answers))
         await stream.done()

@@ -20,6 +20,7 @@ from .served import ServerOptions
 _ANY_OBJECT = '{"type": "object"}'
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 _NO_THOUGHTS = ("none", "minimal")
+_MOST_ANSWERS = 16
 _MOST_STOPS = 4
 _LONGEST_STOP = 1000
 _LEAST_TOP_P = 1e-6
@@ -37,6 +38,7 @@ class ChatRequest:
         options: How the answer is generated.
         media: How its media are sampled.
         tools: The functions that the prompt declares.
+        count: How many answers are given.
         stream: Whether the answer is sent as it comes.
         include_usage: Whether a stream ends with the number of tokens.
     """
@@ -46,6 +48,7 @@ class ChatRequest:
     options: GenerateOptions
     media: MediaOptions
     tools: tuple[Mapping[str, Any], ...]
+    count: int
     stream: bool
     include_usage: bool
 
@@ -62,6 +65,7 @@ def chat_request(data: dict[str, Any], server: ServerOptions) -> ChatRequest:
         options=with_calls(reader, data, generate_options(reader, data, server.generate)),
         media=_media(reader, data, server.media),
         tools=reader.tools(data),
+        count=reader.count(data, "n", most=_MOST_ANSWERS) or 1,
         stream=stream,
         include_usage=bool(reader.flag(stream_options, "include_usage", "stream_options.")),
     )
@@ -209,8 +213,6 @@ def _logprobs(reader: RequestReader, data: Mapping[str, Any]) -> int | None:
 
 def _refuse_what_cannot_be_done(reader: RequestReader, data: Mapping[str, Any]) -> None:
     """Raise RequestError for what would make another answer if it were ignored."""
-    if (reader.count(data, "n") or 1) > 1:
-        raise reader.error("n", "must be 1: ask again for another answer")
     if reader.fields(data, "logit_bias"):
         raise reader.error("logit_bias", "is not available")
     if "audio" in reader.optional_items(data, "modalities", ""):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..events import Finished, Usage
@@ -10,12 +11,15 @@ from ..processing.text_encoder import TextEncoder
 _OPEN, _CLOSE = "<|channel>", "<channel|>"
 
 
-def usage_data(usage: Usage, thought_tokens: int = 0) -> dict[str, Any]:
+def usage_data(usages: Sequence[Usage], thought_tokens: int = 0) -> dict[str, Any]:
+    """The usage of answers to one prompt, which counts once."""
+    prompt = usages[0].prompt_tokens
+    completion = sum(each.completion_tokens for each in usages)
     return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": usages[0].cached_tokens},
         "completion_tokens_details": {"reasoning_tokens": thought_tokens},
     }
 

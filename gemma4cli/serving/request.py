@@ -63,19 +63,27 @@ class AnswerStream(Iterator[tuple[int, Event]]):
         self._events = events
 
     def __next__(self) -> tuple[int, Event]:
-        if not self._left:
-            raise StopIteration
-        found = self._events.get()
+        found = self._next()
         if found is None:
             raise StopIteration
         number, event = found
         if isinstance(event, Exception):
-            self._left.pop(number, None)
             self.close()
             raise event
-        if isinstance(event, Finished):
-            self._left.pop(number, None)
         return number, event
+
+    def outcomes(self) -> Iterator[tuple[int, Event | Exception]]:
+        """The events and errors: here the error of a request ends that request alone."""
+        while (found := self._next()) is not None:
+            yield found
+
+    def _next(self) -> tuple[int, Event | Exception] | None:
+        if not self._left:
+            return None
+        found = self._events.get()
+        if found is not None and isinstance(found[1], Finished | Exception):
+            self._left.pop(found[0], None)
+        return found
 
     def close(self) -> None:
         """Cancel the answers that have not ended."""

@@ -187,7 +187,7 @@ _BAD_FIELDS: tuple[dict[str, Any], ...] = (
     {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "odd"}}}},
     {"tools": [{"type": "function", "function": {"name": "a b"}}]},
     {"tool_choice": "required"},
-    {"n": 2},
+    {"n": 17},
 )
 _BAD_MEDIA = ("data:image/png;base64,AAAA", "data:image/png;base64,!", "file:///etc/passwd", "x")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from queue import SimpleQueue
 
 from gemma4cli.engine.answering import Prompt
@@ -25,12 +26,16 @@ class Scripted(QueuedModel):
     def generate(
         self, inputs: ModelInputs, options: GenerateOptions, turns: object = None
     ) -> AnswerEvents:
+        return AnswerEvents(self.stream([Prompt(inputs=inputs, options=options)]))
+
+    def stream(self, prompts: Sequence[Prompt]) -> AnswerStream:
         events: Events = SimpleQueue()
-        request = Request(0, Prompt(inputs=inputs, options=options), None, 0, events)
+        requests = [Request(0, each, None, number, events) for number, each in enumerate(prompts)]
         for event in self._script:
-            request.put(event)
-        self.requests.append(request)
-        return AnswerEvents(AnswerStream([request], events))
+            for each in requests:
+                each.put(event)
+        self.requests += requests
+        return AnswerStream(requests, events)
 
 
 def finished(

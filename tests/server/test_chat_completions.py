@@ -71,6 +71,38 @@ def test_without_include_usage_chunks_have_no_usage(client: TestClient) -> None:
     assert not any("usage" in chunk for chunk in chunks(client))
 
 
+SAMPLED: dict[str, Any] = {"temperature": 3, "seed": 5, "max_tokens": 6}
+
+
+def test_several_answers_are_those_of_the_seeds_that_follow(client: TestClient) -> None:
+    found = answer(client, n=3, **SAMPLED)
+    alone = [answer(client, **{**SAMPLED, "seed": seed}) for seed in (5, 6, 7)]
+    texts = [each["choices"][0]["message"]["content"] for each in alone]
+    assert [each["message"]["content"] for each in found["choices"]] == texts
+    assert len(set(texts)) == 3 and [each["index"] for each in found["choices"]] == [0, 1, 2]
+    usage = found["usage"]
+    assert usage["prompt_tokens"] == alone[0]["usage"]["prompt_tokens"]
+    assert usage["completion_tokens"] == sum(each["usage"]["completion_tokens"] for each in alone)
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+
+
+def test_several_answers_without_a_seed_differ(client: TestClient) -> None:
+    found = answer(client, n=3, **{**SAMPLED, "seed": None})
+    assert len({each["message"]["content"] for each in found["choices"]}) == 3
+
+
+def test_several_streamed_answers_have_the_same_texts_in_parts(client: TestClient) -> None:
+    whole = answer(client, n=2, **SAMPLED)
+    *found, usage = chunks(client, n=2, stream_options={"include_usage": True}, **SAMPLED)
+    for index in range(2):
+        mine = [each["choices"][0] for each in found if each["choices"][0]["index"] == index]
+        assert mine[0]["delta"]["role"] == "assistant"
+        text = "".join(each["delta"].get("content", "") for each in mine)
+        assert text == whole["choices"][index]["message"]["content"]
+        assert [each["finish_reason"] for each in mine] == [None] * (len(mine) - 1) + ["length"]
+    assert usage["choices"] == [] and usage["usage"] == whole["usage"]
+
+
 @pytest.mark.parametrize("given", ["data", "object"])
 def test_a_picture_comes_as_a_data_url(client: TestClient, tiny: LoadedModel, given: str) -> None:
     url = data_url(SCENE, "image/png")
@@ -179,7 +211,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "stream": ({"stream": "yes"}, "stream", "must be true or false"),
     "many stops": ({"stop": list("abcde")}, "stop", "the most are 4"),
     "an empty stop": ({"stop": ["a", ""]}, "stop[1]", "must be a text"),
-    "several answers": ({"n": 2}, "n", "must be 1"),
+    "no answers": ({"n": 0}, "n", "must be a whole number from 1 to 16"),
+    "many answers": ({"n": 17}, "n", "must be a whole number from 1 to 16"),
     "likeliest tokens alone": ({"top_logprobs": 2}, "top_logprobs", "needs logprobs"),
     "many likeliest tokens": ({"top_logprobs": 21, "logprobs": True}, "top_logprobs", "to 20"),
     "a budget": ({"max_soft_tokens": 100}, "max_soft_tokens", "one of 70"),

@@ -123,6 +123,13 @@ def test_an_answer_by_a_schema_that_is_cut_off_says_length(
     )
 
 
+def test_an_answer_that_is_cut_off_does_not_end_the_others(serve: Serve, tiny: LocalModel) -> None:
+    client = serve(Scripted(tiny, TextDelta(text='{"a'), AnswerCutError(9)))
+    choices = answer(client, n=2)["choices"]
+    assert [each["finish_reason"] for each in choices] == ["length", "length"]
+    assert [each["message"]["content"] for each in choices] == ['{"a', '{"a']
+
+
 @pytest.mark.parametrize(
     ("failed", "status"),
     [
