@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .options import GenerateOptions as GenerateOptions
     from .options import LoadOptions as LoadOptions
     from .options import MediaOptions as MediaOptions
+    from .options import TokenBias as TokenBias
     from .options import TranscribeOptions as TranscribeOptions
     from .transcript import Segment as Segment
     from .tune_api import stream_tune as stream_tune
@@ -52,7 +53,7 @@ else:
         "errors": "Gemma4Error",
         "events": "Finished TextDelta ThoughtDelta ToolResult",
         "messages": "ToolCall",
-        "options": "GenerateOptions LoadOptions MediaOptions TranscribeOptions",
+        "options": "GenerateOptions LoadOptions MediaOptions TokenBias TranscribeOptions",
         "transcript": "Segment",
         "tune_api": "stream_tune tune",
         "tuning.events": "StepDone TuningFinished",

@@ -71,6 +71,14 @@ class LoadOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TokenBias:
+    """What is added to the logit of a token, by its id, before the next token is chosen."""
+
+    token: int
+    bias: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class GenerateOptions:
     """How an answer is generated.
 
@@ -95,6 +103,9 @@ class GenerateOptions:
         stop: Texts before which an answer ends; thoughts may contain them.
         logprobs: Measure how likely each token of the text was, and this many likeliest ones at its
             place, 0 to 20; see ``events.TokenLogprob``. No drafter is used then. None does not.
+        logit_bias: Makes tokens likelier or, with a negative bias, less likely; each token once.
+            It applies to thoughts too. A grammar is kept all the same, and ``logprobs`` are those
+            without it.
 
     Raises:
         OptionError: A value is out of range, or ``schema`` is combined with ``think`` or ``stop``.
@@ -114,6 +125,7 @@ class GenerateOptions:
     parallel_calls: bool = True
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
+    logit_bias: tuple[TokenBias, ...] = ()
 
     def __post_init__(self) -> None:
         _require(
@@ -133,6 +145,14 @@ class GenerateOptions:
         _require(
             self.logprobs is None or 0 <= self.logprobs <= MOST_LOGPROBS,
             f"logprobs must be 0 to {MOST_LOGPROBS}, not {self.logprobs}",
+        )
+        _require(
+            all(each.token >= 0 and abs(each.bias) < inf for each in self.logit_bias),
+            "a biased token must have an id of 0 or more, and a finite bias",
+        )
+        _require(
+            len({each.token for each in self.logit_bias}) == len(self.logit_bias),
+            "a token must not have two biases",
         )
         _require(self.max_tokens >= 1, f"max tokens must be 1 or more, not {self.max_tokens}")
         _require(
@@ -166,6 +186,8 @@ class GenerateOptions:
                 del found[name]
         if not self.stop:  # as in records of before there was this option
             del found["stop"]
+        if not self.logit_bias:
+            del found["logit_bias"]
         return found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
+from ..errors import OptionError
 from ..options import GenerateOptions
 from .call_constraint import CallConstraint
 from .constrain import Constraint, SchemaConstraint
@@ -26,14 +27,29 @@ def stop_ids_of(model: LoadedModel, options: GenerateOptions) -> frozenset[int]:
 
 
 def make_answer_sampler(model: LoadedModel, options: GenerateOptions) -> Sampler:
-    """A sampler with the options' values, or the checkpoint's for those that are None."""
+    """A sampler with the options' values, or the checkpoint's for those that are None.
+
+    Raises OptionError as ``require_known_tokens``.
+    """
+    require_known_tokens(model, options)
     defaults = model.generation
     return make_sampler(
         temperature=temperature_of(model, options),
         top_p=defaults.top_p if options.top_p is None else options.top_p,
         top_k=defaults.top_k if options.top_k is None else options.top_k,
         key=None if options.seed is None else mx.random.key(options.seed),
+        bias=options.logit_bias,
     )
+
+
+def require_known_tokens(model: LoadedModel, options: GenerateOptions) -> None:
+    """Raise OptionError if a token with a bias is not in the vocabulary."""
+    size = model.network.config.text.vocab_size
+    for each in options.logit_bias:
+        if each.token >= size:
+            raise OptionError(
+                f"there is no token {each.token} to give a bias: the vocabulary has {size:,}"
+            )
 
 
 def temperature_of(model: LoadedModel, options: GenerateOptions) -> float:

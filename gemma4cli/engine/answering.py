@@ -95,7 +95,7 @@ class AnsweringModel(Protocol):
         """Prompts to answer at once if each takes ``positions`` positions with its answer."""
 
     def check_prompt(self, inputs: ModelInputs, options: GenerateOptions) -> None:
-        """Raise ContextLengthError or PromptTooLargeError."""
+        """Raise ContextLengthError, PromptTooLargeError, or OptionError for a token with a bias."""
 
     def check_plan(self, prompt: PlannedPrompt, options: GenerateOptions) -> None:
         """Raise these errors for clips before they are decoded; ``prompt`` has placeholders."""

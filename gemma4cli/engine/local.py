@@ -9,7 +9,7 @@ from ..events import Event
 from ..options import GenerateOptions
 from ..processing.inputs import ModelInputs
 from ..processing.prompt import Prompt as PlannedPrompt
-from .answer_rules import make_constraint
+from .answer_rules import make_constraint, require_known_tokens
 from .answering import BatchEvent, Prompt, Turns
 from .batch import stream_batch
 from .batch_size import batch_size
@@ -45,6 +45,7 @@ class LocalModel(LoadedModel):
 
     def check_prompt(self, inputs: ModelInputs, options: GenerateOptions) -> None:
         check_context(inputs, self.context_length)
+        require_known_tokens(self, options)
         require_memory_for_prompt(self, inputs, options)
 
     def check_plan(self, prompt: PlannedPrompt, options: GenerateOptions) -> None:

@@ -11,6 +11,7 @@ from functools import partial
 import mlx.core as mx
 
 from ..machine.backend import native_in_use
+from ..options import TokenBias
 
 
 class Sampler:
@@ -81,7 +82,12 @@ def step_is_finite(hidden: mx.array, logits: mx.array) -> mx.array:
 
 
 def make_sampler(
-    *, temperature: float, top_p: float, top_k: int, key: mx.array | None = None
+    *,
+    temperature: float,
+    top_p: float,
+    top_k: int,
+    key: mx.array | None = None,
+    bias: Sequence[TokenBias] = (),
 ) -> Sampler:
     """A sampler; with ``temperature`` 0 it takes the most likely token.
 
@@ -89,8 +95,9 @@ def make_sampler(
     ``key`` makes sampling reproducible.
     """
     if temperature == 0:
-        return Sampler(Rule(temperature=0.0, top_p=1.0, top_k=1))
-    rule = Rule(temperature=min(max(temperature, _COLDEST), 1 / _COLDEST), top_p=top_p, top_k=top_k)
+        return Sampler(Rule(temperature=0.0, top_p=1.0, top_k=1, bias=tuple(bias)))
+    warmth = min(max(temperature, _COLDEST), 1 / _COLDEST)
+    rule = Rule(temperature=warmth, top_p=top_p, top_k=top_k, bias=tuple(bias))
     return Sampler(rule, Keys(key if key is not None else mx.random.key(secrets.randbits(63))))
 
 
@@ -101,9 +108,14 @@ class Rule:
     temperature: float
     top_p: float
     top_k: int
+    bias: tuple[TokenBias, ...] = ()
 
     def choose(self, logits: mx.array, key: mx.array | None) -> mx.array:
         """Token ids ``[...]`` for logits ``[..., V]`` and a key for each row, ``[..., 2]``."""
+        if self.bias:
+            ids = mx.array([each.token for each in self.bias])
+            added = mx.array([each.bias for each in self.bias], logits.dtype)
+            logits = logits.at[..., ids].add(added)
         if self.temperature == 0:
             return mx.argmax(logits, axis=-1)
         assert key is not None

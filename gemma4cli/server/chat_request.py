@@ -7,13 +7,21 @@ cannot do are refused where they would change the answer.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast, get_args
 
 from ..checked_json import shown
 from ..messages import Message
-from ..options import MOST_LOGPROBS, SOFT_TOKEN_BUDGETS, GenerateOptions, MediaOptions, ToolChoice
+from ..options import (
+    MOST_LOGPROBS,
+    SOFT_TOKEN_BUDGETS,
+    GenerateOptions,
+    MediaOptions,
+    TokenBias,
+    ToolChoice,
+)
 from .request_fields import RequestReader
 from .served import ServerOptions
 
@@ -23,6 +31,8 @@ _NO_THOUGHTS = ("none", "minimal")
 _MOST_ANSWERS = 16
 _MOST_STOPS = 4
 _LONGEST_STOP = 1000
+_MOST_BIASES = 1024
+_MOST_BIAS = 100.0
 _LEAST_TOP_P = 1e-6
 """Greedy, which some clients ask for by 0."""
 _HOTTEST = 100.0
@@ -98,6 +108,7 @@ def generate_options(
         schema=schema,
         stop=_stop(reader, data),
         logprobs=_logprobs(reader, data),
+        logit_bias=_logit_bias(reader, data),
     )
 
 
@@ -211,10 +222,22 @@ def _logprobs(reader: RequestReader, data: Mapping[str, Any]) -> int | None:
     return None
 
 
+def _logit_bias(reader: RequestReader, data: Mapping[str, Any]) -> tuple[TokenBias, ...]:
+    """Biases by the ids of tokens, which are texts in JSON."""
+    given = reader.fields(data, "logit_bias")
+    if len(given) > _MOST_BIASES:
+        raise reader.error("logit_bias", f"has {len(given):,} tokens; the most are {_MOST_BIASES}")
+    found = {}
+    for key in given:
+        if not re.fullmatch("[0-9]{1,9}", key):
+            raise reader.error("logit_bias", f"must have ids of tokens as keys, not {shown(key)}")
+        bias = reader.number(given, key, "logit_bias.", least=-_MOST_BIAS, most=_MOST_BIAS)
+        found[int(key)] = bias or 0.0
+    return tuple(TokenBias(token=token, bias=bias) for token, bias in found.items() if bias)
+
+
 def _refuse_what_cannot_be_done(reader: RequestReader, data: Mapping[str, Any]) -> None:
     """Raise RequestError for what would make another answer if it were ignored."""
-    if reader.fields(data, "logit_bias"):
-        raise reader.error("logit_bias", "is not available")
     if "audio" in reader.optional_items(data, "modalities", ""):
         raise reader.error("modalities", "must be text alone: the model does not speak")
     if reader.optional_items(data, "functions", ""):

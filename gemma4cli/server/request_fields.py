@@ -75,14 +75,14 @@ class RequestReader(MessageReader):
             raise self.error(key, exc.problem) from exc
 
     def number(
-        self, data: Mapping[str, Any], key: str, *, least: float, most: float
+        self, data: Mapping[str, Any], key: str, path: str = "", *, least: float, most: float
     ) -> float | None:
         if data.get(key) is None:
             return None
         try:
             return number(data[key], key, least=least, most=most)
         except JsonError as exc:
-            raise self.error(key, exc.problem) from exc
+            raise self.error(f"{path}{key}", exc.problem) from exc
 
     def fields(self, data: Mapping[str, Any], key: str, path: str = "") -> dict[str, Any]:
         return {} if data.get(key) is None else self.mapping(data[key], f"{path}{key}")

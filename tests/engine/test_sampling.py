@@ -14,6 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gemma4cli.engine.sampling import Sampler, make_sampler, step_is_finite, suppress
+from gemma4cli.options import TokenBias
 
 LOGITS = [2.0, -1.0, 0.5, 3.0, 2.5, -4.0, 0.0, 1.0]
 DRAWS = 1500
@@ -169,6 +170,20 @@ def test_rows_drawn_together_are_those_drawn_alone(options: dict[str, float]) ->
     )
     expected = [[each(row).item() for each, row in zip(alone, step, strict=True)] for step in steps]
     assert [Sampler.sample_rows(together, step).tolist() for step in steps] == expected
+
+
+def test_a_bias_is_added_to_the_logits_of_its_tokens_in_each_row() -> None:
+    bias = [TokenBias(token=0, bias=5.5), TokenBias(token=1, bias=-2)]
+    base = {"temperature": 1.0, "top_p": 0.9, "top_k": 3}
+    logits = mx.array([[1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, -mx.inf]])
+    biased = mx.array([[6.5, 0.0, 3.0, 4.0], [9.5, 1.0, 2.0, -mx.inf]])
+
+    def drawn(logits: mx.array, bias: Sequence[TokenBias] = ()) -> object:
+        keys = [mx.random.key(seed) for seed in range(40)]
+        samplers = [make_sampler(**base, key=key, bias=bias) for key in keys]
+        return Sampler.sample_rows(samplers, mx.concatenate([logits] * 20)).tolist()
+
+    assert drawn(logits, bias) == drawn(biased) != drawn(logits)
 
 
 def test_rows_may_be_drawn_by_different_rules() -> None:

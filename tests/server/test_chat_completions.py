@@ -103,6 +103,17 @@ def test_several_streamed_answers_have_the_same_texts_in_parts(client: TestClien
     assert usage["choices"] == [] and usage["usage"] == whole["usage"]
 
 
+def test_a_token_with_a_bias_is_left_out_or_always_chosen(
+    client: TestClient, tiny: LoadedModel
+) -> None:
+    first = local(tiny).token_ids[0]
+    without = answer(client, logit_bias={str(first): -100})["choices"][0]["message"]["content"]
+    assert without != local(tiny).text
+    always = answer(client, logit_bias={str(first): 100}, max_tokens=3)
+    text = tiny.tokenizer.decode([first] * 3)
+    assert always["choices"][0]["message"]["content"].strip() == text.strip()
+
+
 @pytest.mark.parametrize("given", ["data", "object"])
 def test_a_picture_comes_as_a_data_url(client: TestClient, tiny: LoadedModel, given: str) -> None:
     url = data_url(SCENE, "image/png")
@@ -215,6 +226,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "many answers": ({"n": 17}, "n", "must be a whole number from 1 to 16"),
     "likeliest tokens alone": ({"top_logprobs": 2}, "top_logprobs", "needs logprobs"),
     "many likeliest tokens": ({"top_logprobs": 21, "logprobs": True}, "top_logprobs", "to 20"),
+    "biases": ({"logit_bias": [1]}, "logit_bias", "must be an object"),
+    "a bias of a text": ({"logit_bias": {"the": 1}}, "logit_bias", "ids of tokens as keys"),
+    "a large bias": ({"logit_bias": {"7": 101}}, "logit_bias.7", "must be from -100"),
+    "many biases": ({"logit_bias": dict.fromkeys(map(str, range(2000)), 1)}, "logit_bias", "1024"),
+    "a bias of no token": ({"logit_bias": {"999999": 1}}, "", "there is no token 999999"),
     "a budget": ({"max_soft_tokens": 100}, "max_soft_tokens", "one of 70"),
     "a format": ({"response_format": {"type": "xml"}}, "response_format.type", "not 'xml'"),
     "a schema": (

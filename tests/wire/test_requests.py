@@ -12,7 +12,7 @@ import pytest
 from gemma4cli.checked_json import JsonError
 from gemma4cli.engine.answering import Prompt
 from gemma4cli.errors import ContextLengthError, OptionError
-from gemma4cli.options import GenerateOptions
+from gemma4cli.options import GenerateOptions, TokenBias
 from gemma4cli.processing.inputs import AudioFeatures, ImageFeatures
 from gemma4cli.wire.bodies import Array, packed, unpacked
 from gemma4cli.wire.requests import (
@@ -155,7 +155,12 @@ def test_damaged_bodies_are_refused_or_read(prompt: Prompt, limits: PromptLimits
 
 
 def test_options_texts_and_ids_come_back(prompt: Prompt) -> None:
-    options = GenerateOptions(schema='{"type": "object"}', seed=2**63, temperature=1 / 3)
+    options = GenerateOptions(
+        schema='{"type": "object"}',
+        seed=2**63,
+        temperature=1 / 3,
+        logit_bias=(TokenBias(token=7, bias=-0.1), TokenBias(token=9, bias=2.0)),
+    )
     assert read_options(options_body(options)) == options
     assert read_texts(texts_body(["Hé", "", "a\nb"]), 1) == ["Hé", "", "a\nb"]
     assert read_ids(ids_body([[1, 2], [], [3]]), 3) == [[1, 2], [], [3]]
