@@ -42,6 +42,7 @@ def load(
     adapter: str | None = None,
     options: LoadOptions | None = None,
     drafter: ResolvedModel | None = None,
+    lazy: bool = False,
     on_progress: Callable[[LoadProgress], None] | None = None,
 ) -> LocalModel:
     """Load a model that is on this machine; nothing is downloaded.
@@ -52,16 +53,18 @@ def load(
             mlx-vlm. "MODEL+ADAPTER" as ``model`` means the same.
         options: The dtype to compute in, and the drafter.
         drafter: One that is resolved already, instead of that of the options.
+        lazy: Read weights when they are first used: on a GPU those of towers, on a CPU all. Towers
+            that are never used take no memory then, but only the thread that loads such a model
+            can use it.
         on_progress: Called at each stage of loading, and on a GPU for each GB of weights.
 
     Returns:
-        The model, for ``generate`` and the other functions. On a GPU the language model is in
-        memory, and towers are read when first used; on a CPU all weights are. While the model
-        lives, settings of the process are changed, and put back afterwards: the variable
-        MLX_ENABLE_TF32 is 0 unless it is set; on a CPU MLX compiles no functions; on a GPU it keeps
-        few freed buffers, and on Metal may wire as much memory as the system recommends. MLX reads
-        the variable once, at its first product, so its effect stays. One thread at a time may
-        compute in a process: where several ask, use ``serving.queued_model.QueuedModel``.
+        The model, for ``generate`` and the other functions. While it lives, settings of the process
+        are changed, and put back afterwards: the variable MLX_ENABLE_TF32 is 0 unless it is set; on
+        a CPU MLX compiles no functions; on a GPU it keeps few freed buffers, and on Metal may wire
+        as much memory as the system recommends. MLX reads the variable once, at its first product,
+        so its effect stays. One thread at a time may compute in a process: where several ask, use
+        ``serving.queued_model.QueuedModel``.
 
     Raises:
         ModelNotFoundError: No such model is on this machine.
@@ -80,10 +83,14 @@ def load(
         found = with_adapter(found, adapter)
     drafter = drafter or find_drafter(found, options.draft)
     require_backend()
-    from .engine.loading import load_drafter, load_resolved
+    from .engine.loading import load_drafter, load_resolved, read_all
 
     loaded = load_resolved(found, options, on_progress)
-    return loaded if drafter is None else load_drafter(drafter, loaded)
+    if drafter is not None:
+        loaded = load_drafter(drafter, loaded)
+    if not lazy:
+        read_all(loaded)
+    return loaded
 
 
 def change_adapter(model: AnsweringModel, adapter: str | None) -> AnsweringModel:

@@ -19,6 +19,7 @@ from .checkpoint import lazy_tensors
 from .loaded_weights import computed_in
 from .local import LocalModel
 from .pace import Pace
+from .weights_reading import arrays_of
 
 logger = logging.getLogger(__name__)
 
@@ -26,12 +27,14 @@ logger = logging.getLogger(__name__)
 def with_adapter(model: LocalModel, adapter: AdapterFile, name: str | None = None) -> LocalModel:
     """``model`` with an adapter, called ``name``; ``model`` itself goes on answering without it.
 
-    Both share the weights. The low-rank tensors are read here, and for DoRA the weights of the
+    Both share the weights. The adapter's tensors are read here, and for DoRA the weights of the
     layers that it changes, whose norms it needs.
     Raises AdapterError for one that cannot be read, and for the first tensor that does not fit.
     """
     network = adapted_network(model, adapter)
     _compute_norms(network)
+    shared = {id(each) for each in arrays_of(model.network)}
+    mx.eval([each for each in arrays_of(network) if id(each) not in shared])
     soft_tokens, drafter = model.soft_tokens, model.drafter
     return replace(
         model,

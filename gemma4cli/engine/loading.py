@@ -33,7 +33,7 @@ from .checkpoint import Checkpoint
 from .local import LocalModel
 from .model import GenerationConfig, LoadedDrafter
 from .network_loading import load_network
-from .weights_reading import UnreadTowers, read, tensors_of
+from .weights_reading import UnreadTowers, arrays_of, read, tensors_of
 
 logger = logging.getLogger(__name__)
 
@@ -153,6 +153,14 @@ def load_drafter(
         drafter=LoadedDrafter(name=drafter.name, network=network),
         without_adapter=plain,
     )
+
+
+def read_all(model: LocalModel) -> None:
+    """Read what is still in files, so that any thread may use the model from now on."""
+    networks = [model.network] if model.drafter is None else [model.network, model.drafter.network]
+    for each in networks:
+        for _ in read(arrays_of(each)):
+            pass
 
 
 def _check_ids(config: Gemma4Config, tokenizer: Tokenizer, generation: GenerationConfig) -> None:

@@ -1,8 +1,9 @@
-"""Read weights into a GPU's memory before a graph needs them.
+"""Read weights before a graph needs them.
 
 MLX reads a tensor from its file when it is first used. On a GPU all commands of a graph would wait
 for the disk, and Metal ends those that wait for seconds; progress could not be shown either. On a
-CPU weights stay lazy, and with the native part in their file.
+CPU weights stay lazy, and with the native part in their file. But only the thread that made a lazy
+array can evaluate it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,15 @@ def tensors_of(network: nn.Module, part: Part) -> list[mx.array]:
     """The tensors of a network's part, in the order of its layers."""
     named = cast("list[tuple[str, mx.array]]", tree_flatten(network.parameters()))
     return [tensor for name, tensor in named if part_of(name) == part]
+
+
+def arrays_of(network: nn.Module) -> list[mx.array]:
+    """All arrays of a network: its tensors, and what its layers compute from their settings."""
+    found = network.filter_and_map(
+        lambda _module, _name, value: isinstance(value, mx.array | nn.Module | dict | list)
+    )
+    named = cast("list[tuple[str, object]]", tree_flatten(found))
+    return [each for _, each in named if isinstance(each, mx.array)]
 
 
 def read(tensors: Sequence[mx.array], chunk: int = CHUNK) -> Iterator[int]:

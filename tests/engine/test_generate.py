@@ -427,7 +427,7 @@ def test_a_text_prompt_reads_no_tower_and_a_media_prompt_reads_its_own(
 ) -> None:
     folder = with_large_tower(tower, tmp_path)
     start = read_bytes()
-    model = load(str(folder))
+    model = load(str(folder), lazy=True)
     finished(generate(model, inputs_of(model, "text_short"), GREEDY))
     after_text = read_bytes()
     soft_tokens_of(model, inputs_of(model, case))

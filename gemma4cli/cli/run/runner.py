@@ -110,7 +110,7 @@ def found_model(
                 on_progress()
                 spinner.update(0, event)
 
-            return load(model, options=options, drafter=drafter, on_progress=update)
+            return load(model, options=options, drafter=drafter, lazy=True, on_progress=update)
 
     return FoundModel(resolved=model, load=loaded, adapters=files)
 
