@@ -1,9 +1,11 @@
 """Write a checkpoint of a published size with random weights, to measure speed and memory with.
 
     python benchmarks/random_checkpoint.py E2B.mlx-community-4bit /tmp/e2b-random
+    python benchmarks/random_checkpoint.py E2B.google-hf-bf16 /tmp/e2b-ten --layers 10
 
 Names, shapes and dtypes are those of the published file (fixtures/gemma4); what it answers is
-noise. Needs numpy only, and as much disk as the real checkpoint.
+noise. Needs numpy only, and as much disk as the real checkpoint. With ``--layers`` it has fewer
+layers of the same widths: the first ones and the last ones.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import lzma
+import re
 import shutil
 from collections.abc import Iterator
 from math import prod, sqrt
@@ -27,7 +30,35 @@ CONFIGS = {
     "E2B.google-hf-bf16": ("google__gemma-4-E2B-it", "google__gemma-4-E2B-it"),
 }
 BYTES = {"BF16": 2, "U32": 4}
+LAYER = re.compile(r"(.*language_model\.(?:model\.)?layers\.)(\d+)(\..*)")
+OF_ALL_LAYERS = {"embed_tokens_per_layer": 1, "per_layer_model_projection": 0}
+"""Tensors of all layers together, and the axis on which these lie."""
 BLOCK = 1 << 24
+
+
+def with_layers(count: int, config: dict, tensors: dict) -> tuple[dict, dict]:
+    """A config and its tensors with ``count`` layers: the first half and the last half."""
+    text = config["text_config"]
+    before = text["num_hidden_layers"]
+    kept = [*range(count // 2), *range(before - (count - count // 2), before)]
+    text = text | {
+        "num_hidden_layers": count,
+        "num_kv_shared_layers": text["num_kv_shared_layers"] and count - count // 2,
+        "layer_types": [text["layer_types"][each] for each in kept],
+    }
+    chosen = {}
+    for name, (dtype, shape) in tensors.items():
+        of_layer = LAYER.fullmatch(name)
+        if of_layer is not None:
+            if int(of_layer[2]) in kept:
+                number = kept.index(int(of_layer[2]))
+                chosen[f"{of_layer[1]}{number}{of_layer[3]}"] = dtype, shape
+            continue
+        for part, axis in OF_ALL_LAYERS.items():
+            if part in name:
+                shape = [*shape[:axis], shape[axis] * count // before, *shape[axis + 1 :]]
+        chosen[name] = dtype, shape
+    return config | {"text_config": text}, chosen
 
 
 def bf16(value: float) -> int:
@@ -86,6 +117,7 @@ def main() -> None:
     parser.add_argument(
         "--repeat-noise", action="store_true", help="faster: the blocks of a tensor are equal"
     )
+    parser.add_argument("--layers", type=int, help="of the language model; an even number")
     arguments = parser.parse_args()
     lists = json.loads(lzma.decompress((FIXTURES / "gemma4" / "tensors.json.xz").read_bytes()))
     tensors = lists[arguments.tensors]
@@ -93,7 +125,10 @@ def main() -> None:
     folder: Path = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
     config, rest = (FIXTURES / "gemma4" / "configs" / name for name in CONFIGS[arguments.tensors])
-    shutil.copy(config / "config.json", folder)
+    described = json.loads((config / "config.json").read_text())
+    if arguments.layers:
+        described, tensors = with_layers(arguments.layers, described, tensors)
+    (folder / "config.json").write_text(json.dumps(described, indent=2) + "\n")
     for name in ("generation_config.json", "processor_config.json"):
         shutil.copy(rest / name, folder)
     packed = (FIXTURES / "tokenizer" / "gemma4.tokenizer.json.xz").read_bytes()

@@ -2,8 +2,10 @@
 
     python benchmarks/tuning_speed.py -m e2b-folder            # two rows of 64 tokens, half learned
     python benchmarks/tuning_speed.py -m e2b-folder --length 256 --steps 2 --recompute
+    python benchmarks/tuning_speed.py -m e2b-folder --torch ENVIRONMENT/bin/python
 
-A step is the loss and the gradients of a batch, and the optimizer's change; the ids are drawn.
+The last one takes the same step in torch and PEFT, too, in float32 and in bfloat16, with the same
+folder, ids, rank and rate: torch's checkpoints are ``random_checkpoint.py``'s in bfloat16. A step is the loss and the gradients of a batch, and the optimizer's change; the ids are drawn.
 ``G4_NO_NATIVE=1`` measures MLX's own operations.
 """
 
@@ -13,12 +15,15 @@ import argparse
 import json
 import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from time import monotonic
+from time import monotonic, process_time
 
 ROOT = Path(__file__).parents[1]
+MOST_IDS = 200_000
+"""Ids are below it: those of media are above."""
 sys.path.insert(0, str(ROOT))
 
 
@@ -33,14 +38,50 @@ def main() -> None:
     parser.add_argument(
         "--recompute", action="store_true", help="layers compute their values again"
     )
-    print(json.dumps(measured(parser.parse_args())))
+    parser.add_argument(
+        "--torch", metavar="PYTHON", help="beside torch and PEFT, in this one's environment"
+    )
+    given = parser.parse_args()
+    found = measured(given)
+    if given.torch:
+        found["torch"] = [beside(given, dtype, found) for dtype in ("float32", "bfloat16")]
+    print(json.dumps(found))
+
+
+def drawn(given: argparse.Namespace, most: int) -> tuple[list[list[int]], int]:
+    """Rows of ids, and where the learned ones begin."""
+    import numpy as np
+
+    ids = np.random.default_rng(7).integers(5, most, (given.rows, given.length))
+    return ids.tolist(), max(1, given.length - max(1, round(given.learned * given.length)))
+
+
+def beside(given: argparse.Namespace, dtype: str, found: dict[str, object]) -> dict[str, object]:
+    """The same steps in torch, and how often g4's are done meanwhile."""
+    command = [given.torch, str(ROOT / "benchmarks" / "tuning_torch.py"), given.model]
+    ids, start = drawn(given, MOST_IDS)
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump({"ids": ids, "start": start}, file)
+        file.flush()
+        command += [file.name, "--steps", str(given.steps), "--rank", str(given.rank)]
+        command += ["--dtype", dtype, *["--recompute"] * given.recompute]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    torch = json.loads(done.stdout.splitlines()[-1])
+    for name in ("seconds", "processor_seconds"):
+        torch[f"{name}_ratio"] = round(median_of(torch[name]) / median_of(found[name]), 2)
+    return torch
+
+
+def median_of(seconds: list[float]) -> float:
+    """Without the first step, which allocates what others use again."""
+    return statistics.median(seconds[1:] or seconds)
 
 
 def measured(given: argparse.Namespace) -> dict[str, object]:
     import mlx.core as mx
-    import numpy as np
 
     from gemma4cli.api import load
+    from gemma4cli.engine.freed_buffers import release_buffers
     from gemma4cli.models.training import recompute_layers, with_gradients
     from gemma4cli.options import LoadOptions
     from gemma4cli.tuning.adapter import LowRankOptions, with_new_adapter
@@ -58,18 +99,11 @@ def measured(given: argparse.Namespace) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as scratch:
         media = MediaStore(model=model, folder=Path(scratch), in_step=False)
         learner = Learner(network=network, media=media, tokens_at_once=10**6)
-        chance = np.random.default_rng(7)
-        most = min(model.network.config.text.vocab_size, 200_000)
-        start = given.length - max(1, round(given.learned * given.length))
+        rows, start = drawn(given, min(model.network.config.text.vocab_size, MOST_IDS))
+        learned = ((start, given.length),)
         examples = [
-            Example(
-                origin="drawn",
-                ids=tuple(chance.integers(5, most, given.length).tolist()),
-                learned=((max(1, start), given.length),),
-                spans=(),
-                digests=(),
-            )
-            for _ in range(given.rows)
+            Example(origin="drawn", ids=tuple(ids), learned=learned, spans=(), digests=())
+            for ids in rows
         ]
         options = TuningOptions(batch=given.rows, recompute=given.recompute)
         foreseen = fitting(model, learner, examples, options).memory
@@ -77,19 +111,22 @@ def measured(given: argparse.Namespace) -> dict[str, object]:
             recompute_layers(network)
         optimizer = Optimizer(learner.parameters, 0.01)
         seconds: list[float] = []
+        processor: list[float] = []
         losses: list[float] = []
         for _ in range(given.steps):
-            started = monotonic()
+            started, used = monotonic(), process_time()
             loss, gradients = learner.gradients(examples)
             learner.use(optimizer.changed(learner.parameters, gradients, 1e-4))
-            mx.clear_cache()
+            release_buffers()
             seconds.append(round(monotonic() - started, 2))
+            processor.append(round(process_time() - used, 2))
             losses.append(round(loss, 5))
         tokens = given.rows * given.length
         return {
             "tokens": tokens,
             "seconds": seconds,
-            "tokens_per_second": round(tokens / statistics.median(seconds), 1),
+            "processor_seconds": processor,
+            "tokens_per_second": round(tokens / median_of(seconds), 1),
             "losses": losses,
             "foreseen_gb": round(foreseen / 1e9, 2),
             "peak_mlx_gb": round(mx.get_peak_memory() / 1e9, 2),

@@ -120,7 +120,7 @@ def read_kept(
 def read_states(learner: Learner, kept: Sequence[Example], states: KeptStates) -> None:
     """Compute the states at which kept examples begin; the network is not tuned yet."""
     for batch in learner.parts([each for each in kept if not states.has(each)]):
-        found = learner.hidden_before(learner.network, batch)
+        found = learner.hidden_before(batch)
         mx.eval(found)
         states.add(batch.examples, found)
 

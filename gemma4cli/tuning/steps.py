@@ -47,18 +47,19 @@ class Learner:
     tokens_at_once: int
     blocks_on_full_layers: bool = False
 
-    def loss(self, network: Gemma4, batch: Batch) -> mx.array:
+    def loss(self, batch: Batch) -> mx.array:
         """The sum of the losses of a batch's learned tokens."""
-        before = self.hidden_before(network, batch)
-        return summed_losses(network.language_model, before, mx.array(batch.targets))
+        before = self.hidden_before(batch)
+        return summed_losses(self.network.language_model, before, mx.array(batch.targets))
 
-    def divergence(self, network: Gemma4, batch: Batch, before: mx.array) -> mx.array:
+    def divergence(self, batch: Batch, before: mx.array) -> mx.array:
         """The sum of how far the distributions of a batch's learned tokens have moved."""
-        now = self.hidden_before(network, batch)
-        return summed_divergences(network.language_model, now, before)
+        now = self.hidden_before(batch)
+        return summed_divergences(self.network.language_model, now, before)
 
-    def hidden_before(self, network: Gemma4, batch: Batch) -> mx.array:
+    def hidden_before(self, batch: Batch) -> mx.array:
         """The hidden states ``[n, D]`` from which a batch's learned tokens follow."""
+        network = self.network
         has_blocks = network.config.text.vision_blocks and batch.has_blocks
         hidden = hidden_states(
             network,
@@ -71,15 +72,24 @@ class Learner:
 
     def gradients(self, examples: Sequence[Example]) -> tuple[float, Parameters]:
         """The mean loss of the examples' learned tokens, and its gradients."""
-        compute = nn.value_and_grad(self.network, self.loss)
-        return self._mean(examples, lambda batch: compute(self.network, batch))
+        return self._mean(examples, lambda batch: self._with_gradients(lambda: self.loss(batch)))
 
     def drift(self, kept: Sequence[Example], states: KeptStates) -> tuple[float, Parameters]:
         """The mean divergence of the tokens of kept examples, and its gradients."""
-        compute = nn.value_and_grad(self.network, self.divergence)
-        return self._mean(
-            kept, lambda batch: compute(self.network, batch, states.of(batch.examples))
-        )
+
+        def distance(batch: Batch) -> tuple[mx.array, Any]:
+            before = states.of(batch.examples)
+            return self._with_gradients(lambda: self.divergence(batch, before))
+
+        return self._mean(kept, distance)
+
+    def _with_gradients(self, value: Callable[[], mx.array]) -> tuple[mx.array, Any]:
+        """A value of the network, and its gradients for the trainable parameters.
+
+        The network is no argument of what is differentiated: MLX copies all arrays of those.
+        """
+        found: tuple[mx.array, Any] = nn.value_and_grad(self.network, value)()
+        return found
 
     def _mean(
         self, examples: Sequence[Example], compute: Callable[[Batch], tuple[mx.array, Any]]
@@ -99,7 +109,7 @@ class Learner:
         """The mean loss of the examples' learned tokens."""
         total = 0.0
         for batch in self.parts(examples):
-            total += _number(self.loss(self.network, batch))
+            total += _number(self.loss(batch))
         return total / sum(each.targets for each in examples)
 
     def parts(self, examples: Sequence[Example]) -> list[Batch]:

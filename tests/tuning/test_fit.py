@@ -54,6 +54,17 @@ def test_the_estimate_is_above_the_peak_and_within_a_multiple(
     assert step <= estimate - weights <= 4 * step
 
 
+def test_a_step_copies_no_weights_that_stay_as_they_are(tiny: LocalModel, tmp_path: Path) -> None:
+    learner = learner_of(tiny, tmp_path)
+    learner.gradients([example(8)])
+    mx.eval(learner.network.parameters())
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    learner.gradients([example(8)])
+    weights = sum(each.nbytes for each in fit.arrays_of(learner))
+    assert mx.get_peak_memory() - before < weights / 3
+
+
 def test_examples_that_do_not_fit_together_are_computed_alone_then_with_less_kept(
     tiny: LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
