@@ -4,8 +4,10 @@
     python benchmarks/tuning_speed.py -m e2b-folder --length 256 --steps 2 --recompute
     python benchmarks/tuning_speed.py -m e2b-folder --torch ENVIRONMENT/bin/python
 
-The last one takes the same step in torch and PEFT, too, in float32 and in bfloat16, with the same
-folder, ids, rank and rate: torch's checkpoints are ``random_checkpoint.py``'s in bfloat16. A step is the loss and the gradients of a batch, and the optimizer's change; the ids are drawn.
+A step is the loss and the gradients of a batch, and the optimizer's change; the ids are drawn.
+The last command takes the same steps in torch and PEFT too, with the same folder, ids, rank and
+rate (torch reads ``random_checkpoint.py``'s E2B.google-hf-bf16), in float32 or by
+``--torch-dtype``. Ratios are torch's median to g4's, both without the first step.
 ``G4_NO_NATIVE=1`` measures MLX's own operations.
 """
 
@@ -41,10 +43,11 @@ def main() -> None:
     parser.add_argument(
         "--torch", metavar="PYTHON", help="beside torch and PEFT, in this one's environment"
     )
+    parser.add_argument("--torch-dtype", default="float32", choices=("float32", "bfloat16"))
     given = parser.parse_args()
     found = measured(given)
     if given.torch:
-        found["torch"] = [beside(given, dtype, found) for dtype in ("float32", "bfloat16")]
+        found["torch"] = beside(given, found)
     print(json.dumps(found))
 
 
@@ -56,7 +59,7 @@ def drawn(given: argparse.Namespace, most: int) -> tuple[list[list[int]], int]:
     return ids.tolist(), max(1, given.length - max(1, round(given.learned * given.length)))
 
 
-def beside(given: argparse.Namespace, dtype: str, found: dict[str, object]) -> dict[str, object]:
+def beside(given: argparse.Namespace, found: dict[str, object]) -> dict[str, object]:
     """The same steps in torch, and how often g4's are done meanwhile."""
     command = [given.torch, str(ROOT / "benchmarks" / "tuning_torch.py"), given.model]
     ids, start = drawn(given, MOST_IDS)
@@ -64,7 +67,7 @@ def beside(given: argparse.Namespace, dtype: str, found: dict[str, object]) -> d
         json.dump({"ids": ids, "start": start}, file)
         file.flush()
         command += [file.name, "--steps", str(given.steps), "--rank", str(given.rank)]
-        command += ["--dtype", dtype, *["--recompute"] * given.recompute]
+        command += ["--dtype", given.torch_dtype, *["--recompute"] * given.recompute]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     torch = json.loads(done.stdout.splitlines()[-1])
     for name in ("seconds", "processor_seconds"):

@@ -2,9 +2,9 @@
 
     ENVIRONMENT/bin/python benchmarks/tuning_torch.py FOLDER examples.json --dtype float32
 
-``examples.json`` has the rows of ids and where the learned ones begin. The loss is the cross entropy
-of those, from logits of their positions alone; the additions, the optimizer and the bound of the
-gradients are those of ``g4 tune``.
+``examples.json`` has the rows of ids and where the learned ones begin. The loss is the cross
+entropy of those, from logits of their positions alone; the additions, the optimizer and the bound
+of the gradients are those of ``g4 tune``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from time import monotonic, process_time
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures" / "parity"))
 
-from tolerance import tolerate_missing_operators  # noqa: E402
+from tolerance import tolerate_missing_operators
 
 tolerate_missing_operators()
 
