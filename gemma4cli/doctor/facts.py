@@ -15,8 +15,8 @@ from pathlib import Path
 from .._version import __version__
 from ..errors import BackendMissingError, MicrophoneError
 from ..extras import install_command, reinstall_command
-from ..hub.cache import available, largest_fitting, recommended_model
 from ..hub.download import cache_folder, nearest_folder
+from ..hub.inventory import available, largest_fitting, recommended_model
 from ..machine.device import device, fast_blas, model_memory
 from .findings import Finding, checked
 from .native_part import native_part

@@ -7,7 +7,7 @@ from typing import NoReturn
 from ..distributed.connection import Message
 from ..distributed.team import Follower
 from ..errors import UnsupportedModelError
-from ..hub.cache import resolve
+from ..hub.resolving import resolve
 from ..machine.backend import require_backend
 from ..machine.process_settings import Hold, hold_settings
 from ..models.config import Gemma4Config

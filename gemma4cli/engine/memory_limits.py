@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import LoadError, ModelTooLargeError, PromptTooLargeError
-from ..hub.cache import needs_of, weights_needed
 from ..hub.catalog import largest_within
+from ..hub.needs import needs_of, weights_needed
 from ..machine.address_space import address_limit
 from ..machine.device import device, float_size, memory_limit, model_memory, taken
 from ..machine.memory import (

@@ -13,8 +13,8 @@ from ..errors import LoadError
 from ..models.config import Gemma4Config
 from ..models.drafter_config import DRAFTERS, DrafterConfig
 from . import snapshots
-from .cache import resolve, weight_bytes
 from .resolved import ResolvedModel
+from .resolving import resolve
 from .snapshots import CachedRepo, best_snapshot
 
 _SUFFIX = "-assistant"
@@ -67,7 +67,7 @@ def cached_drafters() -> list[CachedDrafter]:
         if snapshot is not None:
             missing = next((f"{name} is missing" for name in snapshot.missing), None)
             problem = str(snapshot.error) if snapshot.error is not None else missing
-            size = weight_bytes(snapshot.folder)
+            size = snapshot.size
             found.append(
                 CachedDrafter(repo=each.repo, folder=snapshot.folder, size=size, problem=problem)
             )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import CheckpointError, LoadError
 from ..models.drafter_config import DrafterConfig, parse_config
-from .download import cache_folder
+from .download import WEIGHTS, cache_folder
 from .not_a_checkpoint import refuse_folder
 from .resolved import ResolvedModel
 from .safetensors_headers import missing_files
@@ -50,6 +50,12 @@ class Snapshot:
     missing: tuple[str, ...]
     model: ResolvedModel | None
     error: LoadError | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the files of weights."""
+        files = self.folder.glob(WEIGHTS)
+        return sum(os.path.getsize(path) for path in files if os.path.isfile(path))
 
 
 def cached_repos() -> Iterator[CachedRepo]:

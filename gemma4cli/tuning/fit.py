@@ -11,7 +11,8 @@ from ..engine.loaded_weights import numerics_of, tensors_of
 from ..engine.local import LocalModel
 from ..engine.memory_limits import available_memory, checks_memory
 from ..errors import TuningTooLargeError
-from ..machine.memory import TuningWork, Weights, tuning_size
+from ..machine.memory import Weights
+from ..machine.tuning_memory import TuningWork, tuning_size
 from ..models.training import is_native
 from .batches import padded_length
 from .examples import Example

@@ -13,7 +13,7 @@ from gemma4cli.cli.commands.serve_names import labeled, names_of_all
 from gemma4cli.engine.local import LocalModel
 from gemma4cli.errors import OptionError
 from gemma4cli.hub.adapters import find_adapter
-from gemma4cli.hub.cache import resolve
+from gemma4cli.hub.resolving import resolve
 
 ASK = ("--max-tokens", "4", "--temperature", "0", "-p", "Hello", "--json")
 

@@ -12,7 +12,7 @@ from cli_runs import Exchange, assert_fails, g4, g4_with, g4_with_a_person, reco
 from gemma4cli.cli.environment import Environment
 from gemma4cli.cli.run import runner
 from gemma4cli.engine import memory_limits
-from gemma4cli.hub import cache
+from gemma4cli.hub import inventory, resolving
 from gemma4cli.hub.download import cache_folder
 
 pytestmark = pytest.mark.usefixtures("sent")
@@ -100,8 +100,8 @@ def test_project_that_names_none_is_passed_over(tmp_path: Path) -> None:
 @pytest.fixture
 def cached(monkeypatch: pytest.MonkeyPatch) -> None:
     """The cache holds a model, "of-cache"."""
-    found = replace(cache.resolve("tiny"), name="of-cache")
-    monkeypatch.setattr(cache, "largest_that_fits", lambda: found)
+    found = replace(resolving.resolve("tiny"), name="of-cache")
+    monkeypatch.setattr(inventory, "largest_that_fits", lambda: found)
 
 
 @pytest.mark.usefixtures("cached")
@@ -146,11 +146,11 @@ class Downloads:
 @pytest.fixture
 def downloads(monkeypatch: pytest.MonkeyPatch) -> Downloads:
     made = Downloads()
-    tiny = cache.resolve("tiny")
-    resolve = cache.resolve
+    tiny = resolving.resolve("tiny")
+    resolve = resolving.resolve
     replaced = {
-        (cache, "recommended_model"): lambda: made.recommended,
-        (cache, "resolve"): lambda name: tiny if name in made.names else resolve(name),
+        (inventory, "recommended_model"): lambda: made.recommended,
+        (resolving, "resolve"): lambda name: tiny if name in made.names else resolve(name),
         (runner, "fetch"): made.fetch,
     }
     for (module, name), function in replaced.items():

@@ -11,7 +11,7 @@ from cli_runs import PARITY, assert_fails, g4, records
 from support.published import config_of, tensor_lists
 
 import gemma4cli
-from gemma4cli.hub import cache as hub
+from gemma4cli.hub import inventory
 from gemma4cli.hub.catalog import CATALOG
 
 TINY = Path(gemma4cli.__file__).parent / "builtin" / "tiny"
@@ -54,7 +54,7 @@ def test_list_of_all_has_every_alias() -> None:
 
 
 def test_the_list_of_all_marks_models_that_are_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "memory_limit", lambda found: 5 * 10**9)
+    monkeypatch.setattr(inventory, "memory_limit", lambda found: 5 * 10**9)
     fits = {r["name"]: r["fits"] for r in records(g4("models", "list", "--all", "--json"))}
     assert fits["e2b"] and not fits["e4b"]
 
@@ -157,7 +157,9 @@ def test_info_knows_a_published_model_before_its_download(name: str) -> None:
 @pytest.mark.parametrize("alias", list(CATALOG))
 def test_the_configs_of_published_models_are_the_published_ones(alias: str) -> None:
     size = {"e2b": "E2B", "e4b": "E4B", "12b": "12B", "26b": "26B-A4B", "31b": "31B"}[alias]
-    shipped = json.loads((Path(hub.__file__).parent / "configs" / f"{alias}.json").read_bytes())
+    shipped = json.loads(
+        (Path(inventory.__file__).parent / "configs" / f"{alias}.json").read_bytes()
+    )
     assert shipped == config_of(f"google__gemma-4-{size}-it")
 
 

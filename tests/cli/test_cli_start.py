@@ -28,13 +28,16 @@ START = imports(
     standard="__future__ array collections collections.abc contextlib copy dataclasses difflib "
     "enum errno fcntl functools inspect io itertools math os pathlib re shlex shutil signal struct "
     "sys resource termios textwrap types typing unicodedata urllib.parse",
-    own="_version distributed distributed.current distributed.launch errors messages options "
+    own="_version distributed distributed.current distributed.launch errors errors.* "
+    "messages options "
     "cli.app cli.answers.choices cli.chat.command cli.commands.completion cli.commands.config "
     "cli.commands.describe cli.commands.doctor "
     "cli.commands.models cli.commands.serve cli.commands.trace cli.commands.tune "
     "cli.commands.video "
     "cli.environment cli.escapes "
-    "cli.habits.* interrupts cli.output.conversion cli.output.examples cli.output.exit_codes "
+    "cli.habits.argument_answers cli.habits.files cli.habits.lines cli.habits.option_answers "
+    "cli.habits.options cli.habits.questions cli.habits.similar interrupts "
+    "cli.output.conversion cli.output.examples cli.output.exit_codes "
     "cli.output.help_pages cli.output.numbers cli.output.pictures cli.output.usage_errors "
     "cli.run.addresses cli.run.budgets cli.run.common_options cli.run.completers cli.run.inputs "
     "cli.run.model_command cli.run.names cli.run.options cli.run.pages cli.run.shared_options "
@@ -49,7 +52,7 @@ MODEL = START.and_those(
     foreign="mlx mlx_lm numpy safetensors tokenizers",
     standard="abc base64 bisect codecs ctypes fnmatch hashlib importlib importlib.util json "
     "atexit logging operator platform secrets stat subprocess tempfile threading time weakref zlib",
-    own="api bounded callbacks checked_json cli.output.* cli.run.* cli.settings.* "
+    own="api api.* bounded callbacks checked_json cli.output.* cli.run.* cli.settings.* "
     "conversations.image_batches decoded engine.* events hub.* journal leftovers locks "
     "limit_variables machine.* media.copies media.feeds media.kinds media.limits "
     "media.near_names media.part_starts "

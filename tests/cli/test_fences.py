@@ -31,8 +31,8 @@ from gemma4cli.doctor import facts, trial
 from gemma4cli.engine import generate as generate_module
 from gemma4cli.engine import local
 from gemma4cli.events import Event, TextDelta
-from gemma4cli.hub import cache as hub
 from gemma4cli.hub import snapshots
+from gemma4cli.hub.catalog import BUILTIN
 from gemma4cli.leftovers import temporary_folder
 from gemma4cli.media.pictures import image_readers
 from gemma4cli.models.language import TextModel
@@ -231,7 +231,7 @@ def test_a_piped_question_that_fails_leaves_its_conversation_as_it_was(
 def test_an_odd_model_hides_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     for name in ("a/odd", "b/good"):
-        cached(tmp_path, name, hub.BUILTIN["tiny"])
+        cached(tmp_path, name, BUILTIN["tiny"])
     look = snapshots._look
     monkeypatch.setattr(
         snapshots, "_look", lambda name, folder: fail() if "odd" in name else look(name, folder)

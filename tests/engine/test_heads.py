@@ -20,8 +20,9 @@ from support.quantized_checkpoints import AFFINE4, AFFINE8, Kind
 from gemma4cli.api import load, model_info
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import CheckpointError, WeightsMismatchError
-from gemma4cli.hub.cache import needs_of, resolve
 from gemma4cli.hub.catalog import BUILTIN
+from gemma4cli.hub.needs import needs_of
+from gemma4cli.hub.resolving import resolve
 from gemma4cli.machine.device import float_size
 from gemma4cli.machine.memory import Work
 

@@ -14,7 +14,7 @@ from gemma4cli.engine.loaded_weights import numerics_of
 from gemma4cli.engine.memory_limits import require_memory_for_model, require_memory_for_prompt
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.errors import ModelTooLargeError, PromptTooLargeError
-from gemma4cli.hub.cache import resolve
+from gemma4cli.hub.resolving import resolve
 from gemma4cli.machine.device import Device, Memory
 from gemma4cli.machine.memory import Numerics, Weights, Work
 from gemma4cli.messages import AudioPart, ImagePart, Message, Part, Source, TextPart

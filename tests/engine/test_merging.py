@@ -16,7 +16,7 @@ from gemma4cli.api import load
 from gemma4cli.engine.local import LocalModel
 from gemma4cli.engine.merging import merge
 from gemma4cli.errors import AdapterError, UnsupportedModelError
-from gemma4cli.hub.cache import resolve
+from gemma4cli.hub.resolving import resolve
 from gemma4cli.options import LoadOptions
 
 ADAPTERS = PARITY.parent / "adapters"

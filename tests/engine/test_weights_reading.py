@@ -20,7 +20,7 @@ from gemma4cli.engine.loading import load_resolved
 from gemma4cli.engine.model import LoadedModel
 from gemma4cli.engine.weights_reading import read, tensors_of
 from gemma4cli.events import LoadProgress
-from gemma4cli.hub.cache import resolve
+from gemma4cli.hub.resolving import resolve
 from gemma4cli.options import LoadOptions
 
 E2B = Path(__file__).parents[2] / "fixtures" / "parity" / "checkpoints" / "e2b"

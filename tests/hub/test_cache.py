@@ -11,31 +11,32 @@ from safetensors.numpy import save_file
 from support.hub_cache import cached_files
 
 from gemma4cli.errors import ModelNotFoundError
-from gemma4cli.hub import cache as hub
+from gemma4cli.hub import inventory, names
 from gemma4cli.hub.catalog import BUILTIN, CATALOG, alias_of, entry_of, largest_within, recommended
+from gemma4cli.hub.removal import plan_removal, remove
 
 E2B = "mlx-community/gemma-4-e2b-it-4bit"
 
 
 def test_built_in() -> None:
     for name, folder in BUILTIN.items():
-        assert hub.folder_of(name) == folder
+        assert names.folder_of(name) == folder
         assert (folder / "config.json").is_file()
 
 
 def test_alias_and_repository(cache: Path) -> None:
     snapshot = cached_files(cache, E2B)
-    assert hub.folder_of("e2b") == hub.folder_of("E2B:4bit") == hub.folder_of(E2B) == snapshot
+    assert names.folder_of("e2b") == names.folder_of("E2B:4bit") == names.folder_of(E2B) == snapshot
 
 
 def test_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
     (tmp_path / "tiny").mkdir()
-    assert hub.folder_of("mine") == Path("mine")
-    assert hub.folder_of(str(tmp_path / "mine")) == tmp_path / "mine"
-    assert hub.folder_of("tiny") == BUILTIN["tiny"], "an alias wins"
-    assert hub.folder_of("./tiny") == Path("tiny")
+    assert names.folder_of("mine") == Path("mine")
+    assert names.folder_of(str(tmp_path / "mine")) == tmp_path / "mine"
+    assert names.folder_of("tiny") == BUILTIN["tiny"], "an alias wins"
+    assert names.folder_of("./tiny") == Path("tiny")
 
 
 def test_a_model_that_is_not_cached_is_an_error_with_a_hint(
@@ -52,7 +53,7 @@ def test_a_model_that_is_not_cached_is_an_error_with_a_hint(
     ]:
         with subtests.test(name=name, hint=hint):
             with pytest.raises(ModelNotFoundError) as caught:
-                hub.folder_of(name)
+                names.folder_of(name)
             assert name in str(caught.value) and hint in str(caught.value)
 
 
@@ -63,7 +64,7 @@ def test_available(cache: Path) -> None:
     cached_files(cache, "someone/other", kind="llama")
     (cached_files(cache, "someone/broken", size=5) / "config.json").write_text("{")
     (cached_files(cache, "someone/headless") / "model.safetensors").unlink()
-    entries = hub.available()
+    entries = inventory.available()
     assert [(e.name, e.repo, e.size) for e in entries[len(BUILTIN) :]] == [
         ("someone/headless", "someone/headless", 0),
         ("someone/broken", "someone/broken", 5),
@@ -73,13 +74,13 @@ def test_available(cache: Path) -> None:
     ]
     assert [e.name for e in entries if not e.complete] == ["someone/headless"]
     assert (entries[0].name, entries[0].repo) == ("tiny", None)
-    assert all(hub.folder_of(entry.name) == entry.folder for entry in entries if entry.complete)
+    assert all(names.folder_of(entry.name) == entry.folder for entry in entries if entry.complete)
 
 
 def test_a_cache_that_does_not_exist_holds_no_models(cache: Path) -> None:
     cache.rmdir()
-    assert [entry.name for entry in hub.available()] == list(BUILTIN)
-    assert hub.largest_that_fits() is None
+    assert [entry.name for entry in inventory.available()] == list(BUILTIN)
+    assert inventory.largest_that_fits() is None
 
 
 def test_largest_that_fits(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,30 +91,30 @@ def test_largest_that_fits(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None
         (folder / "config.json").write_bytes((BUILTIN["tiny"] / "config.json").read_bytes())
         weights = {"weight": np.zeros((megabytes, 10**6), np.int8)}
         save_file(weights, folder / "model.safetensors")
-    needs = {entry.name: entry.needs for entry in hub.available()}
+    needs = {entry.name: entry.needs for entry in inventory.available()}
 
     def limit(count: int) -> None:
-        monkeypatch.setattr(hub, "memory_limit", lambda found: count)
+        monkeypatch.setattr(inventory, "memory_limit", lambda found: count)
 
     limit(needs["someone/fitting"])
-    found = hub.largest_that_fits()
+    found = inventory.largest_that_fits()
     assert found is not None and found.name == "someone/fitting"
     limit(needs["e2b"] - 1)
-    assert hub.largest_that_fits() is None
+    assert inventory.largest_that_fits() is None
 
 
 def test_published_models_are_widened_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """bfloat16 becomes float32 there; packed weights stay as they are."""
     needs = {}
     for size in (4, None):
-        monkeypatch.setattr(hub, "float_size", lambda size=size: size)
-        needs[size] = {model.name: model.needs for model in hub.published()}
+        monkeypatch.setattr(inventory, "float_size", lambda size=size: size)
+        needs[size] = {model.name: model.needs for model in inventory.published()}
     assert needs[4]["e2b:bf16"] - needs[None]["e2b:bf16"] == entry_of("e2b:bf16").bytes  # type: ignore[union-attr]
     assert needs[4]["e2b"] == needs[None]["e2b"]
 
 
 def test_what_a_model_needs_is_more_than_its_weights() -> None:
-    (tiny, *_) = hub.available()
+    (tiny, *_) = inventory.available()
     assert tiny.needs > tiny.size and tiny.fits
 
 
@@ -122,29 +123,29 @@ def test_incomplete_shards(cache: Path) -> None:
     index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(ModelNotFoundError, match="download is unfinished"):
-        hub.folder_of("e2b")
+        names.folder_of("e2b")
     (folder / "model-2.safetensors").write_bytes(b"")
-    assert hub.folder_of("e2b") == folder
+    assert names.folder_of("e2b") == folder
 
 
 def test_a_removal_frees_the_planned_bytes(cache: Path) -> None:
     """And nothing of a copy, which has the same revision."""
     cached_files(cache, E2B, size=5000)
     cached_files(cache, "someone/copy")
-    removal = hub.plan_removal("e2b")
+    removal = plan_removal("e2b")
     assert removal.size > 5000
-    hub.remove(removal)
+    remove(removal)
     assert not removal.folder.exists()
-    assert [entry.name for entry in hub.available()] == [*BUILTIN, "someone/copy"]
+    assert [entry.name for entry in inventory.available()] == [*BUILTIN, "someone/copy"]
 
 
 def test_a_partial_download_can_be_removed(cache: Path) -> None:
     blobs = cache / "models--someone--model" / "blobs"
     blobs.mkdir(parents=True)
     (blobs / "ab.incomplete").write_bytes(b"12345")
-    removal = hub.plan_removal("someone/model")
+    removal = plan_removal("someone/model")
     assert removal.size == 5
-    hub.remove(removal)
+    remove(removal)
     assert list(cache.iterdir()) == []
 
 
@@ -165,7 +166,7 @@ def test_only_cached_models_can_be_removed(
     (tmp_path / "here" / "mine" / "model").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(ModelNotFoundError) as caught:
-        hub.plan_removal(name)
+        plan_removal(name)
     assert hint in str(caught.value)
     assert cache.is_dir()
 

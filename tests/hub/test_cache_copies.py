@@ -12,7 +12,7 @@ import pytest
 
 from gemma4cli.api import load, model_info
 from gemma4cli.errors import CheckpointError, LoadError, ModelNotFoundError
-from gemma4cli.hub import cache as hub
+from gemma4cli.hub import inventory, names, needs, removal, resolving
 from gemma4cli.hub.catalog import BUILTIN
 from gemma4cli.hub.download import FILES
 
@@ -43,21 +43,21 @@ def put(cache: Path, *, commit: str = MAIN, main: str | None = MAIN, links: bool
     return snapshot
 
 
-def listed() -> list[hub.ModelEntry]:
-    return [entry for entry in hub.available() if entry.repo is not None]
+def listed() -> list[inventory.ModelEntry]:
+    return [entry for entry in inventory.available() if entry.repo is not None]
 
 
 def assert_loads(snapshot: Path, name: str = REPO) -> None:
     """Every way to a model finds the same folder."""
     (entry,) = listed()
     assert (entry.repo, entry.folder, entry.problem) == (REPO, snapshot, None)
-    assert hub.folder_of(name) == hub.resolve(name).folder == snapshot
-    default = hub.largest_that_fits()
+    assert names.folder_of(name) == resolving.resolve(name).folder == snapshot
+    default = inventory.largest_that_fits()
     assert default is not None and default.folder == snapshot
-    assert hub.cached_repos() == [REPO]
+    assert inventory.cached_repos() == [REPO]
     assert model_info(name).folder == snapshot
     assert load(name).folder == snapshot
-    assert hub.plan_removal(name).repo == REPO
+    assert removal.plan_removal(name).repo == REPO
 
 
 def as_is(cache: Path) -> Path:
@@ -185,15 +185,15 @@ def test_of_two_ids_that_differ_in_case_the_exact_one_is_meant(cache: Path) -> N
     put(cache)
     other = cache / ROOT.lower()
     shutil.copytree(cache / ROOT, other, symlinks=True)
-    assert hub.folder_of(REPO.lower()).is_relative_to(other)
-    assert hub.folder_of(REPO).is_relative_to(cache / ROOT)
+    assert names.folder_of(REPO.lower()).is_relative_to(other)
+    assert names.folder_of(REPO).is_relative_to(cache / ROOT)
 
 
 @pytest.mark.parametrize("lost", ["config.json", "tokenizer.json", "model.safetensors"])
 def test_a_missing_file_is_named_by_the_list_and_by_the_error(lost: str, cache: Path) -> None:
     (put(cache) / lost).unlink()
     with pytest.raises(ModelNotFoundError) as caught:
-        hub.resolve(REPO)
+        resolving.resolve(REPO)
     assert f"{lost} is missing" in str(caught.value)
     assert f"g4 models pull {REPO}" in str(caught.value)
     entries = listed()
@@ -201,7 +201,7 @@ def test_a_missing_file_is_named_by_the_list_and_by_the_error(lost: str, cache: 
         [] if lost == "config.json" else [f"{lost} is missing"]
     )
     assert not any(entry.complete for entry in entries)
-    assert hub.largest_that_fits() is None
+    assert inventory.largest_that_fits() is None
 
 
 def test_links_to_blobs_that_were_not_copied_are_missing_files(cache: Path) -> None:
@@ -210,16 +210,16 @@ def test_links_to_blobs_that_were_not_copied_are_missing_files(cache: Path) -> N
     (entry,) = listed()
     assert (entry.problem, entry.size) == ("model.safetensors is missing", 0)
     with pytest.raises(ModelNotFoundError, match=r"model\.safetensors is missing"):
-        hub.folder_of(REPO)
+        names.folder_of(REPO)
 
 
 def test_a_download_that_has_just_begun_can_be_resumed_or_removed(cache: Path) -> None:
     (cache / ROOT / "blobs").mkdir(parents=True)
     (cache / ROOT / "blobs" / "abc.incomplete").write_bytes(b"123")
     with pytest.raises(ModelNotFoundError, match="unfinished; resume it"):
-        hub.resolve(REPO)
+        resolving.resolve(REPO)
     assert listed() == []
-    assert hub.plan_removal(REPO).size == 3
+    assert removal.plan_removal(REPO).size == 3
 
 
 def spoil(name: str, content: str) -> Callable[[Path], None]:
@@ -267,7 +267,7 @@ def test_a_broken_model_does_not_break_the_list(
     assert all((entry.model is None) == (entry.problem is not None) for entry in listed())
     if len(loadable) == 1:
         with pytest.raises(LoadError):
-            hub.needs_of(hub.resolve("a/bad"), hub.COMMON_WORK)
+            needs.needs_of(resolving.resolve("a/bad"), inventory.COMMON_WORK)
 
 
 def test_a_truncated_file_alone_says_so(cache: Path) -> None:
@@ -277,7 +277,7 @@ def test_a_truncated_file_alone_says_so(cache: Path) -> None:
     assert entry.complete and entry.model is None
     assert entry.problem is not None and "is incomplete" in entry.problem
     with pytest.raises(CheckpointError, match="is incomplete"):
-        hub.resolve(REPO)
+        resolving.resolve(REPO)
 
 
 def test_a_folder_of_local_dir_loads(cache: Path, tmp_path: Path) -> None:
@@ -299,6 +299,6 @@ def test_a_folder_of_any_name_loads(name: str, tmp_path: Path) -> None:
 
 def test_removal_follows_a_link_to_another_disk(cache: Path) -> None:
     a_link_to_another_disk(cache)
-    hub.remove(hub.plan_removal(REPO))
+    removal.remove(removal.plan_removal(REPO))
     assert list(cache.iterdir()) == []
     assert not (cache.parent / "elsewhere").exists()

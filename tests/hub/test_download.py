@@ -16,8 +16,7 @@ from huggingface_hub import scan_cache_dir
 from support.fake_hub import COMMIT, TOKEN, FakeHub, etag_of, running, set_constants
 
 from gemma4cli.errors import DownloadError, ModelNotFoundError, UnsupportedModelError
-from gemma4cli.hub import cache as names
-from gemma4cli.hub import transfer
+from gemma4cli.hub import inventory, names, transfer
 from gemma4cli.hub.catalog import BUILTIN
 from gemma4cli.hub.download import Download, fetch, plan, require_disk
 
@@ -183,9 +182,9 @@ def test_interrupted_model_is_not_taken_for_whole(hub: FakeHub) -> None:
     break_off(plan(REPO), 30_000)
     with pytest.raises(ModelNotFoundError, match="resume it with: g4 models pull someone/gemma"):
         names.folder_of(REPO)
-    (entry,) = names.available()[len(BUILTIN) :]
+    (entry,) = inventory.available()[len(BUILTIN) :]
     assert (entry.repo, entry.complete) == (REPO, False)
-    assert names.largest_that_fits() is None
+    assert inventory.largest_that_fits() is None
 
 
 def test_second_fetch_asks_for_no_weights(either_hub: FakeHub) -> None:

@@ -11,8 +11,9 @@ from support.goldens import FOLDER
 from support.hub_cache import cached
 
 from gemma4cli.errors import CheckpointError, ModelNotFoundError, UnsupportedModelError
-from gemma4cli.hub.cache import available, cached_repos, resolve
 from gemma4cli.hub.drafters import cached_drafters, drafter_names, find_drafter
+from gemma4cli.hub.inventory import available, cached_repos
+from gemma4cli.hub.resolving import resolve
 from gemma4cli.models.drafter_config import DrafterConfig
 
 MODEL, DRAFTER = FOLDER / "checkpoints" / "e2b", FOLDER / "drafters" / "e2b"

@@ -17,7 +17,8 @@ from support.fake_hub import set_constants
 from gemma4cli.errors import AdapterError
 from gemma4cli.hub.adapter_files import AdapterFile
 from gemma4cli.hub.adapters import find_adapter
-from gemma4cli.hub.cache import needs_of, resolve
+from gemma4cli.hub.needs import needs_of
+from gemma4cli.hub.resolving import resolve
 from gemma4cli.hub.snapshots import cached_repos
 from gemma4cli.machine.memory import Work
 

@@ -14,8 +14,8 @@ from support.fake_hub import set_constants
 
 from gemma4cli.api import load
 from gemma4cli.errors import AdapterError, LoadError
-from gemma4cli.hub.cache import resolve
 from gemma4cli.hub.catalog import BUILTIN
+from gemma4cli.hub.resolving import resolve
 
 TINY = BUILTIN["tiny"]
 CONFIG = (TINY / "config.json").read_bytes()

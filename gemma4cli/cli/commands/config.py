@@ -215,8 +215,8 @@ def _change(context: typer.Context, arguments: tuple[str, str | None], *, projec
 
 def _model_name(text: str) -> str:
     """The name as it is to be written. Raises ModelNotFoundError for what names no model."""
-    from ...hub.cache import repo_of
     from ...hub.catalog import BUILTIN
+    from ...hub.names import repo_of
 
     folder = Path(text).expanduser()
     if text.lower() in BUILTIN:

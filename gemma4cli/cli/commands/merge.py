@@ -22,7 +22,7 @@ def merge_into(
 ) -> None:
     """Raises LoadError, and OutputError for a folder that is there or cannot be written."""
     from ...api import merge_adapter
-    from ...hub.cache import resolve
+    from ...hub.resolving import resolve
 
     require_one(env.variables, "g4 models merge")
     target = Path(os.path.expanduser(output))

@@ -16,7 +16,7 @@ from ..output.numbers import size_text
 from ..run import completers
 
 if TYPE_CHECKING:
-    from ...hub.cache import ModelEntry
+    from ...hub.inventory import ModelEntry
 
 app = typer.Typer(
     cls=Group, no_args_is_help=True, help="List, download, delete and inspect models."
@@ -154,7 +154,7 @@ def _list_adapters(env: Environment, *, json: bool) -> None:
 
 def _list_published(env: Environment, cached: set[str | None], *, json: bool) -> None:
     """The aliases that are not in the cache; their memory is guessed from the weights' size."""
-    from ...hub.cache import published
+    from ...hub.inventory import published
     from ..output.results import write_json
 
     missing = [model for model in published() if model.repo not in cached]
@@ -187,8 +187,8 @@ def pull(context: typer.Context, name: _ToPull, yes: _Yes = False, quiet: _Quiet
 
     Only the files that g4 reads are downloaded. An interrupted download is resumed.
     """
-    from ...hub.cache import repo_of
     from ...hub.download import plan, require_disk
+    from ...hub.names import repo_of
     from ..output.download_progress import announce, run
 
     env = environment_of(context)
@@ -208,8 +208,8 @@ def pull(context: typer.Context, name: _ToPull, yes: _Yes = False, quiet: _Quiet
 @app.command("rm", cls=Command)
 def remove(context: typer.Context, name: _Cached, yes: _Yes = False, quiet: _Quiet = False) -> None:
     """Delete a model from the hub cache, which other programs share."""
-    from ...hub.cache import plan_removal
-    from ...hub.cache import remove as delete
+    from ...hub.removal import plan_removal
+    from ...hub.removal import remove as delete
 
     env = environment_of(context)
     removal = plan_removal(name)

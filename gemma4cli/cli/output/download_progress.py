@@ -30,8 +30,8 @@ def announce(env: Environment, planned: Download) -> None:
 
 def fetch(env: Environment, name: str, *, quiet: bool = False) -> Path:
     """Announce and download a model; returns the folder."""
-    from ...hub.cache import repo_of
     from ...hub.download import plan
+    from ...hub.names import repo_of
 
     planned = plan(repo_of(name))
     if not quiet:

@@ -15,7 +15,6 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from ...errors import OptionError
 from ..environment import environment_of
 from ..habits.argument_answers import argument_answer
-from ..habits.command_answers import command_answer, leading_options_answer
 from ..habits.lines import words
 from ..habits.option_answers import option_answer, unknown_option
 from ..habits.similar import similar
@@ -106,6 +105,8 @@ class Group(TyperGroup):
         known = known_options(self, ctx)
         first = next(words(args, known), None)
         if first is not None and first.is_option and not first.known and not ctx.resilient_parsing:
+            from ..habits.command_answers import leading_options_answer
+
             answer = leading_options_answer(path_of(ctx), args, self._grammar(ctx))
             raise OptionError(answer or _unknown_option(path_of(ctx), first.name, known))
         return super().parse_args(ctx, args)
@@ -119,6 +120,8 @@ class Group(TyperGroup):
             ctx.exit()
         if name in self.commands or ctx.resilient_parsing:
             return super().resolve_command(ctx, args)
+        from ..habits.command_answers import command_answer
+
         if (answer := command_answer(path_of(ctx), args, self._grammar(ctx))) is not None:
             raise OptionError(answer)
         path = path_of(ctx)

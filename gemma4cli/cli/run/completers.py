@@ -13,8 +13,8 @@ Words = Iterator[tuple[str, str]]
 
 def model_names(incomplete: str) -> Words:
     """Aliases of published models, then repositories in the cache without an alias."""
-    from ...hub.cache import cached_repos
     from ...hub.catalog import BUILTIN, published_models
+    from ...hub.inventory import cached_repos
 
     cached = set(cached_repos())
     published = published_models()
@@ -43,8 +43,8 @@ def adapters(incomplete: str) -> Words:
 
 def published_names(incomplete: str) -> Words:
     """Aliases of published models that are not in the cache."""
-    from ...hub.cache import cached_repos
     from ...hub.catalog import published_models
+    from ...hub.inventory import cached_repos
 
     cached = set(cached_repos())
     entries = {n: entry for n, entry in published_models().items() if entry.repo not in cached}
@@ -54,8 +54,8 @@ def published_names(incomplete: str) -> Words:
 
 def cached_names(incomplete: str) -> Words:
     """Models in the cache, by their alias where they have one."""
-    from ...hub.cache import cached_repos
     from ...hub.catalog import alias_of
+    from ...hub.inventory import cached_repos
 
     return _starting({alias_of(repo) or repo: repo for repo in cached_repos()}, incomplete)
 

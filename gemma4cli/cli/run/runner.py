@@ -138,7 +138,8 @@ def _begin(env: Environment, run: RunOptions, needed: Sequence[Source]) -> None:
 
 
 def _resolved(env: Environment, run: RunOptions) -> ResolvedModel:
-    from ...hub.cache import largest_that_fits, resolve, with_adapter
+    from ...hub.inventory import largest_that_fits
+    from ...hub.resolving import resolve, with_adapter
 
     found = largest_that_fits() if not run.model else None
     if found is None:
@@ -148,9 +149,9 @@ def _resolved(env: Environment, run: RunOptions) -> ResolvedModel:
 
 def _no_model(env: Environment, run: RunOptions) -> str:
     """Handle that no model is named and none is cached: ask a person, or raise NoModelError."""
-    from ...hub.cache import recommended_model
     from ...hub.catalog import published_models
     from ...hub.download import cache_folder
+    from ...hub.inventory import recommended_model
 
     alias = recommended_model()
     if env.can_ask:
