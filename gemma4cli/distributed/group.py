@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 
 from ..errors import LoadError
+from .gathering import gather
 from .launch import Launch
 from .memory import shared_memory
 from .mpi import finalize, name_library
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 _SUMMED_IN_MEMORY = (mx.float32, mx.int32, mx.uint32)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_TO_CONNECT = 60.0
+"""Seconds in which MLX must have connected processes that are all there."""
 
 _TEXT = 2048
 """Bytes of what the first process says about itself before there are connections."""
@@ -36,7 +40,11 @@ class Group:
             name_library()
         try:
             with _ended_by_signals():
-                self._group = mx.distributed.init(strict=True, backend=launch.backend)
+                is_ring = len(launch.ring) == launch.count
+                if is_ring:
+                    gather(launch.ring, launch.rank)
+                with _interrupted(_TO_CONNECT if is_ring else 0.0):
+                    self._group = mx.distributed.init(strict=True, backend=launch.backend)
         except (RuntimeError, ValueError) as exc:
             raise LoadError(
                 f"the {launch.count} processes cannot connect ({exc}): check the addresses of the "
@@ -115,3 +123,18 @@ def _ended_by_signals() -> Iterator[None]:
     finally:
         for number, handler in found.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _interrupted(seconds: float) -> Iterator[None]:
+    """Interrupt what MLX waits for after that time, unless it is 0: for a process that was killed.
+
+    The function of the system that waits fails when a signal has been handled.
+    """
+    before = signal.signal(signal.SIGALRM, lambda number, frame: None)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0 if seconds else 0.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -16,12 +16,16 @@ _MPI = (("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Launch:
-    """One of ``count`` processes; ``hosts`` are addresses of the first one, if they are known."""
+    """One of ``count`` processes; ``hosts`` are addresses of the first one, if they are known.
+
+    ``ring`` is where each process listens, if MLX's ring connects them.
+    """
 
     backend: Backend
     rank: int
     count: int
     hosts: tuple[str, ...] = ()
+    ring: tuple[tuple[str, int], ...] = ()
 
 
 def processes(variables: Mapping[str, str]) -> int:
@@ -44,7 +48,8 @@ def launched(variables: Mapping[str, str]) -> Launch | None:
         nodes = _list_in(variables["MLX_HOSTFILE"])
         first = nodes[0] if nodes and isinstance(nodes[0], list) else []
         hosts = tuple(str(each).rpartition(":")[0] for each in first)
-        found = Launch(backend="ring", rank=rank, count=len(nodes), hosts=hosts)
+        ring = tuple(filter(None, map(_address, nodes)))
+        found = Launch(backend="ring", rank=rank, count=len(nodes), hosts=hosts, ring=ring)
     elif rank is not None and variables.get("MLX_IBV_DEVICES"):
         count = len(_list_in(variables["MLX_IBV_DEVICES"]))
         host = variables.get("MLX_JACCL_COORDINATOR", "").rpartition(":")[0]
@@ -63,6 +68,14 @@ def launched(variables: Mapping[str, str]) -> Launch | None:
 
 def _number(text: str | None) -> int | None:
     return int(text) if text is not None and text.isdecimal() else None
+
+
+def _address(node: object) -> tuple[str, int] | None:
+    """The first address of a process in a file of hosts; None for what MLX will not understand."""
+    first = node[0] if isinstance(node, list) and node else None
+    host, _, port = first.rpartition(":") if isinstance(first, str) else ("", "", "")
+    number = _number(port)
+    return None if not host or number is None else (host, number)
 
 
 def _list_in(path: str) -> list[object]:

@@ -41,7 +41,8 @@ class Leader(Group):
         self._failure: ProcessLostError | None = None
         self._failed = threading.Event()
         self._noticed = threading.Event()
-        self._ending = False
+        self._ended = threading.Event()
+        self._status = 0
         self._numbers = count()
         self._closed: list[int] = []
         self._hosts: dict[int, str] = {}
@@ -107,7 +108,8 @@ class Leader(Group):
 
     def end(self, status: int) -> None:
         """Let the others end with an exit status."""
-        self._ending = True
+        self._status = status
+        self._ended.set()
         for connection in self._connections:
             try:
                 connection.send({"end": status})
@@ -159,7 +161,7 @@ class Leader(Group):
             except ConnectionEndedError:
                 message = {"failed": f"{self.name(rank)} has ended", "status": 1}
             if "failed" in message:
-                if not self._ending and self._failure is None:
+                if not self._ended.is_set() and self._failure is None:
                     self._failure = ProcessLostError(message["failed"], message["status"])
                 self._failed.set()
                 self._answers.put((rank, message))
@@ -167,18 +169,21 @@ class Leader(Group):
             self._answers.put((rank, message))
 
     def _guard(self) -> None:
-        """End this process if the program does not notice that another has ended.
+        """End this process if another has ended and the program does not.
 
-        It may wait for a sum that never comes, or for a person.
+        It may wait for a sum that never comes, or for a person. At its end, too, it waits for what
+        is being computed.
         """
         self._failed.wait()
-        if self._ending or self._noticed.wait(_TO_NOTICE) or self._failure is None:
-            return
-        sys.stderr.write(f"g4: {self._failure}\n")
-        os.kill(os.getpid(), signal.SIGTERM)
+        if not self._ended.is_set() and not self._noticed.wait(_TO_NOTICE):
+            sys.stderr.write(f"g4: {self._failure}\n")
+            os.kill(os.getpid(), signal.SIGTERM)
+            if not self._ended.wait(_TO_CLEAN_UP) and self._failure is not None:
+                self.end(self._failure.status)
+                os._exit(self._failure.status)
+        self._ended.wait()
         threading.Event().wait(_TO_CLEAN_UP)
-        self.end(self._failure.status)
-        os._exit(self._failure.status)
+        os._exit(self._status)
 
 
 class Follower(Group):

@@ -20,7 +20,13 @@ def hosts(tmp_path: Path) -> str:
 
 def test_a_ring_has_a_file_of_addresses(hosts: str) -> None:
     found = launched({"MLX_RANK": "1", "MLX_HOSTFILE": hosts})
-    assert found == Launch(backend="ring", rank=1, count=2, hosts=("10.0.0.1", "10.1.0.1"))
+    assert found == Launch(
+        backend="ring",
+        rank=1,
+        count=2,
+        hosts=("10.0.0.1", "10.1.0.1"),
+        ring=(("10.0.0.1", 32323), ("10.0.0.2", 32325)),
+    )
 
 
 def test_jaccl_has_a_file_of_devices(tmp_path: Path) -> None:

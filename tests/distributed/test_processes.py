@@ -148,6 +148,33 @@ def test_only_the_first_process_needs_the_adapter(tmp_path: Path) -> None:
     assert output == alone.stdout
 
 
+ENDS = """
+import os
+from gemma4cli.cli.environment import Environment
+from gemma4cli.cli.together import run_together
+from gemma4cli.distributed.launch import launched
+
+def command():
+    global model
+    import mlx.core as mx
+    from gemma4cli.api import load
+    model = load("tiny")
+    model.network.language_model.model.embed(mx.array([[2]]))
+
+if os.environ["MLX_RANK"] == "1":
+    from gemma4cli.models.replica import Replica
+    Replica._embed = lambda replica, ids: os._exit(9)
+run_together(Environment.of_process(), launched(os.environ), command)
+"""
+
+
+def test_a_sum_that_never_comes_does_not_keep_the_first_process(tmp_path: Path) -> None:
+    program = (sys.executable, "-c", ENDS)
+    with started(tmp_path, 2, first=program, others=program) as found:
+        assert found[1].wait(timeout=LIMIT) == 9
+        assert found[0].wait(timeout=LIMIT) in (0, 1)
+
+
 def test_processes_of_different_versions_do_not_begin(tmp_path: Path) -> None:
     older = (
         "import gemma4cli._version as it; it.__version__ = '0.0.1';"
