@@ -171,12 +171,14 @@ class Leader(Group):
     def _guard(self) -> None:
         """End this process if another has ended and the program does not.
 
-        It may wait for a sum that never comes, or for a person. At its end, too, it waits for what
-        is being computed.
+        It may wait for a sum that never comes, or for a person, or be a server that tells each
+        client why there is no answer. At its end, too, it waits for what is being computed.
         """
         self._failed.wait()
-        if not self._ended.is_set() and not self._noticed.wait(_TO_NOTICE):
-            sys.stderr.write(f"g4: {self._failure}\n")
+        is_noticed = self._noticed.wait(_TO_NOTICE)
+        if not self._ended.wait(_TO_CLEAN_UP if is_noticed else 0.0):
+            if not is_noticed:
+                sys.stderr.write(f"g4: {self._failure}\n")
             os.kill(os.getpid(), signal.SIGTERM)
             if not self._ended.wait(_TO_CLEAN_UP) and self._failure is not None:
                 self.end(self._failure.status)

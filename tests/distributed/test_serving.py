@@ -156,3 +156,12 @@ def test_answers_that_have_begun_end_when_the_server_is_stopped(tmp_path: Path) 
             assert response.read().endswith(b"data: [DONE]\n\n")
         statuses = [each.wait(timeout=LIMIT) for each in server.processes]
     assert statuses == [128 + signal.SIGTERM] * 2
+
+
+def test_a_server_that_has_told_a_client_of_a_lost_process_ends(tmp_path: Path) -> None:
+    with serving(tmp_path, 2) as server:
+        server.processes[1].kill()
+        server.processes[1].wait(timeout=LIMIT)
+        with server.open(**asked("Hello")) as response:
+            assert (response.status, b"process 1 on" in response.read()) == (500, True)
+        assert server.processes[0].wait(timeout=LIMIT) == 1
