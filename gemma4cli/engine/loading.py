@@ -17,6 +17,7 @@ from ..events import LoadProgress
 from ..hub.not_a_checkpoint import unused_adapter
 from ..hub.resolved import ResolvedModel
 from ..machine.backend import on_cpu
+from ..machine.heap import give_back_memory
 from ..machine.process_settings import hold_settings
 from ..models.block_sizes import group_size
 from ..models.config import Gemma4Config
@@ -74,6 +75,7 @@ def load_resolved(
         checkpoint.optional_json("generation_config.json"), model.config
     )
     _check_ids(config, tokenizer, generation)
+    give_back_memory()  # a vocabulary takes three times its size to read
     report("weights")
     team = leader() if divided else None
     if team is None:

@@ -125,10 +125,11 @@ class TextModel(nn.Module):
         config = self.config
         if not config.ple_size:
             return None
-        return self._mixed(self._per_layer_rows(ids, config.ple_size**0.5), embeddings)
+        rows = self._scaled_rows(self.embed_tokens_per_layer, ids, config.ple_size**0.5)
+        return self._mixed(rows, embeddings)
 
-    def _per_layer_rows(self, ids: mx.array, scale: float) -> mx.array:
-        return self._rows(self.embed_tokens_per_layer, ids) * scale
+    def _scaled_rows(self, table: nn.Embedding, ids: mx.array, scale: float) -> mx.array:
+        return self._rows(table, ids) * scale
 
     def _mixed(self, rows: mx.array, embeddings: mx.array) -> mx.array:
         """Per-layer inputs from the scaled rows of the tokens and their embeddings."""

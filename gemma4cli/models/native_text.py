@@ -59,8 +59,8 @@ class NativeTextModel(TextModel):
             scale=2.0**-0.5,
         )
 
-    def _per_layer_rows(self, ids: mx.array, scale: float) -> mx.array:
-        return scaled_rows(self.embed_tokens_per_layer, ids, scale)
+    def _scaled_rows(self, table: nn.Module, ids: mx.array, scale: float) -> mx.array:
+        return scaled_rows(table, ids, scale)
 
     def _by_layer(self, per_layer_inputs: mx.array) -> Sequence[mx.array]:
         return native.unstack(per_layer_inputs)

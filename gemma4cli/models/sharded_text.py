@@ -17,7 +17,7 @@ import mlx.nn as nn
 from .attention import KeysValues, Stored
 from .language import LanguageModel, TextModel
 from .mlx_lm_parts import RowCache, SwitchLinear
-from .shares import Share, parts
+from .shares import Range, Share, parts
 from .text_config import LayerType, TextConfig
 from .text_layer import TextLayer
 
@@ -98,10 +98,11 @@ class ShardedTextModel(TextModel):
 
         Both are in one sum.
         """
-        config = self.config
-        own = [self._rows(self.embed_tokens, ids) * config.hidden_size**0.5]
+        config, share = self.config, self._share
+        own = [self._own_rows(self.embed_tokens, ids, share.rows, config.hidden_size**0.5)]
         if config.ple_size:
-            own.append(self._rows(self.embed_tokens_per_layer, ids) * config.ple_size**0.5)
+            table, bounds = self.embed_tokens_per_layer, share.rows_per_layer
+            own.append(self._own_rows(table, ids, bounds, config.ple_size**0.5))
         if len(own) == 1:
             return [self._group.sum(own[0])]
         summed = self._group.sum(mx.concatenate(own, axis=-1))
@@ -111,13 +112,14 @@ class ShardedTextModel(TextModel):
         """Per-layer inputs, from such rows."""
         return self._mixed(rows, embeddings)
 
-    def _rows(self, table: nn.Embedding, ids: mx.array) -> mx.array:
-        """The rows that this process has, and zeros."""
-        per_layer = self.config.ple_size and table is self.embed_tokens_per_layer
-        first, last = self._share.rows_per_layer if per_layer else self._share.rows
+    def _own_rows(
+        self, table: nn.Embedding, ids: mx.array, bounds: Range, scale: float
+    ) -> mx.array:
+        """The scaled rows that this process has, and zeros."""
+        first, last = bounds
         own = (ids >= first) & (ids < last)
-        rows = super()._rows(table, mx.where(own, ids - first, 0))
-        return mx.where(own[..., None], rows, mx.zeros_like(rows))
+        rows = self._scaled_rows(table, mx.where(own, ids - first, 0), scale)
+        return mx.where(own[..., None], rows, 0.0)
 
 
 class ShardedLanguageModel(LanguageModel):

@@ -135,7 +135,8 @@ class SharedSum : public RowPrimitive {
       : RowPrimitive(stream), region_(std::move(region)) {}
 
   Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
-    allocate(outputs[0]);
+    // A part of the numbers is where the others read it before its sum is written.
+    allocate_like(inputs[0], outputs[0]);
     const bool is_float = inputs[0].dtype() == mx::float32;
     return [region = region_, own = inputs[0].data<char>(), out = outputs[0].data<char>(),
             bytes = int64_t(outputs[0].nbytes()), add = is_float ? add<float> : add<uint32_t>] {
