@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
+import mlx.core as mx
 import pytest
 
 from gemma4cli.distributed import memory as module
@@ -53,3 +54,16 @@ def test_without_the_native_part_or_a_folder_there_is_none(
     assert shared_memory(0, 1, lambda path: path, int) is None
     monkeypatch.setattr(module, "extension", lambda: Extension(reason="switched off"))
     assert shared_memory(0, 1, lambda path: path, int) is None
+
+
+def test_a_sum_takes_the_memory_of_its_input(native: ModuleType, folder: Path) -> None:
+    memory = shared_memory(0, 1, lambda path: path, int)
+    assert memory is not None
+    numbers = mx.arange(1 << 20, dtype=mx.float32)
+    mx.eval(numbers)
+    mx.reset_peak_memory()
+    before = mx.get_active_memory()
+    summed = memory.sum(numbers * 2)
+    mx.eval(summed)
+    assert mx.get_peak_memory() - before < 1.5 * numbers.nbytes
+    assert mx.array_equal(summed, numbers * 2)
