@@ -46,26 +46,29 @@ def _parts_of(path: Path, pieces: Mapping[str, Piece], mapped: bool) -> dict[str
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header: dict[str, Any] = json.loads(file.read(length))
-    read = lazy_tensors
-    if mapped:
-        from ..native.mapped import mapped_tensors as read
-    whole = read(path)
-    found, cut = {}, {}
+    whole: dict[str, tuple[int, int] | None] = {}
+    cut = {}
     for name, entry in header.items():
         if name not in pieces:
             continue
         ranges = pieces[name].ranges
         shape = tuple(entry["shape"])
         if ranges is None:
-            found[name] = whole[name]
+            whole[name] = None
         elif mapped and len(shape) + pieces[name].axis == 0 and len(ranges) == 1:
-            first, last = ranges[0]
-            found[name] = whole[name][first:last]
+            whole[name] = ranges[0]
         else:
             first, last = entry["data_offsets"]
             start = 8 + length + first
             item = (last - first) // max(1, prod(shape))
             cut[name] = _Cut(start, shape, item, pieces[name], ranges), entry["dtype"]
+    if mapped:
+        from ..native.mapped import mapped_tensors
+
+        found = mapped_tensors(path, whole)
+    else:
+        tensors = lazy_tensors(path)
+        found = {name: tensors[name] for name in whole}
     if cut:
         parts = mx.load(cast("Any", _PartsFile(path, cut)), format="safetensors")
         found |= cast("dict[str, mx.array]", parts)

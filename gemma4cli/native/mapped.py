@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 
 import mlx.core as mx
@@ -30,10 +32,14 @@ _LONGEST = 2**31 - 1
 """The longest axis of an array of MLX."""
 
 
-def mapped_tensors(path: Path) -> dict[str, mx.array]:
+def mapped_tensors(
+    path: Path, rows: Mapping[str, tuple[int, int] | None] | None = None
+) -> dict[str, mx.array]:
     """The tensors of a file by name; pages of it are read when a kernel uses them.
 
-    The system drops them again when memory is short, and processes with the same model share them.
+    With ``rows``, those of its names, and of each the rows from the first to before the last; None
+    for all rows. The system drops pages again when memory is short, and processes with the same
+    model share them.
     Raises OSError or RuntimeError for a file that cannot be read or mapped, ValueError for a header
     that does not fit the file and for a tensor that MLX cannot hold.
     """
@@ -43,9 +49,14 @@ def mapped_tensors(path: Path) -> dict[str, mx.array]:
         start = 8 + int.from_bytes(file.read(8), "little")
     result = {}
     for name, dtype, shape in entries:
-        value = mx.zeros(shape, dtype) if 0 in shape else mapped.tensor(start, shape, dtype)
-        result[name] = value
-        start += value.nbytes
+        size = prod(shape) * dtype.size
+        if rows is None or name in rows:
+            at, part = start, shape
+            if rows is not None and (bounds := rows[name]) is not None:
+                at += size // max(1, shape[0]) * bounds[0]
+                part = [bounds[1] - bounds[0], *shape[1:]]
+            result[name] = mx.zeros(part, dtype) if 0 in part else mapped.tensor(at, part, dtype)
+        start += size
     return result
 
 

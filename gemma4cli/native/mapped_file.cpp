@@ -15,6 +15,7 @@
 #include <system_error>
 #include <vector>
 
+#include "kernels/sizes.h"
 #include "mlx/allocator.h"
 #include "operands.h"
 #include "thread_pool.h"
@@ -101,8 +102,8 @@ class Mapping {
       if (descriptor_ >= 0) close(descriptor_);
       throw std::system_error(error, std::generic_category(), path);
     }
-    // Where the file system can, the system then reads the file into large pages.
-    madvise(start_, size_, MADV_HUGEPAGE);
+    madvise(start_, size_, MADV_NOHUGEPAGE);
+    madvise(start_, size_, MADV_RANDOM);
   }
   ~Mapping() {
     munmap(start_, size_);
@@ -113,6 +114,19 @@ class Mapping {
 
   char* start() const { return start_; }
   int64_t size() const { return size_; }
+
+  /// Says that bytes of the file will be used. Where the file system can, the system then reads them
+  /// into large pages, but for those that have other bytes too, which may be another process's. Linux
+  /// maps all of a large page of a file at once, but not across a change of advice.
+  void use(int64_t offset, int64_t size) {
+    std::lock_guard lock(guard_);
+    if (offset != used_end_) advised_ = small_advised_ = offset;
+    used_end_ = offset + size;
+    advise(small_advised_ / small_page * small_page, round_up(used_end_, small_page), MADV_NORMAL);
+    advise(round_up(advised_, large_page), used_end_ / large_page * large_page, MADV_HUGEPAGE);
+    small_advised_ = used_end_;
+    advised_ = std::max(advised_, used_end_ / large_page * large_page);
+  }
 
   /// Where bytes of the file belong in large pages, which last as long as the mapping.
   char* place(int64_t offset, int64_t size) {
@@ -133,17 +147,25 @@ class Mapping {
       }
     });
     if (failed) throw std::runtime_error("the file of weights cannot be read any more");
-    const int64_t page = sysconf(_SC_PAGESIZE), first = (offset + page - 1) / page * page;
-    const int64_t last = (offset + size) / page * page;
+    const int64_t first = round_up(offset, small_page);
+    const int64_t last = (offset + size) / small_page * small_page;
     if (last > first) madvise(start_ + first, last - first, MADV_DONTNEED);
   }
 
  private:
   static constexpr int64_t part_size = 1 << 21;
+  static constexpr int64_t large_page = 1 << 21;  // of x86; smaller ones of others begin there, too
+  const int64_t small_page = sysconf(_SC_PAGESIZE);
+
+  void advise(int64_t first, int64_t last, int advice) {
+    last = std::min(last, size_);
+    if (first < last) madvise(start_ + first, last - first, advice);
+  }
 
   int descriptor_;
   char* start_ = static_cast<char*>(MAP_FAILED);
   int64_t size_ = 0;
+  int64_t used_end_ = -1, advised_ = 0, small_advised_ = 0;  // of the last bytes in one run
   std::mutex guard_;
   std::unique_ptr<LargePages> large_pages_;
 };
@@ -216,6 +238,7 @@ mx::array MappedFile::tensor(int64_t offset, mx::Shape shape, mx::Dtype dtype) c
   if (offset < int64_t(buffer_header) || bytes_of(shape, dtype) > mapping_->size() - offset) {
     throw std::invalid_argument("a tensor ends after the file");
   }
+  mapping_->use(offset, bytes_of(shape, dtype));
   // MLX writes files whose tensors start at odd bytes. The kernels here load from anywhere, and so do
   // MLX's own on the processors that this is built for. The deleter holds the mapping.
   mx::allocator::Data data(

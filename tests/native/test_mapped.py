@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -196,3 +198,24 @@ def test_tensors_lie_side_by_side_in_large_pages(tmp_path: Path, native: ModuleT
         pytest.skip("the system has no large pages")
     assert abs(one - other) == first.nbytes
     assert mx.array_equal(mx.concatenate(moved), mx.concatenate([rows[:1], rows[2:]]))
+
+
+def test_rows_of_other_processes_are_not_mapped_with_own_ones(
+    tmp_path: Path, native: ModuleType
+) -> None:
+    """Linux maps a large page of a file at once: of many small parts, that would be all."""
+    from gemma4cli.native.mapped import mapped_tensors
+
+    path = tmp_path / "model.safetensors"
+    numbers = mx.arange(12 << 20, dtype=mx.uint32).reshape(3, -1)
+    mx.save_safetensors(str(path), {"all": numbers, "none": numbers})
+    found = mapped_tensors(path, {"all": (1, 2)})
+    assert found.keys() == {"all"}
+    assert mx.array_equal(found["all"], numbers[1:2])
+    held, name = 0, ""
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if re.match(r"[0-9a-f]+-", line):
+            name = line
+        elif line.startswith("Rss:") and name.endswith(str(path)):
+            held += int(line.split()[1]) * 1024
+    assert found["all"].nbytes <= held <= found["all"].nbytes + 2 * mmap.PAGESIZE
