@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ...errors import Gemma4Error, MediaError, OutputError
+from ...errors import Gemma4Error, MediaError
 from ...events import Event, Finished, TextDelta
 from ...records import Answer, Given, VideoRecord, answer_record, interrupted_record
 from ..environment import Environment
 from ..output.consume import AnyEvent, Display, Failed, Known, Sink
-from ..output.exit_codes import ExitCode, exit_code_of
+from ..output.delivery import Delivery
+from ..output.exit_codes import exit_code_of
 from .results import AnswerResults, label
 from .writer import AnswerWriter
 
@@ -59,7 +60,8 @@ class WholeAnswers:
     ) -> None:
         self.done = 0
         self.has_partial = False
-        self.unwritten: list[ExitCode] = []
+        self._delivery = Delivery(env, display.aside, debug=debug)
+        self.unwritten = self._delivery.unwritten
         self._env = env
         self._writer = writer
         self._display = display
@@ -120,17 +122,7 @@ class WholeAnswers:
         self._write(number, answer)
 
     def _write(self, number: int, answer: Answer | None) -> None:
-        try:
-            if answer is not None:
-                with self._display.aside():
-                    self._results.answer(number, answer)
-        except OutputError as error:
-            if not error.others_may:
-                raise
-            self.unwritten.append(exit_code_of(error))
-            with self._display.aside():
-                self._env.say_error(error, debug=self._debug)
-        else:
+        if answer is None or self._delivery.succeeds(lambda: self._results.answer(number, answer)):
             self.done += 1
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TextIO
 
-from ...errors import Gemma4Error, MediaError, OutputError
+from ...errors import Gemma4Error, MediaError
 from ...events import Notice
 from ...records import Record, failure_record, segment_record, transcript_record
 from ...subtitles.cues import CueStyle
@@ -16,7 +16,8 @@ from ...transcript import PieceDone, RecordingFinished, RecordingOpened, Segment
 from ..environment import Environment
 from ..escapes import one_line, printable
 from ..output.consume import AnyEvent
-from ..output.exit_codes import ExitCode, exit_code_of
+from ..output.delivery import Delivery
+from ..output.exit_codes import exit_code_of
 from ..output.files import replaced_file
 from ..output.progress import ProgressLine
 from ..output.results import write_json
@@ -99,7 +100,8 @@ class TranscriptSink:
         self._translated = translated
         self._debug = debug
         self.finished = 0
-        self.unwritten: list[ExitCode] = []
+        self._delivery = Delivery(env, display.aside, debug=debug)
+        self.unwritten = self._delivery.unwritten
         self.current = 0
         self.position = 0.0
 
@@ -123,18 +125,9 @@ class TranscriptSink:
                 self._finish(number, event)
 
     def _finish(self, number: int, event: RecordingFinished) -> None:
-        try:
-            with self._display.aside():
-                self._results.finished(number, event)
-        except OutputError as error:
-            if not error.others_may:
-                raise
-            self.unwritten.append(exit_code_of(error))
-            with self._display.aside():
-                self._env.say_error(error, debug=self._debug)
-            return
-        self._tell_missing(self._names[number], event.segments)
-        self.finished += 1
+        if self._delivery.succeeds(lambda: self._results.finished(number, event)):
+            self._tell_missing(self._names[number], event.segments)
+            self.finished += 1
 
     def failed(self, number: int, error: Gemma4Error) -> None:
         with self._display.aside():
