@@ -98,8 +98,8 @@ BREAKS = (
           "return config, rest"),
 
     Break("models", "per-layer embeddings are not scaled",
-          "self._rows(self.embed_tokens_per_layer, ids) * config.ple_size**0.5",
-          "self._rows(self.embed_tokens_per_layer, ids)"),
+          "self._scaled_rows(self.embed_tokens_per_layer, ids, config.ple_size**0.5)",
+          "self._scaled_rows(self.embed_tokens_per_layer, ids, 1)"),
     Break("models", "layers that share keys and values take those of the first layer of their kind",
           "hidden, newest[kind] = self._run(",
           'hidden, newest["" if kind in newest else kind] = self._run('),

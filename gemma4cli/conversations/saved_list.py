@@ -49,7 +49,7 @@ def list_saved(sessions: Path) -> list[SavedSummary]:
 
 
 def remove_abandoned(sessions: Path) -> None:
-    """Remove what processes left that were ended from outside: empty folders, unfinished files."""
+    """Remove what killed processes left: empty folders, unfinished files."""
     try:
         locks = _in_each(sessions, LOCK)
     except OSError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -124,9 +124,6 @@ def low_rank_layers(network: nn.Module) -> list[nn.Module]:
     return [module for module in network.modules() if isinstance(module, LOW_RANK)]
 
 
-Node = TypeVar("Node", nn.Module, "list[Any]")
-
-
 def _tree(node: Any, changes: Mapping[tuple[str, ...], nn.Module]) -> Any:
     """``node`` with other modules at these paths; what is on the way is copied."""
     if () in changes:
@@ -141,7 +138,7 @@ def _tree(node: Any, changes: Mapping[tuple[str, ...], nn.Module]) -> Any:
         return items
     twin = copied(node)
     for first, inner in by_first.items():
-        if first in node:  # but for a head that is the embeddings
+        if first in node:  # a head that is the embeddings has no place of its own
             twin[first] = _tree(node[first], inner)
     return twin
 

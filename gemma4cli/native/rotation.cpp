@@ -12,6 +12,23 @@ namespace g4 {
 namespace mx = mlx::core;
 namespace {
 
+/// The cosines and sines of each token of x [B, L, H, D], or none.
+struct Turns {
+  const float* table = nullptr;
+  int64_t parts = 1, of_row = 0, of_token;
+
+  Turns(const mx::array* cos_sin, const mx::array& x) : of_token(x.shape(3)) {
+    if (!cos_sin) return;
+    table = cos_sin->data<float>();
+    parts = cos_sin->shape(2);
+    if (cos_sin->shape(0) > 1) of_row = x.shape(1) * of_token;  // else all rows have the same
+  }
+
+  const float* at(int64_t row, int64_t token) const {
+    return table ? table + row * of_row + token * of_token : nullptr;
+  }
+};
+
 class Rotate : public RowPrimitive {
  public:
   Rotate(mx::Stream stream, std::optional<float> eps, bool weighted, bool rotated)
@@ -23,10 +40,8 @@ class Rotate : public RowPrimitive {
     if (out.size() == 0) return [] {};
     const mx::array x = with_dense_last_axis(inputs[0], stream());
     const float* weight = weighted_ ? inputs[1].data<float>() : nullptr;
-    const float* table = rotated_ ? inputs.back().data<float>() : nullptr;
+    const Turns turns(rotated_ ? &inputs.back() : nullptr, x);
     const int64_t batch = x.shape(0), length = x.shape(1), heads = x.shape(2), width = x.shape(3);
-    const int64_t parts = rotated_ ? inputs.back().shape(2) : 1;
-    const int64_t row_turns = rotated_ && inputs.back().shape(0) > 1 ? length * width : 0;
     const int64_t x_batch = x.strides(0), x_token = x.strides(1), x_head = x.strides(2);
     return [=, x = x.data<float>(), y = out.data<float>(), eps = eps_] {
       const auto& set = kernels();
@@ -36,8 +51,8 @@ class Rotate : public RowPrimitive {
           const int64_t b = i / length, l = i % length;
           set.rotate(
               x + b * x_batch + l * x_token, x_head, weight, eps ? &rule : nullptr,
-              table ? table + b * row_turns + l * width : nullptr, parts,
-              y + (b * heads * length + l) * width, length * width, heads, width);
+              turns.at(b, l), turns.parts, y + (b * heads * length + l) * width, length * width,
+              heads, width);
         }
       });
     };
@@ -66,10 +81,8 @@ class RotateBack : public RowPrimitive {
     if (out.size() == 0) return [] {};
     const mx::array x = with_dense_last_axis(inputs[0], stream());
     const float* weight = weighted_ ? inputs[2].data<float>() : nullptr;
-    const float* table = rotated_ ? inputs.back().data<float>() : nullptr;
+    const Turns turns(rotated_ ? &inputs.back() : nullptr, x);
     const int64_t batch = x.shape(0), length = x.shape(1), heads = x.shape(2), width = x.shape(3);
-    const int64_t parts = rotated_ ? inputs.back().shape(2) : 1;
-    const int64_t row_turns = rotated_ && inputs.back().shape(0) > 1 ? length * width : 0;
     const int64_t x_batch = x.strides(0), x_token = x.strides(1), x_head = x.strides(2);
     return [=, x = x.data<float>(), dy = inputs[1].data<float>(), dx = out.data<float>(),
             eps = eps_] {
@@ -81,7 +94,7 @@ class RotateBack : public RowPrimitive {
           float* token = dx + i * heads * width;
           set.rotate(
               dy + (b * heads * length + l) * width, length * width, nullptr, nullptr,
-              table ? table + b * row_turns + l * width : nullptr, parts, token, width, heads, width);
+              turns.at(b, l), turns.parts, token, width, heads, width);
           for (int64_t head = 0; eps && head < heads; head++) {
             float* gradient = token + head * width;
             set.rms_norm_back(

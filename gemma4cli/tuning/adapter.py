@@ -26,7 +26,6 @@ _GROUPS = {
     "audio": r"audio_tower\.layers\.\d+\..+\.linear",
 }
 """The layers that can be tuned together, by a word."""
-GROUPS = tuple(_GROUPS)
 _TOWERS = ("vision_tower.", "audio_tower.", "embed_vision.", "embed_audio.")
 _ABBREVIATED = re.compile(r"[a-z]\w*")
 

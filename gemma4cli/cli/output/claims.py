@@ -1,7 +1,7 @@
 """Result files that a run adds to are locked, so that no other run replaces them meanwhile.
 
-Where a file system has no locks, the first of two runs notices at its next line that its file is no
-more under its name, and ends with an error.
+Where a file system has no locks, the first of two runs notices at its next line that another file
+has taken the name of its own, and ends with an error.
 """
 
 from __future__ import annotations
