@@ -60,9 +60,9 @@ def stream_tune(
     Raises:
         TuningDataError: Something cannot be learned from; the faults were yielded.
         TuningTooLargeError: A step does not fit into memory.
-        TuningError: The folder has another tuning, or the gradients are not finite.
+        TuningError: The folder has another tuning or cannot be written, or gradients are not
+            finite.
         OptionError: A value in ``options``, or ``layout``.
-        OSError: The folder cannot be written.
 
     Example:
         for event in stream_tune(model, "pictures", "style"):

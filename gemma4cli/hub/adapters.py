@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import AdapterError
 from .adapter_files import AdapterFile, base_of, is_adapter, read_adapter
 from .adapter_names import CONFIG
-from .not_a_checkpoint import refuse_folder
+from .not_a_checkpoint import archive_problem, refuse_folder
 from .snapshots import cached_repos, find_repo
 
 
@@ -66,7 +66,7 @@ def find_adapter(name: str) -> AdapterFile:
         return read_adapter(name, _folder(name, path))
     if os.path.exists(path):
         if path.suffix != ".safetensors" and path.name != CONFIG:
-            raise AdapterError(name, "is no adapter: name its folder")
+            raise AdapterError(name, archive_problem(path) or "is no adapter: name its folder")
         return read_adapter(name, path if path.suffix == ".safetensors" else path.parent)
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise AdapterError(name, "there is no such folder; name a folder or a hub id")

@@ -32,10 +32,16 @@ _KINDS = (
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".zst", ".xz", ".7z")
 
 
+def archive_problem(path: Path) -> str | None:
+    """What is wrong with a file that has to be unpacked; None for any other."""
+    is_archive = path.suffix.lower() in _ARCHIVES
+    return "is an archive: unpack it, and name the folder" if is_archive else None
+
+
 def refuse_file(name: str, path: Path) -> LoadError:
     """The error for a file that was given as a model."""
-    if path.suffix.lower() in _ARCHIVES:
-        return CheckpointError(name, "is an archive: unpack it, and name the folder")
+    if problem := archive_problem(path):
+        return CheckpointError(name, problem)
     for suffixes, kind, advice in _KINDS:
         if path.suffix.lower() in suffixes and path.name not in ADAPTER_FILES:
             return CheckpointError(name, f"is a file in {kind}; g4 reads safetensors: {advice}")

@@ -156,7 +156,7 @@ def open_weights(path: Path) -> safe_open:
     except SafetensorError as exc:
         raise CheckpointError(
             path.name,
-            f"is incomplete, or not a safetensors file ({exc}); download the checkpoint again",
+            f"is incomplete, or not a safetensors file ({exc}); download it again",
         ) from exc
     except OSError as exc:
         raise CheckpointError(path.name, f"cannot be read ({exc})") from exc

@@ -85,6 +85,10 @@ class TuningFolder:
     def finish(self, job: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         """Note the result and remove what only an unfinished tuning needs. Raises OSError."""
         self.write({"job": job, "result": result})
+        self.remove_unfinished()
+
+    def remove_unfinished(self) -> None:
+        """Remove what only an unfinished tuning needs; a finished one computes some of it again."""
         shutil.rmtree(self.unfinished, ignore_errors=True)
 
     def result(self) -> Mapping[str, Any]:
@@ -107,7 +111,8 @@ class TuningFolder:
 def opened(path: Path, *, restart: bool) -> Iterator[TuningFolder]:
     """The folder, made if need be and locked; with ``restart``, without an earlier tuning.
 
-    Raises TuningError if it cannot be made or another process has it.
+    Raises TuningError if it cannot be made or another process has it, and for an OSError in the
+    block: data that cannot be read are Faults, so what fails there is writing, to a full disk too.
     """
     folder = TuningFolder(path=path)
     try:
@@ -127,6 +132,13 @@ def opened(path: Path, *, restart: bool) -> Iterator[TuningFolder]:
         folder.unfinished.mkdir(exist_ok=True)
         remove_leftovers(folder.unfinished)
         yield folder
+    except BrokenPipeError:  # of who reads the messages, not of the folder
+        raise
+    except OSError as exc:
+        raise TuningError(
+            f"{path}: cannot be written ({exc.strerror or exc}); once it can, the same command "
+            "goes on from what is saved"
+        ) from exc
     finally:
         os.close(handle)
 

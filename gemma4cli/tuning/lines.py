@@ -30,11 +30,16 @@ def conversations_in(file: Path) -> Iterator[tuple[str, Conversation] | Fault]:
         raise TuningDataError(
             f"{file}: is not UTF-8 text: give a file of JSON Lines, or a folder of media"
         )
+    if file.suffix.lower() in (".csv", ".tsv"):
+        raise TuningDataError(
+            f"{file}: is a table: name its folder, where metadata{file.suffix.lower()} is read"
+        )
     for origin, line in _values(file, found.text):
         try:
             value = parse(line) if isinstance(line, str) else line
         except JsonError as exc:
-            yield Fault(origin=origin, problem=str(exc))
+            # The origin has the number of the line; in itself each is "line 1".
+            yield Fault(origin=origin, problem=str(exc).replace("line 1 column", "column"))
         else:
             yield conversation_of(value, origin, file.parent)
 

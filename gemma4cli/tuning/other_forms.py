@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..checked_json import JsonError, shown
+from .tables import FILE_FIELDS, TEXT_FIELDS
 
 _SPEAKERS = {
     "human": "user",
@@ -37,6 +38,11 @@ _WITHOUT_ANSWERS = {
 """What data for other kinds of training have, and why g4 does not learn from it."""
 
 
+_QUESTIONS = ("prompt", "question", "query", "input", "inputs")
+_ANSWERS = ("response", "answer", "output", "target", "targets")
+"""Names of a question and of its answer that are too common for their meaning to be certain."""
+
+
 def as_messages(data: object) -> object:
     """``data`` as a conversation file has it; what is in none of these forms is returned as it is.
 
@@ -48,20 +54,38 @@ def as_messages(data: object) -> object:
         found = list(_sharegpt(data["conversations"]))
     elif "instruction" in data:
         found = list(_alpaca(data))
-    elif "messages" not in data and "prompt" in data and "chosen" not in data:
+    elif "messages" not in data and "prompt" in data and not _lacks_completion(data):
         found = [*_side(data, "prompt", "user"), *_side(data, "completion", "assistant")]
     elif "messages" in data:
         found = data["messages"]
     else:
-        for key, problem in _WITHOUT_ANSWERS.items():
-            if key in data:
-                raise JsonError(f"{problem}: {_FORMS}")
-        return data
+        raise _unknown(data)
     if isinstance(data.get("system"), str) and data["system"] and "messages" not in data:
         found = [{"role": "system", "content": data["system"]}, *found]
     media = _media(data)
     others = {key: value for key, value in data.items() if key not in _READ}
     return {**others, "messages": media.placed(found) if isinstance(found, list) else found}
+
+
+def _lacks_completion(data: Mapping[str, Any]) -> bool:
+    """Whether a prompt's answer has another name. A prompt alone can be one to keep."""
+    return "completion" not in data and any(key in data for key in ("chosen", *_ANSWERS))
+
+
+def _unknown(data: Mapping[str, Any]) -> JsonError:
+    """Why a line is in no form, and what to write."""
+    if any(key in data for key in FILE_FIELDS) and any(key in data for key in TEXT_FIELDS):
+        return JsonError("is a row about a file: name the folder that has metadata.jsonl")
+    for key, problem in _WITHOUT_ANSWERS.items():
+        if key in data:
+            return JsonError(f"{problem}: {_FORMS}")
+    question = next((key for key in _QUESTIONS if key in data), None)
+    answer = next((key for key in _ANSWERS if key in data), None)
+    if question and answer:
+        return JsonError(
+            f'has "{question}" and "{answer}": call them "prompt" and "completion", or {_FORMS}'
+        )
+    return JsonError(f'must be an object with "messages": {_FORMS}')
 
 
 _READ = (

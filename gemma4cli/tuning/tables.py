@@ -20,8 +20,9 @@ from ..bounded import read_bounded
 from ..checked_json import JsonError, parse
 from ..plain_text import decode_text
 
-_FILES = ("file_name", "file", "path", "audio", "image", "audio_filepath", "image_path")
-_TEXTS = ("text", "caption", "transcription", "transcript", "sentence", "normalized_text")
+FILE_FIELDS = ("file_name", "file", "path", "audio", "image", "audio_filepath", "image_path")
+TEXT_FIELDS = ("text", "caption", "transcription", "transcript", "sentence", "normalized_text")
+"""Names of the columns with a medium's file and with its text, the first that is there."""
 _TABLES = ("metadata.jsonl", "metadata.csv", "metadata.tsv", "manifest.jsonl", "manifest.json")
 _FOLDERS = ("", "wavs", "clips", "audio", "images")
 """Where the files of a table are, from the table's folder."""
@@ -109,12 +110,12 @@ def _json_lines(content: str, table: Path) -> Iterator[Row | TableError]:
 def _of_fields(data: Mapping[str, Any], table: Path, number: int) -> Row | TableError:
     file, text = (
         next((data[name] for name in names if isinstance(data.get(name), str)), None)
-        for names in (_FILES, _TEXTS)
+        for names in (FILE_FIELDS, TEXT_FIELDS)
     )
     if file is None:
-        return TableError(f"names no file: write it as {_FILES[0]!r}", number)
+        return TableError(f"names no file: write it as {FILE_FIELDS[0]!r}", number)
     if text is None:
-        return TableError(f"has no text: write it as {_TEXTS[0]!r}", number)
+        return TableError(f"has no text: write it as {TEXT_FIELDS[0]!r}", number)
     return _row(table, number, file, text)
 
 
@@ -135,7 +136,7 @@ def _captions(content: str, table: Path) -> Iterator[Row | TableError]:
 
 def _cells(content: str, table: Path) -> Iterator[Row | TableError]:
     first = content.partition("\n")[0]
-    bars = "|" in first and not any(name in first.split(",") for name in _FILES)
+    bars = "|" in first and not any(name in first.split(",") for name in FILE_FIELDS)
     mark = "\t" if table.suffix == ".tsv" else "|" if bars else ","
     rows = io.StringIO(content, newline="")
     if mark == ",":
@@ -148,7 +149,7 @@ def _cells(content: str, table: Path) -> Iterator[Row | TableError]:
             if not any(cells):
                 continue
             if names is None:
-                names = cells if any(name in cells for name in _FILES) else []
+                names = cells if any(name in cells for name in FILE_FIELDS) else []
                 if names:
                     continue
             if names:

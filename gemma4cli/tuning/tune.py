@@ -35,9 +35,13 @@ from .training import Training, result_of
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlreadyTuned:
-    """The folder has this very tuning, with this result."""
+    """The folder has this very tuning, with this result.
+
+    ``written_again`` is whether its adapter had another form until now.
+    """
 
     result: dict[str, Any]
+    written_again: bool
 
 
 def tune(
@@ -57,7 +61,8 @@ def tune(
     ``form`` is that of the adapter's files, in which one that is tuned already is written again.
 
     Raises TuningDataError after a Fault for each sample that cannot be learned from, TuningError,
-    OptionError for targets, and OSError if the folder cannot be written.
+    OptionError for targets, and OSError if the folder cannot be written, which ``opened`` makes a
+    TuningError.
     """
     paths = target_paths(model.network, options.targets)
     require_form(form, paths)
@@ -71,9 +76,11 @@ def tune(
         **asdict(options),
     }
     if not check and folder.begin(job):
-        if not (folder.path / FILES[form]).exists():
+        written_again = not (folder.path / FILES[form]).exists()
+        if written_again:
             _write_again(model, options, folder, paths, form)
-        yield AlreadyTuned(result=dict(folder.result()))
+        folder.remove_unfinished()
+        yield AlreadyTuned(result=dict(folder.result()), written_again=written_again)
         return
     kept = Examples()
     if keep:

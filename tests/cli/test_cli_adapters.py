@@ -170,3 +170,16 @@ def test_an_adapter_of_mlx_vlm_says_what_its_scale_is_taken_for(
 ) -> None:
     g4("chat", "-m", "tiny", "--adapter", "me/old", *ASK)
     assert "me/old: its scale is taken for alpha / rank, 1.5" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("style.zip", "is an archive: unpack it, and name the folder"),
+        ("notes.txt", "is no adapter: name its folder"),
+    ],
+)
+def test_a_file_that_is_no_adapter_says_what_to_do(name: str, problem: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"PK")
+    result = g4("chat", "Hi", "-m", "tiny", "--adapter", tmp_path / name)
+    assert_fails(result, 4, problem)

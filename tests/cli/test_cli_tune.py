@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import wave
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,7 +17,7 @@ from PIL import Image
 from support.samples import sample
 
 from gemma4cli.engine.model import LoadedModel
-from gemma4cli.tuning import own_answers, training
+from gemma4cli.tuning import checkpoints, own_answers, training
 from gemma4cli.tuning.events import StepDone
 
 ONE = ("-m", "tiny", "--rank", "2", "--batch", "1", "--seed", "1")
@@ -89,6 +91,7 @@ def test_a_finished_tuning_is_not_done_again(pictures: Path) -> None:
     before = (Path("style") / "adapter_model.safetensors").stat().st_mtime_ns
     again = g4(*command)
     assert "is tuned already; --restart begins again" in again.stderr
+    assert not (Path("style") / "unfinished").exists()
     assert (Path("style") / "adapter_model.safetensors").stat().st_mtime_ns == before
     assert g4(*command, "--restart").exit_code == 0
     assert (Path("style") / "adapter_model.safetensors").stat().st_mtime_ns > before
@@ -229,7 +232,7 @@ def test_examples_that_are_too_long_are_counted() -> None:
     chosen = ("--steps", "1", "--longest", "40", *QUICK)
     result = g4("tune", file, "-o", "out", *chosen)
     assert "talks.jsonl:2: skipped: " in result.stderr
-    assert "1 examples, 1 too long" in result.stderr
+    assert "1 example, 1 too long" in result.stderr
 
 
 def recording_of(*names: str) -> Path:
@@ -315,7 +318,8 @@ def test_an_adapter_is_written_again_for_mlx_lm(pictures: Path) -> None:
     folder = Path("style")
     first = mx.load("style/adapter_model.safetensors")
     again = g4(*command, "--layout", "mlx-lm")
-    assert "is tuned already" in again.stderr
+    assert "is tuned already; written again for mlx-lm; --restart" in again.stderr
+    assert not (folder / "unfinished").exists()
     assert not (folder / "adapter_model.safetensors").exists()
     second = mx.load("style/adapters.safetensors")
     assert set(second) >= {"language_model.model.layers.0.mlp.up_proj.lora_a"}
@@ -354,3 +358,22 @@ def test_towers_can_be_tuned(tiny: LoadedModel, pictures: Path) -> None:
     assert f"{name}.lora_B.weight" in tensors
     assert float(mx.abs(tensors[f"{name}.lora_B.weight"]).max().item()) > 0
     assert type(tiny.network.language_model.model.layers[0]).__name__ != "RecomputedLayer"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_is_full_or_read_only_names_the_folder(
+    code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = lines(talk(("user", "Hi"), ("assistant", "Ahoy.")))
+    command = ("tune", file, "-o", "out", "--steps", "1", *QUICK)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints, "save_tensors", full)
+        result = g4(*command)
+    assert result.exit_code == 1
+    said = result.stderr.splitlines()[-1]
+    assert said.startswith(f"g4: out: cannot be written ({os.strerror(code)}); once it can, the")
+    assert g4(*command).exit_code == 0

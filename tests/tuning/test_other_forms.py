@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gemma4cli.errors import TuningDataError
 from gemma4cli.messages import AudioPart, ImagePart, Message, TextPart
 from gemma4cli.tuning.data import Prompts, Samples, read_data
 
@@ -120,7 +121,13 @@ def test_media_and_marks_that_do_not_match(tmp_path: Path) -> None:
         ({"instruction": "Hi", "output": 3}, "output: must be a text"),
         ({"conversations": [{"from": "observation", "value": "3"}]}, "is none of human"),
         ({"conversations": [{"from": "human"}]}, "conversations[0].value: must be a text"),
-        ({"question": "Hi", "answer": "Ahoy."}, 'must be an object with "messages"'),
+        (
+            {"question": "Hi", "answer": "Ahoy."},
+            'has "question" and "answer": call them "prompt" and "completion", or write {',
+        ),
+        ({"prompt": "Hi", "response": "Ahoy."}, 'has "prompt" and "response": call them'),
+        ({"file_name": "a.png", "text": "A dog."}, "is a row about a file: name the folder"),
+        ({"data": []}, 'must be an object with "messages": write {"messages": '),
     ],
 )
 def test_what_is_not_learned_says_why(
@@ -137,3 +144,17 @@ def test_a_list_in_one_file(tmp_path: Path) -> None:
     samples = read_data(file, Prompts())
     assert [each.origin for each in samples.found] == [f"{file}[0]", f"{file}[2]"]
     assert [each.origin for each in samples.faults] == [f"{file}[1]"]
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "captions.csv", "a.tsv"])
+def test_a_table_is_read_from_its_folder(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("file_name,text\na.png,A dog.\n")
+    with pytest.raises(TuningDataError, match="is a table: name its folder, where metadata"):
+        read_data(tmp_path / name, Prompts())
+
+
+def test_a_line_that_is_cut_off_is_named_once(tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl"
+    file.write_bytes(b'\xef\xbb\xbf{"prompt": "Hi", "completion": "Ahoy."}\r\n{"prompt": "H')
+    (fault,) = read_data(file, Prompts()).faults
+    assert str(fault).startswith(f"{file}:2: is not valid JSON: column 12: ")

@@ -19,7 +19,7 @@ from ...tuning.events import (
     Validated,
 )
 from ..environment import Environment
-from ..output.numbers import size_text
+from ..output.numbers import examples_text, size_text
 from ..output.progress import ProgressLine
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class TuningProgress(ProgressLine):
         skipped = f", {event.skipped} too long" if event.skipped else ""
         again = ", layers compute their values again" if event.recompute else ""
         self.notice(
-            f"{event.examples} examples{held_out}{kept}{skipped}: {event.targets:,} of "
+            f"{examples_text(event.examples)}{held_out}{kept}{skipped}: {event.targets:,} of "
             f"{event.tokens:,} tokens are learned in a round; {event.steps} steps; "
             f"{event.parameters:,} numbers are trained; memory: up to {size_text(event.memory)}"
             f"{again}"

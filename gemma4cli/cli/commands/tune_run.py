@@ -72,7 +72,8 @@ def run_tuning(env: Environment, run: RunOptions, given: TuningRun) -> None:
                     env.say_error(str(event))
             elif isinstance(event, AlreadyTuned):
                 result = event.result
-                display.notice(f"{given.folder}: is tuned already; --restart begins again")
+                done = f"; written again for {given.layout}" if event.written_again else ""
+                display.notice(f"{given.folder}: is tuned already{done}; --restart begins again")
             else:
                 display.update(event)
                 if isinstance(event, TuningFinished):

@@ -13,6 +13,11 @@ def size_text(count: int) -> str:
     return f"{amount:.2f} GB"
 
 
+def examples_text(count: int) -> str:
+    """ "1 example", "1,200 examples"."""
+    return "1 example" if count == 1 else f"{count:,} examples"
+
+
 def turns_text(count: int) -> str:
     """ "1 turn", "2 turns"."""
     return f"{count} turn" if count == 1 else f"{count} turns"
