@@ -129,6 +129,13 @@ def taken() -> int:
     return int(mx.get_active_memory()) + int(mx.get_cache_memory())
 
 
+def resident(path: Path = Path("/proc/self/status")) -> tuple[int, int]:
+    """Bytes of this process in memory: what it allocated, pages of files. Zeros but on Linux."""
+    sizes = dict(re.findall(r"^(RssAnon|RssFile):\s+(\d+) kB", text_of(path), re.MULTILINE))
+    allocated, of_files = (int(sizes.get(name, 0)) * 1024 for name in ("RssAnon", "RssFile"))
+    return allocated, of_files
+
+
 def system_total() -> int:
     """Bytes of the machine's memory; inside a container, of the container's.
 

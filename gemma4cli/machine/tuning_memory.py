@@ -71,7 +71,9 @@ def tuning_size(config: Gemma4Config, numerics: Numerics, work: TuningWork) -> i
         matrices = _matrix_sizes(text)
         unpacked = max(matrices) if work.recompute else sum(matrices)
         unpacked += text.vocab_size * text.hidden_size
-    kept = entries + (1 if native else 4) * layer if work.recompute else entries + every + layer
+    # Values that are computed again are there of two layers at a time.
+    again = layer + max(by_layer) if native else 4 * layer
+    kept = entries + (again if work.recompute else every + layer)
     at_once = _NATIVE_LOGIT_ROWS if native else _LOGIT_ROWS
     logits = 4 * 5 * min(work.targets, at_once) * text.vocab_size
     towers = _tower_values(config, work)

@@ -154,3 +154,10 @@ def test_fast_blas_reports_a_library_that_is_already_loaded(
 
     monkeypatch.setattr(ctypes, "CDLL", look)
     assert machine.fast_blas() == loaded
+
+
+def test_what_is_resident_is_told_by_kind(tmp_path: Path) -> None:
+    path = tmp_path / "status"
+    path.write_text("VmHWM:\t  900 kB\nRssAnon:\t  300 kB\nRssFile:\t   20 kB\nRssShmem:\t 5 kB\n")
+    assert machine.resident(path) == (300 * 1024, 20 * 1024)
+    assert machine.resident(tmp_path / "none") == (0, 0)

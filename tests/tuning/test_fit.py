@@ -20,6 +20,13 @@ from gemma4cli.tuning.steps import Learner, Optimizer
 LENGTH = 160
 
 
+@pytest.fixture
+def nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this process holds beside the network does not count."""
+    monkeypatch.setattr(fit, "resident", lambda: (0, 0))
+    monkeypatch.setattr(fit, "_LATER", 0)
+
+
 def learner_of(model: LocalModel, folder: Path) -> Learner:
     additions = LowRankOptions(rank=4, alpha=8, targets=("attention", "mlp"))
     network = with_new_adapter(with_gradients(model.network, towers=False), additions, seed=0)
@@ -34,6 +41,7 @@ def example(length: int) -> Example:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("nothing_else")
 @pytest.mark.parametrize("recompute", [False, True])
 def test_the_estimate_is_above_the_peak_and_within_a_multiple(
     recompute: bool, tiny: LocalModel, tmp_path: Path
@@ -65,6 +73,23 @@ def test_a_step_copies_no_weights_that_stay_as_they_are(tiny: LocalModel, tmp_pa
     assert mx.get_peak_memory() - before < weights / 3
 
 
+def test_what_the_process_holds_already_is_foreseen_too(
+    tiny: LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = learner_of(tiny, tmp_path)
+    options = TuningOptions(batch=1)
+
+    def foreseen(allocated: int, of_files: int) -> int:
+        monkeypatch.setattr(fit, "taken", lambda: 10**6)
+        monkeypatch.setattr(fit, "resident", lambda: (allocated, of_files))
+        return fit.fitting(tiny, learner, [example(40)], options).memory
+
+    alone = foreseen(0, 0)
+    assert foreseen(10**9 + 10**6, 10**8) == alone + 10**9 + 10**8
+    assert foreseen(10**5, 0) == alone
+
+
+@pytest.mark.usefixtures("nothing_else")
 def test_examples_that_do_not_fit_together_are_computed_alone_then_with_less_kept(
     tiny: LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
