@@ -3,13 +3,17 @@
     mlx.launch --hostfile hosts.json -- PYTHON benchmarks/distributed.py --read 400
     mlx.launch -n 2 -- PYTHON benchmarks/distributed.py --read 20
 
-measures sums of hidden states between the processes. A token reads every weight that a process
-holds once, at ``--read`` GB/s (of experts, those that are chosen), and waits for two sums a layer
-and three more. ``--sums 150`` takes that many microseconds instead of measuring, in one process.
-Computing is not counted: on a GPU it is less than reading.
+measures sums of hidden states between the processes: what they add to products between them, so
+that waiting for the slowest process counts, as it does in a token. A token reads every weight that
+a process holds once, at ``--read`` GB/s (of experts, those that are chosen), and waits for two sums
+a layer and three more. ``--sums 150`` takes that many microseconds instead of measuring, in one
+process. Computing is not counted: on a GPU it is less than reading.
 
 ``-m FOLDER --alone 120`` is about a checkpoint here instead, of which one process takes that many
 milliseconds for a token: ``python benchmarks/divided.py`` measures that, and what several take.
+Processes that share the cores of one machine read no faster together than one does.
+``--fixed 0.1`` are milliseconds of a layer that no division makes less: what a layer of a tiny
+model takes.
 """
 
 from __future__ import annotations
@@ -29,6 +33,8 @@ import mlx.core as mx
 from gemma4cli.distributed.group import Group
 from gemma4cli.distributed.launch import launched
 from gemma4cli.hub.resolved import ResolvedModel
+from gemma4cli.machine.backend import on_cpu, require_backend
+from gemma4cli.machine.cores import share_cores
 from gemma4cli.models.config import Gemma4Config
 from gemma4cli.models.names import canonical_names
 from gemma4cli.models.shares import Share, bytes_by_name, shares_of
@@ -43,7 +49,9 @@ MODELS = {
     "31B.mlx-bf16": "google__gemma-4-31B-it",
 }
 _BYTES = {"BF16": 2, "U32": 4}
-_TIMES = 50
+_TIMES, _SUMS = 20, 16
+_BETWEEN = 1 << 20
+"""Numbers of a matrix between two sums."""
 
 Sizes = dict[str, tuple[tuple[int, ...], int]]
 
@@ -94,14 +102,28 @@ def model_in(folder: Path) -> Model:
 
 
 def seconds_of_sum(group: Group, width: int) -> float:
-    """The median time of a sum of one token's hidden state in 16 bits."""
-    part = mx.ones((1, 1, width), mx.bfloat16)
-    taken = []
-    for _ in range(_TIMES):
+    """The median time that a sum of one token's hidden state adds to a graph with products."""
+    dtype = mx.float32 if on_cpu() else mx.bfloat16
+    inner = max(1, _BETWEEN // width)
+    there, back = mx.ones((width, inner), dtype), mx.ones((inner, width), dtype)
+    start = mx.zeros((1, 1, width), dtype)
+
+    def seconds(*, summed: bool) -> float:
         started = time.perf_counter()
-        mx.eval(group.sum(part))
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken[_TIMES // 10 :])
+        hidden = start
+        for _ in range(_SUMS):
+            hidden = hidden @ there @ back
+            hidden = group.sum(hidden) if summed else hidden
+        mx.eval(hidden)
+        return time.perf_counter() - started
+
+    mx.eval(there, back, start)
+    added = []
+    for _ in range(_TIMES):
+        mx.eval(group.sum(start))  # all begin at the same time
+        alone = seconds(summed=False)
+        added.append((seconds(summed=True) - alone) / _SUMS)
+    return max(0.0, statistics.median(added[_TIMES // 10 :]))
 
 
 def main() -> None:
@@ -110,10 +132,14 @@ def main() -> None:
     parser.add_argument("--sums", type=float, help="microseconds of a sum, instead of measuring")
     parser.add_argument("--count", type=int, default=2, help="processes, if nothing is measured")
     parser.add_argument("-m", "--model", type=Path, help="a checkpoint instead of published ones")
+    parser.add_argument("--fixed", type=float, default=0.0, help="milliseconds a layer, undivided")
     parser.add_argument("--alone", type=float, help="milliseconds of a token in one process")
     options = parser.parse_args()
     launch = launched(os.environ)
+    require_backend()
     group = None if launch is None or options.sums is not None else Group(launch)
+    sharing = 1 if group is None else group.settle()
+    share_cores(sharing)
     count = options.count if group is None else group.size
     if group is None and options.sums is None:
         parser.error("start it with mlx.launch, or pass --sums")
@@ -126,7 +152,10 @@ def main() -> None:
         alone = model.read_bytes(one) / options.read / 1e9
         if options.alone is not None:
             alone = options.alone / 1e3
-        reading = alone * max(model.read_bytes(each) for each in parts) / model.read_bytes(one)
+        fixed = min(alone, options.fixed / 1e3 * model.text.num_layers)
+        share = max(model.read_bytes(each) for each in parts) / model.read_bytes(one)
+        # Processes that divide the cores of a machine also divide what it reads in a second.
+        reading = fixed + (alone - fixed) * share * sharing
         together = reading + model.sums * summed
         held = [sum(bytes_by_name(each, model.sizes).values()) for each in (one, *parts)]
         rows.append(
