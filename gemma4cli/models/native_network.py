@@ -32,22 +32,3 @@ def use_native(network: nn.Module) -> set[str]:
         if replacement is not None:
             module.__class__ = replacement
     return stored_names(network)
-
-
-_QUANTIZED: dict[type[nn.Module], type[nn.Module]] = {
-    nn.Linear: nn.QuantizedLinear,
-    nn.Embedding: nn.QuantizedEmbedding,
-}
-_UNDONE = {native: plain for plain, native in _CLASSES.items() if plain not in _QUANTIZED.values()}
-
-
-def use_plain(network: nn.Module) -> None:
-    """Undo ``use_native`` for a network or a part of one, which then has gradients.
-
-    Its weights stay in the type in which they are stored.
-    """
-    for module in network.modules():
-        plain = _UNDONE.get(type(module))
-        if plain is not None:
-            is_quantized = plain in _QUANTIZED and "scales" in module
-            module.__class__ = _QUANTIZED[plain] if is_quantized else plain

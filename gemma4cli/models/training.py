@@ -138,9 +138,8 @@ def recompute_layers(network: Gemma4) -> None:
 def with_gradients(network: Gemma4, *, towers: bool) -> Gemma4:
     """``network`` on layers that have gradients, in the type that it computes in; it stays too.
 
-    Without ``towers`` they are shared. The native part's language model stays on its kernels; its
-    towers have no gradients, and get MLX's operations. The table of per-layer embeddings, of which
-    rows are read, stays in the type of its file.
+    Without ``towers`` they are shared. What is on the native part's kernels stays there. The table
+    of per-layer embeddings, of which rows are read, stays in the type of its file.
     """
     twin = cast(Gemma4, twin_of(network))
     if not towers:
@@ -150,16 +149,13 @@ def with_gradients(network: Gemma4, *, towers: bool) -> Gemma4:
         _widen(twin if towers else twin.language_model, dtype)
         return twin
     # Without the native part, they cannot be imported.
-    from .cpu_layers import use_whole_cpu
-    from .native_network import use_plain
+    from .native_tower_training import use_tower_gradients
     from .native_training import use_gradients
 
     use_gradients(twin.language_model)
     for name, part in twin.children().items():
         if towers and name != _LANGUAGE:
-            use_plain(part)
-            use_whole_cpu(part)
-            _widen(part, dtype)
+            use_tower_gradients(part)
     return twin
 
 
@@ -168,7 +164,7 @@ def use_fast_additions(network: Gemma4) -> None:
     if is_native(network):
         from .native_training import use_native_products
 
-        for module in network.language_model.modules():
+        for module in network.modules():
             use_native_products(module)
 
 

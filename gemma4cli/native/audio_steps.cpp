@@ -131,6 +131,18 @@ class ConvolvePast : public RowPrimitive {
     };
   }
   const char* name() const override { return "G4ConvolvePast"; }
+
+  /// What a step had of those before it, each of these gets of those after it.
+  std::vector<mx::array> vjp(
+      const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents,
+      const std::vector<int>& argnums, const std::vector<mx::array>&) override {
+    if (argnums != std::vector<int>{0}) no_gradient(name(), argnums.back());
+    const auto backwards = [&](const mx::array& x) {
+      return mx::slice(
+          x, {0, -1, 0}, {x.shape(0), -x.shape(1) - 1, x.shape(2)}, {1, -1, 1}, stream());
+    };
+    return {backwards(convolve_past(backwards(cotangents[0]), primals[1], stream()))};
+  }
 };
 
 mx::array numbers_of_rows(const mx::array& numbers, int rows, mx::Stream stream) {

@@ -84,6 +84,15 @@ class Glu : public RowPrimitive {
     };
   }
   const char* name() const override { return "G4Glu"; }
+
+  std::vector<mx::array> vjp(
+      const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents,
+      const std::vector<int>&, const std::vector<mx::array>&) override {
+    const auto halves = mx::split(primals[0], 2, -1, stream());
+    const auto back =
+        activate_back(Curve::sigmoid, halves[1], halves[0], cotangents[0], stream());
+    return {mx::concatenate({back[1], back[0]}, -1, stream())};
+  }
 };
 
 class Softcap : public RowPrimitive {
