@@ -3,10 +3,9 @@
     python benchmarks/tuning_towers.py -m e2b-folder                # a picture
     python benchmarks/tuning_towers.py -m e2b-folder --budget 70    # a small one
     python benchmarks/tuning_towers.py -m e2b-folder --audio talk.wav --targets audio
-    G4_NO_NATIVE=1 python benchmarks/tuning_towers.py                      # MLX's operations
 
-A step is the loss and the gradients of one example, whose medium goes through its tower. The picture
-is drawn.
+A step is the loss and the gradients of one example, whose medium goes through its tower. The
+picture is drawn.
 """
 
 from __future__ import annotations
@@ -71,9 +70,7 @@ def measured(given: argparse.Namespace, scratch: Path) -> dict[str, object]:
     sample = medium_sample(question, "Squares of many colors, side by side.", "drawn")
     conversation = replace(sample.conversation, max_soft_tokens=given.budget)
     sample = replace(sample, conversation=conversation)
-    (found,) = (
-        each for each in prepare_sample(model, sample, 10**6) if isinstance(each, Prepared)
-    )
+    (found,) = (each for each in prepare_sample(model, sample, 10**6) if isinstance(each, Prepared))
     media = MediaStore(model=model, folder=scratch, in_step=True)
     media.add(found.media)
     additions = LowRankOptions(rank=16, alpha=32.0, targets=tuple(given.targets.split(",")))

@@ -76,7 +76,7 @@ def tuning_size(config: Gemma4Config, numerics: Numerics, work: TuningWork) -> i
     kept = entries + (again if work.recompute else every + layer)
     at_once = _NATIVE_LOGIT_ROWS if native else _LOGIT_ROWS
     logits = 4 * 5 * min(work.targets, at_once) * text.vocab_size
-    towers = _tower_values(config, work)
+    towers = _tower_values(config, work, native)
     return numerics.item * (kept + unpacked + scores + towers) + logits + 4 * 8 * work.parameters
 
 
@@ -123,14 +123,19 @@ def _matrix_sizes(text: TextConfig) -> list[int]:
     return sizes
 
 
-def _tower_values(config: Gemma4Config, work: TuningWork) -> int:
-    """Numbers that towers keep for their gradients."""
+def _tower_values(config: Gemma4Config, work: TuningWork, native: bool) -> int:
+    """Numbers that towers keep for their gradients; the native part keeps no attention weights."""
     vision, audio = config.vision, config.audio
     widths = [0]
     if isinstance(vision, VisionConfig):
         patches = vision.pooling**2
-        width = 14 * vision.hidden_size + 10 * vision.intermediate_size
-        width += 3 * vision.num_heads * patches * max(1, work.tower_tokens // max(1, work.rows))
+        in_picture = patches * max(1, work.tower_tokens // max(1, work.rows))
+        if native:
+            width = 36 * vision.hidden_size + 10 * vision.intermediate_size
+            width += _SCORE_ARRAYS * _QUERY_ROWS // vision.num_layers
+        else:
+            width = 14 * vision.hidden_size + 10 * vision.intermediate_size
+            width += 3 * vision.num_heads * in_picture
         widths.append(patches * vision.num_layers * width)
     if isinstance(audio, AudioConfig):
         context = audio.chunk_size + audio.context_left + audio.context_right

@@ -121,6 +121,16 @@ def test_activations_and_caps(native_set: ModuleType) -> None:
     )
     assert_gradients(lambda x: native_set.activate("silu", x), nn.silu, [x])
     assert_gradients(lambda x: native_set.softcap(x, 3.0), lambda x: mx.tanh(x / 3) * 3, [x])
+    assert_gradients(native_set.glu, nn.glu, [x])
+
+
+def test_a_convolution_over_earlier_steps(native: ModuleType) -> None:
+    x, weight = random_numbers(2, 40, 12), random_numbers(12, 5, 1, seed=1)
+
+    def plain(x: mx.array) -> mx.array:
+        return mx.conv1d(mx.pad(x, [(0, 0), (4, 0), (0, 0)]), weight, groups=12)
+
+    assert_gradients(lambda x: native.convolve_past(x, weight), plain, [x])
 
 
 def test_parts_of_layers(native: ModuleType) -> None:

@@ -18,7 +18,10 @@ from support.goldens import ARCHS, FOLDER, inputs_of
 
 from gemma4cli.api import load
 from gemma4cli.engine.local import LocalModel
+from gemma4cli.models.audio_tower import AudioFeedForward
+from gemma4cli.models.low_rank import LowRankLinear
 from gemma4cli.models.training import with_gradients
+from gemma4cli.models.vision_tower import VisionAttention
 from gemma4cli.options import LoadOptions
 from gemma4cli.processing.prompt import MediaSpan
 from gemma4cli.tuning.adapter import LowRankOptions, with_new_adapter
@@ -97,6 +100,16 @@ def set_parameters(model: LocalModel, network: nn.Module, golden: dict[str, np.n
         value = mx.zeros_like(value) if had_none else seeded(peft, tuple(value.T.shape)).T
         drawn.append((name, value))
     network.update(tree_unflatten(drawn))
+
+
+def test_towers_that_are_tuned_stay_on_the_native_part(tiny: LocalModel) -> None:
+    pytest.importorskip("gemma4cli.native._native")
+    additions = LowRankOptions(rank=2, alpha=4, targets=("vision", "audio"))
+    network = with_new_adapter(with_gradients(tiny.network, towers=True), additions, seed=0)
+    plain = {nn.Linear, nn.RMSNorm, VisionAttention, AudioFeedForward, LowRankLinear}
+    towers = (network.vision_tower.encoder, *network.audio_tower.layers)
+    found = {type(module) for tower in towers for module in tower.modules()}
+    assert not found & plain
 
 
 @pytest.mark.parametrize(
