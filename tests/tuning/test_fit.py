@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import mlx.core as mx
@@ -9,6 +10,8 @@ import pytest
 
 from gemma4cli.engine.local import LocalModel
 from gemma4cli.errors import TuningTooLargeError
+from gemma4cli.machine.memory import Numerics
+from gemma4cli.machine.tuning_memory import TuningWork, tuning_size
 from gemma4cli.models.training import recompute_layers, with_gradients
 from gemma4cli.tuning import fit
 from gemma4cli.tuning.adapter import LowRankOptions, with_new_adapter
@@ -111,3 +114,13 @@ def test_examples_that_do_not_fit_together_are_computed_alone_then_with_less_kep
     assert found[0] == (False, 4)
     assert (False, 1) in found and found[-1] == (True, 1)
     assert sorted(found, key=lambda each: each[0]) == found
+
+
+def test_the_native_part_keeps_no_attention_weights_of_pictures(tiny: LocalModel) -> None:
+    numerics = Numerics(item=4, backend="CPU", native=True)
+    work = TuningWork(rows=1, length=64, targets=8, parameters=0, recompute=False)
+    without, one, two = (
+        tuning_size(tiny.network.config, numerics, replace(work, tower_tokens=count))
+        for count in (0, 100, 200)
+    )
+    assert two - one == one - without > 0
