@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from sys import float_info
 from types import NoneType, UnionType
@@ -58,17 +58,60 @@ def parse(content: bytes | str) -> Any:
         text = content if isinstance(content, str) else content.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         raise JsonError(f"is not UTF-8 text (byte {exc.start})") from exc
+    text = text.removeprefix("\ufeff")
+    reading = _Reading()
     try:
         value = json.loads(
-            text.removeprefix("\ufeff"), object_pairs_hook=_object, parse_int=_integer
+            text,
+            object_pairs_hook=reading.object,
+            parse_int=reading.integer,
+            parse_float=reading.float,
+            parse_constant=reading.float,
         )
     except json.JSONDecodeError as exc:
         problem = f"line {exc.lineno} column {exc.colno}: {exc.msg}"
         raise JsonError(f"is not valid JSON: {problem}") from exc
     except RecursionError as exc:
         raise JsonError(_TOO_DEEP) from exc
-    check(value)
+    if reading.is_odd or text.count("{") + text.count("[") > MAX_DEPTH:
+        check(value)
     return value
+
+
+class _Reading:
+    """What is made of a document, and whether it ``is_odd``: a value in it is to be refused.
+
+    Most documents are not, and to look for that value takes longer than to read them.
+    """
+
+    __slots__ = ("is_odd",)
+
+    def __init__(self) -> None:
+        self.is_odd = False
+
+    def object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) == len(pairs):
+            return found
+        self.is_odd = True
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                return _Repeated(key)
+            seen.add(key)
+        raise AssertionError
+
+    def integer(self, digits: str) -> int | float:
+        """Python refuses to read numbers of thousands of digits; they are no floats either."""
+        if len(digits) > float_info.max_10_exp:
+            self.is_odd = True
+        return int(digits) if len(digits) <= _LONGEST_NUMBER else inf
+
+    def float(self, text: str) -> float:
+        value = float(text)
+        if not isfinite(value):
+            self.is_odd = True
+        return value
 
 
 def check(value: object) -> None:
@@ -119,23 +162,6 @@ class _Repeated(dict[str, Any]):
     def __init__(self, key: str) -> None:
         super().__init__()
         self.key = key
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) == len(pairs):
-        return found
-    seen: set[str] = set()
-    for key, _ in pairs:
-        if key in seen:
-            return _Repeated(key)
-        seen.add(key)
-    raise AssertionError
-
-
-def _integer(digits: str) -> int | float:
-    """Python refuses to read numbers of thousands of digits; they are no floats either."""
-    return int(digits) if len(digits) <= _LONGEST_NUMBER else float("inf")
 
 
 def is_finite_number(value: object) -> bool:

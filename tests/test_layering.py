@@ -64,7 +64,8 @@ LAYERS = {
     "own_files": layer("leftovers"),
     "pending_signals": layer("callbacks"),
     "interrupts": layer("pending_signals"),
-    "journal": layer("checked_json errors locks own_files"),
+    "journal_file": layer("checked_json errors locks own_files"),
+    "journal": layer("errors journal_file"),
     "subtitles": layer("checked_json errors languages times transcript", "rich"),
     "markdown": layer(foreign="rich"),
     "lookups": layer(),
@@ -108,7 +109,7 @@ LAYERS = {
     ),
     "transcription": layer(
         "_version checked_json errors events messages options decoded prompts languages transcript "
-        "journal media media.sound engine",
+        "journal journal_file media media.sound engine",
         "numpy",
         types="processing",
     ),
@@ -160,7 +161,8 @@ LAYERS = {
         types="events",
     ),
     "cli.answers": layer(
-        "_version errors events messages records journal markdown cli.escapes "
+        "_version checked_json errors events messages records journal journal_file markdown "
+        "cli.escapes "
         "cli.environment cli.output cli.run",
         types="engine",
     ),

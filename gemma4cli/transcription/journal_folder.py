@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Self
 
 from .._version import __version__
 from ..errors import JournalError
-from ..journal import file_facts, journal_name, remove_stale
+from ..journal import file_facts, remove_stale
+from ..journal_file import journal_name
 from ..options import GenerateOptions, TranscribeOptions
 from .cut import Limits
 from .journal import Journal

@@ -53,7 +53,8 @@ MODEL = START.and_those(
     standard="abc base64 bisect codecs ctypes fnmatch hashlib importlib importlib.util json "
     "atexit logging operator platform secrets stat subprocess tempfile threading time weakref zlib",
     own="api api.* bounded callbacks checked_json cli.output.* cli.run.* cli.settings.* "
-    "conversations.image_batches decoded engine.* events hub.* journal leftovers locks "
+    "conversations.image_batches decoded engine.* events hub.* journal journal_file leftovers "
+    "locks "
     "limit_variables machine.* media.copies media.feeds media.kinds media.limits "
     "media.near_names media.part_starts "
     "media.pipe_reader media.sources models.* native.* own_files processing.* records times "

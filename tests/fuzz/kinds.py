@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from gemma4cli.journal import journal_name, with_sum
+from gemma4cli.journal_file import journal_name, with_sum
 
 from .model_damage import damage_drafter, damage_model
 from .mutations import damaged_bytes, damaged_json, damaged_text

@@ -2,45 +2,92 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import re
+import stat
 import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from ...checked_json import JsonError
 from ...errors import JournalError
-from ...journal import JobJournal, facts_of, remove_stale
+from ...journal import facts_of, remove_stale
+from ...journal_file import JournalFile, Line
 from ...records import Answer
 from ..run.inputs import Input
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeptAnswer:
-    """An answer, and the file that it is about as it was then (see ``facts_of``).
+    """An answer; ``answered`` is the time in nanoseconds, that of its output file or earlier."""
 
-    ``answered`` is the time in nanoseconds, that of an output file with this answer or later.
-    """
-
-    about: Mapping[str, object]
     answer: Answer
     answered: int
 
 
-class _Journal(JobJournal[KeptAnswer]):
-    def line(self, item: KeptAnswer) -> Mapping[str, object]:
-        answer = {"text": item.answer.text, "record": item.answer.record}
-        return {**item.about, "answered": item.answered, **answer}
+class _Journal(JournalFile):
+    """The answers of a job on disk. Of each, only where it is stays in memory."""
 
-    def parse(self, line: Mapping[str, object]) -> KeptAnswer:
-        about = dict(line)
-        text, record, answered = (about.pop(key, None) for key in ("text", "record", "answered"))
-        if not (isinstance(text, str) and isinstance(record, dict) and isinstance(answered, int)):
-            raise TypeError("a kept answer has text, record and time")
-        if not all(isinstance(each, str | int) for each in about.values()):
-            raise TypeError("what a kept answer is about has text and numbers")
-        return KeptAnswer(about=about, answer=Answer(text=text, record=record), answered=answered)
+    def __init__(self, folder: Path, job: Mapping[str, object], *, restart: bool = False) -> None:
+        self.places: dict[bytes, int] = {}
+        """Where in the arrays the answer about a file is, as it was then (see ``facts_of``)."""
+        self._begins, self._ends = array("q"), array("q")
+        super().__init__(folder, job, restart=restart)
+
+    def add(self, about: Mapping[str, object], answer: Answer, answered: int) -> None:
+        """Put an answer on disk. Raises JournalError."""
+        self.write({**about, "answered": answered, "text": answer.text, "record": answer.record})
+
+    def take(self, line: Line) -> None:
+        found = _ITEM.match(line.data) if line.is_sound else None
+        key = _key_of(line) if found is None else _hash(found[1])
+        self.places[key] = len(self._begins)
+        self._begins.append(line.begin)
+        self._ends.append(line.end)
+
+    def clear(self) -> None:
+        self.places.clear()
+        del self._begins[:], self._ends[:]
+
+    def answer(self, place: int) -> KeptAnswer:
+        """Read an answer. Raises JournalError."""
+        line = self.line_at(self._begins[place], self._ends[place])
+        try:
+            return _take_answer(dict(line.content()))
+        except (JsonError, TypeError) as exc:
+            raise JournalError(self.path, f"it is damaged: {exc}") from exc
+
+
+_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+_ITEM = re.compile(
+    rb'(\{"file": %b, "bytes": \d+, "changed": -?\d+(?:, "page": \d+)?)'
+    rb', "answered": \d+, "text": %b, "record": \{' % (_STRING, _STRING)
+)
+"""The start of a line as it is written: what an answer is about can be had without reading it."""
+
+
+def _key_of(line: Line) -> bytes:
+    """The key of what an answer is about on any line. Raises JsonError and TypeError."""
+    about = dict(line.content())
+    _take_answer(about)
+    if not all(isinstance(each, str | int) for each in about.values()):
+        raise TypeError("what a kept answer is about has text and numbers")
+    return _key(about)
+
+
+def _take_answer(content: dict[str, Any]) -> KeptAnswer:
+    """Take the answer out of an item's object, and leave what it is about. Raises TypeError."""
+    text, record, answered = (content.pop(key, None) for key in ("text", "record", "answered"))
+    if not (isinstance(text, str) and isinstance(record, dict) and isinstance(answered, int)):
+        raise TypeError("a kept answer has text, record and time")
+    return KeptAnswer(answer=Answer(text=text, record=record), answered=answered)
 
 
 class AnswerJournal:
@@ -56,29 +103,54 @@ class AnswerJournal:
         self._inputs = inputs
         # As they are now, which is before they are read; numbers, since there may be a million.
         self._bytes, self._changed = array("q"), array("q")
-        for each in inputs:
-            size, changed = _state(each)
+        self._links: set[int] = set()
+        self._folders: dict[str, str] = {}
+        for number, each in enumerate(inputs):
+            size, changed, is_link = _state(each)
             self._bytes.append(size)
             self._changed.append(changed)
-        kept = {_key(each.about): each for each in journal.done}
-        self.known = {
-            number: kept[_key(facts)]
-            for number in range(len(inputs) if kept else 0)
-            if (facts := self._facts(number)) is not None and _key(facts) in kept
+            if is_link:
+                self._links.add(number)
+        self._places = {
+            number: place
+            for number in range(len(inputs) if journal.places else 0)
+            if (facts := self._facts(number)) is not None
+            and (place := journal.places.get(_key(facts))) is not None
         }
+
+    @property
+    def known(self) -> AbstractSet[int]:
+        """The numbers of the inputs that an earlier run has answered."""
+        return self._places.keys()
+
+    def answer(self, number: int) -> KeptAnswer:
+        """What an earlier run has answered. Raises JournalError if it cannot be read any more."""
+        return self._journal.answer(self._places[number])
 
     def add(self, number: int, answer: Answer) -> None:
         """Put an answer on disk. Raises JournalError."""
         facts = self._facts(number)
         if facts is not None:
-            self._journal.add(KeptAnswer(about=facts, answer=answer, answered=time.time_ns()))
+            self._journal.add(facts, answer, time.time_ns())
 
     def _facts(self, number: int) -> Mapping[str, object] | None:
         given, size = self._inputs[number], self._bytes[number]
         if size == _NO_FILE:
             return None
-        page = {} if given.source.page is None else {"page": given.source.page}
-        return {**facts_of(str(given.path), size, self._changed[number]), **page}
+        number_of_page = None if given.origin is None else given.origin.page
+        page = {} if number_of_page is None else {"page": number_of_page}
+        return {**facts_of(self._real_path(number), size, self._changed[number]), **page}
+
+    def _real_path(self, number: int) -> str:
+        """The path without links. Each folder is resolved once: most inputs are in a few."""
+        given = self._inputs[number]
+        path = given.given if given.origin is None else str(given.path)
+        folder, name = os.path.split(path)
+        if number in self._links or name == os.pardir:
+            return os.path.realpath(path)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        return os.path.join(self._folders[folder], name)
 
 
 @contextmanager
@@ -116,16 +188,23 @@ def answer_journal(
 _NO_FILE = -1
 
 
-def _state(given: Input) -> tuple[int, int]:
-    """Size and time of the last change of a file."""
+def _state(given: Input) -> tuple[int, int, bool]:
+    """Size and time of the last change of a file, and whether its name is that of a link."""
     try:
-        if (path := given.path) is not None:
-            status = os.stat(path)
-            return status.st_size, status.st_mtime_ns
+        if (path := given.given if given.origin is None else given.path) is not None:
+            status = os.lstat(path)
+            is_link = stat.S_ISLNK(status.st_mode)
+            if is_link:
+                status = os.stat(path)
+            return status.st_size, status.st_mtime_ns, is_link
     except (OSError, ValueError):
         pass
-    return _NO_FILE, 0
+    return _NO_FILE, 0, False
 
 
-def _key(facts: Mapping[str, object]) -> tuple[tuple[str, object], ...]:
-    return tuple(sorted(facts.items()))
+def _key(about: Mapping[str, object]) -> bytes:
+    return _hash(json.dumps(about).encode()[:-1])
+
+
+def _hash(about: bytes) -> bytes:
+    return hashlib.blake2b(about, digest_size=16).digest()

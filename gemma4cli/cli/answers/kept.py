@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,7 @@ from ...errors import JournalError
 from ...journal import not_kept
 from ...records import Answer, named
 from ..output.consume import Known
-from .journal import AnswerJournal, KeptAnswer, answer_journal
+from .journal import AnswerJournal, answer_journal
 from .targets import AnswerRun
 
 if TYPE_CHECKING:
@@ -32,13 +32,13 @@ class KeptAnswers:
 
     def numbers(self) -> AbstractSet[int]:
         """The inputs that need no answer."""
-        return self.answers.written.numbers | self._earlier.keys()
+        return self.answers.written.numbers | self._earlier
 
     def known(self) -> Iterator[tuple[int, Known]]:
         """What is known of each of them; an answer is made when it is taken."""
         for number in sorted(self.numbers()):
-            kept = None if number in self.answers.written.numbers else self._earlier[number]
-            yield number, Known(None if kept is None else self._as_named_now(number, kept))
+            is_written = number in self.answers.written.numbers
+            yield number, Known(None if is_written else self._as_named_now(number))
 
     def say(self) -> None:
         """Say how many answers an earlier run has left."""
@@ -47,8 +47,8 @@ class KeptAnswers:
             self.answers.env.say(f"resumes: {len(self._earlier)} of {total} were answered before")
 
     @property
-    def _earlier(self) -> Mapping[int, KeptAnswer]:
-        return {} if self.journal is None else self.journal.known
+    def _earlier(self) -> AbstractSet[int]:
+        return frozenset() if self.journal is None else self.journal.known
 
     def keep(self, number: int, answer: Answer) -> None:
         """Put an answer on disk; if that fails, say so once."""
@@ -60,8 +60,10 @@ class KeptAnswers:
             self.failed = True
             _say_not_kept(self.answers, error)
 
-    def _as_named_now(self, number: int, kept: KeptAnswer) -> Answer | None:
+    def _as_named_now(self, number: int) -> Answer | None:
         """None if the answer is in its file, where a person may have changed it."""
+        assert self.journal is not None
+        kept = self.journal.answer(number)
         target = self.answers.target
         if target.is_separate:
             paths = target.paths(self.answers.inputs[number])

@@ -1,0 +1,83 @@
+"""The journal of answers: what of it is read when a run resumes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from gemma4cli import journal_file
+from gemma4cli.cli.answers.journal import AnswerJournal, answer_journal
+from gemma4cli.cli.run.inputs import Input
+from gemma4cli.errors import JournalError
+from gemma4cli.records import Answer
+
+
+def inputs(*names: str) -> list[Input]:
+    return [Input(given=name, label=name) for name in names]
+
+
+def opened(folder: Path, given: Sequence[Input], then: str = "") -> list[str]:
+    """The texts that are known; a text to add to each input that has none is kept."""
+
+    def fail(problem: JournalError | str) -> None:
+        pytest.fail(str(problem))
+
+    with answer_journal(
+        folder, {"question": 1}, given, restart=False, not_kept=fail, damaged=fail
+    ) as journal:
+        assert isinstance(journal, AnswerJournal)
+        texts = [journal.answer(number).answer.text for number in sorted(journal.known)]
+        for number in range(len(given) if then else 0):
+            if number not in journal.known:
+                journal.add(number, Answer(text=then, record={"text": then}))
+        journal.stays = True
+    return texts
+
+
+def test_answers_are_read_when_they_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{number}.png" for number in range(5)]
+    for name in names:
+        Path(name).touch()
+    opened(tmp_path, inputs(*names), 'é, "answered": 1')
+    read: list[str] = []
+    parse = journal_file.parse
+    monkeypatch.setattr(journal_file, "parse", lambda text: read.append(text) or parse(text))
+    assert opened(tmp_path, inputs("3.png")) == ['é, "answered": 1']
+    assert len(read) == 1
+
+
+def test_an_odd_name_is_found_again(tmp_path: Path) -> None:
+    names = ['a", "answered": 1, "text": ".png', "-\n.png", os.fsdecode(b"\xff\\.png"), "é.png"]
+    for name in names:
+        Path(name).touch()
+    opened(tmp_path, inputs(*names), "here")
+    for name in names:
+        assert opened(tmp_path, inputs(name)) == ["here"]
+
+
+def test_a_picture_has_its_answer_under_each_of_its_paths(tmp_path: Path) -> None:
+    Path("folder").mkdir()
+    Path("folder/a.png").touch()
+    Path("link").symlink_to("folder")
+    Path("b.png").symlink_to("link/a.png")
+    opened(tmp_path, inputs("folder/a.png"), "one")
+    for name in ("link/a.png", "b.png", "folder/../folder/a.png"):
+        assert opened(tmp_path, inputs(name)) == ["one"]
+
+
+def test_a_folder_is_resolved_once_for_all_of_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{number}.png" for number in range(9)]
+    for name in names:
+        Path(name).touch()
+    resolved: list[object] = []
+    realpath = os.path.realpath
+    monkeypatch.setattr(os.path, "realpath", lambda path: resolved.append(path) or realpath(path))
+    opened(tmp_path, inputs(*names), "text")
+    assert len(resolved) == 1
