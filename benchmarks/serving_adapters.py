@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 import tempfile
 from dataclasses import replace
@@ -59,8 +60,14 @@ def write_adapters(model: Path, folder: Path, count: int, rank: int) -> list[Pat
     return made
 
 
-async def rate(server: Server, names: list[str], clients: int, tokens: int, number: int) -> float:
-    """Tokens per second of clients that ask at once, of which each asks the next of the models."""
+async def rates(
+    server: Server, names: list[str], clients: int, tokens: int, number: int
+) -> tuple[float, float]:
+    """Tokens per second, and per second of the server's processors.
+
+    They are of clients that ask at once, of which each asks the next of the models.
+    """
+    before = processor(server)
     asked = [
         ask(
             replace(server, fields={"model": names[i % len(names)]}),
@@ -71,7 +78,13 @@ async def rate(server: Server, names: list[str], clients: int, tokens: int, numb
     ]
     answers = await asyncio.gather(*asked)
     wall = max(each.end for each in answers) - min(each.begin for each in answers)
-    return clients * tokens / wall
+    return clients * tokens / wall, clients * tokens / (processor(server) - before)
+
+
+def processor(server: Server) -> float:
+    """Seconds that the process has used of processors, which other work changes least."""
+    fields = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory(server: Server) -> float:
@@ -86,7 +99,7 @@ def served(command: Command, paths: Paths, names: list[str]) -> float:
     """The memory of a server after each of its models has answered."""
     with serving("g4 serve", command, paths) as server:
         for number, name in enumerate(names):
-            asyncio.run(rate(server, [name], 1, 4, number))
+            asyncio.run(rates(server, [name], 1, 4, number))
         return memory(server)
 
 
@@ -119,28 +132,32 @@ def compare(arguments: argparse.Namespace, model: Path, folders: list[Path]) -> 
     names = [each.name for each in folders]
     base = model.resolve().name
     cases = {"the model": [base], "one adapter": names[:1], f"{len(names)} adapters": names}
-    rates: dict[str, list[float]] = {case: [] for case in cases}
+    found: dict[str, list[tuple[float, float]]] = {case: [] for case in cases}
     with serving("g4 serve", command, paths) as server:
         for name in (*names, base):
-            asyncio.run(rate(server, [name], 1, 4, 0))
+            asyncio.run(rates(server, [name], 1, 4, 0))
         number = 1
         for _ in range(arguments.repeat):
             for case, asked in cases.items():
-                run = rate(server, asked, arguments.clients, arguments.tokens, number)
-                rates[case].append(asyncio.run(run))
+                run = rates(server, asked, arguments.clients, arguments.tokens, number)
+                found[case].append(asyncio.run(run))
                 number += arguments.clients
-                print(f"{case}: {rates[case][-1]:.1f} tokens/s", file=sys.stderr)
+                print(f"{case}: {found[case][-1][0]:.1f} tokens/s", file=sys.stderr)
     alone, beside = served(plain, paths, [base]), served(command, paths, [*names, base])
     size = sum((each / "adapter_model.safetensors").stat().st_size for each in folders) / 2**20
-    one = median(rates["one adapter"])
-    print(f"| {arguments.clients} clients | tokens/s of all | of one adapter |\n|-|-|-|")
-    for case, found in rates.items():
-        print(f"| {case} | {median(found):,.3g} | {median(found) / one:.2f} |")
+    medians = {
+        case: [median(each) for each in zip(*runs, strict=True)] for case, runs in found.items()
+    }
+    one, one_busy = medians["one adapter"]
+    print(f"| {arguments.clients} clients | tokens/s of all | of one adapter | by processor time |")
+    print("|-|-|-|-|")
+    for case, (clock, busy) in medians.items():
+        print(f"| {case} | {clock:,.3g} | {clock / one:.2f} | {busy / one_busy:.2f} |")
     print(
         f"\nmemory: {alone:,.0f} MB without adapters, {beside:,.0f} MB with {len(folders)}, whose "
         f"files have {size:,.0f} MB"
     )
-    print(json.dumps({"rates": rates, "alone_mb": alone, "beside_mb": beside, "files_mb": size}))
+    print(json.dumps({"rates": found, "alone_mb": alone, "beside_mb": beside, "files_mb": size}))
 
 
 if __name__ == "__main__":

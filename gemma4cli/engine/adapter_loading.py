@@ -14,6 +14,7 @@ from ..hub.adapter_layouts import Part
 from ..machine.backend import native_in_use
 from ..models.adapters import Change, LowRank, MisfitError, Replaced, adapted, low_rank_layers
 from ..models.gemma4 import Gemma4
+from ..models.mixed_adapters import Mixed, MixedLinear
 from ..models.weights import is_used
 from .checkpoint import lazy_tensors
 from .loaded_weights import computed_in
@@ -85,6 +86,18 @@ def prepare(network: Gemma4, *, native: bool) -> None:
     """Let a network that was changed compute; ``native`` is whether with the native part."""
     _let_compute(network, native=native)
     _compute_norms(network)
+
+
+def let_compute_mixed(mixed: Mixed, *, native: bool) -> None:
+    """Prepare a network that computes several adapters together, with the native part or not."""
+    if native:
+        from ..models.native_network import use_native
+
+        use_native(mixed.network)
+        return
+    for layer in mixed.network.modules():
+        if isinstance(layer, MixedLinear):
+            layer.stack()
 
 
 def _changed(model: LocalModel, changes: Sequence[Change], *, head_follows: bool) -> Gemma4:

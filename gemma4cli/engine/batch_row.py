@@ -39,6 +39,8 @@ class Row:
     """A prompt in a running batch.
 
     Attributes:
+        model: The model that answers, by its place in the batch.
+        arrived: Its place among all prompts.
         allowed: The tokens that may come next, with a schema.
         tail: The position at which the model's turn starts.
         begun: Its run, once its prompt was begun to be read.
@@ -58,6 +60,8 @@ class Row:
     answer: Answer
     sampler: Sampler
     constraint: Constraint | None
+    model: int = 0
+    arrived: int = 0
     allowed: Allowed | None = None
     tail: int = 0
     begun: CachedRun | None = None

@@ -9,7 +9,8 @@ batch.remove(row)        also in the middle of a prompt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from time import perf_counter
 from typing import cast
 
@@ -18,10 +19,11 @@ import mlx.core as mx
 from ..events import Timings
 from ..machine.backend import on_cpu
 from ..models.batch_cache import BatchCache
+from ..models.mixed_adapters import Mixed
 from .answer import Answer
 from .answer_rules import make_answer_sampler, make_constraint, stop_ids_of
 from .answering import Prompt
-from .batch_row import Chosen, Counts, Row, RowEvent, choose, wanted_logits
+from .batch_row import Chosen, Counts, Row, RowEvent, choose, sum_of, wanted_logits
 from .constrain import Constraint
 from .context_limits import check_context
 from .drafting import Draft, DraftCounts
@@ -51,51 +53,70 @@ class RunningBatch:
 
     Rows of a model with quantized KV caches take turns in each step. A drafter helps a row whose
     answer begins while no other runs, as long as none does.
+
+    Prompts may be for one of ``others`` instead, by their places after ``model``, which ``mixed``
+    can compute together. ``arrivals`` numbers prompts, by which they are read.
     """
 
     def __init__(
         self,
         model: LoadedModel,
         *,
+        others: Sequence[LoadedModel] = (),
+        mixed: Mixed | None = None,
         shared: SharedTurns | None = None,
         chunk: int | None = None,
         reads_all: bool = False,
+        arrivals: Iterator[int] | None = None,
     ) -> None:
-        self.counts = Counts()
         self.shared = SharedTurns(0) if shared is None else shared
-        self._model = model
+        self._models = [model, *others]
         self._bias = suppress(model.network.config.text.vocab_size, model.generation.suppressed_ids)
         chunk = chunk or (_CHUNK_ON_CPU if on_cpu() else _CHUNK_ON_GPU)
-        self._reader = PromptReader(
-            model,
-            self.shared,
-            self.counts,
-            chunk=chunk,
-            together=None if reads_all else chunk,
-            bias=self._bias,
-            on_begun=self._begin_decoding,
-        )
+        self.counts_by_model = [Counts() for _ in self._models]
+        self._readers = [
+            PromptReader(
+                each,
+                self.shared,
+                counts,
+                chunk=chunk,
+                together=None if reads_all else chunk,
+                bias=self._bias,
+                on_begun=self._begin_decoding,
+            )
+            for each, counts in zip(self._models, self.counts_by_model, strict=True)
+        ]
+        self._counts = self.counts_by_model[0]  # of what is done for all
+        self._arrivals = count() if arrivals is None else arrivals
         self._rows: list[Row] = []
-        self._caches = RunningRows(model.network, together=model.options.kv_bits is None)
+        self._caches = RunningRows(
+            [each.network for each in self._models], mixed, together=model.options.kv_bits is None
+        )
         self._chosen = Chosen()
+
+    @property
+    def counts(self) -> Counts:
+        """What was done so far, for all models together."""
+        return sum_of(self.counts_by_model)
 
     @property
     def rows(self) -> list[Row]:
         """The rows that have not ended: those being decoded, then those that wait to be read."""
-        return [*self._rows, *self._reader.waiting]
+        return [*self._rows, *(row for each in self._readers for row in each.waiting)]
 
-    def add(self, prompt: Prompt, constraint: Constraint | None = None) -> Row:
+    def add(self, prompt: Prompt, constraint: Constraint | None = None, model: int = 0) -> Row:
         """Let a prompt join; ``constraint`` is its schema's, if that has been made already.
 
         Raises ContextLengthError, and OptionError or AnswerCutError for a schema.
         """
-        model, inputs, options = self._model, prompt.inputs, prompt.options
-        check_context(inputs, model.context_length)
+        answering, inputs, options = self._models[model], prompt.inputs, prompt.options
+        check_context(inputs, answering.context_length)
         if constraint is None:
-            constraint = make_constraint(model, options, inputs.ids)
-        sampler = make_answer_sampler(model, options)
-        row = Row(prompt, Answer(model, inputs, options), sampler, constraint)
-        self._reader.waiting.append(row)
+            constraint = make_constraint(answering, options, inputs.ids)
+        sampler = make_answer_sampler(answering, options)
+        answer, arrived = Answer(answering, inputs, options), next(self._arrivals)
+        row = Row(prompt, answer, sampler, constraint, model, arrived)
+        self._readers[model].waiting.append(row)
         return row
 
     @property
@@ -106,7 +127,8 @@ class RunningBatch:
     @property
     def next_to_read(self) -> Row | None:
         """The row whose prompt is being read, or is the next to be."""
-        return self._reader.waiting[0] if self._reader.waiting else None
+        first = (each.waiting[0] for each in self._readers if each.waiting)
+        return min(first, key=lambda row: row.arrived, default=None)
 
     def has_room(self, prompt: Prompt, beside: Sequence[Row] = ()) -> bool:
         """Whether a prompt and its answer fit in memory beside the rows that run.
@@ -115,15 +137,15 @@ class RunningBatch:
         checked before. What earlier prompts left is forgotten if that makes room.
         """
         others = [row.prompt for row in (*self.rows, *beside)]
-        spare = memory_beside(self._model, prompt, others)
+        spare = memory_beside(self._models[0], prompt, others)
         if spare < self.shared.nbytes:
             self.shared.shrink(max(spare, 0))
         return spare >= 0 or not others
 
     def remove(self, row: Row) -> None:
         """Take a row out, unless it has ended; what it has computed is kept for later prompts."""
-        if row in self._reader.waiting:
-            self._reader.remove(row)
+        if row in self._readers[row.model].waiting:
+            self._readers[row.model].remove(row)
         elif row in self._rows:
             self._drop([self._rows.index(row)])
 
@@ -133,24 +155,26 @@ class RunningBatch:
 
     def read(self, *, has_others: bool) -> list[tuple[Row, RowEvent]]:
         """A piece of the prompts whose turn it is; ``has_others``: whether answers wait for it."""
-        if not self._reader.waiting:
+        row = self.next_to_read
+        if row is None:
             return []
-        return list(self._reader.read(has_others=has_others))
+        return list(self._readers[row.model].read(has_others=has_others))
 
     def decode(self) -> list[tuple[Row, RowEvent]]:
         """A token for each answer that has begun."""
         return self._decode_safely() if self._rows else []
 
     def _begin_decoding(self, begun: Begun) -> None:
+        model = begun.rows[0].model
         if isinstance(begun.cache, BatchCache):
-            self._caches.join_all(begun.cache)
+            self._caches.join_all(begun.cache, model)
         else:
             (row,) = begun.rows
-            drafter = self._model.drafter
+            drafter = self._models[model].drafter
             may_draft = not self._rows and row.logprobs is None
             if drafter is not None and may_draft and drafter.pace.begin():
                 row.draft, row.hidden = self._draft(row, drafter), begun.hidden
-            self._caches.join(begun.cache)
+            self._caches.join(begun.cache, model)
         for row in begun.rows:
             # A batch holds a copy, and checkpoints are only kept within the limit.
             row.run.release()
@@ -168,7 +192,7 @@ class RunningBatch:
             return list(failed)
         finally:
             seconds = perf_counter() - began
-            self.counts.decode_seconds += seconds
+            self._counts.decode_seconds += seconds
             for row in rows:
                 row.spent += Timings(decode=seconds / len(rows))
 
@@ -191,8 +215,8 @@ class RunningBatch:
         mx.async_eval(tokens, finite)
         seen = wanted_logits(self._rows, logits)
         self._chosen = Chosen(tokens, finite, [True] * len(self._rows), seen)
-        self.counts.steps += 1
-        if self.counts.steps % _STEPS_UNTIL_CLEARED == 0:
+        self._counts.steps += 1
+        if self._counts.steps % _STEPS_UNTIL_CLEARED == 0:
             release_buffers()
         return events + self._hand_on(before if ahead else self._chosen)
 
@@ -201,22 +225,23 @@ class RunningBatch:
         length = row.answer.length
         events: list[tuple[Row, RowEvent]] = [(row, event) for event in row.push_drafted()]
         self._chosen.tokens = mx.array([row.newest], mx.int32)
-        self.counts.steps += 1
-        self.counts.rows += 1
-        self.counts.generated_tokens += row.answer.length - length
+        counts = self.counts_by_model[row.model]
+        self._counts.steps += 1
+        counts.rows += 1
+        counts.generated_tokens += row.answer.length - length
         if row.has_ended:
             self._drop([0])
         return events
 
     def _draft(self, row: Row, drafter: LoadedDrafter) -> Draft:
         return Draft(
-            network=self._model.network,
+            network=self._models[row.model].network,
             drafter=drafter.network,
             cache=row.run.cache,
             sampler=row.sampler,
             bias=self._bias,
             constraint=row.constraint,
-            stop_ids=stop_ids_of(self._model, row.prompt.options),
+            stop_ids=stop_ids_of(self._models[row.model], row.prompt.options),
             most=row.answer.most,
             pace=drafter.pace,
             counts=DraftCounts(),
@@ -231,7 +256,7 @@ class RunningBatch:
         events: list[tuple[Row, RowEvent]] = []
         for number, row in enumerate(self._rows):
             if chosen.unread[number]:
-                self.counts.rows += 1
+                self.counts_by_model[row.model].rows += 1
                 pushed = self._push(
                     row, tokens[number], is_finite=finite[number], logits=chosen.logits[number]
                 )
@@ -247,7 +272,7 @@ class RunningBatch:
         self, row: Row, token: int, *, is_finite: bool, logits: mx.array | None
     ) -> list[RowEvent]:
         events = row.push(token, is_finite=is_finite, logits=logits)
-        self.counts.generated_tokens += not row.has_failed
+        self.counts_by_model[row.model].generated_tokens += not row.has_failed
         return events
 
     def _drop(self, numbers: Sequence[int]) -> None:
@@ -266,10 +291,10 @@ class RunningBatch:
     def _keep_turn(self, number: int) -> None:
         """Keep a row's prompt with its answer, if later prompts can repeat it."""
         row = self._rows[number]
-        run = row.run
+        run, model = row.run, self._models[row.model]
         if not self.shared.limit or row.has_failed:
             return
-        if is_repeated(self._model, run.content[row.tail :]):
+        if is_repeated(model, run.content[row.tail :]):
             cache = self._caches.extract(number)
             mx.eval([layer.state for layer in cache])
-            self.shared.keep_all(self._model.network, run.content, cache)
+            self.shared.keep_all(model.network, run.content, cache)

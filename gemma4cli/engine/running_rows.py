@@ -2,7 +2,7 @@
 
 Rows of a batch take as much memory as the longest of them, so long and short ones are computed in
 groups: a step runs one after the other. A row without a group to join is computed as it would be
-alone.
+alone, and a group whose rows all have the same adapter as if there were no other.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import mlx.core as mx
 
 from ..models.batch_cache import BatchCache
 from ..models.gemma4 import Gemma4
+from ..models.mixed_adapters import Mixed
 from ..models.mlx_lm_parts import RowCache
 from .cache_room import make_room
 from .decode import run_tokens
@@ -63,20 +64,26 @@ class _Group:
 class RunningRows:
     """Rows join with the cache that their prompt filled, and can be taken out with such a cache.
 
-    If not ``together`` each row is a group, as quantized caches must be.
+    They are those of several ``networks``, by their numbers, if there is what can compute them
+    together, ``mixed``. If not ``together`` each row is a group, as quantized caches must be.
     """
 
-    def __init__(self, network: Gemma4, *, together: bool) -> None:
-        self._network = network
+    def __init__(
+        self, networks: Sequence[Gemma4], mixed: Mixed | None = None, *, together: bool
+    ) -> None:
+        self._networks = networks
+        self._mixed = mixed
         self._together = together
         self._groups: list[_Group] = []
+        self._of: list[int] = []
 
     def __len__(self) -> int:
-        return sum(len(group.rows) for group in self._groups)
+        return len(self._of)
 
-    def join(self, cache: list[RowCache]) -> None:
+    def join(self, cache: list[RowCache], network: int = 0) -> None:
         """Add a row after the others."""
         number, length = len(self), cache[0].offset
+        self._of.append(network)
         group = self._group_for(length, length)
         if group is None:
             self._groups.append(_Group([number], cache))
@@ -86,9 +93,10 @@ class RunningRows:
         group.rows.append(number)
         mx.eval(batch.state)
 
-    def join_all(self, cache: BatchCache) -> None:
+    def join_all(self, cache: BatchCache, network: int = 0) -> None:
         """Add rows after the others, which were computed together."""
         numbers = list(range(len(self), len(self) + len(cache)))
+        self._of += [network] * len(cache)
         group = self._group_for(min(cache.lengths), max(cache.lengths))
         if group is None:
             self._groups.append(_Group(numbers, cache))
@@ -110,6 +118,7 @@ class RunningRows:
                     group.cache.keep(left)
             group.rows = [numbers[group.rows[i]] for i in left]
         self._groups = [group for group in self._groups if group.rows]
+        self._of = [self._of[row] for row in rows]
 
     def extract(self, row: int) -> list[RowCache]:
         """The cache of a row, which is not to run any more once another run changes it."""
@@ -133,15 +142,24 @@ class RunningRows:
     def _advance(
         self, group: _Group, tokens: mx.array, bias: mx.array | None
     ) -> tuple[mx.array, mx.array]:
+        network = self._network_of(group)
         if not isinstance(group.cache, BatchCache):
             make_room(group.cache, 1)
-            _, logits, finite = run_tokens(self._network, group.cache, tokens, bias)
+            _, logits, finite = run_tokens(network, group.cache, tokens, bias)
             return logits[:, -1], finite[:, -1]
-        text = self._network.language_model
-        inputs = self._network.embed_rows(tokens[:, None])
+        text = network.language_model
+        inputs = network.embed_rows(tokens[:, None])
         hidden = text.model(*inputs, group.cache.layers, group.cache.extend(1))
         logits = text.logits(hidden, bias)[:, -1]
         return logits, step_is_finite(hidden[:, -1], logits)
+
+    def _network_of(self, group: _Group) -> Gemma4:
+        """What computes the next step of a group."""
+        numbers = [self._of[row] for row in group.rows]
+        if self._mixed is None or len(set(numbers)) == 1:
+            return self._networks[numbers[0]]
+        self._mixed.choice.choose(numbers)
+        return self._mixed.network
 
     def _group_for(self, shortest: int, longest: int) -> _Group | None:
         """The group that rows of these lengths may join."""
@@ -154,7 +172,7 @@ class RunningRows:
     def _as_batch(self, group: _Group) -> BatchCache:
         """The cache of a group, to be joined."""
         if not isinstance(group.cache, BatchCache):
-            batch = self._network.language_model.make_batch_cache()
+            batch = self._networks[0].language_model.make_batch_cache()
             batch.join(group.cache)
             group.cache = batch
         return group.cache

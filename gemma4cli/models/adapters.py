@@ -20,7 +20,7 @@ from .mlx_lm_parts import QuantizedSwitchLinear, SwitchLinear
 from .names import EMBEDDINGS, HEAD
 
 _HEAD, _EMBEDDINGS = HEAD.removesuffix("."), EMBEDDINGS.removesuffix(".")
-_KEPT_OF_A_RUN = ("_factor", "_bounds", "_steps", "_by_kind", "_adapter", "_pads")
+KEPT_OF_A_RUN = ("_factor", "_bounds", "_steps", "_by_kind", "_adapter", "_pads")
 """What layers keep of their weights when they are used; a changed layer computes it again."""
 
 
@@ -101,7 +101,7 @@ def adapted(network: Gemma4, changes: Sequence[Change], *, head_follows: bool) -
             for path, layer in _with_low_rank(each, module_of):
                 changed[path] = layer
     own_head = tied and (_HEAD in changed or (_EMBEDDINGS in changed and not head_follows))
-    twin = cast(Gemma4, _tree(network, {tuple(p.split(".")): m for p, m in changed.items()}))
+    twin = cast(Gemma4, changed_tree(network, {tuple(p.split(".")): m for p, m in changed.items()}))
     if own_head:
         _untie(twin, changed.get(_HEAD, modules[_HEAD]))
     return twin
@@ -124,7 +124,7 @@ def low_rank_layers(network: nn.Module) -> list[nn.Module]:
     return [module for module in network.modules() if isinstance(module, LOW_RANK)]
 
 
-def _tree(node: Any, changes: Mapping[tuple[str, ...], nn.Module]) -> Any:
+def changed_tree(node: Any, changes: Mapping[tuple[str, ...], nn.Module]) -> Any:
     """``node`` with other modules at these paths; what is on the way is copied."""
     if () in changes:
         return changes[()]
@@ -134,12 +134,12 @@ def _tree(node: Any, changes: Mapping[tuple[str, ...], nn.Module]) -> Any:
     if isinstance(node, list):
         items = list(node)
         for first, inner in by_first.items():
-            items[int(first)] = _tree(node[int(first)], inner)
+            items[int(first)] = changed_tree(node[int(first)], inner)
         return items
     twin = copied(node)
     for first, inner in by_first.items():
         if first in node:  # a head that is the embeddings has no place of its own
-            twin[first] = _tree(node[first], inner)
+            twin[first] = changed_tree(node[first], inner)
     return twin
 
 
@@ -149,7 +149,7 @@ def copied(module: nn.Module) -> nn.Module:
     twin.__dict__.update(module.__dict__)
     for name in ("_recordings",):
         twin.__dict__.pop(name, None)
-    dict.update(twin, {k: v for k, v in dict.items(module) if k not in _KEPT_OF_A_RUN})
+    dict.update(twin, {k: v for k, v in dict.items(module) if k not in KEPT_OF_A_RUN})
     return twin
 
 

@@ -36,6 +36,10 @@ Adapter: TypeAlias = tuple[
 ``(product + b (scale * a x)) * share + bias``."""
 
 
+Adapters: TypeAlias = tuple[list[Adapter | None], mx.array]
+"""Several of them, and in int32 which one rows have: ``[B]`` numbers for ``[B, ..., K]``."""
+
+
 def bias_of(layer: nn.Module) -> Adapter | None:
     """A layer's own bias, if it has one."""
     return (None, None, 1.0, None, layer["bias"]) if "bias" in layer else None

@@ -13,7 +13,8 @@ import mlx.nn as nn
 
 from ..native import _native as native
 from .low_rank import LowRankEmbedding, LowRankLinear, LowRankSwitchLinear
-from .native_layers import Adapter, Matrix, bias_of, matrix
+from .mixed_adapters import MixedLinear
+from .native_layers import Adapter, Adapters, Matrix, bias_of, matrix
 
 
 def _in_rows(transposed: mx.array) -> mx.array:
@@ -48,6 +49,18 @@ class NativeLowRankLinear(LowRankLinear):
         return a, b, self.scale, share, bias
 
 
+class NativeMixedLinear(MixedLinear):
+    """The kernel finds out what is added to each row; the adapters stay where they are."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return native.linear(x, *matrix(self.linear), adapter=self.adapters())
+
+    def adapters(self) -> Adapters:
+        own = bias_of(self.linear)
+        each = [own if layer is None else layer.adapter() for layer in self.members.layers]
+        return each, self.choice.numbers
+
+
 class NativeLowRankEmbedding(LowRankEmbedding):
     def as_linear(self, x: mx.array) -> mx.array:
         if "m" in self and not self.is_by_row:
@@ -68,6 +81,7 @@ class NativeLowRankSwitchLinear(LowRankSwitchLinear):
 
 CLASSES: dict[type[nn.Module], type[nn.Module]] = {
     LowRankLinear: NativeLowRankLinear,
+    MixedLinear: NativeMixedLinear,
     LowRankEmbedding: NativeLowRankEmbedding,
     LowRankSwitchLinear: NativeLowRankSwitchLinear,
 }
@@ -78,15 +92,17 @@ def is_plain(layer: nn.Module) -> bool:
     return "weight" in layer
 
 
-def _parts(layer: nn.Module) -> tuple[Matrix, Adapter | None]:
+def _parts(layer: nn.Module) -> tuple[Matrix, Adapter | Adapters | None]:
     """The matrix of a linear layer, and what changes products with it."""
     if isinstance(layer, NativeLowRankLinear):
         return matrix(layer.linear), layer.adapter()
+    if isinstance(layer, NativeMixedLinear):
+        return matrix(layer.linear), layer.adapters()
     return matrix(layer), bias_of(layer)
 
 
 def _has_parts(layer: nn.Module) -> bool:
-    return is_plain(layer) or isinstance(layer, NativeLowRankLinear)
+    return is_plain(layer) or isinstance(layer, (NativeLowRankLinear, NativeMixedLinear))
 
 
 def products(x: mx.array, layers: Sequence[nn.Module]) -> list[mx.array]:

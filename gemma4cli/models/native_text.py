@@ -17,6 +17,7 @@ from ..native import _native as native
 from .attention import KeysValues
 from .language import Cache, LanguageModel, TextModel
 from .masks import Masks, Visibility
+from .mixed_adapters import RowChoice
 from .mlx_lm_parts import DecoderLayer
 from .native_layers import move_to_large_pages, norm, scaled_rows
 from .native_low_rank import expert_product, gated, products
@@ -131,17 +132,29 @@ class Recordings:
     With few tokens, MLX needs as long for each step of a part as the step itself takes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, choice: RowChoice | None = None) -> None:
+        self._choice = choice
         self._recordings: dict[tuple[object, ...], native.Recording] = {}
 
     def run(self, part: Part, *inputs: mx.array) -> list[mx.array]:
         """``part(*inputs)``, recorded at the first call with inputs of these shapes."""
+        numbers = () if self._choice is None else (self._choice.numbers,)
         key = part.__name__, *(x.shape for x in inputs)
         if key not in self._recordings:
-            examples = [mx.zeros(x.shape, x.dtype) for x in inputs]
+            examples = [mx.zeros(x.shape, x.dtype) for x in (*inputs, *numbers)]
             mx.eval(examples)
-            self._recordings[key] = native.Recording(examples, part(*examples))
-        return self._recordings[key](inputs)
+            self._recordings[key] = native.Recording(
+                examples, self._recorded(part, examples[: len(inputs)], examples[len(inputs) :])
+            )
+        return self._recordings[key]((*inputs, *numbers))
+
+    def _recorded(
+        self, part: Part, inputs: Sequence[mx.array], numbers: Sequence[mx.array]
+    ) -> list[mx.array]:
+        if self._choice is None:
+            return part(*inputs)
+        with self._choice.being(*numbers):
+            return part(*inputs)
 
 
 def _directly(part: Part, *inputs: mx.array) -> list[mx.array]:
@@ -154,6 +167,7 @@ _FEW_TOKENS = 9
 
 class NativeDecoderLayer(DecoderLayer):
     _recordings: Recordings | None = None
+    choice: RowChoice | None = None
 
     def __call__(
         self,
@@ -183,7 +197,7 @@ class NativeDecoderLayer(DecoderLayer):
 
     def _recorded(self, part: Part, *inputs: mx.array) -> list[mx.array]:
         if self._recordings is None:
-            self._recordings = Recordings()
+            self._recordings = Recordings(self.choice)
         return self._recordings.run(part, *inputs)
 
     def move_to_large_pages(self) -> None:

@@ -10,6 +10,10 @@ Matrix = tuple[mx.array, mx.array | None, mx.array | None, str, int, int]
 # share + bias; a [r, K] and b [N, r] or neither, share and bias [N] or none.
 Adapter = tuple[mx.array | None, mx.array | None, float, mx.array | None, mx.array | None]
 
+# Several of them, and which one rows have: [B] numbers in int32, each for as many rows one after
+# the other. Rows with any other number have none.
+Adapters = tuple[Sequence[Adapter | None], mx.array]
+
 # Packed numbers, scales, biases.
 Packed = tuple[mx.array, mx.array, mx.array]
 
@@ -65,7 +69,7 @@ def linear(
     bits: int = 0,
     group_size: int = 0,
     clip: mx.array | None = None,
-    adapter: Adapter | None = None,
+    adapter: Adapter | Adapters | None = None,
 ) -> mx.array: ...
 def linear_by_columns(
     x: mx.array,
@@ -87,15 +91,15 @@ def embedding(
     scale: float = 1.0,
 ) -> mx.array: ...
 def linears(
-    x: mx.array, matrices: Sequence[Matrix], adapters: Sequence[Adapter | None] = ()
+    x: mx.array, matrices: Sequence[Matrix], adapters: Sequence[Adapter | Adapters | None] = ()
 ) -> list[mx.array]: ...
 def gated(
     x: mx.array,
     gate: Matrix,
     up: Matrix,
     activation: str = "gelu",
-    gate_adapter: Adapter | None = None,
-    up_adapter: Adapter | None = None,
+    gate_adapter: Adapter | Adapters | None = None,
+    up_adapter: Adapter | Adapters | None = None,
 ) -> mx.array: ...
 def expert_linear(
     x: mx.array,

@@ -63,10 +63,23 @@ using AdapterTuple = std::tuple<
     std::optional<mx::array>>;
 using MaybeAdapter = std::optional<AdapterTuple>;
 
+/// Several of them, and which one rows have.
+using ChosenAdapters = std::tuple<std::vector<MaybeAdapter>, mx::array>;
+using MaybeAdapters = std::optional<std::variant<AdapterTuple, ChosenAdapters>>;
+
 g4::Adapter adapter_of(const MaybeAdapter& parts) {
   if (!parts) return {};
   const auto& [a, b, scale, share, bias] = *parts;
   return {a, b, scale, share, bias};
+}
+
+g4::Adapters adapters_of(const MaybeAdapters& parts) {
+  if (!parts) return {};
+  if (const auto* one = std::get_if<AdapterTuple>(&*parts)) return {{adapter_of(*one)}, {}};
+  const auto& [several, chosen] = std::get<ChosenAdapters>(*parts);
+  g4::Adapters result{{}, chosen};
+  for (const auto& each : several) result.each.push_back(adapter_of(each));
+  return result;
 }
 
 /// From a Visibility of gemma4cli.models.masks, or None.
@@ -122,9 +135,9 @@ NB_MODULE(_native, module) {
       "linear",
       [](const mx::array& x, const mx::array& weight, const std::optional<mx::array>& scales,
          const std::optional<mx::array>& biases, const std::string& mode, int bits, int group_size,
-         const std::optional<mx::array>& clip, const MaybeAdapter& adapter) {
+         const std::optional<mx::array>& clip, const MaybeAdapters& adapter) {
         return g4::linear(
-            x, {weight, scales, biases, {mode, bits, group_size}}, {clip, adapter_of(adapter)});
+            x, {weight, scales, biases, {mode, bits, group_size}}, {clip, adapters_of(adapter)});
       },
       "x"_a, "weight"_a, "scales"_a = nb::none(), "biases"_a = nb::none(), "mode"_a = "",
       "bits"_a = 0, "group_size"_a = 0, "clip"_a = nb::none(), "adapter"_a = nb::none());
@@ -152,13 +165,13 @@ NB_MODULE(_native, module) {
   module.def(
       "linears",
       [](const mx::array& x, const std::vector<MatrixTuple>& matrices,
-         const std::vector<MaybeAdapter>& adapters) {
+         const std::vector<MaybeAdapters>& adapters) {
         std::vector<g4::Layer> all;
         for (const auto& parts : matrices) all.push_back({matrix_of(parts), {}});
         if (!adapters.empty() && adapters.size() != all.size()) {
           throw std::invalid_argument("linears: there must be an adapter for each matrix, or none");
         }
-        for (size_t i = 0; i < adapters.size(); i++) all[i].adapter = adapter_of(adapters[i]);
+        for (size_t i = 0; i < adapters.size(); i++) all[i].adapters = adapters_of(adapters[i]);
         return g4::linears(x, all);
       },
       "x"_a, "matrices"_a, "adapters"_a = nb::list());
@@ -166,11 +179,11 @@ NB_MODULE(_native, module) {
   module.def(
       "gated",
       [](const mx::array& x, const MatrixTuple& gate, const MatrixTuple& up,
-         const std::string& activation, const MaybeAdapter& gate_adapter,
-         const MaybeAdapter& up_adapter) {
+         const std::string& activation, const MaybeAdapters& gate_adapter,
+         const MaybeAdapters& up_adapter) {
         return g4::gated(
-            x, {matrix_of(gate), adapter_of(gate_adapter)}, {matrix_of(up), adapter_of(up_adapter)},
-            curve_named(activation));
+            x, {matrix_of(gate), adapters_of(gate_adapter)},
+            {matrix_of(up), adapters_of(up_adapter)}, curve_named(activation));
       },
       "x"_a, "gate"_a, "up"_a, "activation"_a = "gelu", "gate_adapter"_a = nb::none(),
       "up_adapter"_a = nb::none());

@@ -12,8 +12,8 @@ namespace g4 {
 
 class FewAdapted {
  public:
-  /// `x` holds `count` rows.
-  FewAdapted(const float* x, int64_t count) : x_(x), count_(count) {}
+  /// `x` holds `count` rows, without gaps between them.
+  FewAdapted(const float* x, int64_t count);
 
   /// Adds a product; `matrix` must outlive it.
   void add(const Adapted& matrix, float* y);
@@ -26,12 +26,17 @@ class FewAdapted {
   ThinProducts& thin() { return thin_; }
 
  private:
-  /// The input laid out once for all matrices that need the same layout.
-  const Input& input_for(const Weight& weight);
+  struct Layout {
+    std::vector<int64_t> rows;
+    std::unique_ptr<PreparedInput> input;
+  };
+
+  /// Some rows of the input, laid out once for all matrices that need the same layout.
+  const Input& input_for(const Weight& weight, const std::vector<int64_t>& rows);
 
   const float* x_;
-  int64_t count_;
-  std::vector<std::unique_ptr<PreparedInput>> layouts_;
+  std::vector<int64_t> all_;  // the numbers of the rows
+  std::vector<Layout> layouts_;
   ThinProducts thin_;
   std::vector<Product> products_;
 };

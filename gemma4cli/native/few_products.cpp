@@ -25,13 +25,6 @@ constexpr int64_t fewest_together = 3;
 
 constexpr std::align_val_t cache_line{64};
 
-template <class T>
-std::vector<T*> starts_of(T* start, int64_t count, int64_t width) {
-  std::vector<T*> rows(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; i++) rows[size_t(i)] = start + i * width;
-  return rows;
-}
-
 /// Ask for rows of a thin matrix that are needed when those of the large one have been read: too few
 /// follow each other for the processor to see it coming.
 void ask_for(const Weight& thin, int64_t first, int64_t last) {
@@ -66,18 +59,19 @@ void PreparedInput::Free::operator()(uint8_t* memory) const {
   ::operator delete[](memory, cache_line);
 }
 
-PreparedInput::PreparedInput(const Weight& weight, const float* x, int64_t count) : like_(weight) {
-  const auto rows = starts_of(x, count, weight.columns);
+PreparedInput::PreparedInput(const Weight& weight, const std::vector<const float*>& x)
+    : like_(weight) {
+  const int64_t count = int64_t(x.size());
   input_.count = count;
 #if defined(G4_HAS_AMX)
   if (count >= fewest_together && amx_in_use() && amx_few_rows.takes(weight)) {
     together_.reset(new (cache_line) uint8_t[size_t(amx_few_rows.packed_bytes(weight, count))]);
-    amx_few_rows.pack(weight, rows.data(), count, together_.get());
+    amx_few_rows.pack(weight, x.data(), count, together_.get());
     input_.together = together_.get();
     return;
   }
 #endif
-  rows_.emplace(weight, rows);
+  rows_.emplace(weight, x);
   input_.rows = rows_->rows();
 }
 
@@ -87,7 +81,9 @@ bool PreparedInput::fit(const Weight& weight) const {
 }
 
 std::vector<float*> rows_of(float* y, int64_t count, int64_t width) {
-  return starts_of(y, count, width);
+  std::vector<float*> rows(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; i++) rows[size_t(i)] = y + i * width;
+  return rows;
 }
 
 int64_t bytes_of(const Weight& weight) {
@@ -115,13 +111,13 @@ void multiply_part(
 
 void multiply_part(
     const Product& product, const ThinProducts& thin, int64_t first, int64_t last) {
-  if (product.addition) ask_for(product.addition->b, first, last);
+  for (const auto& each : product.added) ask_for(each.addition->b, first, last);
   multiply_part(product.weight, product.x, product.y.data(), first, last);
-  if (!product.addition) return;
+  if (product.added.empty()) return;
   thin.wait();
-  kernels().add_low_rank(
-      *product.addition, product.h, int64_t(product.y.size()), product.y[0], product.weight.rows,
-      first, last);
+  for (const auto& [addition, h, y] : product.added) {
+    kernels().add_low_rank(*addition, h, int64_t(y.size()), y.data(), first, last);
+  }
 }
 
 void multiply(const std::vector<Product>& products, ThinProducts& thin) {

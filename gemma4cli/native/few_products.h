@@ -35,8 +35,8 @@ struct Input {
 /// Rows of input, laid out in the best way for a matrix and those like it.
 class PreparedInput {
  public:
-  /// `x` holds `count` rows of `weight.columns` numbers.
-  PreparedInput(const Weight& weight, const float* x, int64_t count);
+  /// `x` are rows of `weight.columns` numbers.
+  PreparedInput(const Weight& weight, const std::vector<const float*>& x);
 
   const Input& input() const { return input_; }
 
@@ -54,13 +54,19 @@ class PreparedInput {
 
 class ThinProducts;
 
+/// What is added to some rows of a product.
+struct Added {
+  const Addition* addition;
+  const float* h;  // of the thin products, for these rows only
+  std::vector<float*> y;
+};
+
 /// y[i][n] = x[i] times row n of the matrix, and what is added to it.
 struct Product {
   Weight weight;
   Input x;
-  std::vector<float*> y;           // without gaps between them where something is added
-  const Addition* addition = nullptr;
-  const float* h = nullptr;        // of the thin products
+  std::vector<float*> y;
+  std::vector<Added> added{};
 };
 
 /// The start of each of `count` rows.

@@ -37,17 +37,17 @@ mx::array matrix_gradient(
 
 class Linear : public RowPrimitive {
  public:
-  Linear(mx::Stream stream, Quantization quantization, AdapterForm adapter, bool clips)
+  Linear(mx::Stream stream, Quantization quantization, AdaptersForm adapters, bool clips)
       : RowPrimitive(stream),
         quantization_(std::move(quantization)),
-        adapter_(adapter),
+        adapters_(std::move(adapters)),
         clips_(clips) {}
 
   Work prepare(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& out = outputs[0];
     allocate(out);
     size_t index = 1;
-    const Adapted matrix = take_adapted(inputs, index, quantization_, adapter_);
+    const Adapted matrix = take_adapted(inputs, index, quantization_, adapters_);
     const float* clip = clips_ ? inputs[index++].data<float>() : nullptr;
     const float* x = inputs[0].data<float>();
     float* y = out.data<float>();
@@ -55,7 +55,7 @@ class Linear : public RowPrimitive {
     return [=] {
       if (clip || count >= many_rows_from(matrix.weight)) {
         ProductOptions options;
-        options.adapter = matrix.adapter;
+        options.adapted = &matrix;
         if (clip) {
           options.input = {clip[0], clip[1]};
           options.output = {clip[2], clip[3]};
@@ -72,7 +72,7 @@ class Linear : public RowPrimitive {
   std::vector<mx::array> vjp(
       const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents,
       const std::vector<int>& argnums, const std::vector<mx::array>&) override {
-    if (clips_ || adapter_.low_rank || adapter_.share) no_gradient(name(), 0);
+    if (clips_ || !adapters_.is_bias()) no_gradient(name(), 0);
     std::vector<mx::array> gradients;
     for (int number : argnums) {
       if (number == 0) {
@@ -89,7 +89,7 @@ class Linear : public RowPrimitive {
 
  private:
   Quantization quantization_;
-  AdapterForm adapter_;
+  AdaptersForm adapters_;
   bool clips_;
 };
 
@@ -139,23 +139,23 @@ mx::array linear(
   require_float32(x, "linear");
   matrix.check("linear", 2);
   if (x.shape(-1) != matrix.columns()) throw std::invalid_argument("linear: widths differ");
-  const auto& [clip, adapter] = options;
+  const auto& [clip, adapters] = options;
   if (clip && (clip->dtype() != mx::float32 || clip->shape() != mx::Shape{4})) {
     throw std::invalid_argument("linear: clip must hold 4 numbers in float32");
   }
-  adapter.check("linear", matrix);
-  if (clip && (adapter.a || adapter.share)) {
+  adapters.check("linear", matrix, x);
+  if (clip && !adapters.form().is_bias()) {
     throw std::invalid_argument("linear: an adapter has no limits");
   }
   std::vector<mx::array> inputs{in_rows(x, stream)};
   matrix.append_to(inputs, stream);
-  adapter.append_to(inputs, stream);
+  adapters.append_to(inputs, stream);
   if (clip) inputs.push_back(in_rows(*clip, stream));
   mx::Shape shape = x.shape();
   shape.back() = matrix.weight.shape(0);
   return mx::array(
       std::move(shape), mx::float32,
-      std::make_shared<Linear>(stream, matrix.quantization, adapter.form(), clip.has_value()),
+      std::make_shared<Linear>(stream, matrix.quantization, adapters.form(), clip.has_value()),
       std::move(inputs));
 }
 

@@ -16,7 +16,7 @@ struct LinearOptions {
   std::optional<mlx::core::array> clip;
 
   /// What changes the products before the outputs are limited. With limits, it may be a bias only.
-  Adapter adapter;
+  Adapters adapters;
 };
 
 /// x [..., K] (float32) times the transposed matrix [N, K]: [..., N] in float32.

@@ -15,13 +15,13 @@ namespace {
 /// What of layers is not among a primitive's inputs.
 struct Form {
   Quantization quantization;
-  AdapterForm adapter;
+  AdaptersForm adapters;
 };
 
 std::vector<Form> forms_of(const std::vector<Layer>& layers) {
   std::vector<Form> result;
-  for (const auto& [matrix, adapter] : layers) {
-    result.push_back({matrix.quantization, adapter.form()});
+  for (const auto& [matrix, adapters] : layers) {
+    result.push_back({matrix.quantization, adapters.form()});
   }
   return result;
 }
@@ -30,8 +30,8 @@ std::vector<Adapted> take_layers(
     const std::vector<mx::array>& inputs, const std::vector<Form>& forms) {
   size_t index = 1;
   std::vector<Adapted> layers;
-  for (const auto& [quantization, adapter] : forms) {
-    layers.push_back(take_adapted(inputs, index, quantization, adapter));
+  for (const auto& [quantization, adapters] : forms) {
+    layers.push_back(take_adapted(inputs, index, quantization, adapters));
   }
   return layers;
 }
@@ -42,14 +42,14 @@ std::vector<mx::array> inputs_of(
     mx::Stream stream) {
   require_float32(x, function);
   std::vector<mx::array> inputs{in_rows(x, stream)};
-  for (const auto& [matrix, adapter] : layers) {
+  for (const auto& [matrix, adapters] : layers) {
     matrix.check(function, 2);
     if (x.shape(-1) != matrix.columns()) {
       throw std::invalid_argument(std::string(function) + ": widths differ");
     }
-    adapter.check(function, matrix);
+    adapters.check(function, matrix, x);
     matrix.append_to(inputs, stream);
-    adapter.append_to(inputs, stream);
+    adapters.append_to(inputs, stream);
   }
   return inputs;
 }
@@ -62,7 +62,7 @@ mx::Shape shape_of(const mx::array& x, const Layer& layer) {
 
 void multiply_many(const Adapted& layer, const float* x, int64_t count, float* y) {
   ProductOptions options;
-  options.adapter = layer.adapter;
+  options.adapted = &layer;
   product(layer.weight, x, count, y, layer.weight.rows, options);
 }
 

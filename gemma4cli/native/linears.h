@@ -9,10 +9,10 @@
 
 namespace g4 {
 
-/// A matrix, and what an adapter does to products with it.
+/// A matrix, and what adapters do to products with it.
 struct Layer {
   Matrix matrix;
-  Adapter adapter;
+  Adapters adapters;
 };
 
 /// x [..., K] (float32) times each of the transposed matrices [N, K]: arrays [..., N] in float32.

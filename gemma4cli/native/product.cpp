@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "cpu_features.h"
 #include "scratch.h"
@@ -70,11 +71,50 @@ Part part_of(const ManyRows& kernel, int64_t rows, int64_t outputs) {
   return {step, round_up(ceil_div(rows, row_parts), kernel.panel_rows)};
 }
 
-/// What is added to the results of a product, and the rows of h.
-struct Added {
-  const Addition* addition = nullptr;
-  const float* h = nullptr;
+/// An adapter and the numbers of the rows that it changes; h has a row for each that is packed.
+struct Change {
+  const LowRank& adapter;
+  std::vector<int64_t> rows;
+  std::unique_ptr<float[]> h;
+
+  /// The place in `rows` of the first one that is not before `row`.
+  int64_t place(int64_t row) const {
+    return std::lower_bound(rows.begin(), rows.end(), row) - rows.begin();
+  }
+
+  /// Add to outputs [first, last) of those rows in [from, to) that it changes; h and y begin with the
+  /// row `start`.
+  void add(
+      int64_t start, int64_t from, int64_t to, float* y, int64_t stride, int64_t first,
+      int64_t last) const {
+    const int64_t rank = adapter.addition.b.columns;
+    std::vector<float*> some;
+    for (int64_t i = place(from), end = place(to); i < end; i += int64_t(some.size())) {
+      // As many as have their rows of h one after the other.
+      some.clear();
+      const int64_t row = rows[size_t(i)];
+      for (int64_t j = i; j < end && rows[size_t(j)] == row + j - i; j++) {
+        some.push_back(y + (rows[size_t(j)] - start) * stride);
+      }
+      kernels().add_low_rank(
+          adapter.addition, h.get() + (row - start) * rank, int64_t(some.size()), some.data(), first,
+          last);
+    }
+  }
 };
+
+/// What adapters do to `count` rows, of which at most `most` are packed at a time.
+std::vector<Change> changes_of(const Adapted& matrix, int64_t count, int64_t most) {
+  std::vector<Change> result;
+  auto changed = matrix.changed(count);
+  for (size_t i = 0; i < changed.size(); i++) {
+    if (changed[i].empty()) continue;
+    const LowRank& adapter = matrix.adapters[i];
+    std::unique_ptr<float[]> h(new float[size_t(most * adapter.a.rows)]);
+    result.push_back({adapter, std::move(changed[i]), std::move(h)});
+  }
+  return result;
+}
 
 /// A matrix, and which way it is multiplied.
 struct Operand {
@@ -83,9 +123,10 @@ struct Operand {
   int64_t outputs, depth;  // as many numbers in a row of y, and of x
 };
 
+/// y of the `rows` rows that are `packed`, the first of which is row `start` for `changes`.
 void multiply(
-    const Operand& operand, const uint8_t* packed, int64_t rows, float* y, int64_t stride,
-    const Finish& finish, const Added& added) {
+    const Operand& operand, const uint8_t* packed, int64_t start, int64_t rows, float* y,
+    int64_t stride, const Finish& finish, const std::vector<Change>& changes) {
   const ManyRows& kernel = operand.kernel;
   const Part part = part_of(kernel, rows, operand.outputs);
   const int64_t across = ceil_div(operand.outputs, part.outputs), down = ceil_div(rows, part.rows);
@@ -99,10 +140,9 @@ void multiply(
     kernel.multiply(
         operand.weight, packed + kernel.packed_bytes(row, operand.depth), count, first, last, scratch,
         own, y + row * stride + first, stride);
-    if (!added.addition) return;
-    kernels().add_low_rank(
-        *added.addition, added.h + row * added.addition->b.columns, count, y + row * stride, stride,
-        first, last);
+    for (const auto& each : changes) {
+      each.add(start, start + row, start + row + count, y, stride, first, last);
+    }
   });
 }
 
@@ -112,21 +152,28 @@ void many_rows(
   const ManyRows& kernel = operand.kernel;
   const int64_t blocks = ceil_div(rows, most_rows);
   const int64_t step = round_up(ceil_div(rows, blocks), kernel.panel_rows);
-  const LowRank& adapter = options.adapter;
-  const int64_t rank = adapter.a.rows;
-  const std::unique_ptr<float[]> h(new float[size_t(step * rank)]);
-  const bool is_bias = adapter.is_bias();
-  const Finish finish{options.output, is_bias ? adapter.addition.bias : nullptr};
-  const Added added{is_bias ? nullptr : &adapter.addition, h.get()};
+  Finish finish{options.output, nullptr};
+  std::vector<Change> changes;
+  if (const Adapted* adapted = options.adapted) {
+    if (!adapted->chosen && adapted->adapters[0].is_bias()) {
+      finish.bias = adapted->adapters[0].addition.bias;
+    } else {
+      changes = changes_of(*adapted, rows, step);
+    }
+  }
   with_shared_memory(kernel.packed_bytes(std::min(step, rows), operand.depth), [&](auto* packed) {
     for (int64_t i = 0; i < rows; i += step) {
       const int64_t count = std::min(step, rows - i);
       pack(kernel, x + i * operand.depth, count, operand.depth, options.input, packed);
-      if (rank > 0) {
-        multiply({kernel, adapter.a, rank, operand.depth}, packed, count, h.get(), rank, {}, {});
-        for (int64_t j = 0; j < count * rank; j++) h[size_t(j)] *= adapter.scale;
+      for (const auto& each : changes) {
+        const LowRank& adapter = each.adapter;
+        const int64_t rank = adapter.a.rows;
+        if (rank == 0 || each.place(i) == each.place(i + count)) continue;
+        float* h = each.h.get();
+        multiply({kernel, adapter.a, rank, operand.depth}, packed, i, count, h, rank, {}, {});
+        for (int64_t j = 0; j < count * rank; j++) h[j] *= adapter.scale;
       }
-      multiply(operand, packed, count, y + i * stride, stride, finish, added);
+      multiply(operand, packed, i, count, y + i * stride, stride, finish, changes);
     }
   });
 }

@@ -6,11 +6,11 @@
 
 namespace g4 {
 
-/// What a product does besides multiplying: limits of x, then what an adapter does, then limits of the
-/// results. Those have no effect with an adapter that is more than a bias.
+/// What a product does besides multiplying: limits of x, then what adapters do, then limits of the
+/// results. Those have no effect with an adapter that is more than a bias of all rows.
 struct ProductOptions {
   Limits input, output;
-  LowRank adapter;
+  const Adapted* adapted = nullptr;  // with the matrix that is multiplied
 };
 
 /// Rows of input from which `product` is faster than reading the weights for each few of them; with a

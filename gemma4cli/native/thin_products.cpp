@@ -10,9 +10,8 @@ constexpr int64_t rows_of_part = 4;
 
 }  // namespace
 
-const float* ThinProducts::add(const LowRank& low_rank, const Input& x, int64_t count) {
-  const int64_t rank = low_rank.a.rows;
-  if (rank == 0) return nullptr;
+const float* ThinProducts::add(const LowRank& low_rank, const Input& x) {
+  const int64_t rank = low_rank.a.rows, count = x.count;
   std::unique_ptr<float[]> memory(new float[size_t(count * rank)]);
   auto h = rows_of(memory.get(), count, rank);
   for (int64_t first = 0; first < rank; first += rows_of_part) {

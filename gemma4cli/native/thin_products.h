@@ -17,7 +17,7 @@ namespace g4 {
 class ThinProducts {
  public:
   /// Rows of h, one for each of x without gaps; computed by the parts.
-  const float* add(const LowRank& low_rank, const Input& x, int64_t count);
+  const float* add(const LowRank& low_rank, const Input& x);
 
   int64_t parts() const { return int64_t(parts_.size()); }
 

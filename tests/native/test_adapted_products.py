@@ -96,6 +96,46 @@ def test_matrices_with_and_without_adapters_share_an_input(
 
 
 @pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize(
+    "chosen", [[0, 1, 2, 1, 0], [1, 1], [2, 7, -1], [0, 1, 0, 1, 0, 1, 0, 1]], ids=str
+)
+def test_rows_have_what_the_adapter_adds_that_they_chose(
+    native_unit: ModuleType, chosen: list[int], count: int
+) -> None:
+    """A number without an adapter is the matrix alone."""
+    matrix, other = stored(FOUR_BITS, 1500, 512), stored(FOUR_BITS, 1500, 512)
+    first = Changed(matrix, 16, mx.float32, share=False, bias=False)
+    second = Changed(matrix, 5, mx.bfloat16, share=True, bias=True, seed=5)
+    adapters = ([first.adapter, second.adapter, None], mx.array(chosen, mx.int32))
+    x = random_numbers(len(chosen), count, 512)
+    wanted = np.stack(
+        [
+            (first, second)[number](row)
+            if number in (0, 1)
+            else exact(row) @ exact(matrix.numbers).T
+            for number, row in zip(chosen, x, strict=True)
+        ]
+    )
+    assert_near(native_unit.linear(x, *matrix.parts, adapter=adapters), wanted)
+    both = native_unit.linears(x, [matrix.parts, other.parts], [adapters, None])
+    assert_near(both[0], wanted)
+    gates = native_unit.gated(x, matrix.parts, other.parts, "silu", adapters, None)
+    ups = exact(x) @ exact(other.numbers).T
+    products = wanted / (1 + np.exp(-wanted)) * ups
+    np.testing.assert_allclose(np.array(gates), products, rtol=0, atol=1e-4 * products.std())
+
+
+@pytest.mark.parametrize(
+    "chosen", [mx.zeros((3,), mx.int32), mx.zeros((2,), mx.int64), mx.zeros((0,), mx.int32)]
+)
+def test_choices_that_do_not_fit_the_rows_are_refused(native: ModuleType, chosen: mx.array) -> None:
+    x, weight = mx.zeros((2, 1, 64)), mx.zeros((8, 64))
+    adapter = (mx.zeros((4, 64)), mx.zeros((8, 4)), 1.0, None, None)
+    with pytest.raises(ValueError, match="rows must choose from adapters"):
+        native.linear(x, weight, adapter=([adapter], chosen))
+
+
+@pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("both", [True, False])
 def test_a_gated_product_has_adapters(native_unit: ModuleType, both: bool, count: int) -> None:
     x = random_numbers(count, 512)

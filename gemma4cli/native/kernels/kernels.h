@@ -225,11 +225,11 @@ struct Kernels {
   FewRows few_rows;
   ManyRows many_rows;
 
-  /// y[i, n] = (y[i, n] + sum_j h[i, j] * b[n, j]) * share[n] + bias[n] for i < count and first <= n <
-  /// last. Rows of y are `stride` apart, those of h as long as the rank.
+  /// y[i][n] = (y[i][n] + sum_j h[i, j] * b[n, j]) * share[n] + bias[n] for i < count and first <= n <
+  /// last. Rows of y may be anywhere, those of h are as long as the rank.
   void (*add_low_rank)(
-      const Addition& addition, const float* h, int64_t count, float* y, int64_t stride,
-      int64_t first, int64_t last);
+      const Addition& addition, const float* h, int64_t count, float* const* y, int64_t first,
+      int64_t last);
 
   /// Products with the matrix as it is, not transposed: y[i, n] = sum_k x[i, k] * weight[k, n].
   ManyRows many_rows_by_columns;

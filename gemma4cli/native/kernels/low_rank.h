@@ -54,14 +54,14 @@ G4_INLINE Vec dot_products(const uint8_t* at, const float* h, int64_t rank, int6
 /// Each row of results for itself: dot products of rows of b with h.
 template <Kind kind>
 void add_by_row(
-    const Addition& addition, const float* h, int64_t count, float* y, int64_t stride,
-    int64_t first, int64_t last) {
+    const Addition& addition, const float* h, int64_t count, float* const* y, int64_t first,
+    int64_t last) {
   const int64_t rank = addition.b.columns;
   for (int64_t n = first; n < last; n += lanes) {
     const int64_t some = smaller(lanes, last - n);
     const uint8_t* at = addition.b.data + n * addition.b.row_bytes();
     for (int64_t i = 0; i < count; i++) {
-      float* row = y + i * stride;
+      float* row = y[i];
       const Vec added = dot_products<kind>(at, h + i * rank, rank, some);
       finish(addition, load_some(row + n, some) + added, row, n, some);
     }
@@ -88,19 +88,19 @@ void turn(const Weight& b, int64_t n, int64_t some, int64_t k, int64_t depth, fl
 template <int rows>
 G4_INLINE void add_turned(
     const Addition& addition, const float* turned, const float* h, int64_t depth, bool last,
-    float* y, int64_t stride, int64_t n, int64_t some) {
+    float* const* y, int64_t n, int64_t some) {
   const int64_t rank = addition.b.columns;
   Vec total[rows];
-  for (int i = 0; i < rows; i++) total[i] = load_some(y + i * stride + n, some);
+  for (int i = 0; i < rows; i++) total[i] = load_some(y[i] + n, some);
   for (int64_t j = 0; j < depth; j++) {
     const Vec numbers = load(turned + j * lanes);
     for (int i = 0; i < rows; i++) total[i] += numbers * fill(h[i * rank + j]);
   }
   for (int i = 0; i < rows; i++) {
     if (last) {
-      finish(addition, total[i], y + i * stride, n, some);
+      finish(addition, total[i], y[i], n, some);
     } else {
-      store_some(y + i * stride + n, total[i], some);
+      store_some(y[i] + n, total[i], some);
     }
   }
 }
@@ -108,8 +108,8 @@ G4_INLINE void add_turned(
 /// All rows of results: b is transposed once, some rows of it at a time.
 template <Kind kind>
 void add_turning(
-    const Addition& addition, const float* h, int64_t count, float* y, int64_t stride,
-    int64_t first, int64_t last) {
+    const Addition& addition, const float* h, int64_t count, float* const* y, int64_t first,
+    int64_t last) {
   const int64_t rank = addition.b.columns;
   alignas(64) float turned[turned_rows * rank_step];
   for (int64_t start = first; start < last; start += turned_rows) {
@@ -125,14 +125,13 @@ void add_turning(
         for (int64_t n = start; n < end; n += lanes) {
           const float *columns = turned + (n - start) * rank_step, *inner = h + i * rank + k;
           const int64_t some = smaller(lanes, end - n);
-          float* at = y + i * stride;
           if (count - i >= 4) {
-            add_turned<4>(addition, columns, inner, depth, whole, at, stride, n, some);
+            add_turned<4>(addition, columns, inner, depth, whole, y + i, n, some);
             continue;
           }
           for (int64_t r = 0; r < count - i; r++) {
             add_turned<1>(
-                addition, columns, inner + r * rank, depth, whole, at + r * stride, stride, n, some);
+                addition, columns, inner + r * rank, depth, whole, y + i + r, n, some);
           }
         }
       }
@@ -142,19 +141,19 @@ void add_turning(
 
 template <Kind kind>
 void add_low_rank_of(
-    const Addition& addition, const float* h, int64_t count, float* y, int64_t stride,
-    int64_t first, int64_t last) {
+    const Addition& addition, const float* h, int64_t count, float* const* y, int64_t first,
+    int64_t last) {
   const bool turning = count >= rows_to_transpose && addition.b.columns > 0;
-  (turning ? add_turning<kind> : add_by_row<kind>)(addition, h, count, y, stride, first, last);
+  (turning ? add_turning<kind> : add_by_row<kind>)(addition, h, count, y, first, last);
 }
 
 inline void add_low_rank(
-    const Addition& addition, const float* h, int64_t count, float* y, int64_t stride,
-    int64_t first, int64_t last) {
+    const Addition& addition, const float* h, int64_t count, float* const* y, int64_t first,
+    int64_t last) {
   const auto add = addition.b.kind == Kind::f32 ? add_low_rank_of<Kind::f32>
       : addition.b.kind == Kind::f16            ? add_low_rank_of<Kind::f16>
                                                 : add_low_rank_of<Kind::bf16>;
-  add(addition, h, count, y, stride, first, last);
+  add(addition, h, count, y, first, last);
 }
 
 }  // namespace g4::G4_SET

@@ -33,7 +33,9 @@ void test(const Kernels& set, const Case& task) {
   const std::vector<float> before(y.data(), y.data() + y.size());
   Exact exact, spreads;
   std::vector<float> got;
-  set.add_low_rank(addition, h.data(), count, y.data(), stride, first, last);
+  std::vector<float*> rows;
+  for (int64_t i = 0; i < count; i++) rows.push_back(y.data() + i * stride);
+  set.add_low_rank(addition, h.data(), count, rows.data(), first, last);
   for (int64_t i = 0; i < count; i++) {
     for (int64_t n = 0; n < stride; n++) {
       const int64_t at = i * stride + n;
