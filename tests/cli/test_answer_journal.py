@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from gemma4cli import journal_file
 from gemma4cli.cli.answers.journal import AnswerJournal, answer_journal
 from gemma4cli.cli.run.inputs import Input
 from gemma4cli.errors import JournalError
+from gemma4cli.journal_file import with_sum
 from gemma4cli.records import Answer
 
 
@@ -37,18 +39,48 @@ def opened(folder: Path, given: Sequence[Input], then: str = "") -> list[str]:
     return texts
 
 
-def test_answers_are_read_when_they_are_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_answers_are_in_memory_when_they_are_taken(tmp_path: Path) -> None:
+    given = inputs("0.png", "1.png", "2.png")
+    for each in given:
+        Path(each.given).touch()
+    opened(tmp_path, given, "text")
+
+    def fail(problem: JournalError | str) -> None:
+        pytest.fail(str(problem))
+
+    with answer_journal(
+        tmp_path, {"question": 1}, given, restart=False, not_kept=fail, damaged=fail
+    ) as journal:
+        assert journal is not None and len(journal.known) == 3
+        gc.collect()
+        assert not any(isinstance(each, Answer) for each in gc.get_objects())
+        assert journal.answer(1).answer.text == "text"
+
+
+@pytest.mark.parametrize("record", [{"text": float("nan")}, [], None])
+def test_a_record_that_is_none_is_noticed_before_anything_is_answered(
+    tmp_path: Path, record: object
 ) -> None:
-    names = [f"{number}.png" for number in range(5)]
-    for name in names:
-        Path(name).touch()
-    opened(tmp_path, inputs(*names), 'é, "answered": 1')
-    read: list[str] = []
-    parse = journal_file.parse
-    monkeypatch.setattr(journal_file, "parse", lambda text: read.append(text) or parse(text))
-    assert opened(tmp_path, inputs("3.png")) == ['é, "answered": 1']
-    assert len(read) == 1
+    """Also if its checksum fits: the next run must not find it again."""
+    given = inputs("a.png")
+    Path("a.png").touch()
+    opened(tmp_path, given, "text")
+    (path,) = tmp_path.glob("*.jsonl")
+    header, line = path.read_text("utf-8").splitlines()
+    item = {**json.loads(line), "record": record}
+    del item["sum"]
+    path.write_text(f"{header}\n{json.dumps(with_sum(item))}\n", "utf-8")
+    damage: list[object] = []
+    with answer_journal(
+        tmp_path,
+        {"question": 1},
+        given,
+        restart=False,
+        not_kept=damage.append,
+        damaged=damage.append,
+    ) as journal:
+        assert journal is not None and not journal.known
+    assert "is put aside" in str(damage)
 
 
 def test_an_odd_name_is_found_again(tmp_path: Path) -> None:

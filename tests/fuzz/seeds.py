@@ -24,7 +24,7 @@ from gemma4cli.decoded import Image as Picture
 from gemma4cli.engine.answering import Prompt
 from gemma4cli.errors import ContextLengthError
 from gemma4cli.events import Event, Finished, TextDelta, Timings, ToolCallFinished, Usage
-from gemma4cli.journal import JobJournal
+from gemma4cli.journal_file import JournalFile
 from gemma4cli.messages import AudioPart, ImagePart, Message, Source, TextPart, ToolCall
 from gemma4cli.options import GenerateOptions
 from gemma4cli.wire.answers import error_line, event_line
@@ -272,7 +272,7 @@ def _state(folder: Path) -> None:
     asked = ["-m", "tiny", "--max-tokens", "2"]
     _run("chat", "--session", "seed", "--image", "image03.png", "-p", "What is this?", *asked)
     _run("chat", "--session", "seed", "-p", "And this?", *asked)
-    JobJournal.forget = lambda journal: None  # type: ignore[method-assign]
+    JournalFile.forget = lambda journal: None  # type: ignore[method-assign]
     _run("transcribe", "speech04.wav", "-m", "tiny")
     _run("describe", "image03.png", "image07.png", *asked)
     for kind in ("transcripts", "answers"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import stat
 import time
 from array import array
@@ -46,9 +45,11 @@ class _Journal(JournalFile):
         self.write({**about, "answered": answered, "text": answer.text, "record": answer.record})
 
     def take(self, line: Line) -> None:
-        found = _ITEM.match(line.data) if line.is_sound else None
-        key = _key_of(line) if found is None else _hash(found[1])
-        self.places[key] = len(self._begins)
+        about = dict(line.content())
+        _take_answer(about)
+        if not all(isinstance(each, str | int) for each in about.values()):
+            raise TypeError("what a kept answer is about has text and numbers")
+        self.places[_key(about)] = len(self._begins)
         self._begins.append(line.begin)
         self._ends.append(line.end)
 
@@ -63,23 +64,6 @@ class _Journal(JournalFile):
             return _take_answer(dict(line.content()))
         except (JsonError, TypeError) as exc:
             raise JournalError(self.path, f"it is damaged: {exc}") from exc
-
-
-_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
-_ITEM = re.compile(
-    rb'(\{"file": %b, "bytes": \d+, "changed": -?\d+(?:, "page": \d+)?)'
-    rb', "answered": \d+, "text": %b, "record": \{' % (_STRING, _STRING)
-)
-"""The start of a line as it is written: what an answer is about can be had without reading it."""
-
-
-def _key_of(line: Line) -> bytes:
-    """The key of what an answer is about on any line. Raises JsonError and TypeError."""
-    about = dict(line.content())
-    _take_answer(about)
-    if not all(isinstance(each, str | int) for each in about.values()):
-        raise TypeError("what a kept answer is about has text and numbers")
-    return _key(about)
 
 
 def _take_answer(content: dict[str, Any]) -> KeptAnswer:
@@ -203,8 +187,5 @@ def _state(given: Input) -> tuple[int, int, bool]:
 
 
 def _key(about: Mapping[str, object]) -> bytes:
-    return _hash(json.dumps(about).encode()[:-1])
-
-
-def _hash(about: bytes) -> bytes:
-    return hashlib.blake2b(about, digest_size=16).digest()
+    content = json.dumps(about, sort_keys=True).encode()
+    return hashlib.blake2b(content, digest_size=16).digest()
