@@ -91,11 +91,7 @@ def _rank_of(connection: Connection) -> int:
 
 def _come(ring: Sequence[Address], rank: int) -> None:
     """Tell the first one that this process is there, and wait for the others."""
-    host, port = ring[0]
-    waiting = _Waiting()
-    while (connected := _reached(ring[0])) is None:
-        sleep(min(_INTERVAL, waiting.seconds(f"the first process at {host}:{port}")))
-    with connected:
+    with _reached(ring[0]) as connected:
         connection = Connection(connected)
         try:
             connection.send({"rank": rank})
@@ -106,15 +102,26 @@ def _come(ring: Sequence[Address], rank: int) -> None:
         sleep(_TO_LISTEN)
 
 
-def _reached(address: Address) -> socket.socket | None:
-    try:
-        made = socket.create_connection(address, timeout=_TO_REACH)
-    except OSError:
-        return None
+def _reached(address: Address) -> socket.socket:
+    """A connection to the first process. Raises LoadError if it does not come."""
+    waiting = _Waiting()
+    while True:
+        first = f"the first process at {address[0]}:{address[1]}"
+        try:
+            return _connected(address)
+        except socket.gaierror:
+            first += ", a name that is not known here"  # it may yet be announced
+        except OSError:
+            pass
+        sleep(min(_INTERVAL, waiting.seconds(first)))
+
+
+def _connected(address: Address) -> socket.socket:
+    made = socket.create_connection(address, timeout=_TO_REACH)
     if made.getsockname() == made.getpeername():
         # Where nobody listens at a port that the system gives away, it may be connected to itself.
         made.close()
-        return None
+        raise ConnectionRefusedError
     return made
 
 

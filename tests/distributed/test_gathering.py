@@ -96,3 +96,12 @@ def test_a_port_in_use_is_an_error() -> None:
     ring = free(2)
     with socket.create_server(ring[0]):
         assert f"127.0.0.1:{ring[0][1]} of the file of hosts" in Process(ring, 0).problem()
+
+
+def test_it_says_that_the_name_of_the_first_one_is_not_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gathering, "_TO_COME", 0.2)
+    ring = [("nowhere.invalid", 1), *free(1)]
+    problem = Process(ring, 1).problem()
+    assert "the first process at nowhere.invalid:1, a name that is not known here" in problem
