@@ -15,6 +15,7 @@ from ..engine.answering import BatchEvent, Prompt
 from ..engine.batch_row import Row, sum_of
 from ..engine.batch_size import batch_size
 from ..engine.constrain import Constraint
+from ..engine.loaded_weights import weights_in_memory
 from ..engine.local import LocalModel
 from ..engine.running_batches import RunningBatches
 from ..engine.shared_turns import SharedTurns, default_limit
@@ -213,6 +214,9 @@ class Queue:
     def _begin(self, models: Sequence[LocalModel]) -> RunningBatches:
         """What computes for models that have the same weights, and so the same vocabulary."""
         first = models[0]
+        for each in models:
+            # Threads that ask need it, and layers change what they keep while they are looked at.
+            weights_in_memory(each)
         with suppress(CheckpointError):  # raised again for those who ask with a schema
             prepare_constraints(first)
         if self._slots is None:

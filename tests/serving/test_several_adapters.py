@@ -16,6 +16,7 @@ from support.served_adapters import NAMES, write_three
 
 from gemma4cli.api import change_adapter, load
 from gemma4cli.conversations.chat import Chat
+from gemma4cli.engine import loaded_weights
 from gemma4cli.engine.adapter_loading import with_adapter, with_adapters
 from gemma4cli.engine.answering import Prompt
 from gemma4cli.engine.batch_row import Row
@@ -80,6 +81,16 @@ def answer(
     *_, last = Chat(model).send(question, options)
     assert isinstance(last, Finished)
     return last
+
+
+def test_threads_that_ask_look_at_no_layers_that_another_changes(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Queue(lambda: loaded(folders))
+    monkeypatch.setattr(loaded_weights, "tensors_of", lambda network: pytest.fail("looks at them"))
+    for place in range(len(made.models)):
+        assert answer(QueuedModel(made, place), "Hello").token_ids
+    made.close()
 
 
 def test_answers_given_at_once_are_those_of_each_adapter_alone(
