@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,11 +21,13 @@ from support.live_server import serving
 from support.samples import sample
 
 from gemma4cli import api
+from gemma4cli.engine.answering import Prompt
 from gemma4cli.engine.local import LocalModel
 from gemma4cli.errors import QueueFullError
 from gemma4cli.events import TextDelta
 from gemma4cli.options import GenerateOptions
 from gemma4cli.serving.queued_model import QueuedModel
+from gemma4cli.serving.request import AnswerStream
 
 SCENE = Path(__file__).parents[2] / "fixtures" / "scene.png"
 SECONDS = 60
@@ -130,11 +132,11 @@ def test_errors_are_the_exceptions_of_the_sdk(url: str, client: openai.OpenAI) -
 class BusyAtFirst(Scripted):
     """Its queue is full for the first prompt."""
 
-    def generate(self, *args: Any, **kwargs: Any) -> Any:
-        answer = super().generate(*args, **kwargs)
+    def stream(self, prompts: Sequence[Prompt]) -> AnswerStream:
+        answers = super().stream(prompts)
         if len(self.requests) == 1:
             raise QueueFullError(64, 0.01)
-        return answer
+        return answers
 
 
 @pytest.mark.slow
