@@ -84,7 +84,7 @@ def find(folder: Path, count: int, size: int) -> Found:
         assert journal is not None and len(journal.known) == count
         opened = time.process_time()
         for number in sorted(journal.known):
-            assert journal.answer(number).answer.text == TEXT
+            assert journal.answer(number).text == TEXT
         read = time.process_time()
         journal.stays = True
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak

@@ -63,10 +63,10 @@ def parse(content: bytes | str) -> Any:
     try:
         value = json.loads(
             text,
-            object_pairs_hook=reading.object,
-            parse_int=reading.integer,
-            parse_float=reading.float,
-            parse_constant=reading.float,
+            object_pairs_hook=reading.mapping,
+            parse_int=reading.whole,
+            parse_float=reading.fraction,
+            parse_constant=reading.fraction,
         )
     except json.JSONDecodeError as exc:
         problem = f"line {exc.lineno} column {exc.colno}: {exc.msg}"
@@ -89,7 +89,7 @@ class _Reading:
     def __init__(self) -> None:
         self.is_odd = False
 
-    def object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def mapping(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) == len(pairs):
             return found
@@ -101,13 +101,13 @@ class _Reading:
             seen.add(key)
         raise AssertionError
 
-    def integer(self, digits: str) -> int | float:
+    def whole(self, digits: str) -> int | float:
         """Python refuses to read numbers of thousands of digits; they are no floats either."""
         if len(digits) > float_info.max_10_exp:
             self.is_odd = True
         return int(digits) if len(digits) <= _LONGEST_NUMBER else inf
 
-    def float(self, text: str) -> float:
+    def fraction(self, text: str) -> float:
         value = float(text)
         if not isfinite(value):
             self.is_odd = True

@@ -31,7 +31,7 @@ def opened(folder: Path, given: Sequence[Input], then: str = "") -> list[str]:
         folder, {"question": 1}, given, restart=False, not_kept=fail, damaged=fail
     ) as journal:
         assert isinstance(journal, AnswerJournal)
-        texts = [journal.answer(number).answer.text for number in sorted(journal.known)]
+        texts = [journal.answer(number).text for number in sorted(journal.known)]
         for number in range(len(given) if then else 0):
             if number not in journal.known:
                 journal.add(number, Answer(text=then, record={"text": then}))
@@ -54,12 +54,15 @@ def test_answers_are_in_memory_when_they_are_taken(tmp_path: Path) -> None:
         assert journal is not None and len(journal.known) == 3
         gc.collect()
         assert not any(isinstance(each, Answer) for each in gc.get_objects())
-        assert journal.answer(1).answer.text == "text"
+        assert journal.answer(1).text == "text"
 
 
-@pytest.mark.parametrize("record", [{"text": float("nan")}, [], None])
-def test_a_record_that_is_none_is_noticed_before_anything_is_answered(
-    tmp_path: Path, record: object
+@pytest.mark.parametrize(
+    "wrong",
+    [{"record": {"text": float("nan")}}, {"record": []}, {"record": None}, {"answered": 1 << 70}],
+)
+def test_an_answer_that_is_none_is_noticed_before_anything_is_answered(
+    tmp_path: Path, wrong: dict[str, object]
 ) -> None:
     """Also if its checksum fits: the next run must not find it again."""
     given = inputs("a.png")
@@ -67,7 +70,7 @@ def test_a_record_that_is_none_is_noticed_before_anything_is_answered(
     opened(tmp_path, given, "text")
     (path,) = tmp_path.glob("*.jsonl")
     header, line = path.read_text("utf-8").splitlines()
-    item = {**json.loads(line), "record": record}
+    item = {**json.loads(line), **wrong}
     del item["sum"]
     path.write_text(f"{header}\n{json.dumps(with_sum(item))}\n", "utf-8")
     damage: list[object] = []

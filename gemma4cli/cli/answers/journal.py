@@ -11,7 +11,6 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +22,13 @@ from ...records import Answer
 from ..run.inputs import Input
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class KeptAnswer:
-    """An answer; ``answered`` is the time in nanoseconds, that of its output file or earlier."""
-
-    answer: Answer
-    answered: int
-
-
 class _Journal(JournalFile):
     """The answers of a job on disk. Of each, only where it is stays in memory."""
 
     def __init__(self, folder: Path, job: Mapping[str, object], *, restart: bool = False) -> None:
         self.places: dict[bytes, int] = {}
         """Where in the arrays the answer about a file is, as it was then (see ``facts_of``)."""
-        self._begins, self._ends = array("q"), array("q")
+        self._begins, self._ends, self._answered = array("q"), array("q"), array("q")
         super().__init__(folder, job, restart=restart)
 
     def add(self, about: Mapping[str, object], answer: Answer, answered: int) -> None:
@@ -46,32 +37,42 @@ class _Journal(JournalFile):
 
     def take(self, line: Line) -> None:
         about = dict(line.content())
-        _take_answer(about)
+        _, answered = _take_answer(about)
         if not all(isinstance(each, str | int) for each in about.values()):
             raise TypeError("what a kept answer is about has text and numbers")
         self.places[_key(about)] = len(self._begins)
         self._begins.append(line.begin)
         self._ends.append(line.end)
+        self._answered.append(answered)
 
     def clear(self) -> None:
         self.places.clear()
-        del self._begins[:], self._ends[:]
+        del self._begins[:], self._ends[:], self._answered[:]
 
-    def answer(self, place: int) -> KeptAnswer:
+    def answered(self, place: int) -> int:
+        """When an answer was given, in nanoseconds: its output file is of then or later."""
+        return self._answered[place]
+
+    def answer(self, place: int) -> Answer:
         """Read an answer. Raises JournalError."""
         line = self.line_at(self._begins[place], self._ends[place])
         try:
-            return _take_answer(dict(line.content()))
+            return _take_answer(dict(line.content()))[0]
         except (JsonError, TypeError) as exc:
             raise JournalError(self.path, f"it is damaged: {exc}") from exc
 
 
-def _take_answer(content: dict[str, Any]) -> KeptAnswer:
-    """Take the answer out of an item's object, and leave what it is about. Raises TypeError."""
+def _take_answer(content: dict[str, Any]) -> tuple[Answer, int]:
+    """Take an answer and its time out of an item's object, and leave what they are about.
+
+    Raises TypeError.
+    """
     text, record, answered = (content.pop(key, None) for key in ("text", "record", "answered"))
     if not (isinstance(text, str) and isinstance(record, dict) and isinstance(answered, int)):
         raise TypeError("a kept answer has text, record and time")
-    return KeptAnswer(answer=Answer(text=text, record=record), answered=answered)
+    if abs(answered) >= 1 << 63:
+        raise TypeError("the time of a kept answer is too long ago, or to come")
+    return Answer(text=text, record=record), answered
 
 
 class AnswerJournal:
@@ -107,7 +108,11 @@ class AnswerJournal:
         """The numbers of the inputs that an earlier run has answered."""
         return self._places.keys()
 
-    def answer(self, number: int) -> KeptAnswer:
+    def answered(self, number: int) -> int:
+        """When an earlier run answered, in nanoseconds: its output file is of then or later."""
+        return self._journal.answered(self._places[number])
+
+    def answer(self, number: int) -> Answer:
         """What an earlier run has answered. Raises JournalError if it cannot be read any more."""
         return self._journal.answer(self._places[number])
 

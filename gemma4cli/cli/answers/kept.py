@@ -63,13 +63,13 @@ class KeptAnswers:
     def _as_named_now(self, number: int) -> Answer | None:
         """None if the answer is in its file, where a person may have changed it."""
         assert self.journal is not None
-        kept = self.journal.answer(number)
         target = self.answers.target
         if target.is_separate:
             paths = target.paths(self.answers.inputs[number])
-            if all(_is_since(path, kept.answered) for path in paths):
+            answered = self.journal.answered(number)
+            if all(_is_since(path, answered) for path in paths):
                 return None
-        answer = kept.answer
+        answer = self.journal.answer(number)
         return replace(answer, record={**answer.record, **named(self.answers.names[number])})
 
 
