@@ -33,20 +33,12 @@ class TuningWork:
 
 
 _LOGIT_ROWS = 256
-
-
 _NATIVE_LOGIT_ROWS = 128
 """Positions whose logits are in memory at once (models/training.py); two times 64 in flight."""
-
-
 _QUERY_ROWS = 1024
 """Rows of scores that the native part computes again at once for gradients (attention_back.cpp)."""
-
-
 _SCORE_ARRAYS = 4
 """Arrays of as many numbers as these scores, of all keys."""
-
-
 _VALUES_IN_FLIGHT = 8
 """Widest arrays of a layer while its gradient is computed."""
 
